@@ -1,0 +1,299 @@
+"""Loads a dataset folder (or one .jsonl) and refuses bad input with file, line, found, expected.
+
+A dataset is ``train.jsonl``, ``validation.jsonl`` and ``test.jsonl`` in one folder, with an
+optional ``dataset.yaml``. A row has ``prompt``, ``completion`` (strings or chat messages),
+``answer``, and optionally ``context`` and ``metadata``; other fields are carried along unread.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from trials.errors import DatasetError
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+RewardKind = str  # "exact_match" | "choice" | "numeric" | "reasoning_gym" | "module:function"
+Message = dict[str, str]
+
+
+class DatasetCard(BaseModel):
+    """``dataset.yaml``: how the rows are scored and turned into prompts."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str | None = None
+    description: str = ""
+    reward: RewardKind | None = Field(None, description="Inferred from the answers when absent.")
+    reward_args: dict[str, Any] = {}
+    metric: str = "accuracy"
+    prompt_template: str | None = Field(
+        None, description="Python format string over the row's fields, e.g. '{context}\\n{prompt}'."
+    )
+    answer_marker: str = Field("Answer:", description="The answer follows its last occurrence.")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One example in chat form; ``answer`` and ``metadata`` are what the reward sees."""
+
+    prompt: list[Message]
+    completion: list[Message]
+    answer: str
+    metadata: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A loaded and checked dataset; ``card.reward`` is always set."""
+
+    path: Path
+    card: DatasetCard
+    fingerprint: str
+    splits: dict[Split, list[Row]]
+    reward_inferred: bool
+
+    @property
+    def name(self) -> str:
+        return self.card.name or self.path.stem
+
+
+def load_dataset(path: Path | str, splits: tuple[Split, ...] = SPLITS) -> Dataset:
+    """Loads and checks a dataset.
+
+    Args:
+        path: a folder with the three splits, or one ``.jsonl`` that is split 80/10/10 by a hash of
+            the prompt, so that a row never changes split when others are added.
+        splits: the splits to load; all are read for the fingerprint either way.
+
+    Raises:
+        DatasetError: at the first bad file or row.
+    """
+    path = Path(path)
+    card = _read_card(path)
+    files = _split_files(path)
+    rows: dict[Split, list[Row]] = {split: [] for split in SPLITS}
+    first_seen: dict[str, tuple[Split, Path, int]] = {}
+    for file, split_of in files:
+        for line, raw in _read_jsonl(file):
+            row = _parse_row(raw, card, file, line)
+            key = json.dumps(row.prompt, sort_keys=True)
+            split = split_of or _hash_split(key)
+            seen = first_seen.setdefault(key, (split, file, line))
+            if seen[0] != split:
+                raise DatasetError(
+                    f"the same prompt is in {seen[0]!r} ({seen[1].name}:{seen[2]}) and {split!r}",
+                    path=file,
+                    line=line,
+                    expected="every prompt in one split only, or scores would be inflated",
+                )
+            rows[split].append(row)
+    for split in SPLITS:
+        if not rows[split]:
+            raise DatasetError(
+                f"the {split} split is empty",
+                path=path,
+                expected="at least one row in each of train, validation and test",
+            )
+    reward = card.reward or infer_reward([row.answer for row in rows["train"]])
+    return Dataset(
+        path=path,
+        card=card.model_copy(update={"reward": reward}),
+        fingerprint=fingerprint(path),
+        splits={split: rows[split] for split in splits},
+        reward_inferred=card.reward is None,
+    )
+
+
+def fingerprint(path: Path | str) -> str:
+    """Content hash of a dataset: its rows and its card, wherever the folder lies."""
+    digest = hashlib.sha256()
+    path = Path(path)
+    for file, _ in _split_files(path):
+        digest.update(file.name.encode() if path.is_dir() else b"rows")
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    digest.update(_read_card(path).model_dump_json().encode())
+    return digest.hexdigest()[:16]
+
+
+def infer_reward(answers: list[str]) -> RewardKind:
+    """``choice`` for a few short labels, ``numeric`` for numbers, else ``exact_match``."""
+    distinct = set(answers)
+    if all(re.fullmatch(r"-?[\d,]*\.?\d+", answer.strip()) for answer in distinct):
+        return "numeric"
+    if len(distinct) <= 12 and all(len(answer) <= 24 for answer in distinct):
+        return "choice"
+    return "exact_match"
+
+
+def check_lengths(dataset: Dataset, tokenizer: Any, max_length: int, context_limit: int) -> None:
+    """Refuses rows longer than the schedule's or the model's token limit.
+
+    Raises:
+        DatasetError: naming the split, the row (1-based) and its length in tokens.
+    """
+    limit = min(max_length, context_limit)
+    for split, rows in dataset.splits.items():
+        texts = [render(tokenizer, row.prompt + row.completion) for row in rows]
+        for number, ids in enumerate(tokenizer(texts, add_special_tokens=False)["input_ids"], 1):
+            if len(ids) > limit:
+                raise DatasetError(
+                    f"row {number} of {split} has {len(ids)} tokens with this model's tokenizer",
+                    path=dataset.path,
+                    expected=f"at most {limit}: the model's context is {context_limit} and "
+                    f"--max-length is {max_length}; shorten the row or raise --max-length",
+                )
+
+
+def render(tokenizer: Any, messages: list[Message], generation_prompt: bool = False) -> str:
+    """Messages as the model's own chat template writes them; plain text without a template."""
+    if getattr(tokenizer, "chat_template", None):
+        text: str = tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=generation_prompt
+        )
+        return text
+    return "\n".join(message["content"] for message in messages) + "\n" * generation_prompt
+
+
+def _read_card(path: Path) -> DatasetCard:
+    file = path / "dataset.yaml"
+    if not path.is_dir() or not file.exists():
+        return DatasetCard()
+    try:
+        return DatasetCard(**(yaml.safe_load(file.read_text(encoding="utf-8")) or {}))
+    except (yaml.YAMLError, UnicodeDecodeError, TypeError) as error:
+        raise DatasetError(f"not readable: {error}", path=file, expected="a YAML mapping") from None
+    except ValidationError as error:
+        detail = error.errors()[0]
+        field = ".".join(str(part) for part in detail["loc"])
+        raise DatasetError(
+            f"{field}: {detail['msg']} (found {detail['input']!r})",
+            path=file,
+            expected=f"only the keys {', '.join(DatasetCard.model_fields)}",
+        ) from None
+
+
+def _split_files(path: Path) -> list[tuple[Path, Split | None]]:
+    if path.is_file():
+        return [(path, None)]
+    if not path.is_dir():
+        raise DatasetError(
+            "no such file or folder",
+            path=path,
+            expected="a dataset folder, a .jsonl file or a name listed by `autopipe datasets`",
+        )
+    missing = [split for split in SPLITS if not (path / f"{split}.jsonl").is_file()]
+    if missing:
+        found = ", ".join(sorted(file.name for file in path.iterdir())) or "an empty folder"
+        raise DatasetError(
+            f"{', '.join(f'{split}.jsonl' for split in missing)} missing (found {found})",
+            path=path,
+            expected="train.jsonl, validation.jsonl and test.jsonl, or pass one .jsonl file",
+        )
+    return [(path / f"{split}.jsonl", split) for split in SPLITS]
+
+
+def _read_jsonl(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    with file.open("rb") as stream:
+        for number, content in enumerate(stream, 1):
+            try:
+                text = content.decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise DatasetError(
+                    f"byte {error.start + 1} of the line is not UTF-8",
+                    path=file,
+                    line=number,
+                    expected="UTF-8; convert with: iconv -f <its encoding> -t UTF-8",
+                ) from None
+            if not text.strip():
+                continue
+            try:
+                raw = json.loads(text)
+            except json.JSONDecodeError as error:
+                raise DatasetError(
+                    f"broken JSON at column {error.colno}: {error.msg}",
+                    path=file,
+                    line=number,
+                    expected="one JSON object a line",
+                ) from None
+            if not isinstance(raw, dict):
+                raise DatasetError(
+                    f"found a JSON {type(raw).__name__}",
+                    path=file,
+                    line=number,
+                    expected="one JSON object a line",
+                )
+            yield number, raw
+
+
+def _parse_row(raw: dict[str, Any], card: DatasetCard, file: Path, line: int) -> Row:
+    missing = [field for field in ("prompt", "completion", "answer") if raw.get(field) in (None, "")]
+    if missing:
+        raise DatasetError(
+            f"{' and '.join(missing)} missing or empty (fields found: {', '.join(raw) or 'none'})",
+            path=file,
+            line=line,
+            expected="prompt, completion and answer in every row",
+        )
+    metadata = raw.get("metadata") or {}
+    if not isinstance(metadata, dict):
+        raise DatasetError(
+            f"metadata is a {type(metadata).__name__}", path=file, line=line, expected="an object"
+        )
+    return Row(
+        prompt=_prompt_messages(raw, card, file, line),
+        completion=_messages(raw["completion"], "completion", "assistant", file, line),
+        answer=str(raw["answer"]).strip(),
+        metadata=metadata,
+    )
+
+
+def _prompt_messages(raw: dict[str, Any], card: DatasetCard, file: Path, line: int) -> list[Message]:
+    prompt = raw["prompt"]
+    template = card.prompt_template
+    if template is None and raw.get("context"):
+        template = "{context}\n\n{prompt}"
+    if isinstance(prompt, str) and template:
+        try:
+            prompt = template.format(**raw)
+        except (KeyError, IndexError, ValueError) as error:
+            raise DatasetError(
+                f"the prompt template {template!r} does not fit the row: {error!r}",
+                path=file,
+                line=line,
+                expected=f"only fields of the row: {', '.join(raw)}",
+            ) from None
+    return _messages(prompt, "prompt", "user", file, line)
+
+
+def _messages(value: Any, field: str, role: str, file: Path, line: int) -> list[Message]:
+    if isinstance(value, str):
+        return [{"role": role, "content": value}]
+    is_chat = isinstance(value, list) and all(
+        isinstance(message, dict)
+        and isinstance(message.get("role"), str)
+        and isinstance(message.get("content"), str)
+        for message in value
+    )
+    if not is_chat:
+        raise DatasetError(
+            f"{field} is a {type(value).__name__} that is no chat",
+            path=file,
+            line=line,
+            expected="a string or a list of {'role': ..., 'content': ...}",
+        )
+    return [{"role": message["role"], "content": message["content"]} for message in value]
+
+
+def _hash_split(prompt: str) -> Split:
+    bucket = int(hashlib.sha256(prompt.encode()).hexdigest()[:8], 16) % 10
+    return "validation" if bucket == 8 else "test" if bucket == 9 else "train"

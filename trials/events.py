@@ -1,0 +1,86 @@
+"""``events.jsonl``: what a trial says while it runs, one JSON object a line, flushed at once.
+
+Kinds: ``phase`` (loading, sft, rl, ...), ``metric`` (values logged at a step), ``score`` (a
+validation score), ``stop`` (a rule fired). ``seconds`` counts from the start of the trial.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from trials.records import CurvePoint
+
+# What a curve keeps of everything that TRL logs, under shorter names.
+CURVE_METRICS = {
+    "loss": "loss",
+    "grad_norm": "grad_norm",
+    "entropy": "entropy",
+    "mean_token_accuracy": "token_accuracy",
+    "reward": "reward",
+    "reward_std": "reward_std",
+    "frac_reward_zero_std": "groups_without_spread",
+    "kl": "kl",
+    "completions/mean_length": "completion_length",
+    "completions/clipped_ratio": "truncated",
+}
+
+Event = dict[str, Any]
+
+
+class EventLog:
+    """Appends events; the only writer of its file.
+
+    Args:
+        path: the ``events.jsonl`` to append to.
+        active: False on all but the main process of a distributed trial: then nothing is written.
+    """
+
+    def __init__(self, path: Path, active: bool = True):
+        self._file = path.open("a", encoding="utf-8") if active else None
+        self._start = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the trial started."""
+        return time.monotonic() - self._start
+
+    def write(self, kind: str, **fields: Any) -> None:
+        if self._file is None:
+            return
+        event = {"kind": kind, "seconds": round(self.seconds, 3), **fields}
+        self._file.write(json.dumps(event) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+def read_events(path: Path) -> Iterator[Event]:
+    """Events of a file; a last line that is still being written is left for the next read."""
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            if line.endswith("\n"):
+                yield json.loads(line)
+
+
+def curve(events: Iterable[Event]) -> list[CurvePoint]:
+    """The curve of a trial: the kept metrics of every step, and every validation score."""
+    points = []
+    for event in events:
+        if event["kind"] not in ("metric", "score"):
+            continue
+        for metric, value in event["values"].items():
+            if value == value:  # a NaN is an event, not a point of the curve
+                points.append(
+                    CurvePoint(
+                        stage=event["stage"], step=event["step"], metric=metric, value=float(value)
+                    )
+                )
+    return points

@@ -1,0 +1,209 @@
+"""The three records that pass between the rooms: TrialSpec, TrialResult, and the history row.
+
+All are plain JSON on disk, written whole and then renamed, so that a file that exists is complete.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Value = bool | int | float | str
+State = Literal["completed", "stopped", "failed"]
+FailureKind = Literal["diverged", "out_of_memory", "crashed", "timed_out", "bad_data"]
+Stage = Literal["sft", "rl"]
+
+# Only these are worth a second try: the others would end the same way again.
+TRANSIENT_KINDS: frozenset[str] = frozenset({"crashed"})
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Record(BaseModel):
+    """A frozen record; unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class Fidelity(Record):
+    """How much of the full job a trial runs."""
+
+    model: str = Field(description="Model folder or hub id; a smaller proxy is a lower fidelity.")
+    fraction: float = Field(gt=0, le=1, description="Share of the full schedule, in (0, 1].")
+
+
+class Schedule(Record):
+    """The full-length schedule of a trial. A fraction runs its first steps, never a shorter one."""
+
+    total_steps: int = Field(150, ge=2, description="Optimizer steps of SFT and RL together.")
+    max_length: int = Field(256, ge=8, description="Tokens of prompt + completion in SFT.")
+    max_completion_tokens: int = Field(16, ge=1, description="Tokens generated in RL, evaluation.")
+    eval_rows: int = Field(160, ge=4, description="Validation rows, the same for every trial.")
+    eval_batch_size: int = Field(160, ge=1)
+    eval_points: tuple[float, ...] = Field(
+        (0.1, 0.2, 0.3, 0.5, 1.0), description="Fractions at which the validation score is taken."
+    )
+    micro_batch_size: int | None = Field(
+        None, description="Largest per-device SFT batch; larger ones use gradient accumulation."
+    )
+
+
+class StoppingRules(Record):
+    """Thresholds of the rules on training dynamics. NaN always stops; ``enabled`` rules the rest."""
+
+    enabled: bool = True
+    loss_explosion: float = Field(3.0, gt=1, description="SFT loss over its running minimum.")
+    kl_growth: float = Field(0.15, gt=0, description="Growth of the KL from step to step ...")
+    kl_patience: int = Field(5, ge=1, description="... for this many steps in a row ...")
+    kl_floor: float = Field(1.0, ge=0, description="... counted only above this KL, in nats.")
+    reward_drop: float = Field(0.10, gt=0, description="Drop of the windowed reward from its best.")
+    reward_window: int = Field(10, ge=2, description="Steps in a reward window.")
+    zero_reward_steps: int = Field(25, ge=1, description="RL steps without any reward.")
+    no_spread_steps: int = Field(25, ge=1, description="RL steps where no group has any spread.")
+
+
+class Limits(Record):
+    """When the supervisor ends a trial, in seconds."""
+
+    wall_seconds: float | None = Field(None, gt=0, description="Longest life of the trial.")
+    silent_seconds: float = Field(600.0, gt=0, description="Longest time without any event.")
+
+
+class TrialSpec(Record):
+    """Everything that the trial program reads.
+
+    Attributes:
+        trial_id: unique in its run.
+        dataset: folder or file of the dataset (design of the dataset: docs/architecture.md).
+        dataset_fingerprint: content hash of the dataset, checked when the trial starts.
+        config: flat mapping of hyperparameter to value; validated by ``hyperparameters.validate``.
+        fidelity: model and fraction of the full schedule.
+        seed: seeds data order, dropout, sampling of completions.
+        folder: where events, result and checkpoints go.
+        continue_from: folder of a trial with the same config at a smaller fraction, or None.
+    """
+
+    trial_id: str
+    dataset: str
+    dataset_fingerprint: str
+    config: dict[str, Value | None]
+    fidelity: Fidelity
+    seed: int = 0
+    folder: str
+    continue_from: str | None = None
+    schedule: Schedule = Schedule()
+    stopping: StoppingRules = StoppingRules()
+    limits: Limits = Limits()
+    keep_checkpoint: bool = True
+    allow_user_code: bool = False
+
+    def identity(self) -> str:
+        """Hash of what decides the outcome: config, data, model, fraction, schedule and seed."""
+        content = {
+            "config": dict(sorted(self.config.items())),
+            "dataset": self.dataset_fingerprint,
+            "fidelity": self.fidelity.model_dump(),
+            "schedule": self.schedule.model_dump(),
+            "stopping": self.stopping.model_dump(),
+            "seed": self.seed,
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+
+class CurvePoint(Record):
+    """One measured value: ``step`` counts optimizer steps over both stages, from 1."""
+
+    stage: Stage
+    step: int
+    metric: str
+    value: float
+
+
+class Cost(Record):
+    """What a trial used itself; the part inherited from ``continue_from`` is not in it."""
+
+    seconds: float = Field(0.0, ge=0, description="Wall-clock, start-up included.")
+    flops: float = Field(0.0, ge=0, description="2 N per generated, 6 N per trained token.")
+    tokens: int = Field(0, ge=0, description="Trained and generated tokens.")
+    peak_memory_bytes: int = Field(0, ge=0, description="Peak resident (CPU) or allocated (GPU).")
+
+
+class Failure(Record):
+    """How a trial failed, with the last lines of its log."""
+
+    kind: FailureKind
+    message: str
+    log_tail: str = ""
+
+
+class Stop(Record):
+    """Which rule ended a trial early, at which step, on what values."""
+
+    rule: str
+    step: int
+    values: dict[str, float]
+
+
+class Provenance(Record):
+    """What is needed to run the same trial again."""
+
+    seed: int
+    versions: dict[str, str]
+    git_commit: str | None
+    dataset_fingerprint: str
+
+
+class TrialResult(Record):
+    """How a trial ended.
+
+    ``completed`` reached the fraction it was asked for, ``stopped`` was ended by a rule, and
+    ``failed`` has no usable score. ``score`` is the validation metric of the last evaluation.
+    """
+
+    trial_id: str
+    state: State
+    fraction: float = Field(description="Fraction of the full schedule that was reached.")
+    score: float | None = None
+    score_se: float | None = None
+    curve: list[CurvePoint] = []
+    signals: dict[str, float] = {}
+    cost: Cost = Cost()
+    checkpoint: str | None = None
+    failure: Failure | None = None
+    stop: Stop | None = None
+    provenance: Provenance | None = None
+
+
+class SplitScore(Record):
+    """Score of one model on one split, with the rows it was measured on."""
+
+    score: float
+    score_se: float
+    rows: int
+    outcomes: list[float]
+
+
+def write_json(path: Path, record: BaseModel | dict[str, Any]) -> None:
+    """Writes JSON whole, then renames: readers see the old file or the new one, never a half."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = (
+        record.model_dump_json(indent=1)
+        if isinstance(record, BaseModel)
+        else json.dumps(record, indent=1, sort_keys=True, default=str)
+    )
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def read_record(path: Path, kind: type[Model]) -> Model:
+    """Reads one record; raises pydantic's ValidationError where the file is not one."""
+    return kind.model_validate_json(path.read_text(encoding="utf-8"))

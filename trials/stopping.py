@@ -1,0 +1,121 @@
+"""Stopping rules on the dynamics of training (the rules of JF-HPO, arXiv 2606.03073, and NaN).
+
+Each rule sees the values logged at one step and answers with a ``Stop`` or None. A rule whose
+metric is not logged (KL at beta 0) never fires and is named by ``inactive``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+
+from trials.records import Stage, Stop, StoppingRules
+
+
+class Diverged(ArithmeticError):
+    """The loss or the gradient is NaN or infinite; carries the step and the values."""
+
+    def __init__(self, stage: Stage, step: int, values: dict[str, float]):
+        self.step, self.values = step, values
+        super().__init__(f"{stage} diverged at step {step}: {values}")
+
+
+class DynamicsMonitor:
+    """Feeds every logged step to the rules of one stage.
+
+    Args:
+        stage: ``sft`` or ``rl``.
+        rules: the thresholds.
+    """
+
+    def __init__(self, stage: Stage, rules: StoppingRules):
+        self._stage, self._rules = stage, rules
+        self._least_loss = math.inf
+        self._last_kl: float | None = None
+        self._kl_streak = self._zero_streak = self._flat_streak = 0
+        self._rewards: deque[float] = deque(maxlen=rules.reward_window)
+        self._best_window = -math.inf
+        self._seen: set[str] = set()
+
+    def observe(self, step: int, values: dict[str, float]) -> Stop | None:
+        """Looks at one step's logged values.
+
+        Raises:
+            Diverged: when loss or gradient norm is not finite.
+        """
+        self._seen |= values.keys()
+        broken = {
+            name: values[name]
+            for name in ("loss", "grad_norm")
+            if name in values and not math.isfinite(values[name])
+        }
+        if broken:
+            raise Diverged(self._stage, step, broken)
+        if not self._rules.enabled:
+            return None
+        checks = (self._loss,) if self._stage == "sft" else (self._kl, self._reward, self._spread)
+        for check in checks:
+            if stop := check(step, values):
+                return stop
+        return None
+
+    def inactive(self) -> list[str]:
+        """Rules that could not judge because their metric was never logged."""
+        needs = {"kl_growth": "kl", "reward_drop": "reward"} if self._stage == "rl" else {}
+        return [rule for rule, metric in needs.items() if metric not in self._seen]
+
+    def _loss(self, step: int, values: dict[str, float]) -> Stop | None:
+        loss = values.get("loss")
+        if loss is None:
+            return None
+        self._least_loss = min(self._least_loss, loss)
+        # One nat of slack: near zero loss, a tripling means nothing.
+        if loss > self._rules.loss_explosion * self._least_loss + 1.0:
+            return Stop(
+                rule="loss_explosion", step=step, values={"loss": loss, "least": self._least_loss}
+            )
+        return None
+
+    def _kl(self, step: int, values: dict[str, float]) -> Stop | None:
+        kl = values.get("kl")
+        if kl is None:
+            return None
+        last, self._last_kl = self._last_kl, kl
+        grows = last is not None and last > 0 and kl / last - 1 > self._rules.kl_growth
+        self._kl_streak = self._kl_streak + 1 if grows and kl > self._rules.kl_floor else 0
+        if self._kl_streak >= self._rules.kl_patience:
+            return Stop(rule="kl_growth", step=step, values={"kl": kl, "previous": last or 0.0})
+        return None
+
+    def _reward(self, step: int, values: dict[str, float]) -> Stop | None:
+        reward = values.get("reward")
+        if reward is None:
+            return None
+        self._zero_streak = 0 if reward else self._zero_streak + 1
+        if self._zero_streak >= self._rules.zero_reward_steps:
+            return Stop(rule="zero_reward", step=step, values={"steps": float(self._zero_streak)})
+        self._rewards.append(reward)
+        if len(self._rewards) < self._rules.reward_window:
+            return None
+        mean = sum(self._rewards) / len(self._rewards)
+        self._best_window = max(self._best_window, mean)
+        spread = math.sqrt(sum((x - mean) ** 2 for x in self._rewards) / (len(self._rewards) - 1))
+        # A drop counts only beyond three standard errors: rewards of small batches are noisy.
+        noise = 3 * spread / math.sqrt(len(self._rewards))
+        drop = self._best_window - mean
+        if drop > self._rules.reward_drop * abs(self._best_window) and drop > noise:
+            return Stop(
+                rule="reward_drop", step=step, values={"reward": mean, "best": self._best_window}
+            )
+        return None
+
+    def _spread(self, step: int, values: dict[str, float]) -> Stop | None:
+        flat = values.get("groups_without_spread")
+        if flat is None:
+            return None
+        # All groups right is success, not a dead signal: the reward rule sees that case.
+        dead = flat >= 1.0 and values.get("reward", 0.0) < 1.0
+        self._flat_streak = self._flat_streak + 1 if dead else 0
+        if self._flat_streak >= self._rules.no_spread_steps:
+            return Stop(rule="no_spread", step=step, values={"steps": float(self._flat_streak)})
+        return None
