@@ -77,6 +77,11 @@ def prepare(spec: TrialSpec, events: EventLog) -> TrialContext:
     Raises:
         DatasetError, HyperparameterError, RewardError, ModelError: before any compute is spent.
     """
+    if spec.continue_from and not (Path(spec.folder) / "checkpoint").is_dir():
+        raise ModelError(
+            f"nothing to continue from in {spec.continue_from}\n  expected: the folder of a trial "
+            "with checkpoint/ and events.jsonl; run the trial from its beginning"
+        )
     hyperparameters = validate(spec.config)
     dataset = load_dataset(spec.dataset, splits=("train", "validation"))
     if dataset.fingerprint != spec.dataset_fingerprint:

@@ -236,7 +236,7 @@ def _read_jsonl(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _parse_row(raw: dict[str, Any], card: DatasetCard, file: Path, line: int) -> Row:
-    missing = [field for field in ("prompt", "completion", "answer") if raw.get(field) in (None, "")]
+    missing = [field for field in ("prompt", "completion", "answer") if _is_empty(raw.get(field))]
     if missing:
         raise DatasetError(
             f"{' and '.join(missing)} missing or empty (fields found: {', '.join(raw) or 'none'})",
@@ -257,7 +257,13 @@ def _parse_row(raw: dict[str, Any], card: DatasetCard, file: Path, line: int) ->
     )
 
 
-def _prompt_messages(raw: dict[str, Any], card: DatasetCard, file: Path, line: int) -> list[Message]:
+def _is_empty(value: Any) -> bool:
+    return value is None or value == [] or (isinstance(value, str) and not value.strip())
+
+
+def _prompt_messages(
+    raw: dict[str, Any], card: DatasetCard, file: Path, line: int
+) -> list[Message]:
     prompt = raw["prompt"]
     template = card.prompt_template
     if template is None and raw.get("context"):
@@ -265,7 +271,7 @@ def _prompt_messages(raw: dict[str, Any], card: DatasetCard, file: Path, line: i
     if isinstance(prompt, str) and template:
         try:
             prompt = template.format(**raw)
-        except (KeyError, IndexError, ValueError) as error:
+        except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
             raise DatasetError(
                 f"the prompt template {template!r} does not fit the row: {error!r}",
                 path=file,

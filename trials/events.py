@@ -7,6 +7,8 @@ validation score), ``stop`` (a rule fired). ``seconds`` counts from the start of
 from __future__ import annotations
 
 import json
+import math
+import os
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -40,6 +42,8 @@ class EventLog:
     """
 
     def __init__(self, path: Path, active: bool = True):
+        if active:
+            _drop_half_line(path)
         self._file = path.open("a", encoding="utf-8") if active else None
         self._start = time.monotonic()
 
@@ -60,6 +64,14 @@ class EventLog:
             self._file.close()
 
 
+def _drop_half_line(path: Path) -> None:
+    """Cuts off what a killed writer left of its last line; the next event would be glued to it."""
+    content = path.read_bytes() if path.exists() else b""
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        os.truncate(path, whole)
+
+
 def read_events(path: Path) -> Iterator[Event]:
     """Events of a file; a last line that is still being written is left for the next read."""
     if not path.exists():
@@ -77,7 +89,7 @@ def curve(events: Iterable[Event]) -> list[CurvePoint]:
         if event["kind"] not in ("metric", "score"):
             continue
         for metric, value in event["values"].items():
-            if value == value:  # a NaN is an event, not a point of the curve
+            if math.isfinite(value):  # NaN and infinity are events, not points of the curve
                 points.append(
                     CurvePoint(
                         stage=event["stage"], step=event["step"], metric=metric, value=float(value)

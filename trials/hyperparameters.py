@@ -90,11 +90,21 @@ def validate(config: Mapping[str, Any]) -> Hyperparameters:
         hyperparameters = Hyperparameters(**given)
     except ValidationError as error:
         problems += [_describe(detail) for detail in error.errors()]
+        problems += _other_problems(given, {str(detail["loc"][0]) for detail in error.errors()})
     except HyperparameterError as error:
         problems += error.problems
     if problems:
         raise HyperparameterError(problems)
     return hyperparameters
+
+
+def _other_problems(given: Mapping[str, Any], broken: set[str]) -> list[str]:
+    """Contradictions between fields, none of which is among the ``broken`` ones."""
+    try:
+        Hyperparameters(**{key: value for key, value in given.items() if key not in broken})
+    except HyperparameterError as error:
+        return [problem for problem in error.problems if not any(key in problem for key in broken)]
+    return []
 
 
 def split_steps(sft_share: float, total_steps: int) -> tuple[int, int]:

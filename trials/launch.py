@@ -14,12 +14,17 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
+
+from trials.errors import SettingsError
 from trials.events import Event, read_events
 from trials.provenance import provenance
 from trials.records import (
+    LOG_TAIL_LINES,
     Cost,
     Failure,
     FailureKind,
@@ -35,7 +40,6 @@ POLL_SECONDS = 0.2
 TERMINATE_GRACE_SECONDS = 3.0
 # A trial stops itself at its wall-clock limit; the supervisor only acts when it does not.
 WALL_GRACE_SECONDS = 60.0
-LOG_TAIL_LINES = 30
 
 QUIET = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -47,7 +51,10 @@ QUIET = {
 }
 # Left over from an enclosing launch, these would steer the inner one; an empty thread count
 # crashes the launcher.
-SCRUBBED = ("ACCELERATE_", "MASTER_", "RANK", "LOCAL_RANK", "WORLD_SIZE", "OMP_NUM_THREADS")
+SCRUBBED = (
+    *("ACCELERATE_", "MASTER_", "RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"),
+    *("GROUP_", "ROLE_", "TORCHELASTIC_", "OMP_NUM_THREADS"),
+)
 
 
 class Cancelled(Exception):
@@ -71,8 +78,8 @@ class Launcher:
     threads: int = 1
     devices: str | None = None
 
-    def command(self, spec_files: Sequence[Path]) -> list[str]:
-        """The command line of one launch."""
+    def command(self, module: str, files: Sequence[Path]) -> list[str]:
+        """The command line that runs ``module`` on ``files``."""
         accelerate = [sys.executable, "-m", "accelerate.commands.launch"]
         if self.config_file is not None:
             accelerate += ["--config_file", str(self.config_file)]
@@ -81,7 +88,7 @@ class Launcher:
             accelerate += ["--mixed_precision", "no", "--dynamo_backend", "no"]
             # `--cpu --num_processes 2` would silently run one process.
             accelerate += ["--multi_gpu"] if self.processes > 1 else []
-        return [*accelerate, "-m", "trials.run", *map(str, spec_files)]
+        return [*accelerate, "-m", module, *map(str, files)]
 
     def environment(self) -> dict[str, str]:
         """The environment of one launch: quiet, own threads, no trace of an enclosing launch."""
@@ -96,6 +103,26 @@ class Launcher:
         if self.devices is not None:
             own["CUDA_VISIBLE_DEVICES"] = self.devices
         return {**kept, **own}
+
+    def start(self, module: str, files: Sequence[Path], log_file: Path) -> subprocess.Popen[bytes]:
+        """Starts ``module`` as the leader of a new process group, with its output in a file."""
+        with log_file.open("ab") as log:
+            return subprocess.Popen(
+                self.command(module, files),
+                env=self.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def run(self, module: str, files: Sequence[Path], log_file: Path) -> int:
+        """Runs ``module`` to its end and returns its exit code; the group never outlives this."""
+        process = self.start(module, files, log_file)
+        try:
+            return process.wait()
+        finally:
+            _end_group(process)
 
 
 @dataclass
@@ -121,27 +148,22 @@ class Supervisor:
 
         A trial that takes the process down gets a failed result; the rest are launched anew.
 
+        Trials that have a result already are not run again.
+
         Raises:
             Cancelled: when ``cancel`` was set.
+            SettingsError: when a folder holds another trial than the spec's.
         """
         for spec in specs:
-            write_json(Path(spec.folder) / "spec.json", spec)
+            _claim_folder(spec)
         while waiting := [spec for spec in specs if not _result_file(spec).exists()]:
             self._launch(waiting)
         return [read_record(_result_file(spec), TrialResult) for spec in specs]
 
     def _launch(self, specs: list[TrialSpec]) -> None:
         log_file = Path(specs[0].folder) / "log.txt"
-        command = self.launcher.command([Path(spec.folder) / "spec.json" for spec in specs])
-        with log_file.open("ab") as log:
-            process = subprocess.Popen(
-                command,
-                env=self.launcher.environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        spec_files = [Path(spec.folder) / "spec.json" for spec in specs]
+        process = self.launcher.start("trials.run", spec_files, log_file)
         try:
             self._watch(process, specs, log_file)
         finally:
@@ -167,6 +189,18 @@ class Supervisor:
                     return
                 time.sleep(POLL_SECONDS)
             progress.read()
+
+
+def _claim_folder(spec: TrialSpec) -> None:
+    """Writes the spec, or makes sure that the one that lies there is of the same trial."""
+    file = Path(spec.folder) / "spec.json"
+    if not file.exists():
+        write_json(file, spec)
+    elif read_record(file, TrialSpec).identity() != spec.identity():
+        raise SettingsError(
+            f"{spec.folder} holds a trial with other settings; choose another run folder, "
+            "or repeat the command with the settings of the first time"
+        )
 
 
 class _Progress:
@@ -237,15 +271,27 @@ def log_tail(file: Path, lines: int = LOG_TAIL_LINES) -> str:
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:
-    """Ends the whole process group: SIGTERM, a moment of grace, SIGKILL."""
+    """Ends the group and all descendants: SIGTERM, a moment of grace, SIGKILL.
+
+    The group alone is not enough: workers of a distributed launch have sessions of their own.
+    """
+    try:
+        family = psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        family = []
     for number in (signal.SIGTERM, signal.SIGKILL):
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(process.pid, number)
-        except ProcessLookupError:
-            break
+        for member in family:
+            with suppress(psutil.NoSuchProcess):
+                member.send_signal(number)
         deadline = time.monotonic() + TERMINATE_GRACE_SECONDS
-        while time.monotonic() < deadline and _group_alive(process):
+        while alive := _group_alive(process) or any(map(_runs, family)):
+            if time.monotonic() > deadline:
+                break
             time.sleep(0.05)
+        if not alive:
+            break
     process.wait()
 
 
@@ -256,3 +302,10 @@ def _group_alive(process: subprocess.Popen[bytes]) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -1,12 +1,15 @@
 """What the tiny models are pretrained on: small skills, and the look of the catalog's questions.
 
-Two sources, half of the texts each:
+Two sources:
 
 - *basics*: copying, letters, counting, comparing, ordering and one-digit arithmetic, in varied
   phrasing;
 - *forms*: questions of the catalog's datasets (from another seed than the built datasets) with the
   answers shuffled among the questions of the same dataset. They teach how an answer looks, never
   which one is right.
+
+Basics come first and alone: a model learns to look back at its prompt only where looking back pays,
+and among the forms it never does.
 """
 
 from __future__ import annotations
@@ -36,42 +39,59 @@ Example = tuple[str, str]
 """A question and its answer."""
 
 
+def _word(rng: random.Random) -> str:
+    """A known word, or letters that no word list has: copying must not depend on knowing a word."""
+    if rng.random() < 0.5:
+        return rng.choice(WORDS)
+    letters = "".join(rng.choices(ALPHABET, k=rng.randint(2, 6)))
+    return letters.capitalize() if rng.random() < 0.3 else letters
+
+
 def _copying(rng: random.Random) -> Example:
-    kind = rng.randrange(4)
+    kind, length = rng.randrange(4), rng.randint(1, 6)
     if kind == 0:
-        text = " ".join(rng.sample(WORDS, rng.randint(1, 3)))
+        text = " ".join(_word(rng) for _ in range(length))
     elif kind == 1:
-        text = str(rng.randrange(10 ** rng.randint(1, 4)))
+        text = str(rng.randrange(10**length))
     elif kind == 2:
-        text = "".join(rng.choices(ALPHABET, k=rng.randint(2, 6)))
+        text = "".join(rng.choices(ALPHABET, k=2 * length))
     else:
-        text = ", ".join(str(rng.randrange(100)) for _ in range(rng.randint(2, 3)))
-    asks = ("Repeat: {}", "Copy this text: {}", "Say {}", "Write {} again.", "Echo the word {}.")
+        text = ", ".join(str(rng.randrange(100)) for _ in range(length))
+    asks = ["Repeat: {}", "Copy this text: {}", "Say {}", "Write {} again.", "Echo the word {}."]
     return rng.choice(asks).format(text), text
+
+
+def _swapping(rng: random.Random) -> Example:
+    if rng.random() < 0.5:
+        first, second = _word(rng), _word(rng)
+    else:
+        first, second = str(rng.randrange(100)), str(rng.randrange(100))
+    asks = ["Swap: {}, {}", "Exchange {}, {}", "Write the second before the first: {}, {}"]
+    return rng.choice(asks).format(first, second), f"{second}, {first}"
 
 
 def _arithmetic(rng: random.Random) -> Example:
     a, b = rng.randrange(10), rng.randrange(10)
     if rng.random() < 0.5:
-        asks = ("{} + {} =", "What is {} + {}?", "Add {} and {}.", "{} plus {}", "Compute {} + {}")
+        asks = ["{} + {} =", "What is {} + {}?", "Add {} and {}.", "{} plus {}", "Compute {} + {}"]
         return rng.choice(asks).format(a, b), str(a + b)
-    asks = ("{} - {} =", "What is {} - {}?", "{} minus {}", "Compute {} - {}")
+    asks = ["{} - {} =", "What is {} - {}?", "{} minus {}", "Compute {} - {}"]
     return rng.choice(asks).format(a, b), str(a - b)
 
 
 def _comparing(rng: random.Random) -> Example:
     a, b = rng.sample(range(10 ** rng.randint(1, 3)), 2)
     word, answer = rng.choice((("larger", max(a, b)), ("smaller", min(a, b))))
-    asks = ("Which is {}: {} or {}?", "Pick the {} number: {}, {}", "The {} of {} and {} is")
+    asks = ["Which is {}: {} or {}?", "Pick the {} number: {}, {}", "The {} of {} and {} is"]
     return rng.choice(asks).format(word, a, b), str(answer)
 
 
 def _alphabet(rng: random.Random) -> Example:
     index = rng.randrange(1, 25)
     if rng.random() < 0.5:
-        asks = ("Which letter comes after {}?", "The letter after {} is", "What follows {}?")
+        asks = ["Which letter comes after {}?", "The letter after {} is", "What follows {}?"]
         return rng.choice(asks).format(ALPHABET[index]), ALPHABET[index + 1]
-    asks = ("Which letter comes before {}?", "The letter before {} is")
+    asks = ["Which letter comes before {}?", "The letter before {} is"]
     return rng.choice(asks).format(ALPHABET[index]), ALPHABET[index - 1]
 
 
@@ -82,28 +102,28 @@ def _spelling(rng: random.Random) -> Example:
             " ".join(word)
         )
     letter, answer = rng.choice((("first", word[0]), ("last", word[-1])))
-    asks = ("What is the {} letter of {}?", "Give the {} letter: {}")
+    asks = ["What is the {} letter of {}?", "Give the {} letter: {}"]
     return rng.choice(asks).format(letter, word), answer
 
 
 def _counting(rng: random.Random) -> Example:
     if rng.random() < 0.5:
         items = rng.sample(WORDS, rng.randint(1, 6))
-        asks = ("How many words are here: {}", "Count the words: {}")
+        asks = ["How many words are here: {}", "Count the words: {}"]
         return rng.choice(asks).format(" ".join(items)), str(len(items))
     letter = rng.choice(ALPHABET)
     text = "".join(rng.choices(letter + rng.choice(ALPHABET), k=rng.randint(2, 6)))
-    asks = ('How many "{}" are in {}?', "Count the letter {} in {}")
+    asks = ['How many "{}" are in {}?', "Count the letter {} in {}"]
     return rng.choice(asks).format(letter, text), str(text.count(letter))
 
 
 def _elements(rng: random.Random) -> Example:
     if rng.random() < 0.5:
-        items = rng.sample(WORDS, rng.randint(2, 4))
+        items = [_word(rng) for _ in range(rng.randint(2, 4))]
     else:
         items = [str(rng.randrange(100)) for _ in range(rng.randint(2, 4))]
     place, index = rng.choice((("first", 0), ("last", -1), ("second", 1)))
-    asks = ("What is the {} item of this list: {}", "Give the {} of: {}", "The {} of {} is")
+    asks = ["What is the {} item of this list: {}", "Give the {} of: {}", "The {} of {} is"]
     return rng.choice(asks).format(place, ", ".join(items)), items[index]
 
 
@@ -111,7 +131,7 @@ def _sorting(rng: random.Random) -> Example:
     numbers = rng.sample(range(rng.choice((10, 100))), rng.randint(2, 3))
     down = rng.random() < 0.5
     order = "descending" if down else "ascending"
-    asks = ("Sort in {} order: {}", "Put these numbers in {} order: {}")
+    asks = ["Sort in {} order: {}", "Put these numbers in {} order: {}"]
     question = rng.choice(asks).format(order, ", ".join(map(str, numbers)))
     return question, ", ".join(map(str, sorted(numbers, reverse=down)))
 
@@ -133,7 +153,7 @@ def _yes_no(rng: random.Random) -> Example:
 
 
 def _people(rng: random.Random) -> Example:
-    names, things = rng.sample(NAMES, 2), rng.sample(WORDS, 2)
+    names, things = rng.sample(NAMES, 2), [_word(rng), _word(rng)]
     verb = rng.choice(("likes", "has", "sees", "wants"))
     asked = rng.randrange(2)
     facts = " ".join(f"{n} {verb} {t}." for n, t in zip(names, things, strict=True))
@@ -145,20 +165,19 @@ def _people(rng: random.Random) -> Example:
 def _days(rng: random.Random) -> Example:
     day = rng.randrange(7)
     word, step = rng.choice((("after", 1), ("before", -1)))
-    asks = ("Which day comes {} {}?", "The day {} {} is")
+    asks = ["Which day comes {} {}?", "The day {} {} is"]
     return rng.choice(asks).format(word, DAYS[day]), DAYS[(day + step) % 7]
 
 
 BASICS: tuple[Callable[[random.Random], Example], ...] = (
-    _copying,
-    _copying,
-    _arithmetic,
-    _arithmetic,
-    _arithmetic,
+    *(_copying,) * 4,
+    *(_arithmetic,) * 3,
+    _swapping,
     _comparing,
     _alphabet,
     _spelling,
     _counting,
+    _elements,
     _elements,
     _sorting,
     _yes_no,
@@ -200,10 +219,14 @@ def forms(catalog: str | Path, seed: int, per_dataset: int = FORMS_PER_DATASET) 
     return examples
 
 
-def mixture(catalog: str | Path, count: int, seed: int) -> list[Example]:
-    """`count` examples in random order, half of them basics, the forms drawn with repetition."""
+def curriculum(catalog: str | Path, skills: int, mixed: int, seed: int) -> list[Example]:
+    """`skills` basics, then `mixed` examples of which half are basics and half are forms.
+
+    The forms are drawn with repetition from `FORMS_PER_DATASET` questions of each dataset.
+    """
     rng = random.Random(seed)
-    pool = forms(catalog, seed)
-    examples = basics(count // 2, seed) + rng.choices(pool, k=count - count // 2)
-    rng.shuffle(examples)
-    return examples
+    first = basics(skills, seed)
+    last = basics(mixed // 2, seed + 1)
+    last += rng.choices(forms(catalog, seed), k=mixed - mixed // 2)
+    rng.shuffle(last)
+    return first + last

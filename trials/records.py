@@ -21,6 +21,9 @@ Stage = Literal["sft", "rl"]
 # Only these are worth a second try: the others would end the same way again.
 TRANSIENT_KINDS: frozenset[str] = frozenset({"crashed"})
 
+# How much of its log a failed trial keeps.
+LOG_TAIL_LINES = 30
+
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -54,7 +57,7 @@ class Schedule(Record):
 
 
 class StoppingRules(Record):
-    """Thresholds of the rules on training dynamics. NaN always stops; ``enabled`` rules the rest."""
+    """Thresholds of the rules on training dynamics; NaN stops a trial even when not ``enabled``."""
 
     enabled: bool = True
     loss_explosion: float = Field(3.0, gt=1, description="SFT loss over its running minimum.")
@@ -103,9 +106,13 @@ class TrialSpec(Record):
     allow_user_code: bool = False
 
     def identity(self) -> str:
-        """Hash of what decides the outcome: config, data, model, fraction, schedule and seed."""
+        """Hash of what decides the outcome: config, data, model, fraction, schedule and seed.
+
+        A value that is None or NaN is not set; on disk both are null.
+        """
+        config = {k: v for k, v in sorted(self.config.items()) if v is not None and v == v}
         content = {
-            "config": dict(sorted(self.config.items())),
+            "config": config,
             "dataset": self.dataset_fingerprint,
             "fidelity": self.fidelity.model_dump(),
             "schedule": self.schedule.model_dump(),
@@ -186,6 +193,28 @@ class SplitScore(Record):
     score_se: float
     rows: int
     outcomes: list[float]
+
+
+class ProbeRequest(Record):
+    """What to score: ``models`` maps a label to a model folder, adapter folder or hub id."""
+
+    dataset: str
+    models: dict[str, str]
+    tokenizer: str
+    split: Literal["validation", "test"]
+    rows: int
+    schedule: Schedule
+    features: bool = False
+    allow_user_code: bool = False
+
+
+class ProbeAnswer(Record):
+    """Scores by label; ``features`` describes the first model on the training split."""
+
+    scores: dict[str, SplitScore]
+    features: dict[str, float] = {}
+    parameters: int
+    seconds: float = Field(description="Time of generating and scoring, all models together.")
 
 
 def write_json(path: Path, record: BaseModel | dict[str, Any]) -> None:

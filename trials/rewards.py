@@ -10,6 +10,7 @@ import importlib
 import math
 import re
 from collections.abc import Callable
+from numbers import Real
 from typing import Any, Protocol
 
 from trials.dataset import Dataset, Row
@@ -71,27 +72,40 @@ def _exact_match(marker: str) -> Reward:
 
 
 def _choice(marker: str, choices: list[str]) -> Reward:
-    """Right when exactly one of the choices, the right one, stands in the final answer."""
-    patterns = {
-        choice: re.compile(rf"(?<!\w){re.escape(_normalise(choice))}(?!\w)") for choice in choices
-    }
+    """Right when exactly one of the choices, the right one, stands in the final answer.
+
+    The longest choice is matched first: "New York" does not name "York" too.
+    """
+    names = sorted({_normalise(choice) for choice in choices}, key=len, reverse=True)
+    pattern = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, names))})(?!\w)")
 
     def reward(completion: str, row: Row) -> float:
         text = _normalise(final_answer(completion, marker))
-        named = [choice for choice, pattern in patterns.items() if pattern.search(text)]
-        return float(named == [row.answer])
+        return float(set(pattern.findall(text)) == {_normalise(row.answer)})
 
     return reward
 
 
+# An exponent of five digits or more, or one that is itself raised to a power.
+_ENDLESS_POWER = re.compile(
+    r"(?:\^|\*\*)[\s({-]*(?:\d{5,}|\d+[\s)}]*(?:\^|\*\*))|(?:\^|\*\*)\s*[({][^)}]*(?:\^|\*\*)"
+)
+
+
 def _numeric(marker: str) -> Reward:
-    """Equal as mathematics (math-verify), so '1,000' is '1000.0' and '1/2' is '0.5'."""
+    """Equal as mathematics (math-verify), so '1,000' is '1000.0' and '1/2' is '0.5'.
+
+    Powers too large to be worked out, such as 9^9^9, are wrong: comparing them would never end,
+    and math-verify's own timeouts, which are signals, cannot interrupt big-number arithmetic.
+    """
     from math_verify import parse, verify
 
     def reward(completion: str, row: Row) -> float:
-        # Signals of math-verify's own timeouts only work in the main thread: switched off.
+        answer = final_answer(completion, marker)
+        if _ENDLESS_POWER.search(answer):
+            return 0.0
         gold = parse(row.answer, parsing_timeout=None)
-        found = parse(final_answer(completion, marker), parsing_timeout=None)
+        found = parse(answer, parsing_timeout=None)
         return float(bool(found) and verify(gold, found, timeout_seconds=None))
 
     return reward
@@ -121,7 +135,7 @@ def _user_reward(kind: str, args: dict[str, Any], allowed: bool) -> Reward:
     module, _, name = kind.partition(":")
     try:
         function = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, ValueError) as error:
         raise RewardError(f"reward {kind!r} cannot be imported: {error}") from None
 
     def reward(completion: str, row: Row) -> float:
@@ -135,13 +149,11 @@ def _user_reward(kind: str, args: dict[str, Any], allowed: bool) -> Reward:
 def _checked(kind: str, reward: Reward) -> Reward:
     def checked(completion: str, row: Row) -> float:
         value = reward(completion, row)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            if not isinstance(value, bool):
-                raise RewardError(
-                    f"reward {kind!r} returned a {type(value).__name__}; expected one number "
-                    f"for each completion"
-                )
-            value = float(value)
+        if not isinstance(value, Real):  # NumPy's numbers are Real too
+            raise RewardError(
+                f"reward {kind!r} returned a {type(value).__name__}; expected one number "
+                "for each completion"
+            )
         if not math.isfinite(value):
             raise RewardError(f"reward {kind!r} returned {value}; expected a finite number")
         return float(value)

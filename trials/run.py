@@ -27,6 +27,7 @@ from trials.errors import DatasetError, HyperparameterError, ModelError, RewardE
 from trials.events import EventLog, curve, read_events
 from trials.provenance import provenance
 from trials.records import (
+    LOG_TAIL_LINES,
     Cost,
     Failure,
     FailureKind,
@@ -73,7 +74,12 @@ def run_trial(spec: TrialSpec) -> TrialResult:
     except Exception as error:
         # Recorded, not raised: how a trial failed is a result to learn from.
         traceback.print_exc()
-        failure = Failure(kind=_failure_kind(error), message=f"{type(error).__name__}: {error}")
+        lines = traceback.format_exc().splitlines()[-LOG_TAIL_LINES:]
+        failure = Failure(
+            kind=_failure_kind(error),
+            message=f"{type(error).__name__}: {error}",
+            log_tail="\n".join(lines),
+        )
     if stop:
         events.write("stop", **stop.model_dump())
     result = _result(spec, context, events, stop, failure)
@@ -98,8 +104,11 @@ def _clean_state(seed: int) -> None:
 def _adopt(spec: TrialSpec, folder: Path) -> int:
     """Copies checkpoint and events of the trial that is continued; returns the events inherited."""
     events, checkpoint = folder / "events.jsonl", folder / "checkpoint"
-    if spec.continue_from and not checkpoint.exists() and PartialState().is_main_process:
-        parent = Path(spec.continue_from)
+    parent = Path(spec.continue_from or folder)
+    sources = (parent / "checkpoint", parent / "events.jsonl")
+    # `prepare` refuses what could not be adopted.
+    adoptable = all(source.exists() for source in sources) and not checkpoint.exists()
+    if spec.continue_from and adoptable and PartialState().is_main_process:
         partial = folder / ".checkpoint.partial"
         shutil.rmtree(partial, ignore_errors=True)
         shutil.copytree(parent / "checkpoint", partial)

@@ -12,18 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
 from datasets import Dataset as HFDataset
 from peft import LoraConfig
 from transformers import PrinterCallback, TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 from trl import GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
 
+from trials.arguments import Execution, grpo_arguments, lora_arguments, sft_arguments
 from trials.context import TrialContext, load_model
-from trials.events import CURVE_METRICS
+from trials.events import CURVE_METRICS, read_events
 from trials.records import Stage, Stop
 from trials.stopping import DynamicsMonitor
-
-TRL_SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
 
 
 class TrialCallback(TrainerCallback):
@@ -40,10 +41,20 @@ class TrialCallback(TrainerCallback):
         self._monitor = DynamicsMonitor(stage, context.spec.stopping)
         self.stop: Stop | None = None
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> Any:
-        values = {
-            short: float(logs[name]) for name, short in CURVE_METRICS.items() if name in logs
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
+        """Shows the rules what was logged before a continued stage, as if it had run straight."""
+        file, last = self._context.folder / "events.jsonl", self._offset + state.global_step
+        before = {
+            event["step"]: event["values"]
+            for event in read_events(file)
+            if event["kind"] == "metric" and event["stage"] == self._stage and event["step"] <= last
         }
+        for step, values in sorted(before.items()):
+            self._monitor.observe(step, values)
+        return control
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> Any:
+        values = {short: float(logs[name]) for name, short in CURVE_METRICS.items() if name in logs}
         if not values:  # the summary at the end of training
             return control
         step = self._offset + state.global_step
@@ -78,7 +89,8 @@ class TrialCallback(TrainerCallback):
 
     def _wall_clock(self, step: int) -> Stop | None:
         limit, seconds = self._context.spec.limits.wall_seconds, self._context.events.seconds
-        if limit is None or seconds < limit:
+        # Clocks differ between processes, but all must stop at the same step.
+        if limit is None or not any(gather_object([seconds >= limit])):
             return None
         return Stop(rule="wall_clock", step=step, values={"seconds": seconds, "limit": limit})
 
@@ -106,14 +118,8 @@ def run_sft(context: TrialContext) -> Stop | None:
     trainer = SFTTrainer(
         model=load_model(context.spec.fidelity.model),
         args=SFTConfig(
-            **_common_arguments(context, "sft", context.sft_steps),
-            **_batch_arguments(h.sft_batch_size, context.spec.schedule.micro_batch_size),
-            learning_rate=h.sft_learning_rate,
-            lr_scheduler_type=TRL_SCHEDULES[h.sft_schedule],
-            warmup_steps=round(h.sft_warmup * context.sft_steps),
-            max_length=None,  # rows were checked to fit; truncation would train on half answers
-            neftune_noise_alpha=h.neftune_alpha or None,
-            completion_only_loss=True,
+            output_dir=str(context.checkpoints / "sft"),
+            **sft_arguments(h, context.spec.schedule, _execution(context)),
         ),
         train_dataset=HFDataset.from_list(
             [{"prompt": row.prompt, "completion": row.completion} for row in context.train_rows]
@@ -135,7 +141,9 @@ def run_rl(context: TrialContext) -> Stop | None:
     rows = context.train_rows
     rewards = context.reward
 
-    def reward(completions: list[Any], row_index: list[int], **_: Any) -> list[float]:
+    def reward(
+        completions: list[Any], row_index: list[int], **_: Any
+    ) -> list[float | None]:  # what TRL expects; none is None
         return [
             rewards(completion[-1]["content"], rows[index])
             for completion, index in zip(completions, row_index, strict=True)
@@ -145,22 +153,8 @@ def run_rl(context: TrialContext) -> Stop | None:
         model=load_model(start, trainable_adapter=True),
         reward_funcs=reward,
         args=GRPOConfig(
-            **_common_arguments(context, "rl", context.rl_steps),
-            # One generation a step: every step is a boundary at which a checkpoint is exact.
-            **_batch_arguments(h.rl_batch_size, None),
-            steps_per_generation=1,
-            num_iterations=1,
-            learning_rate=h.rl_learning_rate,
-            lr_scheduler_type=TRL_SCHEDULES[h.rl_schedule],
-            warmup_steps=round(h.rl_warmup * context.rl_steps),
-            num_generations=h.rl_num_generations,
-            max_completion_length=context.spec.schedule.max_completion_tokens,
-            beta=h.rl_beta,
-            epsilon=h.rl_epsilon,
-            epsilon_high=h.rl_epsilon_high,
-            temperature=h.rl_temperature,
-            loss_type=h.rl_loss_type,
-            scale_rewards=h.rl_scale_rewards,
+            output_dir=str(context.checkpoints / "rl"),
+            **grpo_arguments(h, context.spec.schedule, _execution(context)),
         ),
         train_dataset=HFDataset.from_list(
             [{"prompt": row.prompt, "row_index": index} for index, row in enumerate(rows)]
@@ -174,18 +168,9 @@ def run_rl(context: TrialContext) -> Stop | None:
 
 
 def lora_config(context: TrialContext) -> LoraConfig | None:
-    """PEFT's configuration on all linear layers, or None for full weights."""
-    h = context.hyperparameters
-    if h.adapter == "full":
-        return None
-    rank = h.lora_rank or 16
-    return LoraConfig(
-        r=rank,
-        lora_alpha=round(rank * (h.lora_alpha_ratio or 2.0)),
-        lora_dropout=h.lora_dropout or 0.0,
-        target_modules="all-linear",
-        task_type="CAUSAL_LM",
-    )
+    """PEFT's configuration, or None for full weights."""
+    arguments = lora_arguments(context.hyperparameters)
+    return LoraConfig(**arguments) if arguments else None
 
 
 def _train(
@@ -199,53 +184,27 @@ def _train(
     context.events.write("phase", phase=stage, steps=steps, resumed_from=resume)
     trainer.train(resume_from_checkpoint=resume)
     ran = trainer.state.global_step
-    if callback.stop:
-        # The rule fired after the step's own evaluation could have been due.
-        if offset + ran not in context.eval_steps:
-            score(context, trainer.model, stage, offset + ran)
-    elif ran >= steps:
-        trainer.save_model(str(final))
+    # The rule fired after the step's own evaluation could have been due.
+    if callback.stop and offset + ran not in context.eval_steps:
+        score(context, trainer.model, stage, offset + ran)
+    if callback.stop or ran >= steps:
+        # A trial that a rule ended is over: its weights are final at the stage where it stopped.
+        final = context.checkpoints / "final" if callback.stop else final
+        # Renamed when whole: weights that a killed trial half wrote must not be continued from.
+        partial = final.with_name(f".{final.name}.partial")
+        trainer.save_model(str(partial))
+        trainer.accelerator.wait_for_everyone()
         if trainer.accelerator.is_main_process:
+            partial.replace(final)
             shutil.rmtree(folder, ignore_errors=True)
     trainer.accelerator.wait_for_everyone()
     return callback.stop
 
 
-def _common_arguments(context: TrialContext, stage: Stage, steps: int) -> dict[str, Any]:
-    """Arguments of both trainers. TRL's defaults of bf16, checkpointing and logging do not fit."""
-    h = context.hyperparameters
-    on_cpu = not torch.cuda.is_available()
-    return {
-        "output_dir": str(context.checkpoints / stage),
-        "max_steps": steps,
-        "seed": context.spec.seed,
-        "weight_decay": h.weight_decay,
-        "max_grad_norm": h.max_grad_norm,
-        "use_cpu": on_cpu,
-        "bf16": context.bf16,
-        "gradient_checkpointing": False,
-        "logging_steps": 1,
-        "logging_nan_inf_filter": False,  # a filtered NaN would hide a diverged trial
-        "save_strategy": "no",  # the callback says when
-        "report_to": "none",
-        "disable_tqdm": True,
-        "dataloader_pin_memory": not on_cpu,
-        "remove_unused_columns": False if stage == "rl" else True,
-        "optim": "adamw_torch",
-        "ddp_find_unused_parameters": False,
-    }
-
-
-def _batch_arguments(batch_size: int, micro_batch_size: int | None) -> dict[str, int]:
-    """Per-device batch and gradient accumulation that make up ``batch_size`` over all devices."""
-    from accelerate import PartialState
-
-    processes = PartialState().num_processes
-    per_device = max(1, batch_size // processes)
-    accumulation = 1
-    while micro_batch_size and per_device > micro_batch_size and per_device % 2 == 0:
-        per_device, accumulation = per_device // 2, accumulation * 2
-    return {
-        "per_device_train_batch_size": per_device,
-        "gradient_accumulation_steps": accumulation,
-    }
+def _execution(context: TrialContext) -> Execution:
+    return Execution(
+        seed=context.spec.seed,
+        processes=PartialState().num_processes,
+        on_cpu=not torch.cuda.is_available(),
+        bf16=context.bf16,
+    )

@@ -21,8 +21,9 @@ def supervisor_token() -> str:
 def end_with_supervisor(interval_seconds: float = 0.5) -> None:
     """Watches the supervisor named in the environment; kills the own process group without it.
 
-    The start time is compared too, since process ids are reused. Started by hand, with no
-    supervisor named, nothing is watched.
+    So too without the launcher in between: no signal would reach a process that a distributed
+    launcher gave a session of its own. The start time is compared too, since process ids are
+    reused. Started by hand, with no supervisor named, nothing is watched.
     """
     token = os.environ.get(SUPERVISOR_VARIABLE)
     if not token:
@@ -34,7 +35,8 @@ def end_with_supervisor(interval_seconds: float = 0.5) -> None:
 
 
 def _watch(pid: int, created: float, interval_seconds: float) -> None:
-    while _alive(pid, created):
+    launcher = os.getppid()
+    while _alive(pid, created) and os.getppid() == launcher:
         time.sleep(interval_seconds)
     os.killpg(os.getpgrp(), signal.SIGKILL)
 

@@ -1,0 +1,55 @@
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PORT ?= 4200
+ARGS ?=
+
+bin := .venv/bin
+installed := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install tune test test-slow check format ui clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | \
+		awk -F '\t' '{ printf "  make %-10s %s\n", $$1, $$2 }'
+
+install: $(installed) ## Make .venv with AutoPipe and its tools, once (about 3 GB)
+
+# Made again only when a dependency changes; an interrupted install leaves no stamp and goes on.
+$(installed): pyproject.toml constraints.txt
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo 'AutoPipe needs Python 3.11 or newer; found: "$(PYTHON)"' `"$(PYTHON)" --version 2>&1`; \
+		echo 'Install one, then name it: make install PYTHON=/path/to/python3.11'; exit 1; }
+	@test -x $(bin)/python || "$(PYTHON)" -m venv .venv
+	deployments/install.sh .venv
+	@touch $@
+
+tune: $(installed) ## Tune the bundled example; options in ARGS, e.g. ARGS="--help"
+	$(bin)/autopipe tune $(ARGS)
+
+test: $(installed) ## Run the tests, in two processes
+	$(bin)/pytest -n 2 $(ARGS)
+
+test-slow: $(installed) ## Run the tests that take more than ten seconds each
+	$(bin)/pytest -m 'slow and not gpu' $(ARGS)
+
+check: $(installed) ## Lint, formatting and types; changes nothing
+	$(bin)/ruff check .
+	$(bin)/ruff format --check .
+	$(bin)/mypy
+
+format: $(installed) ## Mend what ruff can mend
+	$(bin)/ruff check --fix .
+	$(bin)/ruff format .
+
+# The pages in the browser call the address in PREFECT_API_URL, so the server must know its own.
+ui: export PREFECT_HOME := $(CURDIR)/.prefect
+ui: export PREFECT_API_URL := http://127.0.0.1:$(PORT)/api
+ui: export PREFECT_SERVER_ANALYTICS_ENABLED := false
+ui: export DO_NOT_TRACK := 1
+ui: export PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT := false
+ui: $(installed) ## Serve Prefect's pages on http://127.0.0.1:4200 (another port: PORT=4300)
+	$(bin)/prefect server start --host 127.0.0.1 --port $(PORT)
+
+clean: ## Remove caches and builds; keeps .venv, runs/ and .prefect/
+	rm -rf build dist *.egg-info .ruff_cache .mypy_cache .pytest_cache .hypothesis catboost_info
+	find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +

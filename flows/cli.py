@@ -1,0 +1,247 @@
+"""The ``autopipe`` command. Heavy imports happen inside the commands, so that --help is quick."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from flows.environment import configure
+from tasks.paths import HISTORY, runs_folder
+
+if TYPE_CHECKING:
+    from tasks.run_folder import RunFolder, Summary
+    from tasks.settings import TuneSettings
+
+app = typer.Typer(
+    help="Configures LLM post-training (SFT, then RL) under a compute budget.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+console = Console()
+
+EXAMPLE_MODEL = "tiny-1m"
+
+History = Annotated[Path, typer.Option(help="Folder of parquet files: what past runs know.")]
+
+
+@contextmanager
+def friendly_errors() -> Iterator[None]:
+    """Shows errors that are meant for people as text, and bugs as tracebacks."""
+    from surrogates.base import SurrogateError
+    from tasks.catalog import CatalogError
+    from trials.errors import AutoPipeError
+
+    try:
+        yield
+    except (AutoPipeError, CatalogError, SurrogateError) as error:
+        console.print(f"[bold red]error:[/bold red] {error}", highlight=False, markup=True)
+        raise typer.Exit(2) from None
+    except ValidationError as error:
+        lines = [f"  - {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        console.print("[bold red]error:[/bold red] settings refused:\n" + "\n".join(lines))
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        console.print("interrupted; finished trials are kept")
+        raise typer.Exit(130) from None
+
+
+@app.command()
+def tune(
+    dataset: Annotated[
+        str | None, typer.Argument(help="Catalog name, folder or .jsonl; default: the example.")
+    ] = None,
+    model: Annotated[str, typer.Option(help="Catalog name, folder, .gguf or hub id.")] = (
+        EXAMPLE_MODEL
+    ),
+    budget: Annotated[str, typer.Option(help="25m, 12 (trials) or '8 full'.")] = "12",
+    parallel: Annotated[int | None, typer.Option(help="Trials at a time; default 2.")] = None,
+    seed: Annotated[int, typer.Option(help="Same seed, same proposals.")] = 0,
+    space: Annotated[str, typer.Option(help="Name in data/spaces, or a file.")] = "sft_grpo",
+    strategy: Annotated[
+        str, typer.Option(help="autopipe, gp, ranker, sobol or random.")
+    ] = "autopipe",
+    steps: Annotated[int | None, typer.Option(help="Steps of the full schedule.")] = None,
+    max_length: Annotated[int | None, typer.Option(help="Tokens of prompt + completion.")] = None,
+    max_completion: Annotated[int | None, typer.Option(help="Tokens generated.")] = None,
+    eval_rows: Annotated[int | None, typer.Option(help="Validation rows.")] = None,
+    eval_batch: Annotated[int | None, typer.Option(help="Rows generated at once.")] = None,
+    micro_batch: Annotated[int | None, typer.Option(help="Largest SFT batch on a device.")] = None,
+    test_rows: Annotated[int | None, typer.Option(help="Test rows at the end.")] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads a trial.")] = None,
+    accelerate_config: Annotated[
+        Path | None, typer.Option(help="Passed through to accelerate launch.")
+    ] = None,
+    early_stopping: Annotated[
+        bool, typer.Option(help="Stop trials early by the predictor.")
+    ] = True,
+    use_history: Annotated[bool, typer.Option(help="Learn from past runs.")] = True,
+    allow_user_code: Annotated[bool, typer.Option(help="Run 'module:function' rewards.")] = False,
+    history: History = HISTORY,
+    resume: Annotated[str | None, typer.Option(help="Id or folder of a run to go on with.")] = None,
+) -> None:
+    """Find the best configuration for a dataset and a model under a budget."""
+    configure()
+    from tasks.catalog import load_catalog
+    from tasks.preflight import check_settings
+    from tasks.run_folder import RunFolder
+    from tasks.settings import Budget, TuneSettings
+
+    with friendly_errors():
+        if resume is not None:
+            run = RunFolder.open(resume, runs_folder())
+            run_tune(run.info().settings, run, history)
+            return
+        schedule = given(
+            total_steps=steps,
+            max_length=max_length,
+            max_completion_tokens=max_completion,
+            eval_rows=eval_rows,
+            eval_batch_size=eval_batch,
+            micro_batch_size=micro_batch,
+        )
+        settings = TuneSettings(
+            dataset=dataset or load_catalog().example(),
+            model=model,
+            budget=parsed_budget(Budget, budget),
+            seed=seed,
+            space=space,
+            strategy=strategy,
+            schedule=schedule,
+            early_stopping=early_stopping,
+            use_history=use_history,
+            allow_user_code=allow_user_code,
+            **given(
+                parallel=parallel or 2,
+                test_rows=test_rows,
+                threads=threads,
+                accelerate_config=str(accelerate_config) if accelerate_config else None,
+            ),
+        )
+        check_settings(settings)
+        run_tune(settings, RunFolder(new_run_folder(settings)), history)
+
+
+@app.command()
+def report(run: Annotated[str, typer.Argument(help="Id or folder of a run.")]) -> None:
+    """Write a run's report.html again and show its outcome; works for unfinished runs too."""
+    configure()
+    from tasks.report import write_report
+    from tasks.run_folder import RunFolder
+
+    with friendly_errors():
+        folder = RunFolder.open(run, runs_folder())
+        path = write_report(folder)
+        show_outcome(folder, folder.summary())
+        console.print(f"report: {path}", soft_wrap=True)
+
+
+@app.command()
+def collect(
+    datasets: Annotated[
+        list[str] | None,
+        typer.Argument(help="Catalog names or folders; default: all but the example."),
+    ] = None,
+    model: Annotated[str, typer.Option(help="Catalog name, folder or hub id.")] = EXAMPLE_MODEL,
+    configurations: Annotated[int, typer.Option(help="Trials for each dataset.")] = 30,
+    parallel: Annotated[int, typer.Option(help="Trials at a time.")] = 2,
+    seed: Annotated[int, typer.Option()] = 0,
+    space: Annotated[str, typer.Option(help="Name in data/spaces, or a file.")] = "sft_grpo",
+    name: Annotated[
+        str, typer.Option(help="Of the run; the same name goes on with it.")
+    ] = "collect",
+    history: History = HISTORY,
+) -> None:
+    """Run a space-filling design of full-length trials and add them to the history."""
+    configure()
+    from flows.collect import collect as run_collect
+    from flows.progress import CollectProgress
+    from tasks.catalog import load_catalog
+    from tasks.settings import CollectSettings
+
+    with friendly_errors():
+        catalog = load_catalog()
+        chosen = datasets or [key for key, entry in catalog.datasets.items() if not entry.example]
+        settings = CollectSettings(
+            datasets=chosen,
+            model=model,
+            configurations=configurations,
+            parallel=parallel,
+            seed=seed,
+            space=space,
+        )
+        with CollectProgress(console, len(chosen) * configurations) as progress:
+            files = run_collect(settings, runs_folder() / name, history, progress.result)
+        for file in files:
+            console.print(f"wrote {file}", soft_wrap=True)
+
+
+@app.command("datasets")
+def list_datasets() -> None:
+    """List the datasets that can be named on the command line."""
+    from tasks.catalog import load_catalog
+
+    with friendly_errors():
+        table = Table("name", "rows", "answer", "reward", "description", box=None)
+        for key, entry in load_catalog().datasets.items():
+            table.add_row(
+                key, str(entry.sizes.train), entry.answer_form, entry.reward, entry.description
+            )
+        console.print(table)
+
+
+def run_tune(settings: TuneSettings, run: RunFolder, history: Path) -> None:
+    """Runs or resumes one run with live progress, then shows its outcome."""
+    from flows.progress import LiveProgress
+    from flows.tune import tune as run_flow
+
+    with LiveProgress(console) as progress:
+        summary = run_flow(settings, run, history, progress)
+    show_outcome(run, summary)
+    console.print(f"report:   {run.path / 'report.html'}", soft_wrap=True)
+    console.print(f"exported: {run.path / 'best'}", soft_wrap=True)
+
+
+def show_outcome(run: RunFolder, summary: Summary | None) -> None:
+    """The table of trials and, when there is one, the comparison."""
+    from tasks.console import console_summary, console_table
+
+    console.print(console_table(run))
+    if summary is not None:
+        console.print(console_summary(run))
+
+
+def new_run_folder(settings: TuneSettings) -> Path:
+    """A folder that says dataset, model and seed, and is not there yet."""
+    stem = f"{Path(settings.dataset).stem}-{Path(settings.model).stem}-s{settings.seed}".lower()
+    stem = "".join(c if c.isalnum() or c in "-_." else "-" for c in stem)
+    root = runs_folder()
+    number = 1
+    while (root / f"{stem}-{number:03d}").exists():
+        number += 1
+    return root / f"{stem}-{number:03d}"
+
+
+def parsed_budget(kind: Any, text: str) -> Any:
+    """A budget, or a parameter error that names the option."""
+    try:
+        return kind.parse(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--budget") from None
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """Only the options that were given, so that defaults stay in one home."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+if __name__ == "__main__":
+    sys.exit(app())

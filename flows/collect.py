@@ -1,0 +1,119 @@
+"""Collect: a space-filling design of full-length trials over datasets, for the history.
+
+    autopipe collect chain_sum gcd --model tiny-1m --configurations 30 --parallel 2
+
+Trials are kept in the run's folder; run the same command again and only what is missing is done.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.futures import wait
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from surrogates.encoding import SpaceEncoder
+from tasks.devices import launcher_for
+from tasks.history import append_history, history_row
+from tasks.prepare import Inputs, prepare_inputs
+from tasks.settings import CollectSettings
+from tasks.spaces import load_space, plain
+from trials.launch import Launcher, Supervisor
+from trials.records import Fidelity, TrialResult, TrialSpec
+
+
+def collect(
+    settings: CollectSettings,
+    folder: Path,
+    history: Path,
+    on_result: Callable[[TrialSpec, TrialResult], None] | None = None,
+) -> list[Path]:
+    """Runs the flow with as many workers as ``settings.parallel``; returns the history files."""
+    runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=settings.parallel)
+    return collect_flow.with_options(task_runner=runner)(settings, folder, history, on_result)
+
+
+@flow(name="collect", validate_parameters=False)
+def collect_flow(
+    settings: CollectSettings,
+    folder: Path,
+    history: Path,
+    on_result: Callable[[TrialSpec, TrialResult], None] | None = None,
+) -> list[Path]:
+    """Prepares every dataset, runs its design in batches, and appends one history file each."""
+    launcher = launcher_for(settings.parallel)
+    prepared = {
+        name: prepare_inputs.submit(name, settings.model, settings.schedule, launcher)
+        for name in settings.datasets
+    }
+    pending = []
+    for name, future in prepared.items():
+        specs = design(settings, future.result(), folder / "trials" / name)
+        size = settings.batch
+        pending += [
+            run_batch.submit(specs[start : start + size], launcher, on_result)
+            for start in range(0, len(specs), size)
+        ]
+    wait(pending)
+    return [
+        append_dataset(settings, future.result(), folder, history) for future in prepared.values()
+    ]
+
+
+def design(settings: CollectSettings, inputs: Inputs, folder: Path) -> list[TrialSpec]:
+    """The default configuration and a scrambled Sobol sample, another one for every dataset."""
+    encoder = SpaceEncoder(load_space(settings.space))
+    seed = settings.seed + zlib.crc32(inputs.dataset_id.encode())
+    configs = [encoder.default(), *encoder.sample(settings.configurations - 1, seed)]
+    return [
+        TrialSpec(
+            trial_id=f"{number:04d}",
+            dataset=str(inputs.dataset.path),
+            dataset_fingerprint=inputs.dataset.fingerprint,
+            config=plain(config),
+            fidelity=Fidelity(model=inputs.model, fraction=1.0),
+            seed=settings.seed,
+            folder=str(folder / f"{number:04d}"),
+            schedule=settings.schedule,
+            stopping=settings.stopping,
+            keep_checkpoint=False,
+        )
+        for number, config in enumerate(configs)
+    ]
+
+
+@task(cache_policy=NO_CACHE)
+def run_batch(
+    specs: list[TrialSpec],
+    launcher: Launcher,
+    on_result: Callable[[TrialSpec, TrialResult], None] | None = None,
+) -> list[TrialResult]:
+    """Runs the trials of a batch that have no result yet, one after another in one process."""
+    results = Supervisor(launcher).run_all(specs)
+    for spec, result in zip(specs, results, strict=True):
+        if on_result:
+            on_result(spec, result)
+    return results
+
+
+def append_dataset(settings: CollectSettings, inputs: Inputs, folder: Path, history: Path) -> Path:
+    """One history file with all trials of one dataset."""
+    specs = design(settings, inputs, folder / "trials" / inputs.dataset_id)
+    results = Supervisor().run_all(specs)  # all are on disk: nothing is launched
+    rows = [
+        history_row(
+            spec,
+            result,
+            run_id=folder.name,
+            dataset_id=inputs.dataset_id,
+            model_id=inputs.model_id,
+            meta=inputs.meta,
+        )
+        for spec, result in zip(specs, results, strict=True)
+    ]
+    return append_history(rows, history, f"{folder.name}--{inputs.dataset_id}")

@@ -1,0 +1,154 @@
+"""Live progress in the terminal: one bar for the run, one for each trial that runs."""
+
+from __future__ import annotations
+
+import threading
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+from tasks.run_folder import RunInfo
+from tasks.watch import Watcher
+from trials.events import Event
+from trials.records import TrialResult, TrialSpec
+
+
+class LiveProgress(Watcher):
+    """Shows a run as it happens; prints one line for each finished trial.
+
+    Args:
+        console: where to show it. Without a terminal only the lines are printed.
+    """
+
+    def __init__(self, console: Console):
+        self._console = console
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+        )
+        self._phase = self._progress.add_task("starting", total=None, note="")
+        self._bars: dict[str, TaskID] = {}
+        self._lock = threading.Lock()
+        self._best: float | None = None
+        self._finished = 0
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def phase(self, text: str) -> None:
+        self._progress.update(self._phase, description=text)
+        if not self._console.is_terminal:
+            self._console.print(text)
+
+    def begun(self, info: RunInfo) -> None:
+        rows = info.dataset.rows
+        inferred = " (inferred)" if info.dataset.reward_inferred else ""
+        base = info.base_validation
+        self._console.print(
+            f"[bold]{info.dataset.name}[/bold]: {rows['train']} training, {rows['validation']} "
+            f"validation, {rows['test']} test rows; reward {info.dataset.reward}{inferred}\n"
+            f"[bold]{info.model}[/bold]: {info.model_parameters / 1e6:.2f} M parameters; "
+            f"validation score as it is {base.score:.3f} ± {base.score_se:.3f}\n"
+            f"history: {info.history.trials} trials on {info.history.datasets} datasets; "
+            f"budget {info.settings.budget}, {info.settings.parallel} at a time, "
+            f"seed {info.settings.seed}; run [bold]{info.run_id}[/bold]"
+        )
+
+    def event(self, spec: TrialSpec, event: Event) -> None:
+        with self._lock:
+            bar = self._bars.get(spec.trial_id)
+            if bar is None:
+                last = round(spec.fidelity.fraction * spec.schedule.total_steps)
+                name = f"  trial {spec.trial_id[:3]}"
+                bar = self._progress.add_task(name, total=last, note="loading")
+                self._bars[spec.trial_id] = bar
+            if event["kind"] == "metric":
+                values = event["values"]
+                shown = "reward" if event["stage"] == "rl" else "loss"
+                note = f"{event['stage']} {shown} {values.get(shown, float('nan')):.3f}"
+                self._progress.update(bar, completed=event["step"], note=note)
+            elif event["kind"] == "score":
+                note = f"validation {event['values']['score']:.3f}"
+                self._progress.update(bar, completed=event["step"], note=note)
+
+    def result(self, spec: TrialSpec, result: TrialResult) -> None:
+        with self._lock:
+            bar = self._bars.pop(spec.trial_id, None)
+            if bar is not None:
+                self._progress.remove_task(bar)
+            self._finished += 1
+            full = result.fraction >= 1.0 and result.score is not None
+            if full and (self._best is None or (result.score or 0.0) > self._best):
+                self._best = result.score
+            self._console.print(self._line(spec, result), highlight=False)
+
+    def _line(self, spec: TrialSpec, result: TrialResult) -> str:
+        config = spec.config
+        settings = (
+            f"share {config.get('sft_share', 0):.2f}  sft lr {config.get('sft_learning_rate', 0):.1e}"
+            f"  rl lr {config.get('rl_learning_rate', 0):.1e}  {config.get('adapter', 'full')}"
+        )
+        if result.failure:
+            ending = f"[red]failed: {result.failure.kind}[/red]"
+        else:
+            ending = f"{result.score:.3f} ± {result.score_se:.3f}"
+            if result.stop:
+                ending += f" [yellow]stopped: {result.stop.rule}[/yellow]"
+        best = f"  best {self._best:.3f}" if self._best is not None else ""
+        return (
+            f"trial {spec.trial_id[:3]}  {result.fraction:4.0%} of the schedule  {ending}  "
+            f"{result.cost.seconds:4.0f} s  [dim]{settings}[/dim]{best}"
+        )
+
+
+class CollectProgress:
+    """Live progress of a collect run: trials done, the last score, time elapsed.
+
+    Args:
+        console: where to show it.
+        total: trials of the whole design.
+    """
+
+    def __init__(self, console: Console, total: int):
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.completed}/{task.total} trials"),
+            BarColumn(bar_width=40),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            console=console,
+        )
+        self._bar = self._progress.add_task("collect", total=total, note="")
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def result(self, spec: TrialSpec, result: TrialResult) -> None:
+        """A trial ended."""
+        score = "failed" if result.score is None else f"{result.score:.3f}"
+        self._progress.update(self._bar, advance=1, note=score)

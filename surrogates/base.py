@@ -1,0 +1,131 @@
+"""Records and errors shared by the surrogates, and the contract of the search.
+
+Who calls what, in which order::
+
+    search = Search(space, history=past_runs, dataset=meta_features, budget=20)
+    while budget is left:
+        for proposal in search.ask(n):        # any number of times before telling
+            ...                               # the caller runs the trial
+            search.tell(proposal.id, score, cost=..., fraction=..., signals=...)
+    search.best()                             # at any time, costs no trial
+
+The caller owns the trials, the budget's clock and all files; the search owns the models.
+`tell` may come in any order and from any number of earlier `ask` calls, once per proposal.
+Scores are in the caller's units and direction everywhere in this interface.
+
+Errors::
+
+    SurrogateError (ValueError)
+    ├── OptionError          an option or argument is unknown or out of range
+    ├── HistoryError         the history table cannot be read
+    ├── UnknownProposalError tell() names a proposal that was never made
+    ├── AlreadyToldError     tell() was called before for this proposal
+    ├── NothingToRecommendError  best() was asked before anything is known
+    └── NoCandidateError     no legal configuration could be proposed
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Config = dict[str, Any]
+"""A flat configuration: hyperparameter name -> plain Python value, inactive ones left out."""
+
+State = Literal["completed", "stopped", "failed"]
+STATES: tuple[State, ...] = ("completed", "stopped", "failed")
+
+
+class SurrogateError(ValueError):
+    """Root of every error raised on purpose by this package."""
+
+
+class OptionError(SurrogateError):
+    """An option or argument is unknown or out of range."""
+
+
+class HistoryError(SurrogateError):
+    """The history table cannot be read."""
+
+
+class UnknownProposalError(SurrogateError):
+    """`tell` names a proposal that this search never made."""
+
+
+class AlreadyToldError(SurrogateError):
+    """`tell` was called a second time for the same proposal."""
+
+
+class NothingToRecommendError(SurrogateError):
+    """`best` was asked before any trial finished, and there is no history to go by."""
+
+
+class NoCandidateError(SurrogateError):
+    """No legal configuration could be proposed."""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """One trial to run. All scores are in the caller's units; NaN where nothing is known yet."""
+
+    id: str
+    """Unique within a search and deterministic: "0001", "0002", ..."""
+    config: Config
+    """Hyperparameters, inactive conditional ones left out."""
+    fraction: float
+    """Share of the full schedule to run up to, in (0, 1]."""
+    expected_score: float
+    """Posterior mean of the full-length score."""
+    expected_cost: float
+    """Cost still to pay for this proposal, in the units of the told costs."""
+    expected_score_sd: float = math.nan
+    """Posterior standard deviation of the full-length score."""
+    prior_score: float = math.nan
+    """The part of `expected_score` that comes from past datasets alone."""
+    residual: float = math.nan
+    """`expected_score - prior_score`: what this dataset's own trials changed."""
+    failure_probability: float = 0.0
+    """Estimated probability that the trial fails."""
+    kind: Literal["new", "continue"] = "new"
+    """Whether the trial starts afresh or continues a stopped one."""
+    continues: str | None = None
+    """Id of the stopped proposal to continue from, else None."""
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """The configuration to use."""
+
+    config: Config
+    score: float
+    """Posterior mean of its full-length score."""
+    score_se: float
+    """Posterior standard deviation of that mean."""
+    id: str | None = None
+    """The proposal it was told under; None if it was never run (offline opinion only)."""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What `tell` recorded about one proposal."""
+
+    id: str
+    score: float
+    """In the caller's direction; NaN for a failed trial."""
+    score_se: float
+    cost: float
+    fraction: float
+    signals: Mapping[str, float] = field(default_factory=dict)
+    state: State = "completed"
+
+    @property
+    def failed(self) -> bool:
+        """Whether the trial gave no usable score."""
+        return self.state == "failed"
+
+    @property
+    def full_length(self) -> bool:
+        """Whether the score is of the full schedule."""
+        return not self.failed and self.fraction >= 1.0

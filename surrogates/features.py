@@ -1,0 +1,91 @@
+"""A fixed set of feature columns for CatBoost, kept between fit, predict and disk."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from catboost import Pool
+
+from surrogates.axes import MISSING, is_missing
+
+
+@dataclass(frozen=True)
+class FeatureSchema:
+    """Names, order and types of the columns a model was trained on.
+
+    Numbers stay numbers (NaN where missing); everything else becomes a string, `"<missing>"`
+    where missing, as CatBoost asks of a categorical.
+    """
+
+    columns: tuple[str, ...]
+    categorical: tuple[str, ...]
+
+    @classmethod
+    def infer(cls, frame: pd.DataFrame) -> FeatureSchema:
+        """The schema of a training table: columns whose every value is numeric are numbers."""
+        categorical = [c for c in frame.columns if not _is_numeric(frame[c])]
+        return cls(tuple(frame.columns), tuple(categorical))
+
+    def prepare(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The columns in training order; absent ones are missing, extra ones dropped."""
+        data: dict[str, Any] = {}
+        for name in self.columns:
+            if name in self.categorical:
+                values = frame[name] if name in frame else [None] * len(frame)
+                data[name] = [MISSING if is_missing(v) else str(v) for v in values]
+            elif name in frame:
+                numbers = pd.to_numeric(frame[name], errors="coerce").to_numpy(float, copy=True)
+                numbers[~np.isfinite(numbers)] = np.nan
+                data[name] = numbers
+            else:
+                data[name] = np.full(len(frame), np.nan)
+        return pd.DataFrame(data, columns=list(self.columns))
+
+    def pool(self, prepared: pd.DataFrame, **kwargs: Any) -> Pool:
+        """A CatBoost pool of a prepared table."""
+        return Pool(prepared, cat_features=list(self.categorical), **kwargs)
+
+    def to_dict(self) -> dict[str, list[str]]:
+        """JSON form."""
+        return {"columns": list(self.columns), "categorical": list(self.categorical)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Sequence[str]]) -> FeatureSchema:
+        """Inverse of `to_dict`."""
+        return cls(tuple(data["columns"]), tuple(data["categorical"]))
+
+
+def _is_numeric(column: pd.Series) -> bool:
+    present = column[[not is_missing(v) for v in column]]
+    return bool(pd.to_numeric(present, errors="coerce").notna().all())
+
+
+def informative(frame: pd.DataFrame) -> pd.DataFrame:
+    """The columns with at least two different values (missing counts as one)."""
+    keep = [c for c in frame.columns if frame[c].nunique(dropna=False) > 1]
+    return frame[keep]
+
+
+def fixed_columns(
+    values: Mapping[str, Any] | None, prefix: str, rows: int, index: pd.Index | None = None
+) -> pd.DataFrame:
+    """One mapping repeated over rows, keys given with or without the prefix."""
+    named = {
+        key if key.startswith(prefix) else prefix + key: [value] * rows
+        for key, value in (values or {}).items()
+    }
+    return pd.DataFrame(named, index=index if index is not None else pd.RangeIndex(rows))
+
+
+def folds(labels: np.ndarray, at_most: int) -> list[np.ndarray]:
+    """Held-out row masks: one a label, or labels dealt into `at_most` folds by a stable hash."""
+    names = sorted(set(labels.tolist()), key=lambda s: hashlib.sha1(str(s).encode()).hexdigest())
+    count = min(len(names), at_most)
+    owner = {name: i % count for i, name in enumerate(names)}
+    fold = np.array([owner[label] for label in labels.tolist()])
+    return [fold == i for i in range(count)]

@@ -1,0 +1,374 @@
+"""Ask/tell search for the best configuration of one dataset, helped by past datasets.
+
+>>> search = Search(space, history=past_runs, dataset={"n_rows": 5000}, budget=20)
+>>> for _ in range(20):
+...     [proposal] = search.ask()
+...     search.tell(proposal.id, score=run(proposal.config, proposal.fraction))
+>>> search.best().config
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from ConfigSpace import ConfigurationSpace
+
+from surrogates.axes import plain
+from surrogates.base import (
+    Config,
+    NothingToRecommendError,
+    OptionError,
+    Proposal,
+    Recommendation,
+    SurrogateError,
+)
+from surrogates.book import Book
+from surrogates.candidates import generated_candidates, given_candidates
+from surrogates.encoding import PREFIX, SpaceEncoder
+from surrogates.offline import OfflineModels
+from surrogates.options import SearchOptions
+from surrogates.strategies import (
+    Choice,
+    Round,
+    bayesian,
+    by_opinion,
+    next_finalist,
+    random_choice,
+    space_filling,
+)
+from surrogates.task_model import OfflineOpinion, TaskModel, torch_threads
+
+FORMAT = 1
+STATE_FILE = "search.json"
+BAYESIAN = ("autopipe", "gp")
+
+
+class Search:
+    """Chooses which configurations to try. See `surrogates.base` for the contract.
+
+    Args:
+        space: Any ConfigSpace space.
+        history: Past trials (see `surrogates.history.read_history`), or None.
+        dataset: Meta-features of the new dataset, keys with or without "meta.", or None.
+        maximize: Whether more score is better, here and in the history.
+        budget: Total cost that may be told, in the caller's units; None if unknown.
+        seed: Same seed and same calls, same proposals.
+        **options: See `SearchOptions`; `offline=OfflineModels` skips fitting the history again.
+
+    Raises:
+        OptionError: An argument or option is unknown or out of range.
+        HistoryError: The history lacks a required column.
+    """
+
+    def __init__(
+        self,
+        space: ConfigurationSpace,
+        history: pd.DataFrame | None = None,
+        dataset: Mapping[str, Any] | None = None,
+        maximize: bool = True,
+        budget: float | None = None,
+        seed: int = 0,
+        **options: Any,
+    ) -> None:
+        offline = options.pop("offline", None)
+        self.options = SearchOptions.of(options)
+        if budget is not None and not (np.isfinite(budget) and budget > 0):
+            raise OptionError(f"{budget=}: expected a positive cost, or None.")
+        if not isinstance(seed, int | np.integer) or seed < 0:
+            raise OptionError(f"{seed=}: expected an integer, zero or more.")
+        if dataset is not None and not isinstance(dataset, Mapping):
+            raise OptionError(f"dataset must be a mapping of meta-features, got {type(dataset)}.")
+        self.encoder = SpaceEncoder(space)
+        self.maximize, self.budget, self.seed = bool(maximize), budget, int(seed)
+        self.dataset = {str(k): plain(v) for k, v in dataset.items()} if dataset else None
+        self.book = Book()
+        self.offline = self._offline_models(offline, history)
+        self._opinion = OfflineOpinion(self.offline, self.encoder, self.dataset, self.seed)
+        self._cached: tuple[int, TaskModel] | None = None
+
+    def _offline_models(
+        self, offline: OfflineModels | None, history: pd.DataFrame | None
+    ) -> OfflineModels | None:
+        """The given models, else fitted ones; None for the strategies that use no history."""
+        if offline is not None and not isinstance(offline, OfflineModels):
+            raise OptionError(f"offline must be OfflineModels, got {type(offline).__name__}.")
+        if offline is not None:
+            offline.check(self.encoder, self.maximize)
+        if self.options.strategy in ("random", "sobol", "gp"):
+            return None
+        if offline is None and history is not None:
+            offline = OfflineModels.fit(
+                history,
+                self.encoder.space,
+                self.seed,
+                maximize=self.maximize,
+                use_meta=self.dataset is not None,
+            )
+        return offline
+
+    def ask(self, n: int = 1, candidates: pd.DataFrame | None = None) -> list[Proposal]:
+        """The next n trials to run; may be called again before the earlier ones are told.
+
+        Args:
+            n: How many.
+            candidates: Configurations to choose from, one a row, column names with or without
+                "config."; None searches the whole space.
+
+        Returns:
+            n proposals. A configuration is repeated only to continue a stopped trial, or when
+            every candidate has been proposed.
+
+        Raises:
+            OptionError: n < 1, or the candidates lack a column.
+        """
+        if not isinstance(n, int | np.integer) or n < 1:
+            raise OptionError(f"{n=}: expected the number of proposals, at least 1.")
+        given = given_candidates(candidates, self.encoder) if candidates is not None else None
+        with torch_threads(self.options.n_threads):
+            model = self._model()
+            turn = self._round(model, given)
+            self.book.asks += 1
+            proposals = []
+            for _ in range(n):
+                proposal = self._proposal(self._choose(turn, model), model)
+                self.book.proposals[proposal.id] = proposal
+                turn.add(proposal)
+                proposals.append(proposal)
+        return proposals
+
+    def finalist(self) -> Proposal | None:
+        """The stopped trial most worth running to full length, whatever the budget says.
+
+        Returns:
+            A proposal of kind "continue", or None when no stopped trial has a fair chance to beat
+            the best full-length one.
+        """
+        with torch_threads(self.options.n_threads):
+            model = self._model()
+            turn = self._round(model, None)
+            self.book.asks += 1
+            choice = next_finalist(turn, model)
+            if choice is None:
+                return None
+            proposal = self._proposal(choice, model)
+            self.book.proposals[proposal.id] = proposal
+        return proposal
+
+    def tell(
+        self,
+        id: str,
+        score: float | None,
+        score_se: float = 0.0,
+        cost: float = 1.0,
+        fraction: float = 1.0,
+        signals: Mapping[str, float] | None = None,
+        state: str = "completed",
+    ) -> None:
+        """Report one proposal's outcome.
+
+        Args:
+            id: The proposal's id.
+            score: Validation score at `fraction`; NaN or None counts as a failure.
+            score_se: Its standard error.
+            cost: What this proposal cost (a continuation: its own part only).
+            fraction: Share of the full schedule run when the score was taken.
+            signals: Early training signals, named as the history's `signal.*` columns.
+            state: "completed", "stopped" (may be continued later) or "failed".
+
+        Raises:
+            UnknownProposalError: No such proposal.
+            AlreadyToldError: Told before.
+            OptionError: A value is out of range.
+        """
+        self.book.record(
+            id, score=score, score_se=score_se, cost=cost, fraction=fraction, signals=signals,
+            state=state,
+        )  # fmt: skip
+
+    def best(self) -> Recommendation:
+        """The configuration to use: best posterior mean among those run at full length.
+
+        Falls back on partial runs, then on the offline opinion's first choice.
+
+        Raises:
+            NothingToRecommendError: No score was told and there is no history.
+        """
+        with torch_threads(self.options.n_threads):
+            model = self._model()
+            if not model.observed:
+                return self._untested(model)
+            rows = np.flatnonzero(model.full) if model.full.any() else np.arange(len(model.full))
+            configs = [model.configs[i] for i in rows]
+            mean, sd, _ = model.predict(configs)
+        top = int(np.argmax(model.sign * mean))
+        chosen = model.observed[rows[top]]
+        return Recommendation(configs[top], float(mean[top]), float(sd[top]), chosen.id)
+
+    def observations(self) -> pd.DataFrame:
+        """Every proposal in order: id, kind, continues, config.*, fraction, score, score_se,
+        cost, state ("pending" while untold), predicted mean and sd now, prior_score."""
+        if not self.book.proposals:
+            return pd.DataFrame(columns=["id", "kind", "fraction", "score", "state"])
+        proposals = list(self.book.proposals.values())
+        with torch_threads(self.options.n_threads):
+            mean, sd, prior = self._model().predict([p.config for p in proposals])
+        rows = []
+        for p, mu, sigma, m in zip(proposals, mean, sd, prior, strict=True):
+            told = self.book.told.get(p.id)
+            rows.append(
+                {"id": p.id, "kind": p.kind, "continues": p.continues}
+                | {PREFIX + k: v for k, v in p.config.items()}
+                | {
+                    "fraction": told.fraction if told else p.fraction,
+                    "score": told.score if told else np.nan,
+                    "score_se": told.score_se if told else np.nan,
+                    "cost": told.cost if told else np.nan,
+                    "state": told.state if told else "pending",
+                    "predicted": float(mu),
+                    "predicted_sd": float(sigma),
+                    "prior_score": float(m),
+                }
+            )
+        return pd.DataFrame(rows)
+
+    # -- files ---------------------------------------------------------------------------------
+
+    def save(self, folder: str | Path) -> None:
+        """Write the whole state into a folder: JSON and .cbm files, no pickle."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        if self.offline is not None:
+            self.offline.save(folder / "offline")
+        payload = {
+            "format": FORMAT,
+            "space": self.encoder.space.to_serialized_dict(),
+            "dataset": self.dataset,
+            "maximize": self.maximize,
+            "budget": self.budget,
+            "seed": self.seed,
+            "options": self.options.to_dict(),
+            "offline": self.offline is not None,
+            "book": self.book.to_dict(),
+        }
+        partial = folder / (STATE_FILE + ".partial")
+        partial.write_text(json.dumps(payload, indent=1, default=plain))
+        os.replace(partial, folder / STATE_FILE)  # a reader sees the old state or the new one
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Search:
+        """A search that goes on exactly where `save` left it.
+
+        Raises:
+            SurrogateError: The folder holds no search, or one of another format.
+        """
+        folder = Path(folder)
+        try:
+            payload = json.loads((folder / STATE_FILE).read_text())
+        except FileNotFoundError:
+            raise SurrogateError(
+                f"no search in {folder}: expected {STATE_FILE}. Write one with search.save(folder)."
+            ) from None
+        if payload.get("format") != FORMAT:
+            raise SurrogateError(
+                f"{folder / STATE_FILE} has format {payload.get('format')!r}, expected {FORMAT}."
+            )
+        search = cls(
+            ConfigurationSpace.from_serialized_dict(payload["space"]),
+            dataset=payload["dataset"],
+            maximize=payload["maximize"],
+            budget=payload["budget"],
+            seed=payload["seed"],
+            offline=OfflineModels.load(folder / "offline") if payload["offline"] else None,
+            **payload["options"],
+        )
+        search.book = Book.from_dict(payload["book"])
+        return search
+
+    # -- inside --------------------------------------------------------------------------------
+
+    def _model(self) -> TaskModel:
+        """The task model of the present observations, fitted once for each number of them."""
+        told = len(self.book.told)
+        if self._cached is None or self._cached[0] != told:
+            model = TaskModel(self._opinion, self.book, 1.0 if self.maximize else -1.0)
+            self._cached = (told, model)
+        return self._cached[1]
+
+    def _round(self, model: TaskModel, given: list[Config] | None) -> Round:
+        """Candidates and random numbers of one `ask`, derived from (seed, number of asks)."""
+        rng = np.random.default_rng([self.seed, self.book.asks])
+        taken: dict[tuple, int] = {}
+        for proposal in self.book.proposals.values():
+            key = self.encoder.key(proposal.config)
+            taken[key] = taken.get(key, 0) + (proposal.kind == "new")
+        pool = given if given is not None else self._pool(model, rng, taken)
+        started = sum(p.kind == "new" for p in self.book.proposals.values())
+        pending = list(self.book.pending)
+        return Round(self.encoder, pool, given is not None, taken, pending, rng, self.seed, started)
+
+    def _pool(
+        self, model: TaskModel, rng: np.random.Generator, taken: dict[tuple, int]
+    ) -> list[Config]:
+        incumbents: list[Config] = []
+        if model.observed and self.options.strategy in BAYESIAN:
+            order = np.argsort(-model.sign * model.predict(model.configs)[0], kind="stable")
+            incumbents = [model.configs[i] for i in order[:5]]
+        liked = self._opinion.favourites
+        if self.options.strategy == "autopipe" and self._opinion.prior is None:
+            liked = []  # a history without skill has no favourites worth a place
+        pool = generated_candidates(self.encoder, self.options.n_candidates, incumbents, liked, rng)
+        if all(self.encoder.key(c) in taken for c in pool):  # a small space is nearly exhausted
+            pool = self.encoder.sample(4096, self.seed)
+        return pool
+
+    def _choose(self, turn: Round, model: TaskModel) -> Choice:
+        strategy = self.options.strategy
+        if strategy == "random":
+            return random_choice(turn)
+        if strategy == "sobol" or (strategy == "ranker" and not self._opinion.known):
+            return space_filling(turn)
+        if strategy == "ranker":
+            return by_opinion(turn, model)
+        return bayesian(
+            turn,
+            model,
+            budget=self.budget,
+            finalist_share=self.options.finalist_share,
+            rungs=self.options.rungs,
+            n_initial=self.options.n_initial,
+        )
+
+    def _proposal(self, choice: Choice, model: TaskModel) -> Proposal:
+        bayesian_search = self.options.strategy in BAYESIAN
+        [mean], [sd], [prior] = model.predict([choice.config], use_gp=bayesian_search)
+        start = choice.continues.fraction if choice.continues is not None else 0.0
+        cost = float(np.exp(model.log_cost([choice.config])[0])) * (choice.fraction - start)
+        return Proposal(
+            id=self.book.next_id(),
+            config=dict(choice.config),
+            fraction=float(choice.fraction),
+            expected_score=float(mean),
+            expected_cost=cost,
+            expected_score_sd=float(sd),
+            prior_score=float(prior),
+            residual=float(mean - prior),
+            failure_probability=float(model.failure_probability([choice.config])[0]),
+            kind="new" if choice.continues is None else "continue",
+            continues=choice.continues.id if choice.continues is not None else None,
+        )
+
+    def _untested(self, model: TaskModel) -> Recommendation:
+        if not self._opinion.known:
+            raise NothingToRecommendError(
+                "nothing to recommend: no trial has a score yet and there is no history. "
+                "Call ask(), run the proposals and tell() their scores."
+            )
+        config = self._opinion.favourites[0]
+        [mean], [sd], _ = model.predict([config])
+        return Recommendation(dict(config), float(mean), float(sd), None)

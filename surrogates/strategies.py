@@ -1,0 +1,226 @@
+"""How the next trial is chosen. Pure functions of the task model; `search.py` keeps the state."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.stats import norm, qmc
+
+from surrogates.acquisition import cost_weight, log_noisy_ei
+from surrogates.base import Config, Observation, Proposal
+from surrogates.candidates import diverse_top, nearest, refine
+from surrogates.encoding import SpaceEncoder
+from surrogates.rungs import choose_rung
+from surrogates.task_model import TaskModel
+
+FINALIST_CHANCE = 0.1  # a stopped trial less likely than this to beat the best is let go
+INITIAL_WITH_HISTORY = 2
+HEDGE = 1  # the second trial is the space's default: if it beats the opinion's best, beware
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What to run next: a new configuration up to `fraction`, or a stopped trial to its end."""
+
+    config: Config
+    fraction: float = 1.0
+    continues: Observation | None = None
+
+
+@dataclass
+class Round:
+    """One `ask`: its candidates, what is already taken, its random numbers."""
+
+    encoder: SpaceEncoder
+    pool: list[Config]
+    only_pool: bool
+    """Whether the pool is the caller's candidates: nothing outside it may be proposed."""
+    taken: dict[tuple, int]
+    """How often each configuration was proposed before."""
+    pending: list[Proposal]
+    rng: np.random.Generator
+    seed: int
+    started: int
+    """New configurations proposed so far."""
+    cube: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.cube = self.encoder.matrix(self.pool)
+
+    def free(self) -> np.ndarray:
+        """Indices of the candidates not proposed before; the rarest ones if there are none."""
+        counts = np.array([self.taken.get(self.encoder.key(c), 0) for c in self.pool])
+        return np.flatnonzero(counts == counts.min())
+
+    def add(self, proposal: Proposal) -> None:
+        """Account for a proposal just made."""
+        key = self.encoder.key(proposal.config)
+        self.taken[key] = self.taken.get(key, 0) + 1
+        self.pending.append(proposal)
+        self.started += proposal.kind == "new"
+
+
+def random_choice(turn: Round) -> Choice:
+    """Any candidate that is free."""
+    return Choice(turn.pool[int(turn.rng.choice(turn.free()))])
+
+
+def space_filling(turn: Round, model: TaskModel | None = None) -> Choice:
+    """The default first, then a scrambled Sobol sequence, snapped to the candidates if given.
+
+    With a model, points that will likely fail are passed over.
+    """
+    encoder, k = turn.encoder, turn.started
+    sobol = qmc.Sobol(len(encoder.axes), scramble=True, rng=np.random.default_rng(turn.seed))
+    points = sobol.random_base2(math.ceil(math.log2(k + 33)))[k : k + 32]
+    targets = [encoder.default()] if k == 0 else []
+    targets += encoder.from_unit(points)
+    free = turn.free()
+    penalty = model.failure_probability([turn.pool[i] for i in free]) if model else 0.0 * free
+    if turn.only_pool:
+        goal = encoder.matrix(targets[:1] or [turn.pool[free[0]]])[0]
+        return Choice(turn.pool[free[nearest(turn.cube[free], goal, 3.0 * penalty)]])
+    unseen = [c for c in targets if turn.taken.get(encoder.key(c), 0) == 0]
+    if not unseen:
+        return Choice(turn.pool[free[int(np.argmin(penalty))]])
+    chance = model.failure_probability(unseen) if model else np.zeros(len(unseen))
+    # The first point whose risk is close to the lowest on offer keeps the sequence even.
+    return Choice(unseen[int(np.argmax(chance <= chance.min() + 0.1))])
+
+
+def by_opinion(turn: Round, model: TaskModel) -> Choice:
+    """The offline opinion's best candidate that differs from what is taken."""
+    free = turn.free()
+    configs = [turn.pool[i] for i in free]
+    value = model.opinion.score(configs) + np.log1p(-model.failure_probability(configs))
+    told = [model.book.proposals[i].config for i in model.book.told]
+    others = turn.encoder.matrix(told + [p.config for p in turn.pending])
+    return Choice(configs[diverse_top(value, turn.cube[free], others, 1)[0]])
+
+
+def initial_trials(model: TaskModel, encoder: SpaceEncoder, asked: int | None) -> int:
+    """Trials before the Gaussian process takes over."""
+    if asked is not None:
+        return asked
+    if model.opinion.prior is not None:
+        return INITIAL_WITH_HISTORY
+    return min(8, len(encoder.axes) + 2)
+
+
+def _initial(turn: Round, model: TaskModel) -> Choice:
+    """The opinion's diverse top, hedged by one trial it did not choose; without it, spread out."""
+    if model.opinion.prior is None or turn.started % 4 == HEDGE:
+        return space_filling(turn, model)
+    return by_opinion(turn, model)
+
+
+def bayesian(
+    turn: Round,
+    model: TaskModel,
+    *,
+    budget: float | None,
+    finalist_share: float,
+    rungs: tuple[float, ...] | None,
+    n_initial: int | None,
+) -> Choice:
+    """Initial design, then acquisition over new starts and continuations, then finalists."""
+    spent = model.book.spent + math.fsum(p.expected_cost for p in turn.pending)
+    closing = budget is not None and budget - spent <= finalist_share * budget
+    allowed = {turn.encoder.key(c) for c in turn.pool} if turn.only_pool else None
+    stopped = [o for o in model.book.stopped if _may_continue(o, turn, model, allowed)]
+    if closing and stopped:
+        finalist = _finalist(stopped, model)
+        if finalist is not None:
+            return finalist
+    rung = choose_rung(model.opinion.offline.early, rungs) if model.partial_runs_work else 1.0
+    rung = 1.0 if closing else rung
+    needed = initial_trials(model, turn.encoder, n_initial)
+    if model.gp is None or turn.started < needed:
+        return Choice(_initial(turn, model).config, rung)
+    if not model.full.any() and len(stopped) >= max(2, needed):
+        return _finalist(stopped, model) or _acquire(turn, model, rung, [], budget, spent)
+    return _acquire(turn, model, rung, stopped if model.full.any() else [], budget, spent)
+
+
+def next_finalist(turn: Round, model: TaskModel) -> Choice | None:
+    """The stopped trial to finish next, or None when none is worth it."""
+    stopped = [o for o in model.book.stopped if _may_continue(o, turn, model, None)]
+    return _finalist(stopped, model) if stopped else None
+
+
+def _may_continue(
+    o: Observation, turn: Round, model: TaskModel, allowed: set[tuple] | None
+) -> bool:
+    """Not being continued in this very round, and among the caller's candidates."""
+    if any(p.continues == o.id for p in turn.pending):
+        return False
+    return allowed is None or turn.encoder.key(model.book.proposals[o.id].config) in allowed
+
+
+def _continue(o: Observation, model: TaskModel) -> Choice:
+    return Choice(model.book.proposals[o.id].config, 1.0, o)
+
+
+def _finalist(stopped: list[Observation], model: TaskModel) -> Choice | None:
+    """The stopped trial with the best posterior mean, unless it is hopeless."""
+    configs = [model.book.proposals[o.id].config for o in stopped]
+    mean, sd, _ = model.predict(configs)
+    mean = model.sign * mean
+    best = int(np.argmax(mean))
+    if model.full.any():
+        done = [c for c, f in zip(model.configs, model.full, strict=True) if f]
+        incumbent = float(np.max(model.sign * model.predict(done)[0]))
+        if norm.sf((incumbent - mean[best]) / max(float(sd[best]), 1e-12)) < FINALIST_CHANCE:
+            return None
+    return _continue(stopped[best], model)
+
+
+def _acquire(
+    turn: Round,
+    model: TaskModel,
+    rung: float,
+    stopped: list[Observation],
+    budget: float | None,
+    spent: float,
+) -> Choice:
+    """The best of: starting any candidate at the rung, finishing any stopped trial.
+
+    A new start improves on everything in hand, stopped trials included, and its improvement is
+    worth only the share of variance that the predictor explains at the rung. Finishing a trial
+    improves on the full-length results. Both are divided by the fraction still to run.
+    """
+    assert model.gp is not None
+    gp, weight = model.gp, cost_weight(spent, budget)
+    seed = int(turn.rng.integers(2**31))
+    waiting = model.inputs([p.config for p in turn.pending]) if turn.pending else None
+    observed = model.baseline(full_only=False)
+    early = model.opinion.offline.early
+    worth = 0.0 if rung >= 1.0 or early is None else math.log(max(early.explained_at(rung), 1e-3))
+
+    def terms(configs: list[Config]) -> np.ndarray:
+        risk = np.minimum(model.failure_probability(configs), 1.0 - 1e-6)
+        return np.log1p(-risk) - weight * model.log_cost(configs)
+
+    def start(configs: list[Config]) -> np.ndarray:
+        gain = log_noisy_ei(gp, model.inputs(configs), observed, waiting, seed)
+        return gain + worth - math.log(rung) + terms(configs)
+
+    configs = [turn.pool[i] for i in turn.free()]
+    values = start(configs)
+    order = np.argsort(-values, kind="stable")
+    best, value = Choice(configs[order[0]], rung), float(values[order[0]])
+    if not turn.only_pool and turn.taken.get(turn.encoder.key(best.config), 0) == 0:
+        seen = set(turn.taken)
+        found = refine([configs[i] for i in order[:5]], start, turn.encoder, seen, turn.rng)
+        if found is not None and found[1] > value:
+            best, value = Choice(found[0], rung), found[1]
+    if stopped:
+        parts = [model.book.proposals[o.id].config for o in stopped]
+        gain = log_noisy_ei(gp, model.inputs(parts), model.baseline(True), waiting, seed)
+        left = np.array([1.0 - o.fraction for o in stopped])
+        finish = gain - np.log(left) + terms(parts)
+        if finish.max() > value:
+            return _continue(stopped[int(np.argmax(finish))], model)
+    return best

@@ -1,0 +1,268 @@
+"""What the search believes about one dataset, given the offline models and what was told so far.
+
+Internally more is always better; raw scores times `sign` (-1 for minimisation) and back happen in
+`search.py` and here in `_signed`, nowhere else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+from surrogates.base import Config, Observation
+from surrogates.book import Book
+from surrogates.candidates import BASE_POOL
+from surrogates.cost import expected_log_cost
+from surrogates.encoding import SpaceEncoder
+from surrogates.failure import FailureModel, past_weight
+from surrogates.offline import OfflineModels
+from surrogates.residual_gp import MeanPrior, ResidualGP, merge_duplicates
+
+SCALE_WEIGHT = 3.0  # how many observations the history's typical score scale counts as
+
+
+@contextmanager
+def torch_threads(n: int) -> Iterator[None]:
+    """Run with n torch threads and give the caller's number back."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+class OfflineOpinion:
+    """The offline models seen from one dataset; fixed over a search.
+
+    Args:
+        offline: Fitted models, or None for a search without history.
+        encoder: The space.
+        dataset: Meta-features of the new dataset, or None.
+        seed: Of the reference sample on which the opinion is standardised.
+    """
+
+    def __init__(
+        self,
+        offline: OfflineModels | None,
+        encoder: SpaceEncoder,
+        dataset: Mapping[str, Any] | None,
+        seed: int,
+    ) -> None:
+        self.offline = offline or OfflineModels(encoder.columns, True)
+        self.encoder = encoder
+        self.dataset = dataset
+        self.prior: MeanPrior | None = self.offline.mean_prior
+        self.favourites: list[Config] = []
+        self._centre, self._scale = 0.0, 1.0
+        if self.offline.ranker is not None:
+            pool = encoder.sample(BASE_POOL, seed)
+            raw, _ = self.offline.ranker.predict(pool, dataset, encoder)
+            self._centre, self._scale = float(raw.mean()), float(raw.std()) or 1.0
+            self.favourites = [pool[i] for i in np.argsort(-raw, kind="stable")[:512]]
+
+    @property
+    def known(self) -> bool:
+        """Whether there is an opinion at all, skilled or not."""
+        return self.offline.ranker is not None
+
+    def score(self, configs: list[Config]) -> np.ndarray:
+        """m(x): the ranker's score, mean 0 and sd 1 over the space; zeros without a ranker."""
+        if self.offline.ranker is None:
+            return np.zeros(len(configs))
+        raw, _ = self.offline.ranker.predict(configs, self.dataset, self.encoder)
+        return (raw - self._centre) / self._scale
+
+    def trusted_score(self, configs: list[Config]) -> np.ndarray:
+        """m(x) where the held-out skill earned it a place in the model; else zeros."""
+        return self.score(configs) if self.prior is not None else np.zeros(len(configs))
+
+    def relative_log_cost(self, configs: list[Config]) -> np.ndarray:
+        """Offline opinion on log cost; zeros without one."""
+        if self.offline.cost is None or not configs:
+            return np.zeros(len(configs))
+        return self.offline.cost.relative_log_cost(configs, self.dataset, self.encoder)
+
+
+class TaskModel:
+    """Posterior over scores, costs and failures after the told trials.
+
+    Args:
+        opinion: The offline part.
+        book: Proposals and observations so far (read only).
+        sign: 1 to maximise, -1 to minimise.
+    """
+
+    def __init__(self, opinion: OfflineOpinion, book: Book, sign: float) -> None:
+        self.opinion, self.book, self.sign = opinion, book, sign
+        self.encoder = opinion.encoder
+        self.observed: list[Observation] = book.usable
+        self.configs: list[Config] = [book.proposals[o.id].config for o in self.observed]
+        self.full = np.array([o.full_length for o in self.observed], dtype=bool)
+        self.y, self.y_var = self._estimates()
+        self._failures = self._failure_model()
+        self._told_cost = self._told_costs()
+
+    # -- scores --------------------------------------------------------------------------------
+
+    def _scale(self, y: np.ndarray) -> float:
+        """Standard deviation of final scores on this task, shrunk to the typical past one.
+
+        How much the past one counts falls with how much it varied from task to task.
+        """
+        ss = float(((y - y.mean()) ** 2).sum()) if len(y) else 0.0
+        early = self.opinion.offline.early
+        typical = early.typical_scale if early is not None else self.opinion.offline.scale
+        if not math.isfinite(typical):
+            return math.sqrt(ss / max(len(y) - 1, 1)) or 1.0
+        spread = early.scale_spread if early is not None else 1.0
+        weight = SCALE_WEIGHT / (1.0 + spread**2)
+        return math.sqrt((weight * typical**2 + ss) / (weight + max(len(y) - 1, 0)))
+
+    def _estimates(self) -> tuple[np.ndarray, np.ndarray]:
+        """Full-length scores and their noise variances; partial runs through the early predictor.
+
+        Without a predictor a partial score stands for itself, with a variance that grows with the
+        part not run: sd = (1 - fraction) x the task's scale.
+        """
+        y = np.array([self.sign * o.score for o in self.observed])
+        var = np.array([o.score_se**2 for o in self.observed])
+        partial = np.flatnonzero(~self.full) if len(y) else np.zeros(0, dtype=int)
+        if len(partial) == 0:
+            return y, var
+        scale = self._scale(y[self.full] if self.full.sum() >= 3 else y)
+        early = self.opinion.offline.early
+        chosen = [self.observed[i] for i in partial]
+        if early is None:
+            var[partial] += np.array([((1.0 - o.fraction) * scale) ** 2 for o in chosen])
+            return y, var
+        rows = early.rows(
+            [self.configs[i] for i in partial],
+            [o.fraction for o in chosen],
+            list(y[partial]),
+            [o.signals for o in chosen],
+            self.opinion.dataset,
+            self.encoder,
+        )
+        y[partial], variance = early.predict(rows, scale)
+        var[partial] += variance
+        return y, var
+
+    @cached_property
+    def gp(self) -> ResidualGP | None:
+        """The Gaussian process over distinct configurations; None below two of them."""
+        keys = [self.encoder.key(c) for c in self.configs]
+        first, y, var = merge_duplicates(keys, self.y, self.y_var)
+        if len(first) < 2:
+            return None
+        configs = [self.configs[i] for i in first]
+        m = self.opinion.trusted_score(configs)
+        return ResidualGP.fit(self.encoder.matrix(configs), m, y, var, self.opinion.prior)
+
+    def inputs(self, configs: list[Config]) -> np.ndarray:
+        """`n x (d + 1)` inputs of the Gaussian process."""
+        return np.column_stack([self.encoder.matrix(configs), self.opinion.trusted_score(configs)])
+
+    def baseline(self, full_only: bool) -> np.ndarray:
+        """Inputs of the observed configurations, of the full-length ones only if asked."""
+        chosen = [c for c, f in zip(self.configs, self.full, strict=True) if f or not full_only]
+        return self.inputs(self.encoder.unique(chosen)) if chosen else np.zeros((0, 0))
+
+    def predict(
+        self, configs: list[Config], use_gp: bool = True
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Posterior mean, sd and prior part of the full-length score, caller's units, each (n,).
+
+        NaN where nothing is known: no history and no score yet. Without the Gaussian process:
+        the opinion moved to the level of the told scores.
+        """
+        m = self.opinion.trusted_score(configs)
+        if use_gp and self.gp is not None:
+            cube = self.encoder.matrix(configs)
+            mean, sd = self.gp.raw(*self.gp.posterior(cube, m))
+            prior = self.gp.prior_mean(m)
+        else:
+            mean, sd = self._without_gp(configs, m)
+            prior = mean
+        return self._signed(mean), sd, self._signed(prior)
+
+    def _without_gp(self, configs: list[Config], m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Opinion on the history's level and scale, moved through the scores there are."""
+        offline, prior = self.opinion.offline, self.opinion.prior
+        rho = prior.rho if prior is not None else 0.0
+        scale = self._scale(self.y)
+        trend = scale * rho * m
+        if len(self.y):
+            own = rho * scale * self.opinion.trusted_score(self.configs)
+            level = float(np.mean(self.y - own))
+        else:
+            level = offline.level
+        mean, sd = level + trend, np.full(len(m), scale * math.sqrt(1.0 - rho**2))
+        told = {self.encoder.key(c): i for i, c in enumerate(self.configs)}
+        for row, config in enumerate(configs):
+            i = told.get(self.encoder.key(config))
+            if i is not None:
+                mean[row], sd[row] = self.y[i], math.sqrt(self.y_var[i])
+        return mean, sd
+
+    def _signed(self, values: np.ndarray) -> np.ndarray:
+        return self.sign * values
+
+    # -- costs and failures --------------------------------------------------------------------
+
+    def _told_costs(self) -> tuple[list[Config], np.ndarray]:
+        told = [(o, self.book.told_full_cost(o)) for o in self.book.told.values()]
+        known = [(self.book.proposals[o.id].config, c) for o, c in told if c is not None]
+        return [c for c, _ in known], np.log([cost for _, cost in known])
+
+    def log_cost(self, configs: list[Config]) -> np.ndarray:
+        """Expected log cost of full-length trials, shape (n,)."""
+        told, costs = self._told_cost
+        base = self.opinion.offline.cost.base if self.opinion.offline.cost is not None else 0.0
+        return expected_log_cost(
+            self.opinion.relative_log_cost(configs),
+            self.encoder.matrix(configs),
+            self.opinion.relative_log_cost(told),
+            self.encoder.matrix(told),
+            costs,
+            base,
+        )
+
+    def _failure_model(self) -> FailureModel:
+        told = list(self.book.told.values())
+        cube = self.encoder.matrix([self.book.proposals[o.id].config for o in told])
+        flags, weight = np.array([o.failed for o in told], dtype=bool), np.ones(len(told))
+        past, past_flags = self.opinion.offline.failure_cube, self.opinion.offline.failure_flags
+        if past is not None and past_flags is not None:
+            cube = np.vstack([cube, past])
+            flags = np.concatenate([flags, past_flags])
+            weight = np.concatenate([weight, np.full(len(past), past_weight(len(past)))])
+        return FailureModel(cube, flags, weight)
+
+    def failure_probability(self, configs: Sequence[Config]) -> np.ndarray:
+        """Probability that each configuration's trial fails, shape (n,)."""
+        return self._failures.probability(self.encoder.matrix(configs))
+
+    # -- early stopping ------------------------------------------------------------------------
+
+    @property
+    def partial_runs_work(self) -> bool:
+        """Whether the caller does stop trials at the proposed fraction and reports signals."""
+        early = self.opinion.offline.early
+        if early is None:
+            return False
+        for id, told in self.book.told.items():
+            if self.book.proposals[id].fraction >= 1.0 or told.failed:
+                continue
+            if told.fraction >= 1.0:
+                return False
+            given = {s.removeprefix("signal.") for s in told.signals}
+            if 2 * len(given & set(early.signal_names)) < len(early.signal_names):
+                return False
+        return True

@@ -1,0 +1,1 @@
+"""The steps that flows chain: retries, caching, artifacts and I/O, no mathematics."""

@@ -1,0 +1,121 @@
+"""The start of a run: inputs, settings and history are pinned in ``run.json`` before any trial."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ConfigSpace import ConfigurationSpace
+
+from tasks.history import history_files, read_history, run_key
+from tasks.prepare import Inputs
+from tasks.run_folder import DatasetInfo, HistoryInfo, RunFolder, RunInfo
+from tasks.settings import TuneSettings
+from tasks.spaces import plain, space_text
+from trials.dataset import SPLITS
+from trials.errors import SettingsError
+from trials.provenance import PACKAGES, git_commit, versions
+
+OWN_PACKAGES = ("prefect", "botorch", "gpytorch", "catboost", "pandas", "ConfigSpace")
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What a run starts from.
+
+    Attributes:
+        closing_seconds: estimate of the measurement on the test split.
+    """
+
+    info: RunInfo
+    history_files: list[Path]
+    default_config: dict[str, Any]
+    closing_seconds: float
+
+
+def begin_run(
+    settings: TuneSettings, run: RunFolder, inputs: Inputs, space: ConfigurationSpace, history: Path
+) -> Begun:
+    """Writes ``run.json``, or reads it when the run is resumed.
+
+    Raises:
+        SettingsError: when a resumed run finds other data, or lacks a history file it learned from.
+    """
+    if (run.path / "run.json").exists():
+        info = run.info()
+        _check_unchanged(info, inputs)
+    else:
+        info = _info(settings, run, inputs, space, history if settings.use_history else None)
+        run.write_info(info)
+    files = [Path(file) for file in info.history.files]
+    missing = [str(file) for file in files if not file.exists()]
+    if missing:
+        raise SettingsError(
+            f"run {run.run_id} learned from {', '.join(missing)}, now missing; "
+            "restore it with: git checkout or dvc checkout"
+        )
+    return Begun(
+        info=info,
+        history_files=files,
+        default_config=plain(space.get_default_configuration()),
+        closing_seconds=_closing_seconds(settings, inputs),
+    )
+
+
+def _info(
+    settings: TuneSettings,
+    run: RunFolder,
+    inputs: Inputs,
+    space: ConfigurationSpace,
+    history: Path | None,
+) -> RunInfo:
+    key = run_key(settings, inputs.dataset.fingerprint)
+    files = history_files(history, without_key=key) if history else []
+    rows = read_history(files)
+    dataset = inputs.dataset
+    return RunInfo(
+        run_id=run.run_id,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        settings=settings,
+        dataset=DatasetInfo(
+            name=inputs.dataset_id,
+            path=str(dataset.path),
+            fingerprint=dataset.fingerprint,
+            reward=str(dataset.card.reward),
+            reward_inferred=dataset.reward_inferred,
+            rows={split: len(dataset.splits[split]) for split in SPLITS},
+        ),
+        model=inputs.model_id,
+        model_parameters=inputs.probe.parameters,
+        space=json.loads(space_text(space)),
+        meta=inputs.meta,
+        base_validation=inputs.probe.scores["base"],
+        history=HistoryInfo(
+            files=[str(file) for file in files],
+            trials=len(rows),
+            datasets=rows["dataset_id"].nunique() if len(rows) else 0,
+        ),
+        versions=versions((*PACKAGES, *OWN_PACKAGES)),
+        git_commit=git_commit(),
+    )
+
+
+def _check_unchanged(info: RunInfo, inputs: Inputs) -> None:
+    if info.dataset.fingerprint != inputs.dataset.fingerprint:
+        raise SettingsError(
+            f"{inputs.dataset.path} changed since run {info.run_id} began "
+            f"(fingerprint {inputs.dataset.fingerprint}, was {info.dataset.fingerprint}); "
+            "restore the data, or start a new run"
+        )
+
+
+def _closing_seconds(settings: TuneSettings, inputs: Inputs) -> float:
+    """Three models on the test rows, at twice the speed measured by the probe of the base model."""
+    if not inputs.probe.seconds:
+        return 0.0
+    rows = min(settings.test_rows, len(inputs.dataset.splits["test"]))
+    per_row = inputs.probe.seconds / max(1, inputs.probe.scores["base"].rows)
+    return 30.0 + 3 * rows * per_row

@@ -1,0 +1,251 @@
+"""The catalog: datasets generated on demand and the models kept in the repository, by name.
+
+A built dataset is a folder of `train.jsonl`, `validation.jsonl`, `test.jsonl` and `dataset.yaml`.
+Each row is `{"prompt", "completion", "answer", "metadata"}`; prompts are distinct within and across
+the splits. `metadata` is what the dataset's own scorer needs; it has been through JSON, so tuples
+are lists.
+
+Wrong answers may still earn a little from a reasoning_gym scorer: most give len(answer) / len(text)
+to a text that contains the answer, and `fraction_simplification` gives 0.01 to anything and 0.1 to
+any fraction. Entries whose scorer pays more than that for a wrong answer name `exact_match` or
+`numeric` instead.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib.metadata
+import json
+import os
+import random
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+
+ROOT = Path(__file__).resolve().parents[1]
+CATALOG = ROOT / "data" / "catalog.yaml"
+SPLITS = ("train", "validation", "test")
+# How many draws one distinct prompt may cost before a generator counts as exhausted.
+DRAWS_PER_ROW = 40
+
+
+class CatalogError(ValueError):
+    """A catalog name, entry or file that cannot be used; the message says what to do about it."""
+
+
+class Sizes(BaseModel):
+    """Rows in each split."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    train: PositiveInt
+    validation: PositiveInt
+    test: PositiveInt
+
+
+class DatasetEntry(BaseModel):
+    """One generated dataset."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    generator: Literal["reasoning_gym"]
+    dataset: str
+    """Name of the dataset inside the generator."""
+    params: dict[str, Any] = Field(default_factory=dict)
+    seed: int = Field(ge=0)
+    sizes: Sizes
+    reward: Literal["reasoning_gym", "exact_match", "numeric", "choice"]
+    answer_form: str
+    description: str
+    example: bool = False
+
+    def fingerprint(self) -> str:
+        """Twelve hexadecimal digits that change with anything that changes the rows."""
+        entry = self.model_dump(mode="json", exclude={"description", "answer_form", "example"})
+        entry["version"] = importlib.metadata.version(self.generator)
+        text = json.dumps(entry, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+class ModelEntry(BaseModel):
+    """One model folder of the repository."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: str
+    """Relative to the root of the repository."""
+    parameters: PositiveInt
+    proxies: list[str] = Field(default_factory=list)
+    """Smaller models that stand in for this one, nearest first."""
+
+
+class Catalog(BaseModel):
+    """The whole file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    datasets: dict[str, DatasetEntry]
+    models: dict[str, ModelEntry]
+
+    @model_validator(mode="after")
+    def _check_references(self) -> Catalog:
+        for name, model in self.models.items():
+            unknown = [proxy for proxy in model.proxies if proxy not in self.models]
+            if unknown:
+                raise ValueError(f"models.{name}.proxies: {unknown} are not models of the catalog")
+        if sum(entry.example for entry in self.datasets.values()) != 1:
+            raise ValueError("datasets: exactly one entry must have `example: true`")
+        return self
+
+    def example(self) -> str:
+        """Name of the dataset that the bundled example uses."""
+        return next(name for name, entry in self.datasets.items() if entry.example)
+
+
+def load_catalog(path: str | Path = CATALOG) -> Catalog:
+    """Read and check a catalog file.
+
+    Raises:
+        CatalogError: the file is missing, is not YAML, or has unknown or missing keys.
+    """
+    path = Path(path)
+    try:
+        return Catalog.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise CatalogError(f"No catalog at {path}. Restore it with: git checkout {path}") from None
+    except (ValidationError, yaml.YAMLError) as error:
+        raise CatalogError(f"{path} is not a valid catalog: {error}") from error
+
+
+def build_dataset(
+    name: str, folder: str | Path, catalog: Catalog | None = None, sizes: Sizes | None = None
+) -> Path:
+    """Generate a dataset of the catalog, or reuse the finished one.
+
+    Args:
+        name: of the dataset in the catalog.
+        folder: where built datasets are kept.
+        catalog: another catalog than the bundled one.
+        sizes: other sizes than the entry's, for a smaller copy.
+
+    Returns:
+        `<folder>/<name>-<fingerprint>`, complete: it is written whole elsewhere, then renamed.
+
+    Raises:
+        CatalogError: unknown name, or the generator has too few distinct prompts.
+    """
+    catalog = catalog or load_catalog()
+    if name not in catalog.datasets:
+        raise CatalogError(_unknown("dataset", name, list(catalog.datasets)))
+    entry = catalog.datasets[name]
+    if sizes is not None:
+        entry = entry.model_copy(update={"sizes": sizes})
+    target = Path(folder) / f"{name}-{entry.fingerprint()}"
+    if target.is_dir():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=target.parent))
+    try:
+        _write_dataset(name, entry, draft)
+        draft.chmod(0o755)
+        os.rename(draft, target)
+    except OSError:
+        if not target.is_dir():  # otherwise another process built the same bytes first
+            raise
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return target
+
+
+def _write_dataset(name: str, entry: DatasetEntry, folder: Path) -> None:
+    rows = _distinct_rows(name, entry)
+    # The first draws of a small generator are its commonest prompts: shuffle, so splits are alike.
+    random.Random(entry.seed).shuffle(rows)
+    start = 0
+    for split in SPLITS:
+        stop = start + getattr(entry.sizes, split)
+        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows[start:stop])
+        (folder / f"{split}.jsonl").write_text("".join(lines), encoding="utf-8")
+        start = stop
+    scorer = {"dataset": entry.dataset} if entry.reward == "reasoning_gym" else {}
+    card = {"name": name, "reward": entry.reward, "reward_args": scorer, "metric": "accuracy"}
+    card["description"] = entry.description
+    text = yaml.safe_dump(card, sort_keys=False, allow_unicode=True)
+    (folder / "dataset.yaml").write_text(text, encoding="utf-8")
+
+
+def _distinct_rows(name: str, entry: DatasetEntry) -> list[dict[str, Any]]:
+    """Draw rows until the entry's sizes are met, each prompt once."""
+    import reasoning_gym  # slow to import, and only needed where something is built
+
+    wanted = entry.sizes.train + entry.sizes.validation + entry.sizes.test
+    draws = DRAWS_PER_ROW * wanted
+    options = {"size": draws, "seed": entry.seed, **entry.params}
+    source = reasoning_gym.create_dataset(entry.dataset, **options)
+    rows: dict[str, dict[str, Any]] = {}
+    for index in range(draws):
+        drawn = source[index]
+        prompt = drawn["question"].strip()
+        if prompt in rows:
+            continue
+        answer, metadata = drawn["answer"], drawn["metadata"]
+        if entry.reward != "reasoning_gym":
+            # These read the answer alone, and some metadata changes with the day of the draw.
+            metadata = {"source_dataset": entry.dataset}
+        row = {"prompt": prompt, "completion": answer, "answer": answer, "metadata": metadata}
+        rows[prompt] = row
+        if len(rows) == wanted:
+            return list(rows.values())
+    raise CatalogError(
+        f"datasets.{name}: {wanted} distinct prompts are asked for, and {draws} draws of "
+        f"{entry.dataset} gave {len(rows)}. Lower `sizes` or widen `params` in data/catalog.yaml."
+    )
+
+
+def resolve_model(name_or_path: str, catalog: Catalog | None = None) -> str:
+    """Turn what a user typed into what `from_pretrained` takes.
+
+    A name of the catalog becomes its absolute folder, an existing path stays itself, and anything
+    that can be a hub id (`name` or `owner/name`) is passed through.
+
+    Raises:
+        CatalogError: it looks like a path that does not exist, or like a misspelt catalog name.
+    """
+    models = (catalog or load_catalog()).models
+    if name_or_path in models:
+        folder = ROOT / models[name_or_path].path
+        if not (folder / "config.json").is_file():
+            raise CatalogError(f"{name_or_path} is not at {folder}. Make it with: dvc repro")
+        return str(folder)
+    if Path(name_or_path).exists():
+        return name_or_path
+    if name_or_path.startswith((".", "/", "~")) or name_or_path.count("/") > 1:
+        raise CatalogError(f"No model folder at {name_or_path}. Catalog models: {list(models)}")
+    if "/" not in name_or_path and difflib.get_close_matches(name_or_path, models, cutoff=0.7):
+        raise CatalogError(_unknown("model", name_or_path, list(models)))
+    return name_or_path
+
+
+def resolve_dataset(name_or_path: str, cache: str | Path, catalog: Catalog | None = None) -> Path:
+    """Turn a catalog name (built under `cache` when needed) or an existing path into a path.
+
+    Raises:
+        CatalogError: neither a name of the catalog nor an existing path.
+    """
+    catalog = catalog or load_catalog()
+    if name_or_path in catalog.datasets:
+        return build_dataset(name_or_path, cache, catalog)
+    if Path(name_or_path).exists():
+        return Path(name_or_path)
+    raise CatalogError(_unknown("dataset", name_or_path, list(catalog.datasets)))
+
+
+def _unknown(kind: str, name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=3)
+    hint = f"Did you mean {' or '.join(close)}?" if close else f"The catalog has: {known}."
+    return f"{name!r} is neither a {kind} of the catalog nor an existing path. {hint}"

@@ -1,0 +1,146 @@
+"""The end of a run: the test split is read once, for the base, the default and the best model."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from surrogates.base import Recommendation
+from tasks.featurize import probe
+from tasks.prepare import Inputs
+from tasks.run_folder import Measured, RunFolder, Summary, Trial
+from tasks.search_loop import SearchLoop, final_model
+from tasks.settings import TuneSettings
+from trials.errors import AutoPipeError
+from trials.launch import Launcher
+from trials.records import ProbeAnswer, ProbeRequest, SplitScore, TrialResult, TrialSpec
+
+
+@task(cache_policy=NO_CACHE)
+def measure_on_test(
+    run: RunFolder,
+    settings: TuneSettings,
+    inputs: Inputs,
+    models: dict[str, str],
+    launcher: Launcher,
+) -> ProbeAnswer:
+    """Scores the models on the test split, in one process; kept in the run folder."""
+    request = ProbeRequest(
+        dataset=str(inputs.dataset.path),
+        models=models,
+        tokenizer=inputs.model,
+        split="test",
+        rows=settings.test_rows,
+        schedule=settings.schedule,
+        allow_user_code=settings.allow_user_code,
+    )
+    return probe(request, run.path / "test", launcher)
+
+
+def conclude(
+    run: RunFolder, loop: SearchLoop, default_config: dict[str, Any], launcher: Launcher
+) -> Summary:
+    """Measures base, default and best configuration and writes ``summary.json``.
+
+    Raises:
+        AutoPipeError: when no trial ran to its end.
+    """
+    recommendation, (spec, result) = recommend(loop)
+    default = loop.full_length(default_config)
+    models = {"base": loop.inputs.model, "best": str(final_model(spec))}
+    if default:
+        models["default"] = str(final_model(default[0]))
+    test = measure_on_test(run, loop.settings, loop.inputs, models, launcher).scores
+    gain, gain_se = _paired(test["best"], test["default"]) if default else (None, None)
+    base = loop.inputs.probe.scores["base"]
+    trials = run.trials()
+    summary = Summary(
+        best=_measured(spec, result, test["best"]),
+        default=_measured(*default, test["default"]) if default else None,
+        base=Measured(
+            trial_id=None,
+            config=None,
+            validation=base.score,
+            validation_se=base.score_se,
+            test=test["base"].score,
+            test_se=test["base"].score_se,
+        ),
+        best_expected=recommendation.score,
+        best_expected_se=recommendation.score_se,
+        trials=len(trials),
+        failed=sum(bool(t.result and t.result.state == "failed") for t in trials),
+        full_length=sum(final_model(s).exists() for s, _ in loop.told.values()),
+        elapsed_seconds=loop.ledger.elapsed,
+        trial_seconds=sum(t.result.cost.seconds for t in trials if t.result),
+        full_cost_seconds=_full_cost(trials),
+        paired_gain=gain,
+        paired_gain_se=gain_se,
+    )
+    run.write_summary(summary)
+    return summary
+
+
+def recommend(loop: SearchLoop) -> tuple[Recommendation, tuple[TrialSpec, TrialResult]]:
+    """The search's recommendation and the trial that ran it to its end.
+
+    Raises:
+        AutoPipeError: when no trial ran to its end, with what became of them.
+    """
+    if not any(final_model(spec).exists() for spec, _ in loop.told.values()):
+        ends = ", ".join(
+            f"{spec.trial_id}: {result.failure.kind if result.failure else result.state}"
+            for spec, result in loop.told.values()
+        )
+        raise AutoPipeError(
+            f"no trial ran to its end, so there is nothing to recommend ({ends}).\n"
+            f"  Look at {loop.run.path}/trials/*/log.txt, or give a larger --budget."
+        )
+    recommendation = loop.search.best()
+    trial = loop.full_length(recommendation.config)
+    if trial is None:
+        raise AutoPipeError(
+            "the recommended configuration has no finished model; "
+            f"resume with: autopipe tune --resume {loop.run.run_id}"
+        )
+    return recommendation, trial
+
+
+def _measured(spec: TrialSpec, result: TrialResult, test: SplitScore) -> Measured:
+    return Measured(
+        trial_id=spec.trial_id,
+        config=spec.config,
+        validation=result.score if result.score is not None else math.nan,
+        validation_se=result.score_se or 0.0,
+        test=test.score,
+        test_se=test.score_se,
+    )
+
+
+def _paired(best: SplitScore, default: SplitScore) -> tuple[float, float]:
+    """Mean difference on the same rows, and its standard error."""
+    difference = np.array(best.outcomes) - np.array(default.outcomes)
+    se = difference.std(ddof=1) / math.sqrt(len(difference)) if len(difference) > 1 else 0.0
+    return float(difference.mean()), float(se)
+
+
+def _full_cost(trials: list[Trial]) -> float:
+    """Trial time had every configuration run at full length: what stopping early saved is the rest.
+
+    A configuration's seconds at a fraction f are scaled by 1 / f; one that did run in full counts
+    as it was.
+    """
+    seconds: dict[str, float] = {}
+    reached: dict[str, float] = {}
+    for trial in trials:
+        if trial.result is None:
+            continue
+        key = repr(sorted(trial.spec.config.items(), key=str))
+        seconds[key] = seconds.get(key, 0.0) + trial.result.cost.seconds
+        reached[key] = max(reached.get(key, 0.0), trial.result.fraction)
+    return sum(
+        spent / reached[key] if reached[key] > 0 else spent for key, spent in seconds.items()
+    )

@@ -1,0 +1,153 @@
+"""The texts of the export: ``best/README.md``, and the script between the two stages of LoRA."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tasks.run_folder import Measured
+
+if TYPE_CHECKING:
+    from tasks.export import Export
+
+MERGE_SCRIPT = '''"""Merges the adapter that SFT trained into its base model, the start of GRPO."""
+
+from peft import AutoPeftModelForCausalLM
+from transformers import AutoTokenizer
+
+model = AutoPeftModelForCausalLM.from_pretrained("{adapter}", dtype="float32")
+model.merge_and_unload().save_pretrained("{merged}")
+AutoTokenizer.from_pretrained("{adapter}").save_pretrained("{merged}")
+'''
+COMMAND = "trl {0} --config best/{0}.yaml --accelerate_config best/accelerate.yaml"
+
+
+def readme(export: Export) -> str:
+    """What the folder holds, what it scored, how to train it again, and what differs then."""
+    spec, info = export.spec, export.info
+    return f"""# Best of run {info.run_id}
+
+Model `{info.model}` on dataset `{info.dataset.name}`, trial `{spec.trial_id}`:
+{export.sft_steps} steps of SFT, then {export.rl_steps} steps of GRPO, seed {spec.seed}.
+
+## Scores
+
+{_scores(export)}
+
+Each is the mean of the reward `{info.dataset.reward}` over greedy completions, with its standard
+error. The configuration was chosen on the validation split; the test split was read once, at the
+end.
+
+## Use it
+
+```python
+{_usage(export)}
+```
+
+## Train it again
+
+From the folder of the run, which contains `best/`:
+
+```sh
+{_commands(export)}
+```
+
+The result lies in `retrained/`. `config.json` holds the same configuration as hyperparameters of
+AutoPipe.
+
+To train on the validation rows too, write `split: train+validation` for `split: train` in the
+YAML files. There is then nothing left but the test split to measure the result on.
+
+## What these files cannot say
+
+{_notes(export)}
+"""
+
+
+def _scores(export: Export) -> str:
+    summary = export.summary
+    rows: list[tuple[str, Measured | None]] = [
+        ("this configuration", summary.best),
+        ("default configuration", summary.default),
+        ("base model, untrained", summary.base),
+    ]
+    lines = ["| | validation | test |", "|---|---|---|"]
+    lines += [
+        f"| {name} | {_number(found.validation, found.validation_se)} "
+        f"| {_number(found.test, found.test_se)} |"
+        for name, found in rows
+        if found
+    ]
+    return "\n".join(lines)
+
+
+def _number(value: float, se: float) -> str:
+    return f"{value:.3f} ± {se:.3f}"
+
+
+def _usage(export: Export) -> str:
+    loader, package = (
+        ("AutoModelForCausalLM", "transformers")
+        if export.weights == "model"
+        else ("AutoPeftModelForCausalLM", "peft")
+    )
+    return (
+        f"from {package} import {loader}\n"
+        "from transformers import AutoTokenizer\n\n"
+        f'model = {loader}.from_pretrained("best/{export.weights}")\n'
+        f'tokenizer = AutoTokenizer.from_pretrained("best/{export.weights}")'
+    )
+
+
+def _commands(export: Export) -> str:
+    commands = []
+    if export.sft_steps:
+        commands.append(COMMAND.format("sft"))
+    if export.merges:
+        commands.append("python best/merge_adapter.py")
+    if export.rl_steps:
+        commands.append(COMMAND.format("grpo"))
+    return "\n".join(commands)
+
+
+def _notes(export: Export) -> str:
+    notes = [
+        "The trial was scored on the validation split while it trained and watched by stopping "
+        "rules. TRL's command line does neither: it trains to the last step and saves once, at "
+        "the end. For checkpoints set `save_strategy: steps` and `save_steps`.",
+        f"The trial ran in {_count(export.execution.processes)} on "
+        f"{'a CPU' if export.execution.on_cpu else 'a GPU'}; on other hardware the numbers "
+        "differ a little. The batch of a step is per_device_train_batch_size × "
+        "gradient_accumulation_steps × processes: with more processes, lower one of the first two.",
+    ]
+    if export.execution.on_cpu:
+        notes.append("To train on a GPU, set `use_cpu: false` in all three YAML files.")
+    else:
+        notes.append(
+            "Where one process sees several GPUs, TRL refuses to start: choose one with "
+            "`CUDA_VISIBLE_DEVICES=0`."
+        )
+    if stop := export.trial.result and export.trial.result.stop:
+        notes.append(
+            f"The rule `{stop.rule}` ended the trial at step {stop.step} of "
+            f"{export.sft_steps + export.rl_steps}, and its weights of that moment are in "
+            f"`{export.weights}/`. The YAML files train all steps."
+        )
+    if export.rl_steps:
+        notes.append(
+            "`grpo.yaml` scores completions with `trials.trl_reward.reward`, so AutoPipe must be "
+            "installed; `data/dataset.yaml` says which reward that is."
+        )
+    if export.spec.allow_user_code:
+        notes.append("The reward may be code of yours: it must be importable from where TRL runs.")
+    if export.merges:
+        notes.append(
+            "In the trial GRPO went on training the adapter that SFT had trained. TRL's command "
+            "line cannot load an adapter to train it further: `merge_adapter.py` merges it, and "
+            "GRPO trains a new one of the same shape on top. Both start from the same model and "
+            "take their KL to it, but the result differs, and belongs on `retrained/sft-merged`."
+        )
+    return "\n".join(f"- {note}" for note in notes)
+
+
+def _count(processes: int) -> str:
+    return "one process" if processes == 1 else f"{processes} processes"

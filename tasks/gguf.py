@@ -1,0 +1,47 @@
+"""Makes an ordinary model folder of a .gguf file, once."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+
+from trials.errors import ModelError
+
+
+def convert(file: Path, cache: Path) -> Path:
+    """Converts a .gguf file to a float32 folder under ``cache`` and returns the folder.
+
+    Transformers loads GGUF weights dequantised but refuses to save them until the traces of the
+    quantiser are gone from the model.
+
+    Raises:
+        ModelError: when the file is missing or cannot be read as a model.
+    """
+    if not file.is_file():
+        raise ModelError(f"no file {file}; expected a .gguf model")
+    digest = hashlib.sha256(f"{file.resolve()}:{file.stat().st_size}".encode()).hexdigest()[:8]
+    folder = cache / f"{file.stem}-{digest}"
+    if (folder / "config.json").exists():
+        return folder.resolve()
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    try:
+        model = AutoModelForCausalLM.from_pretrained(str(file.parent), gguf_file=file.name)
+        tokenizer = AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name)
+    except ImportError:
+        raise ModelError(
+            "reading .gguf files needs the package gguf; install it with: pip install gguf"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{file} cannot be read as a model: {error}") from None
+    model.hf_quantizer = None
+    model.is_quantized = False
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    partial = folder.with_suffix(".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    model.save_pretrained(partial)
+    tokenizer.save_pretrained(partial)
+    partial.replace(folder)
+    return folder.resolve()

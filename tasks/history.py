@@ -1,0 +1,170 @@
+"""The history: one flat row per finished trial, in append-only parquet files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pydantic import BaseModel
+
+from trials.errors import SettingsError
+from trials.hyperparameters import split_steps, validate
+from trials.records import CurvePoint, TrialResult, TrialSpec
+from trials.signals import signals_at
+
+# Prefixes of recorded curves at which the early predictor is trained.
+PREFIX_FRACTIONS = (0.1, 0.2, 0.3, 0.5)
+CURVE_DIGITS = 5
+
+
+def history_row(
+    spec: TrialSpec,
+    result: TrialResult,
+    *,
+    run_id: str,
+    dataset_id: str,
+    model_id: str,
+    meta: Mapping[str, float],
+) -> dict[str, Any]:
+    """One finished trial as one flat row (columns: data/history/README.md)."""
+    row: dict[str, Any] = {
+        "run_id": run_id,
+        "trial_id": f"{run_id}/{dataset_id}/{spec.trial_id}",
+        "dataset_id": dataset_id,
+        "dataset_fingerprint": spec.dataset_fingerprint,
+        "model_id": model_id,
+        "state": result.state,
+        "fraction": result.fraction,
+        "score": result.score,
+        "score_se": result.score_se,
+        "cost_seconds": result.cost.seconds,
+        "cost_flops": result.cost.flops,
+        "cost_tokens": result.cost.tokens,
+        "failure_kind": result.failure.kind if result.failure else None,
+        "stop_rule": result.stop.rule if result.stop else None,
+        "continued": spec.continue_from is not None,
+        "seed": spec.seed,
+        "total_steps": spec.schedule.total_steps,
+        "versions": json.dumps(result.provenance.versions if result.provenance else {}),
+        "git_commit": result.provenance.git_commit if result.provenance else None,
+        "curve": pack_curve(result.curve),
+    }
+    row |= {f"config.{name}": value for name, value in sorted(spec.config.items())}
+    row |= {f"meta.{name}": value for name, value in sorted(meta.items())}
+    row |= {f"signal.{name}": value for name, value in sorted(result.signals.items())}
+    return row
+
+
+def pack_curve(points: Sequence[CurvePoint]) -> str:
+    """A curve as compact JSON: {"stage/metric": [[steps], [values]]}."""
+    series: dict[str, tuple[list[int], list[float]]] = {}
+    for point in points:
+        steps, values = series.setdefault(f"{point.stage}/{point.metric}", ([], []))
+        steps.append(point.step)
+        values.append(float(f"{point.value:.{CURVE_DIGITS}g}"))
+    return json.dumps(series, separators=(",", ":"))
+
+
+def unpack_curve(text: str) -> list[CurvePoint]:
+    """The inverse of ``pack_curve``, up to its rounding."""
+    points = []
+    for name, (steps, values) in json.loads(text).items():
+        stage, _, metric = name.partition("/")
+        points += [
+            CurvePoint(stage=stage, step=step, metric=metric, value=value)
+            for step, value in zip(steps, values, strict=True)
+        ]
+    return points
+
+
+def append_history(rows: Iterable[Mapping[str, Any]], folder: Path, name: str) -> Path:
+    """Writes rows as one new parquet file; a file of that name is replaced whole.
+
+    A run that is written again after a resume holds all of its trials, so nothing is lost.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{name}.parquet"
+    partial = file.with_suffix(".partial")
+    pd.DataFrame(list(rows)).to_parquet(partial, compression="zstd", index=False)
+    partial.replace(file)
+    return file
+
+
+def history_files(folder: Path, without_key: str | None = None) -> list[Path]:
+    """The history's files in a fixed order; those of runs with the given key are left out."""
+    files = sorted(folder.glob("*.parquet"))
+    return [file for file in files if without_key is None or f".{without_key}." not in file.name]
+
+
+def run_key(settings: BaseModel, dataset_fingerprint: str) -> str:
+    """Key of all runs with these settings on this data.
+
+    A repetition of a run must repeat it, so it does not learn from the run that it repeats.
+    """
+    content = f"{settings.model_dump_json()}{dataset_fingerprint}"
+    return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+
+def read_history(files: Sequence[Path]) -> pd.DataFrame:
+    """All rows of the files; columns that a file lacks are empty in its rows.
+
+    Raises:
+        SettingsError: when a file cannot be read as parquet.
+    """
+    frames = []
+    for file in files:
+        try:
+            frames.append(pd.read_parquet(file))
+        except (OSError, ValueError) as error:
+            raise SettingsError(
+                f"{file} cannot be read as parquet: {error}\n"
+                "  restore it with: git checkout, or dvc checkout"
+            ) from None
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def search_history(rows: pd.DataFrame) -> pd.DataFrame:
+    """The history as the search learns from it: full trials, failures, and prefixes of curves.
+
+    Each full-length trial also gives one row per prefix fraction, with the signals and the
+    validation score as they were then. Trials that were continued repeat their first part, and
+    trials stopped by a rule never reached their end: both are left out.
+    """
+    if rows.empty:
+        return rows
+    full = rows[(rows["state"] == "completed") & (rows["fraction"] >= 1.0) & ~rows["continued"]]
+    failed = rows[rows["state"] == "failed"]
+    plain = [column for column in rows.columns if not column.startswith("signal.")]
+    prefixes = [prefix for _, row in full[plain].iterrows() for prefix in _prefixes(row.to_dict())]
+    frame = pd.concat([full, failed, pd.DataFrame(prefixes)], ignore_index=True)
+    return frame.drop(columns=["curve"])
+
+
+def _prefixes(row: dict[str, Any]) -> list[dict[str, Any]]:
+    points = unpack_curve(row["curve"])
+    total = int(row["total_steps"])
+    config = {k.removeprefix("config."): v for k, v in row.items() if k.startswith("config.")}
+    sft_steps, _ = split_steps(validate(config).sft_share, total)
+    scores = {point.step: point.value for point in points if point.metric == "score"}
+    prefixes = []
+    for fraction in PREFIX_FRACTIONS:
+        step = round(fraction * total)
+        if step not in scores:
+            continue
+        signals = signals_at(points, step, sft_steps, total)
+        prefixes.append(
+            {
+                **row,
+                "fraction": fraction,
+                "score": scores[step],
+                "score_se": None,
+                "cost_seconds": row["cost_seconds"] * fraction,
+                "cost_flops": row["cost_flops"] * fraction,
+                **{f"signal.{name}": value for name, value in signals.items()},
+            }
+        )
+    return prefixes

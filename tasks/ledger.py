@@ -1,0 +1,109 @@
+"""The ledger of one run: what was spent, what is reserved, whether another trial fits."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tasks.settings import Budget
+from trials.events import read_events
+from trials.records import TrialResult, write_json
+
+
+@dataclass
+class Ledger:
+    """Spends one budget, in whichever unit it was given.
+
+    Attributes:
+        file: where the elapsed time is kept, so that a resumed run goes on counting.
+        budget: the whole budget.
+        finalist_share: of the budget, kept for finalists at full length.
+        closing_seconds: kept for the measurement on the test split and the report.
+        clock: seconds; monotonic, so that setting the clock changes nothing.
+    """
+
+    file: Path
+    budget: Budget
+    finalist_share: float = 0.25
+    closing_seconds: float = 0.0
+    clock: Callable[[], float] = time.monotonic
+    started: int = 0
+    spent_full: float = 0.0
+    _before: float = field(init=False, default=0.0)
+    _start: float = field(init=False)
+    _seconds_per_full: list[float] = field(init=False, default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._start = self.clock()
+        if self.file.exists():
+            self._before = json.loads(self.file.read_text())["elapsed_seconds"]
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the run began, time between a kill and its resumption left out."""
+        return self._before + self.clock() - self._start
+
+    @property
+    def seconds_per_full(self) -> float:
+        """Median wall-clock of a full-length trial, scaled up from the partial ones; NaN at first."""
+        ordered = sorted(self._seconds_per_full)
+        return ordered[len(ordered) // 2] if ordered else math.nan
+
+    def save(self) -> None:
+        write_json(self.file, {"elapsed_seconds": self.elapsed})
+
+    def charge_lost_time(self, trials: Path) -> None:
+        """Adds what unfinished trials of a killed run had used since the last save."""
+        unfinished = [
+            folder for folder in trials.glob("*") if not (folder / "result.json").exists()
+        ]
+        lost = [
+            max((event["seconds"] for event in read_events(folder / "events.jsonl")), default=0.0)
+            for folder in unfinished
+        ]
+        self._before += max(lost, default=0.0)
+
+    def start_trial(self) -> None:
+        """Notes that one more trial was launched (or found on disk)."""
+        self.started += 1
+
+    def settle(self, result: TrialResult, cost_full: float) -> None:
+        """Charges a finished trial, whatever became of it.
+
+        Args:
+            result: of the trial.
+            cost_full: its cost in full-trial equivalents.
+        """
+        self.spent_full += cost_full
+        if result.state != "failed" and cost_full > 0:
+            self._seconds_per_full.append(result.cost.seconds / cost_full)
+        self.save()
+
+    def allows(self, cost_full: float, finalist: bool = False, pending_full: float = 0.0) -> bool:
+        """Whether one more trial fits.
+
+        Args:
+            cost_full: its expected cost in full-trial equivalents.
+            finalist: finalists may use the share that is kept for them.
+            pending_full: expected cost of the trials that run now.
+        """
+        reserve = 0.0 if finalist else self.finalist_share
+        if self.budget.unit == "trials":
+            usable = self.budget.amount - math.ceil(reserve * self.budget.amount)
+            return self.started + 1 <= usable
+        if self.budget.unit == "full":
+            usable = self.budget.amount * (1 - reserve)
+            return self.spent_full + pending_full + cost_full <= usable + 1e-9
+        seconds = 0.0 if math.isnan(self.seconds_per_full) else cost_full * self.seconds_per_full
+        usable = (self.budget.amount - self.closing_seconds) * (1 - reserve)
+        return self.elapsed + seconds <= usable
+
+    def trial_limit(self) -> float | None:
+        """Wall-clock limit of a trial that starts now, in seconds; None unless time is budgeted."""
+        if self.budget.unit != "seconds":
+            return None
+        return max(30.0, self.budget.amount - self.closing_seconds - self.elapsed)

@@ -1,0 +1,46 @@
+"""The offline models: trained on the history once, kept by the fingerprint of what they saw."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+
+from ConfigSpace import ConfigurationSpace
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from surrogates.search import OfflineModels
+from tasks.history import read_history, search_history
+from tasks.paths import cache_folder
+from tasks.spaces import space_text
+
+# Part of the key: models made by other code are not reused.
+FORMAT = "1"
+
+
+@task(cache_policy=NO_CACHE)
+def offline_models(
+    files: list[Path], space: ConfigurationSpace, exclude_dataset: str | None, seed: int = 0
+) -> OfflineModels | None:
+    """Loads the offline models for this history and space, or trains and keeps them.
+
+    Args:
+        files: history files; none gives None, and the search starts from nothing.
+        exclude_dataset: a dataset to leave out, for honest comparisons; None uses all.
+    """
+    if not files:
+        return None
+    digest = hashlib.sha256(f"{FORMAT}{exclude_dataset}{seed}{space_text(space)}".encode())
+    for file in files:
+        digest.update(file.read_bytes())
+    folder = cache_folder() / "offline" / digest.hexdigest()[:16]
+    if not (folder / "complete").exists():
+        rows = search_history(read_history(files))
+        if exclude_dataset is not None:
+            rows = rows[rows["dataset_id"] != exclude_dataset].reset_index(drop=True)
+        models = OfflineModels.fit(rows, space, seed)
+        shutil.rmtree(folder, ignore_errors=True)
+        models.save(folder)
+        (folder / "complete").touch()
+    return OfflineModels.load(folder)

@@ -1,0 +1,31 @@
+"""A finished run joins the history, so that the next dataset starts from more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.history import append_history, history_row, run_key
+from tasks.run_folder import RunFolder
+
+
+@task(cache_policy=NO_CACHE)
+def append_run_to_history(run: RunFolder, history: Path) -> Path | None:
+    """Writes the run's finished trials as one new history file; None when there are none."""
+    info = run.info()
+    rows = [
+        history_row(
+            trial.spec,
+            trial.result,
+            run_id=run.run_id,
+            dataset_id=info.dataset.name,
+            model_id=info.model,
+            meta=info.meta,
+        )
+        for trial in run.trials()
+        if trial.result is not None
+    ]
+    key = run_key(info.settings, info.dataset.fingerprint)
+    return append_history(rows, history, f"{run.run_id}.{key}") if rows else None

@@ -1,0 +1,54 @@
+"""``report.html``: one self-contained page about a run, from its folder alone.
+
+It can be written at any time: what an unfinished run does not know yet is left out or said to be
+unknown. The sections lie in ``tasks.report_outcome`` and ``tasks.report_sections``.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tasks import report_outcome, report_sections
+from tasks.figures_space import axes_of, importance_of, scored
+from tasks.page import page
+from tasks.run_folder import RunFolder
+from tasks.run_tables import RunTables
+
+
+def write_report(run: RunFolder) -> Path:
+    """Writes ``<run>/report.html`` from what is on disk and returns its path.
+
+    Raises:
+        pydantic.ValidationError: when a record of the run folder is damaged.
+    """
+    tables = RunTables.read(run)
+    axes = axes_of(tables.info.space)
+    varied = {name: axes[name] for name in tables.varied if name in axes}
+    ranking = importance_of(scored(tables.trials), varied, seed=tables.info.settings.seed)
+    if ranking is not None:
+        varied = {name: varied[name] for name in ranking.table.name}
+    exported = sorted(
+        path.relative_to(run.path).as_posix()
+        for path in (run.path / "best").rglob("*")
+        if path.is_file()
+    )
+    document = page(
+        f"{tables.info.dataset.name} · {run.run_id} · AutoPipe",
+        report_outcome.headline(tables),
+        report_outcome.best_configuration(tables, exported),
+        report_sections.progress(tables),
+        report_sections.trials(tables, list(varied)),
+        report_sections.curves(tables),
+        report_sections.prior(tables),
+        report_sections.space(tables, varied),
+        report_sections.importance(tables, ranking),
+        report_sections.cost(tables),
+        report_sections.stops(tables),
+        report_outcome.reproduction(tables),
+    )
+    target = run.path / "report.html"
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    partial.write_text(document, encoding="utf-8")
+    partial.replace(target)
+    return target

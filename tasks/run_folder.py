@@ -1,0 +1,207 @@
+"""The run folder is the truth: everything a run knows, in a form that survives ``kill -9``.
+
+runs/<run-id>/
+    run.json                inputs, settings, versions, seeds: written once, before any compute
+    proposals.jsonl         what the search proposed, in order, and what it expected
+    trials/<trial-id>/      spec.json, events.jsonl, result.json, log.txt, checkpoint/
+    observations.json       what the search made of the results
+    summary.json            the outcome; its presence says that the run is finished
+    report.html, best/      for people, and for the next training job
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from tasks.settings import TuneSettings
+from trials.errors import SettingsError
+from trials.records import (
+    Record,
+    SplitScore,
+    TrialResult,
+    TrialSpec,
+    Value,
+    read_record,
+    write_json,
+)
+
+
+class DatasetInfo(Record):
+    """The dataset of a run, as it was when the run began."""
+
+    name: str
+    path: str
+    fingerprint: str
+    reward: str
+    reward_inferred: bool
+    rows: dict[str, int] = Field(description="Rows in each split.")
+
+
+class HistoryInfo(Record):
+    """The history that a run learned from: pinned, so that resuming sees the same."""
+
+    files: list[str]
+    trials: int
+    datasets: int
+
+
+class RunInfo(Record):
+    """``run.json``."""
+
+    run_id: str
+    created: str
+    settings: TuneSettings
+    dataset: DatasetInfo
+    model: str
+    model_parameters: int
+    space: dict[str, Any] = Field(description="ConfigSpace's own JSON form.")
+    meta: dict[str, float] = Field(description="Meta-features of dataset and model.")
+    base_validation: SplitScore
+    history: HistoryInfo
+    versions: dict[str, str]
+    git_commit: str | None
+
+
+class ProposalRecord(Record):
+    """One line of ``proposals.jsonl``."""
+
+    order: int
+    trial_id: str
+    proposal_id: str
+    origin: str = Field(description="default, new, continue or finalist.")
+    continues: str | None = Field(None, description="Trial id of the one that is continued.")
+    fraction: float
+    config: dict[str, Value | None]
+    expected_score: float | None = None
+    expected_cost: float | None = None
+    prior_score: float | None = Field(None, description="The offline ranker's opinion alone.")
+    failure_probability: float | None = None
+
+
+class Measured(Record):
+    """One of the three compared: the base model, the default and the best configuration."""
+
+    trial_id: str | None
+    config: dict[str, Value | None] | None
+    validation: float
+    validation_se: float
+    test: float
+    test_se: float
+
+
+class Summary(Record):
+    """``summary.json``: the outcome of a run."""
+
+    best: Measured
+    default: Measured | None
+    base: Measured
+    best_expected: float = Field(description="Posterior mean of the best configuration.")
+    best_expected_se: float
+    trials: int
+    failed: int
+    full_length: int
+    elapsed_seconds: float = Field(description="Wall clock of the run, resumed parts added up.")
+    trial_seconds: float = Field(description="Time inside trials, added up over all of them.")
+    full_cost_seconds: float = Field(
+        description="Estimate of the trial time had every configuration run at full length."
+    )
+    paired_gain: float | None = Field(None, description="Best minus default on the same test rows.")
+    paired_gain_se: float | None = None
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial of a run as it lies on disk; ``result`` is None while it runs or after a kill."""
+
+    spec: TrialSpec
+    result: TrialResult | None
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.spec.folder)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Reads and writes one run folder."""
+
+    path: Path
+
+    @classmethod
+    def open(cls, run: str | Path, root: Path) -> RunFolder:
+        """The folder of an existing run, named by its path or by its id under ``root``.
+
+        Raises:
+            SettingsError: when there is no such run.
+        """
+        for path in (Path(run), root / str(run)):
+            if (path / "run.json").is_file():
+                return cls(path.resolve())
+        known = sorted(path.parent.name for path in root.glob("*/run.json"))
+        raise SettingsError(
+            f"no run {str(run)!r} under {root}; "
+            + (f"the last runs are {', '.join(known[-5:])}" if known else "there are no runs yet")
+        )
+
+    @property
+    def run_id(self) -> str:
+        return self.path.name
+
+    def info(self) -> RunInfo:
+        return read_record(self.path / "run.json", RunInfo)
+
+    def write_info(self, info: RunInfo) -> None:
+        write_json(self.path / "run.json", info)
+
+    def trial_folder(self, trial_id: str) -> Path:
+        return self.path / "trials" / trial_id
+
+    def trials(self) -> list[Trial]:
+        """All trials that have a spec, in the order of their ids."""
+        return list(self._trials())
+
+    def _trials(self) -> Iterator[Trial]:
+        for spec_file in sorted((self.path / "trials").glob("*/spec.json")):
+            # The run may have been moved since: the folder that is read is where the file lies.
+            spec = read_record(spec_file, TrialSpec).model_copy(
+                update={"folder": str(spec_file.parent)}
+            )
+            result_file = spec_file.with_name("result.json")
+            result = read_record(result_file, TrialResult) if result_file.exists() else None
+            yield Trial(spec, result)
+
+    def proposals(self) -> list[ProposalRecord]:
+        file = self.path / "proposals.jsonl"
+        if not file.exists():
+            return []
+        lines = file.read_text(encoding="utf-8").splitlines()
+        records = [ProposalRecord.model_validate_json(line) for line in lines if line.endswith("}")]
+        # A resumed run proposes the same again: the last line of an order counts.
+        return list({record.order: record for record in records}.values())
+
+    def add_proposal(self, record: ProposalRecord) -> None:
+        with (self.path / "proposals.jsonl").open("a", encoding="utf-8") as file:
+            file.write(record.model_dump_json() + "\n")
+
+    def observations(self) -> list[dict[str, Any]]:
+        """What the search made of every result: told score, predicted final score and its sd."""
+        file = self.path / "observations.json"
+        content = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"rows": []}
+        rows: list[dict[str, Any]] = content["rows"]
+        return rows
+
+    def write_observations(self, rows: list[dict[str, Any]]) -> None:
+        write_json(self.path / "observations.json", {"rows": rows})
+
+    def summary(self) -> Summary | None:
+        file = self.path / "summary.json"
+        return read_record(file, Summary) if file.exists() else None
+
+    def write_summary(self, summary: Summary) -> None:
+        write_json(self.path / "summary.json", summary)

@@ -1,0 +1,216 @@
+"""The online loop: ask, run trials in parallel, tell; then finalists at full length.
+
+Results are told in the order of the proposals, not of their arrival, and cost is counted in FLOPs:
+so the same seed proposes the same configurations however fast the machine is. For the same reason
+a killed run continues by asking again from the start, with finished trials answered from disk.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from prefect.futures import PrefectFuture
+
+from surrogates.base import Proposal
+from surrogates.search import Search
+from tasks.ledger import Ledger
+from tasks.prepare import Inputs
+from tasks.run_folder import ProposalRecord, RunFolder
+from tasks.settings import TuneSettings
+from tasks.spaces import plain
+from tasks.trial import run_trial
+from trials.hyperparameters import validate
+from trials.launch import Supervisor
+from trials.records import Fidelity, Limits, TrialResult, TrialSpec
+
+OnResult = Callable[[TrialSpec, TrialResult], None]
+
+
+@dataclass
+class SearchLoop:
+    """One run's search and everything its trials need.
+
+    Attributes:
+        told: finished trials by proposal id.
+        reference_flops: cost of the default configuration at full length, the unit of cost.
+    """
+
+    run: RunFolder
+    settings: TuneSettings
+    inputs: Inputs
+    search: Search
+    ledger: Ledger
+    supervisor: Supervisor
+    on_result: OnResult
+    told: dict[str, tuple[TrialSpec, TrialResult]] = field(default_factory=dict)
+    reference_flops: float = math.nan
+    _order: int = 0
+
+    def explore(self, default_config: dict[str, Any]) -> None:
+        """The default configuration at full length, then what the search asks for."""
+        first = self._default_proposal(default_config)
+        self._run_all(lambda: self._next_explored(first), finalist=False)
+
+    def finish(self) -> None:
+        """Runs the most promising stopped trials to full length, until the budget is spent."""
+        self._run_all(self._next_finalist, finalist=True)
+
+    def _default_proposal(self, config: dict[str, Any]) -> Proposal:
+        """Asks for the default by offering nothing else; it is the yardstick, so it runs in full."""
+        import pandas as pd
+
+        [proposal] = self.search.ask(1, candidates=pd.DataFrame([config]))
+        return proposal
+
+    def _next_explored(self, first: Proposal) -> tuple[Proposal, str, float]:
+        if self._order == 0:
+            return first, "default", 1.0
+        [proposal] = self.search.ask(1)
+        return proposal, proposal.kind, proposal.fraction
+
+    def _next_finalist(self) -> tuple[Proposal, str, float] | None:
+        proposal = self.search.finalist()
+        return (proposal, "finalist", 1.0) if proposal else None
+
+    def _run_all(
+        self, propose: Callable[[], tuple[Proposal, str, float] | None], finalist: bool
+    ) -> None:
+        """Keeps ``parallel`` trials running while ``propose`` has proposals and they fit."""
+        running: deque[tuple[Proposal, TrialSpec, PrefectFuture[TrialResult]]] = deque()
+        exhausted = False
+        while True:
+            while not exhausted and len(running) < self.settings.parallel:
+                pending = sum(proposal.expected_cost for proposal, _, _ in running)
+                if not self.ledger.allows(self._typical_cost(finalist), finalist, pending):
+                    exhausted = True
+                    break
+                proposed = propose()
+                if proposed is None:
+                    exhausted = True
+                    break
+                running.append(self._submit(*proposed))
+            if not running:
+                return
+            proposal, spec, future = running.popleft()
+            self._tell(proposal, spec, future.result())
+
+    def _typical_cost(self, finalist: bool) -> float:
+        """Cost of the next trial in full-trial equivalents, before it is known what it is."""
+        if self._order == 0:
+            return 1.0
+        costs = sorted(self._cost(result) for _, result in self.told.values())
+        return costs[len(costs) // 2] if costs and not finalist else 1.0 if not costs else 0.7
+
+    def _submit(
+        self, proposal: Proposal, origin: str, fraction: float
+    ) -> tuple[Proposal, TrialSpec, PrefectFuture[TrialResult]]:
+        spec = self._spec(proposal, fraction)
+        parent = self.told[proposal.continues][0] if proposal.continues else None
+        self.run.add_proposal(
+            ProposalRecord(
+                order=self._order,
+                trial_id=spec.trial_id,
+                proposal_id=proposal.id,
+                origin=origin,
+                continues=parent.trial_id if parent else None,
+                fraction=fraction,
+                config=spec.config,
+                expected_score=_finite(proposal.expected_score),
+                expected_cost=_finite(proposal.expected_cost),
+                prior_score=_finite(proposal.prior_score),
+                failure_probability=_finite(proposal.failure_probability),
+            )
+        )
+        self._order += 1
+        self.ledger.start_trial()
+        task = run_trial.with_options(retries=self.settings.retries)
+        return proposal, spec, task.submit(spec, self.supervisor, self.settings.retries)
+
+    def _spec(self, proposal: Proposal, fraction: float) -> TrialSpec:
+        parent = self.told[proposal.continues][0] if proposal.continues else None
+        spec = TrialSpec(
+            trial_id="",
+            dataset=str(self.inputs.dataset.path),
+            dataset_fingerprint=self.inputs.dataset.fingerprint,
+            config=plain(proposal.config),
+            fidelity=Fidelity(model=self.inputs.model, fraction=fraction),
+            seed=self.settings.seed,
+            folder="",
+            continue_from=parent.folder if parent else None,
+            schedule=self.settings.schedule,
+            stopping=self.settings.stopping,
+            limits=Limits(wall_seconds=self.ledger.trial_limit()),
+            allow_user_code=self.settings.allow_user_code,
+        )
+        # The id says when it was proposed and what it is: should a resumed run ever propose
+        # something else at this point, it gets a folder of its own and nothing is overwritten.
+        trial_id = f"{self._order:03d}-{spec.identity()}"
+        folder = str(self.run.trial_folder(trial_id))
+        return spec.model_copy(update={"trial_id": trial_id, "folder": folder})
+
+    def _tell(self, proposal: Proposal, spec: TrialSpec, result: TrialResult) -> None:
+        if math.isnan(self.reference_flops) and result.state != "failed":
+            self.reference_flops = result.cost.flops / max(result.fraction, 1e-9)
+        cost = self._cost(result)
+        self.told[proposal.id] = (spec, result)
+        # A trial that a rule ended is over: its score stands for its final one. One that ran out
+        # of wall-clock time is just short.
+        over = result.state == "stopped" and result.stop and result.stop.rule != "wall_clock"
+        self.search.tell(
+            proposal.id,
+            score=result.score,
+            score_se=result.score_se or 0.0,
+            cost=cost,
+            fraction=1.0 if over or result.state == "failed" else result.fraction,
+            signals=result.signals,
+            state=result.state,
+        )
+        self.ledger.settle(result, cost)
+        self.run.write_observations(self.observations())
+        self.on_result(spec, result)
+
+    def _cost(self, result: TrialResult) -> float:
+        """Cost of a trial in full-trial equivalents."""
+        if math.isnan(self.reference_flops):
+            return 1.0
+        return result.cost.flops / self.reference_flops
+
+    def observations(self) -> list[dict[str, Any]]:
+        """What the search makes of every trial now, with the trial's id."""
+        rows = self.search.observations().to_dict("records")
+        return [
+            {
+                key: _finite(value) if isinstance(value, float) else value
+                for key, value in row.items()
+            }
+            | {"trial_id": self.told[row["id"]][0].trial_id if row["id"] in self.told else None}
+            for row in rows
+        ]
+
+    def full_length(self, config: dict[str, Any]) -> tuple[TrialSpec, TrialResult] | None:
+        """The trial of a configuration that ran to its end (or was ended by a rule)."""
+        wanted = plain(validate_values(config))
+        for spec, result in reversed(list(self.told.values())):
+            if spec.config == wanted and final_model(spec).exists():
+                return spec, result
+        return None
+
+
+def validate_values(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration itself, after making sure that a trial would accept it."""
+    validate(config)
+    return config
+
+
+def final_model(spec: TrialSpec) -> Path:
+    """Where a trial that ran to its end leaves its model or adapter."""
+    return Path(spec.folder) / "checkpoint" / "final"
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

@@ -1,0 +1,71 @@
+"""Search spaces: ConfigSpace files, checked against what a trial can be told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ConfigSpace import Configuration, ConfigurationSpace
+
+from tasks.paths import SPACES
+from trials.errors import HyperparameterError, SettingsError
+from trials.hyperparameters import validate
+from trials.records import Value
+
+CHECKED_SAMPLES = 64
+
+
+def load_space(name: str) -> ConfigurationSpace:
+    """A space by its name in ``data/spaces`` or by the path of a ConfigSpace YAML or JSON file.
+
+    The default and a sample of configurations must pass the checks of a trial.
+
+    Raises:
+        SettingsError: when there is no such file or ConfigSpace cannot read it.
+        HyperparameterError: when the space proposes what a trial would refuse.
+    """
+    bundled = SPACES / f"{name}.yaml"
+    path = bundled if bundled.is_file() else Path(name)
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in SPACES.glob("*.yaml")))
+        raise SettingsError(f"no search space {name!r}; expected a file or one of {known}")
+    try:
+        if path.suffix == ".json":
+            space = ConfigurationSpace.from_json(path)
+        else:
+            space = ConfigurationSpace.from_yaml(path)
+    except Exception as error:  # ConfigSpace raises whatever the parser or its classes raise
+        raise SettingsError(f"{path} is no ConfigSpace file: {error}") from error
+    if not len(space):
+        raise SettingsError(f"{path} is no ConfigSpace file: it names no hyperparameters")
+    check_space(space)
+    return space
+
+
+def check_space(space: ConfigurationSpace) -> None:
+    """Refuses a space with unknown hyperparameters or illegal values, all problems at once."""
+    space.seed(0)
+    sample = [space.get_default_configuration(), *space.sample_configuration(CHECKED_SAMPLES)]
+    problems: dict[str, None] = {}
+    for configuration in sample:
+        try:
+            validate(plain(configuration))
+        except HyperparameterError as error:
+            problems |= dict.fromkeys(error.problems)
+    if problems:
+        raise HyperparameterError([f"search space: {problem}" for problem in problems])
+
+
+def space_text(space: ConfigurationSpace) -> str:
+    """The space in ConfigSpace's own JSON form."""
+    return json.dumps(space.to_serialized_dict(), default=str)
+
+
+def plain(configuration: Configuration | Mapping[str, Any]) -> dict[str, Value | None]:
+    """Values as Python's own types, sorted by name; ConfigSpace hands out NumPy's."""
+    return {
+        name: value.item() if hasattr(value, "item") else value
+        for name, value in sorted(dict(configuration).items())
+    }

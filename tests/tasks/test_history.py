@@ -1,0 +1,140 @@
+"""History rows: flat, complete, and able to give back every prefix of a trial."""
+
+import json
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.history import (
+    append_history,
+    history_files,
+    history_row,
+    pack_curve,
+    read_history,
+    run_key,
+    search_history,
+    unpack_curve,
+)
+from tasks.settings import TuneSettings
+from trials.errors import SettingsError
+from trials.records import (
+    Cost,
+    CurvePoint,
+    Failure,
+    Fidelity,
+    Schedule,
+    TrialResult,
+    TrialSpec,
+)
+
+points = st.builds(
+    CurvePoint,
+    stage=st.sampled_from(["sft", "rl"]),
+    step=st.integers(1, 500),
+    metric=st.sampled_from(["loss", "reward", "score"]),
+    value=st.floats(-1e6, 1e6),
+)
+
+
+@given(st.lists(points, max_size=40))
+def test_packed_curves_keep_every_point_to_five_digits(curve):
+    unpacked = unpack_curve(pack_curve(curve))
+    assert len(unpacked) == len(curve)
+    found = sorted((p.stage, p.metric, p.step, p.value) for p in unpacked)
+    wanted = sorted((p.stage, p.metric, p.step, float(f"{p.value:.5g}")) for p in curve)
+    assert found == wanted
+
+
+def trial(number, state="completed", fraction=1.0, continue_from=None):
+    spec = TrialSpec(
+        trial_id=f"{number:03d}",
+        dataset="d",
+        dataset_fingerprint="f" * 16,
+        config={"sft_share": 0.5, "sft_learning_rate": 1e-3 * (number + 1), "adapter": "full"},
+        fidelity=Fidelity(model="m", fraction=fraction),
+        folder="x",
+        continue_from=continue_from,
+        schedule=Schedule(total_steps=100),
+    )
+    curve = [
+        CurvePoint(stage="sft", step=step, metric="loss", value=3.0 / step) for step in range(1, 51)
+    ]
+    curve += [
+        CurvePoint(stage="sft" if step <= 50 else "rl", step=step, metric="score", value=step / 200)
+        for step in (10, 20, 30, 50, 100)
+    ]
+    failed = state == "failed"
+    result = TrialResult(
+        trial_id=spec.trial_id,
+        state=state,
+        fraction=fraction,
+        score=None if failed else 0.5,
+        score_se=None if failed else 0.03,
+        curve=[] if failed else curve,
+        signals={"score": 0.5},
+        cost=Cost(seconds=20.0, flops=1e12, tokens=1000),
+        failure=Failure(kind="diverged", message="NaN") if failed else None,
+    )
+    return spec, result
+
+
+def row(number, **kwargs):
+    return history_row(
+        *trial(number, **kwargs), run_id="r", dataset_id="d", model_id="m", meta={"rows": 3.0}
+    )
+
+
+def test_rows_are_flat_and_hold_config_meta_signals_and_cost(tmp_path):
+    file = append_history([row(0), row(1, state="failed")], tmp_path, "r")
+    frame = read_history([file])
+    assert list(frame["trial_id"]) == ["r/d/000", "r/d/001"]
+    assert {"config.sft_share", "meta.rows", "signal.score", "cost_flops", "curve"} <= set(frame)
+    assert frame["failure_kind"].tolist()[1] == "diverged"
+    assert all(not isinstance(value, dict | list) for value in frame.iloc[0])
+
+
+def test_the_search_sees_full_trials_failures_and_prefixes_only():
+    rows = pd.DataFrame(
+        [
+            row(0),
+            row(1, state="failed"),
+            row(2, state="stopped", fraction=0.4),
+            row(3, continue_from="elsewhere"),
+            row(4, fraction=0.3),
+        ]
+    )
+    frame = search_history(rows)
+    full = frame[(frame["fraction"] == 1.0) & (frame["state"] == "completed")]
+    assert full["trial_id"].tolist() == ["r/d/000"]
+    prefixes = frame[(frame["fraction"] < 1) & (frame["state"] == "completed")]
+    assert prefixes["fraction"].tolist() == [0.1, 0.2, 0.3, 0.5]
+    assert prefixes["score"].tolist() == [0.05, 0.1, 0.15, 0.25]
+    assert set(prefixes["trial_id"]) == {"r/d/000"}
+    assert prefixes["signal.sft_progress"].tolist() == [0.2, 0.4, 0.6, 1.0]
+    assert (frame["state"] == "failed").sum() == 1
+
+
+def test_a_run_written_again_replaces_its_own_file_only(tmp_path):
+    append_history([row(0)], tmp_path, "a")
+    append_history([row(0)], tmp_path, "b")
+    append_history([row(0), row(1)], tmp_path, "b")
+    assert [file.name for file in history_files(tmp_path)] == ["a.parquet", "b.parquet"]
+    assert len(read_history(history_files(tmp_path))) == 3
+
+
+def test_a_repeated_run_does_not_learn_from_the_run_it_repeats(tmp_path):
+    settings = TuneSettings(dataset="d", model="m", seed=1)
+    key = run_key(settings, "f")
+    assert key != run_key(settings.model_copy(update={"seed": 2}), "f")
+    append_history([row(0)], tmp_path, f"first.{key}")
+    append_history([row(0)], tmp_path, "other.0123")
+    assert [file.name for file in history_files(tmp_path, key)] == ["other.0123.parquet"]
+
+
+def test_a_broken_file_is_named(tmp_path):
+    (tmp_path / "x.parquet").write_text("no parquet")
+    with pytest.raises(SettingsError, match=r"x\.parquet cannot be read"):
+        read_history(history_files(tmp_path))
+    assert json.loads(row(0)["versions"]) == {}

@@ -1,0 +1,91 @@
+"""The ledger: never spends more than its budget, in any unit, also across a kill."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.ledger import Ledger
+from tasks.settings import Budget
+from trials.records import Cost, Failure, TrialResult
+
+
+class Clock:
+    """Time that passes only when told to."""
+
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+def result(seconds, state="completed"):
+    failure = Failure(kind="crashed", message="-") if state == "failed" else None
+    return TrialResult(
+        trial_id="t", state=state, fraction=1.0, cost=Cost(seconds=seconds), failure=failure
+    )
+
+
+def ledger(tmp_path, amount, unit, **kwargs):
+    return Ledger(tmp_path / "ledger.json", Budget(amount=amount, unit=unit), **kwargs)
+
+
+@given(amount=st.integers(2, 60), share=st.floats(0, 0.9))
+def test_trials_never_exceed_the_budget_and_finalists_get_their_share(
+    tmp_path_factory, amount, share
+):
+    books = ledger(tmp_path_factory.mktemp("l"), amount, "trials", finalist_share=share)
+    explored = 0
+    while books.allows(1.0):
+        books.start_trial()
+        explored += 1
+    while books.allows(1.0, finalist=True):
+        books.start_trial()
+    assert books.started == amount
+    assert amount - explored >= share * amount
+
+
+@given(costs=st.lists(st.floats(0.05, 2.0), min_size=1, max_size=80))
+def test_full_equivalents_are_not_overspent_when_costs_are_known(tmp_path_factory, costs):
+    books = ledger(tmp_path_factory.mktemp("l"), 5, "full", finalist_share=0.0)
+    for cost in costs:
+        if books.allows(cost):
+            books.settle(result(10 * cost), cost)
+    assert books.spent_full <= 5 + 1e-6
+
+
+def test_a_time_budget_keeps_room_for_finalists_and_the_closing_measurement(tmp_path):
+    clock = Clock()
+    books = ledger(tmp_path, 1000, "seconds", closing_seconds=200, clock=clock)
+    assert books.allows(1.0)
+    books.settle(result(100), 1.0)  # a full trial takes 100 s
+    clock.now += 450
+    assert books.allows(1.0)  # 450 + 100 <= 0.75 * 800
+    clock.now += 100
+    assert not books.allows(1.0)
+    assert books.allows(1.0, finalist=True)  # 550 + 100 <= 800
+    assert books.trial_limit() == pytest.approx(250)
+
+
+def test_failed_trials_are_charged_but_do_not_set_the_pace(tmp_path):
+    books = ledger(tmp_path, 10, "full")
+    books.settle(result(3, "failed"), 0.4)
+    assert books.spent_full == pytest.approx(0.4)
+    books.settle(result(50), 0.5)
+    assert books.seconds_per_full == pytest.approx(100)
+
+
+def test_time_goes_on_after_a_kill_and_lost_work_is_charged(tmp_path):
+    clock = Clock()
+    first = ledger(tmp_path, 1000, "seconds", clock=clock)
+    clock.now += 300
+    first.save()
+    trial = tmp_path / "trials" / "003-abc"
+    trial.mkdir(parents=True)
+    (trial / "events.jsonl").write_text(json.dumps({"kind": "metric", "seconds": 40.0}) + "\n")
+    clock.now += 5000  # nobody worked in that time
+    resumed = ledger(tmp_path, 1000, "seconds", clock=clock)
+    resumed.charge_lost_time(tmp_path / "trials")
+    assert resumed.elapsed == pytest.approx(340)

@@ -1,0 +1,188 @@
+"""The rules of the house, checked on the source of the four packages."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# flows -> tasks -> {surrogates, trials}: what each room may import of the others.
+ALLOWED = {
+    "flows": {"tasks", "surrogates", "trials"},
+    "tasks": {"surrogates", "trials"},
+    "surrogates": set(),
+    "trials": set(),
+}
+ORCHESTRATION = {"prefect", "prefect_dask", "dvc", "great_expectations"}
+HEAVY = {"torch", "transformers", "trl", "catboost", "botorch", "gpytorch"}
+UNSAFE_MODULES = {"pickle", "cloudpickle", "dill", "joblib"}
+UNSAFE_KEYWORDS = {"trust_remote_code", "allow_pickle"}
+UNSAFE_CALLS = {"torch.load", "pd.read_pickle", "pandas.read_pickle"}
+MAX_LINES = 450
+
+FILES = sorted(path for package in ALLOWED for path in (ROOT / package).rglob("*.py"))
+
+
+def imported(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Line and top-level name of every absolute import, those inside functions too."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name.partition(".")[0]) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            yield node.lineno, node.module.partition(".")[0]
+
+
+def imported_on_load(tree: ast.Module) -> set[str]:
+    """Top-level names that importing the module imports: no functions, no type-only blocks."""
+    names: set[str] = set()
+    pending: list[ast.AST] = list(tree.body)
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            pending.extend(node.orelse)
+            continue
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names.update(name for _, name in imported(node))
+        pending.extend(ast.iter_child_nodes(node))
+    return names
+
+
+def forbidden_imports(package: str, source: str) -> list[str]:
+    """Imports that go against the arrows between the rooms, as `line: name`."""
+    forbidden = set(ALLOWED) - ALLOWED[package] - {package}
+    if package in {"surrogates", "trials"}:
+        forbidden |= ORCHESTRATION
+    return [f"{line}: {name}" for line, name in imported(ast.parse(source)) if name in forbidden]
+
+
+def unsafe_loading(source: str) -> list[str]:
+    """Ways to run code hidden in a file or a model repository, as `line: what`."""
+    tree = ast.parse(source)
+    found = [f"{line}: import {name}" for line, name in imported(tree) if name in UNSAFE_MODULES]
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        if (called := ast.unparse(node.func)) in UNSAFE_CALLS:
+            found.append(f"{node.lineno}: {called}")
+        found += [
+            f"{node.lineno}: {keyword.arg}={ast.unparse(keyword.value)}"
+            for keyword in node.keywords
+            if keyword.arg in UNSAFE_KEYWORDS
+            and not (isinstance(keyword.value, ast.Constant) and keyword.value.value is False)
+        ]
+    return found
+
+
+def offences(check_of_file: dict[Path, list[str]]) -> list[str]:
+    return [
+        f"{path.relative_to(ROOT)}:{finding}"
+        for path, findings in check_of_file.items()
+        for finding in findings
+    ]
+
+
+def package_of(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0]
+
+
+def test_the_checks_below_see_the_whole_house() -> None:
+    assert {package_of(path) for path in FILES} == set(ALLOWED)
+    assert len(FILES) > 10
+
+
+def test_imports_follow_the_arrows() -> None:
+    found = {path: forbidden_imports(package_of(path), path.read_text("utf-8")) for path in FILES}
+    assert offences(found) == []
+
+
+@pytest.mark.parametrize(
+    ("package", "source"),
+    [
+        ("surrogates", "import trials.records"),
+        ("surrogates", "def f():\n    from tasks import history"),
+        ("trials", "from surrogates.search import Search"),
+        ("trials", "import prefect"),
+        ("surrogates", "from dvc.repo import Repo"),
+        ("tasks", "from flows import cli"),
+    ],
+)
+def test_an_import_against_the_arrows_is_found(package: str, source: str) -> None:
+    assert len(forbidden_imports(package, source)) == 1
+
+
+def test_no_code_is_loaded_from_data() -> None:
+    found = {path: unsafe_loading(path.read_text("utf-8")) for path in FILES}
+    assert offences(found) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import pickle",
+        "torch.load(path)",
+        "np.load(path, allow_pickle=True)",
+        "AutoModel.from_pretrained(name, trust_remote_code=True)",
+        "AutoModel.from_pretrained(name, trust_remote_code=flag)",
+    ],
+)
+def test_unsafe_loading_is_found(source: str) -> None:
+    assert len(unsafe_loading(source)) == 1
+
+
+def test_files_stay_short_enough_to_hold_one_thing() -> None:
+    lines = {path: len(path.read_text("utf-8").splitlines()) for path in FILES}
+    assert {str(path): count for path, count in lines.items() if count > MAX_LINES} == {}
+
+
+def test_the_command_imports_nothing_heavy_itself() -> None:
+    source = (ROOT / "flows" / "cli.py").read_text("utf-8")
+    assert imported_on_load(ast.parse(source)) & HEAVY == set()
+
+
+def test_only_imports_that_run_on_load_count_as_such() -> None:
+    source = (
+        "import json\nif TYPE_CHECKING:\n    import torch\n"
+        "try:\n    import trl\nexcept ImportError:\n    pass\n"
+        "def f():\n    import catboost\n"
+    )
+    assert imported_on_load(ast.parse(source)) == {"json", "trl"}
+
+
+def test_the_command_starts_without_loading_anything_heavy() -> None:
+    code = f"import sys, flows.cli; print(sorted({HEAVY!r} & set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "[]", "")
+
+
+def test_every_third_party_import_is_declared() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    extras = project["optional-dependencies"].values()
+    requirements = [*project["dependencies"], *(line for extra in extras for line in extra)]
+    declared = {_normalised(re.split(r"[<>=!~\[ ]", line)[0]) for line in requirements}
+    distributions = importlib.metadata.packages_distributions()
+    undeclared = {
+        name: str(path.relative_to(ROOT))
+        for path in FILES
+        for _, name in imported(ast.parse(path.read_text("utf-8")))
+        if name not in sys.stdlib_module_names
+        and name not in ALLOWED
+        and not declared & {_normalised(found) for found in distributions.get(name, [name])}
+    }
+    assert undeclared == {}
+
+
+def _normalised(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
