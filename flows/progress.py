@@ -14,6 +14,14 @@ from tasks.watch import Watcher
 from trials.events import Event
 from trials.records import TrialResult, TrialSpec
 
+# Hyperparameters in the line of a finished trial; the report has them all.
+SHOWN = {
+    "sft_share": "share",
+    "sft_learning_rate": "sft lr",
+    "rl_learning_rate": "rl lr",
+    "adapter": "",
+}
+
 
 class LiveProgress(Watcher):
     """Shows a run as it happens; prints one line for each finished trial.
@@ -99,10 +107,10 @@ class LiveProgress(Watcher):
             self._console.print(self._line(spec, result), highlight=False)
 
     def _line(self, spec: TrialSpec, result: TrialResult) -> str:
-        config = spec.config
-        settings = (
-            f"share {config.get('sft_share', 0):.2f}  sft lr {config.get('sft_learning_rate', 0):.1e}"
-            f"  rl lr {config.get('rl_learning_rate', 0):.1e}  {config.get('adapter', 'full')}"
+        settings = "  ".join(
+            f"{short} {_short(spec.config[name])}"
+            for name, short in SHOWN.items()
+            if name in spec.config
         )
         if result.failure:
             ending = f"[red]failed: {result.failure.kind}[/red]"
@@ -152,3 +160,7 @@ class CollectProgress:
         """A trial ended."""
         score = "failed" if result.score is None else f"{result.score:.3f}"
         self._progress.update(self._bar, advance=1, note=score)
+
+
+def _short(value: object) -> str:
+    return f"{value:.2g}" if isinstance(value, float) else str(value)

@@ -42,7 +42,9 @@ def log_noisy_ei(
     Returns:
         (n,) values on one scale, comparable between calls with the same gp.
     """
-    with warnings.catch_warnings(), torch.no_grad():
+    # Pruning the baseline draws from torch's global generator: give it one of its own.
+    with warnings.catch_warnings(), torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
         warnings.simplefilter("ignore", NumericalWarning)
         warnings.simplefilter("ignore", BotorchWarning)
         acquisition = qLogNoisyExpectedImprovement(

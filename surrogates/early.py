@@ -3,9 +3,12 @@
 Trained on prefixes of past trials (rows with fraction < 1 joined to the final score of the same
 trial). With s_t the standard deviation of the final scores of task t, the target is
 ``(final - last score seen) / s_t``, so nothing assumes a scale. CatBoost's RMSEWithUncertainty
-gives mean mu and variance sigma^2 (Malinin et al., arXiv 2006.10562); held-out datasets give the
-factor c for which ``|target - mu| <= 1.645 c sigma`` holds in 90 % of cases. On a new task of
-scale s: final ~ N(last + s mu, (s c sigma)^2). Source of the idea: JF-HPO (arXiv 2606.03073).
+gives mean mu and variance sigma^2 (Malinin et al., arXiv 2006.10562). What it does not know is how
+tasks differ, so held-out datasets add the excess v(fraction) = mean(error^2 - sigma^2) and the
+factor c for which ``|target - mu| <= 1.645 c sqrt(sigma^2 + v)`` holds in 90 % of cases. On a new
+task of scale s: final ~ N(last + s mu, s^2 c^2 (sigma^2 + v)). Part of that error is shared by all
+trials of a task and does not hurt a choice among them; its share is kept for each rung.
+Source of the idea: JF-HPO (arXiv 2606.03073).
 """
 
 from __future__ import annotations
@@ -51,6 +54,10 @@ class RungSkill:
     spearman_last: float
     """The baseline: the last score seen, as it is."""
     mae_last: float
+    excess: float
+    """v: held-out squared error beyond the model's own variance, in squared task scales."""
+    shared: float
+    """Share of the squared error that is the same for all trials of a task, in [0, 1]."""
 
 
 @dataclass
@@ -61,8 +68,6 @@ class EarlyPredictor:
     model: CatBoostRegressor
     calibration: float
     """Factor c on the predicted standard deviation."""
-    min_sd: float
-    """Smallest believable standard deviation (5 % quantile held out), before calibration."""
     typical_scale: float
     """Median over past tasks of the standard deviation of final scores."""
     scale_spread: float
@@ -85,18 +90,18 @@ class EarlyPredictor:
         known = np.isfinite(mean)
         if known.sum() < MIN_ROWS // 2:
             return None
-        min_sd = float(max(np.quantile(sd[known], 0.05), 1e-3))
-        calibration = _calibrate(data.target[known], mean[known], np.maximum(sd[known], min_sd))
+        excess = _excess(data, mean, sd)
+        spread = np.sqrt(sd**2 + _at(excess, data.fraction))
+        calibration = _calibrate(data.target[known], mean[known], spread[known])
         scales = history.group_scales()["std"]
         scales = scales[scales > 0]
         return cls(
             schema,
             _train(schema, prepared, data.target, seed),
             calibration,
-            min_sd,
             float(scales.median()),
             float(np.log(scales).std(ddof=0)),
-            _judge(data, mean, calibration * np.maximum(sd, min_sd)),
+            _judge(data, mean, calibration * spread, excess),
         )
 
     def predict(self, rows: pd.DataFrame, scale: float) -> tuple[np.ndarray, np.ndarray]:
@@ -111,8 +116,9 @@ class EarlyPredictor:
         """
         last = rows[LAST].to_numpy(np.float64)
         mean, sd = _mean_sd(self.model, self.schema, self.schema.prepare(rows))
-        sd = self.calibration * np.maximum(sd, self.min_sd)
-        return last + scale * mean, (scale * sd) ** 2
+        excess = {r.fraction: r.excess for r in self.rungs}
+        variance = sd**2 + _at(excess, rows[FRACTION].to_numpy(np.float64))
+        return last + scale * mean, (scale * self.calibration) ** 2 * variance
 
     def rows(
         self,
@@ -144,13 +150,18 @@ class EarlyPredictor:
         x, y = [0.0, *(k for k, _ in known), 1.0], [0.0, *(v for _, v in known), 1.0]
         return float(np.interp(fraction, x, y))
 
+    def shared_at(self, fraction: float) -> float:
+        """Share of the error variance that all trials of a task have in common, in [0, 1]."""
+        known = sorted((r.fraction, r.shared) for r in self.rungs)
+        x, y = [f for f, _ in known], [s for _, s in known]
+        return float(np.interp(fraction, x, y)) if known else 0.0
+
     def save(self, folder: Path) -> None:
         """Write `early.json` and `early.cbm`."""
         self.model.save_model(str(folder / "early.cbm"))
         payload = {
             "schema": self.schema.to_dict(),
             "calibration": self.calibration,
-            "min_sd": self.min_sd,
             "typical_scale": self.typical_scale,
             "scale_spread": self.scale_spread,
             "rungs": [asdict(r) for r in self.rungs],
@@ -273,7 +284,23 @@ def _rung_of(fraction: np.ndarray) -> np.ndarray:
     return bins[np.abs(fraction[:, None] - bins).argmin(axis=1)]
 
 
-def _judge(data: PrefixRows, mean: np.ndarray, sd: np.ndarray) -> list[RungSkill]:
+def _excess(data: PrefixRows, mean: np.ndarray, sd: np.ndarray) -> dict[float, float]:
+    """Held-out squared error beyond the predicted variance, at each rung."""
+    rung, known = _rung_of(data.fraction), np.isfinite(mean)
+    surplus = (data.target - mean) ** 2 - sd**2
+    rungs = np.unique(rung[known])
+    return {float(r): max(1e-6, float(surplus[known & (rung == r)].mean())) for r in rungs}
+
+
+def _at(excess: Mapping[float, float], fraction: np.ndarray) -> np.ndarray:
+    """Excess variance interpolated between rungs."""
+    known = sorted(excess)
+    return np.interp(fraction, known, [excess[r] for r in known]) if known else 0.0 * fraction
+
+
+def _judge(
+    data: PrefixRows, mean: np.ndarray, sd: np.ndarray, excess: Mapping[float, float]
+) -> list[RungSkill]:
     """Skill at each fraction, averaged over the groups that hold at least four trials there."""
     rung, group = _rung_of(data.fraction), data.group.astype(str)
     out = []
@@ -287,7 +314,12 @@ def _judge(data: PrefixRows, mean: np.ndarray, sd: np.ndarray) -> list[RungSkill
         if records:
             values = {str(k): float(v) for k, v in pd.DataFrame(records).mean().items()}
             count = int(sum(rows.sum() for rows in chosen))
-            out.append(RungSkill(fraction=float(r), rows=count, **values))
+            shared = values.pop("bias2") / max(values.pop("error2"), 1e-12)
+            out.append(
+                RungSkill(
+                    fraction=float(r), rows=count, excess=excess[float(r)], shared=shared, **values
+                )
+            )
     return out
 
 
@@ -306,4 +338,6 @@ def _judge_group(
         "mae": float(np.mean(np.abs(error))),
         "spearman_last": spearman(last, actual),
         "mae_last": float(np.mean(np.abs(data.target[rows]))),
+        "bias2": float(np.mean(error)) ** 2,
+        "error2": float(np.mean(error**2)),
     }

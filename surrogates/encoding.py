@@ -141,8 +141,9 @@ class SpaceEncoder:
             NoCandidateError: The space has no legal configuration that sampling can find.
         """
         sobol = qmc.Sobol(len(self.axes), scramble=True, rng=np.random.default_rng(seed))
-        points = sobol.random_base2(max(1, math.ceil(math.log2(max(n, 2)))))
-        found = self.unique(self.from_unit(points[:n]))
+        wanted = 2 * n if self._forbidden else n  # some points will be rejected
+        points = sobol.random_base2(math.ceil(math.log2(max(wanted, 2))))
+        found = self.unique(self.from_unit(points[:wanted]))[:n]
         if len(found) < n / 2 and self._forbidden:
             self.space.seed(seed % 2**31)
             drawn = self.space.sample_configuration(n)

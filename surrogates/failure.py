@@ -16,8 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 
 BANDWIDTH = 0.2
-PRIOR_WEIGHT = 2.0
+PRIOR_WEIGHT = 1.0
 PRIOR_RATE = 0.05
+VETO = 0.5  # above this a trial is worth its cost only if nothing safer is left
+VETO_PENALTY = 20.0
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,16 @@ class FailureModel:
         kernel = np.exp(-squared / (2 * BANDWIDTH**2)) * self.weight
         hits = kernel @ self.failed.astype(np.float64)
         return (PRIOR_WEIGHT * PRIOR_RATE + hits) / (PRIOR_WEIGHT + kernel.sum(axis=1))
+
+
+def log_survival(probability: np.ndarray) -> np.ndarray:
+    """log(1 - p), the term of the acquisition, less a veto where p > 1/2, shape (n,).
+
+    The veto is needed because improvement is unbounded where nothing ever succeeds: a model that
+    extrapolates a trend into a failing region would pay for trial after trial there.
+    """
+    risk = np.minimum(probability, 1.0 - 1e-6)
+    return np.log1p(-risk) - VETO_PENALTY * (risk > VETO)
 
 
 def past_weight(trials: int) -> float:

@@ -92,8 +92,8 @@ class OfflineModels:
     def mean_prior(self) -> MeanPrior | None:
         """How far to trust the opinion on a new dataset, from its held-out skill.
 
-        One standard error is taken off the mean correlation, so that luck does not count as
-        skill; with a single past dataset nothing was held out across datasets, and the skill
+        The mean correlation counts by its lower 95 % bound, so that luck is not taken for skill;
+        with a single past dataset nothing was held out across datasets, and the skill
         within it counts for less than half.
         """
         if self.ranker is None:
@@ -102,7 +102,8 @@ class OfflineModels:
         if skill.datasets < 2:
             rho, sd = 0.4 * skill.pearson, 0.35
         else:
-            rho, sd = skill.pearson - skill.pearson_se, float(np.clip(skill.pearson_sd, 0.2, 0.4))
+            rho = skill.pearson - 1.645 * skill.pearson_se
+            sd = float(np.clip(skill.pearson_sd, 0.2, 0.4))
         return MeanPrior(min(rho, 0.95), sd) if rho >= MIN_RHO else None
 
     def check(self, encoder: SpaceEncoder, maximize: bool) -> None:

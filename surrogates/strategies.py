@@ -12,6 +12,7 @@ from surrogates.acquisition import cost_weight, log_noisy_ei
 from surrogates.base import Config, Observation, Proposal
 from surrogates.candidates import diverse_top, nearest, refine
 from surrogates.encoding import SpaceEncoder
+from surrogates.failure import log_survival
 from surrogates.rungs import choose_rung
 from surrogates.task_model import TaskModel
 
@@ -94,7 +95,7 @@ def by_opinion(turn: Round, model: TaskModel) -> Choice:
     """The offline opinion's best candidate that differs from what is taken."""
     free = turn.free()
     configs = [turn.pool[i] for i in free]
-    value = model.opinion.score(configs) + np.log1p(-model.failure_probability(configs))
+    value = model.opinion.score(configs) + log_survival(model.failure_probability(configs))
     told = [model.book.proposals[i].config for i in model.book.told]
     others = turn.encoder.matrix(told + [p.config for p in turn.pending])
     return Choice(configs[diverse_top(value, turn.cube[free], others, 1)[0]])
@@ -200,8 +201,8 @@ def _acquire(
     worth = 0.0 if rung >= 1.0 or early is None else math.log(max(early.explained_at(rung), 1e-3))
 
     def terms(configs: list[Config]) -> np.ndarray:
-        risk = np.minimum(model.failure_probability(configs), 1.0 - 1e-6)
-        return np.log1p(-risk) - weight * model.log_cost(configs)
+        survival = log_survival(model.failure_probability(configs))
+        return survival - weight * model.log_cost(configs)
 
     def start(configs: list[Config]) -> np.ndarray:
         gain = log_noisy_ei(gp, model.inputs(configs), observed, waiting, seed)

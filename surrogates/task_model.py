@@ -19,6 +19,7 @@ from surrogates.base import Config, Observation
 from surrogates.book import Book
 from surrogates.candidates import BASE_POOL
 from surrogates.cost import expected_log_cost
+from surrogates.early import EarlyPredictor
 from surrogates.encoding import SpaceEncoder
 from surrogates.failure import FailureModel, past_weight
 from surrogates.offline import OfflineModels
@@ -142,17 +143,62 @@ class TaskModel:
         if early is None:
             var[partial] += np.array([((1.0 - o.fraction) * scale) ** 2 for o in chosen])
             return y, var
+        y[partial], own = self._forecast(early, chosen, y[partial], scale)
+        var[partial] += own
+        return y, var
+
+    def _forecast(
+        self,
+        early: EarlyPredictor,
+        partial: list[Observation],
+        last: np.ndarray,
+        scale: float,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Full-length scores of partial runs and the variances of their own errors.
+
+        The error that all partial runs of a task share is estimated as an offset, shrunk towards
+        0, from the trials that were continued to their end (forecast against outcome). What
+        remains unknown of it counts as noise only once there are full-length scores to compare
+        with.
+        """
+        mean, variance = self._early_predict(early, partial, last, scale)
+        shared = np.array([early.shared_at(o.fraction) for o in partial])
+        errors, weights = self._finished_forecasts(early, scale)
+        offset = float(weights @ errors / (1.0 + weights.sum())) if len(errors) else 0.0
+        unknown = 1.0 / (1.0 + weights.sum()) if self.full.any() else 0.0
+        return mean + offset, variance * (1.0 - shared + unknown * shared)
+
+    def _early_predict(
+        self, early: EarlyPredictor, partial: list[Observation], last: np.ndarray, scale: float
+    ) -> tuple[np.ndarray, np.ndarray]:
         rows = early.rows(
-            [self.configs[i] for i in partial],
-            [o.fraction for o in chosen],
-            list(y[partial]),
-            [o.signals for o in chosen],
+            [self.book.proposals[o.id].config for o in partial],
+            [o.fraction for o in partial],
+            list(last),
+            [o.signals for o in partial],
             self.opinion.dataset,
             self.encoder,
         )
-        y[partial], variance = early.predict(rows, scale)
-        var[partial] += variance
-        return y, var
+        return early.predict(rows, scale)
+
+    def _finished_forecasts(
+        self, early: EarlyPredictor, scale: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Outcome minus forecast of continued trials, and the weight of each as evidence on the
+        shared offset: its variance over that of the trial's own error."""
+        pairs = [
+            (self.book.told[parent], child)
+            for child in self.observed
+            if child.full_length and (parent := self.book.proposals[child.id].continues) is not None
+        ]
+        if not pairs:
+            return np.zeros(0), np.zeros(0)
+        parents = [p for p, _ in pairs]
+        last = np.array([self.sign * p.score for p in parents])
+        mean, _ = self._early_predict(early, parents, last, scale)
+        outcome = np.array([self.sign * c.score for _, c in pairs])
+        shared = np.array([early.shared_at(p.fraction) for p in parents])
+        return outcome - mean, shared / np.maximum(1.0 - shared, 0.01)
 
     @cached_property
     def gp(self) -> ResidualGP | None:

@@ -191,7 +191,7 @@ def _distinct_rows(name: str, entry: DatasetEntry) -> list[dict[str, Any]]:
     for index in range(draws):
         drawn = source[index]
         prompt = drawn["question"].strip()
-        if prompt in rows:
+        if prompt in rows or not drawn["answer"].strip():
             continue
         answer, metadata = drawn["answer"], drawn["metadata"]
         if entry.reward != "reasoning_gym":

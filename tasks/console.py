@@ -54,7 +54,7 @@ def console_summary(run: RunFolder) -> RenderableType:
         best = tables.best_row
         found = "no trial has a score yet"
         if best is not None:
-            found = f"best so far: {best.trial_id} with {plus_minus(best.score, best.score_se)}"
+            found = f"best so far: {best.label} with {plus_minus(best.score, best.score_se)}"
             found += f" on validation at {share(best.fraction)} of full length"
         resume = f"autopipe tune --resume {run.run_id}"
         return Text(f"Run {run.run_id} is not finished; {found}.\nGo on with: {resume}")

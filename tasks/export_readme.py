@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.run_folder import Measured
@@ -119,6 +120,10 @@ def _notes(export: Export) -> str:
         "differ a little. The batch of a step is per_device_train_batch_size × "
         "gradient_accumulation_steps × processes: with more processes, lower one of the first two.",
     ]
+    if Path(export.base_model).is_absolute():
+        notes.append(
+            f"The base model is named by where it lay when the run was made: `{export.base_model}`."
+        )
     if export.execution.on_cpu:
         notes.append("To train on a GPU, set `use_cpu: false` in all three YAML files.")
     else:

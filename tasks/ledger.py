@@ -49,7 +49,7 @@ class Ledger:
 
     @property
     def seconds_per_full(self) -> float:
-        """Median wall-clock of a full-length trial, scaled up from the partial ones; NaN at first."""
+        """Median seconds of a full-length trial, scaled up from partial ones; NaN at first."""
         ordered = sorted(self._seconds_per_full)
         return ordered[len(ordered) // 2] if ordered else math.nan
 

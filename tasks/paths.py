@@ -17,8 +17,10 @@ def workspace() -> Path:
 
 
 def runs_folder() -> Path:
+    """Where run folders are made."""
     return workspace() / "runs"
 
 
 def cache_folder() -> Path:
+    """What can be made again: datasets, probes, offline models."""
     return workspace() / ".cache" / "autopipe"

@@ -72,12 +72,9 @@ def headline(tables: RunTables) -> Html:
     if summary is None:
         return tag("header", head, *_so_far(tables))
     tone = _tone(summary)
+    best_label = tables.labels.get(summary.best.trial_id or "", "–")
     tiles = [
-        _tile(
-            "best, test",
-            on_test(summary.best),
-            f"trial {tables.labels.get(summary.best.trial_id or '', '–')}",
-        ),
+        _tile("best, test", on_test(summary.best), f"trial {best_label}"),
         _tile("default, test", on_test(summary.default)) if summary.default else None,
         _tile("base model, test", on_test(summary.base)),
         _tile("trials", str(summary.trials), _kinds(trials)),
@@ -108,7 +105,7 @@ def _so_far(tables: RunTables) -> list[Html]:
     text = "No trial has a score yet."
     if best is not None:
         text = (
-            f"Best so far: trial {best.trial_id} with {plus_minus(best.score, best.score_se)} on "
+            f"Best so far: trial {best.label} with {plus_minus(best.score, best.score_se)} on "
             f"validation at {share(best.fraction)} of full length; the base model, before any "
             f"training, {_split_score(info.base_validation)}."
         )

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from prefect.futures import PrefectFuture
 
 from surrogates.base import Proposal
@@ -61,9 +62,7 @@ class SearchLoop:
         self._run_all(self._next_finalist, finalist=True)
 
     def _default_proposal(self, config: dict[str, Any]) -> Proposal:
-        """Asks for the default by offering nothing else; it is the yardstick, so it runs in full."""
-        import pandas as pd
-
+        """Asks for the default by offering nothing else; the yardstick, so it runs in full."""
         [proposal] = self.search.ask(1, candidates=pd.DataFrame([config]))
         return proposal
 
@@ -73,13 +72,15 @@ class SearchLoop:
         [proposal] = self.search.ask(1)
         return proposal, proposal.kind, proposal.fraction
 
-    def _next_finalist(self) -> tuple[Proposal, str, float] | None:
+    def _next_finalist(self) -> tuple[Proposal, str, float]:
+        """A stopped trial to finish; with none worth it, a new configuration at full length."""
         proposal = self.search.finalist()
-        return (proposal, "finalist", 1.0) if proposal else None
+        if proposal is not None:
+            return proposal, "finalist", 1.0
+        [proposal] = self.search.ask(1)
+        return proposal, proposal.kind, 1.0
 
-    def _run_all(
-        self, propose: Callable[[], tuple[Proposal, str, float] | None], finalist: bool
-    ) -> None:
+    def _run_all(self, propose: Callable[[], tuple[Proposal, str, float]], finalist: bool) -> None:
         """Keeps ``parallel`` trials running while ``propose`` has proposals and they fit."""
         running: deque[tuple[Proposal, TrialSpec, PrefectFuture[TrialResult]]] = deque()
         exhausted = False
@@ -89,11 +90,7 @@ class SearchLoop:
                 if not self.ledger.allows(self._typical_cost(finalist), finalist, pending):
                     exhausted = True
                     break
-                proposed = propose()
-                if proposed is None:
-                    exhausted = True
-                    break
-                running.append(self._submit(*proposed))
+                running.append(self._submit(*propose()))
             if not running:
                 return
             proposal, spec, future = running.popleft()

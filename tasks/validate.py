@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import pandas as pd
@@ -59,6 +60,7 @@ def check(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Runs the suite on a frame; one entry for each expectation."""
     import great_expectations as gx
 
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
     expect = gx.expectations

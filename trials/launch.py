@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -163,14 +164,16 @@ class Supervisor:
     def _launch(self, specs: list[TrialSpec]) -> None:
         log_file = Path(specs[0].folder) / "log.txt"
         spec_files = [Path(spec.folder) / "spec.json" for spec in specs]
+        # An earlier launch into the same file says nothing about how this one ends.
+        start = log_file.stat().st_size if log_file.exists() else 0
         process = self.launcher.start("trials.run", spec_files, log_file)
         try:
-            self._watch(process, specs, log_file)
+            self._watch(process, specs, partial(log_tail, log_file, start))
         finally:
             _end_group(process)
 
     def _watch(
-        self, process: subprocess.Popen[bytes], specs: list[TrialSpec], log_file: Path
+        self, process: subprocess.Popen[bytes], specs: list[TrialSpec], tail: Callable[[], str]
     ) -> None:
         """Returns when all have results or the process is gone and the culprit has one."""
         for spec in specs:
@@ -182,10 +185,10 @@ class Supervisor:
                 progress.read()
                 problem = progress.overdue()
                 if exited is not None and not _result_file(spec).exists():
-                    problem = _describe_exit(exited, log_file)
+                    problem = _describe_exit(exited, tail())
                 if problem:
                     _end_group(process)
-                    _write_failure(spec, problem, progress.seconds, log_file)
+                    _write_failure(spec, problem, progress.seconds, tail())
                     return
                 time.sleep(POLL_SECONDS)
             progress.read()
@@ -239,8 +242,8 @@ def _result_file(spec: TrialSpec) -> Path:
     return Path(spec.folder) / "result.json"
 
 
-def _describe_exit(code: int, log_file: Path) -> tuple[FailureKind, str]:
-    tail = log_tail(log_file).lower()
+def _describe_exit(code: int, tail: str) -> tuple[FailureKind, str]:
+    tail = tail.lower()
     if "out of memory" in tail or "memoryerror" in tail:
         return "out_of_memory", f"the process ended with code {code} for want of memory"
     if code < 0:
@@ -249,7 +252,7 @@ def _describe_exit(code: int, log_file: Path) -> tuple[FailureKind, str]:
 
 
 def _write_failure(
-    spec: TrialSpec, problem: tuple[FailureKind, str], seconds: float, log_file: Path
+    spec: TrialSpec, problem: tuple[FailureKind, str], seconds: float, tail: str
 ) -> None:
     kind, message = problem
     result = TrialResult(
@@ -257,17 +260,18 @@ def _write_failure(
         state="failed",
         fraction=0.0,
         cost=Cost(seconds=seconds),
-        failure=Failure(kind=kind, message=message, log_tail=log_tail(log_file)),
+        failure=Failure(kind=kind, message=message, log_tail=tail),
         provenance=provenance(spec),
     )
     write_json(_result_file(spec), result)
 
 
-def log_tail(file: Path, lines: int = LOG_TAIL_LINES) -> str:
-    """The last lines of a log; empty without one."""
+def log_tail(file: Path, start: int = 0, lines: int = LOG_TAIL_LINES) -> str:
+    """The last lines of a log from byte ``start`` on; empty without a log."""
     if not file.exists():
         return ""
-    return "\n".join(file.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
+    text = file.read_bytes()[start:].decode("utf-8", errors="replace")
+    return "\n".join(text.splitlines()[-lines:])
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:

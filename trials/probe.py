@@ -29,6 +29,11 @@ PROBE_ROWS = 64
 
 
 def main(request_file: Path) -> None:
+    """Answers one request.
+
+    Raises:
+        AutoPipeError: when dataset, model or reward cannot be used.
+    """
     end_with_supervisor()
     request = read_record(request_file, ProbeRequest)
     set_seed(0)

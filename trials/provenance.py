@@ -14,6 +14,7 @@ PACKAGES = ("autopipe", "torch", "transformers", "trl", "peft", "accelerate")
 
 
 def provenance(spec: TrialSpec) -> Provenance:
+    """Seed, versions, commit and data of a trial that runs here and now."""
     return Provenance(
         seed=spec.seed,
         versions=versions(PACKAGES),

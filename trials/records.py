@@ -43,11 +43,11 @@ class Fidelity(Record):
 class Schedule(Record):
     """The full-length schedule of a trial. A fraction runs its first steps, never a shorter one."""
 
-    total_steps: int = Field(150, ge=2, description="Optimizer steps of SFT and RL together.")
+    total_steps: int = Field(120, ge=2, description="Optimizer steps of SFT and RL together.")
     max_length: int = Field(256, ge=8, description="Tokens of prompt + completion in SFT.")
     max_completion_tokens: int = Field(16, ge=1, description="Tokens generated in RL, evaluation.")
-    eval_rows: int = Field(160, ge=4, description="Validation rows, the same for every trial.")
-    eval_batch_size: int = Field(160, ge=1)
+    eval_rows: int = Field(128, ge=4, description="Validation rows, the same for every trial.")
+    eval_batch_size: int = Field(128, ge=1)
     eval_points: tuple[float, ...] = Field(
         (0.1, 0.2, 0.3, 0.5, 1.0), description="Fractions at which the validation score is taken."
     )

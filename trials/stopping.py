@@ -7,6 +7,7 @@ metric is not logged (KL at beta 0) never fires and is named by ``inactive``.
 from __future__ import annotations
 
 import math
+import statistics
 from collections import deque
 
 from trials.records import Stage, Stop, StoppingRules
@@ -34,7 +35,7 @@ class DynamicsMonitor:
         self._last_kl: float | None = None
         self._kl_streak = self._zero_streak = self._flat_streak = 0
         self._rewards: deque[float] = deque(maxlen=rules.reward_window)
-        self._best_window = -math.inf
+        self._best_window, self._best_error = -math.inf, 0.0
         self._seen: set[str] = set()
 
     def observe(self, step: int, values: dict[str, float]) -> Stop | None:
@@ -97,11 +98,13 @@ class DynamicsMonitor:
         self._rewards.append(reward)
         if len(self._rewards) < self._rules.reward_window:
             return None
-        mean = sum(self._rewards) / len(self._rewards)
-        self._best_window = max(self._best_window, mean)
-        spread = math.sqrt(sum((x - mean) ** 2 for x in self._rewards) / (len(self._rewards) - 1))
-        # A drop counts only beyond three standard errors: rewards of small batches are noisy.
-        noise = 3 * spread / math.sqrt(len(self._rewards))
+        mean = statistics.fmean(self._rewards)
+        error = statistics.stdev(self._rewards) / math.sqrt(len(self._rewards))
+        if mean > self._best_window:
+            self._best_window, self._best_error = mean, error
+        # A drop counts only beyond three standard errors of the difference of the two windows:
+        # rewards of small batches are noisy, and the best window is the luckiest of many.
+        noise = 3 * math.hypot(error, self._best_error)
         drop = self._best_window - mean
         if drop > self._rules.reward_drop * abs(self._best_window) and drop > noise:
             return Stop(

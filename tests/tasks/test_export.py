@@ -30,7 +30,6 @@ from trials.records import (
     Stop,
     StoppingRules,
     TrialSpec,
-    read_record,
     write_json,
 )
 from trials.rewards import build_reward
@@ -44,13 +43,8 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "rl_only": {"sft_share": 0.0, "adapter": "lora", "lora_alpha_ratio": 1.5},
     "sft_only": {"sft_share": 1.0, "sft_schedule": "constant", "sft_warmup": 0.4},
 }
-COMMON = {
-    "sft_batch_size": 8,
-    "rl_batch_size": 8,
-    "rl_num_generations": 4,
-    "sft_learning_rate": 0.01,
-    "rl_learning_rate": 0.001,
-}
+COMMON: dict[str, Any] = {"sft_batch_size": 8, "rl_batch_size": 8, "rl_num_generations": 4}
+COMMON |= {"sft_learning_rate": 0.01, "rl_learning_rate": 0.001}
 EXECUTION = Execution(seed=3, processes=1, on_cpu=True, bf16=False)
 
 
@@ -115,9 +109,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunFolder]:
 
 
 def write_records(run: RunFolder, spec: TrialSpec) -> None:
-    measured = Measured(
-        trial_id=None, config=None, validation=0.25, validation_se=0.1, test=0.2, test_se=0.05
-    )
+    scores = {"validation": 0.25, "validation_se": 0.1, "test": 0.2, "test_se": 0.05}
+    measured = Measured(trial_id=None, config=None, **scores)
     best = measured.model_copy(
         update={"trial_id": spec.trial_id, "config": spec.config, "test": 0.8125}
     )
@@ -221,6 +214,7 @@ def test_the_weights_load_and_are_those_of_the_trial(run: RunFolder) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     best = export_best.fn(run)
+    model: Any
     adapter = (best / "adapter").exists()
     folder = best / ("adapter" if adapter else "model")
     if adapter:
@@ -342,8 +336,7 @@ def test_the_readme_tells_the_scores_and_what_is_special(run: RunFolder) -> None
     assert "code of yours" not in text
     stop = Stop(rule="kl_growth", step=5, values={})
     write_json(trial.folder / "result.json", trial.result.model_copy(update={"stop": stop}))
-    spec = read_record(trial.folder / "spec.json", TrialSpec)
-    write_json(trial.folder / "spec.json", spec.model_copy(update={"allow_user_code": True}))
+    write_json(trial.folder / "spec.json", trial.spec.model_copy(update={"allow_user_code": True}))
     best = export_best.fn(run)
     text = (best / "README.md").read_text()
     assert "`kl_growth` ended the trial at step 5 of 6" in text
@@ -392,7 +385,6 @@ def test_the_commands_of_the_readme_train_the_model_again(
         capture_output=True,
         text=True,
         timeout=900,
-        check=False,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     stage = "sft" if name == "sft_only" else "grpo"

@@ -12,7 +12,7 @@ from trials.dataset import fingerprint
 from trials.records import Fidelity, Schedule, TrialSpec
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY = Path("/work/tmp/trials_model")
+TINY = ROOT / "data" / "models" / "tiny-100k"
 SIZES = {"train": 40, "validation": 12, "test": 8}
 SCHEDULE = Schedule(
     total_steps=8,

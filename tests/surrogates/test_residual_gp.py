@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from surrogates.acquisition import cost_weight, log_noisy_ei
+from surrogates.residual_gp import MeanPrior, ResidualGP, TailTransform, merge_duplicates
+
+RNG = np.random.default_rng(0)
+
+
+def problem(n: int, rho: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Cube, opinion and scores: y correlates with the opinion at about rho."""
+    rng = np.random.default_rng(n)
+    cube = rng.random((n, 3))
+    opinion = rng.standard_normal(n)
+    other = 3.0 * (cube[:, 0] - 0.5)
+    return cube, opinion, 5.0 + 2.0 * (rho * opinion + np.sqrt(1 - rho**2) * other)
+
+
+@given(st.lists(st.floats(-1e4, 1e4), min_size=2, max_size=30))
+@settings(deadline=None)
+def test_tail_transform_is_monotone_and_inverts(values: list[float]) -> None:
+    y = np.array(values)
+    t = TailTransform.of(y)
+    z = t.forward(np.sort(y))
+    assert (np.diff(z) >= 0).all()
+    np.testing.assert_allclose(t.inverse(z), np.sort(y), rtol=1e-6, atol=1e-6 * t.scale)
+
+
+def test_one_disaster_does_not_flatten_the_rest() -> None:
+    y = np.array([0.5, 0.6, 0.55, 0.58, 0.62, 0.5, 0.57, -1e6])
+    z = TailTransform.of(y).forward(y)
+    assert np.ptp(z[:-1]) > 1.0
+    assert z[-1] > -30.0
+
+
+def test_a_skilled_opinion_carries_unseen_points() -> None:
+    cube, opinion, y = problem(30, rho=0.95)
+    gp = ResidualGP.fit(cube[:10], opinion[:10], y[:10], np.zeros(10), MeanPrior(0.9, 0.2))
+    assert gp is not None
+    mean, _ = gp.raw(*gp.posterior(cube[10:], opinion[10:]))
+    assert np.corrcoef(mean, y[10:])[0, 1] > 0.9
+    assert gp.slope > 0.3
+
+
+def test_without_prior_the_opinion_is_ignored() -> None:
+    cube, opinion, y = problem(12, rho=0.5)
+    gp = ResidualGP.fit(cube, opinion, y, np.zeros(12), None)
+    assert gp is not None
+    assert gp.slope == 0.0
+    a, b = gp.posterior(cube, opinion), gp.posterior(cube, -opinion)
+    np.testing.assert_allclose(a[0], b[0])
+
+
+def test_data_overrule_a_wrong_opinion() -> None:
+    cube, opinion, y = problem(30, rho=0.95)
+    gp = ResidualGP.fit(cube, -opinion, y, np.zeros(30), MeanPrior(0.7, 0.25))
+    assert gp is not None
+    assert gp.slope < 0.2
+
+
+def test_a_noisy_observation_pulls_less() -> None:
+    cube, y = np.array([[0.1], [0.5], [0.9]]), np.array([0.0, 5.0, 0.0])
+    m = np.zeros(3)
+    sure = ResidualGP.fit(cube, m, y, np.zeros(3), None)
+    unsure = ResidualGP.fit(cube, m, y, np.array([0.0, 100.0, 0.0]), None)
+    assert sure is not None
+    assert unsure is not None
+    middle = np.array([[0.5]])
+    assert (
+        unsure.raw(*unsure.posterior(middle, m[:1]))[0]
+        < sure.raw(*sure.posterior(middle, m[:1]))[0]
+    )
+
+
+@pytest.mark.parametrize("y", [np.zeros(5), np.full(5, 1e8), np.array([0.0, 0, 0, 0, 1e-9])])
+def test_degenerate_scores_still_fit(y: np.ndarray) -> None:
+    gp = ResidualGP.fit(RNG.random((5, 2)), np.zeros(5), y, np.zeros(5), None)
+    assert gp is not None
+    mean, sd = gp.posterior(RNG.random((3, 2)), np.zeros(3))
+    assert np.isfinite(mean).all()
+    assert np.isfinite(sd).all()
+
+
+def test_fit_leaves_torch_as_it_was() -> None:
+    dtype, state = torch.get_default_dtype(), torch.random.get_rng_state()
+    cube, opinion, y = problem(8, 0.5)
+    ResidualGP.fit(cube, opinion, y, np.zeros(8), MeanPrior(0.5, 0.2))
+    assert torch.get_default_dtype() == dtype
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_duplicates_merge_by_precision() -> None:
+    keys = [("a",), ("b",), ("a",)]
+    first, y, var = merge_duplicates(keys, np.array([1.0, 5.0, 2.0]), np.array([1.0, 1.0, 3.0]))
+    assert first.tolist() == [0, 1]
+    assert y[0] == pytest.approx(1.25, abs=1e-3)
+    assert var[0] == pytest.approx(0.75, abs=1e-3)
+    assert y[1] == 5.0
+
+
+def test_improvement_falls_next_to_a_pending_point() -> None:
+    cube, opinion, y = problem(10, 0.5)
+    gp = ResidualGP.fit(cube, opinion, y, np.zeros(10), None)
+    assert gp is not None
+    points = np.column_stack([np.random.default_rng(1).random((40, 3)), np.zeros(40)])
+    observed = gp.x.numpy()
+    free = log_noisy_ei(gp, points, observed, None, seed=0)
+    top = int(np.argmax(free))
+    taken = log_noisy_ei(gp, points, observed, points[[top]], seed=0)
+    assert taken[top] < free[top] - 1.0
+    assert np.array_equal(free, log_noisy_ei(gp, points, observed, None, seed=0))
+
+
+def test_cost_counts_less_as_the_budget_runs_out() -> None:
+    assert [cost_weight(s, 10.0) for s in (0.0, 5.0, 10.0, 20.0)] == [1.0, 0.5, 0.0, 0.0]
+    assert cost_weight(3.0, None) == 0.5

@@ -1,0 +1,290 @@
+from __future__ import annotations
+
+import json
+import shutil
+import string
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import AutoTokenizer
+
+from tests.trials.helpers import ROOT, SIZES, sums, write_dataset, write_rows
+from trials.dataset import (
+    SPLITS,
+    Dataset,
+    DatasetCard,
+    Row,
+    check_lengths,
+    fingerprint,
+    infer_reward,
+    load_dataset,
+)
+from trials.errors import DatasetError
+
+GOOD = {"prompt": "1 + 1 =", "completion": "2", "answer": "2"}
+
+
+def refusal(path: Path) -> DatasetError:
+    with pytest.raises(DatasetError) as caught:
+        load_dataset(path)
+    error = caught.value
+    assert str(error.path) in str(error)
+    assert error.expected
+    assert error.expected in str(error)
+    return error
+
+
+def break_line(folder: Path, line: str | bytes, number: int = 3) -> Path:
+    """Puts ``line`` into the training split as its 1-based line ``number``."""
+    file = folder / "train.jsonl"
+    lines = file.read_bytes().splitlines()
+    lines.insert(number - 1, line.encode() if isinstance(line, str) else line)
+    file.write_bytes(b"\n".join(lines) + b"\n")
+    return file
+
+
+# What is accepted
+
+
+def test_a_folder_is_loaded(dataset_folder: Path) -> None:
+    dataset = load_dataset(dataset_folder)
+    assert {split: len(rows) for split, rows in dataset.splits.items()} == SIZES
+    assert dataset.name == "sums"
+    assert dataset.splits["train"][0] == Row(
+        prompt=[{"role": "user", "content": "0 + 0 ="}],
+        completion=[{"role": "assistant", "content": "0"}],
+        answer="0",
+        metadata={},
+    )
+
+
+def test_only_the_splits_asked_for_are_kept_but_all_are_in_the_fingerprint(
+    dataset_folder: Path,
+) -> None:
+    some = load_dataset(dataset_folder, splits=("train", "validation"))
+    assert set(some.splits) == {"train", "validation"}
+    assert some.fingerprint == load_dataset(dataset_folder).fingerprint
+
+
+def test_chat_rows_context_and_template(tmp_path: Path) -> None:
+    chat = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "1 + 2 ="}]
+    answer = [{"role": "assistant", "content": "3"}]
+    write_dataset(tmp_path)
+    file = tmp_path / "train.jsonl"
+    write_rows(
+        file,
+        [
+            {"prompt": chat, "completion": answer, "answer": 3},
+            {**GOOD, "context": "Sums of ones."},
+        ],
+    )
+    chat_row, context_row = load_dataset(tmp_path).splits["train"]
+    assert (chat_row.prompt, chat_row.completion, chat_row.answer) == (chat, answer, "3")
+    assert context_row.prompt[0]["content"] == "Sums of ones.\n\n1 + 1 ="
+    (tmp_path / "dataset.yaml").write_text("prompt_template: 'Q: {prompt} A:'\n")
+    templated = load_dataset(tmp_path).splits["train"]
+    assert templated[0].prompt == chat
+    assert templated[1].prompt == [{"role": "user", "content": "Q: 1 + 1 = A:"}]
+
+
+def test_blank_lines_are_skipped_and_still_counted(tmp_path: Path) -> None:
+    write_dataset(tmp_path)
+    break_line(tmp_path, "", 1)
+    assert len(load_dataset(tmp_path).splits["train"]) == SIZES["train"]
+    break_line(tmp_path, "{", 5)
+    assert refusal(tmp_path).line == 5
+
+
+@given(kept=st.integers(40, 90), added=st.integers(1, 45), order=st.randoms())
+@settings(max_examples=15, deadline=None)
+def test_a_row_keeps_its_split_when_rows_are_added(
+    tmp_path_factory: pytest.TempPathFactory, kept: int, added: int, order: Any
+) -> None:
+    folder = tmp_path_factory.mktemp("single")
+    rows = sums(kept + added)
+    before = load_dataset(write_rows(folder / "a.jsonl", rows[:kept]))
+    order.shuffle(rows)
+    after = load_dataset(write_rows(folder / "b.jsonl", rows))
+    assert sum(len(rows) for rows in after.splits.values()) == kept + added
+    for split in SPLITS:
+        assert {row.prompt[0]["content"] for row in before.splits[split]} <= {
+            row.prompt[0]["content"] for row in after.splits[split]
+        }
+
+
+def test_equal_prompts_of_a_single_file_fall_into_one_split(tmp_path: Path) -> None:
+    rows = sums(100)
+    once = load_dataset(write_rows(tmp_path / "a.jsonl", rows))
+    twice = load_dataset(write_rows(tmp_path / "b.jsonl", rows + rows))
+    for split in SPLITS:
+        assert len(twice.splits[split]) == 2 * len(once.splits[split])
+
+
+# What is refused
+
+
+def test_missing_path(tmp_path: Path) -> None:
+    assert "no such file or folder" in str(refusal(tmp_path / "nowhere"))
+
+
+def test_missing_split(tmp_path: Path) -> None:
+    write_dataset(tmp_path)
+    (tmp_path / "validation.jsonl").unlink()
+    error = refusal(tmp_path)
+    assert "validation.jsonl missing" in error.problem
+    assert "test.jsonl, train.jsonl" in error.problem  # what was found instead
+
+
+def test_empty_split(tmp_path: Path) -> None:
+    write_dataset(tmp_path)
+    (tmp_path / "test.jsonl").write_text("\n\n")
+    assert "the test split is empty" in refusal(tmp_path).problem
+
+
+def test_a_single_file_too_small_to_split(tmp_path: Path) -> None:
+    assert "split is empty" in refusal(write_rows(tmp_path / "a.jsonl", [GOOD])).problem
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ('{"prompt": "1", ', "broken JSON at column"),
+        ("[1, 2]", "found a JSON list"),
+        ('"text"', "found a JSON str"),
+        (b'{"prompt": "caf\xe9"}', "byte 16 of the line is not UTF-8"),
+        (json.dumps({"prompt": "1"}), "completion and answer missing or empty"),
+        (json.dumps({**GOOD, "completion": ""}), "completion missing or empty"),
+        (json.dumps({**GOOD, "answer": " \n"}), "answer missing or empty"),
+        (json.dumps({**GOOD, "prompt": []}), "prompt missing or empty"),
+        (json.dumps({**GOOD, "answer": None}), "answer missing or empty"),
+        (json.dumps({**GOOD, "prompt": [{"role": "user"}]}), "prompt is a list that is no chat"),
+        (json.dumps({**GOOD, "completion": 7}), "completion is a int that is no chat"),
+        (json.dumps({**GOOD, "metadata": [1]}), "metadata is a list"),
+    ],
+)
+def test_a_bad_line(tmp_path: Path, line: str | bytes, found: str) -> None:
+    write_dataset(tmp_path)
+    file = break_line(tmp_path, line)
+    error = refusal(tmp_path)
+    assert found in error.problem
+    assert (error.path, error.line) == (file, 3)
+    assert f"{file}:3" in str(error)
+
+
+@pytest.mark.parametrize("answer", [0, 0.0, False])
+def test_a_falsy_answer_is_an_answer(tmp_path: Path, answer: Any) -> None:
+    write_dataset(tmp_path)
+    break_line(tmp_path, json.dumps({**GOOD, "prompt": "new", "answer": answer}), 1)
+    assert load_dataset(tmp_path).splits["train"][0].answer == str(answer)
+
+
+def test_a_prompt_in_two_splits(tmp_path: Path) -> None:
+    write_dataset(tmp_path)
+    leaked = (tmp_path / "train.jsonl").read_text().splitlines()[4]
+    with (tmp_path / "test.jsonl").open("a") as file:
+        file.write(leaked + "\n")
+    error = refusal(tmp_path)
+    assert "'train' (train.jsonl:5) and 'test'" in error.problem
+    assert (error.path, error.line) == (tmp_path / "test.jsonl", SIZES["test"] + 1)
+
+
+@pytest.mark.parametrize(
+    ("card", "found"),
+    [
+        ("rewards: choice\n", "rewards"),
+        ("reward: [1, 2]\n", "reward"),
+        ("- a\n- b\n", "not readable"),
+        ("reward: {\n", "not readable"),
+    ],
+)
+def test_a_bad_card(tmp_path: Path, card: str, found: str) -> None:
+    error = refusal(write_dataset(tmp_path, card))
+    assert error.path == tmp_path / "dataset.yaml"
+    assert found in error.problem
+
+
+@pytest.mark.parametrize(
+    "template", ["{question}", "{0}", "{prompt", "{prompt.text}", "{prompt[a]}"]
+)
+def test_a_template_that_does_not_fit(tmp_path: Path, template: str) -> None:
+    error = refusal(write_dataset(tmp_path, f"prompt_template: '{template}'\n"))
+    assert template in error.problem
+    assert (error.path, error.line) == (tmp_path / "train.jsonl", 1)
+    assert "prompt, completion, answer" in error.expected
+
+
+def test_a_row_longer_than_the_context(tmp_path: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(ROOT / "data" / "models" / "tokenizer")
+    write_dataset(tmp_path)
+    break_line(tmp_path, json.dumps({**GOOD, "prompt": "#" * 100}), 4)
+    dataset = load_dataset(tmp_path)
+    check_lengths(dataset, tokenizer, max_length=512, context_limit=512)
+    for limits in (
+        {"max_length": 60, "context_limit": 512},
+        {"max_length": 512, "context_limit": 60},
+    ):
+        with pytest.raises(DatasetError, match="row 4 of train has .* tokens") as caught:
+            check_lengths(dataset, tokenizer, **limits)
+        assert "at most 60" in caught.value.expected
+
+
+# Rewards and fingerprints
+
+
+@pytest.mark.parametrize(
+    ("answers", "kind"),
+    [
+        (["1", "-2", "3.5", "1,000", ".5"], "numeric"),
+        (["yes", "no", "maybe"], "choice"),
+        (["1", "no"], "choice"),
+        (["a b c d e f g h i j k l m n o p"], "exact_match"),
+        ([f"word{letter}" for letter in string.ascii_lowercase], "exact_match"),
+    ],
+)
+def test_the_reward_is_inferred(answers: list[str], kind: str) -> None:
+    assert infer_reward(answers) == kind
+
+
+@given(st.lists(st.one_of(st.integers(), st.floats(-1e6, 1e6)), min_size=1))
+def test_plain_numbers_are_numeric(values: list[float]) -> None:
+    assert infer_reward([f"{value:.3f}" for value in values]) == "numeric"
+
+
+def test_a_card_has_the_last_word(tmp_path: Path) -> None:
+    inferred = load_dataset(write_dataset(tmp_path / "a"))
+    assert (inferred.card.reward, inferred.reward_inferred) == ("numeric", True)
+    named = load_dataset(write_dataset(tmp_path / "b", "reward: exact_match\n"))
+    assert (named.card.reward, named.reward_inferred) == ("exact_match", False)
+
+
+def test_the_fingerprint_follows_content_not_location(dataset_folder: Path, tmp_path: Path) -> None:
+    original = fingerprint(dataset_folder)
+    copy = tmp_path / "moved" / "elsewhere"
+    shutil.copytree(dataset_folder, copy)
+    assert fingerprint(copy) == original
+    (copy / "dataset.yaml").write_text("reward: exact_match\n")
+    carded = fingerprint(copy)
+    assert carded != original
+    for split in SPLITS:
+        break_line_of = copy / f"{split}.jsonl"
+        content = break_line_of.read_text()
+        break_line_of.write_text(content.replace('"answer": "', '"answer": "1', 1))
+        assert fingerprint(copy) != carded
+        break_line_of.write_text(content)
+    assert fingerprint(copy) == carded
+
+
+def test_the_fingerprint_of_a_file_ignores_its_name(tmp_path: Path) -> None:
+    first = write_rows(tmp_path / "a.jsonl", sums(60))
+    second = write_rows(tmp_path / "b.jsonl", sums(60))
+    third = write_rows(tmp_path / "c.jsonl", sums(61))
+    assert fingerprint(first) == fingerprint(second) != fingerprint(third)
+
+
+def test_a_dataset_names_itself_by_card_or_folder() -> None:
+    parts: dict[str, Any] = {"fingerprint": "", "splits": {}, "reward_inferred": False}
+    assert Dataset(path=Path("x/sums"), card=DatasetCard(), **parts).name == "sums"
+    assert Dataset(path=Path("x/sums"), card=DatasetCard(name="s"), **parts).name == "s"
