@@ -79,7 +79,7 @@ def design(settings: CollectSettings, inputs: Inputs, folder: Path) -> list[Tria
             fidelity=Fidelity(model=inputs.model, fraction=1.0),
             seed=settings.seed,
             folder=str(folder / f"{number:04d}"),
-            schedule=settings.schedule,
+            schedule=inputs.schedule,
             stopping=settings.stopping,
             keep_checkpoint=False,
         )

@@ -27,6 +27,7 @@ DEFAULTS = {
 
 
 def configure() -> None:
-    """Sets the defaults that are not set."""
+    """Sets the defaults that are not set, and makes the workspace, which Prefect does not."""
+    workspace().mkdir(parents=True, exist_ok=True)
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)

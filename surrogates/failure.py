@@ -19,7 +19,7 @@ BANDWIDTH = 0.2
 PRIOR_WEIGHT = 1.0
 PRIOR_RATE = 0.05
 VETO = 0.5  # above this a trial is worth its cost only if nothing safer is left
-VETO_PENALTY = 20.0
+VETO_PENALTY = 1e3  # beyond any difference in log expected improvement
 
 
 @dataclass(frozen=True)

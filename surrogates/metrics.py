@@ -52,7 +52,11 @@ def pearson(predicted: ArrayLike, actual: ArrayLike) -> float:
     x, y = _pair(predicted, actual)
     if len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return 0.0
-    return float(np.corrcoef(x, y)[0, 1])
+    # To the unit interval first: squares of tiny or huge numbers would leave the float range.
+    x, y = (v / np.abs(v).max() for v in (x, y))
+    x, y = ((v - v.mean()) / np.ptp(v) for v in (x, y))
+    norm = float(np.sqrt((x @ x) * (y @ y)))
+    return float(np.clip(x @ y / norm, -1.0, 1.0)) if norm > 0 else 0.0
 
 
 def spearman(predicted: ArrayLike, actual: ArrayLike) -> float:

@@ -127,7 +127,7 @@ def bayesian(
     n_initial: int | None,
 ) -> Choice:
     """Initial design, then acquisition over new starts and continuations, then finalists."""
-    spent = model.book.spent + math.fsum(p.expected_cost for p in turn.pending)
+    spent = model.book.spent + model.cost_to_come(turn.pending)
     closing = budget is not None and budget - spent <= finalist_share * budget
     allowed = {turn.encoder.key(c) for c in turn.pool} if turn.only_pool else None
     stopped = [o for o in model.book.stopped if _may_continue(o, turn, model, allowed)]

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from surrogates.base import Config, Observation
+from surrogates.base import Config, Observation, Proposal
 from surrogates.book import Book
 from surrogates.candidates import BASE_POOL
 from surrogates.cost import expected_log_cost
@@ -279,6 +279,19 @@ class TaskModel:
             costs,
             base,
         )
+
+    def cost_to_come(self, pending: list[Proposal]) -> float:
+        """Expected cost of the proposals not told yet.
+
+        0 until a first cost is told: before that the caller's unit is unknown, and the history's
+        (seconds, say) may have nothing to do with the budget's (trials, say).
+        """
+        if not pending or not self._told_cost[0]:
+            return 0.0
+        full = np.exp(self.log_cost([p.config for p in pending]))
+        done = [self.book.told[p.continues].fraction if p.continues else 0.0 for p in pending]
+        left = np.array([p.fraction for p in pending]) - np.array(done)
+        return float(full @ left)
 
     def _failure_model(self) -> FailureModel:
         told = list(self.book.told.values())

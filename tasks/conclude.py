@@ -35,7 +35,7 @@ def measure_on_test(
         tokenizer=inputs.model,
         split="test",
         rows=settings.test_rows,
-        schedule=settings.schedule,
+        schedule=inputs.schedule,
         allow_user_code=settings.allow_user_code,
     )
     return probe(request, run.path / "test", launcher)

@@ -8,7 +8,7 @@ from pathlib import Path
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.catalog import load_catalog, resolve_dataset, resolve_model
+from tasks.catalog import resolve_dataset, resolve_model
 from tasks.featurize import meta_features, probe
 from tasks.paths import cache_folder
 from trials.dataset import Dataset, load_dataset
@@ -24,6 +24,7 @@ class Inputs:
         dataset_id, model_id: short names for tables and the history.
         model: what ``from_pretrained`` takes.
         meta: meta-features of both.
+        schedule: of full-length trials, with the completion length taken from the data.
     """
 
     dataset_id: str
@@ -32,6 +33,7 @@ class Inputs:
     model: str
     meta: dict[str, float]
     probe: ProbeAnswer
+    schedule: Schedule
 
 
 @task(cache_policy=NO_CACHE)
@@ -72,6 +74,9 @@ def prepare_inputs(
         model=folder,
         meta=meta_features(loaded, answer),
         probe=answer,
+        schedule=schedule.model_copy(
+            update={"max_completion_tokens": answer.max_completion_tokens}
+        ),
     )
 
 
@@ -83,8 +88,3 @@ def local_model(model: str, cache: Path) -> str:
         return str(convert(Path(model), cache))
     resolved = resolve_model(model)
     return str(Path(resolved).resolve()) if Path(resolved).exists() else resolved
-
-
-def catalog_names() -> list[str]:
-    """Names of all datasets in the catalog."""
-    return list(load_catalog().datasets)

@@ -139,7 +139,7 @@ class SearchLoop:
             seed=self.settings.seed,
             folder="",
             continue_from=parent.folder if parent else None,
-            schedule=self.settings.schedule,
+            schedule=self.inputs.schedule,
             stopping=self.settings.stopping,
             limits=Limits(wall_seconds=self.ledger.trial_limit()),
             allow_user_code=self.settings.allow_user_code,

@@ -11,7 +11,7 @@ import torch
 from accelerate import PartialState
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from trials.dataset import Dataset, Row, check_lengths, load_dataset
+from trials.dataset import Dataset, Row, check_lengths, completion_limit, load_dataset
 from trials.errors import DatasetError, ModelError
 from trials.evaluate import Evaluator, fixed_subset
 from trials.events import EventLog
@@ -96,6 +96,9 @@ def prepare(spec: TrialSpec, events: EventLog) -> TrialContext:
     check_lengths(
         dataset, tokenizer, spec.schedule.max_length, model.config.max_position_embeddings
     )
+    limit = spec.schedule.max_completion_tokens or completion_limit(dataset, tokenizer)
+    schedule = spec.schedule.model_copy(update={"max_completion_tokens": limit})
+    spec = spec.model_copy(update={"schedule": schedule})
     parameters = model.num_parameters()
     reward = build_reward(dataset, spec.allow_user_code)
     state = PartialState()
@@ -110,7 +113,7 @@ def prepare(spec: TrialSpec, events: EventLog) -> TrialContext:
             tokenizer,
             fixed_subset(dataset.splits["validation"], spec.schedule.eval_rows),
             reward,
-            spec.schedule.max_completion_tokens,
+            limit,
             spec.schedule.eval_batch_size,
             processes=state.num_processes,
             process_index=state.process_index,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 RewardKind = str  # "exact_match" | "choice" | "numeric" | "reasoning_gym" | "module:function"
 Message = dict[str, str]
+COMPLETION_MARGIN_TOKENS = 4
 
 
 class DatasetCard(BaseModel):
@@ -152,6 +154,16 @@ def check_lengths(dataset: Dataset, tokenizer: Any, max_length: int, context_lim
                     expected=f"at most {limit}: the model's context is {context_limit} and "
                     f"--max-length is {max_length}; shorten the row or raise --max-length",
                 )
+
+
+def completion_limit(dataset: Dataset, tokenizer: Any) -> int:
+    """Tokens to generate at most: a quarter more than the longest training completion, and some.
+
+    Longer than needed costs time in every step; shorter would cut right answers off.
+    """
+    texts = [row.completion[-1]["content"] for row in dataset.splits["train"]]
+    longest = max(map(len, tokenizer(texts, add_special_tokens=False)["input_ids"]))
+    return math.ceil(1.25 * longest) + COMPLETION_MARGIN_TOKENS
 
 
 def render(tokenizer: Any, messages: list[Message], generation_prompt: bool = False) -> str:

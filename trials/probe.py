@@ -18,7 +18,7 @@ from accelerate import PartialState
 from transformers import set_seed
 
 from trials.context import BF16_MIN_PARAMETERS, load_model, load_tokenizer
-from trials.dataset import Row, check_lengths, load_dataset, render
+from trials.dataset import Row, check_lengths, completion_limit, load_dataset, render
 from trials.errors import AutoPipeError
 from trials.evaluate import Evaluator, fixed_subset
 from trials.records import ProbeAnswer, ProbeRequest, SplitScore, read_record, write_json
@@ -40,6 +40,7 @@ def main(request_file: Path) -> None:
     dataset = load_dataset(request.dataset)
     tokenizer = load_tokenizer(request.tokenizer)
     reward = build_reward(dataset, request.allow_user_code)
+    limit = request.schedule.max_completion_tokens or completion_limit(dataset, tokenizer)
     rows = fixed_subset(dataset.splits[request.split], request.rows)
     state = PartialState()
     scores: dict[str, SplitScore] = {}
@@ -55,7 +56,7 @@ def main(request_file: Path) -> None:
             tokenizer,
             rows,
             reward,
-            request.schedule.max_completion_tokens,
+            limit,
             request.schedule.eval_batch_size,
             processes=state.num_processes,
             process_index=state.process_index,
@@ -68,7 +69,11 @@ def main(request_file: Path) -> None:
         del model
     if state.is_main_process:
         answer = ProbeAnswer(
-            scores=scores, features=features, parameters=parameters, seconds=seconds
+            scores=scores,
+            features=features,
+            parameters=parameters,
+            max_completion_tokens=limit,
+            seconds=seconds,
         )
         write_json(request_file.with_name("answer.json"), answer)
 

@@ -45,7 +45,9 @@ class Schedule(Record):
 
     total_steps: int = Field(120, ge=2, description="Optimizer steps of SFT and RL together.")
     max_length: int = Field(256, ge=8, description="Tokens of prompt + completion in SFT.")
-    max_completion_tokens: int = Field(16, ge=1, description="Tokens generated in RL, evaluation.")
+    max_completion_tokens: int | None = Field(
+        None, ge=1, description="Tokens generated in RL and evaluation; None: from the data."
+    )
     eval_rows: int = Field(128, ge=4, description="Validation rows, the same for every trial.")
     eval_batch_size: int = Field(128, ge=1)
     eval_points: tuple[float, ...] = Field(
@@ -214,6 +216,7 @@ class ProbeAnswer(Record):
     scores: dict[str, SplitScore]
     features: dict[str, float] = {}
     parameters: int
+    max_completion_tokens: int
     seconds: float = Field(description="Time of generating and scoring, all models together.")
 
 

@@ -144,6 +144,22 @@ def test_a_mostly_forbidden_space_is_still_sampled() -> None:
     assert {c["a"] for c in configs} == {0}
 
 
+def test_relations_and_nested_conditions_are_kept() -> None:
+    space = cs.ConfigurationSpace(seed=0)
+    a, b, c = (cs.Float(name, (0.0, 1.0)) for name in "abc")
+    switch, size = cs.Categorical("switch", [True, False]), cs.OrdinalHyperparameter("size", [1, 2])
+    space.add(a, b, c, switch, size)
+    space.add(cs.EqualsCondition(b, switch, True))
+    space.add(cs.AndConjunction(cs.GreaterThanCondition(c, b, 0.5), cs.EqualsCondition(c, size, 2)))
+    space.add(cs.ForbiddenGreaterThanRelation(a, b))
+    encoder = SpaceEncoder(space)
+    configs = encoder.sample(200, seed=0)
+    assert len(configs) > 100
+    assert {len(config) for config in configs} == {3, 4, 5}
+    for config in configs:
+        Configuration(space, values=config).check_valid_configuration()
+
+
 def test_what_is_no_space_is_refused() -> None:
     with pytest.raises(OptionError, match="ConfigurationSpace"):
         SpaceEncoder({"lr": (0, 1)})  # type: ignore[arg-type]

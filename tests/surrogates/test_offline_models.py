@@ -85,10 +85,10 @@ class TestEarlyPredictor:
     ) -> None:
         early = offline.early
         assert early is not None
-        covered, errors = [], []
-        for seed in (60, 61, 62, 63):
+        covered, errors, orders = [], [], []
+        for seed in range(60, 90):
             task = Task(space, seed, deviation=0.15)
-            configs = encoder.sample(60, seed=seed)
+            configs = encoder.sample(25, seed=seed)
             truth = np.array([task.score(c) for c in configs])
             for fraction in FRACTIONS:
                 scores, signals = zip(*(task.partial(c, fraction) for c in configs), strict=True)
@@ -97,8 +97,9 @@ class TestEarlyPredictor:
                 mean, variance = early.predict(rows, scale=float(truth.std()))
                 covered.append(np.abs(mean - truth) <= 1.645 * np.sqrt(variance))
                 errors.append(np.abs(mean - truth).mean() / np.abs(truth - np.array(scores)).mean())
-                assert spearman(mean, truth) > 0.8
+                orders.append(spearman(mean, truth))
         assert 0.8 <= np.mean(covered) <= 0.99
+        assert np.mean(orders) > 0.85
         assert np.mean(errors) < 0.7  # much closer than the last score seen
 
     def test_units_follow_the_scale(self, offline: OfflineModels, encoder: SpaceEncoder) -> None:

@@ -40,8 +40,9 @@ def test_past_datasets_help_at_once(space: cs.ConfigurationSpace, offline: Offli
     wins = 0
     for seed in range(5):
         task = Task(space, 300 + seed, deviation=0.15)
-        informed = Search(space, dataset=task.meta, seed=seed, offline=offline, rungs=(1.0,))
-        alone = Search(space, seed=seed, strategy="gp")
+        small = {"seed": seed, "n_candidates": 200}
+        informed = Search(space, dataset=task.meta, offline=offline, rungs=(1.0,), **small)
+        alone = Search(space, strategy="gp", **small)
         wins += regret(task, informed, 4) < regret(task, alone, 4)
     assert wins >= 4
 
@@ -52,7 +53,7 @@ def test_it_learns_without_history() -> None:
     gaps: dict[str, list[float]] = {"gp": [], "random": []}
     for seed in range(3):
         for strategy, out in gaps.items():
-            search = Search(space, strategy=strategy, seed=seed, n_candidates=300)
+            search = Search(space, strategy=strategy, seed=seed, n_candidates=150)
             out.append(regret(Task(space, seed), search, 20))
     assert np.median(gaps["gp"]) < 0.3 * np.median(gaps["random"])
 

@@ -36,6 +36,11 @@ def options(request: pytest.FixtureRequest, offline: OfflineModels) -> dict[str,
     return {"strategy": request.param, "offline": offline, "rungs": (1.0,), **SMALL}
 
 
+@pytest.fixture(scope="module")
+def mirrored(history: pd.DataFrame, space: cs.ConfigurationSpace) -> OfflineModels:
+    return OfflineModels.fit(history.assign(score=-history["score"]), space, maximize=False)
+
+
 def drive(search: Search, task: Task, steps: int, batch: int = 1) -> list[Proposal]:
     """Ask and tell; returns all proposals."""
     made = []
@@ -52,10 +57,10 @@ class TestContract:
         self, space: cs.ConfigurationSpace, options: dict[str, Any]
     ) -> None:
         task = Task(space, 50)
-        runs = [drive(Search(space, seed=s, **options), task, 5, 2) for s in (1, 1, 2)]
+        runs = [drive(Search(space, seed=s, **options), task, 4, 2) for s in (1, 1, 2)]
         assert runs[0] == runs[1] or _equal(runs[0], runs[1])
         assert [p.config for p in runs[0]] != [p.config for p in runs[2]]
-        assert [p.id for p in runs[0]] == [f"{i:04d}" for i in range(1, 11)]
+        assert [p.id for p in runs[0]] == [f"{i:04d}" for i in range(1, 9)]
 
     def test_saved_and_loaded_search_goes_on_the_same(
         self, space: cs.ConfigurationSpace, options: dict[str, Any], tmp_path: Path
@@ -111,10 +116,9 @@ class TestContract:
         assert set(table.index[table["state"] == "failed"]) == failed
 
     def test_minimising_mirrors_maximising(
-        self, space: cs.ConfigurationSpace, options: dict[str, Any], history: pd.DataFrame
+        self, space: cs.ConfigurationSpace, options: dict[str, Any], mirrored: OfflineModels
     ) -> None:
         task = Task(space, 55)
-        mirrored = OfflineModels.fit(history.assign(score=-history["score"]), space, maximize=False)
         up = Search(space, seed=0, **options)
         down = Search(space, seed=0, maximize=False, **(options | {"offline": mirrored}))
         for _ in range(4):
