@@ -23,7 +23,7 @@ from tasks.history import append_history, history_row
 from tasks.prepare import Inputs, prepare_inputs
 from tasks.settings import CollectSettings
 from tasks.spaces import load_space, plain
-from trials.launch import Launcher, Supervisor
+from trials.launch import Supervisor
 from trials.records import Fidelity, TrialResult, TrialSpec
 
 
@@ -51,15 +51,17 @@ def collect_flow(
         name: prepare_inputs.submit(name, settings.model, settings.schedule, launcher)
         for name in settings.datasets
     }
-    pending = []
-    for name, future in prepared.items():
-        specs = design(settings, future.result(), folder / "trials" / name)
-        size = settings.batch
-        pending += [
-            run_batch.submit(specs[start : start + size], launcher, on_result)
-            for start in range(0, len(specs), size)
-        ]
-    wait(pending)
+    supervisor = Supervisor(launcher, on_result=on_result)
+    try:
+        pending = []
+        for name, future in prepared.items():
+            specs = design(settings, future.result(), folder / "trials" / name)
+            pending += [
+                run_batch.submit(batch, supervisor) for batch in batched(specs, settings.batch)
+            ]
+        wait(pending)
+    finally:
+        supervisor.cancel.set()  # interrupted or terminated, no training process is left behind
     return [
         append_dataset(settings, future.result(), folder, history) for future in prepared.values()
     ]
@@ -87,18 +89,15 @@ def design(settings: CollectSettings, inputs: Inputs, folder: Path) -> list[Tria
     ]
 
 
+def batched(specs: list[TrialSpec], size: int) -> list[list[TrialSpec]]:
+    """Consecutive parts of at most ``size``."""
+    return [specs[start : start + size] for start in range(0, len(specs), size)]
+
+
 @task(cache_policy=NO_CACHE)
-def run_batch(
-    specs: list[TrialSpec],
-    launcher: Launcher,
-    on_result: Callable[[TrialSpec, TrialResult], None] | None = None,
-) -> list[TrialResult]:
+def run_batch(specs: list[TrialSpec], supervisor: Supervisor) -> list[TrialResult]:
     """Runs the trials of a batch that have no result yet, one after another in one process."""
-    results = Supervisor(launcher).run_all(specs)
-    for spec, result in zip(specs, results, strict=True):
-        if on_result:
-            on_result(spec, result)
-    return results
+    return supervisor.run_all(specs)
 
 
 def append_dataset(settings: CollectSettings, inputs: Inputs, folder: Path, history: Path) -> Path:

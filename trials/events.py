@@ -73,13 +73,22 @@ def _drop_half_line(path: Path) -> None:
 
 
 def read_events(path: Path) -> Iterator[Event]:
-    """Events of a file; a last line that is still being written is left for the next read."""
+    """Events of a file; a last line that is still being written is left out."""
+    yield from read_new_events(path, 0)[0]
+
+
+def read_new_events(path: Path, offset: int) -> tuple[list[Event], int]:
+    """Events from a byte offset on, and the offset to read from next time.
+
+    A last line that is still being written is left for the next read.
+    """
     if not path.exists():
-        return
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            if line.endswith("\n"):
-                yield json.loads(line)
+        return [], offset
+    with path.open("rb") as file:
+        file.seek(offset)
+        whole, _, _ = file.read().rpartition(b"\n")
+    lines = whole.split(b"\n") if whole else []
+    return [json.loads(line) for line in lines], offset + len(whole) + bool(whole)
 
 
 def curve(events: Iterable[Event]) -> list[CurvePoint]:

@@ -40,7 +40,7 @@ class Hyperparameters(BaseModel):
     rl_learning_rate: float = Field(3e-5, gt=0, le=1)
     rl_schedule: LearningRateSchedule = "constant"
     rl_warmup: float = Field(0.0, ge=0, lt=1, description="Share of the RL steps.")
-    rl_batch_size: int = Field(32, ge=2, description="Completions per step, all devices.")
+    rl_batch_size: int = Field(16, ge=2, description="Completions per step, all devices.")
     rl_num_generations: int = Field(8, ge=2, description="Completions per prompt (group size).")
     rl_beta: float = Field(0.01, ge=0, description="Weight of the KL to the SFT model; 0 is off.")
     rl_epsilon: float = Field(0.2, gt=0, lt=1, description="Lower clip range.")

@@ -22,7 +22,7 @@ from pathlib import Path
 import psutil
 
 from trials.errors import SettingsError
-from trials.events import Event, read_events
+from trials.events import Event, read_new_events
 from trials.provenance import provenance
 from trials.records import (
     LOG_TAIL_LINES,
@@ -37,6 +37,7 @@ from trials.records import (
 from trials.watchdog import SUPERVISOR_VARIABLE, supervisor_token
 
 OnEvent = Callable[[TrialSpec, Event], None]
+OnResult = Callable[[TrialSpec, TrialResult], None]
 POLL_SECONDS = 0.2
 TERMINATE_GRACE_SECONDS = 3.0
 # A trial stops itself at its wall-clock limit; the supervisor only acts when it does not.
@@ -133,11 +134,13 @@ class Supervisor:
     Attributes:
         launcher: how to launch.
         on_event: called with every event of every trial, from the thread that waits.
+        on_result: called with every result, as soon as it is there.
         cancel: set it to end what is running; ``run`` then raises ``Cancelled``.
     """
 
     launcher: Launcher = Launcher()
     on_event: OnEvent | None = None
+    on_result: OnResult | None = None
     cancel: threading.Event = field(default_factory=threading.Event)
 
     def run(self, spec: TrialSpec) -> TrialResult:
@@ -157,6 +160,8 @@ class Supervisor:
         """
         for spec in specs:
             _claim_folder(spec)
+            if _result_file(spec).exists():
+                self._report(spec)
         while waiting := [spec for spec in specs if not _result_file(spec).exists()]:
             self._launch(waiting)
         return [read_record(_result_file(spec), TrialResult) for spec in specs]
@@ -189,9 +194,15 @@ class Supervisor:
                 if problem:
                     _end_group(process)
                     _write_failure(spec, problem, progress.seconds, tail())
+                    self._report(spec)
                     return
                 time.sleep(POLL_SECONDS)
             progress.read()
+            self._report(spec)
+
+    def _report(self, spec: TrialSpec) -> None:
+        if self.on_result:
+            self.on_result(spec, read_record(_result_file(spec), TrialResult))
 
 
 def _claim_folder(spec: TrialSpec) -> None:
@@ -212,7 +223,7 @@ class _Progress:
     def __init__(self, spec: TrialSpec, on_event: OnEvent | None):
         self._spec, self._on_event = spec, on_event
         self._file = Path(spec.folder) / "events.jsonl"
-        self._count = 0
+        self._offset = 0
         self._start = self._last = time.monotonic()
 
     @property
@@ -220,13 +231,12 @@ class _Progress:
         return time.monotonic() - self._start
 
     def read(self) -> None:
-        events = list(read_events(self._file))
-        if len(events) > self._count:
+        events, self._offset = read_new_events(self._file, self._offset)
+        if events:
             self._last = time.monotonic()
-        for event in events[self._count :]:
+        for event in events:
             if self._on_event:
                 self._on_event(self._spec, event)
-        self._count = len(events)
 
     def overdue(self) -> tuple[FailureKind, str] | None:
         limits = self._spec.limits

@@ -43,7 +43,7 @@ class Fidelity(Record):
 class Schedule(Record):
     """The full-length schedule of a trial. A fraction runs its first steps, never a shorter one."""
 
-    total_steps: int = Field(120, ge=2, description="Optimizer steps of SFT and RL together.")
+    total_steps: int = Field(100, ge=2, description="Optimizer steps of SFT and RL together.")
     max_length: int = Field(256, ge=8, description="Tokens of prompt + completion in SFT.")
     max_completion_tokens: int | None = Field(
         None, ge=1, description="Tokens generated in RL and evaluation; None: from the data."

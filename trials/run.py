@@ -48,6 +48,7 @@ BAD_INPUT = (DatasetError, HyperparameterError, ModelError, RewardError)
 def main(spec_files: list[str]) -> None:
     """Runs every spec; a trial that fails leaves a failed result, and the next one is run."""
     end_with_supervisor()
+    gc.freeze()  # collections between trials need not walk through all that was imported
     for file in spec_files:
         run_trial(read_record(Path(file), TrialSpec))
 
