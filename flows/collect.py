@@ -34,7 +34,7 @@ def collect(
     on_result: Callable[[TrialSpec, TrialResult], None] | None = None,
 ) -> list[Path]:
     """Runs the flow with as many workers as ``settings.parallel``; returns the history files."""
-    runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=settings.parallel)
+    runner: Any = ThreadPoolTaskRunner(max_workers=settings.parallel)
     return collect_flow.with_options(task_runner=runner)(settings, folder, history, on_result)
 
 

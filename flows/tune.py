@@ -42,7 +42,7 @@ def tune(
         history: folder of parquet files to learn from and to append to.
         watcher: is shown what happens; None runs silently.
     """
-    runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=settings.parallel)
+    runner: Any = ThreadPoolTaskRunner(max_workers=settings.parallel)
     name = f"{run.run_id} ({settings.budget})"
     flow_of_run = tune_flow.with_options(task_runner=runner, flow_run_name=name)
     return flow_of_run(settings, run, history, watcher or Watcher())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from pathlib import Path
+from typing import Any
 
 from trials.errors import ModelError
 
@@ -35,13 +36,18 @@ def convert(file: Path, cache: Path) -> Path:
         ) from None
     except (OSError, ValueError) as error:
         raise ModelError(f"{file} cannot be read as a model: {error}") from None
-    model.hf_quantizer = None
-    model.is_quantized = False
-    if hasattr(model.config, "quantization_config"):
-        del model.config.quantization_config
+    _forget_quantiser(model)
     partial = folder.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)
     model.save_pretrained(partial)
     tokenizer.save_pretrained(partial)
     partial.replace(folder)
     return folder.resolve()
+
+
+def _forget_quantiser(model: Any) -> None:
+    """The weights are plain float32 by now; only these marks keep them from being saved."""
+    model.hf_quantizer = None
+    model.is_quantized = False
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config

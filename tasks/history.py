@@ -139,9 +139,14 @@ def search_history(rows: pd.DataFrame) -> pd.DataFrame:
     full = rows[(rows["state"] == "completed") & (rows["fraction"] >= 1.0) & ~rows["continued"]]
     failed = rows[rows["state"] == "failed"]
     plain = [column for column in rows.columns if not column.startswith("signal.")]
-    prefixes = [prefix for _, row in full[plain].iterrows() for prefix in _prefixes(row.to_dict())]
+    prefixes = [prefix for row in records(full[plain]) for prefix in _prefixes(row)]
     frame = pd.concat([full, failed, pd.DataFrame(prefixes)], ignore_index=True)
     return frame.drop(columns=["curve"])
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """One dict a row."""
+    return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
 
 
 def _prefixes(row: dict[str, Any]) -> list[dict[str, Any]]:

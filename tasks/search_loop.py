@@ -19,6 +19,7 @@ from prefect.futures import PrefectFuture
 
 from surrogates.base import Proposal
 from surrogates.search import Search
+from tasks.history import records
 from tasks.ledger import Ledger
 from tasks.prepare import Inputs
 from tasks.run_folder import ProposalRecord, RunFolder
@@ -179,7 +180,7 @@ class SearchLoop:
 
     def observations(self) -> list[dict[str, Any]]:
         """What the search makes of every trial now, with the trial's id."""
-        rows = self.search.observations().to_dict("records")
+        rows = records(self.search.observations())
         return [
             {
                 key: _finite(value) if isinstance(value, float) else value

@@ -59,10 +59,11 @@ def frame_of(dataset: Dataset) -> pd.DataFrame:
 def check(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Runs the suite on a frame; one entry for each expectation."""
     import great_expectations as gx
+    from great_expectations.data_context.types.base import ProgressBarsConfig
 
     logging.getLogger("great_expectations").setLevel(logging.WARNING)
     context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False}
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
     expect = gx.expectations
     suite = gx.ExpectationSuite(
         name="dataset",
@@ -87,15 +88,16 @@ def check(frame: pd.DataFrame) -> list[dict[str, Any]]:
         .add_batch_definition_whole_dataframe("all")
         .get_batch(batch_parameters={"dataframe": frame})
     )
-    return [
-        {
-            "expectation": f"{entry.expectation_config.type}"
-            f"({entry.expectation_config.kwargs.get('column')})",
-            "success": bool(entry.success),
-            "observed": _observed(entry.result),
-        }
-        for entry in batch.validate(suite).results
-    ]
+    return [_entry(result) for result in batch.validate(suite).results]
+
+
+def _entry(result: Any) -> dict[str, Any]:
+    config = result.expectation_config
+    return {
+        "expectation": f"{config.type}({config.kwargs.get('column')})",
+        "success": bool(result.success),
+        "observed": _observed(result.result),
+    }
 
 
 def _observed(result: dict[str, Any]) -> str:

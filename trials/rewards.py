@@ -148,7 +148,7 @@ def _user_reward(kind: str, args: dict[str, Any], allowed: bool) -> Reward:
 
 def _checked(kind: str, reward: Reward) -> Reward:
     def checked(completion: str, row: Row) -> float:
-        value = reward(completion, row)
+        value: Any = reward(completion, row)  # user code may return anything
         if not isinstance(value, Real):  # NumPy's numbers are Real too
             raise RewardError(
                 f"reward {kind!r} returned a {type(value).__name__}; expected one number "

@@ -45,7 +45,7 @@ class DynamicsMonitor:
             Diverged: when loss or gradient norm is not finite.
         """
         self._seen |= values.keys()
-        broken = {
+        broken: dict[str, float] = {
             name: values[name]
             for name in ("loss", "grad_norm")
             if name in values and not math.isfinite(values[name])
