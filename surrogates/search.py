@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -112,13 +113,20 @@ class Search:
             )
         return offline
 
-    def ask(self, n: int = 1, candidates: pd.DataFrame | None = None) -> list[Proposal]:
+    def ask(
+        self,
+        n: int = 1,
+        candidates: pd.DataFrame | None = None,
+        fraction: float | None = None,
+    ) -> list[Proposal]:
         """The next n trials to run; may be called again before the earlier ones are told.
 
         Args:
             n: How many.
             candidates: Configurations to choose from, one a row, column names with or without
                 "config."; None searches the whole space.
+            fraction: Where new trials are to stop, when the caller knows better; None leaves it
+                to the search.
 
         Returns:
             n proposals. A configuration is repeated only to continue a stopped trial, or when
@@ -129,6 +137,8 @@ class Search:
         """
         if not isinstance(n, int | np.integer) or n < 1:
             raise OptionError(f"{n=}: expected the number of proposals, at least 1.")
+        if fraction is not None and not 0 < fraction <= 1:
+            raise OptionError(f"{fraction=}: expected a fraction in (0, 1], or None.")
         given = given_candidates(candidates, self.encoder) if candidates is not None else None
         with torch_threads(self.options.n_threads):
             model = self._model()
@@ -136,7 +146,10 @@ class Search:
             self.book.asks += 1
             proposals = []
             for _ in range(n):
-                proposal = self._proposal(self._choose(turn, model), model)
+                choice = self._choose(turn, model)
+                if fraction is not None and choice.continues is None:
+                    choice = replace(choice, fraction=fraction)
+                proposal = self._proposal(choice, model)
                 self.book.proposals[proposal.id] = proposal
                 turn.add(proposal)
                 proposals.append(proposal)

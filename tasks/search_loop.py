@@ -64,7 +64,7 @@ class SearchLoop:
 
     def _default_proposal(self, config: dict[str, Any]) -> Proposal:
         """Asks for the default by offering nothing else; the yardstick, so it runs in full."""
-        [proposal] = self.search.ask(1, candidates=pd.DataFrame([config]))
+        [proposal] = self.search.ask(1, candidates=pd.DataFrame([config]), fraction=1.0)
         return proposal
 
     def _next_explored(self, first: Proposal) -> tuple[Proposal, str, float]:
@@ -78,7 +78,7 @@ class SearchLoop:
         proposal = self.search.finalist()
         if proposal is not None:
             return proposal, "finalist", 1.0
-        [proposal] = self.search.ask(1)
+        [proposal] = self.search.ask(1, fraction=1.0)
         return proposal, proposal.kind, 1.0
 
     def _run_all(self, propose: Callable[[], tuple[Proposal, str, float]], finalist: bool) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from surrogates import OfflineModels, Proposal, Search
+from surrogates import OfflineModels, OptionError, Proposal, Search
 from surrogates.encoding import SpaceEncoder
 from tests.surrogates.problems import Task, float_space, make_history
 
@@ -103,6 +103,41 @@ class TestFidelity:
         assert search.best().id in set(full["id"])
         # The end of the budget belongs to the finalists.
         assert made[-1].kind == "continue"
+
+    def test_finalists_on_demand_finish_stopped_trials_and_then_there_are_none(
+        self, space: cs.ConfigurationSpace, offline: OfflineModels
+    ) -> None:
+        task = Task(space, 402, deviation=0.15)
+        search = Search(space, dataset=task.meta, offline=offline, rungs=(0.25,), n_candidates=200)
+        assert search.finalist() is None
+        stopped = search.ask(4)
+        for p in stopped:
+            run_partial(search, task, p)
+        finished = []
+        while (p := search.finalist()) is not None:
+            assert p.kind == "continue"
+            assert p.fraction == 1.0
+            run_partial(search, task, p)
+            finished.append(p.continues)
+        assert finished
+        assert len(set(finished)) == len(finished)
+        assert set(finished) <= {p.id for p in stopped}
+
+    def test_a_caller_may_ask_for_full_length_without_giving_up_early_stopping(
+        self, space: cs.ConfigurationSpace, offline: OfflineModels
+    ) -> None:
+        task = Task(space, 403, deviation=0.15)
+        search = Search(space, dataset=task.meta, offline=offline, rungs=(0.25,), n_candidates=200)
+        [first] = search.ask(fraction=1.0)
+        assert first.fraction == 1.0
+        run_partial(search, task, first)
+        [ruled_out] = search.ask()
+        assert ruled_out.fraction == 0.25
+        # A trial that the caller's own rules ended is told as final.
+        search.tell(ruled_out.id, 0.0, fraction=1.0, state="stopped")
+        assert search.ask()[0].fraction == 0.25
+        with pytest.raises(OptionError, match="fraction"):
+            search.ask(fraction=1.5)
 
     def test_a_partial_score_enters_through_the_predictor(
         self, space: cs.ConfigurationSpace, offline: OfflineModels
