@@ -74,6 +74,7 @@ class ProposalRecord(Record):
     order: int
     trial_id: str
     proposal_id: str
+    phase: str = Field("explore", description="explore or finish.")
     origin: str = Field(description="default, new, continue or finalist.")
     continues: str | None = Field(None, description="Trial id of the one that is continued.")
     fraction: float

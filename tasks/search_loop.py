@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 from prefect.futures import PrefectFuture
@@ -31,6 +31,9 @@ from trials.launch import Supervisor
 from trials.records import Fidelity, Limits, TrialResult, TrialSpec
 
 OnResult = Callable[[TrialSpec, TrialResult], None]
+# A finalist still has to run what is left after an early stop: most of the schedule.
+TYPICAL_REST = 0.7
+Phase = Literal["explore", "finish"]
 
 
 @dataclass
@@ -52,15 +55,19 @@ class SearchLoop:
     told: dict[str, tuple[TrialSpec, TrialResult]] = field(default_factory=dict)
     reference_flops: float = math.nan
     _order: int = 0
+    _recorded: dict[int, ProposalRecord] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._recorded = {record.order: record for record in self.run.proposals()}
 
     def explore(self, default_config: dict[str, Any]) -> None:
         """The default configuration at full length, then what the search asks for."""
         first = self._default_proposal(default_config)
-        self._run_all(lambda: self._next_explored(first), finalist=False)
+        self._run_all(lambda: self._next_explored(first), "explore")
 
     def finish(self) -> None:
         """Runs the most promising stopped trials to full length, until the budget is spent."""
-        self._run_all(self._next_finalist, finalist=True)
+        self._run_all(self._next_finalist, "finish")
 
     def _default_proposal(self, config: dict[str, Any]) -> Proposal:
         """Asks for the default by offering nothing else; the yardstick, so it runs in full."""
@@ -81,31 +88,44 @@ class SearchLoop:
         [proposal] = self.search.ask(1, fraction=1.0)
         return proposal, proposal.kind, 1.0
 
-    def _run_all(self, propose: Callable[[], tuple[Proposal, str, float]], finalist: bool) -> None:
-        """Keeps ``parallel`` trials running while ``propose`` has proposals and they fit."""
+    def _run_all(self, propose: Callable[[], tuple[Proposal, str, float]], phase: Phase) -> None:
+        """Keeps ``parallel`` trials running while the budget allows one more."""
         running: deque[tuple[Proposal, TrialSpec, PrefectFuture[TrialResult]]] = deque()
         exhausted = False
         while True:
             while not exhausted and len(running) < self.settings.parallel:
                 pending = sum(proposal.expected_cost for proposal, _, _ in running)
-                if not self.ledger.allows(self._typical_cost(finalist), finalist, pending):
+                if self._allows(phase, pending):
+                    running.append(self._submit(*propose(), phase))
+                else:
                     exhausted = True
-                    break
-                running.append(self._submit(*propose()))
             if not running:
                 return
             proposal, spec, future = running.popleft()
             self._tell(proposal, spec, future.result())
 
+    def _allows(self, phase: Phase, pending: float) -> bool:
+        """Whether another trial fits, or was made in this phase before the run was interrupted."""
+        finalist = phase == "finish"
+        before = self._recorded.get(self._order)
+        if before is not None:
+            if before.phase != phase:
+                return False
+            if (self.run.trial_folder(before.trial_id) / "result.json").exists():
+                return True
+        return self.ledger.allows(self._typical_cost(finalist), finalist, pending)
+
     def _typical_cost(self, finalist: bool) -> float:
         """Cost of the next trial in full-trial equivalents, before it is known what it is."""
-        if self._order == 0:
+        if not self.told:
             return 1.0
+        if finalist:
+            return TYPICAL_REST
         costs = sorted(self._cost(result) for _, result in self.told.values())
-        return costs[len(costs) // 2] if costs and not finalist else 1.0 if not costs else 0.7
+        return costs[len(costs) // 2]
 
     def _submit(
-        self, proposal: Proposal, origin: str, fraction: float
+        self, proposal: Proposal, origin: str, fraction: float, phase: Phase
     ) -> tuple[Proposal, TrialSpec, PrefectFuture[TrialResult]]:
         spec = self._spec(proposal, fraction)
         parent = self.told[proposal.continues][0] if proposal.continues else None
@@ -114,6 +134,7 @@ class SearchLoop:
                 order=self._order,
                 trial_id=spec.trial_id,
                 proposal_id=proposal.id,
+                phase=phase,
                 origin=origin,
                 continues=parent.trial_id if parent else None,
                 fraction=fraction,

@@ -206,15 +206,15 @@ class Supervisor:
 
 
 def _claim_folder(spec: TrialSpec) -> None:
-    """Writes the spec, or makes sure that the one that lies there is of the same trial."""
+    """Writes the spec, unless another trial's lies there; limits may differ from an earlier try."""
     file = Path(spec.folder) / "spec.json"
-    if not file.exists():
-        write_json(file, spec)
-    elif read_record(file, TrialSpec).identity() != spec.identity():
+    if file.exists() and read_record(file, TrialSpec).identity() != spec.identity():
         raise SettingsError(
             f"{spec.folder} holds a trial with other settings; choose another run folder, "
             "or repeat the command with the settings of the first time"
         )
+    if not _result_file(spec).exists():
+        write_json(file, spec)
 
 
 class _Progress:

@@ -1,4 +1,4 @@
-"""Real trials through ``accelerate launch``; one launch runs many, for its start-up is what costs."""
+"""Real trials through ``accelerate launch``; one launch runs many, as its start-up costs most."""
 
 from __future__ import annotations
 
@@ -380,7 +380,7 @@ def test_the_wall_clock_limit_stops_gracefully(tmp_path: Path, dataset_folder: P
 
 @pytest.mark.slow
 def test_a_killed_training_process_is_a_crash(tmp_path: Path, dataset_folder: Path) -> None:
-    """Killed below ``accelerate launch``, as the kernel does; the next trial is run all the same."""
+    """Killed below ``accelerate launch``, as the kernel does; the next trial still runs."""
     long = SCHEDULE.model_copy(update={"total_steps": 100_000, "eval_points": (1.0,)})
     victim = make_spec(tmp_path / "victim", dataset_folder, schedule=long)
     heir = make_spec(tmp_path / "heir", dataset_folder)
