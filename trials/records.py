@@ -68,6 +68,7 @@ class StoppingRules(Record):
     kl_floor: float = Field(1.0, ge=0, description="... counted only above this KL, in nats.")
     reward_drop: float = Field(0.10, gt=0, description="Drop of the windowed reward from its best.")
     reward_window: int = Field(10, ge=2, description="Steps in a reward window.")
+    reward_patience: int = Field(10, ge=1, description="Steps in a row that the drop must last.")
     zero_reward_steps: int = Field(25, ge=1, description="RL steps without any reward.")
     no_spread_steps: int = Field(25, ge=1, description="RL steps where no group has any spread.")
 

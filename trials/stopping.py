@@ -33,7 +33,7 @@ class DynamicsMonitor:
         self._stage, self._rules = stage, rules
         self._least_loss = math.inf
         self._last_kl: float | None = None
-        self._kl_streak = self._zero_streak = self._flat_streak = 0
+        self._kl_streak = self._zero_streak = self._flat_streak = self._drop_streak = 0
         self._rewards: deque[float] = deque(maxlen=rules.reward_window)
         self._best_window, self._best_error = -math.inf, 0.0
         self._seen: set[str] = set()
@@ -106,7 +106,11 @@ class DynamicsMonitor:
         # rewards of small batches are noisy, and the best window is the luckiest of many.
         noise = 3 * math.hypot(error, self._best_error)
         drop = self._best_window - mean
-        if drop > self._rules.reward_drop * abs(self._best_window) and drop > noise:
+        dropped = drop > self._rules.reward_drop * abs(self._best_window) and drop > noise
+        # The best of many windows is a lucky one, so a healthy trial falls below it now and then;
+        # it does not stay there.
+        self._drop_streak = self._drop_streak + 1 if dropped else 0
+        if self._drop_streak >= self._rules.reward_patience:
             return Stop(
                 rule="reward_drop", step=step, values={"reward": mean, "best": self._best_window}
             )
