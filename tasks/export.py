@@ -28,7 +28,14 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.export_readme import COMMAND, MERGE_SCRIPT, readme
 from tasks.run_folder import RunFolder, RunInfo, Summary, Trial
-from trials.arguments import Execution, grpo_arguments, lora_arguments, sft_arguments
+from trials.arguments import (
+    BF16_MIN_PARAMETERS,
+    Execution,
+    grpo_arguments,
+    lora_arguments,
+    sft_arguments,
+    weights_dtype,
+)
 from trials.dataset import Dataset, DatasetCard, Row, load_dataset
 from trials.errors import SettingsError
 from trials.hyperparameters import Hyperparameters, split_steps, validate
@@ -142,8 +149,6 @@ def _execution(spec: TrialSpec, info: RunInfo) -> Execution:
     """How the trial ran: found out here as the trial did."""
     import torch  # heavy, and only needed once a run is over
 
-    from trials.context import BF16_MIN_PARAMETERS
-
     config = info.settings.accelerate_config
     processes = (_read_yaml(Path(config)).get("num_processes") or 1) if config else 1
     return Execution(
@@ -181,7 +186,8 @@ def grpo_yaml(export: Export) -> dict[str, Any]:
 
 
 def _model_arguments(export: Export, model: str) -> dict[str, Any]:
-    arguments: dict[str, Any] = {"model_name_or_path": model, "dtype": "float32"}
+    dtype = weights_dtype(export.hyperparameters, export.execution.bf16)
+    arguments: dict[str, Any] = {"model_name_or_path": model, "dtype": dtype}
     lora = lora_arguments(export.hyperparameters)
     if lora:
         arguments |= {

@@ -70,7 +70,7 @@ def prepare_inputs(
     return Inputs(
         dataset_id=loaded.name,
         dataset=loaded,
-        model_id=Path(model).name if Path(model).exists() else model,
+        model_id=Path(model).name.removesuffix(".gguf") if Path(model).exists() else model,
         model=folder,
         meta=meta_features(loaded, answer),
         probe=answer,

@@ -14,6 +14,9 @@ from trials.records import Schedule
 
 TRL_SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
 
+# bf16 gains from a few million parameters on; below, float32 is faster and exact.
+BF16_MIN_PARAMETERS = 5_000_000
+
 
 @dataclass(frozen=True)
 class Execution:
@@ -30,6 +33,15 @@ class Execution:
     processes: int
     on_cpu: bool
     bf16: bool
+
+
+def weights_dtype(h: Hyperparameters, bf16: bool) -> str:
+    """Type in which the base model is loaded.
+
+    Weights that are trained stay in float32 under autocast. Frozen ones are loaded as bfloat16:
+    autocast would cast them anew for every generated token, which costs more than the token.
+    """
+    return "bfloat16" if bf16 and h.adapter == "lora" else "float32"
 
 
 def sft_arguments(h: Hyperparameters, schedule: Schedule, execution: Execution) -> dict[str, Any]:

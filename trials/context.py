@@ -11,6 +11,7 @@ import torch
 from accelerate import PartialState
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from trials.arguments import BF16_MIN_PARAMETERS, weights_dtype
 from trials.dataset import Dataset, Row, check_lengths, completion_limit, load_dataset
 from trials.errors import DatasetError, ModelError
 from trials.evaluate import Evaluator, fixed_subset
@@ -18,9 +19,6 @@ from trials.events import EventLog
 from trials.hyperparameters import Hyperparameters, split_steps, validate
 from trials.records import TrialSpec
 from trials.rewards import Reward, build_reward
-
-# bf16 autocast gains from a few million parameters on; below, float32 is faster and exact.
-BF16_MIN_PARAMETERS = 5_000_000
 
 
 @dataclass
@@ -69,6 +67,10 @@ class TrialContext:
     @property
     def bf16(self) -> bool:
         return self.parameters >= BF16_MIN_PARAMETERS
+
+    @property
+    def weights_dtype(self) -> str:
+        return weights_dtype(self.hyperparameters, self.bf16)
 
 
 def prepare(spec: TrialSpec, events: EventLog) -> TrialContext:
@@ -140,8 +142,8 @@ def load_tokenizer(model: str) -> Any:
     return tokenizer
 
 
-def load_model(model: str | Path, trainable_adapter: bool = False) -> Any:
-    """Model in float32; a folder with an adapter is loaded on top of its base model.
+def load_model(model: str | Path, trainable_adapter: bool = False, dtype: str = "float32") -> Any:
+    """Model with weights of a type; a folder with an adapter is loaded on top of its base model.
 
     Without ``is_trainable`` PEFT loads adapters frozen, and training them changes nothing.
     """
@@ -151,9 +153,9 @@ def load_model(model: str | Path, trainable_adapter: bool = False) -> Any:
 
             base = PeftConfig.from_pretrained(str(model)).base_model_name_or_path
             return PeftModel.from_pretrained(
-                load_model(str(base)), str(model), is_trainable=trainable_adapter
+                load_model(str(base), dtype=dtype), str(model), is_trainable=trainable_adapter
             )
-        return AutoModelForCausalLM.from_pretrained(str(model), dtype=torch.float32)
+        return AutoModelForCausalLM.from_pretrained(str(model), dtype=getattr(torch, dtype))
     except (OSError, ValueError) as error:
         raise ModelError(
             f"model {str(model)!r} cannot be loaded: {error}\n"

@@ -36,7 +36,8 @@ class Evaluator:
         batch_size: rows generated at once on each process.
         processes: rows are dealt out to this many processes, and gathered.
         process_index: which of them this is.
-        autocast: dtype of autocast, or None.
+        autocast: dtype of autocast on an accelerator, or None. On a CPU generation is bound by
+            memory, and casting the weights for every token would only slow it down.
     """
 
     tokenizer: Any
@@ -86,7 +87,7 @@ class Evaluator:
             add_special_tokens=False,
             return_token_type_ids=False,
         ).to(model.device)
-        enabled = self.autocast is not None
+        enabled = self.autocast is not None and model.device.type != "cpu"
         with torch.autocast(model.device.type, dtype=self.autocast, enabled=enabled):
             generated = model.generate(
                 **batch,

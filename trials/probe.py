@@ -17,7 +17,8 @@ import torch
 from accelerate import PartialState
 from transformers import set_seed
 
-from trials.context import BF16_MIN_PARAMETERS, load_model, load_tokenizer
+from trials.arguments import BF16_MIN_PARAMETERS
+from trials.context import load_model, load_tokenizer
 from trials.dataset import Row, check_lengths, completion_limit, load_dataset, render
 from trials.errors import AutoPipeError
 from trials.evaluate import Evaluator, fixed_subset
@@ -25,7 +26,7 @@ from trials.records import ProbeAnswer, ProbeRequest, SplitScore, read_record, w
 from trials.rewards import build_reward
 from trials.watchdog import end_with_supervisor
 
-PROBE_ROWS = 64
+PROBE_ROWS = 32
 
 
 def main(request_file: Path) -> None:
@@ -49,6 +50,8 @@ def main(request_file: Path) -> None:
     for label, folder in request.models.items():
         model = load_model(folder).to(state.device)
         parameters = model.num_parameters()
+        if parameters >= BF16_MIN_PARAMETERS:
+            model = model.to(torch.bfloat16)
         context_limit = model.config.max_position_embeddings
         check_lengths(dataset, tokenizer, request.schedule.max_length, context_limit)
         start = time.monotonic()
@@ -60,7 +63,6 @@ def main(request_file: Path) -> None:
             request.schedule.eval_batch_size,
             processes=state.num_processes,
             process_index=state.process_index,
-            autocast=torch.bfloat16 if parameters >= BF16_MIN_PARAMETERS else None,
         )(model)
         seconds += time.monotonic() - start
         if request.features and not features:

@@ -116,7 +116,7 @@ def run_sft(context: TrialContext) -> Stop | None:
     if not context.sft_steps or final.exists():
         return None
     trainer = SFTTrainer(
-        model=load_model(context.spec.fidelity.model),
+        model=load_model(context.spec.fidelity.model, dtype=context.weights_dtype),
         args=SFTConfig(
             output_dir=str(context.checkpoints / "sft"),
             **sft_arguments(h, context.spec.schedule, _execution(context)),
@@ -150,7 +150,7 @@ def run_rl(context: TrialContext) -> Stop | None:
         ]
 
     trainer = GRPOTrainer(
-        model=load_model(start, trainable_adapter=True),
+        model=load_model(start, trainable_adapter=True, dtype=context.weights_dtype),
         reward_funcs=reward,
         args=GRPOConfig(
             output_dir=str(context.checkpoints / "rl"),
