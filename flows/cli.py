@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from pydantic import ValidationError
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from flows.environment import configure
@@ -18,7 +19,7 @@ from tasks.paths import HISTORY, runs_folder
 
 if TYPE_CHECKING:
     from tasks.run_folder import RunFolder, Summary
-    from tasks.settings import TuneSettings
+    from tasks.settings import Budget, TuneSettings
 
 app = typer.Typer(
     help="Configures LLM post-training (SFT, then RL) under a compute budget.",
@@ -43,11 +44,11 @@ def friendly_errors() -> Iterator[None]:
     try:
         yield
     except (AutoPipeError, CatalogError, SurrogateError) as error:
-        console.print(f"[bold red]error:[/bold red] {error}", highlight=False, markup=True)
+        console.print(f"[bold red]error:[/bold red] {escape(str(error))}", highlight=False)
         raise typer.Exit(2) from None
     except ValidationError as error:
         lines = [f"  - {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-        console.print("[bold red]error:[/bold red] settings refused:\n" + "\n".join(lines))
+        console.print("[bold red]error:[/bold red] refused:\n" + escape("\n".join(lines)))
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
         console.print("interrupted; finished trials are kept")
@@ -62,7 +63,9 @@ def tune(
     model: Annotated[str, typer.Option(help="Catalog name, folder, .gguf or hub id.")] = (
         EXAMPLE_MODEL
     ),
-    budget: Annotated[str, typer.Option(help="25m, 12 (trials) or '8 full'.")] = "12",
+    budget: Annotated[
+        str | None, typer.Option(help="25m, 12 (trials, the default) or '8 full'.")
+    ] = None,
     parallel: Annotated[int | None, typer.Option(help="Trials at a time; default 2.")] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same proposals.")] = 0,
     space: Annotated[str, typer.Option(help="Name in data/spaces, or a file.")] = "sft_grpo",
@@ -93,12 +96,12 @@ def tune(
     from tasks.catalog import load_catalog
     from tasks.preflight import check_settings
     from tasks.run_folder import RunFolder
-    from tasks.settings import Budget, TuneSettings
+    from tasks.settings import TuneSettings
 
     with friendly_errors():
         if resume is not None:
             run = RunFolder.open(resume, runs_folder())
-            run_tune(run.info().settings, run, history)
+            run_tune(resumed_settings(run, budget), run, history)
             return
         schedule = given(
             total_steps=steps,
@@ -109,21 +112,21 @@ def tune(
             micro_batch_size=micro_batch,
         )
         settings = TuneSettings(
-            dataset=dataset or load_catalog().example(),
-            model=model,
-            budget=parsed_budget(Budget, budget),
+            dataset=absolute(dataset or load_catalog().example()),
+            model=absolute(model),
             seed=seed,
-            space=space,
+            space=absolute(space),
             strategy=strategy,
             schedule=schedule,
             early_stopping=early_stopping,
             use_history=use_history,
             allow_user_code=allow_user_code,
             **given(
-                parallel=parallel or 2,
+                budget=parsed_budget(budget),
+                parallel=parallel,
                 test_rows=test_rows,
                 threads=threads,
-                accelerate_config=str(accelerate_config) if accelerate_config else None,
+                accelerate_config=absolute(str(accelerate_config)) if accelerate_config else None,
             ),
         )
         check_settings(settings)
@@ -225,15 +228,40 @@ def new_run_folder(settings: TuneSettings) -> Path:
     stem = "".join(c if c.isalnum() or c in "-_." else "-" for c in stem)
     root = runs_folder()
     number = 1
-    while (root / f"{stem}-{number:03d}").exists():
-        number += 1
-    return root / f"{stem}-{number:03d}"
+    while True:
+        folder = root / f"{stem}-{number:03d}"
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:  # taken, perhaps by a run that starts at this moment
+            number += 1
+        else:
+            return folder
 
 
-def parsed_budget(kind: Any, text: str) -> Any:
+def resumed_settings(run: RunFolder, budget: str | None) -> TuneSettings:
+    """The settings of a run that goes on; only the budget may be another one."""
+    info = run.info()
+    if budget is None:
+        return info.settings
+    settings = info.settings.model_copy(update={"budget": parsed_budget(budget)})
+    run.write_info(info.model_copy(update={"settings": settings}))
+    return settings
+
+
+def absolute(name_or_path: str) -> str:
+    """A path that exists in full, so that a run can be resumed from any folder; else the name."""
+    path = Path(name_or_path)
+    return str(path.resolve()) if path.exists() else name_or_path
+
+
+def parsed_budget(text: str | None) -> Budget | None:
     """A budget, or a parameter error that names the option."""
+    from tasks.settings import Budget
+
+    if text is None:
+        return None
     try:
-        return kind.parse(text)
+        return Budget.parse(text)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--budget") from None
 

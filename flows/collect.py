@@ -7,6 +7,7 @@ Trials are kept in the run's folder; run the same command again and only what is
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +25,7 @@ from tasks.prepare import Inputs, prepare_inputs
 from tasks.settings import CollectSettings
 from tasks.spaces import load_space, plain
 from trials.launch import Supervisor
-from trials.records import Fidelity, TrialResult, TrialSpec
+from trials.records import Fidelity, TrialResult, TrialSpec, read_record
 
 
 def collect(
@@ -47,24 +48,30 @@ def collect_flow(
 ) -> list[Path]:
     """Prepares every dataset, runs its design in batches, and appends one history file each."""
     launcher = launcher_for(settings.parallel)
-    prepared = {
-        name: prepare_inputs.submit(name, settings.model, settings.schedule, launcher)
+    prepared = [
+        prepare_inputs.submit(name, settings.model, settings.schedule, launcher)
         for name in settings.datasets
-    }
+    ]
+    inputs = [future.result() for future in prepared]
+    designs = [design(settings, each, folder / "trials" / folder_name(each)) for each in inputs]
     supervisor = Supervisor(launcher, on_result=on_result)
     try:
-        pending = []
-        for name, future in prepared.items():
-            specs = design(settings, future.result(), folder / "trials" / name)
-            pending += [
-                run_batch.submit(batch, supervisor) for batch in batched(specs, settings.batch)
-            ]
+        batches = [batch for specs in designs for batch in batched(specs, settings.batch)]
+        pending = [run_batch.submit(batch, supervisor) for batch in batches]
         wait(pending)
     finally:
         supervisor.cancel.set()  # interrupted or terminated, no training process is left behind
+    for future in pending:
+        future.result()  # raises what a batch raised
     return [
-        append_dataset(settings, future.result(), folder, history) for future in prepared.values()
+        append_dataset(each, specs, folder.name, history)
+        for each, specs in zip(inputs, designs, strict=True)
     ]
+
+
+def folder_name(inputs: Inputs) -> str:
+    """A dataset's id as the name of a folder: what a dataset calls itself never becomes a path."""
+    return re.sub(r"[^\w.-]", "-", inputs.dataset_id).lstrip(".") or "dataset"
 
 
 def design(settings: CollectSettings, inputs: Inputs, folder: Path) -> list[TrialSpec]:
@@ -100,19 +107,17 @@ def run_batch(specs: list[TrialSpec], supervisor: Supervisor) -> list[TrialResul
     return supervisor.run_all(specs)
 
 
-def append_dataset(settings: CollectSettings, inputs: Inputs, folder: Path, history: Path) -> Path:
-    """One history file with all trials of one dataset."""
-    specs = design(settings, inputs, folder / "trials" / inputs.dataset_id)
-    results = Supervisor().run_all(specs)  # all are on disk: nothing is launched
+def append_dataset(inputs: Inputs, specs: list[TrialSpec], run_id: str, history: Path) -> Path:
+    """One history file with all trials of one dataset; all of them have results."""
     rows = [
         history_row(
             spec,
-            result,
-            run_id=folder.name,
+            read_record(Path(spec.folder) / "result.json", TrialResult),
+            run_id=run_id,
             dataset_id=inputs.dataset_id,
             model_id=inputs.model_id,
             meta=inputs.meta,
         )
-        for spec, result in zip(specs, results, strict=True)
+        for spec in specs
     ]
-    return append_history(rows, history, f"{folder.name}--{inputs.dataset_id}")
+    return append_history(rows, history, f"{run_id}--{folder_name(inputs)}")

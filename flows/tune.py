@@ -28,7 +28,9 @@ from tasks.settings import TuneSettings
 from tasks.spaces import load_space
 from tasks.validate import validate_dataset
 from tasks.watch import Watcher
+from trials.events import Event
 from trials.launch import Supervisor
+from trials.records import TrialSpec
 
 
 def tune(
@@ -51,6 +53,7 @@ def tune(
 @flow(name="tune", validate_parameters=False)
 def tune_flow(settings: TuneSettings, run: RunFolder, history: Path, watcher: Watcher) -> Summary:
     """Validate, learn from the history, search, finish the best, measure, report, remember."""
+    ledger = Ledger(run.path / "ledger.json", settings.budget, settings.finalist_share)
     launcher = launcher_for(settings.parallel, settings.threads, settings.accelerate_config)
     space = load_space(settings.space)
 
@@ -75,14 +78,13 @@ def tune_flow(settings: TuneSettings, run: RunFolder, history: Path, watcher: Wa
         finalist_share=0.0,  # the ledger keeps the finalists' share, in the budget's own unit
         offline=offline,
     )
-    ledger = Ledger(
-        run.path / "ledger.json",
-        settings.budget,
-        settings.finalist_share,
-        closing_seconds=begun.closing_seconds,
-    )
-    ledger.charge_lost_time(run.path / "trials")
-    supervisor = Supervisor(launcher, watcher.event)
+    ledger.closing_seconds = begun.closing_seconds
+
+    def on_event(spec: TrialSpec, event: Event) -> None:
+        ledger.tick()
+        watcher.event(spec, event)
+
+    supervisor = Supervisor(launcher, on_event)
     loop = SearchLoop(run, settings, inputs, search, ledger, supervisor, watcher.result)
     try:
         watcher.phase("searching")
@@ -93,10 +95,10 @@ def tune_flow(settings: TuneSettings, run: RunFolder, history: Path, watcher: Wa
         supervisor.cancel.set()  # whatever ended the loop, no training process outlives it
         ledger.save()
 
+    append_run_to_history(run, history)  # first: trials are kept even when none can be recommended
     watcher.phase("measuring on the test split")
     summary = conclude(run, loop, begun.default_config, launcher)
     export_best(run)
-    append_run_to_history(run, history)
     write_report(run)
     watcher.phase("done")
     return summary

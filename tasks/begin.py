@@ -113,7 +113,7 @@ def _check_unchanged(info: RunInfo, inputs: Inputs) -> None:
 
 
 def _closing_seconds(settings: TuneSettings, inputs: Inputs) -> float:
-    """Three models on the test rows, at twice the speed measured by the probe of the base model."""
+    """Three models on the test rows, at the speed of the base model's probe, and start-up."""
     if not inputs.probe.seconds:
         return 0.0
     rows = min(settings.test_rows, len(inputs.dataset.splits["test"]))

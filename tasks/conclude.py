@@ -73,7 +73,7 @@ def conclude(
         best_expected_se=recommendation.score_se,
         trials=len(trials),
         failed=sum(bool(t.result and t.result.state == "failed") for t in trials),
-        full_length=sum(final_model(s).exists() for s, _ in loop.told.values()),
+        full_length=sum(r.state == "completed" and r.fraction >= 1 for _, r in loop.told.values()),
         elapsed_seconds=loop.ledger.elapsed,
         trial_seconds=sum(t.result.cost.seconds for t in trials if t.result),
         full_cost_seconds=_full_cost(trials),
@@ -128,7 +128,7 @@ def _paired(best: SplitScore, default: SplitScore) -> tuple[float, float]:
 
 
 def _full_cost(trials: list[Trial]) -> float:
-    """Trial time had every configuration run at full length: what stopping early saved is the rest.
+    """Rough trial time had every configuration run at full length; the rest is what was saved.
 
     A configuration's seconds at a fraction f are scaled by 1 / f; one that did run in full counts
     as it was.

@@ -50,11 +50,12 @@ def probe(request: ProbeRequest, folder: Path, launcher: Launcher) -> ProbeAnswe
     Raises:
         AutoPipeError: when the process leaves no answer, with the end of its log.
     """
-    key = hashlib.sha256(request.model_dump_json().encode()).hexdigest()[:16]
-    folder = folder / key
+    content = request.model_dump_json() + "".join(map(_state_of, request.models.values()))
+    folder = folder / hashlib.sha256(content.encode()).hexdigest()[:16]
     answer_file, log_file = folder / "answer.json", folder / "log.txt"
     if answer_file.exists():
         return read_record(answer_file, ProbeAnswer)
+    (folder / "refusal.txt").unlink(missing_ok=True)
     write_json(folder / "request.json", request)
     launcher.run("trials.probe", [folder / "request.json"], log_file)
     if not answer_file.exists():
@@ -74,6 +75,13 @@ def meta_features(dataset: Dataset, answer: ProbeAnswer) -> dict[str, float]:
     """
     base = answer.scores["base"]
     return {**text_features(dataset), **answer.features, "base_score": base.score}
+
+
+def _state_of(model: str) -> str:
+    """Names, sizes and times of a model's files; empty for a hub id."""
+    files = sorted(Path(model).glob("*")) if Path(model).is_dir() else []
+    stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return repr(stats)
 
 
 def _share_of(texts: list[str], test: Callable[[str], bool]) -> float:

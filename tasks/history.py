@@ -12,13 +12,16 @@ import pandas as pd
 from pydantic import BaseModel
 
 from trials.errors import SettingsError
-from trials.hyperparameters import split_steps, validate
+from trials.hyperparameters import split_steps
 from trials.records import CurvePoint, TrialResult, TrialSpec
 from trials.signals import signals_at
 
 # Prefixes of recorded curves at which the early predictor is trained.
 PREFIX_FRACTIONS = (0.1, 0.2, 0.3, 0.5)
 CURVE_DIGITS = 5
+COSTS = ("cost_seconds", "cost_flops", "cost_tokens")
+# What a row means that leaves these columns out, as imported ones may.
+DEFAULTS = {"state": "completed", "fraction": 1.0, "continued": False, "curve": ""}
 
 
 def history_row(
@@ -130,16 +133,24 @@ def read_history(files: Sequence[Path]) -> pd.DataFrame:
 def search_history(rows: pd.DataFrame) -> pd.DataFrame:
     """The history as the search learns from it: full trials, failures, and prefixes of curves.
 
-    Each full-length trial also gives one row per prefix fraction, with the signals and the
-    validation score as they were then. Trials that were continued repeat their first part, and
-    trials stopped by a rule never reached their end: both are left out.
+    Each full-length trial with a curve also gives one row per prefix fraction, with the signals
+    and the validation score as they were then. A trial that was continued has the whole curve but
+    only a part of the cost, so its cost is left open. Trials that a rule stopped never reached
+    their end and are left out. Only ``dataset_id``, ``config.*`` and ``score`` must be there.
     """
     if rows.empty:
         return rows
-    full = rows[(rows["state"] == "completed") & (rows["fraction"] >= 1.0) & ~rows["continued"]]
+    rows = rows.copy()
+    for column, default in DEFAULTS.items():
+        given = rows[column] if column in rows else pd.Series(None, index=rows.index, dtype=object)
+        rows[column] = given.where(given.notna(), default)
+    continued = rows["continued"].astype(bool)
+    for column in COSTS:
+        if column in rows:
+            rows[column] = rows[column].astype(float).mask(continued)
+    full = rows[(rows["state"] == "completed") & (rows["fraction"].astype(float) >= 1.0)]
     failed = rows[rows["state"] == "failed"]
-    plain = [column for column in rows.columns if not column.startswith("signal.")]
-    prefixes = [prefix for row in records(full[plain]) for prefix in _prefixes(row)]
+    prefixes = [prefix for row in records(full) if row["curve"] for prefix in _prefixes(row)]
     frame = pd.concat([full, failed, pd.DataFrame(prefixes)], ignore_index=True)
     return frame.drop(columns=["curve"])
 
@@ -151,25 +162,19 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _prefixes(row: dict[str, Any]) -> list[dict[str, Any]]:
     points = unpack_curve(row["curve"])
-    total = int(row["total_steps"])
-    config = {k.removeprefix("config."): v for k, v in row.items() if k.startswith("config.")}
-    sft_steps, _ = split_steps(validate(config).sft_share, total)
+    total = int(row.get("total_steps") or max((point.step for point in points), default=0))
+    share = row.get("config.sft_share")
+    sft_steps, _ = split_steps(float(share) if share == share and share else 0.0, total)
     scores = {point.step: point.value for point in points if point.metric == "score"}
+    ends = {name for name in row if name.startswith("signal.")} | {"score_se"}
     prefixes = []
     for fraction in PREFIX_FRACTIONS:
         step = round(fraction * total)
         if step not in scores:
             continue
         signals = signals_at(points, step, sft_steps, total)
-        prefixes.append(
-            {
-                **row,
-                "fraction": fraction,
-                "score": scores[step],
-                "score_se": None,
-                "cost_seconds": row["cost_seconds"] * fraction,
-                "cost_flops": row["cost_flops"] * fraction,
-                **{f"signal.{name}": value for name, value in signals.items()},
-            }
-        )
+        prefix = {name: value for name, value in row.items() if name not in ends}
+        prefix |= {"fraction": fraction, "score": scores[step]}
+        prefix |= {name: row[name] * fraction for name in COSTS if name in row}
+        prefixes.append(prefix | {f"signal.{name}": value for name, value in signals.items()})
     return prefixes

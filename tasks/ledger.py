@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tasks.settings import Budget
-from trials.events import read_events
 from trials.records import TrialResult, write_json
+
+SAVE_EVERY_SECONDS = 5.0
 
 
 @dataclass
@@ -35,6 +36,7 @@ class Ledger:
     spent_full: float = 0.0
     _before: float = field(init=False, default=0.0)
     _start: float = field(init=False)
+    _saved: float = field(init=False, default=-math.inf)
     _seconds_per_full: list[float] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
@@ -54,18 +56,14 @@ class Ledger:
         return ordered[len(ordered) // 2] if ordered else math.nan
 
     def save(self) -> None:
+        """Keeps the elapsed time."""
+        self._saved = self.clock()
         write_json(self.file, {"elapsed_seconds": self.elapsed})
 
-    def charge_lost_time(self, trials: Path) -> None:
-        """Adds what unfinished trials of a killed run had used since the last save."""
-        unfinished = [
-            folder for folder in trials.glob("*") if not (folder / "result.json").exists()
-        ]
-        lost = [
-            max((event["seconds"] for event in read_events(folder / "events.jsonl")), default=0.0)
-            for folder in unfinished
-        ]
-        self._before += max(lost, default=0.0)
+    def tick(self) -> None:
+        """Called with every event of a trial: a kill loses a few seconds of the count at most."""
+        if self.clock() - self._saved > SAVE_EVERY_SECONDS:
+            self.save()
 
     def start_trial(self) -> None:
         """Notes that one more trial was launched (or found on disk)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from pathlib import Path
 
@@ -40,7 +41,11 @@ def offline_models(
         if exclude_dataset is not None:
             rows = rows[rows["dataset_id"] != exclude_dataset].reset_index(drop=True)
         models = OfflineModels.fit(rows, space, seed)
-        shutil.rmtree(folder, ignore_errors=True)
-        models.save(folder)
-        (folder / "complete").touch()
+        partial = folder.with_name(f".{folder.name}.{os.getpid()}")
+        models.save(partial)
+        (partial / "complete").touch()
+        try:
+            partial.rename(folder)
+        except OSError:  # another run was faster, and made the same
+            shutil.rmtree(partial)
     return OfflineModels.load(folder)

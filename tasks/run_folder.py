@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from tasks.settings import TuneSettings
 from trials.errors import SettingsError
@@ -128,6 +128,13 @@ class Trial:
         return Path(self.spec.folder)
 
 
+def _proposal(line: str) -> ProposalRecord | None:
+    try:
+        return ProposalRecord.model_validate_json(line)
+    except ValidationError:
+        return None
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """Reads and writes one run folder."""
@@ -182,13 +189,16 @@ class RunFolder:
         if not file.exists():
             return []
         lines = file.read_text(encoding="utf-8").splitlines()
-        records = [ProposalRecord.model_validate_json(line) for line in lines if line.endswith("}")]
+        records = [record for line in lines if (record := _proposal(line)) is not None]
         # A resumed run proposes the same again: the last line of an order counts.
         return list({record.order: record for record in records}.values())
 
     def add_proposal(self, record: ProposalRecord) -> None:
-        with (self.path / "proposals.jsonl").open("a", encoding="utf-8") as file:
-            file.write(record.model_dump_json() + "\n")
+        file = self.path / "proposals.jsonl"
+        whole = not file.exists() or file.read_bytes().endswith(b"\n")
+        with file.open("a", encoding="utf-8") as stream:
+            # A line that a kill cut short is closed off, and skipped by the reader.
+            stream.write(("" if whole else "\n") + record.model_dump_json() + "\n")
 
     def observations(self) -> list[dict[str, Any]]:
         """What the search made of every result: told score, predicted final score and its sd."""

@@ -26,7 +26,6 @@ from tasks.run_folder import ProposalRecord, RunFolder
 from tasks.settings import TuneSettings
 from tasks.spaces import plain
 from tasks.trial import run_trial
-from trials.hyperparameters import validate
 from trials.launch import Supervisor
 from trials.records import Fidelity, Limits, TrialResult, TrialSpec
 
@@ -91,29 +90,28 @@ class SearchLoop:
     def _run_all(self, propose: Callable[[], tuple[Proposal, str, float]], phase: Phase) -> None:
         """Keeps ``parallel`` trials running while the budget allows one more."""
         running: deque[tuple[Proposal, TrialSpec, PrefectFuture[TrialResult]]] = deque()
-        exhausted = False
         while True:
-            while not exhausted and len(running) < self.settings.parallel:
-                pending = sum(proposal.expected_cost for proposal, _, _ in running)
-                if self._allows(phase, pending):
-                    running.append(self._submit(*propose(), phase))
-                else:
-                    exhausted = True
+            while len(running) < self.settings.parallel and self._allows(phase, len(running)):
+                running.append(self._submit(*propose(), phase))
             if not running:
                 return
             proposal, spec, future = running.popleft()
             self._tell(proposal, spec, future.result())
 
-    def _allows(self, phase: Phase, pending: float) -> bool:
+    def _allows(self, phase: Phase, running: int) -> bool:
         """Whether another trial fits, or was made in this phase before the run was interrupted."""
         finalist = phase == "finish"
         before = self._recorded.get(self._order)
         if before is not None:
-            if before.phase != phase:
-                return False
-            if (self.run.trial_folder(before.trial_id) / "result.json").exists():
+            if before.phase == phase and self._finished(before):
                 return True
-        return self.ledger.allows(self._typical_cost(finalist), finalist, pending)
+            if phase == "explore" and before.phase == "finish":
+                return False
+        cost = self._typical_cost(finalist)
+        return self.ledger.allows(cost, finalist, pending_full=running * cost)
+
+    def _finished(self, record: ProposalRecord) -> bool:
+        return (self.run.trial_folder(record.trial_id) / "result.json").exists()
 
     def _typical_cost(self, finalist: bool) -> float:
         """Cost of the next trial in full-trial equivalents, before it is known what it is."""
@@ -176,6 +174,9 @@ class SearchLoop:
         if math.isnan(self.reference_flops) and result.state != "failed":
             self.reference_flops = result.cost.flops / max(result.fraction, 1e-9)
         cost = self._cost(result)
+        if result.state == "failed":
+            # Killed or refused, it may have counted nothing; it was not free all the same.
+            cost = max(cost, spec.fidelity.fraction * (1.0 if not result.cost.flops else 0.0))
         self.told[proposal.id] = (spec, result)
         # A trial that a rule ended is over: its score stands for its final one. One that ran out
         # of wall-clock time is just short.
@@ -213,17 +214,11 @@ class SearchLoop:
 
     def full_length(self, config: dict[str, Any]) -> tuple[TrialSpec, TrialResult] | None:
         """The trial of a configuration that ran to its end (or was ended by a rule)."""
-        wanted = plain(validate_values(config))
+        wanted = plain(config)
         for spec, result in reversed(list(self.told.values())):
             if spec.config == wanted and final_model(spec).exists():
                 return spec, result
         return None
-
-
-def validate_values(config: dict[str, Any]) -> dict[str, Any]:
-    """The configuration itself, after making sure that a trial would accept it."""
-    validate(config)
-    return config
 
 
 def final_model(spec: TrialSpec) -> Path:

@@ -67,7 +67,7 @@ class TuneSettings(Record):
     model: str
     space: str = "sft_grpo"
     budget: Budget = Budget(amount=12, unit="trials")
-    parallel: int = Field(1, ge=1, description="Trials that run at the same time.")
+    parallel: int = Field(2, ge=1, description="Trials that run at the same time.")
     seed: int = 0
     strategy: str = "autopipe"
     schedule: Schedule = Schedule()

@@ -20,6 +20,13 @@ from trials.hyperparameters import Hyperparameters, split_steps, validate
 from trials.records import TrialSpec
 from trials.rewards import Reward, build_reward
 
+# For base models that have none: the texts, a line each, and the end token after the answer.
+PLAIN_TEMPLATE = (
+    "{% for message in messages %}{{ message['content'] }}"
+    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% else %}{{ '\n' }}{% endif %}"
+    "{% endfor %}"
+)
+
 
 @dataclass
 class TrialContext:
@@ -74,7 +81,7 @@ class TrialContext:
 
 
 def prepare(spec: TrialSpec, events: EventLog) -> TrialContext:
-    """Checks the spec against what is on disk and loads all but the model's weights.
+    """Checks the spec against what is on disk and loads what both stages share.
 
     Raises:
         DatasetError, HyperparameterError, RewardError, ModelError: before any compute is spent.
@@ -139,6 +146,8 @@ def load_tokenizer(model: str) -> Any:
         ) from None
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
+    if not tokenizer.chat_template:
+        tokenizer.chat_template = PLAIN_TEMPLATE
     return tokenizer
 
 

@@ -12,7 +12,7 @@ import json
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -52,6 +52,8 @@ class Row:
     completion: list[Message]
     answer: str
     metadata: dict[str, Any]
+    file: Path | None = field(default=None, compare=False)
+    line: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -141,16 +143,18 @@ def check_lengths(dataset: Dataset, tokenizer: Any, max_length: int, context_lim
     """Refuses rows longer than the schedule's or the model's token limit.
 
     Raises:
-        DatasetError: naming the split, the row (1-based) and its length in tokens.
+        DatasetError: naming file and line of the row, and its length in tokens.
     """
     limit = min(max_length, context_limit)
-    for split, rows in dataset.splits.items():
+    for rows in dataset.splits.values():
         texts = [render(tokenizer, row.prompt + row.completion) for row in rows]
-        for number, ids in enumerate(tokenizer(texts, add_special_tokens=False)["input_ids"], 1):
-            if len(ids) > limit:
+        lengths = map(len, tokenizer(texts, add_special_tokens=False)["input_ids"])
+        for row, length in zip(rows, lengths, strict=True):
+            if length > limit:
                 raise DatasetError(
-                    f"row {number} of {split} has {len(ids)} tokens with this model's tokenizer",
-                    path=dataset.path,
+                    f"the row has {length} tokens with this model's tokenizer",
+                    path=row.file or dataset.path,
+                    line=row.line,
                     expected=f"at most {limit}: the model's context is {context_limit} and "
                     f"--max-length is {max_length}; shorten the row or raise --max-length",
                 )
@@ -266,6 +270,8 @@ def _parse_row(raw: dict[str, Any], card: DatasetCard, file: Path, line: int) ->
         completion=_messages(raw["completion"], "completion", "assistant", file, line),
         answer=str(raw["answer"]).strip(),
         metadata=metadata,
+        file=file,
+        line=line,
     )
 
 

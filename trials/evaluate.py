@@ -97,13 +97,21 @@ class Evaluator:
                 temperature=None,
                 top_p=None,
                 top_k=None,
+                repetition_penalty=1.0,
                 use_cache=True,
                 pad_token_id=self.tokenizer.pad_token_id,
-                eos_token_id=self.tokenizer.eos_token_id,
+                eos_token_id=stop_tokens(model, self.tokenizer),
             )
         self.tokens += int(generated.numel())
         completions = generated[:, batch["input_ids"].shape[1] :]
         return list(self.tokenizer.batch_decode(completions, skip_special_tokens=True))
+
+
+def stop_tokens(model: Any, tokenizer: Any) -> list[int]:
+    """End tokens of the tokenizer and of the model's generation config, as in training."""
+    own = model.generation_config.eos_token_id
+    listed = own if isinstance(own, list) else [own]
+    return sorted({t for t in [tokenizer.eos_token_id, *listed] if t is not None})
 
 
 def standard_error(scores: np.ndarray) -> float:

@@ -23,6 +23,7 @@ import psutil
 
 from trials.errors import SettingsError
 from trials.events import Event, read_new_events
+from trials.leftovers import clear_leftovers
 from trials.provenance import provenance
 from trials.records import (
     LOG_TAIL_LINES,
@@ -163,6 +164,8 @@ class Supervisor:
             if _result_file(spec).exists():
                 self._report(spec)
         while waiting := [spec for spec in specs if not _result_file(spec).exists()]:
+            if self.cancel.is_set():
+                raise Cancelled(waiting[0].trial_id)
             self._launch(waiting)
         return [read_record(_result_file(spec), TrialResult) for spec in specs]
 
@@ -214,6 +217,8 @@ def _claim_folder(spec: TrialSpec) -> None:
             "or repeat the command with the settings of the first time"
         )
     if not _result_file(spec).exists():
+        # Here too, and not only in the trial: the events are followed from now on.
+        clear_leftovers(file.parent)
         write_json(file, spec)
 
 

@@ -117,7 +117,9 @@ class TrialSpec(Record):
         content = {
             "config": config,
             "dataset": self.dataset_fingerprint,
-            "fidelity": self.fidelity.model_dump(),
+            # The name and not the place, so that a run may move to another folder or machine.
+            "model": Path(self.fidelity.model).name,
+            "fraction": self.fidelity.fraction,
             "schedule": self.schedule.model_dump(),
             "stopping": self.stopping.model_dump(),
             "seed": self.seed,
@@ -137,7 +139,7 @@ class CurvePoint(Record):
 class Cost(Record):
     """What a trial used itself; the part inherited from ``continue_from`` is not in it."""
 
-    seconds: float = Field(0.0, ge=0, description="Wall-clock, start-up included.")
+    seconds: float = Field(0.0, ge=0, description="Wall-clock of the trial, imports left out.")
     flops: float = Field(0.0, ge=0, description="2 N per generated, 6 N per trained token.")
     tokens: int = Field(0, ge=0, description="Trained and generated tokens.")
     peak_memory_bytes: int = Field(0, ge=0, description="Peak resident (CPU) or allocated (GPU).")

@@ -25,6 +25,7 @@ from transformers import set_seed
 from trials.context import TrialContext, peak_memory_bytes, prepare
 from trials.errors import DatasetError, HyperparameterError, ModelError, RewardError
 from trials.events import EventLog, curve, read_events
+from trials.leftovers import clear_leftovers
 from trials.provenance import provenance
 from trials.records import (
     LOG_TAIL_LINES,
@@ -103,20 +104,20 @@ def _clean_state(seed: int) -> None:
 
 
 def _adopt(spec: TrialSpec, folder: Path) -> int:
-    """Copies checkpoint and events of the trial that is continued; returns the events inherited."""
-    events, checkpoint = folder / "events.jsonl", folder / "checkpoint"
-    parent = Path(spec.continue_from or folder)
-    sources = (parent / "checkpoint", parent / "events.jsonl")
-    # `prepare` refuses what could not be adopted.
-    adoptable = all(source.exists() for source in sources) and not checkpoint.exists()
-    if spec.continue_from and adoptable and PartialState().is_main_process:
-        partial = folder / ".checkpoint.partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(parent / "checkpoint", partial)
-        shutil.copyfile(parent / "events.jsonl", events)
-        partial.replace(checkpoint)
+    """Copies checkpoint and events of the trial that is continued; returns the events inherited.
+
+    What an interrupted attempt left is thrown away first: a half-written checkpoint must not be
+    continued, and what is run again is paid for again.
+    """
+    if PartialState().is_main_process:
+        clear_leftovers(folder)
+        parent = Path(spec.continue_from or folder)
+        # `prepare` refuses what cannot be adopted.
+        if (parent / "checkpoint").exists() and (parent / "events.jsonl").exists():
+            shutil.copytree(parent / "checkpoint", folder / "checkpoint")
+            shutil.copyfile(parent / "events.jsonl", folder / "events.jsonl")
     PartialState().wait_for_everyone()
-    return sum(1 for _ in read_events(events))
+    return sum(1 for _ in read_events(folder / "events.jsonl"))
 
 
 def _result(

@@ -71,7 +71,7 @@ def test_the_base_model_is_probed_once_and_the_answer_kept(tmp_path):
 
 def test_a_row_that_does_not_fit_is_refused_with_its_place_and_what_to_do(tmp_path):
     folder = write_dataset(tmp_path, [("word " * 60, "yes"), ("short", "no")])
-    with pytest.raises(AutoPipeError, match=r"row 1 of train has \d+ tokens") as caught:
+    with pytest.raises(AutoPipeError, match=r"train\.jsonl:1: the row has \d+ tokens") as caught:
         probe(request(folder, max_length=32), tmp_path / "probes", Launcher())
     assert "--max-length" in str(caught.value)
     assert "Traceback" not in str(caught.value)

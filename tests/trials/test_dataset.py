@@ -226,7 +226,7 @@ def test_a_row_longer_than_the_context(tmp_path: Path) -> None:
         {"max_length": 60, "context_limit": 512},
         {"max_length": 512, "context_limit": 60},
     ):
-        with pytest.raises(DatasetError, match=r"row 4 of train has .* tokens") as caught:
+        with pytest.raises(DatasetError, match=r"train\.jsonl:4: the row has .* tokens") as caught:
             check_lengths(dataset, tokenizer, **limits)
         assert "at most 60" in caught.value.expected
 
