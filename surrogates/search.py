@@ -40,6 +40,7 @@ from surrogates.strategies import (
     bayesian,
     by_opinion,
     next_finalist,
+    planned_rung,
     random_choice,
     space_filling,
 )
@@ -172,6 +173,13 @@ class Search:
             proposal = self._proposal(choice, model)
             self.book.proposals[proposal.id] = proposal
         return proposal
+
+    def rung(self) -> float:
+        """Fraction of the schedule at which the next new trial would be stopped."""
+        if self.options.strategy not in BAYESIAN:
+            return 1.0
+        with torch_threads(self.options.n_threads):
+            return planned_rung(self._model(), self.options.rungs)
 
     def tell(
         self,

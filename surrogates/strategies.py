@@ -135,14 +135,18 @@ def bayesian(
         finalist = _finalist(stopped, model)
         if finalist is not None:
             return finalist
-    rung = choose_rung(model.opinion.offline.early, rungs) if model.partial_runs_work else 1.0
-    rung = 1.0 if closing else rung
+    rung = 1.0 if closing else planned_rung(model, rungs)
     needed = initial_trials(model, turn.encoder, n_initial)
     if model.gp is None or turn.started < needed:
         return Choice(_initial(turn, model).config, rung)
     if not model.full.any() and len(stopped) >= max(2, needed):
         return _finalist(stopped, model) or _acquire(turn, model, rung, [], budget, spent)
     return _acquire(turn, model, rung, stopped if model.full.any() else [], budget, spent)
+
+
+def planned_rung(model: TaskModel, rungs: tuple[float, ...] | None) -> float:
+    """Fraction at which new trials are stopped; 1 when stopping early cannot work."""
+    return choose_rung(model.opinion.offline.early, rungs) if model.partial_runs_work else 1.0
 
 
 def next_finalist(turn: Round, model: TaskModel) -> Choice | None:

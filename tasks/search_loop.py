@@ -117,10 +117,7 @@ class SearchLoop:
         """Cost of the next trial in full-trial equivalents, before it is known what it is."""
         if not self.told:
             return 1.0
-        if finalist:
-            return TYPICAL_REST
-        costs = sorted(self._cost(result) for _, result in self.told.values())
-        return costs[len(costs) // 2]
+        return TYPICAL_REST if finalist else self.search.rung()
 
     def _submit(
         self, proposal: Proposal, origin: str, fraction: float, phase: Phase

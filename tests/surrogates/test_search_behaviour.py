@@ -128,6 +128,7 @@ class TestFidelity:
     ) -> None:
         task = Task(space, 403, deviation=0.15)
         search = Search(space, dataset=task.meta, offline=offline, rungs=(0.25,), n_candidates=200)
+        assert search.rung() == 0.25
         [first] = search.ask(fraction=1.0)
         assert first.fraction == 1.0
         run_partial(search, task, first)
