@@ -62,7 +62,8 @@ class StoppingRules(Record):
     """Thresholds of the rules on training dynamics; NaN stops a trial even when not ``enabled``."""
 
     enabled: bool = True
-    loss_explosion: float = Field(3.0, gt=1, description="SFT loss over its running minimum.")
+    loss_explosion: float = Field(3.0, gt=1, description="SFT loss over its running minimum ...")
+    loss_patience: int = Field(8, ge=1, description="... for this many steps in a row.")
     kl_growth: float = Field(0.15, gt=0, description="Growth of the KL from step to step ...")
     kl_patience: int = Field(5, ge=1, description="... for this many steps in a row ...")
     kl_floor: float = Field(1.0, ge=0, description="... counted only above this KL, in nats.")

@@ -33,7 +33,9 @@ class DynamicsMonitor:
         self._stage, self._rules = stage, rules
         self._least_loss = math.inf
         self._last_kl: float | None = None
-        self._kl_streak = self._zero_streak = self._flat_streak = self._drop_streak = 0
+        self._loss_streak = self._kl_streak = self._zero_streak = self._flat_streak = (
+            self._drop_streak
+        ) = 0
         self._rewards: deque[float] = deque(maxlen=rules.reward_window)
         self._best_window, self._best_error = -math.inf, 0.0
         self._seen: set[str] = set()
@@ -70,8 +72,11 @@ class DynamicsMonitor:
         if loss is None:
             return None
         self._least_loss = min(self._least_loss, loss)
-        # One nat of slack: near zero loss, a tripling means nothing.
-        if loss > self._rules.loss_explosion * self._least_loss + 1.0:
+        # One nat of slack: near zero loss, a tripling means nothing. And a large learning rate may
+        # throw the first steps far off before it turns out to be the best.
+        exploded = loss > self._rules.loss_explosion * self._least_loss + 1.0
+        self._loss_streak = self._loss_streak + 1 if exploded else 0
+        if self._loss_streak >= self._rules.loss_patience:
             return Stop(
                 rule="loss_explosion", step=step, values={"loss": loss, "least": self._least_loss}
             )

@@ -63,10 +63,15 @@ def test_a_slow_collapse_is_always_stopped() -> None:
 
 
 def test_an_exploding_loss() -> None:
-    stream = [{"loss": 1.0}, {"loss": 0.8}, {"loss": 3.3}, {"loss": 3.5}]
+    stream = [{"loss": 1.0}, {"loss": 0.8}] + [{"loss": 3.5}] * RULES.loss_patience
     assert first_stop("sft", stream) == Stop(
-        rule="loss_explosion", step=4, values={"loss": 3.5, "least": 0.8}
+        rule="loss_explosion", step=2 + RULES.loss_patience, values={"loss": 3.5, "least": 0.8}
     )
+
+
+def test_a_loss_that_comes_back_is_no_explosion() -> None:
+    stream = [{"loss": 1.0}] + [{"loss": 9.0}] * (RULES.loss_patience - 1) + [{"loss": 0.9}]
+    assert first_stop("sft", stream * 3) is None
 
 
 def test_a_loss_near_zero_may_triple() -> None:
