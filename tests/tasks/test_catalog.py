@@ -65,7 +65,7 @@ def test_the_catalog_is_wide_enough() -> None:
         ({"colour": "blue"}, "colour"),
         ({"reward": "vibes"}, "reward"),
         ({"sizes": {"train": 0, "validation": 1, "test": 1}}, "train"),
-        ({"example": False}, "exactly one entry"),
+        ({"example": not BUNDLED.datasets["chain_sum"].example}, "exactly one entry"),
     ],
 )
 def test_a_bad_entry_is_refused(tmp_path: Path, changes: dict, message: str) -> None:
