@@ -107,13 +107,24 @@ def test_the_search_sees_full_trials_failures_and_prefixes_only():
     )
     frame = search_history(rows)
     full = frame[(frame["fraction"] == 1.0) & (frame["state"] == "completed")]
-    assert full["trial_id"].tolist() == ["r/d/000"]
+    assert full["trial_id"].tolist() == ["r/d/000", "r/d/003"]
+    # What a continued trial cost is not in its own row.
+    assert full["cost_seconds"].isna().tolist() == [False, True]
     prefixes = frame[(frame["fraction"] < 1) & (frame["state"] == "completed")]
-    assert prefixes["fraction"].tolist() == [0.1, 0.2, 0.3, 0.5]
-    assert prefixes["score"].tolist() == [0.05, 0.1, 0.15, 0.25]
-    assert set(prefixes["trial_id"]) == {"r/d/000"}
-    assert prefixes["signal.sft_progress"].tolist() == [0.2, 0.4, 0.6, 1.0]
+    assert prefixes["fraction"].tolist() == [0.1, 0.2, 0.3, 0.5] * 2
+    assert prefixes["score"].tolist() == [0.05, 0.1, 0.15, 0.25] * 2
+    assert set(prefixes["trial_id"]) == {"r/d/000", "r/d/003"}
+    assert prefixes["signal.sft_progress"].tolist() == [0.2, 0.4, 0.6, 1.0] * 2
     assert (frame["state"] == "failed").sum() == 1
+
+
+def test_a_table_with_only_the_required_columns_is_accepted():
+    rows = pd.DataFrame({"dataset_id": ["a", "b"], "config.lr": [1e-3, 1e-4], "score": [0.1, 0.2]})
+    frame = search_history(rows)
+    assert frame["score"].tolist() == [0.1, 0.2]
+    assert frame["fraction"].tolist() == [1.0, 1.0]
+    mixed = search_history(pd.concat([rows, pd.DataFrame([row(0)])], ignore_index=True))
+    assert len(mixed) == 3 + 4
 
 
 def test_a_run_written_again_replaces_its_own_file_only(tmp_path):

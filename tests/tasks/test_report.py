@@ -89,7 +89,7 @@ def test_the_headline_states_the_measured_outcome(make_run: MakeRun) -> None:
     assert "The gain over the default is +0.108 ± 0.021 (paired on the same test rows)" in words
     assert "38 % saved" in words
     assert (
-        "autopipe tune add --model tiny-m --budget 1500s --parallel 1 --seed 3 --test-rows 300"
+        "autopipe tune add --model tiny-m --budget 1500s --parallel 2 --seed 3 --test-rows 300"
         in words
     )
 
@@ -256,7 +256,7 @@ def test_the_command_names_what_is_no_default() -> None:
         stopping=StoppingRules(kl_patience=9),
     )
     assert reproduce_command(settings) == (
-        "autopipe tune 'my data.jsonl' --model m --budget '8 full' --parallel 1 --seed 0 "
+        "autopipe tune 'my data.jsonl' --model m --budget '8 full' --parallel 2 --seed 0 "
         "--steps 60 --no-early-stopping"
     )
     assert beyond_options(settings) == ["retries", "schedule.eval_points", "stopping.kl_patience"]

@@ -85,7 +85,7 @@ def batch(
         spec("lora", LORA),
         spec("sft_only", {"sft_share": 1.0}),
         spec("rl_only", {"sft_share": 0.0, "rl_beta": 0.0}),
-        spec("diverging", DIVERGING),
+        spec("diverging", DIVERGING, stopping=StoppingRules(loss_patience=1)),
         spec("diverging_unruled", DIVERGING, stopping=StoppingRules(enabled=False)),
         spec("part", fraction=0.75),
         spec("continued", continue_from=str(root / "part")),
