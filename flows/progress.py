@@ -23,7 +23,25 @@ SHOWN = {
 }
 
 
-class LiveProgress(Watcher):
+class _Shown:
+    """A context in which a progress display is on the screen."""
+
+    _progress: Progress
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+
+class LiveProgress(_Shown, Watcher):
     """Shows a run as it happens; prints one line for each finished trial.
 
     Args:
@@ -45,19 +63,6 @@ class LiveProgress(Watcher):
         self._bars: dict[str, TaskID] = {}
         self._lock = threading.Lock()
         self._best: float | None = None
-        self._finished = 0
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._progress.stop()
 
     def phase(self, text: str) -> None:
         self._progress.update(self._phase, description=text)
@@ -100,7 +105,6 @@ class LiveProgress(Watcher):
             bar = self._bars.pop(spec.trial_id, None)
             if bar is not None:
                 self._progress.remove_task(bar)
-            self._finished += 1
             full = result.fraction >= 1.0 and result.score is not None
             if full and (self._best is None or (result.score or 0.0) > self._best):
                 self._best = result.score
@@ -125,7 +129,7 @@ class LiveProgress(Watcher):
         )
 
 
-class CollectProgress:
+class CollectProgress(_Shown):
     """Live progress of a collect run: trials done, the last score, time elapsed.
 
     Args:
@@ -143,18 +147,6 @@ class CollectProgress:
             console=console,
         )
         self._bar = self._progress.add_task("collect", total=total, note="")
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._progress.stop()
 
     def result(self, spec: TrialSpec, result: TrialResult) -> None:
         """A trial ended."""
