@@ -6,11 +6,11 @@ bin := .venv/bin
 installed := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install tune test test-slow check format ui clean
+.PHONY: help install tune test test-slow bench-trials check format ui clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | \
-		awk -F '\t' '{ printf "  make %-10s %s\n", $$1, $$2 }'
+		awk -F '\t' '{ printf "  make %-13s %s\n", $$1, $$2 }'
 
 install: $(installed) ## Make .venv with AutoPipe and its tools, once (about 3 GB)
 
@@ -31,6 +31,10 @@ test: $(installed) ## Run the tests, in two processes
 
 test-slow: $(installed) ## Run the tests that take more than ten seconds each
 	$(bin)/pytest -m 'slow and not gpu' $(ARGS)
+
+bench-trials: $(installed) ## Measure the overhead of a trial, and its speed against bare TRL
+	$(bin)/python -m benchmarks.trial_overhead --model tiny-100k --model tiny-1m
+	$(bin)/python -m benchmarks.trl_speed --model tiny-1m
 
 check: $(installed) ## Lint, formatting and types; changes nothing
 	$(bin)/ruff check .

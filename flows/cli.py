@@ -30,6 +30,7 @@ app = typer.Typer(
 console = Console()
 
 EXAMPLE_MODEL = "tiny-1m"
+DEVICES = "Devices and limits"
 
 History = Annotated[Path, typer.Option(help="Folder of parquet files: what past runs know.")]
 
@@ -77,11 +78,39 @@ def tune(
     max_completion: Annotated[int | None, typer.Option(help="Tokens generated.")] = None,
     eval_rows: Annotated[int | None, typer.Option(help="Validation rows.")] = None,
     eval_batch: Annotated[int | None, typer.Option(help="Rows generated at once.")] = None,
-    micro_batch: Annotated[int | None, typer.Option(help="Largest SFT batch on a device.")] = None,
+    micro_batch: Annotated[int | None, typer.Option(help="Largest batch on a device.")] = None,
+    pass_k: Annotated[int | None, typer.Option(help="Also measure pass@k of each trial.")] = None,
     test_rows: Annotated[int | None, typer.Option(help="Test rows at the end.")] = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads a trial.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="CPU threads a trial.", rich_help_panel=DEVICES)
+    ] = None,
+    gpus_per_trial: Annotated[
+        int | None, typer.Option(help="Default: shared out evenly.", rich_help_panel=DEVICES)
+    ] = None,
     accelerate_config: Annotated[
-        Path | None, typer.Option(help="Passed through to accelerate launch.")
+        Path | None,
+        typer.Option(help="FSDP, DeepSpeed, several nodes.", rich_help_panel=DEVICES),
+    ] = None,
+    precision: Annotated[
+        str, typer.Option(help="auto, float32 or bfloat16.", rich_help_panel=DEVICES)
+    ] = "auto",
+    gradient_checkpointing: Annotated[
+        bool, typer.Option(help="Less memory for more time.", rich_help_panel=DEVICES)
+    ] = False,
+    vllm: Annotated[
+        bool, typer.Option(help="Generate in RL with vLLM, if installed.", rich_help_panel=DEVICES)
+    ] = False,
+    silent_after: Annotated[
+        int | None,
+        typer.Option(help="A trial without a sign of life is ended; s.", rich_help_panel=DEVICES),
+    ] = None,
+    checkpoint_every: Annotated[
+        int | None,
+        typer.Option(help="A killed trial goes on from there; s.", rich_help_panel=DEVICES),
+    ] = None,
+    disk: Annotated[
+        float | None,
+        typer.Option(help="Limit of the run's checkpoints; GB.", rich_help_panel=DEVICES),
     ] = None,
     early_stopping: Annotated[
         bool, typer.Option(help="Stop trials early by the predictor.")
@@ -110,6 +139,7 @@ def tune(
             eval_rows=eval_rows,
             eval_batch_size=eval_batch,
             micro_batch_size=micro_batch,
+            pass_k=pass_k,
         )
         settings = TuneSettings(
             dataset=absolute(dataset or load_catalog().example()),
@@ -118,6 +148,12 @@ def tune(
             space=absolute(space),
             strategy=strategy,
             schedule=schedule,
+            compute={
+                "precision": precision,
+                "gradient_checkpointing": gradient_checkpointing,
+                "vllm": vllm,
+            },
+            limits=given(silent_seconds=silent_after, checkpoint_seconds=checkpoint_every),
             early_stopping=early_stopping,
             use_history=use_history,
             allow_user_code=allow_user_code,
@@ -126,6 +162,8 @@ def tune(
                 parallel=parallel,
                 test_rows=test_rows,
                 threads=threads,
+                gpus_per_trial=gpus_per_trial,
+                disk_gigabytes=disk,
                 accelerate_config=absolute(str(accelerate_config)) if accelerate_config else None,
             ),
         )

@@ -19,13 +19,13 @@ from prefect.futures import wait
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from surrogates.encoding import SpaceEncoder
-from tasks.devices import launcher_for
+from tasks.devices import launchers_for
 from tasks.history import append_history, history_row
 from tasks.prepare import Inputs, prepare_inputs
 from tasks.settings import CollectSettings
 from tasks.spaces import load_space, plain
-from trials.launch import Supervisor
 from trials.records import Fidelity, TrialResult, TrialSpec, read_record
+from trials.supervisor import Supervisor
 
 
 def collect(
@@ -47,20 +47,18 @@ def collect_flow(
     on_result: Callable[[TrialSpec, TrialResult], None] | None = None,
 ) -> list[Path]:
     """Prepares every dataset, runs its design in batches, and appends one history file each."""
-    launcher = launcher_for(settings.parallel)
+    launchers = launchers_for(settings.parallel)
     prepared = [
-        prepare_inputs.submit(name, settings.model, settings.schedule, launcher)
+        prepare_inputs.submit(name, settings.model, settings.schedule, launchers[0])
         for name in settings.datasets
     ]
     inputs = [future.result() for future in prepared]
     designs = [design(settings, each, folder / "trials" / folder_name(each)) for each in inputs]
-    supervisor = Supervisor(launcher, on_result=on_result)
-    try:
+    # Interrupted or terminated, no training process is left behind.
+    with Supervisor(launchers, on_result=on_result) as supervisor:
         batches = [batch for specs in designs for batch in batched(specs, settings.batch)]
         pending = [run_batch.submit(batch, supervisor) for batch in batches]
         wait(pending)
-    finally:
-        supervisor.cancel.set()  # interrupted or terminated, no training process is left behind
     for future in pending:
         future.result()  # raises what a batch raised
     return [
@@ -88,6 +86,7 @@ def design(settings: CollectSettings, inputs: Inputs, folder: Path) -> list[Tria
             fidelity=Fidelity(model=inputs.model, fraction=1.0),
             seed=settings.seed,
             folder=str(folder / f"{number:04d}"),
+            model_fingerprint=inputs.model_fingerprint,
             schedule=inputs.schedule,
             stopping=settings.stopping,
             keep_checkpoint=False,
@@ -103,7 +102,7 @@ def batched(specs: list[TrialSpec], size: int) -> list[list[TrialSpec]]:
 
 @task(cache_policy=NO_CACHE)
 def run_batch(specs: list[TrialSpec], supervisor: Supervisor) -> list[TrialResult]:
-    """Runs the trials of a batch that have no result yet, one after another in one process."""
+    """Runs the trials of a batch that have no result yet, one after another."""
     return supervisor.run_all(specs)
 
 

@@ -96,6 +96,8 @@ class LiveProgress(_Shown, Watcher):
                 shown = "reward" if event["stage"] == "rl" else "loss"
                 note = f"{event['stage']} {shown} {values.get(shown, float('nan')):.3f}"
                 self._progress.update(bar, completed=event["step"], note=note)
+            elif "last_step" in event:  # a stage begins; its length may follow from the data
+                self._progress.update(bar, total=event["last_step"], note=event["phase"])
             elif event["kind"] == "score":
                 note = f"validation {event['values']['score']:.3f}"
                 self._progress.update(bar, completed=event["step"], note=note)

@@ -15,7 +15,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from surrogates.search import Search
 from tasks.begin import Begun, begin_run
 from tasks.conclude import conclude
-from tasks.devices import launcher_for
+from tasks.devices import launchers_for
 from tasks.export import export_best
 from tasks.ledger import Ledger
 from tasks.offline import offline_models
@@ -29,8 +29,8 @@ from tasks.spaces import load_space
 from tasks.validate import validate_dataset
 from tasks.watch import Watcher
 from trials.events import Event
-from trials.launch import Supervisor
 from trials.records import TrialSpec
+from trials.supervisor import Supervisor
 
 
 def tune(
@@ -54,7 +54,10 @@ def tune(
 def tune_flow(settings: TuneSettings, run: RunFolder, history: Path, watcher: Watcher) -> Summary:
     """Validate, learn from the history, search, finish the best, measure, report, remember."""
     ledger = Ledger(run.path / "ledger.json", settings.budget, settings.finalist_share)
-    launcher = launcher_for(settings.parallel, settings.threads, settings.accelerate_config)
+    launchers = launchers_for(
+        settings.parallel, settings.threads, settings.accelerate_config, settings.gpus_per_trial
+    )
+    launcher = launchers[0]
     space = load_space(settings.space)
 
     watcher.phase("checking the dataset and probing the base model")
@@ -84,16 +87,18 @@ def tune_flow(settings: TuneSettings, run: RunFolder, history: Path, watcher: Wa
         ledger.tick()
         watcher.event(spec, event)
 
-    supervisor = Supervisor(launcher, on_event)
-    loop = SearchLoop(run, settings, inputs, search, ledger, supervisor, watcher.result)
-    try:
-        watcher.phase("searching")
-        loop.explore(begun.default_config)
-        watcher.phase("running the finalists at full length")
-        loop.finish()
-    finally:
-        supervisor.cancel.set()  # whatever ended the loop, no training process outlives it
-        ledger.save()
+    # Whatever ends the loop, no training process outlives the supervisor.
+    with Supervisor(
+        launchers, on_event, trials_per_worker=settings.trials_per_worker
+    ) as supervisor:
+        loop = SearchLoop(run, settings, inputs, search, ledger, supervisor, watcher.result)
+        try:
+            watcher.phase("searching")
+            loop.explore(begun.default_config)
+            watcher.phase("running the finalists at full length")
+            loop.finish()
+        finally:
+            ledger.save()
 
     append_run_to_history(run, history)  # first: trials are kept even when none can be recommended
     watcher.phase("measuring on the test split")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
@@ -15,6 +14,7 @@ from tasks.prepare import Inputs
 from tasks.run_folder import Measured, RunFolder, Summary, Trial
 from tasks.search_loop import SearchLoop, final_model
 from tasks.settings import TuneSettings
+from trials.compare import paired_difference
 from trials.errors import AutoPipeError
 from trials.launch import Launcher
 from trials.records import ProbeAnswer, ProbeRequest, SplitScore, TrialResult, TrialSpec
@@ -122,9 +122,8 @@ def _measured(spec: TrialSpec, result: TrialResult, test: SplitScore) -> Measure
 
 def _paired(best: SplitScore, default: SplitScore) -> tuple[float, float]:
     """Mean difference on the same rows, and its standard error."""
-    difference = np.array(best.outcomes) - np.array(default.outcomes)
-    se = difference.std(ddof=1) / math.sqrt(len(difference)) if len(difference) > 1 else 0.0
-    return float(difference.mean()), float(se)
+    difference = paired_difference(best.outcomes, default.outcomes)
+    return difference.mean, difference.se
 
 
 def _full_cost(trials: list[Trial]) -> float:

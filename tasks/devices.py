@@ -1,20 +1,140 @@
-"""How trials share this machine."""
+"""How trials share this machine: cores, GPUs and memory."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
+import yaml
+
+from trials.errors import SettingsError
 from trials.launch import Launcher
+from trials.memory import available_ram_bytes
+
+
+def launchers_for(
+    parallel: int,
+    threads: int | None = None,
+    accelerate_config: str | None = None,
+    gpus_per_trial: int | None = None,
+    gpus: Sequence[str] | None = None,
+) -> list[Launcher]:
+    """One launcher for each trial that runs at the same time; no two have a core or GPU in common.
+
+    Args:
+        parallel: number of trials at the same time.
+        threads: CPU threads of each process; None: an even share of the cores.
+        accelerate_config: passed through to every launch; it then says how many processes a trial
+            has, else that is one for each of its GPUs.
+        gpus_per_trial: None: as many as the Accelerate config has processes on this machine, or
+            an even share of all.
+        gpus: names of the GPUs to deal out, as CUDA_VISIBLE_DEVICES takes them; None: all.
+
+    Raises:
+        SettingsError: when there are too few GPUs, with the largest ``parallel`` that works; when
+            settings contradict each other.
+    """
+    config = Path(accelerate_config).resolve() if accelerate_config else None
+    local = _local_processes(config) if config else None
+    gpus = visible_gpus() if gpus is None else list(gpus)
+    if local == 0:  # the config asks for the CPU
+        gpus = []
+    if gpus_per_trial and not gpus:
+        raise SettingsError(
+            f"gpus_per_trial={gpus_per_trial}: no GPU is visible here; leave --gpus-per-trial out, "
+            "or look at nvidia-smi and CUDA_VISIBLE_DEVICES"
+        )
+    if gpus_per_trial and local and gpus_per_trial != local:
+        raise SettingsError(
+            f"gpus_per_trial={gpus_per_trial}, but {config} has num_processes for {local} on this "
+            "machine, and each process takes one GPU: leave --gpus-per-trial out"
+        )
+    each = (gpus_per_trial or local or max(1, len(gpus) // parallel)) if gpus else 0
+    if each * parallel > len(gpus):
+        raise SettingsError(_too_few(parallel, each, len(gpus)))
+    processes = max(1, each)
+    share = max(1, _cores() // (parallel * (local or processes)))
+    return [
+        Launcher(
+            config_file=config,
+            processes=1 if config else processes,
+            threads=threads or share,
+            devices=",".join(gpus[slot * each : (slot + 1) * each]) if gpus else None,
+        )
+        for slot in range(parallel)
+    ]
 
 
 def launcher_for(
     parallel: int, threads: int | None = None, accelerate_config: str | None = None
 ) -> Launcher:
-    """A launcher whose trials have their share of the cores, so that they do not fight."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    share = max(1, (cores or 1) // parallel)
-    return Launcher(
-        config_file=Path(accelerate_config).resolve() if accelerate_config else None,
-        threads=threads or share,
-    )
+    """The first of ``launchers_for``: for one job that has the place of one of the trials.
+
+    Raises:
+        SettingsError: when there are too few GPUs.
+    """
+    return launchers_for(parallel, threads, accelerate_config)[0]
+
+
+def memory_share(parallel: int, gpus: Sequence[str] | None = None) -> int | None:
+    """Bytes of main memory for each of the trials that run at the same time.
+
+    None on GPUs, which trials do not share.
+    """
+    has_gpu = visible_gpus() if gpus is None else gpus
+    return None if has_gpu else available_ram_bytes() // parallel
+
+
+def visible_gpus() -> list[str]:
+    """Names of the GPUs that programs started from here can use.
+
+    CUDA is not touched: initialised here, it could not be used in processes forked from this one,
+    and would take memory on the first GPU.
+    """
+    listed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if listed is not None:
+        names = [name.strip() for name in listed.split(",")]
+        # CUDA ignores what follows the first name that is none.
+        end = next((i for i, name in enumerate(names) if name in ("", "-1")), len(names))
+        return names[:end]
+    query = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+    try:
+        found = subprocess.run(query, capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [line.strip() for line in found.stdout.splitlines() if line.strip().isdigit()]
+
+
+def _local_processes(config: Path) -> int | None:
+    """Processes on each machine in an Accelerate config; 0 for the CPU, None if it says nothing."""
+    try:
+        content = yaml.safe_load(config.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SettingsError(
+            f"the Accelerate config {config} cannot be read: {error}\n"
+            "  expected: a YAML file; make one with: accelerate config"
+        ) from None
+    content = content if isinstance(content, dict) else {}
+    if content.get("use_cpu"):
+        return 0
+    processes = content.get("num_processes")
+    if not isinstance(processes, int):
+        return None
+    return max(1, processes // int(content.get("num_machines") or 1))
+
+
+def _too_few(parallel: int, each: int, gpus: int) -> str:
+    largest = gpus // each
+    wanted = f"{parallel} trial{'s' * (parallel > 1)} at a time with {each} GPU{'s' * (each > 1)}"
+    found = f"{wanted} each need {parallel * each} GPUs, and {gpus} are visible: "
+    if largest:
+        return f"{found}the largest that works is --parallel {largest}"
+    return f"{found}no --parallel works; lower --gpus-per-trial or num_processes to {gpus} or less"
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -3,10 +3,10 @@
     runs/<run-id>/best/
         model/ or adapter/      the best trial's final weights, with the tokenizer
         config.json             the configuration, flat
-        sft.yaml, grpo.yaml     for `trl sft --config` and `trl grpo --config`
+        sft.yaml, dpo.yaml, grpo.yaml   for `trl sft --config` and so on, of the stages that ran
         accelerate.yaml         for their --accelerate_config
         data/                   the rows, as TRL reads them, and the card that names the reward
-        merge_adapter.py        with LoRA in both stages: the step between them
+        merge_adapter.py        with LoRA in several stages: the step between two of them
         README.md               scores, commands, and what could not be translated
 
 Paths in the files are relative to the run folder, so that a run can be moved as a whole.
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,27 +30,33 @@ from prefect.cache_policies import NO_CACHE
 from tasks.export_readme import COMMAND, MERGE_SCRIPT, readme
 from tasks.run_folder import RunFolder, RunInfo, Summary, Trial
 from trials.arguments import (
-    BF16_MIN_PARAMETERS,
     Execution,
+    dpo_arguments,
     grpo_arguments,
     lora_arguments,
     sft_arguments,
+    use_bf16,
     weights_dtype,
 )
 from trials.dataset import Dataset, DatasetCard, Row, load_dataset
 from trials.errors import SettingsError
-from trials.hyperparameters import Hyperparameters, split_steps, validate
-from trials.records import TrialSpec, write_json
-from trials.trl_reward import CARD_VARIABLE, USER_CODE_VARIABLE
+from trials.hyperparameters import Hyperparameters, validate
+from trials.plan import StagePlan, plan_steps
+from trials.records import Stage, TrialSpec, write_json
+from trials.rewards import training_rewards
+from trials.trl_reward import CARD_VARIABLE, COMPLETION_LIMIT_VARIABLE, USER_CODE_VARIABLE
 
 # The schema is given: from JSON lines, `datasets` would guess it and turn answers such as
 # 2024-01-02 into timestamps.
 CHAT = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 SFT_SCHEMA = pa.schema([("prompt", CHAT), ("completion", CHAT)])
+DPO_SCHEMA = pa.schema([("prompt", CHAT), ("chosen", CHAT), ("rejected", CHAT)])
 RL_SCHEMA = pa.schema([("prompt", CHAT), ("answer", pa.string()), ("metadata", pa.string())])
 
 # Pickled arguments, the frozen copy of the adapter that GRPO takes its KL to, an empty model card.
 LEFTOVERS = ("training_args.bin", "ref", "README.md")
+COMMANDS: dict[Stage, str] = {"sft": "sft", "dpo": "dpo", "rl": "grpo"}  # of TRL, by stage
+GREEDY_DATA = "best/data/sft_followed"  # rows of SFT with those whose loss its schedule follows
 OUTPUT = "retrained"  # beside best/: exporting again must not remove what was trained from it
 
 
@@ -63,8 +70,8 @@ class Export:
     trial: Trial
     hyperparameters: Hyperparameters
     execution: Execution
-    sft_steps: int
-    rl_steps: int
+    dataset: Dataset
+    plan: StagePlan
 
     @property
     def spec(self) -> TrialSpec:
@@ -84,7 +91,15 @@ class Export:
     @property
     def merges(self) -> bool:
         """TRL's command line cannot go on training an adapter: it is merged between the stages."""
-        return self.weights == "adapter" and bool(self.sft_steps and self.rl_steps)
+        return self.weights == "adapter" and len(self.plan.stages) > 1
+
+    def start(self, stage: Stage) -> str:
+        """The model that a stage starts from, as its YAML file names it."""
+        index = self.plan.stages.index(stage)
+        if index == 0:
+            return self.base_model
+        before = f"{OUTPUT}/{COMMANDS[self.plan.stages[index - 1]]}"
+        return f"{before}-merged" if self.merges else before
 
 
 @task(name="export", cache_policy=NO_CACHE)
@@ -102,14 +117,12 @@ def export_best(run: RunFolder) -> Path:
     shutil.copytree(source, partial / export.weights, ignore=shutil.ignore_patterns(*LEFTOVERS))
     write_json(partial / "config.json", dict(export.spec.config))
     _write_data(export, partial / "data")
-    for name, content in (("sft", sft_yaml(export)), ("grpo", grpo_yaml(export))):
-        if content["max_steps"]:
-            _write_yaml(partial / f"{name}.yaml", content, COMMAND.format(name))
+    for stage in export.plan.stages:
+        name = COMMANDS[stage]
+        _write_yaml(partial / f"{name}.yaml", YAMLS[stage](export), COMMAND.format(name))
     _write_accelerate(export, partial / "accelerate.yaml")
     if export.merges:
-        (partial / "merge_adapter.py").write_text(
-            MERGE_SCRIPT.format(adapter=f"{OUTPUT}/sft", merged=f"{OUTPUT}/sft-merged"), "utf-8"
-        )
+        (partial / "merge_adapter.py").write_text(MERGE_SCRIPT.format(output=OUTPUT), "utf-8")
     (partial / "README.md").write_text(readme(export), "utf-8")
     shutil.rmtree(best, ignore_errors=True)
     partial.replace(best)
@@ -132,7 +145,8 @@ def _prepare(run: RunFolder) -> Export:
             "restore the folder, or start a new run"
         )
     hyperparameters = validate(trial.spec.config)
-    sft_steps, rl_steps = split_steps(hyperparameters.sft_share, trial.spec.schedule.total_steps)
+    dataset = _load_data(trial.spec)
+    rows, pairs = len(dataset.splits["train"]), len(dataset.preferences)
     return Export(
         run=run,
         info=info,
@@ -140,9 +154,19 @@ def _prepare(run: RunFolder) -> Export:
         trial=trial,
         hyperparameters=hyperparameters,
         execution=_execution(trial.spec, info),
-        sft_steps=sft_steps,
-        rl_steps=rl_steps,
+        dataset=dataset,
+        plan=plan_steps(hyperparameters, trial.spec.schedule, rows, pairs),
     )
+
+
+def _load_data(spec: TrialSpec) -> Dataset:
+    dataset = load_dataset(spec.dataset, splits=("train", "validation"))
+    if dataset.fingerprint != spec.dataset_fingerprint:
+        raise SettingsError(
+            f"{dataset.path} changed since the trial (fingerprint {dataset.fingerprint}, was "
+            f"{spec.dataset_fingerprint}); restore the data, or start a new run"
+        )
+    return dataset
 
 
 def _execution(spec: TrialSpec, info: RunInfo) -> Execution:
@@ -155,34 +179,67 @@ def _execution(spec: TrialSpec, info: RunInfo) -> Execution:
         seed=spec.seed,
         processes=int(processes),
         on_cpu=not torch.cuda.is_available(),
-        bf16=info.model_parameters >= BF16_MIN_PARAMETERS,
+        bf16=use_bf16(spec.compute.precision, info.model_parameters),
+        gradient_checkpointing=spec.compute.gradient_checkpointing,
+        vllm=spec.compute.vllm,
+        vllm_memory=spec.compute.vllm_memory,
     )
 
 
 def sft_yaml(export: Export) -> dict[str, Any]:
     """Content of ``sft.yaml``: fields of TRL's ModelConfig, DatasetMixtureConfig and SFTConfig."""
+    h = export.hyperparameters
+    rows: dict[str, Any] = {"datasets": [_dataset_argument("sft")]}
+    if h.sft_schedule == "greedy":  # a mixture has no rows to evaluate on but random ones
+        rows = {"dataset_name": GREEDY_DATA, "dataset_test_split": "validation"}
     return {
         "output_dir": f"{OUTPUT}/sft",
-        **_model_arguments(export, export.base_model),
-        "datasets": [_dataset_argument("sft")],
-        **sft_arguments(export.hyperparameters, export.spec.schedule, export.execution),
+        **_model_arguments(export, export.start("sft")),
+        **rows,
+        **sft_arguments(h, export.plan, export.spec.schedule, export.execution),
+    }
+
+
+def dpo_yaml(export: Export) -> dict[str, Any]:
+    """Content of ``dpo.yaml``: as for SFT, with DPOConfig."""
+    h, schedule = export.hyperparameters, export.spec.schedule
+    return {
+        "output_dir": f"{OUTPUT}/dpo",
+        **_model_arguments(export, export.start("dpo")),
+        "datasets": [_dataset_argument("dpo", splits=("train",))],
+        **dpo_arguments(h, export.plan, schedule, export.execution),
     }
 
 
 def grpo_yaml(export: Export) -> dict[str, Any]:
-    """Content of ``grpo.yaml``: as for SFT, with GRPOConfig and the reward."""
-    start = f"{OUTPUT}/sft-merged" if export.merges else f"{OUTPUT}/sft"
+    """Content of ``grpo.yaml``: as for SFT, with GRPOConfig and the terms of the reward."""
+    h = export.hyperparameters
+    arguments = grpo_arguments(h, export.plan, export.spec.schedule, export.execution)
+    limit = arguments["max_completion_length"]
+    # For names and weights only: nothing is scored here, and the user's code is not imported.
+    first, *others = training_rewards(lambda *_: 0.0, h, export.dataset.card, limit)
     environment = {CARD_VARIABLE: "best/data/dataset.yaml"}
+    if h.rl_length_weight:
+        environment[COMPLETION_LIMIT_VARIABLE] = str(limit)
     if export.spec.allow_user_code:
         environment[USER_CODE_VARIABLE] = "1"
+    functions = ["reward", *(f"{term.name}_reward" for term in others)]
     return {
         "env": environment,
         "output_dir": f"{OUTPUT}/grpo",
-        **_model_arguments(export, start if export.sft_steps else export.base_model),
+        **_model_arguments(export, export.start("rl")),
         "datasets": [_dataset_argument("rl")],
-        "reward_funcs": ["trials.trl_reward.reward"],
-        **grpo_arguments(export.hyperparameters, export.spec.schedule, export.execution),
+        "reward_funcs": [f"trials.trl_reward.{name}" for name in functions],
+        "reward_weights": [term.weight for term in (first, *others)],
+        **arguments,
     }
+
+
+YAMLS: dict[Stage, Callable[[Export], dict[str, Any]]] = {
+    "sft": sft_yaml,
+    "dpo": dpo_yaml,
+    "rl": grpo_yaml,
+}
 
 
 def _model_arguments(export: Export, model: str) -> dict[str, Any]:
@@ -201,30 +258,46 @@ def _model_arguments(export: Export, model: str) -> dict[str, Any]:
     return arguments
 
 
-def _dataset_argument(stage: str) -> dict[str, Any]:
-    files = {split: f"best/data/{stage}_{split}.parquet" for split in ("train", "validation")}
+def _dataset_argument(
+    stage: Stage, splits: tuple[str, ...] = ("train", "validation")
+) -> dict[str, Any]:
+    files = {split: f"best/data/{stage}_{split}.parquet" for split in splits}
     return {"path": "parquet", "data_files": files, "split": "train"}
 
 
 def _write_data(export: Export, folder: Path) -> None:
     """Rows of the training split in the order of the trial, and those of validation beside them."""
-    dataset = load_dataset(export.spec.dataset, splits=("train", "validation"))
-    if dataset.fingerprint != export.spec.dataset_fingerprint:
-        raise SettingsError(
-            f"{dataset.path} changed since the trial (fingerprint {dataset.fingerprint}, was "
-            f"{export.spec.dataset_fingerprint}); restore the data, or start a new run"
-        )
+    dataset, stages = export.dataset, export.plan.stages
     folder.mkdir(parents=True)
     for split, rows in dataset.splits.items():
-        if export.sft_steps and rows:
-            table = pa.Table.from_pylist([_sft_row(row) for row in rows], SFT_SCHEMA)
-            pq.write_table(table, folder / f"sft_{split}.parquet")
-        if export.rl_steps and rows:
-            table = pa.Table.from_pylist([_rl_row(row) for row in rows], RL_SCHEMA)
-            pq.write_table(table, folder / f"rl_{split}.parquet")
-    if export.rl_steps:
+        if "sft" in stages and rows:
+            _write_table(folder / f"sft_{split}.parquet", map(_sft_row, rows), SFT_SCHEMA)
+        if "rl" in stages and rows:
+            _write_table(folder / f"rl_{split}.parquet", map(_rl_row, rows), RL_SCHEMA)
+    if "dpo" in stages:
+        pairs = ({name: getattr(p, name) for name in DPO_SCHEMA.names} for p in dataset.preferences)
+        _write_table(folder / "dpo_train.parquet", pairs, DPO_SCHEMA)
+    if "sft" in stages and export.hyperparameters.sft_schedule == "greedy":
+        _write_followed(export, folder / Path(GREEDY_DATA).name)
+    if "rl" in stages:
         card = reward_card(dataset)
         _write_yaml(folder / "dataset.yaml", card.model_dump(exclude_defaults=True), "The reward.")
+
+
+def _write_followed(export: Export, folder: Path) -> None:
+    """The rows of SFT with the validation rows that the trial's own evaluations were on."""
+    from trials.evaluate import fixed_subset  # brings torch
+
+    splits = dict(export.dataset.splits)
+    splits["validation"] = fixed_subset(splits["validation"], export.spec.schedule.eval_rows)
+    folder.mkdir()
+    for split, rows in splits.items():
+        if rows:
+            _write_table(folder / f"{split}.parquet", map(_sft_row, rows), SFT_SCHEMA)
+
+
+def _write_table(file: Path, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> None:
+    pq.write_table(pa.Table.from_pylist(list(rows), schema), file)
 
 
 def _sft_row(row: Row) -> dict[str, Any]:
@@ -242,7 +315,12 @@ def reward_card(dataset: Dataset) -> DatasetCard:
     if card.reward == "choice":
         answers = {row.answer for rows in dataset.splits.values() for row in rows}
         args.setdefault("choices", sorted(answers))
-    return DatasetCard(reward=card.reward, reward_args=args, answer_marker=card.answer_marker)
+    return DatasetCard(
+        reward=card.reward,
+        reward_args=args,
+        answer_marker=card.answer_marker,
+        answer_format=card.answer_format,
+    )
 
 
 def _write_accelerate(export: Export, file: Path) -> None:
@@ -255,7 +333,7 @@ def _write_accelerate(export: Export, file: Path) -> None:
         "compute_environment": "LOCAL_MACHINE",
         "distributed_type": "NO",
         "dynamo_config": {"dynamo_backend": "NO"},
-        "mixed_precision": "no",  # sft.yaml and grpo.yaml say whether bf16 is used
+        "mixed_precision": "no",  # the files of the stages say whether bf16 is used
         "num_machines": 1,
         "num_processes": 1,
         "use_cpu": export.execution.on_cpu,

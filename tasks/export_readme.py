@@ -10,14 +10,17 @@ from tasks.run_folder import Measured
 if TYPE_CHECKING:
     from tasks.export import Export
 
-MERGE_SCRIPT = '''"""Merges the adapter that SFT trained into its base model, the start of GRPO."""
+MERGE_SCRIPT = '''"""Merges a stage's adapter into its base model: the start of the next stage."""
+
+import sys
 
 from peft import AutoPeftModelForCausalLM
 from transformers import AutoTokenizer
 
-model = AutoPeftModelForCausalLM.from_pretrained("{adapter}", dtype="float32")
-model.merge_and_unload().save_pretrained("{merged}")
-AutoTokenizer.from_pretrained("{adapter}").save_pretrained("{merged}")
+adapter = "{output}/" + sys.argv[1]
+model = AutoPeftModelForCausalLM.from_pretrained(adapter, dtype="float32")
+model.merge_and_unload().save_pretrained(adapter + "-merged")
+AutoTokenizer.from_pretrained(adapter).save_pretrained(adapter + "-merged")
 '''
 COMMAND = "trl {0} --config best/{0}.yaml --accelerate_config best/accelerate.yaml"
 
@@ -28,7 +31,7 @@ def readme(export: Export) -> str:
     return f"""# Best of run {info.run_id}
 
 Model `{info.model}` on dataset `{info.dataset.name}`, trial `{spec.trial_id}`:
-{export.sft_steps} steps of SFT, then {export.rl_steps} steps of GRPO, seed {spec.seed}.
+{_stages(export)}, seed {spec.seed}.
 
 ## Scores
 
@@ -62,6 +65,12 @@ YAML files. There is then nothing left but the test split to measure the result 
 
 {_notes(export)}
 """
+
+
+def _stages(export: Export) -> str:
+    names = {"sft": "SFT", "dpo": "DPO", "rl": "GRPO"}
+    plan = export.plan
+    return ", then ".join(f"{plan.steps(stage)} steps of {names[stage]}" for stage in plan.stages)
 
 
 def _scores(export: Export) -> str:
@@ -100,13 +109,12 @@ def _usage(export: Export) -> str:
 
 
 def _commands(export: Export) -> str:
+    names = {"sft": "sft", "dpo": "dpo", "rl": "grpo"}
     commands = []
-    if export.sft_steps:
-        commands.append(COMMAND.format("sft"))
-    if export.merges:
-        commands.append("python best/merge_adapter.py")
-    if export.rl_steps:
-        commands.append(COMMAND.format("grpo"))
+    for number, stage in enumerate(export.plan.stages):
+        if number and export.merges:
+            commands.append(f"python best/merge_adapter.py {names[export.plan.stages[number - 1]]}")
+        commands.append(COMMAND.format(names[stage]))
     return "\n".join(commands)
 
 
@@ -125,7 +133,7 @@ def _notes(export: Export) -> str:
             f"The base model is named by where it lay when the run was made: `{export.base_model}`."
         )
     if export.execution.on_cpu:
-        notes.append("To train on a GPU, set `use_cpu: false` in all three YAML files.")
+        notes.append("To train on a GPU, set `use_cpu: false` in all YAML files.")
     else:
         notes.append(
             "Where one process sees several GPUs, TRL refuses to start: choose one with "
@@ -134,10 +142,10 @@ def _notes(export: Export) -> str:
     if stop := export.trial.result and export.trial.result.stop:
         notes.append(
             f"The rule `{stop.rule}` ended the trial at step {stop.step} of "
-            f"{export.sft_steps + export.rl_steps}, and its weights of that moment are in "
+            f"{export.plan.total}, and its weights of that moment are in "
             f"`{export.weights}/`. The YAML files train all steps."
         )
-    if export.rl_steps:
+    if export.plan.rl:
         notes.append(
             "`grpo.yaml` scores completions with `trials.trl_reward.reward`, so AutoPipe must be "
             "installed; `data/dataset.yaml` says which reward that is."
@@ -146,10 +154,11 @@ def _notes(export: Export) -> str:
         notes.append("The reward may be code of yours: it must be importable from where TRL runs.")
     if export.merges:
         notes.append(
-            "In the trial GRPO went on training the adapter that SFT had trained. TRL's command "
-            "line cannot load an adapter to train it further: `merge_adapter.py` merges it, and "
-            "GRPO trains a new one of the same shape on top. Both start from the same model and "
-            "take their KL to it, but the result differs, and belongs on `retrained/sft-merged`."
+            "In the trial every stage went on training the adapter of the stage before. TRL's "
+            "command line cannot load an adapter to train it further: `merge_adapter.py` merges "
+            "it, and the next stage trains a new one of the same shape on top. Both start from the "
+            "same model and measure their distance to it, but the result differs, and belongs on "
+            f"`{export.start(export.plan.stages[-1])}`."
         )
     return "\n".join(f"- {note}" for note in notes)
 

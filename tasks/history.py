@@ -12,13 +12,15 @@ import pandas as pd
 from pydantic import BaseModel
 
 from trials.errors import SettingsError
-from trials.hyperparameters import split_steps
-from trials.records import CurvePoint, TrialResult, TrialSpec
+from trials.hyperparameters import is_unset
+from trials.plan import StagePlan
+from trials.records import STAGES, CurvePoint, TrialResult, TrialSpec
 from trials.signals import signals_at
 
 # Prefixes of recorded curves at which the early predictor is trained.
 PREFIX_FRACTIONS = (0.1, 0.2, 0.3, 0.5)
 CURVE_DIGITS = 5
+COUNTED = ("steps", "epochs")  # ways to give the length of a stage, but for its share
 COSTS = ("cost_seconds", "cost_flops", "cost_tokens")
 # What a row means that leaves these columns out, as imported ones may.
 DEFAULTS = {"state": "completed", "fraction": 1.0, "continued": False, "curve": ""}
@@ -162,19 +164,43 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _prefixes(row: dict[str, Any]) -> list[dict[str, Any]]:
     points = unpack_curve(row["curve"])
-    total = int(row.get("total_steps") or max((point.step for point in points), default=0))
-    share = row.get("config.sft_share")
-    sft_steps, _ = split_steps(float(share) if share == share and share else 0.0, total)
+    plan = plan_of(row, points)
     scores = {point.step: point.value for point in points if point.metric == "score"}
     ends = {name for name in row if name.startswith("signal.")} | {"score_se"}
     prefixes = []
     for fraction in PREFIX_FRACTIONS:
-        step = round(fraction * total)
-        if step not in scores:
+        # Where the trial was scored: at the fraction itself, or at the boundary that follows it.
+        steps = (round(fraction * plan.total), plan.last_step(fraction))
+        step = next((step for step in steps if step in scores), None)
+        if step is None:
             continue
-        signals = signals_at(points, step, sft_steps, total)
+        signals = signals_at(points, step, plan)
         prefix = {name: value for name, value in row.items() if name not in ends}
         prefix |= {"fraction": fraction, "score": scores[step]}
         prefix |= {name: row[name] * fraction for name in COSTS if name in row}
         prefixes.append(prefix | {f"signal.{name}": value for name, value in signals.items()})
     return prefixes
+
+
+def plan_of(row: Mapping[str, Any], points: Sequence[CurvePoint]) -> StagePlan:
+    """Steps of each stage of a trial that ran to its end, from its row and curve alone.
+
+    The share of SFT says it where that is all there is; steps and epochs, which need the dataset,
+    and DPO are read off the curve: a stage's last point is its last step.
+    """
+
+    def given(name: str) -> Any:
+        value = row.get(f"config.{name}")
+        return None if is_unset(value) else value
+
+    boundary = int(given("rl_updates_per_generation") or 1) * int(given("rl_num_iterations") or 1)
+    counted = any(given(f"{stage}_{way}") is not None for stage in STAGES for way in COUNTED)
+    share = given("sft_share")
+    if share is not None and not counted and not given("dpo_share"):
+        total = row.get("total_steps")
+        total = max((p.step for p in points), default=0) if is_unset(total) else int(total or 0)
+        sft = round(float(share) * total)
+        return StagePlan(sft, 0, total - sft, boundary)
+    ends = [max((p.step for p in points if p.stage == stage), default=0) for stage in STAGES]
+    sft, dpo, rl = ends[0], max(ends[:2]), max(ends)
+    return StagePlan(sft, dpo - sft, rl - dpo, boundary)

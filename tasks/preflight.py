@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ from surrogates.options import STRATEGIES
 from tasks.catalog import CatalogError, resolve_dataset, resolve_model
 from tasks.paths import cache_folder
 from tasks.settings import TuneSettings
-from tasks.spaces import load_space
+from tasks.spaces import load_space, plain
 from trials.dataset import load_dataset
 from trials.errors import AutoPipeError, ModelError, SettingsError
+from trials.hyperparameters import validate
+from trials.plan import plan_steps
 from trials.rewards import build_reward
 
 
@@ -28,6 +31,7 @@ def check_settings(settings: TuneSettings) -> None:
         lambda: _check_model(settings.model),
         lambda: _check_strategy(settings.strategy),
         lambda: _check_file(settings.accelerate_config),
+        lambda: _check_vllm(settings),
     ]
     problems = []
     for check in checks:
@@ -41,7 +45,10 @@ def check_settings(settings: TuneSettings) -> None:
 
 def _check_dataset(settings: TuneSettings) -> None:
     path = resolve_dataset(settings.dataset, cache_folder() / "datasets")
-    build_reward(load_dataset(path), settings.allow_user_code)
+    dataset = load_dataset(path)
+    build_reward(dataset, settings.allow_user_code)
+    default = validate(plain(load_space(settings.space).get_default_configuration()))
+    plan_steps(default, settings.schedule, len(dataset.splits["train"]), len(dataset.preferences))
 
 
 def _check_model(model: str) -> None:
@@ -54,6 +61,11 @@ def _check_model(model: str) -> None:
 def _check_strategy(strategy: str) -> None:
     if strategy not in STRATEGIES:
         raise SettingsError(f"strategy {strategy!r} is not one of {', '.join(STRATEGIES)}")
+
+
+def _check_vllm(settings: TuneSettings) -> None:
+    if settings.compute.vllm and find_spec("vllm") is None:
+        raise SettingsError("--vllm: vLLM is not installed; install it with: pip install vllm")
 
 
 def _check_file(file: str | None) -> None:

@@ -10,6 +10,7 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.catalog import resolve_dataset, resolve_model
 from tasks.featurize import meta_features, probe
+from tasks.fingerprint import model_fingerprint
 from tasks.paths import cache_folder
 from trials.dataset import Dataset, load_dataset
 from trials.launch import Launcher
@@ -24,6 +25,7 @@ class Inputs:
         dataset_id, model_id: short names for tables and the history.
         model: what ``from_pretrained`` takes.
         meta: meta-features of both.
+        model_fingerprint: content hash of the model folder; None for a hub id.
         schedule: of full-length trials, with the completion length taken from the data.
     """
 
@@ -34,6 +36,7 @@ class Inputs:
     meta: dict[str, float]
     probe: ProbeAnswer
     schedule: Schedule
+    model_fingerprint: str | None = None
 
 
 @task(cache_policy=NO_CACHE)
@@ -77,6 +80,7 @@ def prepare_inputs(
         schedule=schedule.model_copy(
             update={"max_completion_tokens": answer.max_completion_tokens}
         ),
+        model_fingerprint=model_fingerprint(folder, cache / "fingerprints"),
     )
 
 

@@ -26,10 +26,17 @@ from tasks.run_folder import ProposalRecord, RunFolder
 from tasks.settings import TuneSettings
 from tasks.spaces import plain
 from tasks.trial import run_trial
-from trials.launch import Supervisor
-from trials.records import Fidelity, Limits, TrialResult, TrialSpec
+from trials.checkpoint_registry import CheckpointRegistry
+from trials.errors import AutoPipeError, HyperparameterError
+from trials.hyperparameters import validate
+from trials.plan import plan_steps
+from trials.records import FATAL_KINDS, Fidelity, TrialResult, TrialSpec
+from trials.supervisor import Supervisor
 
+Running = tuple[Proposal, TrialSpec, PrefectFuture[TrialResult]]
 OnResult = Callable[[TrialSpec, TrialResult], None]
+# Finished models that are kept whatever the disk limit says: the recommendation may be any of them.
+MODELS_KEPT = 3
 # A finalist still has to run what is left after an early stop: most of the schedule.
 TYPICAL_REST = 0.7
 Phase = Literal["explore", "finish"]
@@ -52,12 +59,15 @@ class SearchLoop:
     supervisor: Supervisor
     on_result: OnResult
     told: dict[str, tuple[TrialSpec, TrialResult]] = field(default_factory=dict)
+    registry: CheckpointRegistry = field(init=False)
     reference_flops: float = math.nan
     _order: int = 0
     _recorded: dict[int, ProposalRecord] = field(init=False)
 
     def __post_init__(self) -> None:
         self._recorded = {record.order: record for record in self.run.proposals()}
+        self._running: deque[Running] = deque()
+        self.registry = CheckpointRegistry(self.run.path / "trials")
 
     def explore(self, default_config: dict[str, Any]) -> None:
         """The default configuration at full length, then what the search asks for."""
@@ -89,7 +99,7 @@ class SearchLoop:
 
     def _run_all(self, propose: Callable[[], tuple[Proposal, str, float]], phase: Phase) -> None:
         """Keeps ``parallel`` trials running while the budget allows one more."""
-        running: deque[tuple[Proposal, TrialSpec, PrefectFuture[TrialResult]]] = deque()
+        running = self._running
         while True:
             while len(running) < self.settings.parallel and self._allows(phase, len(running)):
                 running.append(self._submit(*propose(), phase))
@@ -119,9 +129,7 @@ class SearchLoop:
             return 1.0
         return TYPICAL_REST if finalist else self.search.rung()
 
-    def _submit(
-        self, proposal: Proposal, origin: str, fraction: float, phase: Phase
-    ) -> tuple[Proposal, TrialSpec, PrefectFuture[TrialResult]]:
+    def _submit(self, proposal: Proposal, origin: str, fraction: float, phase: Phase) -> Running:
         spec = self._spec(proposal, fraction)
         parent = self.told[proposal.continues][0] if proposal.continues else None
         self.run.add_proposal(
@@ -146,7 +154,6 @@ class SearchLoop:
         return proposal, spec, task.submit(spec, self.supervisor, self.settings.retries)
 
     def _spec(self, proposal: Proposal, fraction: float) -> TrialSpec:
-        parent = self.told[proposal.continues][0] if proposal.continues else None
         spec = TrialSpec(
             trial_id="",
             dataset=str(self.inputs.dataset.path),
@@ -155,17 +162,41 @@ class SearchLoop:
             fidelity=Fidelity(model=self.inputs.model, fraction=fraction),
             seed=self.settings.seed,
             folder="",
-            continue_from=parent.folder if parent else None,
+            model_fingerprint=self.inputs.model_fingerprint,
             schedule=self.inputs.schedule,
             stopping=self.settings.stopping,
-            limits=Limits(wall_seconds=self.ledger.trial_limit()),
+            limits=self.settings.limits.model_copy(
+                update={"wall_seconds": self.ledger.trial_limit()}
+            ),
+            compute=self.settings.compute,
             allow_user_code=self.settings.allow_user_code,
         )
         # The id says when it was proposed and what it is: should a resumed run ever propose
         # something else at this point, it gets a folder of its own and nothing is overwritten.
         trial_id = f"{self._order:03d}-{spec.identity()}"
         folder = str(self.run.trial_folder(trial_id))
-        return spec.model_copy(update={"trial_id": trial_id, "folder": folder})
+        placed = {"trial_id": trial_id, "folder": folder, "continue_from": self._start_of(spec)}
+        return spec.model_copy(update=placed)
+
+    def _start_of(self, spec: TrialSpec) -> str | None:
+        """The furthest checkpoint of the same configuration, or of one with the same first stages.
+
+        Only trials that were told are looked at, and not those that happen to have finished: what
+        a trial costs must not depend on how fast the machine is.
+        """
+        rows, pairs = len(self.inputs.dataset.splits["train"]), len(self.inputs.dataset.preferences)
+        try:
+            hyperparameters = validate(spec.config)
+            plan = plan_steps(hyperparameters, spec.schedule, rows, pairs)
+        except HyperparameterError:
+            return None  # the trial will say so
+        checkpoint = self.registry.furthest(
+            spec,
+            hyperparameters,
+            plan,
+            among={told.trial_id for told, _ in self.told.values()},
+        )
+        return str(checkpoint.path) if checkpoint else None
 
     def _tell(self, proposal: Proposal, spec: TrialSpec, result: TrialResult) -> None:
         if math.isnan(self.reference_flops) and result.state != "failed":
@@ -174,6 +205,8 @@ class SearchLoop:
         if result.state == "failed":
             # Killed or refused, it may have counted nothing; it was not free all the same.
             cost = max(cost, spec.fidelity.fraction * (1.0 if not result.cost.flops else 0.0))
+        if result.failure and result.failure.kind in FATAL_KINDS:
+            self._give_up(spec, result)
         self.told[proposal.id] = (spec, result)
         # A trial that a rule ended is over: its score stands for its final one. One that ran out
         # of wall-clock time is just short.
@@ -189,7 +222,39 @@ class SearchLoop:
         )
         self.ledger.settle(result, cost)
         self.run.write_observations(self.observations())
+        self._prune()
         self.on_result(spec, result)
+
+    def _give_up(self, spec: TrialSpec, result: TrialResult) -> None:
+        """Ends the run: every other trial would fail in the same way, and cost its share.
+
+        Raises:
+            AutoPipeError: always; the trial is run again when the run is resumed.
+        """
+        assert result.failure is not None
+        result_file = Path(spec.folder) / "result.json"
+        if result_file.exists():
+            result_file.replace(result_file.with_name("result.given-up.json"))
+        raise AutoPipeError(
+            f"trial {spec.trial_id} failed ({result.failure.kind}), and so would all others: "
+            f"{result.failure.message}\n  Its log: {spec.folder}/log.txt\n"
+            f"  Mend the cause, then go on with: autopipe tune --resume {self.run.run_id}"
+        )
+
+    def _prune(self) -> None:
+        """Keeps the checkpoints within the disk limit, but never those that are still needed."""
+        running = [spec for _, spec, _ in self._running]
+        needed = [Path(spec.folder) for spec in running]
+        needed += [Path(spec.continue_from) for spec in running if spec.continue_from]
+        finished = [told for told in self.told.values() if final_model(told[0]).exists()]
+        ranked = sorted(finished, key=lambda told: _or_least(told[1].score))
+        default = [final_model(finished[0][0])] if finished else []
+        kept = [*(final_model(spec) for spec, _ in ranked[-MODELS_KEPT:]), *default]
+        self.registry.prune(
+            round(self.settings.disk_gigabytes * 1e9),
+            needed=[*needed, *kept],
+            finals=[final_model(spec) for spec, _ in ranked],
+        )
 
     def _cost(self, result: TrialResult) -> float:
         """Cost of a trial in full-trial equivalents."""
@@ -221,6 +286,10 @@ class SearchLoop:
 def final_model(spec: TrialSpec) -> Path:
     """Where a trial that ran to its end leaves its model or adapter."""
     return Path(spec.folder) / "checkpoint" / "final"
+
+
+def _or_least(score: float | None) -> float:
+    return -math.inf if score is None else score
 
 
 def _finite(value: float | None) -> float | None:

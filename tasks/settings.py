@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from trials.records import Record, Schedule, StoppingRules
+from trials.records import Compute, Limits, Record, Schedule, StoppingRules
 
 
 class Budget(Record):
@@ -72,12 +72,17 @@ class TuneSettings(Record):
     strategy: str = "autopipe"
     schedule: Schedule = Schedule()
     stopping: StoppingRules = StoppingRules()
+    limits: Limits = Limits()
+    compute: Compute = Compute()
     test_rows: int = Field(400, ge=10, description="Test rows of the final measurement.")
     retries: int = Field(1, ge=0, description="Further attempts at a trial that crashed.")
     finalist_share: float = Field(0.25, ge=0, lt=1, description="Of the budget, at full length.")
     early_stopping: bool = True
     threads: int | None = Field(None, ge=1, description="CPU threads a trial; default: its share.")
+    gpus_per_trial: int | None = Field(None, ge=1, description="Default: shared out evenly.")
     accelerate_config: str | None = Field(None, description="Passed through to accelerate launch.")
+    trials_per_worker: int = Field(50, ge=1, description="1 starts every trial cold.")
+    disk_gigabytes: float = Field(50.0, gt=0, description="Limit of the run's checkpoints.")
     allow_user_code: bool = Field(False, description="Run 'module:function' rewards.")
     use_history: bool = True
 
@@ -97,6 +102,6 @@ class CollectSettings(Record):
     configurations: int = Field(30, ge=1, description="Configurations for each dataset.")
     parallel: int = Field(2, ge=1)
     seed: int = 0
-    batch: int = Field(6, ge=1, description="Trials that share one launched process.")
+    batch: int = Field(6, ge=1, description="Trials of one task of the flow.")
     schedule: Schedule = Schedule()
     stopping: StoppingRules = StoppingRules(enabled=False)

@@ -8,8 +8,8 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import task_run
 
-from trials.launch import Supervisor
 from trials.records import TRANSIENT_KINDS, TrialResult, TrialSpec
+from trials.supervisor import Supervisor
 
 
 class TrialCrashed(Exception):

@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-import resource
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import PartialState
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from trials.arguments import BF16_MIN_PARAMETERS, weights_dtype
+from trials.adopt import own_start
+from trials.arguments import Execution, per_device_batches, use_bf16, weights_dtype
+from trials.checkpoints import Checkpoint, stage_keys
 from trials.dataset import Dataset, Row, check_lengths, completion_limit, load_dataset
-from trials.errors import DatasetError, ModelError
+from trials.errors import DatasetError
 from trials.evaluate import Evaluator, fixed_subset
 from trials.events import EventLog
-from trials.hyperparameters import Hyperparameters, split_steps, validate
-from trials.records import TrialSpec
-from trials.rewards import Reward, build_reward
-
-# For base models that have none: the texts, a line each, and the end token after the answer.
-PLAIN_TEMPLATE = (
-    "{% for message in messages %}{{ message['content'] }}"
-    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% else %}{{ '\n' }}{% endif %}"
-    "{% endfor %}"
+from trials.hyperparameters import Hyperparameters, validate
+from trials.memory import available_memory_bytes, check_fits, estimate_memory
+from trials.models import (
+    context_limit,
+    count_parameters,
+    load_config,
+    load_tokenizer,
 )
+from trials.plan import StagePlan, plan_steps
+from trials.records import Stage, TrialSpec
+from trials.rewards import Reward, build_reward
 
 
 @dataclass
@@ -33,8 +35,11 @@ class TrialContext:
     """Everything a stage needs; one per trial.
 
     Attributes:
-        sft_steps, rl_steps: of the full schedule.
-        last_step: the step at which this trial ends (``fraction`` of the full schedule).
+        plan: steps of the full run.
+        last_step: the step at which this trial ends (``fraction`` of the full run).
+        keys: of the stages; what is saved can be continued by trials with the same key.
+        start: the checkpoint that the trial goes on from, or None.
+        weights: model or adapter that the stage at hand starts from: folder or hub id.
     """
 
     spec: TrialSpec
@@ -45,9 +50,11 @@ class TrialContext:
     evaluator: Evaluator
     events: EventLog
     parameters: int
-    sft_steps: int
-    rl_steps: int
+    plan: StagePlan
     last_step: int
+    keys: dict[Stage, str]
+    start: Checkpoint | None
+    weights: str | Path
 
     @property
     def folder(self) -> Path:
@@ -62,36 +69,139 @@ class TrialContext:
         return self.dataset.splits["train"]
 
     @property
-    def total_steps(self) -> int:
-        return self.sft_steps + self.rl_steps
+    def start_step(self) -> int:
+        return self.start.manifest.step if self.start else 0
 
     @property
     def eval_steps(self) -> set[int]:
-        """Steps (over both stages) at which the validation score is taken."""
-        points = [round(point * self.total_steps) for point in self.spec.schedule.eval_points]
-        return {step for step in points if 0 < step < self.last_step} | {self.last_step}
+        """Steps (over all stages) at which the validation score is taken."""
+        return evaluation_steps(self.spec, self.plan)
+
+    def resume_from(self, stage: Stage) -> str | None:
+        """The trainer's checkpoint with which a stage goes on; None where it begins."""
+        inside = self.start and self.start.manifest.kind == "trainer"
+        if self.start and inside and self.start.manifest.stage == stage:
+            return str(self.start.payload)
+        return None
 
     @property
     def bf16(self) -> bool:
-        return self.parameters >= BF16_MIN_PARAMETERS
+        return use_bf16(self.spec.compute.precision, self.parameters)
+
+    @property
+    def execution(self) -> Execution:
+        """How this process's device runs the stages."""
+        compute = self.spec.compute
+        return Execution(
+            seed=self.spec.seed,
+            processes=PartialState().num_processes,
+            on_cpu=not torch.cuda.is_available(),
+            bf16=self.bf16,
+            gradient_checkpointing=compute.gradient_checkpointing,
+            vllm=compute.vllm,
+            vllm_memory=compute.vllm_memory,
+        )
 
     @property
     def weights_dtype(self) -> str:
         return weights_dtype(self.hyperparameters, self.bf16)
 
 
-def prepare(spec: TrialSpec, events: EventLog) -> TrialContext:
-    """Checks the spec against what is on disk and loads what both stages share.
+def prepare(spec: TrialSpec, events: EventLog, start: Checkpoint | None = None) -> TrialContext:
+    """Checks the spec against what is on disk and loads what the stages share.
+
+    Args:
+        spec: of the trial.
+        events: its open log.
+        start: the checkpoint to go on from; checked by the caller.
 
     Raises:
         DatasetError, HyperparameterError, RewardError, ModelError: before any compute is spent.
     """
-    if spec.continue_from and not (Path(spec.folder) / "checkpoint").is_dir():
-        raise ModelError(
-            f"nothing to continue from in {spec.continue_from}\n  expected: the folder of a trial "
-            "with checkpoint/ and events.jsonl; run the trial from its beginning"
-        )
     hyperparameters = validate(spec.config)
+    dataset = unchanged_dataset(spec)
+    plan = plan_steps(
+        hyperparameters, spec.schedule, len(dataset.splits["train"]), len(dataset.preferences)
+    )
+    keys = stage_keys(spec, hyperparameters, plan)
+    tokenizer = load_tokenizer(spec.fidelity.model)
+    config = load_config(spec.fidelity.model)
+    longest = check_lengths(dataset, tokenizer, spec.schedule.max_length, context_limit(config))
+    limit = spec.schedule.max_completion_tokens or completion_limit(dataset, tokenizer)
+    schedule = spec.schedule.model_copy(update={"max_completion_tokens": limit})
+    spec = spec.model_copy(update={"schedule": schedule})
+    reward = build_reward(dataset, spec.allow_user_code)
+    state = PartialState()
+    context = TrialContext(
+        spec=spec,
+        hyperparameters=hyperparameters,
+        dataset=dataset,
+        tokenizer=tokenizer,
+        reward=reward,
+        evaluator=Evaluator(
+            tokenizer,
+            fixed_subset(dataset.splits["validation"], schedule.eval_rows),
+            reward,
+            limit,
+            schedule.eval_batch_size,
+            processes=state.num_processes,
+            process_index=state.process_index,
+            pass_k=schedule.pass_k,
+            pass_samples=schedule.pass_samples,
+            pass_temperature=schedule.pass_temperature,
+        ),
+        events=events,
+        parameters=count_parameters(config),
+        plan=plan,
+        last_step=plan.last_step(spec.fidelity.fraction),
+        keys=keys,
+        start=start,
+        weights=_starting_weights(spec, start),
+    )
+    context.evaluator.autocast = torch.bfloat16 if context.bf16 else None
+    _check_memory(context, config, longest)
+    return context
+
+
+def _check_memory(context: TrialContext, config: Any, longest: int) -> None:
+    """Refuses what cannot fit before any weights are loaded.
+
+    Raises:
+        TooLargeForMemory: with the estimate by parts, and what to lower.
+    """
+    compute, schedule = context.spec.compute, context.spec.schedule
+    h, plan, execution = context.hyperparameters, context.plan, context.execution
+    limit = compute.memory_bytes or available_memory_bytes()
+    if compute.vllm:
+        limit = round(limit * (1 - compute.vllm_memory))
+    estimate = estimate_memory(
+        config,
+        context.parameters,
+        h,
+        plan,
+        schedule,
+        execution,
+        per_device_batches(h, plan, schedule, execution),
+        longest_row=longest,
+        sharded=os.environ.get("ACCELERATE_USE_FSDP") == "true"
+        or os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true",
+    )
+    check_fits(estimate, limit)
+
+
+def evaluation_steps(spec: TrialSpec, plan: StagePlan) -> set[int]:
+    """Steps of a trial at which the validation score is taken; the last one is always there."""
+    last = plan.last_step(spec.fidelity.fraction)
+    points = {round(point * plan.total) for point in spec.schedule.eval_points}
+    return {step for step in points if 0 < step < last} | {last}
+
+
+def unchanged_dataset(spec: TrialSpec) -> Dataset:
+    """The dataset of a spec.
+
+    Raises:
+        DatasetError: when its content is not that of the spec's fingerprint.
+    """
     dataset = load_dataset(spec.dataset, splits=("train", "validation"))
     if dataset.fingerprint != spec.dataset_fingerprint:
         raise DatasetError(
@@ -100,80 +210,17 @@ def prepare(spec: TrialSpec, events: EventLog) -> TrialContext:
             expected=f"{spec.dataset_fingerprint}: the data changed since the run began; "
             "start a new run",
         )
-    tokenizer = load_tokenizer(spec.fidelity.model)
-    model = load_model(spec.fidelity.model)
-    check_lengths(
-        dataset, tokenizer, spec.schedule.max_length, model.config.max_position_embeddings
-    )
-    limit = spec.schedule.max_completion_tokens or completion_limit(dataset, tokenizer)
-    schedule = spec.schedule.model_copy(update={"max_completion_tokens": limit})
-    spec = spec.model_copy(update={"schedule": schedule})
-    parameters = model.num_parameters()
-    reward = build_reward(dataset, spec.allow_user_code)
-    state = PartialState()
-    sft_steps, rl_steps = split_steps(hyperparameters.sft_share, spec.schedule.total_steps)
-    return TrialContext(
-        spec=spec,
-        hyperparameters=hyperparameters,
-        dataset=dataset,
-        tokenizer=tokenizer,
-        reward=reward,
-        evaluator=Evaluator(
-            tokenizer,
-            fixed_subset(dataset.splits["validation"], spec.schedule.eval_rows),
-            reward,
-            limit,
-            spec.schedule.eval_batch_size,
-            processes=state.num_processes,
-            process_index=state.process_index,
-            autocast=torch.bfloat16 if parameters >= BF16_MIN_PARAMETERS else None,
-        ),
-        events=events,
-        parameters=parameters,
-        sft_steps=sft_steps,
-        rl_steps=rl_steps,
-        last_step=max(1, round(spec.fidelity.fraction * spec.schedule.total_steps)),
-    )
+    return dataset
 
 
-def load_tokenizer(model: str) -> Any:
-    """Tokenizer of a model folder or hub id; padding falls back to the end token."""
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(model)
-    except (OSError, ValueError) as error:
-        raise ModelError(
-            f"no tokenizer for {model!r}: {error}\n  expected: a model folder or a hub id"
-        ) from None
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    if not tokenizer.chat_template:
-        tokenizer.chat_template = PLAIN_TEMPLATE
-    return tokenizer
-
-
-def load_model(model: str | Path, trainable_adapter: bool = False, dtype: str = "float32") -> Any:
-    """Model with weights of a type; a folder with an adapter is loaded on top of its base model.
-
-    Without ``is_trainable`` PEFT loads adapters frozen, and training them changes nothing.
-    """
-    try:
-        if (Path(model) / "adapter_config.json").exists():
-            from peft import PeftConfig, PeftModel
-
-            base = PeftConfig.from_pretrained(str(model)).base_model_name_or_path
-            return PeftModel.from_pretrained(
-                load_model(str(base), dtype=dtype), str(model), is_trainable=trainable_adapter
-            )
-        return AutoModelForCausalLM.from_pretrained(str(model), dtype=getattr(torch, dtype))
-    except (OSError, ValueError) as error:
-        raise ModelError(
-            f"model {str(model)!r} cannot be loaded: {error}\n"
-            "  expected: a folder with config.json and safetensors weights, or a hub id"
-        ) from None
-
-
-def peak_memory_bytes() -> int:
-    """Peak memory of this process: allocated on the GPU if there is one, else resident."""
-    if torch.cuda.is_available():
-        return int(torch.cuda.max_memory_allocated())
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def _starting_weights(spec: TrialSpec, start: Checkpoint | None) -> str | Path:
+    """Where the first stage that is run begins, or began when it is gone on with."""
+    if start is None:
+        return spec.fidelity.model
+    if start.manifest.kind == "weights":
+        return start.payload
+    # In the middle of a later stage, the checkpoint holds what that stage started from.
+    for before in (own_start(Path(spec.folder)), start.path / "start"):
+        if before.is_dir():
+            return before
+    return spec.fidelity.model

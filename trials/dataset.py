@@ -1,8 +1,10 @@
 """Loads a dataset folder (or one .jsonl) and refuses bad input with file, line, found, expected.
 
 A dataset is ``train.jsonl``, ``validation.jsonl`` and ``test.jsonl`` in one folder, with an
-optional ``dataset.yaml``. A row has ``prompt``, ``completion`` (strings or chat messages),
-``answer``, and optionally ``context`` and ``metadata``; other fields are carried along unread.
+optional ``dataset.yaml`` and, for a DPO stage, an optional ``preferences.jsonl``. A row has
+``prompt``, ``completion`` (strings or chat messages), ``answer``, and optionally ``context`` and
+``metadata``; a preference has ``prompt``, ``chosen`` and ``rejected``. Other fields are carried
+along unread.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -20,12 +22,16 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from trials.errors import DatasetError
+from trials.jsonl import read_jsonl
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 RewardKind = str  # "exact_match" | "choice" | "numeric" | "reasoning_gym" | "module:function"
 Message = dict[str, str]
 COMPLETION_MARGIN_TOKENS = 4
+PREFERENCES = "preferences.jsonl"
+# Fields of the card that came later: fingerprints of datasets without them must stay as they were.
+LATER_CARD_FIELDS = ("answer_format",)
 
 
 class DatasetCard(BaseModel):
@@ -42,6 +48,11 @@ class DatasetCard(BaseModel):
         None, description="Python format string over the row's fields, e.g. '{context}\\n{prompt}'."
     )
     answer_marker: str = Field("Answer:", description="The answer follows its last occurrence.")
+    answer_format: str | None = Field(
+        None,
+        description="Regular expression that the format term of the RL reward looks for; absent: "
+        "one answer marker with an answer behind it.",
+    )
 
 
 @dataclass(frozen=True)
@@ -57,6 +68,17 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Preference:
+    """Two completions of one prompt in chat form, of which ``chosen`` is the better one."""
+
+    prompt: list[Message]
+    chosen: list[Message]
+    rejected: list[Message]
+    file: Path | None = field(default=None, compare=False)
+    line: int | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
 class Dataset:
     """A loaded and checked dataset; ``card.reward`` is always set."""
 
@@ -65,6 +87,7 @@ class Dataset:
     fingerprint: str
     splits: dict[Split, list[Row]]
     reward_inferred: bool
+    preferences: list[Preference] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -88,9 +111,9 @@ def load_dataset(path: Path | str, splits: tuple[Split, ...] = SPLITS) -> Datase
     rows: dict[Split, list[Row]] = {split: [] for split in SPLITS}
     first_seen: dict[str, tuple[Split, Path, int]] = {}
     for file, split_of in files:
-        for line, raw in _read_jsonl(file):
+        for line, raw in read_jsonl(file):
             row = _parse_row(raw, card, file, line)
-            key = json.dumps(row.prompt, sort_keys=True)
+            key = _key(row.prompt)
             split = split_of or _hash_split(key)
             seen = first_seen.setdefault(key, (split, file, line))
             if seen[0] != split:
@@ -108,6 +131,7 @@ def load_dataset(path: Path | str, splits: tuple[Split, ...] = SPLITS) -> Datase
                 path=path,
                 expected="at least one row in each of train, validation and test",
             )
+    held_out = {key: seen for key, seen in first_seen.items() if seen[0] != "train"}
     reward = card.reward or infer_reward([row.answer for row in rows["train"]])
     return Dataset(
         path=path,
@@ -115,17 +139,23 @@ def load_dataset(path: Path | str, splits: tuple[Split, ...] = SPLITS) -> Datase
         fingerprint=fingerprint(path),
         splits={split: rows[split] for split in splits},
         reward_inferred=card.reward is None,
+        preferences=_read_preferences(path, card, held_out),
     )
 
 
 def fingerprint(path: Path | str) -> str:
-    """Content hash of a dataset: its rows and its card, wherever the folder lies."""
+    """Content hash of a dataset: rows, preferences and card, wherever the folder lies."""
     digest = hashlib.sha256()
     path = Path(path)
-    for file, _ in _split_files(path):
+    files = [file for file, _ in _split_files(path)]
+    if (path / PREFERENCES).is_file():
+        files.append(path / PREFERENCES)
+    for file in files:
         digest.update(file.name.encode() if path.is_dir() else b"rows")
         digest.update(hashlib.sha256(file.read_bytes()).digest())
-    digest.update(_read_card(path).model_dump_json().encode())
+    card = _read_card(path)
+    absent = {name for name in LATER_CARD_FIELDS if getattr(card, name) is None}
+    digest.update(card.model_dump_json(exclude=absent).encode())
     return digest.hexdigest()[:16]
 
 
@@ -139,25 +169,33 @@ def infer_reward(answers: list[str]) -> RewardKind:
     return "exact_match"
 
 
-def check_lengths(dataset: Dataset, tokenizer: Any, max_length: int, context_limit: int) -> None:
-    """Refuses rows longer than the schedule's or the model's token limit.
+def check_lengths(dataset: Dataset, tokenizer: Any, max_length: int, context_limit: int) -> int:
+    """Refuses rows and preferences longer than the schedule's or the model's token limit.
+
+    Returns:
+        The length of the longest in tokens.
 
     Raises:
         DatasetError: naming file and line of the row, and its length in tokens.
     """
     limit = min(max_length, context_limit)
-    for rows in dataset.splits.values():
-        texts = [render(tokenizer, row.prompt + row.completion) for row in rows]
-        lengths = map(len, tokenizer(texts, add_special_tokens=False)["input_ids"])
-        for row, length in zip(rows, lengths, strict=True):
-            if length > limit:
-                raise DatasetError(
-                    f"the row has {length} tokens with this model's tokenizer",
-                    path=row.file or dataset.path,
-                    line=row.line,
-                    expected=f"at most {limit}: the model's context is {context_limit} and "
-                    f"--max-length is {max_length}; shorten the row or raise --max-length",
-                )
+    found: list[tuple[Row | Preference, list[Message]]] = [
+        (row, row.prompt + row.completion) for rows in dataset.splits.values() for row in rows
+    ]
+    for pair in dataset.preferences:
+        found += [(pair, pair.prompt + pair.chosen), (pair, pair.prompt + pair.rejected)]
+    texts = [render(tokenizer, messages) for _, messages in found]
+    lengths = [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
+    for (row, _), length in zip(found, lengths, strict=True):
+        if length > limit:
+            raise DatasetError(
+                f"the row has {length} tokens with this model's tokenizer",
+                path=row.file or dataset.path,
+                line=row.line,
+                expected=f"at most {limit}: the model's context is {context_limit} and "
+                f"--max-length is {max_length}; shorten the row or raise --max-length",
+            )
+    return max(lengths)
 
 
 def completion_limit(dataset: Dataset, tokenizer: Any) -> int:
@@ -218,48 +256,8 @@ def _split_files(path: Path) -> list[tuple[Path, Split | None]]:
     return [(path / f"{split}.jsonl", split) for split in SPLITS]
 
 
-def _read_jsonl(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    with file.open("rb") as stream:
-        for number, content in enumerate(stream, 1):
-            try:
-                text = content.decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise DatasetError(
-                    f"byte {error.start + 1} of the line is not UTF-8",
-                    path=file,
-                    line=number,
-                    expected="UTF-8; convert with: iconv -f <its encoding> -t UTF-8",
-                ) from None
-            if not text.strip():
-                continue
-            try:
-                raw = json.loads(text)
-            except json.JSONDecodeError as error:
-                raise DatasetError(
-                    f"broken JSON at column {error.colno}: {error.msg}",
-                    path=file,
-                    line=number,
-                    expected="one JSON object a line",
-                ) from None
-            if not isinstance(raw, dict):
-                raise DatasetError(
-                    f"found a JSON {type(raw).__name__}",
-                    path=file,
-                    line=number,
-                    expected="one JSON object a line",
-                )
-            yield number, raw
-
-
 def _parse_row(raw: dict[str, Any], card: DatasetCard, file: Path, line: int) -> Row:
-    missing = [field for field in ("prompt", "completion", "answer") if _is_empty(raw.get(field))]
-    if missing:
-        raise DatasetError(
-            f"{' and '.join(missing)} missing or empty (fields found: {', '.join(raw) or 'none'})",
-            path=file,
-            line=line,
-            expected="prompt, completion and answer in every row",
-        )
+    _require(raw, ("prompt", "completion", "answer"), file, line)
     metadata = raw.get("metadata") or {}
     if not isinstance(metadata, dict):
         raise DatasetError(
@@ -273,6 +271,63 @@ def _parse_row(raw: dict[str, Any], card: DatasetCard, file: Path, line: int) ->
         file=file,
         line=line,
     )
+
+
+def _read_preferences(
+    path: Path, card: DatasetCard, held_out: Mapping[str, tuple[Split, Path, int]]
+) -> list[Preference]:
+    """Preferences of a folder; ``held_out`` maps prompts that must not be among them to places."""
+    file = path / PREFERENCES
+    if not file.is_file():
+        return []
+    pairs = []
+    for line, raw in read_jsonl(file):
+        pair = _parse_preference(raw, card, file, line)
+        if seen := held_out.get(_key(pair.prompt)):
+            raise DatasetError(
+                f"the prompt is in {seen[0]!r} too ({seen[1].name}:{seen[2]})",
+                path=file,
+                line=line,
+                expected="no prompt of validation or test, or scores would be inflated",
+            )
+        pairs.append(pair)
+    if not pairs:
+        raise DatasetError(
+            "there are no preferences in the file",
+            path=file,
+            expected="at least one row with prompt, chosen and rejected, or no such file",
+        )
+    return pairs
+
+
+def _parse_preference(raw: dict[str, Any], card: DatasetCard, file: Path, line: int) -> Preference:
+    _require(raw, ("prompt", "chosen", "rejected"), file, line)
+    pair = Preference(
+        prompt=_prompt_messages(raw, card, file, line),
+        chosen=_messages(raw["chosen"], "chosen", "assistant", file, line),
+        rejected=_messages(raw["rejected"], "rejected", "assistant", file, line),
+        file=file,
+        line=line,
+    )
+    if pair.chosen == pair.rejected:
+        raise DatasetError(
+            "chosen and rejected are the same",
+            path=file,
+            line=line,
+            expected="two different completions, the better one in chosen",
+        )
+    return pair
+
+
+def _require(raw: dict[str, Any], names: tuple[str, ...], file: Path, line: int) -> None:
+    missing = [name for name in names if _is_empty(raw.get(name))]
+    if missing:
+        raise DatasetError(
+            f"{' and '.join(missing)} missing or empty (fields found: {', '.join(raw) or 'none'})",
+            path=file,
+            line=line,
+            expected=f"{', '.join(names[:-1])} and {names[-1]} in every row",
+        )
 
 
 def _is_empty(value: Any) -> bool:
@@ -316,6 +371,10 @@ def _messages(value: Any, field: str, role: str, file: Path, line: int) -> list[
             expected="a string or a list of {'role': ..., 'content': ...}",
         )
     return [{"role": message["role"], "content": message["content"]} for message in value]
+
+
+def _key(prompt: list[Message]) -> str:
+    return json.dumps(prompt, sort_keys=True)
 
 
 def _hash_split(prompt: str) -> Split:

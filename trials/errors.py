@@ -3,7 +3,8 @@
 AutoPipeError
 ├── DatasetError          a dataset folder or file cannot be used; names file, line, found, expected
 ├── HyperparameterError   a configuration was refused before launch; lists every problem at once
-├── RewardError           a reward is unknown, unavailable, or returned something that is no score
+├── RewardError           a reward is unknown, unavailable or not allowed
+│   └── RewardFailed      a reward raised, or returned something that is no score
 ├── ModelError            a model cannot be loaded or used
 └── SettingsError         the settings of a run contradict each other
 """
@@ -41,7 +42,11 @@ class HyperparameterError(AutoPipeError):
 
 
 class RewardError(AutoPipeError):
-    """A reward is unknown, not allowed, or did not return a finite number."""
+    """A reward is unknown, unavailable or not allowed."""
+
+
+class RewardFailed(RewardError):
+    """A reward raised an exception, or did not return a finite number, while it was used."""
 
 
 class ModelError(AutoPipeError):

@@ -1,9 +1,14 @@
-"""Validation and test scores: greedy, batched, on a fixed subset, with their standard error."""
+"""Validation and test scores: greedy, batched, on a fixed subset, with their standard error.
+
+Pass@k, from seeded samples, on request.
+"""
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +17,12 @@ import torch
 from accelerate.utils import gather_object
 
 from trials.dataset import Row, render
+from trials.errors import SettingsError
 from trials.records import SplitScore
 from trials.rewards import Reward
+
+# Sampling settings of the model's own generation_config have no say here.
+GREEDY: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
 
 
 def fixed_subset(rows: Sequence[Row], size: int) -> list[Row]:
@@ -26,7 +35,7 @@ def fixed_subset(rows: Sequence[Row], size: int) -> list[Row]:
 
 @dataclass
 class Evaluator:
-    """Scores a model on fixed rows by the mean reward of its greedy completions.
+    """Scores a model on fixed rows by the mean reward of its completions.
 
     Attributes:
         tokenizer: of the model; padded on the left here, whatever it does in training.
@@ -38,6 +47,16 @@ class Evaluator:
         process_index: which of them this is.
         autocast: dtype of autocast on an accelerator, or None. On a CPU generation is bound by
             memory, and casting the weights for every token would only slow it down.
+        pass_k: the k of ``pass_at_k``, or None when it is not asked for.
+        pass_samples: completions sampled for each row.
+        pass_temperature: at which they are sampled.
+        seed: of that sampling; the same seed, model and batch size give the same samples.
+        on_batch: called after each batch with the rows done and the rows in all of this process,
+            so that others see life during a long evaluation.
+        tokens: that all processes have put through a model so far, prompts and padding included.
+
+    Raises:
+        SettingsError: when ``pass_k`` is more than ``pass_samples``.
     """
 
     tokenizer: Any
@@ -48,27 +67,27 @@ class Evaluator:
     processes: int = 1
     process_index: int = 0
     autocast: torch.dtype | None = None
+    pass_k: int | None = None
+    pass_samples: int = 8
+    pass_temperature: float = 1.0
+    seed: int = 0
+    on_batch: Callable[[int, int], None] | None = None
     tokens: int = 0
 
+    def __post_init__(self) -> None:
+        if self.pass_k is not None and self.pass_k > self.pass_samples:
+            raise SettingsError(
+                f"pass_k={self.pass_k} is more than pass_samples={self.pass_samples}, and pass@k "
+                "needs at least k samples of each row: raise pass_samples, or lower pass_k"
+            )
+
     def __call__(self, model: Any) -> SplitScore:
-        """Mean reward and its standard error s / sqrt(n). Leaves mode and random state as found."""
-        mine = list(range(self.process_index, len(self.rows), self.processes))
-        was_training = model.training
-        model.eval()
-        outcomes: list[tuple[int, float]] = []
-        try:
-            for start in range(0, len(mine), self.batch_size):
-                indices = mine[start : start + self.batch_size]
-                completions = self._complete(model, [self.rows[index] for index in indices])
-                outcomes += [
-                    (index, self.reward(completion, self.rows[index]))
-                    for index, completion in zip(indices, completions, strict=True)
-                ]
-        finally:
-            model.train(was_training)
-        if self.processes > 1:
-            outcomes = gather_object(outcomes)
-        scores = np.array([score for _, score in sorted(outcomes)])
+        """Mean reward of greedy completions and its standard error s / sqrt(n).
+
+        ``outcomes`` has one score for each row, in the order of ``rows``. Mode and random state
+        are left as found.
+        """
+        scores = self._scores(model, samples=1, sampling=GREEDY)[:, 0]
         return SplitScore(
             score=float(scores.mean()),
             score_se=standard_error(scores),
@@ -76,8 +95,55 @@ class Evaluator:
             outcomes=[float(score) for score in scores],
         )
 
+    def pass_at_k(self, model: Any) -> float:
+        """Share of rows that k samples solve at least once, estimated from ``pass_samples``.
+
+        A sample solves its row when its reward is 1. Mode and random state are left as found.
+
+        Raises:
+            SettingsError: when ``pass_k`` is not set.
+        """
+        if self.pass_k is None:
+            raise SettingsError("pass_k is not set, so there is no pass@k: set pass_k, e.g. to 1")
+        sampling = {"do_sample": True, "temperature": self.pass_temperature, "top_k": 0}
+        with _own_random_state(model.device, self.seed + self.process_index):
+            scores = self._scores(
+                model, self.pass_samples, {**sampling, "top_p": 1.0, "min_p": None}
+            )
+        solved = (scores >= 1 - 1e-9).sum(axis=1)
+        estimates = [estimate_pass_at_k(self.pass_samples, int(c), self.pass_k) for c in solved]
+        return float(np.mean(estimates))
+
+    def _scores(self, model: Any, samples: int, sampling: dict[str, Any]) -> np.ndarray:
+        """Rewards of sampled completions, ``rows x samples``, the same on every process."""
+        n = len(self.rows)
+        # Every process has as many rows, so that none waits for another in a collective operation;
+        # those that get one twice give the same score for it twice.
+        mine = [
+            (self.process_index + i * self.processes) % n for i in range(-(-n // self.processes))
+        ]
+        work = [(index, sample) for index in mine for sample in range(samples)]
+        before, was_training = self.tokens, model.training
+        scores: dict[tuple[int, int], float] = {}
+        model.eval()
+        try:
+            for start in range(0, len(work), self.batch_size):
+                batch = work[start : start + self.batch_size]
+                completions = self._complete(model, [self.rows[i] for i, _ in batch], sampling)
+                for (index, sample), completion in zip(batch, completions, strict=True):
+                    scores[index, sample] = self.reward(completion, self.rows[index])
+                if self.on_batch:
+                    self.on_batch((start + len(batch)) // samples, len(mine))
+        finally:
+            model.train(was_training)
+        if self.processes > 1:
+            everything = gather_object([(scores, self.tokens - before)])
+            scores = {key: score for part, _ in everything for key, score in part.items()}
+            self.tokens = before + sum(tokens for _, tokens in everything)
+        return np.array([[scores[i, sample] for sample in range(samples)] for i in range(n)])
+
     @torch.no_grad()
-    def _complete(self, model: Any, rows: list[Row]) -> list[str]:
+    def _complete(self, model: Any, rows: list[Row], sampling: dict[str, Any]) -> list[str]:
         prompts = [render(self.tokenizer, row.prompt, generation_prompt=True) for row in rows]
         batch = self.tokenizer(
             prompts,
@@ -91,12 +157,8 @@ class Evaluator:
         with torch.autocast(model.device.type, dtype=self.autocast, enabled=enabled):
             generated = model.generate(
                 **batch,
+                **sampling,
                 max_new_tokens=self.max_new_tokens,
-                do_sample=False,
-                # Sampling settings of the model's own generation_config have no say here.
-                temperature=None,
-                top_p=None,
-                top_k=None,
                 repetition_penalty=1.0,
                 use_cache=True,
                 pad_token_id=self.tokenizer.pad_token_id,
@@ -105,6 +167,33 @@ class Evaluator:
         self.tokens += int(generated.numel())
         completions = generated[:, batch["input_ids"].shape[1] :]
         return list(self.tokenizer.batch_decode(completions, skip_special_tokens=True))
+
+
+@contextmanager
+def _own_random_state(device: torch.device, seed: int) -> Iterator[None]:
+    """Seeds the generator of the device, and gives it back as it was; no other is touched."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.default_generator.manual_seed(seed)
+        if device.type == "cuda":
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield
+
+
+def estimate_pass_at_k(samples: int, solved: int, k: int) -> float:
+    """Unbiased estimate of the chance that at least one of k samples is right.
+
+    1 - C(n - c, k) / C(n, k) for c right ones of n samples, as the product over i from n - c + 1 to
+    n of 1 - k / i, which does not overflow (Chen et al., 2021, arXiv 2107.03374).
+
+    Args:
+        samples: n, at least k.
+        solved: c, from 0 to n.
+        k: at least 1.
+    """
+    if samples - solved < k:
+        return 1.0
+    return 1.0 - math.prod(1.0 - k / i for i in range(samples - solved + 1, samples + 1))
 
 
 def stop_tokens(model: Any, tokenizer: Any) -> list[int]:
@@ -120,5 +209,6 @@ def standard_error(scores: np.ndarray) -> float:
     A sample that is all right or all wrong has no spread, but its mean is still not known exactly:
     then one success and one failure are added before the spread is taken.
     """
-    sample = scores if scores.min() < scores.max() else np.append(scores, [0.0, 1.0])
+    spread = len(scores) > 1 and scores.std(ddof=1) > 0
+    sample = scores if spread else np.append(scores, [0.0, 1.0])
     return float(sample.std(ddof=1) / np.sqrt(len(sample)))

@@ -1,7 +1,8 @@
 """``events.jsonl``: what a trial says while it runs, one JSON object a line, flushed at once.
 
 Kinds: ``phase`` (loading, sft, rl, ...), ``metric`` (values logged at a step), ``score`` (a
-validation score), ``stop`` (a rule fired). ``seconds`` counts from the start of the trial.
+validation score, with that of every row), ``evaluating`` (a sign of life), ``stop`` (a rule fired).
+``seconds`` counts from the start of the trial; tokens are those since the event before.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ CURVE_METRICS = {
     "reward_std": "reward_std",
     "frac_reward_zero_std": "groups_without_spread",
     "kl": "kl",
+    "rewards/margins": "margin",
+    "rewards/accuracies": "accuracy",
     "completions/mean_length": "completion_length",
     "completions/clipped_ratio": "truncated",
 }
@@ -39,17 +42,23 @@ class EventLog:
     Args:
         path: the ``events.jsonl`` to append to.
         active: False on all but the main process of a distributed trial: then nothing is written.
+        before: seconds that an interrupted attempt at the trial took.
     """
 
-    def __init__(self, path: Path, active: bool = True):
+    def __init__(self, path: Path, active: bool = True, before: float = 0.0):
         if active:
             _drop_half_line(path)
         self._file = path.open("a", encoding="utf-8") if active else None
-        self._start = time.monotonic()
+        self._start = time.monotonic() - before
+
+    @property
+    def active(self) -> bool:
+        """Whether this process is the one that writes."""
+        return self._file is not None
 
     @property
     def seconds(self) -> float:
-        """Seconds since the trial started."""
+        """Seconds since the trial started, its earlier attempts included."""
         return time.monotonic() - self._start
 
     def write(self, kind: str, **fields: Any) -> None:

@@ -18,10 +18,11 @@ from accelerate import PartialState
 from transformers import set_seed
 
 from trials.arguments import BF16_MIN_PARAMETERS
-from trials.context import load_model, load_tokenizer
 from trials.dataset import Row, check_lengths, completion_limit, load_dataset, render
-from trials.errors import AutoPipeError
+from trials.device import settle_device
+from trials.errors import AutoPipeError, DatasetError, ModelError
 from trials.evaluate import Evaluator, fixed_subset
+from trials.models import context_limit, load_model, load_tokenizer
 from trials.records import ProbeAnswer, ProbeRequest, SplitScore, read_record, write_json
 from trials.rewards import build_reward
 from trials.watchdog import end_with_supervisor
@@ -36,6 +37,7 @@ def main(request_file: Path) -> None:
         AutoPipeError: when dataset, model or reward cannot be used.
     """
     end_with_supervisor()
+    settle_device()
     request = read_record(request_file, ProbeRequest)
     set_seed(0)
     dataset = load_dataset(request.dataset)
@@ -52,10 +54,9 @@ def main(request_file: Path) -> None:
         parameters = model.num_parameters()
         if parameters >= BF16_MIN_PARAMETERS:
             model = model.to(torch.bfloat16)
-        context_limit = model.config.max_position_embeddings
-        check_lengths(dataset, tokenizer, request.schedule.max_length, context_limit)
+        check_lengths(dataset, tokenizer, request.schedule.max_length, context_limit(model.config))
         start = time.monotonic()
-        scores[label] = Evaluator(
+        evaluator = Evaluator(
             tokenizer,
             rows,
             reward,
@@ -63,7 +64,14 @@ def main(request_file: Path) -> None:
             request.schedule.eval_batch_size,
             processes=state.num_processes,
             process_index=state.process_index,
-        )(model)
+            pass_k=request.schedule.pass_k,
+            pass_samples=request.schedule.pass_samples,
+            pass_temperature=request.schedule.pass_temperature,
+        )
+        scores[label] = evaluator(model)
+        if evaluator.pass_k is not None:
+            update = {"pass_at_k": evaluator.pass_at_k(model)}
+            scores[label] = scores[label].model_copy(update=update)
         seconds += time.monotonic() - start
         if request.features and not features:
             sample = fixed_subset(dataset.splits["train"], PROBE_ROWS)
@@ -80,35 +88,59 @@ def main(request_file: Path) -> None:
         write_json(request_file.with_name("answer.json"), answer)
 
 
-@torch.no_grad()
 def _features(model: Any, tokenizer: Any, rows: list[Row], parameters: int) -> dict[str, float]:
-    """Size of the model, and how it sees the data: lengths in tokens, loss on the completions."""
+    """Size of the model, and how it sees the data: lengths in tokens, loss on the completions.
+
+    Raises:
+        DatasetError: when no completion has any token.
+        ModelError: when the loss of the model is not finite.
+    """
     model.eval()
     losses, prompt_tokens, completion_tokens = [], [], []
     for row in rows:
-        prompt = tokenizer(
-            render(tokenizer, row.prompt, generation_prompt=True), add_special_tokens=False
-        )["input_ids"]
-        whole = tokenizer(render(tokenizer, row.prompt + row.completion), add_special_tokens=False)[
-            "input_ids"
-        ]
-        labels = [-100] * len(prompt) + whole[len(prompt) :]
-        output = model(
-            input_ids=torch.tensor([whole], device=model.device),
-            labels=torch.tensor([labels], device=model.device),
-        )
-        losses.append(float(output.loss))
+        prompt = _tokens(tokenizer, render(tokenizer, row.prompt, generation_prompt=True))
+        whole = _tokens(tokenizer, render(tokenizer, row.prompt + row.completion))
         prompt_tokens.append(len(prompt))
-        completion_tokens.append(len(whole) - len(prompt))
-    n = len(rows)
+        completion_tokens.append(max(0, len(whole) - len(prompt)))
+        if completion_tokens[-1]:  # without a token to predict there is no loss, but NaN
+            losses.append(_completion_loss(model, len(prompt), whole))
+    if not losses:
+        raise DatasetError(
+            f"none of the {len(rows)} completions looked at has a token with this model's "
+            "tokenizer and chat template",
+            path=rows[0].file or "train",
+            line=rows[0].line,
+            expected="completions with text, and a chat template that writes what the assistant "
+            "says; mend the rows or the model's template",
+        )
+    loss = sum(losses) / len(losses)
+    if not math.isfinite(loss):
+        raise ModelError(
+            f"the loss of the model on the completions is {loss}\n  expected: a finite number; its "
+            "weights are broken, or too large for bfloat16: choose another model"
+        )
     return {
         "model_log_parameters": math.log10(parameters),
         "model_hidden_size": float(model.config.hidden_size),
         "model_layers": float(model.config.num_hidden_layers),
-        "probe_loss": sum(losses) / n,
-        "prompt_tokens": sum(prompt_tokens) / n,
-        "completion_tokens": sum(completion_tokens) / n,
+        "probe_loss": loss,
+        "prompt_tokens": sum(prompt_tokens) / len(rows),
+        "completion_tokens": sum(completion_tokens) / len(rows),
     }
+
+
+def _tokens(tokenizer: Any, text: str) -> list[int]:
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+@torch.no_grad()
+def _completion_loss(model: Any, prompt_tokens: int, whole: list[int]) -> float:
+    labels = [-100] * prompt_tokens + whole[prompt_tokens:]
+    output = model(
+        input_ids=torch.tensor([whole], device=model.device),
+        labels=torch.tensor([labels], device=model.device),
+    )
+    return float(output.loss)
 
 
 if __name__ == "__main__":

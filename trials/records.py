@@ -15,11 +15,25 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Value = bool | int | float | str
 State = Literal["completed", "stopped", "failed"]
-FailureKind = Literal["diverged", "out_of_memory", "crashed", "timed_out", "bad_data"]
-Stage = Literal["sft", "rl"]
+FailureKind = Literal[
+    "diverged",  # loss or gradient is NaN or infinite
+    "out_of_memory",  # of the device or the machine, or refused because it could not fit
+    "killed",  # by a signal that AutoPipe did not send
+    "crashed",  # the program ended by itself, in an error or without a result
+    "hung",  # no event for Limits.silent_seconds
+    "timed_out",  # still running after Limits.wall_seconds and a grace
+    "bad_data",  # dataset, model or reward cannot be used
+    "bad_config",  # the hyperparameters contradict each other or the data
+    "reward_failed",  # the reward function raised, or returned no finite number
+    "disk_full",
+]
+Stage = Literal["sft", "dpo", "rl"]
+STAGES: tuple[Stage, ...] = ("sft", "dpo", "rl")
 
 # Only these are worth a second try: the others would end the same way again.
-TRANSIENT_KINDS: frozenset[str] = frozenset({"crashed"})
+TRANSIENT_KINDS: frozenset[str] = frozenset({"killed", "crashed", "hung"})
+# These say nothing about the configuration, and would end every other trial in the same way.
+FATAL_KINDS: frozenset[str] = frozenset({"bad_data", "reward_failed", "disk_full"})
 
 # How much of its log a failed trial keeps.
 LOG_TAIL_LINES = 30
@@ -54,7 +68,24 @@ class Schedule(Record):
         (0.1, 0.2, 0.3, 0.5, 1.0), description="Fractions at which the validation score is taken."
     )
     micro_batch_size: int | None = Field(
-        None, description="Largest per-device SFT batch; larger ones use gradient accumulation."
+        None, ge=1, description="Largest per-device batch; larger ones use gradient accumulation."
+    )
+    pass_k: int | None = Field(None, ge=1, description="Also measure pass@k at the last step ...")
+    pass_samples: int = Field(8, ge=1, description="... from this many samples a row ...")
+    pass_temperature: float = Field(1.0, gt=0, description="... at this temperature.")
+
+
+class Compute(Record):
+    """How a trial uses its device; none of it is meant to change what is learned."""
+
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="auto: bfloat16 where it is faster."
+    )
+    gradient_checkpointing: bool = Field(False, description="Less memory for a fifth more time.")
+    vllm: bool = Field(False, description="Generate RL completions with vLLM, when installed.")
+    vllm_memory: float = Field(0.3, gt=0, lt=1, description="Share of the GPU that vLLM takes.")
+    memory_bytes: int | None = Field(
+        None, gt=0, description="Memory of each device a trial may use; None: what is free."
     )
 
 
@@ -79,6 +110,9 @@ class Limits(Record):
 
     wall_seconds: float | None = Field(None, gt=0, description="Longest life of the trial.")
     silent_seconds: float = Field(600.0, gt=0, description="Longest time without any event.")
+    checkpoint_seconds: float | None = Field(
+        600.0, gt=0, description="Save now and then, so that a killed trial goes on from there."
+    )
 
 
 class TrialSpec(Record):
@@ -92,7 +126,8 @@ class TrialSpec(Record):
         fidelity: model and fraction of the full schedule.
         seed: seeds data order, dropout, sampling of completions.
         folder: where events, result and checkpoints go.
-        continue_from: folder of a trial with the same config at a smaller fraction, or None.
+        continue_from: folder of a checkpoint (``checkpoints.py``) to go on from, or None.
+        model_fingerprint: content hash of the model folder; without one its name identifies it.
     """
 
     trial_id: str
@@ -103,9 +138,11 @@ class TrialSpec(Record):
     seed: int = 0
     folder: str
     continue_from: str | None = None
+    model_fingerprint: str | None = None
     schedule: Schedule = Schedule()
     stopping: StoppingRules = StoppingRules()
     limits: Limits = Limits()
+    compute: Compute = Compute()
     keep_checkpoint: bool = True
     allow_user_code: bool = False
 
@@ -118,11 +155,12 @@ class TrialSpec(Record):
         content = {
             "config": config,
             "dataset": self.dataset_fingerprint,
-            # The name and not the place, so that a run may move to another folder or machine.
-            "model": Path(self.fidelity.model).name,
+            # Content or name and not the place, so that a run may move to another machine.
+            "model": self.model_fingerprint or Path(self.fidelity.model).name,
             "fraction": self.fidelity.fraction,
             "schedule": self.schedule.model_dump(),
             "stopping": self.stopping.model_dump(),
+            "compute": self.compute.model_dump(include={"precision", "vllm"}),
             "seed": self.seed,
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
@@ -183,6 +221,8 @@ class TrialResult(Record):
     fraction: float = Field(description="Fraction of the full schedule that was reached.")
     score: float | None = None
     score_se: float | None = None
+    outcomes: list[float] = Field([], description="Score of every validation row, in their order.")
+    pass_at_k: float | None = Field(None, description="pass@k, when the schedule asks for it.")
     curve: list[CurvePoint] = []
     signals: dict[str, float] = {}
     cost: Cost = Cost()
@@ -199,6 +239,7 @@ class SplitScore(Record):
     score_se: float
     rows: int
     outcomes: list[float]
+    pass_at_k: float | None = None
 
 
 class ProbeRequest(Record):

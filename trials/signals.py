@@ -11,10 +11,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from trials.plan import StagePlan
 from trials.records import CurvePoint, Stage
 
 LEVELS: dict[Stage, tuple[str, ...]] = {
     "sft": ("loss", "entropy", "grad_norm", "token_accuracy"),
+    "dpo": ("loss", "margin", "accuracy"),
     "rl": (
         "reward",
         "reward_std",
@@ -26,25 +28,30 @@ LEVELS: dict[Stage, tuple[str, ...]] = {
         "truncated",
     ),
 }
-TRENDS: dict[Stage, tuple[str, ...]] = {"sft": ("loss",), "rl": ("reward", "entropy")}
+TRENDS: dict[Stage, tuple[str, ...]] = {
+    "sft": ("loss",),
+    "dpo": ("loss",),
+    "rl": ("reward", "entropy"),
+}
 
 
-def signals_at(
-    points: Sequence[CurvePoint], step: int, sft_steps: int, total_steps: int
-) -> dict[str, float]:
-    """Signals of a trial that has run ``step`` of ``total_steps``; later points are not looked at.
+def signals_at(points: Sequence[CurvePoint], step: int, plan: StagePlan) -> dict[str, float]:
+    """Signals of a trial that has run ``step`` steps of a plan; later points are not looked at.
 
     Returns:
-        A flat mapping; a stage that has not begun has no entries.
+        A flat mapping; a stage that has not begun has no entries but its progress, and DPO has
+        none at all where the plan leaves it out.
     """
     series: dict[tuple[Stage, str], list[tuple[int, float]]] = defaultdict(list)
     for point in points:
         if point.step <= step:
             series[point.stage, point.metric].append((point.step, point.value))
     signals = {
-        "sft_progress": min(step, sft_steps) / sft_steps if sft_steps else 1.0,
-        "rl_progress": max(0, step - sft_steps) / max(1, total_steps - sft_steps),
+        "sft_progress": min(step, plan.sft) / plan.sft if plan.sft else 1.0,
+        "rl_progress": max(0, step - plan.start("rl")) / max(1, plan.rl),
     }
+    if plan.dpo:
+        signals["dpo_progress"] = min(max(0, step - plan.sft), plan.dpo) / plan.dpo
     for stage, metrics in LEVELS.items():
         for metric in metrics:
             if values := series.get((stage, metric)):
@@ -52,7 +59,7 @@ def signals_at(
     for stage, metrics in TRENDS.items():
         for metric in metrics:
             if len(values := series.get((stage, metric), [])) >= 4:
-                slope, curvature = _trend(values, total_steps)
+                slope, curvature = _trend(values, plan.total)
                 signals[f"{stage}_{metric}_slope"] = slope
                 signals[f"{stage}_{metric}_curvature"] = curvature
     scores = sorted(

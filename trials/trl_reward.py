@@ -2,7 +2,8 @@
 
 TRL finds a reward by its import path and passes it columns of the dataset, nothing else. Which of
 the rewards it is comes from a dataset card, named by an environment variable that the exported
-``grpo.yaml`` sets.
+``grpo.yaml`` sets. A configuration with terms for form and length lists ``format_reward`` and
+``length_reward`` too, with their weights in ``reward_weights``.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ import yaml
 
 from trials.dataset import Dataset, DatasetCard, Message, Row
 from trials.errors import RewardError
-from trials.rewards import Reward, build_reward
+from trials.rewards import Reward, answer_format, build_reward, overlong
 
 CARD_VARIABLE = "AUTOPIPE_DATASET_CARD"
 USER_CODE_VARIABLE = "AUTOPIPE_ALLOW_USER_CODE"
+COMPLETION_LIMIT_VARIABLE = "AUTOPIPE_COMPLETION_LIMIT"
 
 
 def reward(
@@ -40,8 +42,7 @@ def reward(
     Raises:
         RewardError: when no dataset card is named, or it names no reward.
     """
-    card = Path(os.environ.get(CARD_VARIABLE, "")).resolve()
-    score = _load(card, os.environ.get(USER_CODE_VARIABLE) == "1")
+    score = _load_reward(_card_file(), os.environ.get(USER_CODE_VARIABLE) == "1")
     return [
         score(completion[-1]["content"], Row(prompt, [], right, json.loads(extra)))
         for prompt, completion, right, extra in zip(
@@ -50,14 +51,48 @@ def reward(
     ]
 
 
+def format_reward(completions: list[list[Message]], **_: Any) -> list[float]:
+    """1 for each completion that has the form the dataset card asks for, else 0.
+
+    Raises:
+        RewardError: when no dataset card is named.
+    """
+    matches = answer_format(_load_card(_card_file()))
+    return [float(matches(completion[-1]["content"])) for completion in completions]
+
+
+def length_reward(completion_ids: list[list[int]], **_: Any) -> list[float]:
+    """Soft punishment of long completions, in [-1, 0], as a trial gives it.
+
+    Raises:
+        RewardError: when the environment does not say how many tokens are generated at most.
+    """
+    limit = os.environ.get(COMPLETION_LIMIT_VARIABLE, "")
+    if not limit.isdigit() or int(limit) < 1:
+        raise RewardError(
+            f"{COMPLETION_LIMIT_VARIABLE} is {limit!r}; expected the max_completion_length of "
+            "grpo.yaml: start TRL from the run folder, as best/README.md says"
+        )
+    return [overlong(len(tokens), int(limit)) for tokens in completion_ids]
+
+
+def _card_file() -> Path:
+    return Path(os.environ.get(CARD_VARIABLE, "")).resolve()
+
+
 @lru_cache
-def _load(file: Path, allow_user_code: bool) -> Reward:
+def _load_card(file: Path) -> DatasetCard:
     if not file.is_file():
         raise RewardError(
             f"{CARD_VARIABLE} names {file}, which is no file; expected the dataset card that lies "
             "beside the exported data: start TRL from the run folder, as best/README.md says"
         )
-    card = DatasetCard(**yaml.safe_load(file.read_text(encoding="utf-8")))
+    return DatasetCard(**yaml.safe_load(file.read_text(encoding="utf-8")))
+
+
+@lru_cache
+def _load_reward(file: Path, allow_user_code: bool) -> Reward:
+    card = _load_card(file)
     if card.reward is None:
         raise RewardError(f"{file}: `reward` is missing; expected the name of a reward")
     return build_reward(Dataset(file, card, "", {}, reward_inferred=False), allow_user_code)

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from pathlib import Path
 
 import psutil
 
@@ -14,8 +15,7 @@ SUPERVISOR_VARIABLE = "AUTOPIPE_SUPERVISOR"  # "<pid>:<start time>" of the super
 
 def supervisor_token() -> str:
     """Names this process so that its children can tell whether it still lives."""
-    process = psutil.Process()
-    return f"{process.pid}:{process.create_time()}"
+    return f"{os.getpid()}:{_start_time(os.getpid())}"
 
 
 def end_with_supervisor(interval_seconds: float = 0.5) -> None:
@@ -28,24 +28,34 @@ def end_with_supervisor(interval_seconds: float = 0.5) -> None:
     token = os.environ.get(SUPERVISOR_VARIABLE)
     if not token:
         return
-    pid, _, created = token.partition(":")
-    threading.Thread(
-        target=_watch, args=(int(pid), float(created), interval_seconds), daemon=True
-    ).start()
+    threading.Thread(target=_watch, args=(token, interval_seconds), daemon=True).start()
 
 
-def _watch(pid: int, created: float, interval_seconds: float) -> None:
+def _watch(token: str, interval_seconds: float) -> None:
+    pid, _, started = token.partition(":")
     launcher = os.getppid()
-    while _alive(pid, created) and os.getppid() == launcher:
+    while _start_time(int(pid)) == started and os.getppid() == launcher:
         time.sleep(interval_seconds)
     os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
-def _alive(pid: int, created: float) -> bool:
+def _start_time(pid: int) -> str | None:
+    """When a process started, as text that never changes; None when it is gone or a zombie.
+
+    Linux counts in ticks since the machine started. Any time of day would move with the clock, and
+    setting the clock must not end trials.
+    """
+    try:
+        # The name, in parentheses, may hold spaces; after it come the state and 18 more fields.
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return None if state in "ZX" else fields[18]
+    except (FileNotFoundError, ProcessLookupError):
+        pass
+    if Path("/proc/self/stat").exists():
+        return None
     try:
         process = psutil.Process(pid)
-        return (
-            abs(process.create_time() - created) < 1.0 and process.status() != psutil.STATUS_ZOMBIE
-        )
+        zombie = process.status() == psutil.STATUS_ZOMBIE
+        return None if zombie else f"{process.create_time():.0f}"
     except psutil.NoSuchProcess:
-        return False
+        return None

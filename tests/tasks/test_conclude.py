@@ -50,3 +50,5 @@ def test_paired_differences_use_the_same_rows():
     assert gain == pytest.approx(0.5)
     assert se == pytest.approx(math.sqrt((4 * 0.25) / 3) / 2)
     assert _paired(score([1, 0, 1]), score([1, 0, 1])) == (0.0, 0.0)
+    with pytest.raises(ValueError, match="3 outcomes cannot be paired with 2"):
+        _paired(score([1, 0, 1]), score([1, 0]))

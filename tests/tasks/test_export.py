@@ -18,11 +18,18 @@ from tasks import paths
 from tasks.export import export_best
 from tasks.run_folder import DatasetInfo, HistoryInfo, Measured, RunFolder, RunInfo, Summary
 from tasks.settings import TuneSettings
-from trials.arguments import Execution, grpo_arguments, lora_arguments, sft_arguments
+from trials.arguments import (
+    Execution,
+    dpo_arguments,
+    grpo_arguments,
+    lora_arguments,
+    sft_arguments,
+)
 from trials.dataset import load_dataset
 from trials.errors import SettingsError
 from trials.hyperparameters import validate
-from trials.launch import Supervisor
+from trials.launch import Launcher
+from trials.plan import plan_steps
 from trials.records import (
     Fidelity,
     Schedule,
@@ -33,7 +40,15 @@ from trials.records import (
     write_json,
 )
 from trials.rewards import build_reward
-from trials.trl_reward import CARD_VARIABLE, USER_CODE_VARIABLE, reward
+from trials.supervisor import Supervisor
+from trials.trl_reward import (
+    CARD_VARIABLE,
+    COMPLETION_LIMIT_VARIABLE,
+    USER_CODE_VARIABLE,
+    format_reward,
+    length_reward,
+    reward,
+)
 
 MODEL = paths.DATA / "models" / "tiny-100k"
 SCHEDULE = Schedule(total_steps=6, max_completion_tokens=6, eval_rows=8)
@@ -42,7 +57,35 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "lora": {"sft_share": 0.5, "adapter": "lora", "lora_rank": 4, "lora_dropout": 0.1},
     "rl_only": {"sft_share": 0.0, "adapter": "lora", "lora_alpha_ratio": 1.5},
     "sft_only": {"sft_share": 1.0, "sft_schedule": "constant", "sft_warmup": 0.4},
+    "greedy": {"sft_steps": 4, "sft_schedule": "greedy", "rl_steps": 0},
+    "three": {
+        "sft_share": 0.34,
+        "sft_schedule": "wsd",
+        "sft_packing": True,
+        "dpo_share": 0.33,
+        "dpo_loss_type": "ipo",
+        "dpo_batch_size": 4,
+        "dpo_learning_rate": 0.001,
+        "adam_beta2": 0.95,
+        "rl_temperature": 5.0,
+        "rl_loss_type": "cispo",
+        "rl_updates_per_generation": 2,
+        "rl_entropy_coef": 0.01,
+        "rl_format_weight": 0.5,
+        "rl_length_weight": 0.25,
+    },
+    "lora_three": {
+        "sft_share": 0.34,
+        "dpo_epochs": 0.5,
+        "dpo_batch_size": 4,
+        "adapter": "lora",
+        "lora_targets": "attention",
+    },
 }
+STAGES = {"sft_only": ("sft",), "greedy": ("sft",), "rl_only": ("rl",)}
+STAGES |= dict.fromkeys(("full", "lora"), ("sft", "rl"))
+STAGES |= dict.fromkeys(("three", "lora_three"), ("sft", "dpo", "rl"))
+COMMANDS = {"sft": "sft", "dpo": "dpo", "rl": "grpo"}
 COMMON: dict[str, Any] = {"sft_batch_size": 8, "rl_batch_size": 8, "rl_num_generations": 4}
 COMMON |= {"sft_learning_rate": 0.01, "rl_learning_rate": 0.001}
 EXECUTION = Execution(seed=3, processes=1, on_cpu=True, bf16=False)
@@ -51,6 +94,7 @@ EXECUTION = Execution(seed=3, processes=1, on_cpu=True, bf16=False)
 # What each run trains on: a choice of two letters; dates, with metadata whose fields differ; or
 # letters with a reward of the user's own.
 KINDS = {"full": "letters", "lora": "dates", "rl_only": "code", "sft_only": "dates"}
+KINDS |= {"greedy": "dates", "three": "letters", "lora_three": "letters"}
 USER_REWARD = """
 def score(completion, prompt, answer, metadata):
     return float((len(completion) + int(prompt[0]["content"][:-1])) % 2)
@@ -75,6 +119,8 @@ def write_dataset(folder: Path, kind: str) -> Path:
                 row["metadata"] = {"a": 1} if number % 2 else {"b": ["x", number]}
             lines.append(json.dumps(row))
         (folder / f"{split}.jsonl").write_text("\n".join(lines))
+    pairs = [{"prompt": f"Which {n}?", "chosen": "A", "rejected": "B"} for n in range(16)]
+    (folder / "preferences.jsonl").write_text("\n".join(map(json.dumps, pairs)))
     return folder
 
 
@@ -100,7 +146,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunFolder]:
         )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", f"{datasets['code']}{os.pathsep}{paths.ROOT}")
-        results = Supervisor().run_all(list(specs.values()))
+        with Supervisor(Launcher()) as supervisor:
+            results = supervisor.run_all(list(specs.values()))
     assert [result.failure for result in results] == [None] * len(results)
     runs = {name: RunFolder(root / "runs" / name) for name in specs}
     for name, run in runs.items():
@@ -172,12 +219,14 @@ def final(run: RunFolder) -> Path:
 
 def parsed(run: RunFolder, stage: str, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, ...]:
     """What TRL's own parser makes of a file; unknown keys are errors."""
+    import trl.scripts.dpo
     import trl.scripts.grpo
     import trl.scripts.sft
 
-    for variable in (CARD_VARIABLE, USER_CODE_VARIABLE):
+    for variable in (CARD_VARIABLE, USER_CODE_VARIABLE, COMPLETION_LIMIT_VARIABLE):
         monkeypatch.delenv(variable, raising=False)  # the parser sets them; undone with the test
-    parser = {"sft": trl.scripts.sft, "grpo": trl.scripts.grpo}[stage].make_parser()
+    scripts = {"sft": trl.scripts.sft, "dpo": trl.scripts.dpo, "grpo": trl.scripts.grpo}
+    parser = scripts[stage].make_parser()
     file = str(run.path / "best" / f"{stage}.yaml")
     arguments: tuple[Any, ...] = parser.parse_args_and_config(["--config", file])
     return arguments
@@ -198,12 +247,16 @@ def assert_equal_tensors(found: dict[str, Any], expected: dict[str, Any]) -> Non
 def test_the_files_are_those_of_the_stages_that_ran(run: RunFolder, name: str) -> None:
     best = export_best.fn(run)
     files = {path.relative_to(best).as_posix() for path in best.rglob("*") if path.is_file()}
-    stages = {"sft_only": {"sft"}, "rl_only": {"rl"}}.get(name, {"sft", "rl"})
+    stages = STAGES[name]
     expected = {"README.md", "config.json", "accelerate.yaml"}
-    expected |= {f"data/{s}_{split}.parquet" for s in stages for split in ("train", "validation")}
-    expected |= {"sft.yaml"} if "sft" in stages else set()
-    expected |= {"grpo.yaml", "data/dataset.yaml"} if "rl" in stages else set()
-    expected |= {"merge_adapter.py"} if name == "lora" else set()
+    expected |= {f"{COMMANDS[stage]}.yaml" for stage in stages}
+    for stage in set(stages) - {"dpo"}:
+        expected |= {f"data/{stage}_{split}.parquet" for split in ("train", "validation")}
+    expected |= {"data/dpo_train.parquet"} if "dpo" in stages else set()
+    expected |= {"data/dataset.yaml"} if "rl" in stages else set()
+    expected |= {"merge_adapter.py"} if name.startswith("lora") else set()
+    if name == "greedy":
+        expected |= {f"data/sft_followed/{split}.parquet" for split in ("train", "validation")}
     weights = "adapter" if CONFIGS[name].get("adapter") == "lora" else "model"
     assert {file for file in files if not file.startswith(f"{weights}/")} == expected
     assert json.loads((best / "config.json").read_text()) == COMMON | CONFIGS[name]
@@ -233,7 +286,7 @@ def test_the_weights_load_and_are_those_of_the_trial(run: RunFolder) -> None:
 @pytest.mark.parametrize("name", ["lora"], indirect=True)
 def test_leftovers_of_training_stay_behind(run: RunFolder) -> None:
     left = {path.name for path in final(run).iterdir()}
-    assert {"training_args.bin", "ref"} <= left
+    assert {"ref", "README.md"} <= left
     exported = {path.name for path in (export_best.fn(run) / "adapter").iterdir()}
     assert {"adapter_model.safetensors", "adapter_config.json", "tokenizer.json"} <= exported
     assert not exported & {"training_args.bin", "ref", "README.md"}
@@ -243,26 +296,87 @@ def test_trl_reads_the_arguments_of_the_trial(
     run: RunFolder, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from peft import LoraConfig
-    from trl import GRPOConfig, SFTConfig, get_peft_config
+    from trl import DPOConfig, GRPOConfig, SFTConfig, get_peft_config
 
     best = export_best.fn(run)
     h = validate(CONFIGS[name] | COMMON)
     lora = lora_arguments(h)
-    seen = 0
-    for stage, build, config in (
-        ("sft", sft_arguments, SFTConfig),
-        ("grpo", grpo_arguments, GRPOConfig),
-    ):
-        if not (best / f"{stage}.yaml").exists():
-            continue
-        seen += 1
-        _, found, model_arguments, _ = parsed(run, stage, monkeypatch)
-        expected = config(output_dir=f"retrained/{stage}", **build(h, SCHEDULE, EXECUTION))
+    plan = plan_steps(h, SCHEDULE, rows=20, pairs=16)
+    assert plan.stages == STAGES[name]
+    builders: dict[str, tuple[Any, Any]] = {
+        "sft": (sft_arguments, SFTConfig),
+        "dpo": (dpo_arguments, DPOConfig),
+        "rl": (grpo_arguments, GRPOConfig),
+    }
+    for stage in STAGES[name]:
+        build, config = builders[stage]
+        arguments = build(h, plan, SCHEDULE, EXECUTION)
+        if stage == "rl":
+            arguments["reward_weights"] = [1.0, 0.5, 0.25] if name == "three" else [1.0]
+        _, found, model_arguments, _ = parsed(run, COMMANDS[stage], monkeypatch)
+        expected = config(output_dir=f"retrained/{COMMANDS[stage]}", **arguments)
         assert found.to_dict() == expected.to_dict()
         peft = get_peft_config(model_arguments)
         assert (peft and peft.to_dict()) == (LoraConfig(**lora).to_dict() if lora else None)
         assert model_arguments.dtype == "float32"
-    assert seen == (1 if name.endswith("only") else 2)
+    assert best.is_dir()
+
+
+@pytest.mark.parametrize(
+    ("name", "starts"),
+    [
+        ("three", ["retrained/sft", "retrained/dpo"]),
+        ("lora_three", ["retrained/sft-merged", "retrained/dpo-merged"]),
+    ],
+    indirect=["name"],
+)
+def test_every_stage_starts_where_the_one_before_ended(run: RunFolder, starts: list[str]) -> None:
+    best = export_best.fn(run)
+    files = [yaml.safe_load((best / f"{stage}.yaml").read_text()) for stage in ("dpo", "grpo")]
+    assert [file["model_name_or_path"] for file in files] == starts
+    text = (best / "README.md").read_text()
+    merges = [line for line in text.splitlines() if line.startswith("python best/merge_adapter")]
+    merged = [start.removesuffix("-merged") for start in starts if start.endswith("-merged")]
+    assert merges == [f"python best/merge_adapter.py {Path(folder).name}" for folder in merged]
+    assert "2 steps of SFT, then 2 steps of DPO, then 2 steps of GRPO, seed 3." in text
+
+
+@pytest.mark.parametrize("name", ["greedy"], indirect=True)
+def test_a_greedy_schedule_follows_the_same_rows(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from datasets import load_dataset as load_hub
+
+    export_best.fn(run)
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(run.path)
+    script, arguments, *_ = parsed(run, "sft", monkeypatch)
+    assert arguments.eval_strategy == "steps"
+    found = load_hub(script.dataset_name)
+    [trial] = run.trials()
+    splits = load_dataset(trial.spec.dataset).splits
+    used = {script.dataset_train_split: "train", script.dataset_test_split: "validation"}
+    for name, split in used.items():
+        rows = splits[split]
+        expected = [{"prompt": row.prompt, "completion": row.completion} for row in rows]
+        assert found[name].to_list() == expected
+
+
+@pytest.mark.parametrize("name", ["three"], indirect=True)
+def test_the_terms_of_the_reward_are_those_of_the_trial(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export_best.fn(run)
+    monkeypatch.chdir(run.path)
+    script, *_ = parsed(run, "grpo", monkeypatch)
+    module = "trials.trl_reward"
+    assert script.reward_funcs == [
+        f"{module}.{name}" for name in ("reward", "format_reward", "length_reward")
+    ]
+    said = [[{"role": "assistant", "content": text}] for text in ("Answer: A", "A")]
+    assert format_reward(said) == [1.0, 0.0]
+    # The limit of the schedule is 6 tokens.
+    assert length_reward([[7] * 6, [7]]) == [-1.0, 0.0]
 
 
 def test_trl_reads_the_rows_and_scores_them_as_the_trial_does(
@@ -277,13 +391,18 @@ def test_trl_reads_the_rows_and_scores_them_as_the_trial_does(
     monkeypatch.syspath_prepend(trial.spec.dataset)  # where the user's reward lies
     dataset = load_dataset(trial.spec.dataset, splits=("train", "validation"))
     rows = dataset.splits["train"]
-    if (best / "sft.yaml").exists():
+    if (best / "dpo.yaml").exists():
+        *_, mixture = parsed(run, "dpo", monkeypatch)
+        pairs = get_dataset(mixture)["train"].to_list()
+        assert [pair["chosen"] for pair in pairs] == [p.chosen for p in dataset.preferences]
+        assert set(pairs[0]) == {"prompt", "chosen", "rejected"}
+    if (best / "sft.yaml").exists() and name != "greedy":
         *_, mixture = parsed(run, "sft", monkeypatch)
         found = get_dataset(mixture)["train"].to_list()
         assert found == [{"prompt": row.prompt, "completion": row.completion} for row in rows]
     if (best / "grpo.yaml").exists():
         script, *_, mixture = parsed(run, "grpo", monkeypatch)
-        assert script.reward_funcs == [f"{reward.__module__}.{reward.__name__}"]
+        assert script.reward_funcs[0] == f"{reward.__module__}.{reward.__name__}"
         columns = get_dataset(mixture)["train"].to_dict()
         assert columns["answer"] == [row.answer for row in rows]
         assert [json.loads(text) for text in columns["metadata"]] == [row.metadata for row in rows]
@@ -387,14 +506,14 @@ def test_the_commands_of_the_readme_train_the_model_again(
         timeout=900,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    stage = "sft" if name == "sft_only" else "grpo"
+    stage = COMMANDS[STAGES[name][-1]]
     again = tensors(run.path / "retrained" / stage)
     assert again.keys() == tensors(final(run)).keys()
-    if name == "lora":
+    if name.startswith("lora"):
         return  # the one case where TRL's command line cannot do the same
     assert_equal_tensors(again, tensors(final(run)))
     [trial] = run.trials()
     assert trial.result is not None
     # Without any spread of the rewards GRPO changes nothing, and equality would say nothing.
     spreads = [point.value for point in trial.result.curve if point.metric == "reward_std"]
-    assert name == "sft_only" or max(spreads) > 0
+    assert "rl" not in STAGES[name] or max(spreads) > 0

@@ -12,6 +12,7 @@ from tasks.history import (
     history_files,
     history_row,
     pack_curve,
+    plan_of,
     read_history,
     run_key,
     search_history,
@@ -19,6 +20,7 @@ from tasks.history import (
 )
 from tasks.settings import TuneSettings
 from trials.errors import SettingsError
+from trials.plan import StagePlan
 from trials.records import (
     Cost,
     CurvePoint,
@@ -31,7 +33,7 @@ from trials.records import (
 
 points = st.builds(
     CurvePoint,
-    stage=st.sampled_from(["sft", "rl"]),
+    stage=st.sampled_from(["sft", "dpo", "rl"]),
     step=st.integers(1, 500),
     metric=st.sampled_from(["loss", "reward", "score"]),
     value=st.floats(-1e6, 1e6),
@@ -125,6 +127,83 @@ def test_a_table_with_only_the_required_columns_is_accepted():
     assert frame["fraction"].tolist() == [1.0, 1.0]
     mixed = search_history(pd.concat([rows, pd.DataFrame([row(0)])], ignore_index=True))
     assert len(mixed) == 3 + 4
+
+
+def staged(config, sft, dpo, rl):
+    """Row of a trial whose stages end at these steps."""
+    plan = StagePlan(sft, dpo, rl)
+    spec, result = trial(0)
+    curve = [
+        CurvePoint(stage=stage, step=step, metric="loss", value=1.0)
+        for stage in plan.stages
+        for step in range(plan.start(stage) + 1, plan.end(stage) + 1)
+    ]
+    scored = [round(fraction * plan.total) for fraction in (0.1, 0.2, 0.3, 0.5, 1.0)]
+    scored = [plan.last_step(step / plan.total) for step in scored]
+    curve += [
+        CurvePoint(
+            stage=next(s for s in plan.stages if step <= plan.end(s)),
+            step=step,
+            metric="score",
+            value=step / 1000,
+        )
+        for step in scored
+    ]
+    spec = spec.model_copy(update={"config": config})
+    result = result.model_copy(update={"curve": curve})
+    return history_row(spec, result, run_id="r", dataset_id="d", model_id="m", meta={})
+
+
+@pytest.mark.parametrize(
+    ("config", "stages"),
+    [
+        ({"sft_share": 0.6}, (60, 0, 40)),
+        ({"sft_share": 0.0}, (0, 0, 100)),
+        ({"sft_share": 0.6, "sft_epochs": None, "dpo_share": 0.0}, (60, 0, 40)),
+        ({}, (60, 0, 40)),
+        ({"sft_epochs": 2.0}, (83, 0, 17)),
+        ({"sft_share": 0.5, "rl_steps": 200}, (50, 0, 200)),
+        ({"sft_share": 0.4, "dpo_share": 0.2}, (40, 20, 40)),
+        ({"sft_steps": 0, "dpo_steps": 30}, (0, 30, 70)),
+        ({"sft_steps": 150, "rl_steps": 0}, (150, 0, 0)),
+        ({"sft_share": 0.0, "dpo_share": 1.0}, (0, 100, 0)),
+    ],
+)
+def test_the_stages_of_a_trial_are_found_in_its_row(config, stages):
+    row = staged(config, *stages)
+    found = plan_of(row, unpack_curve(row["curve"]))
+    assert (found.sft, found.dpo, found.rl) == stages
+    frame = search_history(pd.DataFrame([row]))
+    prefixes = frame[frame["fraction"] < 1]
+    assert prefixes["fraction"].tolist() == [0.1, 0.2, 0.3, 0.5]
+    total = sum(stages)
+    assert prefixes["score"].tolist() == [round(f * total) / 1000 for f in (0.1, 0.2, 0.3, 0.5)]
+    ran = [
+        row["signal.sft_progress"] * stages[0] + row["signal.rl_progress"] * stages[2]
+        for row in prefixes.to_dict("records")
+    ]
+    if not stages[1]:
+        assert ran == pytest.approx([round(f * total) for f in (0.1, 0.2, 0.3, 0.5)])
+    assert ("signal.dpo_progress" in prefixes) == (stages[1] > 0)
+
+
+def test_a_prefix_that_ends_at_a_later_boundary_is_found():
+    config = {"sft_share": 0.0, "rl_num_iterations": 2, "rl_updates_per_generation": 3}
+    spec, result = trial(0)
+    curve = [
+        CurvePoint(stage="rl", step=step, metric="score", value=step) for step in (12, 54, 100)
+    ]
+    row = history_row(
+        spec.model_copy(update={"config": config}),
+        result.model_copy(update={"curve": curve}),
+        run_id="r",
+        dataset_id="d",
+        model_id="m",
+        meta={},
+    )
+    frame = search_history(pd.DataFrame([row]))
+    assert frame["score"].tolist()[1:] == [12.0, 54.0]
+    assert frame["fraction"].tolist()[1:] == [0.1, 0.5]
 
 
 def test_a_run_written_again_replaces_its_own_file_only(tmp_path):

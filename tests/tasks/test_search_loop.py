@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 
 from tasks.ledger import Ledger
 from tasks.run_folder import ProposalRecord, RunFolder
 from tasks.search_loop import SearchLoop
 from tasks.settings import Budget, TuneSettings
-from trials.launch import Supervisor
+from tests.trials.checkpoint_helpers import fill
+from trials.checkpoints import entry_path, partial_path, publish, stage_keys
+from trials.dataset import Dataset, DatasetCard, Row
+from trials.errors import AutoPipeError
+from trials.hyperparameters import validate
+from trials.launch import Launcher
+from trials.plan import plan_steps
+from trials.records import (
+    Failure,
+    Fidelity,
+    Schedule,
+    TrialResult,
+    TrialSpec,
+    read_record,
+    write_json,
+)
+from trials.supervisor import Supervisor
 
 
 def loop_after(tmp_path, recorded, elapsed):
@@ -35,7 +54,7 @@ def loop_after(tmp_path, recorded, elapsed):
         clock=lambda: next(clock, elapsed),
     )
     settings = TuneSettings(dataset="d", model="m", budget=Budget(amount=1000, unit="seconds"))
-    return SearchLoop(run, settings, None, None, ledger, Supervisor(), lambda *_: None)
+    return SearchLoop(run, settings, None, None, ledger, Supervisor(Launcher()), lambda *_: None)
 
 
 @pytest.mark.parametrize("elapsed", [0.0, 900.0, 5000.0])
@@ -55,3 +74,121 @@ def test_an_unfinished_trial_is_run_again_only_while_the_budget_lasts(tmp_path):
     late = loop_after(tmp_path / "late", [("explore", False)], 999.0)
     assert early._allows("explore", 0.0)
     assert not late._allows("explore", 0.0)
+
+
+# Checkpoints and failures that concern the whole run
+
+
+def loop_with_data(tmp_path: Path, **settings: object) -> SearchLoop:
+    """A loop that knows a dataset of 100 rows, and nothing of a search."""
+    row = Row([{"role": "user", "content": "q"}], [{"role": "assistant", "content": "a"}], "a", {})
+    data = Dataset(tmp_path, DatasetCard(reward="exact_match"), "f", {"train": [row] * 100}, False)
+    inputs = SimpleNamespace(dataset=data, model="m", model_fingerprint=None, schedule=Schedule())
+    return SearchLoop(
+        RunFolder(tmp_path),
+        TuneSettings(dataset="d", model="m", **settings),
+        inputs,
+        None,
+        Ledger(tmp_path / "ledger.json", Budget(amount=9, unit="trials")),
+        Supervisor(Launcher()),
+        lambda *_: None,
+    )
+
+
+def trial(loop: SearchLoop, name: str, fraction: float = 1.0, **config: object) -> TrialSpec:
+    return TrialSpec(
+        trial_id=name,
+        dataset="d",
+        dataset_fingerprint="f",
+        config=config,
+        fidelity=Fidelity(model="m", fraction=fraction),
+        folder=str(loop.run.trial_folder(name)),
+    )
+
+
+def leave_checkpoint(spec: TrialSpec, step: int, stage: str, kind: str, size: int = 10) -> Path:
+    """A real checkpoint as the trial would have published it."""
+    h = validate(spec.config)
+    target = entry_path(Path(spec.folder), step)
+    publish(
+        fill(partial_path(target), kind, size),
+        target,
+        key=stage_keys(spec, h, plan_steps(h, spec.schedule, 100, 0))[stage],
+        stage=stage,
+        step=step,
+        kind=kind,
+        trial_id=spec.trial_id,
+        processes=1,
+    )
+    return target
+
+
+def leave_model(spec: TrialSpec, size: int = 10) -> Path:
+    final = Path(spec.folder) / "checkpoint" / "final"
+    final.mkdir(parents=True)
+    (final / "model.safetensors").write_bytes(b"0" * size)
+    return final
+
+
+def tell(loop: SearchLoop, spec: TrialSpec, score: float) -> None:
+    result = TrialResult(trial_id=spec.trial_id, state="completed", fraction=1.0, score=score)
+    loop.told[spec.trial_id] = (spec, result)
+
+
+def test_a_trial_starts_from_what_told_trials_left(tmp_path):
+    loop = loop_with_data(tmp_path)
+    same, other = trial(loop, "same", 0.7), trial(loop, "other", rl_beta=0.5)
+    furthest = leave_checkpoint(same, 70, "rl", "trainer")
+    sft = leave_checkpoint(other, 60, "sft", "weights")
+    asked = trial(loop, "asked")
+    # Finished or not on this machine at this moment: only what was told may count.
+    assert loop._start_of(asked) is None
+    tell(loop, other, 0.5)
+    assert loop._start_of(asked) == str(sft)
+    tell(loop, same, 0.5)
+    assert loop._start_of(asked) == str(furthest)
+    assert loop._start_of(trial(loop, "asked", 0.65)) == str(sft)
+    assert loop._start_of(trial(loop, "asked", 0.5)) is None
+    assert loop._start_of(trial(loop, "asked", sft_learning_rate=0.5)) is None
+
+
+def test_a_configuration_that_a_trial_would_refuse_starts_from_nothing(tmp_path):
+    loop = loop_with_data(tmp_path)
+    assert loop._start_of(trial(loop, "bad", rl_batch_size=9)) is None
+
+
+def test_the_disk_limit_spares_the_best_the_default_and_what_runs(tmp_path):
+    loop = loop_with_data(tmp_path, disk_gigabytes=1e-6)
+    scores = {"default": 0.1, "b": 0.9, "c": 0.8, "d": 0.7, "e": 0.2, "zero": 0.0}
+    models = {}
+    for name, score in scores.items():
+        spec = trial(loop, name)
+        models[name] = leave_model(spec, size=300)
+        tell(loop, spec, score)
+    parent = leave_checkpoint(trial(loop, "parent", 0.7), 70, "rl", "trainer", 2000)
+    useless = leave_checkpoint(trial(loop, "useless", 0.7), 70, "rl", "trainer", 2000)
+    running = trial(loop, "running").model_copy(update={"continue_from": str(parent)})
+    loop._running.append((None, running, None))
+    loop._prune()
+    assert parent.is_dir()
+    assert not useless.exists()
+    assert {name for name, model in models.items() if model.exists()} == {"default", "b", "c", "d"}
+
+
+@pytest.mark.parametrize("kind", ["bad_data", "reward_failed", "disk_full"])
+def test_what_would_fail_every_trial_ends_the_run(tmp_path, kind):
+    """And the trial is run again when the run is resumed, once the cause is mended."""
+    loop = loop_with_data(tmp_path)
+    spec = trial(loop, "one")
+    result = TrialResult(
+        trial_id="one",
+        state="failed",
+        fraction=0.0,
+        failure=Failure(kind=kind, message="the reason"),
+    )
+    write_json(Path(spec.folder) / "result.json", result)
+    with pytest.raises(AutoPipeError, match=r"(?s)the reason.*log.txt.*autopipe tune --resume"):
+        loop._tell(SimpleNamespace(id="1"), spec, result)
+    assert not (Path(spec.folder) / "result.json").exists()
+    assert read_record(Path(spec.folder) / "result.given-up.json", TrialResult) == result
+    assert not loop.told

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Mapping
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from trials.dataset import fingerprint
+from trials.launch import Launcher, log_tail
 from trials.records import Fidelity, Schedule, TrialSpec
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,6 +67,31 @@ def write_dataset(folder: Path, card: str = "", sizes: Mapping[str, int] = SIZES
     return folder
 
 
+def write_preferences(folder: Path, count: int = 16) -> Path:
+    """Adds preference pairs on training prompts: the right sum, and one too many."""
+    rows = [
+        {
+            "prompt": row["prompt"],
+            "chosen": row["completion"],
+            "rejected": str((int(row["answer"]) + 1) % 10),
+        }
+        for row in sums(count)
+    ]
+    write_rows(folder / "preferences.jsonl", rows)
+    return folder
+
+
+def training_processes() -> Iterator[psutil.Process]:
+    """The processes that train for this one, without their launchers."""
+    for child in psutil.Process().children(recursive=True):
+        try:
+            command = child.cmdline()
+        except psutil.Error:
+            continue
+        if "trials.worker" in command and not any("accelerate" in part for part in command):
+            yield child
+
+
 def make_spec(
     folder: Path,
     dataset: Path,
@@ -78,3 +109,33 @@ def make_spec(
         "schedule": SCHEDULE,
     }
     return TrialSpec(**{**fields, **changes})
+
+
+@dataclass(frozen=True)
+class DirectLauncher(Launcher):
+    """Runs a program without the seconds that Accelerate's own start-up takes."""
+
+    program: str = ""
+
+    def command(self, module: str, files: Sequence[Path]) -> list[str]:
+        return [sys.executable, "-c", self.program, *map(str, files)]
+
+
+def gone(pid: int, within: float) -> bool:
+    deadline = time.monotonic() + within
+    while time.monotonic() < deadline:
+        if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def wait_for_child(log: Path, within: float = 30) -> int:
+    """Process id that the program printed after the word ``child``."""
+    deadline = time.monotonic() + within
+    while time.monotonic() < deadline:
+        for line in log_tail(log).splitlines():
+            if line.startswith("child "):
+                return int(line.split()[1])
+        time.sleep(0.05)
+    raise AssertionError(f"no child within {within} s: {log_tail(log)}")

@@ -1,45 +1,198 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from dataclasses import replace
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import paths
-from trials.arguments import Execution, grpo_arguments, sft_arguments
-from trials.hyperparameters import Hyperparameters
+from trials.arguments import (
+    LORA_TARGETS,
+    Execution,
+    dpo_arguments,
+    grpo_arguments,
+    lora_arguments,
+    sft_arguments,
+    use_bf16,
+)
+from trials.errors import HyperparameterError
+from trials.hyperparameters import Hyperparameters, validate
+from trials.plan import StagePlan
 from trials.records import Schedule
 
+PLAN = StagePlan(sft=40, dpo=20, rl=50)
+ONE = Execution(seed=0, processes=1, on_cpu=True, bf16=False)
+BUILDERS = {"sft": sft_arguments, "dpo": dpo_arguments, "rl": grpo_arguments}
 
+
+def arguments(
+    stage: str, config: dict[str, Any], execution: Execution = ONE, **schedule: Any
+) -> dict[str, Any]:
+    schedule = {"max_completion_tokens": 16} | schedule
+    return BUILDERS[stage](validate(config), PLAN, Schedule(**schedule), execution)
+
+
+@pytest.mark.parametrize("stage", BUILDERS)
 @given(
     per_device=st.integers(1, 64),
     processes=st.integers(1, 8),
     micro=st.none() | st.integers(1, 64),
 )
 def test_the_batch_of_a_step_is_the_one_asked_for(
-    per_device: int, processes: int, micro: int | None
+    stage: str, per_device: int, processes: int, micro: int | None
 ) -> None:
-    batch = per_device * processes
-    execution = Execution(seed=0, processes=processes, on_cpu=True, bf16=False)
-    found = sft_arguments(
-        Hyperparameters(sft_batch_size=batch), Schedule(micro_batch_size=micro), execution
+    batch = 2 * per_device * processes
+    found = arguments(
+        stage,
+        {f"{stage}_batch_size": batch, "rl_num_generations": 2},
+        replace(ONE, processes=processes),
+        micro_batch_size=micro,
     )
     size, steps = found["per_device_train_batch_size"], found["gradient_accumulation_steps"]
     assert size * steps * processes == batch
-    # An odd batch cannot be halved; every other one is brought below the limit.
-    assert micro is None or size <= micro or size % 2
+    assert micro is None or size <= micro
+    larger = range(size + 1, (micro or 0) + 1)
+    assert not any((2 * per_device) % other == 0 for other in larger)
 
 
-@given(share=st.floats(0, 1), total=st.integers(2, 500))
-def test_the_stages_share_the_steps_of_the_schedule(share: float, total: int) -> None:
-    h = Hyperparameters(sft_share=share, sft_warmup=0.1, rl_warmup=0.2)
-    execution = Execution(seed=0, processes=1, on_cpu=True, bf16=False)
-    sft = sft_arguments(h, Schedule(total_steps=total), execution)
-    rl = grpo_arguments(h, Schedule(total_steps=total), execution)
-    assert sft["max_steps"] + rl["max_steps"] == total
-    assert sft["warmup_steps"] == round(0.1 * sft["max_steps"])
-    assert rl["warmup_steps"] == round(0.2 * rl["max_steps"])
+@pytest.mark.parametrize("stage", BUILDERS)
+def test_a_batch_that_processes_cannot_share_is_refused(stage: str) -> None:
+    with pytest.raises(
+        HyperparameterError, match=f"{stage}_batch_size=16 does not divide by the 3"
+    ):
+        arguments(stage, {}, replace(ONE, processes=3))
+
+
+@given(
+    groups=st.integers(1, 6),
+    size=st.integers(2, 8),
+    updates=st.integers(1, 4),
+    iterations=st.integers(1, 3),
+    micro=st.none() | st.integers(1, 16),
+)
+def test_a_buffer_of_completions_lasts_whole_steps_and_holds_whole_groups(
+    groups: int, size: int, updates: int, iterations: int, micro: int | None
+) -> None:
+    config = {
+        "rl_batch_size": groups * size,
+        "rl_num_generations": size,
+        "rl_updates_per_generation": updates,
+        "rl_num_iterations": iterations,
+    }
+    found = arguments("rl", config, micro_batch_size=micro)
+    passes = found["steps_per_generation"]
+    assert passes == found["gradient_accumulation_steps"] * updates
+    assert found["per_device_train_batch_size"] * passes == groups * size * updates
+    assert found["per_device_train_batch_size"] * passes % found["num_generations"] == 0
+    assert found["num_iterations"] == iterations
+
+
+@pytest.mark.parametrize("stage", BUILDERS)
+def test_steps_and_learning_rates_are_those_of_the_stage(stage: str) -> None:
+    config = {f"{stage}_learning_rate": 2e-4, f"{stage}_warmup": 0.1, "adam_beta2": 0.95}
+    found = arguments(stage, config)
+    assert found["max_steps"] == PLAN.steps(stage)
+    assert found["warmup_steps"] == round(0.1 * PLAN.steps(stage))
+    assert (found["learning_rate"], found["adam_beta2"]) == (2e-4, 0.95)
+
+
+@pytest.mark.parametrize("stage", BUILDERS)
+@given(warmup=st.floats(0, 0.9), decay=st.floats(0.01, 1))
+def test_warmup_and_decay_fit_into_the_stage(stage: str, warmup: float, decay: float) -> None:
+    config = {f"{stage}_schedule": "wsd", f"{stage}_warmup": warmup}
+    config[f"{stage}_decay"] = min(decay, 1 - warmup)
+    found = arguments(stage, config)
+    assert found["lr_scheduler_type"] == "warmup_stable_decay"
+    decaying = found["lr_scheduler_kwargs"]["num_decay_steps"]
+    assert 0 <= decaying <= PLAN.steps(stage) - found["warmup_steps"]
+    assert abs(decaying - config[f"{stage}_decay"] * PLAN.steps(stage)) <= 1
+
+
+def test_schedules_with_an_end_of_their_own() -> None:
+    found = arguments("rl", {"rl_schedule": "cosine_min_lr", "rl_min_lr_ratio": 0.0})
+    assert found["lr_scheduler_kwargs"] == {"min_lr_rate": 0.0}
+    found = arguments("sft", {"sft_schedule": "cosine_min_lr"})
+    assert found["lr_scheduler_kwargs"] == {"min_lr_rate": 0.1}
+    found = arguments("sft", {"sft_schedule": "wsd"})
+    assert found["lr_scheduler_kwargs"] == {"num_decay_steps": 8}
+
+
+def test_greedy_evaluates_and_stays_near_the_rate_it_was_given() -> None:
+    found = arguments("sft", {"sft_schedule": "greedy", "sft_learning_rate": 1e-6})
+    assert (found["eval_strategy"], found["eval_steps"]) == ("steps", 2)
+    assert "warmup_steps" not in found
+    bounds = found["lr_scheduler_kwargs"]
+    assert bounds["min_lr"] < 1e-6 < bounds["max_lr"] < 1e-5
+    assert "eval_strategy" not in arguments("sft", {})
+
+
+def test_how_a_job_runs_reaches_the_trainers() -> None:
+    assert "use_vllm" not in arguments("rl", {})
+    execution = replace(ONE, vllm=True, vllm_memory=0.4, gradient_checkpointing=True)
+    found = arguments("rl", {"rl_loss_type": "vespo"}, execution)
+    assert (found["use_vllm"], found["vllm_mode"]) == (True, "colocate")
+    assert found["vllm_gpu_memory_utilization"] == 0.4
+    assert found["vllm_importance_sampling_mode"].startswith("token")
+    assert all(arguments(stage, {}, execution)["gradient_checkpointing"] for stage in BUILDERS)
+    assert use_bf16("auto", 10**9)
+    assert not use_bf16("auto", 10**5)
+    assert use_bf16("bfloat16", 10**5)
+    assert not use_bf16("float32", 10**9)
+
+
+def test_the_limit_of_completions_in_rl_may_be_its_own() -> None:
+    assert arguments("rl", {})["max_completion_length"] == 16
+    assert arguments("rl", {"rl_max_completion_tokens": 64})["max_completion_length"] == 64
+
+
+def test_packing_needs_the_length_of_a_sequence() -> None:
+    assert arguments("sft", {})["max_length"] is None
+    found = arguments("sft", {"sft_packing": True}, max_length=96)
+    assert (found["packing"], found["packing_strategy"], found["max_length"]) == (True, "bfd", 96)
+
+
+@pytest.mark.parametrize(
+    ("targets", "names", "others"),
+    [
+        (
+            "attention",
+            [
+                "model.layers.0.self_attn.q_proj",
+                "transformer.h.1.attn.c_attn",
+                "transformer.h.1.attn.c_proj",
+                "gpt_neox.layers.0.attention.dense",
+            ],
+            ["model.layers.0.mlp.up_proj", "transformer.h.1.mlp.c_proj", "lm_head"],
+        ),
+        (
+            "mlp",
+            [
+                "model.layers.0.mlp.gate_proj",
+                "transformer.h.1.mlp.c_proj",
+                "gpt_neox.layers.0.mlp.dense_4h_to_h",
+                "model.decoder.layers.0.fc1",
+            ],
+            ["model.layers.0.self_attn.o_proj", "gpt_neox.layers.0.attention.dense", "lm_head"],
+        ),
+    ],
+)
+def test_adapters_go_to_the_layers_that_are_asked_for(
+    targets: str, names: list[str], others: list[str]
+) -> None:
+    found = lora_arguments(validate({"adapter": "lora", "lora_targets": targets}))
+    assert found is not None
+    pattern = found["target_modules"]
+    assert [name for name in names + others if re.fullmatch(pattern, name)] == names
+    assert LORA_TARGETS[targets] == pattern
+    assert lora_arguments(Hyperparameters()) is None
+    plain = lora_arguments(validate({"adapter": "lora"}))
+    assert plain is not None
+    assert plain["target_modules"] == "all-linear"
 
 
 def test_the_arguments_are_known_without_loading_anything_heavy() -> None:

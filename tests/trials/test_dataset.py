@@ -231,7 +231,87 @@ def test_a_row_longer_than_the_context(tmp_path: Path) -> None:
         assert "at most 60" in caught.value.expected
 
 
+# Preferences
+
+
+PAIR = {"prompt": "3 + 4 = ?", "chosen": "7", "rejected": "8"}
+
+
+def with_preferences(folder: Path, *lines: str | dict[str, Any]) -> Path:
+    write_dataset(folder)
+    text = "\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines)
+    (folder / "preferences.jsonl").write_text(text + "\n")
+    return folder
+
+
+def test_preferences_are_loaded_in_chat_form(tmp_path: Path) -> None:
+    chat = {"prompt": [{"role": "system", "content": "Add."}, {"role": "user", "content": "1+2"}]}
+    chat |= {"chosen": [{"role": "assistant", "content": "3"}]}
+    with_preferences(tmp_path, PAIR, "", {**PAIR, **chat}, {**PAIR, "context": "Sums:"})
+    first, second, third = load_dataset(tmp_path).preferences
+    assert first.prompt == [{"role": "user", "content": "3 + 4 = ?"}]
+    assert first.chosen == [{"role": "assistant", "content": "7"}]
+    assert first.rejected == [{"role": "assistant", "content": "8"}]
+    assert (second.prompt, second.chosen) == (chat["prompt"], chat["chosen"])
+    assert (second.file, second.line) == (tmp_path / "preferences.jsonl", 3)
+    assert third.prompt[0]["content"] == "Sums:\n\n3 + 4 = ?"
+
+
+def test_a_prompt_of_training_may_have_preferences(tmp_path: Path) -> None:
+    [row, *_] = sums(1)
+    with_preferences(tmp_path, {**PAIR, "prompt": row["prompt"]})
+    assert len(load_dataset(tmp_path, splits=("validation",)).preferences) == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("{", "broken JSON"),
+        ({"prompt": "1"}, "chosen and rejected missing or empty"),
+        ({**PAIR, "chosen": ""}, "chosen missing or empty"),
+        ({**PAIR, "prompt": None}, "prompt missing or empty"),
+        ({**PAIR, "rejected": 7}, "rejected is a int that is no chat"),
+        ({**PAIR, "rejected": "7"}, "chosen and rejected are the same"),
+        ({**PAIR, "prompt": sums(1, SIZES["train"])[0]["prompt"]}, "is in 'validation' too"),
+        ({**PAIR, "prompt": sums(1, SIZES["train"] + SIZES["validation"])[0]["prompt"]}, "'test'"),
+    ],
+)
+def test_a_bad_preference(tmp_path: Path, line: str | dict[str, Any], found: str) -> None:
+    error = refusal(with_preferences(tmp_path, PAIR, line))
+    assert found in error.problem
+    assert (error.path, error.line) == (tmp_path / "preferences.jsonl", 2)
+
+
+def test_a_file_without_preferences(tmp_path: Path) -> None:
+    assert "no preferences" in refusal(with_preferences(tmp_path)).problem
+
+
+@pytest.mark.parametrize("side", ["chosen", "rejected"])
+def test_a_preference_longer_than_the_context(tmp_path: Path, side: str) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(ROOT / "data" / "models" / "tokenizer")
+    dataset = load_dataset(with_preferences(tmp_path, PAIR, {**PAIR, side: "#" * 100}))
+    check_lengths(dataset, tokenizer, max_length=512, context_limit=512)
+    with pytest.raises(DatasetError, match=r"preferences\.jsonl:2: the row has .* tokens"):
+        check_lengths(dataset, tokenizer, max_length=60, context_limit=512)
+
+
 # Rewards and fingerprints
+
+
+def test_fingerprints_of_the_bundled_history_still_hold(tmp_path: Path) -> None:
+    """Taken with the release before there were preferences and forms of answers."""
+    folder = write_dataset(tmp_path / "a")
+    assert fingerprint(folder) == "f52cec3b6fd9e1a8"
+    carded = write_dataset(tmp_path / "b", "reward: numeric\nanswer_marker: '='\n")
+    assert fingerprint(carded) == "ee3ed6c8d06ad051"
+
+
+def test_preferences_and_the_form_of_answers_are_in_the_fingerprint(tmp_path: Path) -> None:
+    plain = fingerprint(write_dataset(tmp_path / "plain"))
+    one = fingerprint(with_preferences(tmp_path / "one", PAIR))
+    other = fingerprint(with_preferences(tmp_path / "other", {**PAIR, "chosen": "9"}))
+    formed = fingerprint(write_dataset(tmp_path / "formed", "answer_format: 'Answer: .'\n"))
+    assert len({plain, one, other, formed}) == 4
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,21 @@ import reasoning_gym
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trials.dataset import Dataset, DatasetCard, Row
-from trials.errors import RewardError
-from trials.rewards import Reward, build_reward, final_answer
+from tests.trials.helpers import write_dataset, write_rows
+from trials import trl_reward
+from trials.dataset import Dataset, DatasetCard, Row, load_dataset
+from trials.errors import RewardError, RewardFailed
+from trials.hyperparameters import Hyperparameters
+from trials.rewards import (
+    Reward,
+    RewardTerm,
+    build_reward,
+    final_answer,
+    overlong,
+    training_rewards,
+)
+
+PLACE = "rows.jsonl:7"
 
 
 def row(answer: str, metadata: dict[str, Any] | None = None, prompt: str = "?") -> Row:
@@ -22,6 +35,8 @@ def row(answer: str, metadata: dict[str, Any] | None = None, prompt: str = "?") 
         completion=[{"role": "assistant", "content": answer}],
         answer=answer,
         metadata=metadata or {},
+        file=Path("rows.jsonl"),
+        line=7,
     )
 
 
@@ -36,7 +51,8 @@ def dataset_of(answers: list[str], kind: str, **card: Any) -> Dataset:
 
 
 def reward_of(kind: str, answers: list[str] | None = None, **card: Any) -> Reward:
-    return build_reward(dataset_of(answers or ["yes", "no", "maybe"], kind, **card))
+    some = ["3", "1/2"] if kind == "numeric" else ["yes", "no", "maybe"]
+    return build_reward(dataset_of(answers or some, kind, **card))
 
 
 @pytest.mark.parametrize(
@@ -157,6 +173,21 @@ def test_numeric_accepts_what_it_is_given(number: int) -> None:
     assert reward(str(number + 1), row(str(number))) == 0.0
 
 
+@pytest.mark.parametrize("answer", ["twelve", "N/A", "-01", "9^9^9^9"])
+def test_numeric_refuses_answers_that_nothing_could_equal(answer: str, tmp_path: Path) -> None:
+    rows = [{"prompt": "?", "completion": str(n), "answer": str(n)} for n in range(3)]
+    write_dataset(tmp_path, card="reward: numeric\n")
+    write_rows(tmp_path / "train.jsonl", [*rows, {**rows[0], "answer": answer}])
+    with pytest.raises(RewardError, match=rf"train\.jsonl:4: the answer '{re.escape(answer)}'"):
+        build_reward(load_dataset(tmp_path))
+
+
+@given(st.from_regex(r"-?(0|[1-9][0-9]{0,11})(\.[0-9]{1,6})?", fullmatch=True))
+def test_plain_numbers_can_be_read(answer: str) -> None:
+    """They are not asked for when a reward is built, so the answer must be known."""
+    assert reward_of("numeric", [answer])(answer, row(answer)) == 1.0
+
+
 @pytest.mark.parametrize("name", ["chain_sum", "spell_backward", "basic_arithmetic"])
 def test_reasoning_gym_round_trip(name: str) -> None:
     reward = reward_of("reasoning_gym", reward_args={"dataset": name})
@@ -186,10 +217,18 @@ from pathlib import Path
 
 Path(__file__).with_name("imported").touch()
 VALUES = {"nan": float("nan"), "inf": float("inf"), "none": None, "text": "1.0",
-          "list": [1.0], "true": True, "half": np.float32(0.5), "int": np.int64(1)}
+          "list": [1.0], "true": True, "half": np.float32(0.5), "int": np.int64(1),
+          "array": np.ones((2, 3)), "huge": 10**400}
 
 def by_name(completion, prompt, answer, metadata, **kwargs):
     return VALUES[completion]
+
+def failing(completion, prompt, answer, metadata):
+    if completion == "exit":
+        raise SystemExit(1)
+    if completion == "memory":
+        raise MemoryError
+    raise KeyError(completion)
 
 def weighted(completion, prompt, answer, metadata, weight=1.0):
     assert prompt[0]["role"] == "user"
@@ -227,16 +266,116 @@ def test_what_user_code_returns_is_checked() -> None:
     reward = build_reward(dataset_of(["1"], kind), allow_user_code=True)
     assert [reward(name, row("1")) for name in ("true", "half", "int")] == [1.0, 0.5, 1.0]
     assert all(type(reward(name, row("1"))) is float for name in ("true", "half", "int"))
-    for name, found in [("none", "NoneType"), ("text", "str"), ("list", "list")]:
-        with pytest.raises(RewardError, match=f"{kind}' returned a {found}"):
+    for name, found in [
+        ("none", "None;"),
+        ("text", "a str ('1.0')"),
+        ("list", "a list ([1.0])"),
+        ("array", "a ndarray of shape (2, 3)"),
+        ("nan", "nan;"),
+        ("inf", "inf;"),
+        ("huge", "a int (1000"),
+    ]:
+        with pytest.raises(RewardFailed, match=re.escape(f"{kind}' returned {found}")) as caught:
             reward(name, row("1"))
-    for name in ("nan", "inf"):
-        with pytest.raises(RewardError, match=f"{kind}' returned {name}"):
-            reward(name, row("1"))
+        assert f"expected one finite number for each completion\n  on {PLACE}" in str(caught.value)
+
+
+@pytest.mark.usefixtures("user_module")
+def test_what_user_code_raises_is_said_with_its_row() -> None:
+    reward = build_reward(dataset_of(["1"], "my_rewards:failing"), allow_user_code=True)
+    found = rf"'my_rewards:failing' raised KeyError: 'x'\s+on {re.escape(PLACE)}.*completion 'x'"
+    with pytest.raises(RewardFailed, match=found) as caught:
+        reward("x", row("1"))
+    assert isinstance(caught.value.__cause__, KeyError)
+    with pytest.raises(RewardFailed, match="raised SystemExit"):
+        reward("exit", row("1"))
+    with pytest.raises(MemoryError):  # out of memory is another end than a broken reward
+        reward("memory", row("1"))
 
 
 @given(st.text(max_size=40), st.sampled_from(["exact_match", "choice", "numeric"]))
 def test_any_text_has_a_finite_score(text: str, kind: str) -> None:
-    value = reward_of(kind)(text, row("yes"))
+    value = reward_of(kind)(text, row("3" if kind == "numeric" else "yes"))
     assert math.isfinite(value)
     assert value in np.array([0.0, 1.0])
+
+
+# The terms of the RL reward
+
+
+def terms_of(limit: int = 100, card: dict[str, Any] | None = None, **h: Any) -> list[RewardTerm]:
+    dataset = dataset_of(["yes", "no"], "choice", **(card or {}))
+    return training_rewards(build_reward(dataset), Hyperparameters(**h), dataset.card, limit)
+
+
+def test_the_task_reward_is_the_only_term_unless_others_are_asked_for() -> None:
+    (term,) = terms_of()
+    assert (term.name, term.weight) == ("choice", 1.0)
+    assert [term.score(text, row("yes"), 3) for text in ("yes", "no")] == [1.0, 0.0]
+
+
+def test_other_terms_have_their_weights() -> None:
+    terms = terms_of(rl_format_weight=0.2, rl_length_weight=0.5)
+    assert [(t.name, t.weight) for t in terms] == [
+        ("choice", 1.0),
+        ("format", 0.2),
+        ("length", 0.5),
+    ]
+    text = "So it is.\nAnswer: yes"
+    assert [t.score(text, row("yes"), 100) for t in terms] == [1.0, 1.0, -1.0]
+    assert [t.score("yes", row("yes"), 10) for t in terms] == [1.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        ("Answer: 3", 1.0),
+        ("Thus\nAnswer: 3\nbecause", 1.0),
+        ("Answer:\n3", 0.0),
+        ("Answer:  ", 0.0),
+        ("Answer: 3 Answer: 3", 0.0),
+        ("3", 0.0),
+        ("", 0.0),
+    ],
+)
+def test_the_usual_form_is_one_answer_after_the_marker(text: str, right: float) -> None:
+    assert terms_of(rl_format_weight=1.0)[1].score(text, row("yes"), 1) == right
+
+
+def test_the_dataset_may_ask_for_another_form() -> None:
+    card = {"answer_format": r"^<think>.*</think>\s*Answer: \w+$"}
+    form = terms_of(card=card, rl_format_weight=1.0)[1]
+    assert form.score("<think>so\nit is</think> Answer: yes", row("yes"), 1) == 1.0
+    assert form.score("Answer: yes", row("yes"), 1) == 0.0
+    with pytest.raises(RewardError, match=r"answer_format '\(' .*no regular expression"):
+        build_reward(dataset_of(["yes"], "choice", answer_format="("))
+
+
+def test_long_completions_are_punished_softly() -> None:
+    assert [overlong(tokens, 100) for tokens in (0, 75, 80, 90, 100, 200)] == pytest.approx(
+        [0, 0, -0.2, -0.6, -1, -1]
+    )
+    assert [overlong(tokens, 1) for tokens in (0, 1)] == [0, -1]
+
+
+@given(st.integers(1, 10_000), st.integers(0, 20_000))
+def test_a_longer_completion_is_never_better(limit: int, tokens: int) -> None:
+    assert -1 <= overlong(tokens + 1, limit) <= overlong(tokens, limit) <= 0
+    assert overlong(limit, limit) == -1
+    assert overlong(math.floor(limit - max(1, limit / 4)), limit) == 0
+
+
+def test_the_terms_are_the_same_on_the_command_line_of_trl(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = tmp_path / "dataset.yaml"
+    card.write_text("reward: exact_match\nanswer_marker: '####'\n")
+    monkeypatch.setenv(trl_reward.CARD_VARIABLE, str(card))
+    chats = [[{"role": "assistant", "content": text}] for text in ("so #### 5", "Answer: 5")]
+    assert trl_reward.format_reward(completions=chats, prompts=[]) == [1.0, 0.0]
+    monkeypatch.setenv(trl_reward.COMPLETION_LIMIT_VARIABLE, "100")
+    tokens = [[0] * 50, [0] * 90]
+    assert trl_reward.length_reward(completion_ids=tokens) == pytest.approx([0.0, -0.6])
+    monkeypatch.delenv(trl_reward.COMPLETION_LIMIT_VARIABLE)
+    with pytest.raises(RewardError, match=r"AUTOPIPE_COMPLETION_LIMIT is ''; expected"):
+        trl_reward.length_reward(completion_ids=tokens)

@@ -1,0 +1,153 @@
+"""Training speed of a trial against a bare TRL script with the same settings.
+
+    python -m benchmarks.trl_speed --model tiny-1m --repeats 5
+
+Both run in this process, in turns, on the same data, with the same arguments. Compared is the time
+inside ``trainer.train()`` alone: a trial's evaluations, which the bare script does not make, are
+taken off its time; what it logs, checks and saves is not.
+"""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from accelerate.state import AcceleratorState
+from datasets import Dataset as HFDataset
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, set_seed
+from transformers.utils import logging
+from trl import GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
+
+from benchmarks.trial_overhead import read_events
+from tasks.catalog import resolve_dataset, resolve_model
+from trials.arguments import Execution, grpo_arguments, sft_arguments
+from trials.dataset import Dataset, completion_limit, fingerprint, load_dataset
+from trials.hyperparameters import validate
+from trials.plan import plan_steps
+from trials.records import Fidelity, Schedule, TrialSpec
+from trials.rewards import build_reward
+from trials.run import run_trial
+
+
+def bare_seconds(
+    dataset: Dataset, model: str, schedule: Schedule, config: dict[str, Any], folder: Path
+) -> dict[str, float]:
+    """Seconds in ``train()`` of a script of a few lines, as a user of TRL would write it."""
+    AcceleratorState._reset_state(reset_partial_state=False)
+    gc.collect()
+    set_seed(0)
+    h, rows = validate(config), dataset.splits["train"]
+    plan = plan_steps(h, schedule, len(rows), 0)
+    execution = Execution(seed=0, processes=1, on_cpu=True, bf16=False)
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    sft = SFTTrainer(
+        model=AutoModelForCausalLM.from_pretrained(model),
+        args=SFTConfig(output_dir=str(folder), **sft_arguments(h, plan, schedule, execution)),
+        train_dataset=HFDataset.from_list(
+            [{"prompt": row.prompt, "completion": row.completion} for row in rows]
+        ),
+        processing_class=tokenizer,
+    )
+    seconds = {"sft": _train(sft)}
+    score = build_reward(dataset)
+
+    def reward(completions: list[Any], row_index: list[int], **_: Any) -> list[float]:
+        return [
+            score(c[-1]["content"], rows[i]) for c, i in zip(completions, row_index, strict=True)
+        ]
+
+    rl = GRPOTrainer(
+        model=sft.model,
+        reward_funcs=reward,
+        args=GRPOConfig(output_dir=str(folder), **grpo_arguments(h, plan, schedule, execution)),
+        train_dataset=HFDataset.from_list(
+            [{"prompt": row.prompt, "row_index": index} for index, row in enumerate(rows)]
+        ),
+        processing_class=tokenizer,
+    )
+    return seconds | {"rl": _train(rl)}
+
+
+def _train(trainer: Any) -> float:
+    trainer.remove_callback(PrinterCallback)
+    start = time.perf_counter()
+    trainer.train()
+    return time.perf_counter() - start
+
+
+def trial_seconds(spec: TrialSpec) -> dict[str, float]:
+    """Seconds of a trial in ``train()`` of each stage, its evaluations taken off."""
+    result = run_trial(spec)
+    if result.state != "completed":
+        raise SystemExit(f"the trial {result.state}: {result.failure}")
+    begun: dict[str, float] = {}
+    seconds: dict[str, float] = {}
+    for event in read_events(Path(spec.folder) / "events.jsonl"):
+        phase = event.get("phase", "")
+        begun[phase] = event["seconds"]
+        if phase.endswith("_trained"):
+            stage = phase.removesuffix("_trained")
+            seconds[stage] = event["seconds"] - begun[stage] + seconds.get(stage, 0.0)
+        if event["kind"] == "score":
+            seconds[event["stage"]] = seconds.get(event["stage"], 0.0) - event["took"]
+    return seconds
+
+
+def main(
+    model: Annotated[str, typer.Option(help="Name in the catalog.")] = "tiny-1m",
+    dataset: Annotated[str, typer.Option(help="Name in the catalog.")] = "gcd",
+    steps: Annotated[int, typer.Option(help="Optimizer steps of both stages.")] = 100,
+    repeats: Annotated[int, typer.Option(help="Runs of each, in turns.")] = 5,
+) -> None:
+    """Prints seconds a step of both, and the ratio of speeds (bare seconds / trial's seconds)."""
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    times: dict[str, dict[str, list[float]]] = {"sft": {}, "rl": {}}
+    with tempfile.TemporaryDirectory() as scratch:
+        path = resolve_dataset(dataset, Path(scratch) / "datasets")
+        data, folder = load_dataset(path), str(resolve_model(model))
+        limit = completion_limit(data, AutoTokenizer.from_pretrained(folder))
+        schedule = Schedule(total_steps=steps, max_completion_tokens=limit)
+        config: dict[str, Any] = {"sft_share": 0.5}
+        for turn in track(range(repeats + 1), description="bare and trial in turns"):
+            spec = TrialSpec(
+                trial_id=f"{turn}",
+                dataset=str(path),
+                dataset_fingerprint=fingerprint(path),
+                config=config,
+                fidelity=Fidelity(model=folder, fraction=1.0),
+                folder=str(Path(scratch) / f"trial{turn}"),
+                schedule=schedule,
+            )
+            runs = {
+                "bare": lambda: bare_seconds(
+                    data, folder, schedule, config, Path(scratch) / "bare"
+                ),
+                "trial": lambda spec=spec: trial_seconds(spec),
+            }
+            for name in ("bare", "trial") if turn % 2 else ("trial", "bare"):
+                for stage, seconds in runs[name]().items():
+                    if turn:  # the first turn warms caches up
+                        times[stage].setdefault(name, []).append(seconds)
+    table = Table("stage", "bare TRL, s a step", "trial, s a step", "speed of the trial / bare")
+    stage_steps = {"sft": steps // 2, "rl": steps - steps // 2}
+    for stage, both in times.items():
+        ratios = [b / t for b, t in zip(both["bare"], both["trial"], strict=True)]
+        table.add_row(
+            stage,
+            *(f"{statistics.median(both[name]) / stage_steps[stage]:.4f}" for name in both),
+            f"{statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})",
+        )
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,98 @@
+"""What an exception or an exit says about why a trial failed."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from trials.errors import DatasetError, HyperparameterError, ModelError, RewardError, RewardFailed
+from trials.failures import exit_failure, failure_kind, failure_of, oom_kills
+from trials.records import FATAL_KINDS, LOG_TAIL_LINES, TRANSIENT_KINDS
+from trials.stopping import Diverged
+
+
+def raised_from(error: Exception, cause: Exception) -> Exception:
+    try:
+        raise error from cause
+    except Exception as chained:
+        return chained
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (Diverged("sft", 3, {"loss": float("nan")}), "diverged"),
+        (
+            RuntimeError("probability tensor contains either `inf`, `nan` or element < 0"),
+            "diverged",
+        ),
+        (MemoryError(), "out_of_memory"),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"), "out_of_memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "out_of_memory"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "out_of_memory"),
+        (DatasetError("bad", path="x.jsonl"), "bad_data"),
+        (HyperparameterError(["rl_beta=-1: too small"]), "bad_config"),
+        (ModelError("no model"), "bad_data"),
+        (RewardError("unknown reward"), "bad_data"),
+        (RewardFailed("raised"), "reward_failed"),
+        (OSError(errno.ENOSPC, "No space left on device"), "disk_full"),
+        (RuntimeError("I/O error: No space left on device (os error 28)"), "disk_full"),
+        (RuntimeError("NCCL error"), "crashed"),
+        (raised_from(RuntimeError("while saving"), OSError(errno.EDQUOT, "quota")), "disk_full"),
+        (raised_from(RuntimeError("in a step"), RewardFailed("raised")), "reward_failed"),
+        # A reward that runs out of memory is a reward that failed: the trial would have fitted.
+        (raised_from(RewardFailed("raised"), MemoryError()), "reward_failed"),
+    ],
+    ids=str,
+)
+def test_the_kind_of_an_exception(tmp_path: Path, error: Exception, kind: str) -> None:
+    assert failure_kind(error, tmp_path) == kind
+
+
+def test_a_failure_holds_the_end_of_the_traceback(tmp_path: Path) -> None:
+    def even(level: int) -> None:
+        if level == 0:
+            raise ValueError("at the bottom")
+        odd(level - 1)
+
+    def odd(level: int) -> None:
+        even(level - 1)
+
+    try:
+        even(20)
+    except ValueError as error:
+        failure = failure_of(error, tmp_path)
+    assert failure.message == "ValueError: at the bottom"
+    assert failure.log_tail.endswith("ValueError: at the bottom")
+    assert len(failure.log_tail.splitlines()) == LOG_TAIL_LINES
+
+
+@pytest.mark.parametrize(
+    ("code", "log", "oom_killed", "kind", "message"),
+    [
+        (-9, "", False, "killed", "SIGKILL"),
+        (-9, "", True, "out_of_memory", "SIGKILL"),
+        (-11, "", True, "killed", "SIGSEGV"),
+        (1, "'...' died with <Signals.SIGKILL: 9>.", False, "killed", "SIGKILL"),
+        (1, "Signal 15 (SIGTERM) received by PID 12", False, "killed", "SIGTERM"),
+        (1, "torch.OutOfMemoryError: CUDA out of memory.", False, "out_of_memory", "code 1"),
+        (1, "OSError: [Errno 28] No space left on device", False, "disk_full", "disk is full"),
+        (3, "ValueError: no", False, "crashed", "code 3"),
+    ],
+)
+def test_the_kind_of_an_exit(
+    tmp_path: Path, code: int, log: str, oom_killed: bool, kind: str, message: str
+) -> None:
+    found, text = exit_failure(code, log, oom_killed, tmp_path)
+    assert found == kind
+    assert message in text
+
+
+def test_no_kind_is_both_worth_a_retry_and_the_end_of_a_run() -> None:
+    assert not TRANSIENT_KINDS & FATAL_KINDS
+
+
+def test_kills_for_want_of_memory_are_counted_without_error() -> None:
+    assert oom_kills() >= 0

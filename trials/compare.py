@@ -1,0 +1,89 @@
+"""Comparing two models on the same rows.
+
+The difference of two scores on the same rows is known better than either score: rows that are easy
+for both, or hard for both, cancel out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+# Differences this close are the same number; outcomes such as 0.1 + 0.2 are not exact.
+TOLERANCE = 1e-9
+FLIPS = 9_999
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """How much better ``a`` is than ``b`` on the same rows.
+
+    Attributes:
+        mean: of a - b over the rows.
+        se: standard error of ``mean``, s / sqrt(n); NaN for a single row, which shows no spread.
+        rows: number of rows n.
+        p_value: two-sided, of the hypothesis that a and b are exchangeable on every row.
+    """
+
+    mean: float
+    se: float
+    rows: int
+    p_value: float
+
+
+def paired_difference(a: Sequence[float], b: Sequence[float]) -> PairedDifference:
+    """Compares the outcomes of two models, row by row.
+
+    Args:
+        a, b: one finite score for each row, in the same order of the same rows, n values each.
+
+    Raises:
+        ValueError: when the numbers of rows differ, there are none, or a score is not finite.
+    """
+    if len(a) != len(b):
+        raise ValueError(
+            f"{len(a)} outcomes cannot be paired with {len(b)}; expected scores of the same rows: "
+            "measure both models with the same dataset, split and number of rows"
+        )
+    if not len(a):
+        raise ValueError("there are no outcomes to compare; expected at least one row")
+    difference = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
+    if not np.isfinite(difference).all():
+        row = int(np.flatnonzero(~np.isfinite(difference))[0])
+        raise ValueError(f"row {row} has outcomes {a[row]} and {b[row]}; expected finite numbers")
+    n = len(difference)
+    return PairedDifference(
+        mean=float(difference.mean()),
+        se=float(difference.std(ddof=1)) / math.sqrt(n) if n > 1 else math.nan,
+        rows=n,
+        p_value=_sign_flip_p_value(difference),
+    )
+
+
+def _sign_flip_p_value(difference: np.ndarray) -> float:
+    """Two-sided p-value of the paired permutation test (Fisher, 1935, The Design of Experiments).
+
+    If the models are exchangeable, the sign of each difference is a fair coin. When all rows that
+    differ do so by the same amount, as with right and wrong answers, the number of positive ones
+    is binomial and the p-value exact: McNemar's exact test. Otherwise signs are flipped at random
+    (seeded), and the observed signs count as one more flip, which keeps the test valid (Phipson
+    and Smyth, 2010, Statistical Applications in Genetics and Molecular Biology 9(1), article 39).
+    """
+    sizes = np.abs(difference[np.abs(difference) > TOLERANCE])
+    if not len(sizes):
+        return 1.0
+    if sizes.max() - sizes.min() <= TOLERANCE:
+        positive = int((difference > TOLERANCE).sum())
+        fewer = min(positive, len(sizes) - positive)
+        tail = sum(math.comb(len(sizes), i) for i in range(fewer + 1))
+        return min(1.0, 2 * tail / 2 ** len(sizes))
+    rng = np.random.default_rng(0)
+    observed = abs(difference.sum()) - TOLERANCE
+    as_extreme = sum(
+        abs(np.where(rng.random(len(sizes)) < 0.5, sizes, -sizes).sum()) >= observed
+        for _ in range(FLIPS)
+    )
+    return float((1 + as_extreme) / (1 + FLIPS))

@@ -1,0 +1,116 @@
+"""Why a trial failed: from an exception inside it, or from how its process ended."""
+
+from __future__ import annotations
+
+import errno
+import re
+import shutil
+import signal
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+from trials.errors import DatasetError, HyperparameterError, ModelError, RewardError, RewardFailed
+from trials.records import LOG_TAIL_LINES, Failure, FailureKind
+from trials.stopping import Diverged
+
+BAD_INPUT = (DatasetError, ModelError, RewardError)
+FULL = {errno.ENOSPC, errno.EDQUOT}
+MEMORY_WORDS = ("out of memory", "can't allocate memory", "cannot allocate memory", "memoryerror")
+DISK_WORDS = ("no space left on device", "disk quota exceeded", "os error 28")
+# A disk with less than this left is full, whatever a library makes of the failed write.
+FULL_BELOW_BYTES = 1 << 20
+
+
+def failure_of(error: Exception, folder: Path) -> Failure:
+    """The record of an exception that ended a trial whose files are in ``folder``."""
+    lines = "".join(traceback.format_exception(error)).splitlines()
+    return Failure(
+        kind=failure_kind(error, folder),
+        message=f"{type(error).__name__}: {error}",
+        log_tail="\n".join(lines[-LOG_TAIL_LINES:]),
+    )
+
+
+def failure_kind(error: Exception, folder: Path) -> FailureKind:
+    """What kind of failure an exception is, looked up in all that it was raised from."""
+    chain = list(_chain(error))
+    text = " ".join(str(link) for link in chain).lower()
+    if any(isinstance(link, Diverged) for link in chain):
+        return "diverged"
+    if any(isinstance(link, RewardFailed) for link in chain):
+        return "reward_failed"
+    if any(isinstance(link, HyperparameterError) for link in chain):
+        return "bad_config"
+    if any(isinstance(link, BAD_INPUT) for link in chain):
+        return "bad_data"
+    if any(isinstance(link, MemoryError) for link in chain) or _any_in(MEMORY_WORDS, text):
+        return "out_of_memory"
+    out_of_space = any(isinstance(link, OSError) and link.errno in FULL for link in chain)
+    if out_of_space or _any_in(DISK_WORDS, text) or disk_is_full(folder):
+        return "disk_full"
+    # Sampling from logits that are NaN is how a diverged policy shows in generation.
+    if "probability tensor contains either" in text:
+        return "diverged"
+    return "crashed"
+
+
+def exit_failure(code: int, log: str, oom_killed: bool, folder: Path) -> tuple[FailureKind, str]:
+    """Kind and message of a process that ended without leaving a result.
+
+    Args:
+        code: exit code of the launcher; negative for a signal.
+        log: what trial and launcher wrote last.
+        oom_killed: whether the kernel killed a process for want of memory meanwhile.
+        folder: of the trial.
+    """
+    name = _signal_name(code, log)
+    text = log.lower()
+    if _any_in(MEMORY_WORDS, text) or (name == "SIGKILL" and oom_killed):
+        return "out_of_memory", f"the process ended ({name or f'code {code}'}) for want of memory"
+    if _any_in(DISK_WORDS, text) or disk_is_full(folder):
+        return "disk_full", f"the process ended ({name or f'code {code}'}) and the disk is full"
+    if name:
+        return "killed", f"the process was killed by {name}"
+    return "crashed", f"the process ended with code {code} and left no result"
+
+
+def disk_is_full(folder: Path) -> bool:
+    """Whether next to nothing can be written where a folder lies."""
+    try:
+        return shutil.disk_usage(folder).free < FULL_BELOW_BYTES
+    except OSError:
+        return False
+
+
+def oom_kills() -> int:
+    """Processes of this control group that the kernel killed for want of memory so far."""
+    try:
+        group = Path("/proc/self/cgroup").read_text().splitlines()[-1].rpartition(":")[2]
+        file = Path("/sys/fs/cgroup") / group.lstrip("/") / "memory.events"
+        counts = dict(line.split() for line in file.read_text().splitlines())
+        return int(counts.get("oom_kill", 0))
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def _signal_name(code: int, log: str) -> str | None:
+    """The signal that ended the training process, if one did.
+
+    Launchers outlive it and end with a code of their own; only their words tell which signal it
+    was (accelerate: ``died with <Signals.SIGKILL: 9>``, torchrun: ``Signal 9 (SIGKILL)``).
+    """
+    if code < 0:
+        return signal.Signals(-code).name
+    found = re.findall(r"died with <Signals\.(SIG\w+)|Signal \d+ \((SIG\w+)\) received", log)
+    return next((one or other for one, other in found), None)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _any_in(words: tuple[str, ...], text: str) -> bool:
+    return any(word in text for word in words)

@@ -1,0 +1,61 @@
+"""How a supervisor hands jobs to a warm worker: numbered files in a folder of the worker's own.
+
+    000001.job      path of the first spec file
+    000002.job      path of the second ...
+    closed          no more jobs will come
+
+Every process of a distributed worker reads the same files in the same order, so that they agree on
+the next trial without talking to each other, and may wait for it as long as they like.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+FAST_POLL_SECONDS, SLOW_POLL_SECONDS = 0.01, 0.1
+FAST_POLLS = 500
+
+
+@dataclass
+class Inbox:
+    """Both ends of a worker's inbox.
+
+    Attributes:
+        folder: made by the supervisor; a worker whose inbox is gone ends.
+        sent: jobs put so far by this end.
+    """
+
+    folder: Path
+    sent: int = 0
+
+    def put(self, file: Path) -> None:
+        """Appends one job."""
+        self.sent += 1
+        _write(self.folder / f"{self.sent:06d}.job", str(file))
+
+    def close(self) -> None:
+        """Tells the worker to end once it has done what was put."""
+        _write(self.folder / "closed", "")
+
+    def jobs(self) -> Iterator[Path]:
+        """Jobs in their order, waiting for each; ends when the inbox is closed or gone."""
+        for number in count(1):
+            file = self.folder / f"{number:06d}.job"
+            for poll in count():
+                if file.exists():
+                    break
+                if not self.folder.exists() or (self.folder / "closed").exists():
+                    return
+                time.sleep(FAST_POLL_SECONDS if poll < FAST_POLLS else SLOW_POLL_SECONDS)
+            yield Path(file.read_text(encoding="utf-8"))
+
+
+def _write(file: Path, text: str) -> None:
+    """Whole or not at all: a job is read as soon as its file is seen."""
+    partial = file.with_name(f".{file.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(file)

@@ -1,0 +1,102 @@
+"""A warm worker as its supervisor sees it: launched when first needed, and again after a crash."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from trials.failures import oom_kills
+from trials.inbox import Inbox
+from trials.launch import Launcher, end_group, log_tail
+
+# A worker that was told to end has nothing left to do but to end.
+CLOSE_GRACE_SECONDS = 5.0
+
+
+class WarmWorker:
+    """One launch of ``trials.worker`` at a time.
+
+    Args:
+        launcher: how it is launched.
+
+    Attributes:
+        served: trials that the present launch was given.
+    """
+
+    def __init__(self, launcher: Launcher):
+        self._launcher = launcher
+        self._process: subprocess.Popen[bytes] | None = None
+        self._inbox: Inbox | None = None
+        self._trial_log: Path | None = None
+        self._starts = (0, 0)
+        self._oom_kills = 0
+        self._ending = threading.Lock()  # a closing supervisor and a waiting thread may both kill
+        self.served = 0
+
+    def submit(self, spec_file: Path) -> None:
+        """Gives the worker its next trial; starts it if need be."""
+        if self._process is None or self._process.poll() is not None:
+            self.kill()
+            self._start(spec_file.parent.parent)
+        assert self._inbox is not None
+        self._trial_log = spec_file.with_name("log.txt")
+        # What was written before says nothing about how this trial ends.
+        self._starts = _size(self._trial_log), _size(self._log)
+        self._oom_kills = oom_kills()
+        self.served += 1
+        self._inbox.put(spec_file)
+
+    def exit_code(self) -> int | None:
+        """Of the launcher, if it has ended."""
+        return self._process.poll() if self._process else None
+
+    def oom_killed(self) -> bool:
+        """Whether the kernel killed anything for want of memory since the trial was submitted."""
+        return oom_kills() > self._oom_kills
+
+    def tail(self) -> str:
+        """The last lines of the trial's log, and of what its launcher said meanwhile."""
+        if self._trial_log is None or self._inbox is None:
+            return ""
+        own = log_tail(self._trial_log, self._starts[0])
+        launcher = log_tail(self._log, self._starts[1])
+        return "\n".join(part for part in (own, launcher) if part)
+
+    def close(self) -> None:
+        """Lets the worker end by itself."""
+        if self._process and self._inbox:
+            self._inbox.close()
+            deadline = time.monotonic() + CLOSE_GRACE_SECONDS
+            while self._process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.02)
+        self.kill()
+
+    def kill(self) -> None:
+        """Ends the worker and all that it started."""
+        with self._ending:
+            if self._process:
+                end_group(self._process)
+                self._process = None
+            if self._inbox:
+                shutil.rmtree(self._inbox.folder, ignore_errors=True)
+                self._inbox = None
+
+    @property
+    def _log(self) -> Path:
+        assert self._inbox is not None
+        return self._inbox.folder / "log.txt"
+
+    def _start(self, beside: Path) -> None:
+        # Beside the trials, and not in a temporary folder: all machines of a launch must see it.
+        folder = Path(tempfile.mkdtemp(prefix=".worker-", dir=beside))
+        self._inbox = Inbox(folder)
+        self._process = self._launcher.start("trials.worker", [folder], folder / "log.txt")
+        self.served = 0
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0
