@@ -108,6 +108,8 @@ def main(
     repeats: Annotated[int, typer.Option(help="Runs of each, in turns.")] = 5,
 ) -> None:
     """Prints seconds a step of both, and the ratio of speeds (bare seconds / trial's seconds)."""
+    gc.collect()
+    gc.freeze()  # as in a worker: else collecting what was imported is a part of every time
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     times: dict[str, dict[str, list[float]]] = {"sft": {}, "rl": {}}

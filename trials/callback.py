@@ -68,7 +68,8 @@ class TrialCallback(TrainerCallback):
         if self.stop:
             control.should_training_stop = True
         elif self._ends_for_time(step):
-            control.should_save = control.should_training_stop = True
+            control.should_training_stop = True
+            control.should_save = self._context.spec.keep_checkpoint
         return control
 
     def on_step_end(
@@ -80,7 +81,8 @@ class TrialCallback(TrainerCallback):
         if step >= plan.end(self._stage):
             return control
         if step >= self._context.last_step:
-            control.should_save = control.should_training_stop = True
+            control.should_training_stop = True
+            control.should_save = self._context.spec.keep_checkpoint
         elif plan.is_boundary(step) and self._save_is_due():
             control.should_save = True
         return control

@@ -13,8 +13,7 @@ from accelerate import PartialState
 from trials.adopt import own_start
 from trials.arguments import Execution, per_device_batches, use_bf16, weights_dtype
 from trials.checkpoints import Checkpoint, stage_keys
-from trials.dataset import Dataset, Row, check_lengths, completion_limit, load_dataset
-from trials.errors import DatasetError
+from trials.dataset import Dataset, Row
 from trials.evaluate import Evaluator, fixed_subset
 from trials.events import EventLog
 from trials.hyperparameters import Hyperparameters, validate
@@ -27,6 +26,7 @@ from trials.models import (
 )
 from trials.plan import StagePlan, plan_steps
 from trials.records import Stage, TrialSpec
+from trials.reuse import token_lengths, unchanged_dataset
 from trials.rewards import Reward, build_reward
 
 
@@ -119,15 +119,21 @@ def prepare(spec: TrialSpec, events: EventLog, start: Checkpoint | None = None) 
         DatasetError, HyperparameterError, RewardError, ModelError: before any compute is spent.
     """
     hyperparameters = validate(spec.config)
-    dataset = unchanged_dataset(spec)
+    dataset = unchanged_dataset(spec.dataset, spec.dataset_fingerprint)
     plan = plan_steps(
         hyperparameters, spec.schedule, len(dataset.splits["train"]), len(dataset.preferences)
     )
     keys = stage_keys(spec, hyperparameters, plan)
     tokenizer = load_tokenizer(spec.fidelity.model)
     config = load_config(spec.fidelity.model)
-    longest = check_lengths(dataset, tokenizer, spec.schedule.max_length, context_limit(config))
-    limit = spec.schedule.max_completion_tokens or completion_limit(dataset, tokenizer)
+    longest, completion = token_lengths(
+        spec.dataset,
+        spec.dataset_fingerprint,
+        spec.fidelity.model,
+        spec.schedule.max_length,
+        context_limit(config),
+    )
+    limit = spec.schedule.max_completion_tokens or completion
     schedule = spec.schedule.model_copy(update={"max_completion_tokens": limit})
     spec = spec.model_copy(update={"schedule": schedule})
     reward = build_reward(dataset, spec.allow_user_code)
@@ -194,23 +200,6 @@ def evaluation_steps(spec: TrialSpec, plan: StagePlan) -> set[int]:
     last = plan.last_step(spec.fidelity.fraction)
     points = {round(point * plan.total) for point in spec.schedule.eval_points}
     return {step for step in points if 0 < step < last} | {last}
-
-
-def unchanged_dataset(spec: TrialSpec) -> Dataset:
-    """The dataset of a spec.
-
-    Raises:
-        DatasetError: when its content is not that of the spec's fingerprint.
-    """
-    dataset = load_dataset(spec.dataset, splits=("train", "validation"))
-    if dataset.fingerprint != spec.dataset_fingerprint:
-        raise DatasetError(
-            f"fingerprint {dataset.fingerprint}",
-            path=spec.dataset,
-            expected=f"{spec.dataset_fingerprint}: the data changed since the run began; "
-            "start a new run",
-        )
-    return dataset
 
 
 def _starting_weights(spec: TrialSpec, start: Checkpoint | None) -> str | Path:

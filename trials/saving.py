@@ -34,7 +34,7 @@ def save_in_stage(context: TrialContext, written: Path, stage: Stage, step: int)
 
 
 def save_stage_end(context: TrialContext, trainer: Any, stage: Stage, step: int) -> Path:
-    """Publishes the weights that the next stage starts from, and returns their folder."""
+    """Saves the weights that the next stage starts from, and returns their folder."""
     state = PartialState()
     target = entry_path(context.folder, step)
     if state.is_main_process:
@@ -43,6 +43,8 @@ def save_stage_end(context: TrialContext, trainer: Any, stage: Stage, step: int)
     partial = partial_path(target)
     trainer.save_model(str(partial / "weights"))
     state.wait_for_everyone()
+    if not context.spec.keep_checkpoint:
+        return partial / "weights"  # cleared away at the end of the trial
     if state.is_main_process:
         (partial / "weights" / "training_args.bin").unlink(missing_ok=True)
         _publish(context, partial, stage, step, "weights")

@@ -30,6 +30,7 @@ from trials.errors import HyperparameterError
 from trials.evaluate import fixed_subset
 from trials.models import load_model
 from trials.records import Stage
+from trials.reuse import prepared
 from trials.rewards import RewardTerm, training_rewards
 
 
@@ -49,17 +50,34 @@ def sft_trainer(context: TrialContext, start: str | Path, output: Path) -> SFTTr
     followed = None
     if h.sft_schedule == "greedy":
         followed = fixed_subset(context.dataset.splits["validation"], schedule.eval_rows)
-    return SFTTrainer(
-        model=model,
-        args=SFTConfig(
-            output_dir=str(output),
-            **sft_arguments(h, context.plan, schedule, context.execution),
-        ),
-        train_dataset=_completions(context.train_rows),
-        eval_dataset=_completions(followed) if followed else None,
-        processing_class=context.tokenizer,
-        peft_config=_fresh_adapter(context, "sft", model),
+    arguments = sft_arguments(h, context.plan, schedule, context.execution)
+    # TRL writes into the rows what only these settings, the tokenizer and the data decide.
+    key = (
+        context.dataset.path,
+        context.dataset.fingerprint,
+        context.spec.fidelity.model,
+        arguments["completion_only_loss"],
+        *((schedule.max_length,) if h.sft_packing else ()),
     )
+
+    def build(rows: HFDataset) -> SFTTrainer:
+        is_prepared = "labels" in rows.column_names
+        return SFTTrainer(
+            model=model,
+            args=SFTConfig(
+                output_dir=str(output),
+                dataset_kwargs={"skip_prepare_dataset": True} if is_prepared else None,
+                **arguments,
+            ),
+            train_dataset=rows,
+            eval_dataset=_completions(followed) if followed else None,
+            processing_class=context.tokenizer,
+            peft_config=_fresh_adapter(context, "sft", model),
+        )
+
+    if followed:  # then the evaluation rows would not be prepared either
+        return build(_completions(context.train_rows))
+    return prepared(key, build, lambda: _completions(context.train_rows))
 
 
 def dpo_trainer(context: TrialContext, start: str | Path, output: Path) -> DPOTrainer:
