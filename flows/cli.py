@@ -67,7 +67,9 @@ def tune(
     budget: Annotated[
         str | None, typer.Option(help="25m, 12 (trials, the default) or '8 full'.")
     ] = None,
-    parallel: Annotated[int | None, typer.Option(help="Trials at a time; default 2.")] = None,
+    parallel: Annotated[
+        int | None, typer.Option(help="Trials at a time; default: one a GPU, else 2.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same proposals.")] = 0,
     space: Annotated[str, typer.Option(help="Name in data/spaces, or a file.")] = "sft_grpo",
     strategy: Annotated[
@@ -123,6 +125,7 @@ def tune(
     """Find the best configuration for a dataset and a model under a budget."""
     configure()
     from tasks.catalog import load_catalog
+    from tasks.devices import default_parallel
     from tasks.preflight import check_settings
     from tasks.run_folder import RunFolder
     from tasks.settings import TuneSettings
@@ -159,7 +162,7 @@ def tune(
             allow_user_code=allow_user_code,
             **given(
                 budget=parsed_budget(budget),
-                parallel=parallel,
+                parallel=parallel or default_parallel(),
                 test_rows=test_rows,
                 threads=threads,
                 gpus_per_trial=gpus_per_trial,

@@ -67,6 +67,11 @@ def launchers_for(
     ]
 
 
+def default_parallel() -> int:
+    """One trial for each GPU; two without any."""
+    return len(visible_gpus()) or 2
+
+
 def launcher_for(
     parallel: int, threads: int | None = None, accelerate_config: str | None = None
 ) -> Launcher:

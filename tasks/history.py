@@ -51,7 +51,7 @@ def history_row(
         "cost_tokens": result.cost.tokens,
         "failure_kind": result.failure.kind if result.failure else None,
         "stop_rule": result.stop.rule if result.stop else None,
-        "continued": spec.continue_from is not None,
+        "continued": spec.inherits_from is not None,
         "seed": spec.seed,
         "total_steps": spec.schedule.total_steps,
         "versions": json.dumps(result.provenance.versions if result.provenance else {}),

@@ -182,9 +182,8 @@ def _trial_row(
     trial: Trial, proposal: ProposalRecord | None, observation: dict[str, Any]
 ) -> dict[str, Any]:
     spec, result = trial.spec, trial.result
-    continues = (proposal.continues if proposal else None) or ""
-    if not continues and spec.continue_from:
-        continues = spec.continue_from.replace("\\", "/").rstrip("/").rpartition("/")[2]
+    # A trial that shares another one's SFT stage is no continuation of that one.
+    continues = (proposal.continues if proposal else spec.inherits_from) or ""
     row: dict[str, Any] = {
         "trial_id": spec.trial_id,
         "origin": proposal.origin if proposal else "unknown",

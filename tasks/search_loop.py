@@ -19,6 +19,7 @@ from prefect.futures import PrefectFuture
 
 from surrogates.base import Proposal
 from surrogates.search import Search
+from tasks.devices import memory_share
 from tasks.history import records
 from tasks.ledger import Ledger
 from tasks.prepare import Inputs
@@ -30,7 +31,7 @@ from trials.checkpoint_registry import CheckpointRegistry
 from trials.errors import AutoPipeError, HyperparameterError
 from trials.hyperparameters import validate
 from trials.plan import plan_steps
-from trials.records import FATAL_KINDS, Fidelity, TrialResult, TrialSpec
+from trials.records import FATAL_KINDS, Compute, Fidelity, TrialResult, TrialSpec
 from trials.supervisor import Supervisor
 
 Running = tuple[Proposal, TrialSpec, PrefectFuture[TrialResult]]
@@ -48,6 +49,8 @@ class SearchLoop:
 
     Attributes:
         told: finished trials by proposal id.
+        registry: checkpoints of all trials of the run.
+        compute: the settings', with each trial's share of the memory.
         reference_flops: cost of the default configuration at full length, the unit of cost.
     """
 
@@ -60,6 +63,7 @@ class SearchLoop:
     on_result: OnResult
     told: dict[str, tuple[TrialSpec, TrialResult]] = field(default_factory=dict)
     registry: CheckpointRegistry = field(init=False)
+    compute: Compute = field(init=False)
     reference_flops: float = math.nan
     _order: int = 0
     _recorded: dict[int, ProposalRecord] = field(init=False)
@@ -68,6 +72,10 @@ class SearchLoop:
         self._recorded = {record.order: record for record in self.run.proposals()}
         self._running: deque[Running] = deque()
         self.registry = CheckpointRegistry(self.run.path / "trials")
+        self.compute = self.settings.compute
+        if self.compute.memory_bytes is None:
+            share = memory_share(self.settings.parallel)
+            self.compute = self.compute.model_copy(update={"memory_bytes": share})
 
     def explore(self, default_config: dict[str, Any]) -> None:
         """The default configuration at full length, then what the search asks for."""
@@ -168,7 +176,7 @@ class SearchLoop:
             limits=self.settings.limits.model_copy(
                 update={"wall_seconds": self.ledger.trial_limit()}
             ),
-            compute=self.settings.compute,
+            compute=self.compute,
             allow_user_code=self.settings.allow_user_code,
         )
         # The id says when it was proposed and what it is: should a resumed run ever propose

@@ -46,9 +46,11 @@ class Inbox:
         for number in count(1):
             file = self.folder / f"{number:06d}.job"
             for poll in count():
+                # Looked at first: what was put before the closing is still to be done.
+                ended = not self.folder.exists() or (self.folder / "closed").exists()
                 if file.exists():
                     break
-                if not self.folder.exists() or (self.folder / "closed").exists():
+                if ended:
                     return
                 time.sleep(FAST_POLL_SECONDS if poll < FAST_POLLS else SLOW_POLL_SECONDS)
             yield Path(file.read_text(encoding="utf-8"))

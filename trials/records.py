@@ -146,6 +146,17 @@ class TrialSpec(Record):
     keep_checkpoint: bool = True
     allow_user_code: bool = False
 
+    @property
+    def inherits_from(self) -> str | None:
+        """Id of the other trial whose checkpoint this one goes on from.
+
+        None when it starts from the model, or goes on with an interrupted attempt of its own.
+        """
+        if self.continue_from is None:
+            return None
+        trial = Path(self.continue_from).parent.parent  # <trial>/checkpoint/step-000120
+        return None if trial == Path(self.folder) else trial.name
+
     def identity(self) -> str:
         """Hash of what decides the outcome: config, data, model, fraction, schedule and seed.
 

@@ -163,7 +163,7 @@ def _write_trial(run: RunFolder, index: int, config: dict[str, Any], unfinished:
         config=config,
         fidelity=Fidelity(model="models/tiny-m", fraction=fraction),
         folder=str(folder),
-        continue_from=continues and str(run.trial_folder(continues)),
+        continue_from=continues and str(run.trial_folder(continues) / "checkpoint" / "step-000030"),
     )
     write_json(folder / "spec.json", spec)
     run.add_proposal(

@@ -103,7 +103,7 @@ def test_the_search_sees_full_trials_failures_and_prefixes_only():
             row(0),
             row(1, state="failed"),
             row(2, state="stopped", fraction=0.4),
-            row(3, continue_from="elsewhere"),
+            row(3, continue_from="elsewhere/checkpoint/step-000030"),
             row(4, fraction=0.3),
         ]
     )
