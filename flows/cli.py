@@ -189,6 +189,26 @@ def report(run: Annotated[str, typer.Argument(help="Id or folder of a run.")]) -
 
 
 @app.command()
+def compare(
+    run: Annotated[str, typer.Argument(help="Id or folder of a run.")],
+    one: Annotated[str, typer.Argument(help="Id of a trial, or its beginning: 003.")],
+    other: Annotated[str, typer.Argument(help="Id of the trial to compare it with.")],
+) -> None:
+    """Compare two trials of a run on the same validation rows."""
+    configure()
+    from tasks.paired import compare_trials
+    from tasks.run_folder import RunFolder
+
+    with friendly_errors():
+        found = compare_trials(RunFolder.open(run, runs_folder()), one, other)
+        console.print(
+            f"{one} minus {other}: {found.mean:+.3f} ± {found.se:.3f} on the same {found.rows} "
+            f"validation rows (paired, two-sided p = {found.p_value:.3f})",
+            highlight=False,
+        )
+
+
+@app.command()
 def collect(
     datasets: Annotated[
         list[str] | None,

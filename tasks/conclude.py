@@ -68,6 +68,7 @@ def conclude(
             validation_se=base.score_se,
             test=test["base"].score,
             test_se=test["base"].score_se,
+            test_pass_at_k=test["base"].pass_at_k,
         ),
         best_expected=recommendation.score,
         best_expected_se=recommendation.score_se,
@@ -117,6 +118,7 @@ def _measured(spec: TrialSpec, result: TrialResult, test: SplitScore) -> Measure
         validation_se=result.score_se or 0.0,
         test=test.score,
         test_se=test.score_se,
+        test_pass_at_k=test.pass_at_k,
     )
 
 

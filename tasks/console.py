@@ -59,7 +59,8 @@ def console_summary(run: RunFolder) -> RenderableType:
         resume = f"autopipe tune --resume {run.run_id}"
         return Text(f"Run {run.run_id} is not finished; {found}.\nGo on with: {resume}")
     view = Table(header_style="bold")
-    for name in ("", "trial", "validation", "test"):
+    pass_k = tables.info.settings.schedule.pass_k
+    for name in ("", "trial", "validation", "test", *((f"pass@{pass_k}",) if pass_k else ())):
         view.add_column(name, justify="left" if name in ("", "trial") else "right")
     rows = (("best", summary.best), ("default", summary.default), ("base", summary.base))
     for name, measured in rows:
@@ -79,4 +80,5 @@ def _measured_cells(name: str, measured: Measured, labels: dict[str, str]) -> li
         Text(labels.get(measured.trial_id or "", measured.trial_id or "–")),
         Text(plus_minus(measured.validation, measured.validation_se)),
         Text(plus_minus(measured.test, measured.test_se)),
+        *([] if measured.test_pass_at_k is None else [Text(f"{measured.test_pass_at_k:.3f}")]),
     ]

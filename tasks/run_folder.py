@@ -94,6 +94,7 @@ class Measured(Record):
     validation_se: float
     test: float
     test_se: float
+    test_pass_at_k: float | None = Field(None, description="On the test split, when asked for.")
 
 
 class Summary(Record):

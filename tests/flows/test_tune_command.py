@@ -71,6 +71,7 @@ def test_the_command_finds_measures_reports_and_exports(finished):
         for trial in folder.trials()
     )
     assert all(trial.result is not None for trial in folder.trials())
+    assert not list((path / "trials").glob(".worker-*"))
 
 
 def test_the_report_command_works_again(finished):
@@ -80,6 +81,19 @@ def test_the_report_command_works_again(finished):
     done = run(home, "report", path.name)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (path / "report.html").exists()
+
+
+def test_two_trials_are_compared_on_the_same_rows(finished):
+    home, _ = finished
+    [path] = (home / "runs").iterdir()
+    done = run(home, "compare", path.name, "000", "001")
+    assert done.returncode == 0, done.stdout + done.stderr
+    first, second = (trial.result for trial in RunFolder(path).trials()[:2])
+    assert f"{first.score - second.score:+.3f}" in done.stdout
+    assert "on the same 32" in done.stdout
+    unknown = run(home, "compare", path.name, "000", "9")
+    assert unknown.returncode == 2
+    assert "there are: 000, 001, 002" in unknown.stdout.replace("\n", " ")
 
 
 def test_a_finished_run_resumed_runs_nothing_again(finished):
