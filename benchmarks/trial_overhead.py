@@ -87,7 +87,6 @@ def main(
                 fidelity=Fidelity(model=str(resolve_model(name)), fraction=1.0),
                 folder=str(Path(scratch) / name),
                 schedule=Schedule(total_steps=steps, eval_rows=32),
-                keep_checkpoint=False,
             )
             table.add_row(name, *map(_row, measure(spec, processes, repeats)))
     Console().print(table)

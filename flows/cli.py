@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from pydantic import ValidationError
@@ -15,11 +15,19 @@ from rich.markup import escape
 from rich.table import Table
 
 from flows.environment import configure
+from flows.options import (
+    absolute,
+    explain,
+    given,
+    parsed_budget,
+    refuse_beside_resume,
+    samples_of,
+)
 from tasks.paths import HISTORY, runs_folder
 
 if TYPE_CHECKING:
     from tasks.run_folder import RunFolder, Summary
-    from tasks.settings import Budget, TuneSettings
+    from tasks.settings import TuneSettings
 
 app = typer.Typer(
     help="Configures LLM post-training (SFT, then RL) under a compute budget.",
@@ -48,8 +56,9 @@ def friendly_errors() -> Iterator[None]:
         console.print(f"[bold red]error:[/bold red] {escape(str(error))}", highlight=False)
         raise typer.Exit(2) from None
     except ValidationError as error:
-        lines = [f"  - {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-        console.print("[bold red]error:[/bold red] refused:\n" + escape("\n".join(lines)))
+        console.print(
+            f"[bold red]error:[/bold red] refused:\n{escape(explain(error))}", highlight=False
+        )
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
         console.print("interrupted; finished trials are kept")
@@ -58,6 +67,7 @@ def friendly_errors() -> Iterator[None]:
 
 @app.command()
 def tune(
+    context: typer.Context,
     dataset: Annotated[
         str | None, typer.Argument(help="Catalog name, folder or .jsonl; default: the example.")
     ] = None,
@@ -68,7 +78,7 @@ def tune(
         str | None, typer.Option(help="25m, 12 (trials, the default) or '8 full'.")
     ] = None,
     parallel: Annotated[
-        int | None, typer.Option(help="Trials at a time; default: one a GPU, else 2.")
+        int | None, typer.Option(help="Trials at a time; default: as GPUs allow, else 2.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same proposals.")] = 0,
     space: Annotated[str, typer.Option(help="Name in data/spaces, or a file.")] = "sft_grpo",
@@ -82,6 +92,9 @@ def tune(
     eval_batch: Annotated[int | None, typer.Option(help="Rows generated at once.")] = None,
     micro_batch: Annotated[int | None, typer.Option(help="Largest batch on a device.")] = None,
     pass_k: Annotated[int | None, typer.Option(help="Also measure pass@k of each trial.")] = None,
+    pass_samples: Annotated[
+        int | None, typer.Option(help="Samples a row for it; default: 8, or k if that is more.")
+    ] = None,
     test_rows: Annotated[int | None, typer.Option(help="Test rows at the end.")] = None,
     threads: Annotated[
         int | None, typer.Option(help="CPU threads a trial.", rich_help_panel=DEVICES)
@@ -132,6 +145,7 @@ def tune(
 
     with friendly_errors():
         if resume is not None:
+            refuse_beside_resume(context)
             run = RunFolder.open(resume, runs_folder())
             run_tune(resumed_settings(run, budget), run, history)
             return
@@ -143,7 +157,9 @@ def tune(
             eval_batch_size=eval_batch,
             micro_batch_size=micro_batch,
             pass_k=pass_k,
+            pass_samples=samples_of(pass_k, pass_samples),
         )
+        config = absolute(str(accelerate_config)) if accelerate_config else None
         settings = TuneSettings(
             dataset=absolute(dataset or load_catalog().example()),
             model=absolute(model),
@@ -162,12 +178,12 @@ def tune(
             allow_user_code=allow_user_code,
             **given(
                 budget=parsed_budget(budget),
-                parallel=parallel or default_parallel(),
+                parallel=default_parallel(config, gpus_per_trial) if parallel is None else parallel,
                 test_rows=test_rows,
                 threads=threads,
                 gpus_per_trial=gpus_per_trial,
                 disk_gigabytes=disk,
-                accelerate_config=absolute(str(accelerate_config)) if accelerate_config else None,
+                accelerate_config=config,
             ),
         )
         check_settings(settings)
@@ -216,7 +232,10 @@ def collect(
     ] = None,
     model: Annotated[str, typer.Option(help="Catalog name, folder or hub id.")] = EXAMPLE_MODEL,
     configurations: Annotated[int, typer.Option(help="Trials for each dataset.")] = 30,
-    parallel: Annotated[int, typer.Option(help="Trials at a time.")] = 2,
+    parallel: Annotated[
+        int | None, typer.Option(help="Trials at a time; default: one a GPU, else 2.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads a trial.")] = None,
     seed: Annotated[int, typer.Option()] = 0,
     space: Annotated[str, typer.Option(help="Name in data/spaces, or a file.")] = "sft_grpo",
     name: Annotated[
@@ -229,6 +248,7 @@ def collect(
     from flows.collect import collect as run_collect
     from flows.progress import CollectProgress
     from tasks.catalog import load_catalog
+    from tasks.devices import default_parallel
     from tasks.settings import CollectSettings
 
     with friendly_errors():
@@ -238,7 +258,8 @@ def collect(
             datasets=chosen,
             model=model,
             configurations=configurations,
-            parallel=parallel,
+            parallel=default_parallel() if parallel is None else parallel,
+            threads=threads,
             seed=seed,
             space=space,
         )
@@ -307,29 +328,6 @@ def resumed_settings(run: RunFolder, budget: str | None) -> TuneSettings:
     settings = info.settings.model_copy(update={"budget": parsed_budget(budget)})
     run.write_info(info.model_copy(update={"settings": settings}))
     return settings
-
-
-def absolute(name_or_path: str) -> str:
-    """A path that exists in full, so that a run can be resumed from any folder; else the name."""
-    path = Path(name_or_path)
-    return str(path.resolve()) if path.exists() else name_or_path
-
-
-def parsed_budget(text: str | None) -> Budget | None:
-    """A budget, or a parameter error that names the option."""
-    from tasks.settings import Budget
-
-    if text is None:
-        return None
-    try:
-        return Budget.parse(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--budget") from None
-
-
-def given(**options: Any) -> dict[str, Any]:
-    """Only the options that were given, so that defaults stay in one home."""
-    return {name: value for name, value in options.items() if value is not None}
 
 
 if __name__ == "__main__":

@@ -13,17 +13,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from prefect import flow, task
-from prefect.cache_policies import NO_CACHE
-from prefect.futures import wait
+from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from surrogates.encoding import SpaceEncoder
-from tasks.devices import launchers_for
+from tasks.devices import launchers_for, memory_share
 from tasks.history import append_history, history_row
 from tasks.prepare import Inputs, prepare_inputs
 from tasks.settings import CollectSettings
 from tasks.spaces import load_space, plain
+from tasks.trial import give_up, is_fatal, result_file, submit_trial
+from trials.errors import AutoPipeError
 from trials.records import Fidelity, TrialResult, TrialSpec, read_record
 from trials.supervisor import Supervisor
 
@@ -46,21 +46,33 @@ def collect_flow(
     history: Path,
     on_result: Callable[[TrialSpec, TrialResult], None] | None = None,
 ) -> list[Path]:
-    """Prepares every dataset, runs its design in batches, and appends one history file each."""
-    launchers = launchers_for(settings.parallel)
+    """Prepares every dataset, runs its design, and appends one history file each.
+
+    Raises:
+        AutoPipeError: when a trial failed in a way that all others would, too.
+    """
+    launchers = launchers_for(settings.parallel, settings.threads)
     prepared = [
-        prepare_inputs.submit(name, settings.model, settings.schedule, launchers[0])
+        prepare_inputs.submit(
+            name, settings.model, settings.schedule, launchers[0], compute=settings.compute
+        )
         for name in settings.datasets
     ]
     inputs = [future.result() for future in prepared]
     designs = [design(settings, each, folder / "trials" / folder_name(each)) for each in inputs]
     # Interrupted or terminated, no training process is left behind.
-    with Supervisor(launchers, on_result=on_result) as supervisor:
-        batches = [batch for specs in designs for batch in batched(specs, settings.batch)]
-        pending = [run_batch.submit(batch, supervisor) for batch in batches]
-        wait(pending)
-    for future in pending:
-        future.result()  # raises what a batch raised
+    with Supervisor(launchers) as supervisor:
+        pending = [
+            (spec, submit_trial(spec, supervisor, settings.retries))
+            for specs in designs
+            for spec in specs
+        ]
+        for spec, future in pending:
+            result = future.result()
+            if is_fatal(result):
+                give_up(spec, result, "repeat the command: finished trials are kept")
+            if on_result:
+                on_result(spec, result)
     return [
         append_dataset(each, specs, folder.name, history)
         for each, specs in zip(inputs, designs, strict=True)
@@ -75,6 +87,10 @@ def folder_name(inputs: Inputs) -> str:
 def design(settings: CollectSettings, inputs: Inputs, folder: Path) -> list[TrialSpec]:
     """The default configuration and a scrambled Sobol sample, another one for every dataset."""
     encoder = SpaceEncoder(load_space(settings.space))
+    compute = settings.compute
+    if compute.memory_bytes is None:
+        share = memory_share(settings.parallel)
+        compute = compute.model_copy(update={"memory_bytes": share})
     seed = settings.seed + zlib.crc32(inputs.dataset_id.encode())
     configs = [encoder.default(), *encoder.sample(settings.configurations - 1, seed)]
     return [
@@ -89,29 +105,30 @@ def design(settings: CollectSettings, inputs: Inputs, folder: Path) -> list[Tria
             model_fingerprint=inputs.model_fingerprint,
             schedule=inputs.schedule,
             stopping=settings.stopping,
+            limits=settings.limits,
+            compute=compute,
             keep_checkpoint=False,
         )
         for number, config in enumerate(configs)
     ]
 
 
-def batched(specs: list[TrialSpec], size: int) -> list[list[TrialSpec]]:
-    """Consecutive parts of at most ``size``."""
-    return [specs[start : start + size] for start in range(0, len(specs), size)]
-
-
-@task(cache_policy=NO_CACHE)
-def run_batch(specs: list[TrialSpec], supervisor: Supervisor) -> list[TrialResult]:
-    """Runs the trials of a batch that have no result yet, one after another."""
-    return supervisor.run_all(specs)
-
-
 def append_dataset(inputs: Inputs, specs: list[TrialSpec], run_id: str, history: Path) -> Path:
-    """One history file with all trials of one dataset; all of them have results."""
+    """One history file with all trials of one dataset.
+
+    Raises:
+        AutoPipeError: when a trial has no result, for the disk was full or it was removed.
+    """
+    missing = [spec.folder for spec in specs if not result_file(spec).exists()]
+    if missing:
+        raise AutoPipeError(
+            f"no result.json in {', '.join(missing)}: it could not be written, or was removed\n"
+            "  Look for a full disk, then repeat the command: only these trials are run again"
+        )
     rows = [
         history_row(
             spec,
-            read_record(Path(spec.folder) / "result.json", TrialResult),
+            read_record(result_file(spec), TrialResult),
             run_id=run_id,
             dataset_id=inputs.dataset_id,
             model_id=inputs.model_id,

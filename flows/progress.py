@@ -18,6 +18,8 @@ from trials.records import TrialResult, TrialSpec
 SHOWN = {
     "sft_share": "share",
     "sft_learning_rate": "sft lr",
+    "dpo_share": "dpo share",
+    "dpo_learning_rate": "dpo lr",
     "rl_learning_rate": "rl lr",
     "adapter": "",
 }
@@ -116,7 +118,7 @@ class LiveProgress(_Shown, Watcher):
         settings = "  ".join(
             f"{short} {_short(spec.config[name])}"
             for name, short in SHOWN.items()
-            if name in spec.config
+            if spec.config.get(name) is not None
         )
         if result.failure:
             ending = f"[red]failed: {result.failure.kind}[/red]"
@@ -135,11 +137,12 @@ class CollectProgress(_Shown):
     """Live progress of a collect run: trials done, the last score, time elapsed.
 
     Args:
-        console: where to show it.
+        console: where to show it. Without a terminal one line is printed for each trial.
         total: trials of the whole design.
     """
 
     def __init__(self, console: Console, total: int):
+        self._console, self._total, self._done = console, total, 0
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.completed}/{task.total} trials"),
@@ -153,7 +156,10 @@ class CollectProgress(_Shown):
     def result(self, spec: TrialSpec, result: TrialResult) -> None:
         """A trial ended."""
         score = "failed" if result.score is None else f"{result.score:.3f}"
+        self._done += 1
         self._progress.update(self._bar, advance=1, note=score)
+        if not self._console.is_terminal:
+            self._console.print(f"{self._done}/{self._total} trials  {score}", highlight=False)
 
 
 def _short(value: object) -> str:

@@ -62,7 +62,12 @@ def tune_flow(settings: TuneSettings, run: RunFolder, history: Path, watcher: Wa
 
     watcher.phase("checking the dataset and probing the base model")
     inputs = prepare_inputs(
-        settings.dataset, settings.model, settings.schedule, launcher, settings.allow_user_code
+        settings.dataset,
+        settings.model,
+        settings.schedule,
+        launcher,
+        settings.allow_user_code,
+        settings.compute,
     )
     validate_dataset(inputs, run)
 

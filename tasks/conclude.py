@@ -36,6 +36,7 @@ def measure_on_test(
         split="test",
         rows=settings.test_rows,
         schedule=inputs.schedule,
+        compute=settings.compute,
         allow_user_code=settings.allow_user_code,
     )
     return probe(request, run.path / "test", launcher)

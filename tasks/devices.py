@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
@@ -37,10 +38,9 @@ def launchers_for(
             settings contradict each other.
     """
     config = Path(accelerate_config).resolve() if accelerate_config else None
-    local = _local_processes(config) if config else None
-    gpus = visible_gpus() if gpus is None else list(gpus)
-    if local == 0:  # the config asks for the CPU
-        gpus = []
+    asked = _asked(accelerate_config)
+    local = asked.local
+    gpus = _usable(asked, gpus)
     if gpus_per_trial and not gpus:
         raise SettingsError(
             f"gpus_per_trial={gpus_per_trial}: no GPU is visible here; leave --gpus-per-trial out, "
@@ -61,15 +61,36 @@ def launchers_for(
             config_file=config,
             processes=1 if config else processes,
             threads=threads or share,
-            devices=",".join(gpus[slot * each : (slot + 1) * each]) if gpus else None,
+            devices=_devices(asked, gpus[slot * each : (slot + 1) * each]),
         )
         for slot in range(parallel)
     ]
 
 
-def default_parallel() -> int:
-    """One trial for each GPU; two without any."""
-    return len(visible_gpus()) or 2
+def default_parallel(
+    accelerate_config: str | None = None,
+    gpus_per_trial: int | None = None,
+    gpus: Sequence[str] | None = None,
+) -> int:
+    """As many trials at a time as the GPUs are enough for, one GPU each unless more are asked for.
+
+    Two on a CPU, or one that has several processes. Arguments are those of ``launchers_for``,
+    which says what is wrong where nothing fits.
+    """
+    try:
+        asked = _asked(accelerate_config)
+    except SettingsError:
+        return 1
+    if found := _usable(asked, gpus):
+        return max(1, len(found) // (gpus_per_trial or asked.local or 1))
+    return 2 if (asked.local or 1) == 1 else 1
+
+
+def trial_processes(launcher: Launcher) -> int:
+    """Processes that share a trial's batch, those on other machines included."""
+    if launcher.config_file is None:
+        return launcher.processes
+    return _asked(str(launcher.config_file)).total or 1
 
 
 def launcher_for(
@@ -83,13 +104,20 @@ def launcher_for(
     return launchers_for(parallel, threads, accelerate_config)[0]
 
 
-def memory_share(parallel: int, gpus: Sequence[str] | None = None) -> int | None:
-    """Bytes of main memory for each of the trials that run at the same time.
+def memory_share(
+    parallel: int, accelerate_config: str | None = None, gpus: Sequence[str] | None = None
+) -> int | None:
+    """Bytes of main memory for each process of the trials that run at the same time.
 
     None on GPUs, which trials do not share.
+
+    Raises:
+        SettingsError: when the Accelerate config cannot be read.
     """
-    has_gpu = visible_gpus() if gpus is None else gpus
-    return None if has_gpu else available_ram_bytes() // parallel
+    asked = _asked(accelerate_config)
+    if _usable(asked, gpus):
+        return None
+    return available_ram_bytes() // (parallel * (asked.local or 1))
 
 
 def visible_gpus() -> list[str]:
@@ -112,8 +140,25 @@ def visible_gpus() -> list[str]:
     return [line.strip() for line in found.stdout.splitlines() if line.strip().isdigit()]
 
 
-def _local_processes(config: Path) -> int | None:
-    """Processes on each machine in an Accelerate config; 0 for the CPU, None if it says nothing."""
+@dataclass(frozen=True)
+class _Asked:
+    """What an Accelerate config asks for; None where it does not say.
+
+    Attributes:
+        local: processes of a trial on this machine.
+        total: processes of a trial on all machines.
+        on_cpu: no GPU is to be used, whatever is there.
+    """
+
+    local: int | None = None
+    total: int | None = None
+    on_cpu: bool = False
+
+
+def _asked(accelerate_config: str | None) -> _Asked:
+    if accelerate_config is None:
+        return _Asked()
+    config = Path(accelerate_config).resolve()
     try:
         content = yaml.safe_load(config.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -122,12 +167,22 @@ def _local_processes(config: Path) -> int | None:
             "  expected: a YAML file; make one with: accelerate config"
         ) from None
     content = content if isinstance(content, dict) else {}
-    if content.get("use_cpu"):
-        return 0
-    processes = content.get("num_processes")
-    if not isinstance(processes, int):
-        return None
-    return max(1, processes // int(content.get("num_machines") or 1))
+    total, on_cpu = content.get("num_processes"), bool(content.get("use_cpu"))
+    if not isinstance(total, int):
+        return _Asked(on_cpu=on_cpu)
+    local = max(1, total // int(content.get("num_machines") or 1))
+    return _Asked(local, total, on_cpu)
+
+
+def _usable(asked: _Asked, gpus: Sequence[str] | None) -> list[str]:
+    if asked.on_cpu:
+        return []
+    return visible_gpus() if gpus is None else list(gpus)
+
+
+def _devices(asked: _Asked, gpus: Sequence[str]) -> str | None:
+    """For CUDA_VISIBLE_DEVICES; GPUs are hidden from a trial that is to leave them alone."""
+    return ",".join(gpus) if gpus or asked.on_cpu else None
 
 
 def _too_few(parallel: int, each: int, gpus: int) -> str:

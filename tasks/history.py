@@ -22,6 +22,11 @@ PREFIX_FRACTIONS = (0.1, 0.2, 0.3, 0.5)
 CURVE_DIGITS = 5
 COUNTED = ("steps", "epochs")  # ways to give the length of a stage, but for its share
 COSTS = ("cost_seconds", "cost_flops", "cost_tokens")
+# Kinds of failure that the configuration brought about, on this data or for this memory. The others
+# (killed, hung, timed out, crashed, an error in the program, bad data, a failing reward, a full
+# disk) are told of the machine, the data or the code: learned from, they would teach the search to
+# shun good configurations.
+TELLING_FAILURES = ("diverged", "out_of_memory", "bad_config")
 # What a row means that leaves these columns out, as imported ones may.
 DEFAULTS = {"state": "completed", "fraction": 1.0, "continued": False, "curve": ""}
 
@@ -138,7 +143,8 @@ def search_history(rows: pd.DataFrame) -> pd.DataFrame:
     Each full-length trial with a curve also gives one row per prefix fraction, with the signals
     and the validation score as they were then. A trial that was continued has the whole curve but
     only a part of the cost, so its cost is left open. Trials that a rule stopped never reached
-    their end and are left out. Only ``dataset_id``, ``config.*`` and ``score`` must be there.
+    their end and are left out, and so are failures that say nothing of the configuration; one whose
+    kind is not known is kept. Only ``dataset_id``, ``config.*`` and ``score`` must be there.
     """
     if rows.empty:
         return rows
@@ -152,6 +158,9 @@ def search_history(rows: pd.DataFrame) -> pd.DataFrame:
             rows[column] = rows[column].astype(float).mask(continued)
     full = rows[(rows["state"] == "completed") & (rows["fraction"].astype(float) >= 1.0)]
     failed = rows[rows["state"] == "failed"]
+    if "failure_kind" in failed:
+        kinds = failed["failure_kind"]
+        failed = failed[kinds.isna() | kinds.isin(TELLING_FAILURES)]
     prefixes = [prefix for row in records(full) if row["curve"] for prefix in _prefixes(row)]
     frame = pd.concat([full, failed, pd.DataFrame(prefixes)], ignore_index=True)
     return frame.drop(columns=["curve"])

@@ -5,50 +5,93 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
+
+from ConfigSpace import ConfigurationSpace
 
 from surrogates.options import STRATEGIES
 from tasks.catalog import CatalogError, resolve_dataset, resolve_model
+from tasks.devices import launchers_for, trial_processes
 from tasks.paths import cache_folder
 from tasks.settings import TuneSettings
-from tasks.spaces import load_space, plain
-from trials.dataset import load_dataset
-from trials.errors import AutoPipeError, ModelError, SettingsError
+from tasks.spaces import checked_sample, distinct, load_space
+from trials.arguments import Execution, batch_problems
+from trials.dataset import Dataset, load_dataset
+from trials.errors import AutoPipeError, HyperparameterError, ModelError, SettingsError
 from trials.hyperparameters import validate
+from trials.launch import Launcher
 from trials.plan import plan_steps
 from trials.rewards import build_reward
 
+Found = TypeVar("Found")
+
 
 def check_settings(settings: TuneSettings) -> None:
-    """Looks at space, dataset, reward, model, strategy and launcher config.
+    """Looks at space, dataset, reward, model, strategy, GPUs and launcher config.
 
     Raises:
         SettingsError: with every problem that was found.
     """
-    checks: list[Callable[[], Any]] = [
-        lambda: load_space(settings.space),
-        lambda: _check_dataset(settings),
+    problems: list[str] = []
+    space = _found(problems, lambda: load_space(settings.space))
+    dataset = _found(problems, lambda: _usable_dataset(settings))
+    launchers = _found(problems, lambda: _launchers(settings))
+    for check in (
         lambda: _check_model(settings.model),
         lambda: _check_strategy(settings.strategy),
-        lambda: _check_file(settings.accelerate_config),
         lambda: _check_vllm(settings),
-    ]
-    problems = []
-    for check in checks:
-        try:
-            check()
-        except (AutoPipeError, CatalogError) as error:
-            problems.append(str(error))
+    ):
+        _found(problems, check)
+    if space is not None and dataset is not None and launchers is not None:
+        problems += _space_problems(settings, space, dataset, trial_processes(launchers[0]))
     if problems:
         raise SettingsError("\n".join(problems))
 
 
-def _check_dataset(settings: TuneSettings) -> None:
+def _found(problems: list[str], look: Callable[[], Found]) -> Found | None:
+    """What a check finds; None where it refuses, which becomes one more problem."""
+    try:
+        return look()
+    except (AutoPipeError, CatalogError) as error:
+        problems.append(str(error))
+        return None
+
+
+def _usable_dataset(settings: TuneSettings) -> Dataset:
     path = resolve_dataset(settings.dataset, cache_folder() / "datasets")
     dataset = load_dataset(path)
     build_reward(dataset, settings.allow_user_code)
-    default = validate(plain(load_space(settings.space).get_default_configuration()))
-    plan_steps(default, settings.schedule, len(dataset.splits["train"]), len(dataset.preferences))
+    return dataset
+
+
+def _launchers(settings: TuneSettings) -> list[Launcher]:
+    return launchers_for(
+        settings.parallel, settings.threads, settings.accelerate_config, settings.gpus_per_trial
+    )
+
+
+def _space_problems(
+    settings: TuneSettings, space: ConfigurationSpace, dataset: Dataset, processes: int
+) -> list[str]:
+    """What of the default and of a sample of the space does not fit the data or the processes."""
+    rows, pairs = len(dataset.splits["train"]), len(dataset.preferences)
+    schedule = settings.schedule
+    execution = Execution(seed=0, processes=processes, on_cpu=True, bf16=False)
+    problems: list[str] = []
+    for config in checked_sample(space):
+        h = validate(config)
+        try:
+            plan = plan_steps(h, schedule, rows, pairs)
+            problems += batch_problems(h, plan, schedule, execution)
+        except HyperparameterError as error:
+            problems += error.problems
+    if not problems:
+        return []
+    return [
+        *distinct(problems),
+        f"The search space {settings.space} proposes this. Choose another with --space, or give a "
+        "copy without these values as --space FILE (the bundled ones are in data/spaces).",
+    ]
 
 
 def _check_model(model: str) -> None:
@@ -66,8 +109,3 @@ def _check_strategy(strategy: str) -> None:
 def _check_vllm(settings: TuneSettings) -> None:
     if settings.compute.vllm and find_spec("vllm") is None:
         raise SettingsError("--vllm: vLLM is not installed; install it with: pip install vllm")
-
-
-def _check_file(file: str | None) -> None:
-    if file is not None and not Path(file).is_file():
-        raise SettingsError(f"no Accelerate config at {file}; make one with: accelerate config")

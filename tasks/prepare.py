@@ -14,7 +14,7 @@ from tasks.fingerprint import model_fingerprint
 from tasks.paths import cache_folder
 from trials.dataset import Dataset, load_dataset
 from trials.launch import Launcher
-from trials.records import ProbeAnswer, ProbeRequest, Schedule
+from trials.records import Compute, ProbeAnswer, ProbeRequest, Schedule
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ def prepare_inputs(
     schedule: Schedule,
     launcher: Launcher,
     allow_user_code: bool = False,
+    compute: Compute = Compute(),  # noqa: B008  # frozen
 ) -> Inputs:
     """Finds or builds the dataset, checks every row, and probes the base model (cached).
 
@@ -64,6 +65,7 @@ def prepare_inputs(
             split="validation",
             rows=schedule.eval_rows,
             schedule=schedule,
+            compute=compute,
             features=True,
             allow_user_code=allow_user_code,
         ),

@@ -26,12 +26,18 @@ from tasks.prepare import Inputs
 from tasks.run_folder import ProposalRecord, RunFolder
 from tasks.settings import TuneSettings
 from tasks.spaces import plain
-from tasks.trial import run_trial
+from tasks.trial import give_up, is_fatal, submit_trial
 from trials.checkpoint_registry import CheckpointRegistry
-from trials.errors import AutoPipeError, HyperparameterError
+from trials.errors import HyperparameterError
 from trials.hyperparameters import validate
 from trials.plan import plan_steps
-from trials.records import FATAL_KINDS, Compute, Fidelity, TrialResult, TrialSpec
+from trials.records import (
+    Compute,
+    FailureKind,
+    Fidelity,
+    TrialResult,
+    TrialSpec,
+)
 from trials.supervisor import Supervisor
 
 Running = tuple[Proposal, TrialSpec, PrefectFuture[TrialResult]]
@@ -74,7 +80,7 @@ class SearchLoop:
         self.registry = CheckpointRegistry(self.run.path / "trials")
         self.compute = self.settings.compute
         if self.compute.memory_bytes is None:
-            share = memory_share(self.settings.parallel)
+            share = memory_share(self.settings.parallel, self.settings.accelerate_config)
             self.compute = self.compute.model_copy(update={"memory_bytes": share})
 
     def explore(self, default_config: dict[str, Any]) -> None:
@@ -158,8 +164,7 @@ class SearchLoop:
         )
         self._order += 1
         self.ledger.start_trial()
-        task = run_trial.with_options(retries=self.settings.retries)
-        return proposal, spec, task.submit(spec, self.supervisor, self.settings.retries)
+        return proposal, spec, submit_trial(spec, self.supervisor, self.settings.retries)
 
     def _spec(self, proposal: Proposal, fraction: float) -> TrialSpec:
         spec = TrialSpec(
@@ -213,12 +218,12 @@ class SearchLoop:
         if result.state == "failed":
             # Killed or refused, it may have counted nothing; it was not free all the same.
             cost = max(cost, spec.fidelity.fraction * (1.0 if not result.cost.flops else 0.0))
-        if result.failure and result.failure.kind in FATAL_KINDS:
-            self._give_up(spec, result)
+        if result.failure and is_fatal(result):
+            give_up(spec, result, self._next_command(result.failure.kind))
         self.told[proposal.id] = (spec, result)
         # A trial that a rule ended is over: its score stands for its final one. One that ran out
         # of wall-clock time is just short.
-        over = result.state == "stopped" and result.stop and result.stop.rule != "wall_clock"
+        over = result.state == "stopped" and not _ran_out_of_time(result)
         self.search.tell(
             proposal.id,
             score=result.score,
@@ -233,21 +238,10 @@ class SearchLoop:
         self._prune()
         self.on_result(spec, result)
 
-    def _give_up(self, spec: TrialSpec, result: TrialResult) -> None:
-        """Ends the run: every other trial would fail in the same way, and cost its share.
-
-        Raises:
-            AutoPipeError: always; the trial is run again when the run is resumed.
-        """
-        assert result.failure is not None
-        result_file = Path(spec.folder) / "result.json"
-        if result_file.exists():
-            result_file.replace(result_file.with_name("result.given-up.json"))
-        raise AutoPipeError(
-            f"trial {spec.trial_id} failed ({result.failure.kind}), and so would all others: "
-            f"{result.failure.message}\n  Its log: {spec.folder}/log.txt\n"
-            f"  Mend the cause, then go on with: autopipe tune --resume {self.run.run_id}"
-        )
+    def _next_command(self, kind: FailureKind) -> str:
+        if kind == "bad_data":  # mended data are other data
+            return "start a new run"
+        return f"go on with: autopipe tune --resume {self.run.run_id}"
 
     def _prune(self) -> None:
         """Keeps the checkpoints within the disk limit, but never those that are still needed."""
@@ -285,15 +279,22 @@ class SearchLoop:
     def full_length(self, config: dict[str, Any]) -> tuple[TrialSpec, TrialResult] | None:
         """The trial of a configuration that ran to its end (or was ended by a rule)."""
         wanted = plain(config)
-        for spec, result in reversed(list(self.told.values())):
-            if spec.config == wanted and final_model(spec).exists():
-                return spec, result
-        return None
+        found = [
+            (spec, result)
+            for spec, result in reversed(list(self.told.values()))
+            if spec.config == wanted and final_model(spec).exists()
+        ]
+        # One that ran out of time also left its model; it counts only where there is no other.
+        return min(found, key=lambda trial: _ran_out_of_time(trial[1]), default=None)
 
 
 def final_model(spec: TrialSpec) -> Path:
     """Where a trial that ran to its end leaves its model or adapter."""
     return Path(spec.folder) / "checkpoint" / "final"
+
+
+def _ran_out_of_time(result: TrialResult) -> bool:
+    return result.stop is not None and result.stop.rule == "wall_clock"
 
 
 def _or_least(score: float | None) -> float:

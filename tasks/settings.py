@@ -88,6 +88,7 @@ class TuneSettings(Record):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        _check_pass_at_k(self.schedule)
         if self.budget.unit == "trials" and self.budget.amount < 2:
             raise ValueError("budget: at least 2 trials, the default configuration being the first")
         return self
@@ -102,6 +103,23 @@ class CollectSettings(Record):
     configurations: int = Field(30, ge=1, description="Configurations for each dataset.")
     parallel: int = Field(2, ge=1)
     seed: int = 0
-    batch: int = Field(6, ge=1, description="Trials of one task of the flow.")
     schedule: Schedule = Schedule()
     stopping: StoppingRules = StoppingRules(enabled=False)
+    limits: Limits = Limits()
+    compute: Compute = Compute()
+    threads: int | None = Field(None, ge=1, description="CPU threads a trial; default: its share.")
+    retries: int = Field(1, ge=0, description="Further attempts at a trial that crashed.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        _check_pass_at_k(self.schedule)
+        return self
+
+
+def _check_pass_at_k(schedule: Schedule) -> None:
+    """The estimate of pass@k needs k samples of a row at least."""
+    if schedule.pass_k is not None and schedule.pass_k > schedule.pass_samples:
+        raise ValueError(
+            f"schedule.pass_k: {schedule.pass_k} is more than the schedule.pass_samples of "
+            f"{schedule.pass_samples}"
+        )

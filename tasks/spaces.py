@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,16 +47,29 @@ def load_space(name: str) -> ConfigurationSpace:
 
 def check_space(space: ConfigurationSpace) -> None:
     """Refuses a space with unknown hyperparameters or illegal values, all problems at once."""
+    problems: list[str] = []
+    for configuration in checked_sample(space):
+        try:
+            validate(configuration)
+        except HyperparameterError as error:
+            problems += error.problems
+    if problems:
+        raise HyperparameterError([f"search space: {problem}" for problem in distinct(problems)])
+
+
+def checked_sample(space: ConfigurationSpace) -> list[dict[str, Value | None]]:
+    """The default and a sample of configurations, always the same ones."""
     space.seed(0)
     sample = [space.get_default_configuration(), *space.sample_configuration(CHECKED_SAMPLES)]
-    problems: dict[str, None] = {}
-    for configuration in sample:
-        try:
-            validate(plain(configuration))
-        except HyperparameterError as error:
-            problems |= dict.fromkeys(error.problems)
-    if problems:
-        raise HyperparameterError([f"search space: {problem}" for problem in problems])
+    return [plain(configuration) for configuration in sample]
+
+
+def distinct(problems: Iterable[str]) -> list[str]:
+    """Problems in their order, the first of those that differ in a value from a range alone."""
+    found: dict[str, str] = {}
+    for problem in problems:
+        found.setdefault(re.sub(r"\d+(?:\.\d+(?:e[-+]?\d+)?|e[-+]?\d+)", "#", problem), problem)
+    return list(found.values())
 
 
 def space_text(space: ConfigurationSpace) -> str:

@@ -11,7 +11,7 @@ from accelerate import PartialState
 
 from trials.checkpoints import Checkpoint, clear_partials, problems, read_checkpoint
 from trials.events import Event, read_events
-from trials.leftovers import clear_leftovers
+from trials.leftovers import clear_leftovers, last_checkpoint
 from trials.links import link_tree
 from trials.records import TrialSpec
 
@@ -37,12 +37,8 @@ def adopt(spec: TrialSpec) -> Adopted:
     The curve up to the checkpoint becomes the beginning of the trial's own. A checkpoint that is
     not whole is not used; then the trial starts from nothing.
     """
-    checkpoint = read_checkpoint(Path(spec.continue_from)) if spec.continue_from else None
     state = PartialState()
-    if checkpoint and (
-        checkpoint.manifest.processes != state.num_processes or problems(checkpoint, deep=False)
-    ):
-        checkpoint = None
+    checkpoint = _furthest(spec, state.num_processes)
     before = list(read_events(checkpoint.events)) if checkpoint else []
     adopted = Adopted(checkpoint, *_spent(before, spec.trial_id, checkpoint))
     # Read by all before it is changed by one: the checkpoint may lie in this very folder.
@@ -51,6 +47,19 @@ def adopt(spec: TrialSpec) -> Adopted:
         _lay_out(Path(spec.folder), checkpoint, before)
     state.wait_for_everyone()
     return adopted
+
+
+def _furthest(spec: TrialSpec, processes: int) -> Checkpoint | None:
+    """The further one of what an interrupted attempt left and what the spec names, if any."""
+    named = read_checkpoint(Path(spec.continue_from)) if spec.continue_from else None
+    usable = [
+        checkpoint
+        for checkpoint in (last_checkpoint(Path(spec.folder)), named)
+        if checkpoint
+        and checkpoint.manifest.processes == processes
+        and not problems(checkpoint, deep=False)
+    ]
+    return max(usable, key=lambda checkpoint: checkpoint.manifest.step, default=None)
 
 
 def own_start(folder: Path) -> Path:

@@ -40,6 +40,8 @@ LORA_TARGETS = {
 
 # bf16 gains from a few million parameters on; below, float32 is faster and exact.
 BF16_MIN_PARAMETERS = 5_000_000
+# Of x86 and ARM processors, as PyTorch names them.
+BF16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
 
 
 @dataclass(frozen=True)
@@ -65,9 +67,31 @@ class Execution:
     vllm_memory: float = 0.3
 
 
-def use_bf16(precision: Literal["auto", "float32", "bfloat16"], parameters: int) -> bool:
-    """Whether a model of a size trains in bfloat16; ``auto`` takes it where it is faster."""
-    return precision == "bfloat16" or (precision == "auto" and parameters >= BF16_MIN_PARAMETERS)
+def use_bf16(
+    precision: Literal["auto", "float32", "bfloat16"],
+    parameters: int,
+    supported: bool | None = None,
+) -> bool:
+    """Whether a model of a size trains in bfloat16; ``auto`` takes it where it is faster.
+
+    Args:
+        precision: as the settings have it.
+        parameters: of the model.
+        supported: whether the device computes in bfloat16; None: this process's device is asked.
+    """
+    if precision != "auto" or parameters < BF16_MIN_PARAMETERS:
+        return precision == "bfloat16"
+    return has_bf16() if supported is None else supported
+
+
+def has_bf16() -> bool:
+    """Whether this process's device has instructions for bfloat16; emulated ones are slower."""
+    import torch  # heavy
+
+    if torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    found = torch.cpu.get_capabilities()
+    return any(found.get(name) for name in BF16_INSTRUCTIONS)
 
 
 def weights_dtype(h: Hyperparameters, bf16: bool) -> str:
@@ -162,6 +186,20 @@ def per_device_batches(
     }
 
 
+def batch_problems(
+    h: Hyperparameters, plan: StagePlan, schedule: Schedule, execution: Execution
+) -> list[str]:
+    """What ``per_device_batches`` refuses, of all stages that are run."""
+    problems = []
+    for stage in plan.stages:
+        name = f"{stage}_batch_size"
+        try:
+            _batch_arguments(name, getattr(h, name), schedule, execution)
+        except HyperparameterError as error:
+            problems += error.problems
+    return problems
+
+
 def lora_arguments(h: Hyperparameters) -> dict[str, Any] | None:
     """Arguments of PEFT's ``LoraConfig``; None for full weights.
 
@@ -170,9 +208,11 @@ def lora_arguments(h: Hyperparameters) -> dict[str, Any] | None:
     if h.adapter == "full":
         return None
     rank, targets = h.lora_rank or 16, h.lora_targets or "all-linear"
+    alpha = rank * (h.lora_alpha_ratio or 2.0)
     return {
         "r": rank,
-        "lora_alpha": round(rank * (h.lora_alpha_ratio or 2.0)),
+        # PEFT only divides it by the rank; rounded, a small one would be 0 and train nothing.
+        "lora_alpha": int(alpha) if alpha == int(alpha) else alpha,
         "lora_dropout": h.lora_dropout or 0.0,
         "target_modules": LORA_TARGETS.get(targets, targets),
         "task_type": "CAUSAL_LM",

@@ -49,7 +49,8 @@ class TrialCallback(TrainerCallback):
         return control
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> Any:
-        values = {short: float(logs[name]) for name, short in CURVE_METRICS.items() if name in logs}
+        metrics = CURVE_METRICS | self._context.task_reward_metric
+        values = {short: float(logs[name]) for name, short in metrics.items() if name in logs}
         if not values:  # the summary at the end of training
             return control
         step = self._offset + state.global_step
@@ -100,7 +101,11 @@ class TrialCallback(TrainerCallback):
 
     def _ends_for_time(self, step: int) -> bool:
         """Whether the wall-clock limit has passed, at a step where the trial can be continued."""
-        limit, seconds = self._context.spec.limits.wall_seconds, self._context.events.seconds
+        # Of this attempt: the limit of one that goes on is what was left when it was started.
+        limit, seconds = (
+            self._context.spec.limits.wall_seconds,
+            self._context.events.attempt_seconds,
+        )
         if limit is not None and not self._out_of_time:
             self._out_of_time = _any_process(seconds >= limit)
         plan = self._context.plan

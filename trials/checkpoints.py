@@ -139,7 +139,9 @@ def stage_keys(spec: TrialSpec, h: Hyperparameters, plan: StagePlan) -> dict[Sta
             "config": {name: value for name, value in config.items() if _matters(name, done)},
         }
         if stage == "rl":
-            content |= {"boundary": plan.rl_boundary, "vllm": spec.compute.vllm}
+            # Two settings have defaults that depend on others, and on being left out.
+            resolved = {"clip_range": h.clip_range, "sampling_level": h.sampling_level}
+            content |= {"boundary": plan.rl_boundary, "vllm": spec.compute.vllm, **resolved}
         text = json.dumps(content, sort_keys=True)
         keys[stage] = hashlib.sha256(text.encode()).hexdigest()[:16]
     return keys

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from trials.adopt import own_start
 from trials.arguments import Execution, per_device_batches, use_bf16, weights_dtype
 from trials.checkpoints import Checkpoint, stage_keys
 from trials.dataset import Dataset, Row
+from trials.errors import ModelError
 from trials.evaluate import Evaluator, fixed_subset
 from trials.events import EventLog
 from trials.hyperparameters import Hyperparameters, validate
@@ -27,7 +29,7 @@ from trials.models import (
 from trials.plan import StagePlan, plan_steps
 from trials.records import Stage, TrialSpec
 from trials.reuse import token_lengths, unchanged_dataset
-from trials.rewards import Reward, build_reward
+from trials.rewards import Reward, build_reward, training_rewards
 
 
 @dataclass
@@ -67,6 +69,16 @@ class TrialContext:
     @property
     def train_rows(self) -> list[Row]:
         return self.dataset.splits["train"]
+
+    @property
+    def task_reward_metric(self) -> dict[str, str]:
+        """Under which name TRL logs the task's own reward, when RL adds other terms to it.
+
+        The rules judge by it: completions that are all right, but long, are no dead signal.
+        """
+        h = self.hyperparameters
+        terms = training_rewards(self.reward, h, self.dataset.card, 1)
+        return {f"rewards/{terms[0].name}/mean": "task_reward"} if len(terms) > 1 else {}
 
     @property
     def start_step(self) -> int:
@@ -124,6 +136,12 @@ def prepare(spec: TrialSpec, events: EventLog, start: Checkpoint | None = None) 
         hyperparameters, spec.schedule, len(dataset.splits["train"]), len(dataset.preferences)
     )
     keys = stage_keys(spec, hyperparameters, plan)
+    if start and keys.get(start.manifest.stage) != start.manifest.key:
+        raise ModelError(
+            f"the checkpoint {start.path} is of another configuration, dataset, model or seed\n"
+            "  expected: one of this trial or of one with the same stages up to there; "
+            "leave continue_from out, or remove the folder's checkpoint/"
+        )
     tokenizer = load_tokenizer(spec.fidelity.model)
     config = load_config(spec.fidelity.model)
     longest, completion = token_lengths(
@@ -198,7 +216,7 @@ def _check_memory(context: TrialContext, config: Any, longest: int) -> None:
 def evaluation_steps(spec: TrialSpec, plan: StagePlan) -> set[int]:
     """Steps of a trial at which the validation score is taken; the last one is always there."""
     last = plan.last_step(spec.fidelity.fraction)
-    points = {round(point * plan.total) for point in spec.schedule.eval_points}
+    points = {math.floor(point * plan.total + 0.5) for point in spec.schedule.eval_points}
     return {step for step in points if 0 < step < last} | {last}
 
 

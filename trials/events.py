@@ -49,7 +49,7 @@ class EventLog:
         if active:
             _drop_half_line(path)
         self._file = path.open("a", encoding="utf-8") if active else None
-        self._start = time.monotonic() - before
+        self._before, self._start = before, time.monotonic()
 
     @property
     def active(self) -> bool:
@@ -59,6 +59,11 @@ class EventLog:
     @property
     def seconds(self) -> float:
         """Seconds since the trial started, its earlier attempts included."""
+        return self._before + self.attempt_seconds
+
+    @property
+    def attempt_seconds(self) -> float:
+        """Seconds since this attempt at the trial started."""
         return time.monotonic() - self._start
 
     def write(self, kind: str, **fields: Any) -> None:

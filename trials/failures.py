@@ -17,6 +17,8 @@ from trials.stopping import Diverged
 BAD_INPUT = (DatasetError, ModelError, RewardError)
 FULL = {errno.ENOSPC, errno.EDQUOT}
 MEMORY_WORDS = ("out of memory", "can't allocate memory", "cannot allocate memory", "memoryerror")
+# Bad luck, though it comes as an exception of the program.
+DEVICE_WORDS = ("cuda error", "nccl", "gloo", "connection", "timed out", "temporarily unavailable")
 DISK_WORDS = ("no space left on device", "disk quota exceeded", "os error 28")
 # A disk with less than this left is full, whatever a library makes of the failed write.
 FULL_BELOW_BYTES = 1 << 20
@@ -52,7 +54,7 @@ def failure_kind(error: Exception, folder: Path) -> FailureKind:
     # Sampling from logits that are NaN is how a diverged policy shows in generation.
     if "probability tensor contains either" in text:
         return "diverged"
-    return "crashed"
+    return "crashed" if _any_in(DEVICE_WORDS, text) else "error"
 
 
 def exit_failure(code: int, log: str, oom_killed: bool, folder: Path) -> tuple[FailureKind, str]:

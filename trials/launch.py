@@ -44,7 +44,7 @@ class Launcher:
     """How trials are launched.
 
     Attributes:
-        config_file: an Accelerate config passed through (FSDP, DeepSpeed, several nodes), or None
+        config_file: an Accelerate config passed through (FSDP, DeepSpeed), or None
             for one process on whatever device is found.
         processes: processes of one trial; more than one on CPU uses gloo.
         threads: CPU threads of each process.
@@ -64,8 +64,10 @@ class Launcher:
         else:
             accelerate += ["--num_machines", "1", "--num_processes", str(self.processes)]
             accelerate += ["--mixed_precision", "no", "--dynamo_backend", "no"]
-            # `--cpu --num_processes 2` would silently run one process.
-            accelerate += ["--multi_gpu"] if self.processes > 1 else []
+            # `--cpu --num_processes 2` would silently run one process. And trials side by side
+            # must not all meet at the same port.
+            several = ["--multi_gpu", "--main_process_port", "0"]
+            accelerate += several if self.processes > 1 else []
         return [*accelerate, "-m", module, *map(str, files)]
 
     def environment(self) -> dict[str, str]:

@@ -35,7 +35,7 @@ def trial_result(
     log = _as_if_straight(log, spec, context, stop)
     scores = [event for event in log if event["kind"] == "score"]
     if failure is None and not scores:
-        failure = Failure(kind="crashed", message="the trial ended without any score")
+        failure = Failure(kind="error", message="the trial ended without any score")
     points = curve(log)
     total = context.plan.total if context else spec.schedule.total_steps
     reached = max((point.step for point in points), default=0)
@@ -55,6 +55,9 @@ def trial_result(
         checkpoint="checkpoint" if kept and not failure else None,
         failure=failure,
         stop=stop,
+        inactive_rules=sorted(
+            {rule for event in log if event["kind"] == "inactive_rules" for rule in event["rules"]}
+        ),
         provenance=provenance(spec),
     )
 

@@ -97,6 +97,7 @@ def plan_steps(h: Hyperparameters, schedule: Schedule, rows: int, pairs: int) ->
     problems = [
         *_pair_problems(h, plan, pairs),
         *_length_problems(h, plan, total, rl_is_open=rl is None),
+        *_batch_problems(h, plan, rows, pairs),
         *_prompt_problems(h, plan, rows),
     ]
     if problems:
@@ -110,7 +111,7 @@ def _pair_problems(h: Hyperparameters, plan: StagePlan, pairs: int) -> list[str]
     field, _, value = _length(h, "dpo").partition("=")
     return [
         f"{field}={value}: the dataset has no preference pairs; add preferences.jsonl to its "
-        f"folder, or leave the DPO stage out ({field}: 0)"
+        f"folder, or leave the DPO stage out ({field}: 0, or --space sft_grpo)"
     ]
 
 
@@ -127,6 +128,19 @@ def _length_problems(
     if not plan.total:
         return ["no stage has any step: raise sft_share, sft_steps, dpo_share or rl_steps"]
     return []
+
+
+def _batch_problems(h: Hyperparameters, plan: StagePlan, rows: int, pairs: int) -> list[str]:
+    """A batch larger than the data would silently be as small as the data."""
+    sizes = {
+        "sft_batch_size": (plan.sft, h.sft_batch_size, rows, "rows of the training split"),
+        "dpo_batch_size": (plan.dpo, h.dpo_batch_size, pairs, "preference pairs of the dataset"),
+    }
+    return [
+        f"{field}={batch} is more than the {found} {what}: lower {field}"
+        for field, (steps, batch, found, what) in sizes.items()
+        if steps and 0 < found < batch
+    ]
 
 
 def _prompt_problems(h: Hyperparameters, plan: StagePlan, rows: int) -> list[str]:

@@ -17,7 +17,7 @@ import torch
 from accelerate import PartialState
 from transformers import set_seed
 
-from trials.arguments import BF16_MIN_PARAMETERS
+from trials.arguments import use_bf16
 from trials.dataset import Row, check_lengths, completion_limit, load_dataset, render
 from trials.device import settle_device
 from trials.errors import AutoPipeError, DatasetError, ModelError
@@ -52,7 +52,7 @@ def main(request_file: Path) -> None:
     for label, folder in request.models.items():
         model = load_model(folder).to(state.device)
         parameters = model.num_parameters()
-        if parameters >= BF16_MIN_PARAMETERS:
+        if use_bf16(request.compute.precision, parameters):
             model = model.to(torch.bfloat16)
         check_lengths(dataset, tokenizer, request.schedule.max_length, context_limit(model.config))
         start = time.monotonic()

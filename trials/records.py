@@ -19,7 +19,8 @@ FailureKind = Literal[
     "diverged",  # loss or gradient is NaN or infinite
     "out_of_memory",  # of the device or the machine, or refused because it could not fit
     "killed",  # by a signal that AutoPipe did not send
-    "crashed",  # the program ended by itself, in an error or without a result
+    "crashed",  # the process ended without a result, or lost its device or network
+    "error",  # the program raised an exception that is none of the others
     "hung",  # no event for Limits.silent_seconds
     "timed_out",  # still running after Limits.wall_seconds and a grace
     "bad_data",  # dataset, model or reward cannot be used
@@ -240,6 +241,7 @@ class TrialResult(Record):
     checkpoint: str | None = None
     failure: Failure | None = None
     stop: Stop | None = None
+    inactive_rules: list[str] = Field([], description="Rules whose metric was never logged.")
     provenance: Provenance | None = None
 
 
@@ -262,6 +264,7 @@ class ProbeRequest(Record):
     split: Literal["validation", "test"]
     rows: int
     schedule: Schedule
+    compute: Compute = Compute()
     features: bool = False
     allow_user_code: bool = False
 

@@ -41,12 +41,33 @@ from trials.stages import run_stages
 from trials.watchdog import end_with_supervisor
 
 
-def main(spec_files: list[str]) -> None:
-    """Runs every spec; a trial that fails leaves a failed result, and the next one is run."""
+def main(spec_files: list[str]) -> int:
+    """Runs every spec and says how it ended; a trial that fails does not stop the next.
+
+    Returns:
+        An exit code: 0 when none failed, 1 when one did, 2 when a file is no spec.
+    """
     end_with_supervisor()
     settle_device()
+    code = 0
     for file in spec_files:
-        run_trial(read_record(Path(file), TrialSpec))
+        try:
+            spec = read_record(Path(file), TrialSpec)
+        except (OSError, ValueError) as error:
+            print(f"{file} is no trial's spec.json: {error}", file=sys.stderr)
+            return 2
+        result = run_trial(spec)
+        code = 1 if result.failure else code
+        if PartialState().is_main_process:
+            print(f"{spec.folder}: {_ending(result)}")
+    return code
+
+
+def _ending(result: TrialResult) -> str:
+    if result.failure:
+        return f"failed ({result.failure.kind}): {result.failure.message}"
+    why = f" by {result.stop.rule} at step {result.stop.step}" if result.stop else ""
+    return f"{result.state}{why}, validation score {result.score:.3f} ± {result.score_se:.3f}"
 
 
 def run_trial(spec: TrialSpec) -> TrialResult:
@@ -132,8 +153,8 @@ def _give_up_if_not_alone(folder: Path, failure: Failure) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    exit_code = main(sys.argv[1:])
     # Interpreter shutdown with loaded torch threads may hang or crash after all work is done.
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(exit_code)

@@ -11,10 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from accelerate import PartialState
 from transformers import PrinterCallback
 
 from trials.callback import TrialCallback, score
+from trials.checkpoints import Checkpoint
 from trials.context import TrialContext
+from trials.events import read_events
+from trials.models import load_model
 from trials.records import Stage, Stop
 from trials.saving import save_final, save_stage_end
 from trials.trainers import dpo_trainer, rl_trainer, sft_trainer
@@ -28,8 +32,9 @@ TRAINERS: dict[Stage, Callable[[TrialContext, str | Path, Path], Any]] = {
 
 def run_stages(context: TrialContext) -> Stop | None:
     """Runs what is left of the trial's stages, up to its last step or until a rule stops it."""
-    if context.start_step >= context.last_step:
-        return None  # another trial was here already, and its score is in the events
+    if context.start and context.start_step >= context.last_step:
+        _score_as_it_is(context, context.start)
+        return None
     for stage in context.plan.stages:
         if context.plan.end(stage) <= context.start_step:
             continue
@@ -39,9 +44,18 @@ def run_stages(context: TrialContext) -> Stop | None:
     return None
 
 
+def _score_as_it_is(context: TrialContext, start: Checkpoint) -> None:
+    """Scores a checkpoint at which the trial ends already, unless the trial that left it did."""
+    log = read_events(context.folder / "events.jsonl")
+    if not any(event["kind"] == "score" and event["step"] == start.manifest.step for event in log):
+        model = load_model(start.payload, dtype=context.weights_dtype).to(PartialState().device)
+        score(context, model, start.manifest.stage, start.manifest.step)
+
+
 def _run_stage(context: TrialContext, stage: Stage) -> Stop | None:
     plan, work = context.plan, context.checkpoints / f".work-{stage}"
     shutil.rmtree(work, ignore_errors=True)
+    context.events.write("phase", phase=f"preparing {stage}")
     trainer = TRAINERS[stage](context, context.weights, work)
     callback = TrialCallback(context, stage)
     trainer.add_callback(callback)

@@ -56,7 +56,7 @@ class DynamicsMonitor:
             raise Diverged(self._stage, step, broken)
         if not self._rules.enabled:
             return None
-        checks = (self._loss,) if self._stage == "sft" else (self._kl, self._reward, self._spread)
+        checks = (self._kl, self._reward, self._spread) if self._stage == "rl" else (self._loss,)
         for check in checks:
             if stop := check(step, values):
                 return stop
@@ -64,7 +64,8 @@ class DynamicsMonitor:
 
     def inactive(self) -> list[str]:
         """Rules that could not judge because their metric was never logged."""
-        needs = {"kl_growth": "kl", "reward_drop": "reward"} if self._stage == "rl" else {}
+        in_rl = {"kl_growth": "kl", "reward_drop": "reward"}
+        needs = in_rl if self._stage == "rl" else {"loss_explosion": "loss"}
         return [rule for rule, metric in needs.items() if metric not in self._seen]
 
     def _loss(self, step: int, values: dict[str, float]) -> Stop | None:
@@ -94,7 +95,7 @@ class DynamicsMonitor:
         return None
 
     def _reward(self, step: int, values: dict[str, float]) -> Stop | None:
-        reward = values.get("reward")
+        reward = _task_reward(values)
         if reward is None:
             return None
         self._zero_streak = 0 if reward else self._zero_streak + 1
@@ -126,8 +127,13 @@ class DynamicsMonitor:
         if flat is None:
             return None
         # All groups right is success, not a dead signal: the reward rule sees that case.
-        dead = flat >= 1.0 and values.get("reward", 0.0) < 1.0
+        dead = flat >= 1.0 and (_task_reward(values) or 0.0) < 1.0
         self._flat_streak = self._flat_streak + 1 if dead else 0
         if self._flat_streak >= self._rules.no_spread_steps:
             return Stop(rule="no_spread", step=step, values={"steps": float(self._flat_streak)})
         return None
+
+
+def _task_reward(values: dict[str, float]) -> float | None:
+    """The mean reward of a step, without the terms for form and length that RL may add."""
+    return values.get("task_reward", values.get("reward"))

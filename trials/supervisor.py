@@ -7,13 +7,14 @@ ended with all that it started, and the next trial gets a new one.
 from __future__ import annotations
 
 import queue
+import shutil
 import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from trials.errors import SettingsError
-from trials.events import Event, read_new_events
+from trials.events import Event, curve, read_events, read_new_events
 from trials.failures import disk_is_full, exit_failure
 from trials.launch import Launcher
 from trials.leftovers import clear_leftovers, last_checkpoint
@@ -113,8 +114,10 @@ class Supervisor:
             _claim_folder(spec)
             worker.submit(Path(spec.folder) / "spec.json")
             result = self._watch(worker, spec)
-            # Modules of the user's may keep a state of their own from one trial to the next.
-            if worker.served >= self._trials_per_worker or spec.allow_user_code:
+            # Modules of the user's may keep a state of their own from one trial to the next, and
+            # nothing takes down the engine that vLLM has on the GPU.
+            alone = spec.allow_user_code or spec.compute.vllm
+            if worker.served >= self._trials_per_worker or alone:
                 worker.close()
             elif result.failure and result.failure.kind not in HARMLESS_KINDS:
                 worker.kill()
@@ -144,6 +147,8 @@ class Supervisor:
             if result := _read_result(spec):
                 return result
             if exited is not None:
+                if self.cancel.is_set():  # then it was ended by us, and is no failure
+                    raise Cancelled(spec.trial_id)
                 # A process of several that failed left its reason before it ended the others.
                 failure = _reported_failure(spec) or exit_failure(
                     exited, worker.tail(), worker.oom_killed(), Path(spec.folder)
@@ -164,16 +169,20 @@ class Supervisor:
             kind, message = failure
             failure = Failure(kind=kind, message=message, log_tail=worker.tail())
         worker.kill()
+        folder = Path(spec.folder)
+        events = list(read_events(folder / "events.jsonl"))
         result = TrialResult(
             trial_id=spec.trial_id,
             state="failed",
             fraction=0.0,
+            curve=curve(events),
             cost=Cost(seconds=seconds),
             failure=failure,
             provenance=provenance(spec),
         )
-        if failure.kind not in TRANSIENT_KINDS or disk_is_full(Path(spec.folder)):
-            clear_leftovers(Path(spec.folder))  # on a full disk this makes room for the result
+        if failure.kind not in TRANSIENT_KINDS or disk_is_full(folder):
+            # On a full disk this makes room for the result.
+            shutil.rmtree(folder / "checkpoint", ignore_errors=True)
         try:
             write_json(_result_file(spec), result)
         except OSError:
@@ -195,10 +204,8 @@ def _check_folder(spec: TrialSpec) -> None:
 def _claim_folder(spec: TrialSpec) -> None:
     """Clears what an interrupted attempt left, all but a checkpoint to go on from."""
     folder = Path(spec.folder)
-    if own := last_checkpoint(folder):
-        spec = spec.model_copy(update={"continue_from": str(own.path)})
-        (folder / "events.jsonl").unlink(missing_ok=True)  # it is followed from now on
-    else:
+    (folder / "events.jsonl").unlink(missing_ok=True)  # it is followed from now on
+    if last_checkpoint(folder) is None:  # else the trial finds it and goes on from there
         clear_leftovers(folder)
     for file in folder.glob("failure.*.json"):
         file.unlink()
@@ -230,7 +237,7 @@ class _Progress:
         limits = self._spec.limits
         silent = time.monotonic() - self._last
         if silent > limits.silent_seconds:
-            return "hung", f"no event for {silent:.0f} s (limits.silent_seconds)"
+            return "hung", f"no event for {silent:.0f} s (the limit is --silent-after)"
         if limits.wall_seconds and self.seconds > limits.wall_seconds + WALL_GRACE_SECONDS:
             return "timed_out", f"still running {WALL_GRACE_SECONDS:.0f} s after its limit"
         return None

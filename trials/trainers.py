@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from datasets import Dataset as HFDataset
 from peft import LoraConfig
 from trl import (
@@ -17,6 +18,7 @@ from trl import (
     SFTConfig,
     SFTTrainer,
 )
+from trl.trainer.utils import RepeatSampler
 
 from trials.arguments import (
     dpo_arguments,
@@ -32,6 +34,34 @@ from trials.models import load_model
 from trials.records import Stage
 from trials.reuse import prepared
 from trials.rewards import RewardTerm, training_rewards
+
+
+class EpochSampler(RepeatSampler):
+    """TRL's order of prompts, which can be entered at any epoch.
+
+    TRL's sampler draws a permutation an epoch from one generator, so a process that goes on in the
+    third epoch would be shown the prompts in the order of the first.
+    """
+
+    def set_epoch(self, epoch: int) -> None:
+        """Makes the next pass that of an epoch, counted from 0."""
+        self.generator.manual_seed(self.seed)
+        for _ in range(epoch):
+            torch.randperm(self.num_samples, generator=self.generator)
+
+
+class ExactGRPOTrainer(GRPOTrainer):
+    """TRL's trainer, exact also when it is continued after the first epoch."""
+
+    def _get_train_sampler(self, dataset: Any = None) -> EpochSampler:
+        theirs: Any = super()._get_train_sampler(dataset)
+        return EpochSampler(
+            theirs.data_source,
+            theirs.mini_repeat_count,
+            theirs.batch_size,
+            theirs.repeat_count,
+            seed=theirs.seed,
+        )
 
 
 def sft_trainer(context: TrialContext, start: str | Path, output: Path) -> SFTTrainer:
@@ -111,7 +141,7 @@ def rl_trainer(context: TrialContext, start: str | Path, output: Path) -> GRPOTr
     arguments = grpo_arguments(h, context.plan, context.spec.schedule, context.execution)
     limit = arguments["max_completion_length"]
     terms = training_rewards(context.reward, h, context.dataset.card, limit)
-    return GRPOTrainer(
+    return ExactGRPOTrainer(
         model=model,
         reward_funcs=[_reward_function(term, rows) for term in terms],
         args=GRPOConfig(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
@@ -15,6 +16,7 @@ from trials.launch import Launcher, end_group, log_tail
 
 # A worker that was told to end has nothing left to do but to end.
 CLOSE_GRACE_SECONDS = 5.0
+LOG = "log.txt"
 
 
 class WarmWorker:
@@ -42,17 +44,20 @@ class WarmWorker:
         if self._process is None or self._process.poll() is not None:
             self.kill()
             self._start(spec_file.parent.parent)
-        assert self._inbox is not None
+        inbox = self._inbox
+        if inbox is None:
+            return  # closed at this moment; who waits will see it
         self._trial_log = spec_file.with_name("log.txt")
         # What was written before says nothing about how this trial ends.
-        self._starts = _size(self._trial_log), _size(self._log)
+        self._starts = _size(self._trial_log), _size(inbox.folder / LOG)
         self._oom_kills = oom_kills()
         self.served += 1
-        self._inbox.put(spec_file)
+        inbox.put(spec_file)
 
     def exit_code(self) -> int | None:
-        """Of the launcher, if it has ended."""
-        return self._process.poll() if self._process else None
+        """Of the launcher, if it has ended; that of a worker that was killed here is -9."""
+        process = self._process
+        return process.poll() if process else -signal.SIGKILL
 
     def oom_killed(self) -> bool:
         """Whether the kernel killed anything for want of memory since the trial was submitted."""
@@ -60,10 +65,11 @@ class WarmWorker:
 
     def tail(self) -> str:
         """The last lines of the trial's log, and of what its launcher said meanwhile."""
-        if self._trial_log is None or self._inbox is None:
+        inbox = self._inbox
+        if self._trial_log is None or inbox is None:
             return ""
         own = log_tail(self._trial_log, self._starts[0])
-        launcher = log_tail(self._log, self._starts[1])
+        launcher = log_tail(inbox.folder / LOG, self._starts[1])
         return "\n".join(part for part in (own, launcher) if part)
 
     def close(self) -> None:
@@ -85,16 +91,11 @@ class WarmWorker:
                 shutil.rmtree(self._inbox.folder, ignore_errors=True)
                 self._inbox = None
 
-    @property
-    def _log(self) -> Path:
-        assert self._inbox is not None
-        return self._inbox.folder / "log.txt"
-
     def _start(self, beside: Path) -> None:
         # Beside the trials, and not in a temporary folder: all machines of a launch must see it.
         folder = Path(tempfile.mkdtemp(prefix=".worker-", dir=beside))
         self._inbox = Inbox(folder)
-        self._process = self._launcher.start("trials.worker", [folder], folder / "log.txt")
+        self._process = self._launcher.start("trials.worker", [folder], folder / LOG)
         self.served = 0
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from flows.collect import collect
+from flows.collect import append_dataset, collect, design
 from tasks.history import read_history, search_history
 from tasks.settings import CollectSettings
-from trials.records import Schedule
+from trials.errors import AutoPipeError
+from trials.memory import available_ram_bytes
+from trials.records import Schedule, TrialResult, TrialSpec
 
 
 @pytest.fixture
@@ -19,7 +23,6 @@ def settings() -> CollectSettings:
         model="tiny-100k",
         configurations=3,
         parallel=1,
-        batch=3,
         schedule=Schedule(total_steps=10, eval_rows=16),
     )
 
@@ -46,3 +49,53 @@ def test_a_design_is_run_once_and_kept(prefect_harness, settings, tmp_path, monk
     collect(settings, folder, history)
     assert written == {f: f.stat().st_mtime_ns for f in folder.glob("trials/*/*/result.json")}
     assert read_history([file]).equals(rows)
+
+
+def test_what_would_fail_every_trial_stops_the_run_and_is_run_again(
+    prefect_harness, settings, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("AUTOPIPE_HOME", str(tmp_path))
+    folder, history = tmp_path / "runs" / "c", tmp_path / "history"
+    hidden = []
+
+    def hide_the_data(spec: TrialSpec, _: TrialResult) -> None:
+        if not hidden:
+            rows = Path(spec.dataset) / "train.jsonl"
+            hidden.append((rows.rename(rows.with_suffix(".away")), rows))
+
+    with pytest.raises(AutoPipeError, match=r"(?s)bad_data.*log\.txt.*repeat the command"):
+        collect(settings, folder, history, hide_the_data)
+    assert not history.exists()
+    assert len(list(folder.glob("trials/*/*/result.given-up.json"))) == 1
+    [(away, rows)] = hidden
+    away.rename(rows)
+    [file] = collect(settings, folder, history)
+    assert set(read_history([file])["state"]) == {"completed"}
+
+
+def inputs(tmp_path: Path) -> SimpleNamespace:
+    data = SimpleNamespace(path=tmp_path / "data", fingerprint="f")
+    return SimpleNamespace(
+        dataset_id="d", dataset=data, model="m", model_fingerprint=None, schedule=Schedule()
+    )
+
+
+def test_trials_are_limited_as_the_settings_say(settings, tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    changed = settings.model_copy(
+        update={
+            "parallel": 4,
+            "limits": settings.limits.model_copy(update={"silent_seconds": 5.0}),
+            "compute": settings.compute.model_copy(update={"precision": "float32"}),
+        }
+    )
+    for spec in design(changed, inputs(tmp_path), tmp_path):
+        assert spec.limits.silent_seconds == 5
+        assert spec.compute.precision == "float32"
+        assert spec.compute.memory_bytes == pytest.approx(available_ram_bytes() / 4, rel=0.3)
+
+
+def test_a_trial_without_a_result_is_named(settings, tmp_path):
+    specs = design(settings, inputs(tmp_path), tmp_path / "trials")
+    with pytest.raises(AutoPipeError, match=r"(?s)no result.json in .*0001.*repeat the command"):
+        append_dataset(inputs(tmp_path), specs, "run", tmp_path / "history")

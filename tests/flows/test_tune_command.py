@@ -168,16 +168,28 @@ def _one_done_one_running(home: Path) -> bool:
         (["tune", "--space", "nowhere"], "no search space"),
         (["tune", "--resume", "nothing"], "there are no runs yet"),
         (["tune", "--budget", "soon"], "is not understood"),
+        (["tune", "--precision", "fp16"], "--precision 'fp16': Input should be 'auto'"),
+        (["tune", "--pass-k", "9", "--pass-samples", "4"], "--pass-k: 9 is more than the --pass-"),
+        (["tune", "--gpus-per-trial", "2"], "leave --gpus-per-trial out"),
+        (["tune", "--space", "sft_dpo_grpo"], "--space sft_grpo"),
+        (["tune", "--accelerate-config", "no.yaml"], "make one with: accelerate config"),
+        (
+            ["tune", "add", "--resume", "x", "--parallel", "2", "--disk", "9", "--budget", "9"],
+            "dataset, --parallel, --disk beside --resume",
+        ),
         (["report", "nothing"], "there are no runs yet"),
     ],
 )
-def test_bad_input_is_refused_with_a_sentence_and_no_traceback(tmp_path, arguments, expected):
+def test_bad_input_is_refused_with_a_sentence_and_no_traceback(
+    tmp_path, monkeypatch, arguments, expected
+):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     done = run(tmp_path, *arguments)
     output = " ".join((done.stdout + done.stderr).split())
     assert done.returncode == 2
     assert expected in output
     assert "Traceback" not in output
-    assert not list(tmp_path.glob("runs/*/trials"))
+    assert not list(tmp_path.glob("runs/*"))
 
 
 def test_help_names_the_commands_and_starts_fast(tmp_path):

@@ -10,9 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import devices
-from tasks.devices import launcher_for, launchers_for, memory_share, visible_gpus
+from tasks.devices import (
+    default_parallel,
+    launcher_for,
+    launchers_for,
+    memory_share,
+    trial_processes,
+    visible_gpus,
+)
 from trials.errors import SettingsError
-from trials.memory import available_ram_bytes
 
 ROOT = Path(__file__).resolve().parents[2]
 EIGHT = [str(index) for index in range(8)]
@@ -87,8 +93,12 @@ def test_an_accelerate_config_says_how_many_processes(tmp_path: Path) -> None:
     file.write_text("num_machines: 2\nnum_processes: 8\n")  # four on each of two machines
     (launcher,) = launchers_for(1, accelerate_config=str(file), gpus=EIGHT)
     assert launcher.devices == "0,1,2,3"
+    assert trial_processes(launcher) == 8
     file.write_text("use_cpu: true\nnum_processes: 2\n")
-    assert launchers_for(2, accelerate_config=str(file), gpus=["0"])[0].devices is None
+    on_cpu = launchers_for(2, accelerate_config=str(file), gpus=["0"])[0]
+    assert on_cpu.threads == 4  # of 16 cores, for each of two processes of two trials
+    assert on_cpu.environment()["CUDA_VISIBLE_DEVICES"] == ""  # the GPU is left alone
+    assert trial_processes(on_cpu) == 2
     file.write_text("a: [")
     with pytest.raises(SettingsError, match=r"four\.yaml cannot be read.*"):
         launchers_for(1, accelerate_config=str(file), gpus=[])
@@ -125,11 +135,46 @@ def test_else_the_driver_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert visible_gpus() == []
 
 
-def test_memory_is_shared_on_a_cpu_only() -> None:
-    share = memory_share(4, gpus=[])
-    assert share is not None
-    assert share == pytest.approx(available_ram_bytes() / 4, rel=0.2)
+@pytest.mark.parametrize(
+    ("content", "each", "gpus", "expected"),
+    [
+        (None, None, 8, 8),
+        (None, 2, 8, 4),
+        (None, 3, 8, 2),
+        (None, 16, 8, 1),
+        ("num_processes: 8", None, 8, 1),
+        ("num_processes: 2", None, 8, 4),
+        ("num_machines: 2\nnum_processes: 8", None, 8, 2),
+        ("mixed_precision: bf16", None, 8, 8),
+        (None, None, 0, 2),
+        ("use_cpu: true\nnum_processes: 1", None, 8, 2),
+        ("use_cpu: true\nnum_processes: 4", None, 8, 1),
+        ("num_processes: 2", None, 0, 1),
+    ],
+)
+def test_by_default_as_many_trials_run_as_there_is_room_for(
+    content: str | None, each: int | None, gpus: int, expected: int, tmp_path: Path
+) -> None:
+    file = tmp_path / "accelerate.yaml"
+    file.write_text(content or "")
+    config = str(file) if content else None
+    assert default_parallel(config, each, EIGHT[:gpus]) == expected
+    if gpus >= (each or 1):  # and none of these is refused
+        assert len(launchers_for(expected, None, config, each, EIGHT[:gpus])) == expected
+
+
+def test_memory_is_shared_by_all_processes_on_a_cpu_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "available_ram_bytes", lambda: 48)
+    assert memory_share(4, gpus=[]) == 12
     assert memory_share(4, gpus=["0"]) is None
+    file = tmp_path / "accelerate.yaml"
+    file.write_text("use_cpu: true\nnum_processes: 3\n")
+    assert memory_share(4, str(file), gpus=[]) == 4
+    assert memory_share(4, str(file), gpus=["0"]) == 4
+    file.write_text("num_processes: 3\n")
+    assert memory_share(4, str(file), gpus=["0", "1", "2"]) is None
 
 
 def test_the_parent_does_not_touch_cuda() -> None:

@@ -1,6 +1,7 @@
 """History rows: flat, complete, and able to give back every prefix of a trial."""
 
 import json
+import math
 
 import pandas as pd
 import pytest
@@ -152,6 +153,22 @@ def staged(config, sft, dpo, rl):
     spec = spec.model_copy(update={"config": config})
     result = result.model_copy(update={"curve": curve})
     return history_row(spec, result, run_id="r", dataset_id="d", model_id="m", meta={})
+
+
+@pytest.mark.parametrize(
+    ("kind", "kept"),
+    [
+        *[(kind, True) for kind in ("diverged", "out_of_memory", "bad_config", None, math.nan)],
+        *[(kind, False) for kind in ("killed", "hung", "crashed", "error", "timed_out")],
+        *[(kind, False) for kind in ("disk_full", "reward_failed", "bad_data")],
+    ],
+)
+def test_only_failures_that_the_configuration_brought_about_are_learned_from(kind, kept):
+    failed = row(1) | {"state": "failed", "score": None, "failure_kind": kind}
+    frame = search_history(pd.DataFrame([row(0), failed]))
+    assert (frame["state"] == "failed").sum() == kept
+    old = search_history(pd.DataFrame([row(0), failed]).drop(columns="failure_kind"))
+    assert (old["state"] == "failed").sum() == 1
 
 
 @pytest.mark.parametrize(

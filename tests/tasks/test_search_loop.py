@@ -187,7 +187,8 @@ def test_what_would_fail_every_trial_ends_the_run(tmp_path, kind):
         failure=Failure(kind=kind, message="the reason"),
     )
     write_json(Path(spec.folder) / "result.json", result)
-    with pytest.raises(AutoPipeError, match=r"(?s)the reason.*log.txt.*autopipe tune --resume"):
+    mend = "start a new run" if kind == "bad_data" else "autopipe tune --resume"
+    with pytest.raises(AutoPipeError, match=rf"(?s)the reason.*log.txt.*{mend}"):
         loop._tell(SimpleNamespace(id="1"), spec, result)
     assert not (Path(spec.folder) / "result.json").exists()
     assert read_record(Path(spec.folder) / "result.given-up.json", TrialResult) == result

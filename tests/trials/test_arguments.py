@@ -4,11 +4,17 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from peft import LoraConfig, get_peft_model
+from trl import ModelConfig, TrlParser
 
 from tasks import paths
 from trials.arguments import (
@@ -16,6 +22,7 @@ from trials.arguments import (
     Execution,
     dpo_arguments,
     grpo_arguments,
+    has_bf16,
     lora_arguments,
     sft_arguments,
     use_bf16,
@@ -139,10 +146,45 @@ def test_how_a_job_runs_reaches_the_trainers() -> None:
     assert found["vllm_gpu_memory_utilization"] == 0.4
     assert found["vllm_importance_sampling_mode"].startswith("token")
     assert all(arguments(stage, {}, execution)["gradient_checkpointing"] for stage in BUILDERS)
-    assert use_bf16("auto", 10**9)
-    assert not use_bf16("auto", 10**5)
-    assert use_bf16("bfloat16", 10**5)
-    assert not use_bf16("float32", 10**9)
+
+
+def test_bfloat16_is_used_where_it_is_faster_or_asked_for() -> None:
+    assert use_bf16("auto", 10**9, supported=True)
+    assert not use_bf16("auto", 10**9, supported=False)
+    assert not use_bf16("auto", 10**5, supported=True)
+    assert use_bf16("bfloat16", 10**5, supported=False)
+    assert not use_bf16("float32", 10**9, supported=True)
+    assert use_bf16("auto", 10**9) == has_bf16()
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        ({"architecture": "x86_64", "avx2": True, "avx512_f": True}, False),
+        ({"architecture": "x86_64", "avx512_bf16": True}, True),
+        ({"architecture": "x86_64", "avx512_bf16": False, "amx_bf16": True}, True),
+        ({"architecture": "aarch64", "neon": True, "bf16": True}, True),
+        ({"architecture": "aarch64", "neon": True, "bf16": False}, False),
+    ],
+)
+def test_a_processor_is_asked_for_its_instructions(
+    found: dict[str, Any], expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found)
+    assert has_bf16() == expected
+
+
+@pytest.mark.parametrize(("major", "expected"), [(7, False), (9, True)])
+def test_a_gpu_that_only_emulates_bfloat16_has_none(
+    major: int, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    properties = SimpleNamespace(major=major)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: properties)
+    monkeypatch.setattr(torch.cuda, "_check_bf16_tensor_supported", lambda _: True)
+    assert has_bf16() == expected
 
 
 def test_the_limit_of_completions_in_rl_may_be_its_own() -> None:
@@ -193,6 +235,27 @@ def test_adapters_go_to_the_layers_that_are_asked_for(
     plain = lora_arguments(validate({"adapter": "lora"}))
     assert plain is not None
     assert plain["target_modules"] == "all-linear"
+
+
+@pytest.mark.parametrize(("rank", "ratio"), [(1, 0.25), (2, 0.2), (3, 0.5), (16, 1.5), (8, 2.0)])
+def test_the_scale_of_an_adapter_is_the_one_asked_for(
+    rank: int, ratio: float, tmp_path: Path
+) -> None:
+    config = {"adapter": "lora", "lora_rank": rank, "lora_alpha_ratio": ratio}
+    found = lora_arguments(validate(config))
+    assert found is not None
+    model: Any = get_peft_model(torch.nn.Sequential(torch.nn.Linear(4, 4)), peft_config(found))
+    assert model.base_model.model[0].scaling["default"] == pytest.approx(ratio)
+    # The export writes it into files for TRL's command line, which knows it as a whole number.
+    file = tmp_path / "lora.yaml"
+    file.write_text(yaml.safe_dump({"lora_r": rank, "lora_alpha": found["lora_alpha"]}))
+    (read,) = TrlParser(ModelConfig).parse_args_and_config(["--config", str(file)])
+    assert read.lora_alpha == found["lora_alpha"]
+    assert isinstance(read.lora_alpha, int) == float(rank * ratio).is_integer()
+
+
+def peft_config(arguments: dict[str, Any]) -> LoraConfig:
+    return LoraConfig(**arguments | {"target_modules": ["0"], "task_type": None})
 
 
 def test_the_arguments_are_known_without_loading_anything_heavy() -> None:

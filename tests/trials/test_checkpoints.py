@@ -308,3 +308,14 @@ def test_a_checkpoint_is_out_of_sight_before_any_of_its_files_goes(
     assert discard(entry.path)
     assert seen == [(True, False)]
     assert list(entry.path.parent.iterdir()) == []
+
+
+def test_a_default_that_depends_on_being_left_out_is_part_of_the_rl_key() -> None:
+    """Sequence-level clip ranges differ from a given 0.2, though both fields hold 0.2."""
+    left_out = validate({"rl_loss_type": "grpo", "rl_importance_sampling_level": "sequence"})
+    given = validate(
+        {"rl_loss_type": "grpo", "rl_importance_sampling_level": "sequence", "rl_epsilon": 0.2}
+    )
+    assert left_out.clip_range != given.clip_range
+    assert keys(left_out)["rl"] != keys(given)["rl"]
+    assert keys(left_out)["sft"] == keys(given)["sft"]

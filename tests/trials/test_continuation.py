@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.trials.helpers import (
+    CONFIG,
     LORA,
     SCHEDULE,
     make_spec,
@@ -24,7 +27,14 @@ from trials.events import read_events
 from trials.hyperparameters import validate
 from trials.launch import Launcher
 from trials.plan import StagePlan
-from trials.records import Limits, StoppingRules, TrialSpec
+from trials.records import (
+    Limits,
+    StoppingRules,
+    TrialResult,
+    TrialSpec,
+    read_record,
+    write_json,
+)
 from trials.supervisor import Cancelled, Supervisor
 
 pytestmark = pytest.mark.slow
@@ -81,6 +91,46 @@ def test_continued_from_anywhere_is_the_straight_run(
             if e.get("phase") == "loading"
         ]
         assert begun[-1]["continued_from"] == continued.continue_from
+
+
+ACROSS_EPOCHS: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
+    # 40 rows: an SFT epoch is 10 steps, one of RL 20; 16 pairs: one of DPO is 4 steps.
+    "full": ({"sft_steps": 22, "rl_steps": 24}, (12, 20, 43)),
+    "dpo": (
+        KINDS["dpo"] | {"sft_share": 0.0, "dpo_share": 0.0, "dpo_steps": 10, "rl_steps": 2},
+        (6,),
+    ),
+    "buffer": (KINDS["buffer"] | {"rl_steps": 48}, (44,)),
+    "packed": ({"sft_steps": 30, "sft_packing": True, "rl_steps": 2}, (26,)),
+}
+
+
+@pytest.mark.parametrize("kind", ACROSS_EPOCHS)
+def test_continued_after_some_epochs_is_the_straight_run(
+    tmp_path: Path, dataset: Path, kind: str
+) -> None:
+    """The order of the rows in a later epoch is that of the straight run, not of the first."""
+    config, steps = ACROSS_EPOCHS[kind]
+    config = {key: value for key, value in config.items() if key not in ("sft_share", "dpo_share")}
+    lengths = {"sft_steps": 0, "dpo_steps": 0, "rl_steps": 0}
+    config = lengths | config
+    total = sum(config[name] for name in lengths)
+    base = {k: v for k, v in CONFIG.items() if k != "sft_share"}
+
+    def spec(name: str, **changes: Any) -> TrialSpec:
+        made = make_spec(tmp_path / name, dataset, **changes)
+        return made.model_copy(update={"config": {**base, **config}})
+
+    straight = spec("straight")
+    parts = [spec(f"part{step}", fraction=step / total) for step in steps]
+    rest = [
+        spec(f"rest{step}", continue_from=checkpoint_at(part.folder, step))
+        for step, part in zip(steps, parts, strict=True)
+    ]
+    results = run(straight, *parts, *rest)
+    assert {result.state for result in results} == {"completed"}
+    for continued, result in zip(rest, results[-len(rest) :], strict=True):
+        assert_same_run((straight, results[0]), (continued, result))
 
 
 def test_a_trial_stops_only_where_the_buffer_of_completions_is_used_up(
@@ -261,3 +311,87 @@ def test_a_rule_remembers_what_came_before_the_continuation(tmp_path: Path) -> N
     assert straight.stop is not None
     assert (straight.stop.rule, straight.stop.step) == ("zero_reward", 4)
     assert rest_result.stop == straight.stop
+
+
+def test_a_trial_that_ends_where_another_one_left_its_weights_is_scored_there(
+    tmp_path: Path, dataset: Path
+) -> None:
+    """The other one took no score at that step."""
+    sparse = SCHEDULE.model_copy(update={"eval_points": (0.25, 1.0)})
+    whole = make_spec(tmp_path / "whole", dataset, schedule=sparse)
+    straight = make_spec(tmp_path / "straight", dataset, schedule=sparse, fraction=0.5)
+    adopting = make_spec(
+        tmp_path / "adopting",
+        dataset,
+        {"rl_beta": 0.5},
+        schedule=sparse,
+        fraction=0.5,
+        continue_from=checkpoint_at(tmp_path / "whole", 4),
+    )
+    _, expected, found = run(whole, straight, adopting)
+    assert found.state == "completed"
+    assert found.outcomes == expected.outcomes
+    assert [point for point in found.curve if point.metric == "score"] == [
+        point for point in expected.curve if point.metric == "score"
+    ]
+
+
+def test_a_checkpoint_of_another_configuration_is_refused(tmp_path: Path, dataset: Path) -> None:
+    part = make_spec(tmp_path / "part", dataset, fraction=0.25)
+    other = make_spec(
+        tmp_path / "other",
+        dataset,
+        {"sft_learning_rate": 1e-2},
+        continue_from=checkpoint_at(part.folder, 2),
+    )
+    result = run(part, other)[1]
+    assert result.failure is not None
+    assert result.failure.kind == "bad_data"
+    assert "another configuration" in result.failure.message
+
+
+def test_a_trial_run_by_hand_goes_on_from_its_own_checkpoint(tmp_path: Path, dataset: Path) -> None:
+    longer = SCHEDULE.model_copy(update={"total_steps": 40})
+    often = Limits(checkpoint_seconds=1e-9)
+    spec = make_spec(tmp_path / "hand", dataset, schedule=longer, limits=often)
+    straight = make_spec(tmp_path / "straight", dataset, schedule=longer)
+
+    def stop_in_rl(_: TrialSpec, event: dict[str, Any]) -> None:
+        if event.get("stage") == "rl" and event["step"] > 25:
+            supervisor.cancel.set()
+
+    with Supervisor(Launcher(), stop_in_rl) as supervisor, pytest.raises(Cancelled):
+        supervisor.run(spec)
+    command = Launcher().command("trials.run", [Path(spec.folder) / "spec.json"])
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "completed, validation score" in done.stdout
+    result = read_record(Path(spec.folder) / "result.json", TrialResult)
+    assert_same_run((spec, result), (straight, run(straight)[0]))
+    begun = [
+        event.get("continued_from")
+        for event in read_events(Path(spec.folder) / "events.jsonl")
+        if event.get("phase") == "loading"
+    ]
+    assert begun[0] is None
+    assert "step-00002" in begun[1] or "step-00003" in begun[1]
+
+
+def test_by_hand_a_wrong_file_and_a_failed_trial_are_said(tmp_path: Path, dataset: Path) -> None:
+    spec = make_spec(tmp_path / "bad", dataset, {"rl_batch_size": 9})
+    file = tmp_path / "bad" / "spec.json"
+    write_json(file, spec)
+    code = f"import sys; from trials.run import main; sys.exit(main({[str(file)]}))"
+    failed = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert failed.returncode == 1
+    assert "failed (bad_config)" in failed.stdout
+    missing = subprocess.run(
+        [sys.executable, "-c", code.replace("spec.json", "none.json")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert missing.returncode == 2
+    assert "is no trial's spec.json" in missing.stderr

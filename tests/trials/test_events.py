@@ -69,3 +69,9 @@ def test_the_curve_is_of_finite_metrics_and_scores(tmp_path: Path) -> None:
     result = TrialResult(trial_id="t", state="completed", fraction=1.0, curve=points)
     write_json(tmp_path / "result.json", result)
     assert read_record(tmp_path / "result.json", TrialResult) == result
+
+
+def test_earlier_attempts_count_for_the_cost_and_not_for_the_limit(tmp_path: Path) -> None:
+    log = EventLog(tmp_path / "events.jsonl", before=100.0)
+    assert log.attempt_seconds < 10
+    assert 100 <= log.seconds < 110

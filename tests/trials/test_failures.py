@@ -40,6 +40,7 @@ def raised_from(error: Exception, cause: Exception) -> Exception:
         (OSError(errno.ENOSPC, "No space left on device"), "disk_full"),
         (RuntimeError("I/O error: No space left on device (os error 28)"), "disk_full"),
         (RuntimeError("NCCL error"), "crashed"),
+        (RuntimeError("shapes cannot be multiplied"), "error"),
         (raised_from(RuntimeError("while saving"), OSError(errno.EDQUOT, "quota")), "disk_full"),
         (raised_from(RuntimeError("in a step"), RewardFailed("raised")), "reward_failed"),
         # A reward that runs out of memory is a reward that failed: the trial would have fitted.

@@ -139,6 +139,35 @@ def test_what_cannot_run_is_refused(config: dict[str, Any], found: list[str]) ->
     assert all(part in problem for part, problem in zip(found, refused, strict=True))
 
 
+@pytest.mark.parametrize(
+    ("config", "found"),
+    [
+        ({"sft_batch_size": 11}, ["sft_batch_size=11 is more than the 10 rows"]),
+        ({"dpo_batch_size": 6, "dpo_share": 0.3}, ["dpo_batch_size=6 is more than the 5 pref"]),
+        ({"sft_batch_size": 11, "dpo_batch_size": 6, "dpo_share": 0.3}, ["sft_batch", "dpo_batch"]),
+    ],
+)
+def test_a_batch_larger_than_the_data_is_refused(config: dict[str, Any], found: list[str]) -> None:
+    config = {"sft_batch_size": 8, "rl_batch_size": 8} | config
+    refused = problems(config, rows=10, pairs=5)
+    assert len(refused) == len(found)
+    assert all(problem.startswith(part) for part, problem in zip(found, refused, strict=True))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"sft_batch_size": 10},
+        {"sft_batch_size": 11, "sft_share": 0},
+        {"dpo_batch_size": 5, "dpo_share": 0.3},
+        {"dpo_batch_size": 6},
+    ],
+)
+def test_a_batch_of_all_the_data_or_of_no_stage_is_not(config: dict[str, Any]) -> None:
+    config = {"sft_batch_size": 8, "rl_batch_size": 8} | config
+    assert sum(plan(config, rows=10, pairs=5)) == 100
+
+
 @pytest.mark.parametrize("field", ["dpo_share", "dpo_steps", "dpo_epochs"])
 def test_dpo_needs_preferences(field: str) -> None:
     value = 0.4 if field == "dpo_share" else 2
@@ -146,6 +175,7 @@ def test_dpo_needs_preferences(field: str) -> None:
     assert problem.startswith(f"{field}={validate({field: value}).model_dump()[field]}: ")
     assert "preferences.jsonl" in problem
     assert f"{field}: 0" in problem
+    assert "--space sft_grpo" in problem
 
 
 def test_everything_that_does_not_fit_is_told_at_once() -> None:

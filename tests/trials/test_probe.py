@@ -13,7 +13,7 @@ from trials.dataset import Row, load_dataset, render
 from trials.errors import DatasetError, ModelError
 from trials.models import load_model, load_tokenizer
 from trials.probe import _features, main
-from trials.records import ProbeAnswer, ProbeRequest, read_record, write_json
+from trials.records import Compute, ProbeAnswer, ProbeRequest, read_record, write_json
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +55,28 @@ def test_a_request_is_answered(dataset_folder: Path, tmp_path: Path) -> None:
     assert 0 <= score.pass_at_k <= 1
     assert all(math.isfinite(value) for value in answer.features.values())
     assert answer.parameters == load_model(TINY).num_parameters()
+
+
+def test_the_precision_is_that_of_the_trials(dataset_folder: Path, tmp_path: Path) -> None:
+    loss = {}
+    for precision in ("auto", "float32", "bfloat16"):
+        request = ProbeRequest(
+            dataset=str(dataset_folder),
+            models={"base": str(TINY)},
+            tokenizer=str(TINY),
+            split="validation",
+            rows=4,
+            schedule=SCHEDULE,
+            compute=Compute(precision=precision),
+            features=True,
+        )
+        write_json(tmp_path / precision / "request.json", request)
+        main(tmp_path / precision / "request.json")
+        answer = read_record(tmp_path / precision / "answer.json", ProbeAnswer)
+        loss[precision] = answer.features["probe_loss"]
+    assert loss["auto"] == loss["float32"]  # so small a model is faster so
+    assert loss["bfloat16"] != loss["float32"]
+    assert loss["bfloat16"] == pytest.approx(loss["float32"], rel=0.02)
 
 
 def test_the_loss_is_that_of_the_completion_alone(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -101,3 +102,11 @@ def test_one_process_of_two_that_fails_ends_both(tmp_path: Path) -> None:
     assert bad.cost.seconds < 60
     assert good.state == "completed"
     assert seen == [("bad", "failed"), ("after", "completed")]
+
+
+def test_two_trials_of_two_processes_do_not_meet(tmp_path: Path, dataset_folder: Path) -> None:
+    """Launched at the same moment, they must not take the same port."""
+    specs = [make_spec(tmp_path / name, dataset_folder) for name in ("one", "two")]
+    with Supervisor([TWO, TWO]) as supervisor, ThreadPoolExecutor(2) as threads:
+        results = list(threads.map(supervisor.run, specs))
+    assert [(result.state, result.failure) for result in results] == [("completed", None)] * 2

@@ -145,7 +145,9 @@ def test_a_rule_without_its_metric_is_reported() -> None:
     assert monitor.inactive() == ["kl_growth"]
     monitor.observe(60, {"reward": 0.5, "kl": 0.1})
     assert monitor.inactive() == []
-    assert DynamicsMonitor("sft", RULES).inactive() == []
+    sft = DynamicsMonitor("sft", RULES)
+    sft.observe(0, {"loss": 1.0})
+    assert sft.inactive() == []
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=80), st.floats(0.01, 100))
@@ -155,3 +157,24 @@ def test_the_reward_drop_does_not_depend_on_the_scale(rewards: list[float], scal
     plain = first_stop("rl", [{"reward": 1 + value} for value in rewards], rules)
     scaled = first_stop("rl", [{"reward": scale * (1 + value)} for value in rewards], rules)
     assert (plain and plain.rule) == (scaled and scaled.rule)
+
+
+def test_an_exploding_dpo_loss_stops_the_trial_too() -> None:
+    monitor = DynamicsMonitor("dpo", StoppingRules(loss_patience=3))
+    stops = [monitor.observe(step, {"loss": 0.7 * 1.5**step}) for step in range(60)]
+    first = next(stop for stop in stops if stop)
+    assert first.rule == "loss_explosion"
+    assert DynamicsMonitor("dpo", StoppingRules()).inactive() == ["loss_explosion"]
+
+
+def test_the_rules_judge_by_the_tasks_own_reward() -> None:
+    """All right and a little long is no dead signal; all wrong and short is one."""
+    rules = StoppingRules(no_spread_steps=3, zero_reward_steps=3)
+    right = {"reward": 0.8, "task_reward": 1.0, "groups_without_spread": 1.0}
+    monitor = DynamicsMonitor("rl", rules)
+    assert not any(monitor.observe(step, right) for step in range(20))
+    wrong = {"reward": 0.1, "task_reward": 0.0, "groups_without_spread": 0.0}
+    monitor = DynamicsMonitor("rl", rules)
+    stops = [monitor.observe(step, wrong) for step in range(3)]
+    assert stops[-1] is not None
+    assert stops[-1].rule == "zero_reward"

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from transformers import PrinterCallback, TrainerCallback
+from trl.trainer.utils import RepeatSampler
 
 from tests.trials.helpers import SCHEDULE, TINY, make_spec, sums, write_dataset
 from trials.context import TrialContext, prepare
@@ -19,7 +20,7 @@ from trials.events import EventLog
 from trials.hyperparameters import DPOLoss
 from trials.models import load_model
 from trials.records import Compute, Stage
-from trials.trainers import dpo_trainer, lora_config, rl_trainer, sft_trainer
+from trials.trainers import EpochSampler, dpo_trainer, lora_config, rl_trainer, sft_trainer
 
 TRAINERS: dict[Stage, Callable[..., Any]] = {
     "sft": sft_trainer,
@@ -278,3 +279,15 @@ def test_the_terms_of_the_reward_are_weighted(context: Callable[..., TrialContex
     ]
     assert log_of(end, "reward") == pytest.approx(sums_of_parts)
     assert min(parts[2]) < 0
+
+
+def test_the_order_of_prompts_is_trls_in_every_epoch() -> None:
+    """And entering an epoch gives what running up to it gives."""
+    theirs = RepeatSampler(range(10), 2, batch_size=2, repeat_count=3, seed=5)
+    straight = [list(theirs) for _ in range(4)]
+    ours = EpochSampler(range(10), 2, batch_size=2, repeat_count=3, seed=5)
+    assert [list(ours) for _ in range(4)] == straight
+    assert straight[0] != straight[1]
+    for epoch in (3, 0, 2):
+        ours.set_epoch(epoch)
+        assert list(ours) == straight[epoch]

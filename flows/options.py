@@ -1,0 +1,119 @@
+"""How options of the command line become settings, and problems of settings name options."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+from pydantic import ValidationError
+
+from trials.errors import SettingsError
+
+if TYPE_CHECKING:
+    from tasks.settings import Budget
+
+# The option that sets a field of the settings, where it is not just the field's name.
+OPTIONS = {
+    "schedule.total_steps": "--steps",
+    "schedule.max_length": "--max-length",
+    "schedule.max_completion_tokens": "--max-completion",
+    "schedule.eval_rows": "--eval-rows",
+    "schedule.eval_batch_size": "--eval-batch",
+    "schedule.micro_batch_size": "--micro-batch",
+    "schedule.pass_k": "--pass-k",
+    "schedule.pass_samples": "--pass-samples",
+    "compute.precision": "--precision",
+    "compute.gradient_checkpointing": "--gradient-checkpointing",
+    "compute.vllm": "--vllm",
+    "limits.silent_seconds": "--silent-after",
+    "limits.checkpoint_seconds": "--checkpoint-every",
+    "disk_gigabytes": "--disk",
+}
+# Models of settings that the command line fills in; what other models say is of files.
+SETTINGS = ("TuneSettings", "CollectSettings")
+DEFAULT_SAMPLES = 8
+# The others decide what is proposed next, and a run proposes as it began to.
+BESIDE_RESUME = ("resume", "budget", "history")
+
+
+def explain(error: ValidationError) -> str:
+    """One line for each problem: the option, the value that was given, what was expected."""
+    named = error.title in SETTINGS
+    lines = []
+    for problem in error.errors():
+        field = ".".join(map(str, problem["loc"]))
+        message = problem["msg"].removeprefix("Value error, ")
+        if not field:  # of several fields together; the message names them
+            lines.append(_with_options(message) if named else message)
+        else:
+            name = option_of(field) if named else field
+            lines.append(f"{name} {problem['input']!r}: {message}")
+    return "\n".join(f"  - {line}" for line in lines)
+
+
+def option_of(field: str) -> str:
+    """The option that sets a field, as ``compute.precision``, of the settings."""
+    return OPTIONS.get(field) or "--" + field.replace("_", "-")
+
+
+def _with_options(message: str) -> str:
+    for field, option in OPTIONS.items():
+        message = message.replace(field, option)
+    return re.sub(r"^\w+(?=: )", lambda field: option_of(field[0]), message)
+
+
+def refuse_beside_resume(context: typer.Context) -> None:
+    """Refuses options that a run which goes on could only ignore.
+
+    Raises:
+        SettingsError: naming them all.
+    """
+    refused = [
+        max(parameter.opts, key=len) if parameter.opts[0].startswith("-") else parameter.name
+        for parameter in context.command.params
+        if parameter.name not in BESIDE_RESUME and _was_given(context, parameter.name)
+    ]
+    if refused:
+        raise SettingsError(
+            f"{', '.join(map(str, refused))} beside --resume: a run goes on with the settings it "
+            "was begun with, or it would propose other trials\n"
+            "  expected: --resume with --budget and --history at most; for other settings start a "
+            "new run"
+        )
+
+
+def _was_given(context: typer.Context, name: str | None) -> bool:
+    source = context.get_parameter_source(name) if name else None
+    return source is not None and source.name not in ("DEFAULT", "DEFAULT_MAP")
+
+
+def samples_of(pass_k: int | None, pass_samples: int | None) -> int | None:
+    """Samples a row for pass@k: never fewer than k unless asked for."""
+    if pass_samples is not None or pass_k is None:
+        return pass_samples
+    return max(DEFAULT_SAMPLES, pass_k)
+
+
+def absolute(name_or_path: str) -> str:
+    """A path that exists in full, so that a run can be resumed from any folder; else the name."""
+    path = Path(name_or_path)
+    return str(path.resolve()) if path.exists() else name_or_path
+
+
+def parsed_budget(text: str | None) -> Budget | None:
+    """A budget, or a parameter error that names the option."""
+    from tasks.settings import Budget
+
+    if text is None:
+        return None
+    try:
+        return Budget.parse(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--budget") from None
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """Only the options that were given, so that defaults stay in one home."""
+    return {name: value for name, value in options.items() if value is not None}
