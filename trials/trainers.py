@@ -45,7 +45,7 @@ class EpochSampler(RepeatSampler):
 
     def set_epoch(self, epoch: int) -> None:
         """Makes the next pass that of an epoch, counted from 0."""
-        self.generator.manual_seed(self.seed)
+        self.generator.manual_seed(self.seed or 0)  # a trial always gives a seed
         for _ in range(epoch):
             torch.randperm(self.num_samples, generator=self.generator)
 
