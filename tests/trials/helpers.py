@@ -16,6 +16,7 @@ import psutil
 from trials.dataset import fingerprint
 from trials.launch import Launcher, log_tail
 from trials.records import Fidelity, Schedule, TrialSpec
+from trials.watchdog import SUPERVISOR_VARIABLE
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "data" / "models" / "tiny-100k"
@@ -79,6 +80,18 @@ def write_preferences(folder: Path, count: int = 16) -> Path:
     ]
     write_rows(folder / "preferences.jsonl", rows)
     return folder
+
+
+def trial_processes() -> list[psutil.Process]:
+    """Workers and what they started, below this process, which may have other children too."""
+    started = []
+    for child in psutil.Process().children(recursive=True):
+        try:
+            if SUPERVISOR_VARIABLE in child.environ() and child.status() != psutil.STATUS_ZOMBIE:
+                started.append(child)
+        except psutil.Error:
+            continue
+    return started
 
 
 def training_processes() -> Iterator[psutil.Process]:

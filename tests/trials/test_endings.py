@@ -12,10 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
-from tests.trials.helpers import CONFIG, SCHEDULE, make_spec, training_processes, write_dataset
+from tests.trials.helpers import (
+    CONFIG,
+    SCHEDULE,
+    make_spec,
+    training_processes,
+    trial_processes,
+    write_dataset,
+)
 from trials.launch import Launcher
 from trials.records import Compute, Limits, StoppingRules, TrialResult, TrialSpec, read_record
 from trials.supervisor import Supervisor
@@ -159,7 +165,7 @@ def test_hung(tmp_path: Path, user_code: Callable[[str], Path], dataset_folder: 
     result, after = supervised(spec, make_spec(tmp_path / "after", dataset_folder))
     assert_failed(spec, result, "hung", "no event for")
     assert after.state == "completed"
-    assert not psutil.Process().children(recursive=True)
+    assert not trial_processes()
 
 
 def test_timed_out(

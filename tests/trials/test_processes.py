@@ -7,10 +7,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
-from tests.trials.helpers import LORA, SCHEDULE, make_spec, training_processes, write_dataset
+from tests.trials.helpers import (
+    LORA,
+    SCHEDULE,
+    make_spec,
+    training_processes,
+    trial_processes,
+    write_dataset,
+)
 from tests.trials.runs import assert_same_run, checkpoint_at, run
 from trials.launch import Launcher
 from trials.records import Limits, TrialSpec
@@ -50,7 +56,7 @@ def test_two_processes_train_both_stages(tmp_path: Path, dataset_folder: Path) -
     assert {point.stage for point in one.curve} == {"sft", "rl"}
     assert late.stop is not None
     assert late.stop.rule == "wall_clock"
-    assert not psutil.Process().children(recursive=True)
+    assert not trial_processes()
     cold = make_spec(tmp_path / "cold", dataset_folder)
     [cold_result] = run(cold, launcher=TWO, trials_per_worker=1)
     assert_same_run((specs[1], two), (cold, cold_result))

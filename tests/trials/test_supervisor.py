@@ -6,10 +6,9 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
 
-from tests.trials.helpers import DirectLauncher, gone, make_spec, wait_for_child
+from tests.trials.helpers import DirectLauncher, gone, make_spec, trial_processes, wait_for_child
 from trials.errors import SettingsError
 from trials.records import Limits, TrialResult, TrialSpec, read_record
 from trials.supervisor import Cancelled, Supervisor
@@ -163,7 +162,7 @@ def test_cancel_leaves_no_process_and_no_result(specs: Specs, seed: int) -> None
     thread.join()
     supervisor.close()
     assert gone(children[0], within=1)
-    assert not psutil.Process().children(recursive=True)
+    assert not trial_processes()
     assert not (Path(spec.folder) / "result.json").exists()
 
 
@@ -210,7 +209,7 @@ def test_every_launcher_has_its_worker_and_none_is_left(specs: Specs, tmp_path: 
             thread.join()
     assert len(results) == 6
     assert 1 <= len({pid(result) for result in results}) <= 2
-    assert not psutil.Process().children(recursive=True)
+    assert not trial_processes()
     assert not list(tmp_path.glob(".worker-*"))
 
 
