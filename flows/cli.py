@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from flows.environment import configure
+from flows.errors import friendly_errors
+from flows.history_cli import app as history_app
 from flows.options import (
     absolute,
-    explain,
     given,
     parsed_budget,
     refuse_beside_resume,
@@ -35,34 +32,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.add_typer(history_app, name="history")
 console = Console()
 
 EXAMPLE_MODEL = "tiny-1m"
 DEVICES = "Devices and limits"
 
 History = Annotated[Path, typer.Option(help="Folder of parquet files: what past runs know.")]
-
-
-@contextmanager
-def friendly_errors() -> Iterator[None]:
-    """Shows errors that are meant for people as text, and bugs as tracebacks."""
-    from surrogates.base import SurrogateError
-    from tasks.catalog import CatalogError
-    from trials.errors import AutoPipeError
-
-    try:
-        yield
-    except (AutoPipeError, CatalogError, SurrogateError) as error:
-        console.print(f"[bold red]error:[/bold red] {escape(str(error))}", highlight=False)
-        raise typer.Exit(2) from None
-    except ValidationError as error:
-        console.print(
-            f"[bold red]error:[/bold red] refused:\n{escape(explain(error))}", highlight=False
-        )
-        raise typer.Exit(2) from None
-    except KeyboardInterrupt:
-        console.print("interrupted; finished trials are kept")
-        raise typer.Exit(130) from None
 
 
 @app.command()

@@ -18,7 +18,8 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from surrogates.encoding import SpaceEncoder
 from tasks.devices import launchers_for, memory_share
-from tasks.history import append_history, history_row
+from tasks.history import history_row
+from tasks.history_checks import append_checked
 from tasks.prepare import Inputs, prepare_inputs
 from tasks.settings import CollectSettings
 from tasks.spaces import load_space, plain
@@ -73,10 +74,11 @@ def collect_flow(
                 give_up(spec, result, "repeat the command: finished trials are kept")
             if on_result:
                 on_result(spec, result)
-    return [
+    files = [
         append_dataset(each, specs, folder.name, history)
         for each, specs in zip(inputs, designs, strict=True)
     ]
+    return [file for file in files if file is not None]
 
 
 def folder_name(inputs: Inputs) -> str:
@@ -113,8 +115,10 @@ def design(settings: CollectSettings, inputs: Inputs, folder: Path) -> list[Tria
     ]
 
 
-def append_dataset(inputs: Inputs, specs: list[TrialSpec], run_id: str, history: Path) -> Path:
-    """One history file with all trials of one dataset.
+def append_dataset(
+    inputs: Inputs, specs: list[TrialSpec], run_id: str, history: Path
+) -> Path | None:
+    """One history file with all trials of one dataset that pass the checks; None without any.
 
     Raises:
         AutoPipeError: when a trial has no result, for the disk was full or it was removed.
@@ -136,4 +140,5 @@ def append_dataset(inputs: Inputs, specs: list[TrialSpec], run_id: str, history:
         )
         for spec in specs
     ]
-    return append_history(rows, history, f"{run_id}--{folder_name(inputs)}")
+    file, _ = append_checked(rows, history, f"{run_id}--{folder_name(inputs)}")
+    return file

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -92,16 +94,51 @@ def unpack_curve(text: str) -> list[CurvePoint]:
 
 
 def append_history(rows: Iterable[Mapping[str, Any]], folder: Path, name: str) -> Path:
-    """Writes rows as one new parquet file; a file of that name is replaced whole.
+    """Writes rows as one new parquet file, whole or not at all.
 
-    A run that is written again after a resume holds all of its trials, so nothing is lost.
+    A run that is written again after a resume holds all of its trials and replaces its file. A file
+    of that name with other trials, of a run elsewhere that bears the same name, is left alone: the
+    rows go to ``<name>.2.parquet``, and so on.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / f"{name}.parquet"
-    partial = file.with_suffix(".partial")
-    pd.DataFrame(list(rows)).to_parquet(partial, compression="zstd", index=False)
+    frame = pd.DataFrame(list(rows))
+    partial = folder / f".{name}.{os.getpid()}.{threading.get_ident()}.partial"
+    write_parquet(frame, partial)
+    number = 1
+    while True:
+        file = folder / (f"{name}.parquet" if number == 1 else f"{name}.{number}.parquet")
+        try:
+            os.link(partial, file)  # unlike a rename, refused when the file is there
+        except FileExistsError:
+            if _holds(frame, file):
+                partial.replace(file)
+                return file
+            number += 1
+        except OSError:  # a file system without hard links
+            partial.replace(file)
+            return file
+        else:
+            partial.unlink()
+            return file
+
+
+def write_parquet(frame: pd.DataFrame, file: Path) -> None:
+    """Writes a table whole, then renames: readers see the old file or the new one, never a half."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f".{file.name}.{os.getpid()}.{threading.get_ident()}.writing")
+    with partial.open("wb") as stream:
+        frame.to_parquet(stream, compression="zstd", index=False)
+        stream.flush()
+        os.fsync(stream.fileno())
     partial.replace(file)
-    return file
+
+
+def _holds(frame: pd.DataFrame, file: Path) -> bool:
+    """Whether the rows have all trials of a file; what cannot be read is not replaced."""
+    try:
+        written = pd.read_parquet(file, columns=["trial_id"])
+    except (OSError, ValueError):
+        return False
+    return set(written["trial_id"]) <= set(frame.get("trial_id", []))
 
 
 def history_files(folder: Path, without_key: str | None = None) -> list[Path]:

@@ -12,12 +12,13 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from surrogates.search import OfflineModels
-from tasks.history import read_history, search_history
+from tasks.history import search_history
+from tasks.history_checks import learnable_history
 from tasks.paths import cache_folder
 from tasks.spaces import space_text
 
 # Part of the key: models made by other code are not reused.
-FORMAT = "1"
+FORMAT = "2"
 
 
 @task(cache_policy=NO_CACHE)
@@ -27,7 +28,8 @@ def offline_models(
     """Loads the offline models for this history and space, or trains and keeps them.
 
     Args:
-        files: history files; none gives None, and the search starts from nothing.
+        files: history files; none gives None, and the search starts from nothing. Rows that do not
+            pass the checks are put aside and not learned from.
         exclude_dataset: a dataset to leave out, for honest comparisons; None uses all.
     """
     if not files:
@@ -37,7 +39,7 @@ def offline_models(
         digest.update(file.read_bytes())
     folder = cache_folder() / "offline" / digest.hexdigest()[:16]
     if not (folder / "complete").exists():
-        rows = search_history(read_history(files))
+        rows = search_history(learnable_history(files))
         if exclude_dataset is not None:
             rows = rows[rows["dataset_id"] != exclude_dataset].reset_index(drop=True)
         models = OfflineModels.fit(rows, space, seed)

@@ -7,13 +7,17 @@ from pathlib import Path
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.history import append_history, history_row, run_key
+from tasks.history import history_row, run_key
+from tasks.history_checks import append_checked
 from tasks.run_folder import RunFolder
 
 
 @task(cache_policy=NO_CACHE)
 def append_run_to_history(run: RunFolder, history: Path) -> Path | None:
-    """Writes the run's finished trials as one new history file; None when there are none."""
+    """Writes the run's finished trials as one new history file; None when there are none.
+
+    Rows that do not pass the checks go to the quarantine beside it.
+    """
     info = run.info()
     rows = [
         history_row(
@@ -28,4 +32,5 @@ def append_run_to_history(run: RunFolder, history: Path) -> Path | None:
         if trial.result is not None
     ]
     key = run_key(info.settings, info.dataset.fingerprint)
-    return append_history(rows, history, f"{run.run_id}.{key}") if rows else None
+    file, _ = append_checked(rows, history, f"{run.run_id}.{key}")
+    return file

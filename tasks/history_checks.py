@@ -1,0 +1,212 @@
+"""Which history rows can be learned from; the others are put aside with the reason.
+
+Most rules are the suite ``data/expectations/history.json``. What Great Expectations has no words
+for is here: whole copies, curves, and configurations.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tasks.expectations import ROW, load_suite, run_suite, unexpected_rows, write_data_docs
+from tasks.history import DEFAULTS, append_history, read_history, records, write_parquet
+from trials.errors import HyperparameterError, SettingsError
+from trials.hyperparameters import is_unset, validate
+from trials.records import STAGES
+
+SUITE = "history"
+QUARANTINE = "quarantine"
+REASON = "reason"
+CONFIG = "config."
+# Of the suite; a row whose types are wrong is not asked for anything else.
+TYPES = "expect_column_values_to_be_in_type_list"
+SEVERAL = ("mixed", "mixed-integer")
+NUMBERS = ("integer", "floating", "mixed-integer-float")
+
+log = logging.getLogger(__name__)
+
+
+def check_history(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Parts the rows into good and bad ones; together they are all rows.
+
+    Args:
+        rows: in the form of data/history/README.md; a column that is missing counts as empty.
+
+    Returns:
+        Good rows, and bad rows with the column ``reason``: all reasons, joined by semicolons.
+    """
+    if rows.empty:
+        return rows, rows.assign(**{REASON: pd.Series(dtype=str)})
+    rows = rows.drop(columns=REASON, errors="ignore").reset_index(drop=True)
+    reasons: dict[int, list[str]] = defaultdict(list)
+    copies = rows.assign(**_texts(rows)).duplicated()
+    for number in rows.index[copies]:
+        reasons[int(number)].append("a copy of a row before it")
+    seen = suite_frame(rows[~copies])
+    _add(reasons, run_suite(seen, load_suite(SUITE, lambda kind: kind == TYPES)))
+    typed = _typed(seen[~seen[ROW].isin(reasons)])
+    if len(typed):
+        _add(reasons, run_suite(typed, load_suite(SUITE, lambda kind: kind != TYPES)))
+    for number, row in zip(typed[ROW], records(rows.loc[typed[ROW]]), strict=True):
+        reasons[int(number)] += config_problems(row) + curve_problems(row.get("curve"))
+    bad = pd.Series([bool(reasons.get(number)) for number in rows.index], index=rows.index)
+    joined = ["; ".join(dict.fromkeys(reasons[number])) for number in rows.index[bad]]
+    return rows[~bad].reset_index(drop=True), rows[bad].assign(**{REASON: joined})
+
+
+def suite_frame(rows: pd.DataFrame) -> pd.DataFrame:
+    """The columns that the suite speaks of, missing ones empty, and the column ``row``."""
+    frame = pd.DataFrame(index=rows.index)
+    for expectation in load_suite(SUITE).expectations:
+        column = expectation.column
+        if column in frame:
+            continue
+        empty = pd.Series(None, index=rows.index, dtype=object)
+        # As objects, types are looked at in every row, not once for the whole column.
+        values = rows[column].astype(object) if column in rows else empty
+        values = values.where(values.notna(), None)
+        default = DEFAULTS.get(column)
+        frame[column] = values if default is None else values.where(values.notna(), default)
+    return frame.assign(**{ROW: rows.index})
+
+
+def config_problems(row: Mapping[str, Any]) -> list[str]:
+    """What ``hyperparameters.validate`` refuses, unless just that is what the row reports."""
+    if row.get("state") == "failed" and row.get("failure_kind") == "bad_config":
+        return []
+    config = {
+        str(key).removeprefix(CONFIG): value
+        for key, value in row.items()
+        if str(key).startswith(CONFIG)
+    }
+    try:
+        validate(config)
+    except HyperparameterError as error:
+        return error.problems
+    return []
+
+
+def curve_problems(text: Any) -> list[str]:
+    """What is wrong with a packed curve: its form, its stages, steps that do not rise."""
+    if not isinstance(text, str) or not text:
+        return []
+    try:
+        series = {
+            name: ([int(step) for step in steps], [float(value) for value in values])
+            for name, (steps, values) in json.loads(text).items()
+        }
+    except (ValueError, TypeError, AttributeError):
+        return ['curve is not {"stage/metric": [[steps], [values]]}']
+    problems = []
+    for name, (steps, values) in series.items():
+        stage, _, metric = name.partition("/")
+        if stage not in STAGES or not metric:
+            problems.append(f"curve {name}: not one of {', '.join(STAGES)}, '/', a metric")
+        if len(steps) != len(values):
+            problems.append(f"curve {name}: {len(steps)} steps and {len(values)} values")
+        fall = next((pair for pair in pairwise(steps) if pair[1] <= pair[0]), None)
+        if fall:
+            problems.append(f"curve {name}: step {fall[1]} follows step {fall[0]}")
+        if steps and steps[0] < 1:
+            problems.append(f"curve {name}: starts at step {steps[0]}, expected 1 or later")
+        if metric == "score" and not all(map(math.isfinite, values)):
+            problems.append(f"curve {name}: a score is not finite")
+    return problems
+
+
+def append_checked(
+    rows: Iterable[Mapping[str, Any]], folder: Path, name: str
+) -> tuple[Path | None, pd.DataFrame]:
+    """Appends the good rows to the history and puts the bad ones into the quarantine.
+
+    Returns:
+        The history file, None when no row is good, and the bad rows with their reasons.
+    """
+    rows = list(rows)
+    _, bad = check_history(pd.DataFrame(rows))
+    # The rows as they came, not as a frame that made integers beside empty values floats.
+    kept = [row for number, row in enumerate(rows) if number not in bad.index]
+    file = append_history(kept, folder, name) if kept else None
+    put_aside(bad, folder, name)
+    return file, bad
+
+
+def put_aside(bad: pd.DataFrame, folder: Path, name: str) -> Path | None:
+    """Writes bad rows to ``quarantine/<name>.parquet`` and says so; None when there are none."""
+    if bad.empty:
+        return None
+    file = folder / QUARANTINE / f"{name}.parquet"
+    try:
+        write_parquet(bad.assign(**_texts(bad)), file)
+    except OSError as error:  # a history may be read-only; what is learned from is right
+        log.warning("the quarantine %s cannot be written: %s", file, error)
+    log.warning(
+        "%d history row(s) are not learned from, see %s; the first, %s: %s",
+        len(bad),
+        file,
+        bad.iloc[0].get("trial_id"),
+        bad.iloc[0][REASON],
+    )
+    return file
+
+
+def learnable_history(files: Sequence[Path]) -> pd.DataFrame:
+    """The good rows of history files; bad ones go to the quarantine beside the first file.
+
+    Raises:
+        SettingsError: when a file cannot be read, or no row is good.
+    """
+    rows = read_history(files)
+    good, bad = check_history(rows)
+    if len(bad):
+        put_aside(bad, files[0].parent, "read")
+    if good.empty and len(rows):
+        raise SettingsError(
+            f"none of the {len(rows)} history rows can be learned from; the first: "
+            f"{bad.iloc[0][REASON]}\n  see them all with: autopipe history check, or tune with "
+            "--no-use-history"
+        )
+    return good
+
+
+def write_history_docs(rows: pd.DataFrame, folder: Path) -> Path:
+    """Writes Data Docs of the history suite on these rows; returns their ``index.html``."""
+    frame = suite_frame(rows.reset_index(drop=True))
+    return write_data_docs(_typed(frame), load_suite(SUITE), folder)
+
+
+def _typed(frame: pd.DataFrame) -> pd.DataFrame:
+    """Columns of numbers as floats, so that they can be compared; others stay as they are."""
+    numbers = {
+        column: frame[column].astype(float)
+        for column in frame.columns.drop(ROW)
+        if pd.api.types.infer_dtype(frame[column], skipna=True) in NUMBERS
+    }
+    return frame.assign(**numbers)
+
+
+def _texts(rows: pd.DataFrame) -> dict[str, pd.Series]:
+    """Columns of several types as text; they have no type in parquet, and lists cannot be compared.
+
+    What is wrong with a bad row may be just that.
+    """
+    return {
+        str(column): rows[column].map(lambda value: value if is_unset(value) else str(value))
+        for column in rows
+        if pd.api.types.infer_dtype(rows[column], skipna=True) in SEVERAL
+    }
+
+
+def _add(reasons: dict[int, list[str]], results: Iterable[Any]) -> None:
+    for result in results:
+        for number in unexpected_rows(result):
+            reasons[number].append(result.expectation_config.meta[REASON])

@@ -1,0 +1,88 @@
+"""MLflow's local file store, ``mlruns/<experiment>/<run>/``, read without MLflow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tasks.importers.common import Imported, NoRowError, Target, number, parsed, read_mapping
+from tasks.importers.runs import Run, row_of
+from trials.errors import SettingsError
+
+# How the enumeration of statuses is written; names are written by some versions.
+STATUSES = {1: "RUNNING", 2: "SCHEDULED", 3: "FINISHED", 4: "FAILED", 5: "KILLED"}
+
+
+def import_mlflow(source: Path, target: Target) -> Imported:
+    """Imports every run below a folder: a store, an experiment, or one run."""
+    shared = read_mapping(target.config) if target.config else {}
+    imported = Imported()
+    for folder in run_folders(source):
+        item = folder.name
+        try:
+            imported.add(item, row_of(read_run(folder, shared), target))
+        except (NoRowError, SettingsError) as error:
+            imported.add(item, str(error))
+    return imported
+
+
+def run_folders(source: Path) -> list[Path]:
+    """Folders of runs, those with ``meta.yaml`` and ``params`` or ``metrics``, in a fixed order."""
+    return sorted(
+        file.parent
+        for file in source.rglob("meta.yaml")
+        if (file.parent / "metrics").is_dir() or (file.parent / "params").is_dir()
+    )
+
+
+def read_run(folder: Path, shared: dict[str, Any]) -> Run:
+    """One run, from its folder; ``shared`` arguments go before its own.
+
+    Raises:
+        NoRowError: when it was deleted, failed, or goes on still.
+        SettingsError: when a file is broken.
+    """
+    meta = read_mapping(folder / "meta.yaml")
+    if meta.get("lifecycle_stage", "active") != "active":
+        raise NoRowError(f"its lifecycle stage is {meta['lifecycle_stage']}")
+    status = STATUSES.get(meta.get("status", 0), str(meta.get("status")))
+    if status in ("FAILED", "RUNNING", "SCHEDULED"):
+        why = "failed, and why is not recorded" if status == "FAILED" else "is not finished"
+        raise NoRowError(f"its status is {status}: it {why}")
+    log = _metrics(folder / "metrics")
+    start, end = number(meta.get("start_time")), number(meta.get("end_time"))
+    if start is not None and end is not None:
+        log.insert(0, {"train_runtime": (end - start) / 1000})  # kept in milliseconds
+    return Run(
+        item=folder.name,
+        arguments=_params(folder / "params") | shared,
+        log=log,
+        interrupted=status == "KILLED",
+    )
+
+
+def _params(folder: Path) -> dict[str, Any]:
+    """One file a parameter; a slash in its name is a folder."""
+    return {
+        file.relative_to(folder).as_posix(): parsed(file.read_text(encoding="utf-8"))
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    }
+
+
+def _metrics(folder: Path) -> list[dict[str, Any]]:
+    """One file a metric, with lines of time, value and step; joined to one entry a step."""
+    steps: dict[int, dict[str, Any]] = {}
+    for file in sorted(folder.rglob("*")):
+        if not file.is_file():
+            continue
+        name = file.relative_to(folder).as_posix()
+        for line in file.read_text(encoding="utf-8").splitlines():
+            parts = line.split()
+            if len(parts) < 2:
+                continue
+            value = number(parts[1])
+            step = number(parts[2]) if len(parts) > 2 else 0.0
+            if value is not None and step is not None:
+                steps.setdefault(int(step), {"step": int(step)})[name] = value
+    return [entry for _, entry in sorted(steps.items())]

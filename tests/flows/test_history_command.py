@@ -1,0 +1,123 @@
+"""`autopipe history`: the command, as a user types it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from flows.cli import app
+from tasks.history import history_files, read_history
+from tasks.paths import HISTORY
+
+RUNNER = CliRunner(env={"COLUMNS": "200"})
+
+
+@pytest.fixture
+def history(tmp_path, monkeypatch):
+    monkeypatch.setenv("AUTOPIPE_HOME", str(tmp_path / "home"))
+    folder = tmp_path / "history"
+    folder.mkdir()
+    shutil.copy(next(HISTORY.glob("bundled--*.parquet")), folder)
+    return folder
+
+
+@pytest.fixture
+def table(tmp_path):
+    file = tmp_path / "runs.csv"
+    frame = {"lr": [1e-3, 1e-4, 9.0], "acc": [0.5, None, 0.2]}
+    pd.DataFrame(frame).to_csv(file, index=False)
+    return file
+
+
+def run(*arguments: object):
+    return RUNNER.invoke(app, ["history", *map(str, arguments)])
+
+
+def test_import_says_what_joined_and_what_did_not(history, table):
+    maps = ["--map", "score=acc", "--map", "config.sft_learning_rate=lr"]
+    done = run("import", table, "--dataset", "d", "--model", "m", *maps, "--history", history)
+    assert done.exit_code == 0, done.output
+    assert "imported 1, refused 2" in done.output
+    assert "no score in its line" in done.output
+    assert "sft_learning_rate=9.0" in done.output
+    rows = read_history(history_files(history))
+    assert len(rows) == 31
+    assert rows["trial_id"].iloc[-1] == "runs/d/runs-000001"
+    kept = pd.read_parquet(next((history / "quarantine").glob("*.parquet")))
+    assert "sft_learning_rate=9.0" in kept["reason"].iloc[0]
+
+    again = run("import", table, "--dataset", "d", "--model", "m", *maps, "--history", history)
+    assert again.exit_code == 2
+    assert "in the history already" in again.output
+
+    shown = run("show", "--history", history)
+    assert shown.exit_code == 0
+    assert "31 rows in 2 files" in shown.output.replace("\n", " ")
+    assert run("check", "--history", history).exit_code == 0
+
+
+def test_import_of_a_folder_without_arguments_ends_with_2(history, tmp_path):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    state = {"global_step": 3, "max_steps": 3, "log_history": [{"step": 3, "eval_accuracy": 0.1}]}
+    (folder / "trainer_state.json").write_text(json.dumps(state))
+    done = run("import", folder, "--dataset", "d", "--model", "m", "--history", history)
+    assert done.exit_code == 2
+    assert "imported 0, refused 1" in done.output
+    assert "no arguments were saved" in done.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "found"),
+    [
+        (["--map", "score"], "expected FIELD=COLUMN"),
+        (["--map", "score=a", "--map", "score=b"], "twice"),
+        (["--format", "excel"], "expected auto, trl, mlflow, wandb, csv"),
+        (["--stage", "ppo"], "expected sft, dpo or rl"),
+        (["--format", "trl", "--model", "m"], "--dataset is missing"),
+    ],
+)
+def test_import_refuses_what_it_cannot_mean(history, table, arguments, found):
+    done = run("import", table, *arguments, "--history", history)
+    assert done.exit_code == 2
+    assert found in done.output
+
+
+def test_check_lists_bad_rows_and_writes_pages(history, tmp_path):
+    file = next(history.glob("*.parquet"))
+    rows = pd.read_parquet(file)
+    rows.loc[2, "fraction"] = 4.0
+    rows.to_parquet(file)
+    done = run("check", "--history", history, "--docs", tmp_path / "docs")
+    assert done.exit_code == 1
+    assert "29 good rows, 1 bad ones" in done.output
+    assert rows["trial_id"][2] in done.output
+    assert (tmp_path / "docs" / "index.html").exists()
+    assert len(pd.read_parquet(history / "quarantine" / "check.parquet")) == 1
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_export_holds_every_row_and_can_be_imported(history, tmp_path, ending):
+    file = tmp_path / f"all.{ending}"
+    assert run("export", file, "--history", history).exit_code == 0
+    other = tmp_path / "other"
+    done = run("import", file, "--history", other)
+    assert "imported 30, refused 0" in done.output, done.output
+    before, after = (read_history(history_files(folder)) for folder in (history, other))
+    assert sorted(before["score"]) == pytest.approx(sorted(after["score"]))
+    for column in ("trial_id", "run_id", "dataset_fingerprint", "curve"):
+        assert before[column].tolist() == after[column].tolist()
+    back = run("import", file, "--history", history)
+    assert back.exit_code == 2
+    assert "imported 0, refused 30" in back.output
+
+
+def test_export_refuses_other_files_and_empty_histories(history, tmp_path):
+    assert "ends in .csv or .parquet" in run("export", tmp_path / "x.xlsx").output
+    done = run("export", tmp_path / "x.csv", "--history", tmp_path / "none")
+    assert done.exit_code == 2
+    assert "nothing to export" in done.output

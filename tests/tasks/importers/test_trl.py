@@ -1,0 +1,229 @@
+"""Output folders in the layouts that TRL and transformers write."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+
+from tasks.history import unpack_curve
+from tasks.history_checks import check_history
+from tasks.importers.common import Target
+from tasks.importers.trl import import_trl
+from trials.hyperparameters import validate
+
+import pandas as pd  # isort: skip
+
+TARGET = Target(name="team", dataset_id="gsm", model_id="m")
+SFT = {
+    "learning_rate": 2e-5,
+    "per_device_train_batch_size": 4,
+    "gradient_accumulation_steps": 8,
+    "lr_scheduler_type": "cosine",
+    "warmup_ratio": 0.1,
+    "warmup_steps": 0,
+    "packing": False,
+    "neftune_noise_alpha": None,
+    "weight_decay": 0.01,
+    "metric_for_best_model": "eval_accuracy",
+    "seed": 42,
+    "optim": "adamw_torch",
+}
+GRPO = {
+    "learning_rate": 1e-6,
+    "per_device_train_batch_size": 8,
+    "gradient_accumulation_steps": 2,
+    "steps_per_generation": 4,
+    "num_generations": 8,
+    "num_iterations": 1,
+    "beta": 0.04,
+    "epsilon": 0.2,
+    "loss_type": "dr_grpo",
+    "scale_rewards": False,
+    "temperature": 0.9,
+    "top_k": -1,
+    "max_completion_length": 256,
+    "lr_scheduler_type": "constant_with_warmup",
+    "warmup_steps": 5,
+}
+DPO = {
+    "learning_rate": 5e-7,
+    "per_device_train_batch_size": 2,
+    "beta": 0.2,
+    "loss_type": ["ipo"],
+    "precompute_ref_log_probs": False,
+    "lr_scheduler_type": "SchedulerType.LINEAR",
+}
+EVALS = {"sft": "eval_accuracy", "dpo": "eval_rewards/accuracies", "rl": "eval_reward"}
+
+
+def write_run(folder, arguments, *, metric="eval_accuracy", steps=50, reached=None, form="json"):
+    """What a trainer leaves behind: checkpoints with the state, and the pickle of its arguments."""
+    reached = reached or steps
+    log = [
+        {"step": step, "loss": 2.0 / step, "learning_rate": 1e-5, "epoch": step / 10}
+        for step in range(10, reached + 1, 10)
+    ]
+    for entry in log:
+        entry["grad_norm"] = 1.0
+    log += [
+        {"step": 20, metric: 0.4, "eval_loss": 1.0},
+        {"step": reached, metric: 0.6, "eval_loss": 0.9, "eval_runtime": 3.0},
+    ]
+    log.append({"step": reached, "train_runtime": 12.5, "total_flos": 2e15, "train_loss": 0.2})
+    log.sort(key=lambda entry: entry["step"])
+    state = {
+        "best_metric": None,
+        "epoch": 1.0,
+        "global_step": reached,
+        "log_history": log,
+        "max_steps": steps,
+        "total_flos": 2e15,
+    }
+    for step in (20, reached):
+        checkpoint = folder / f"checkpoint-{step}"
+        checkpoint.mkdir(parents=True)
+        kept = state | {
+            "global_step": step,
+            "log_history": [entry for entry in log if entry["step"] <= step],
+        }
+        (checkpoint / "trainer_state.json").write_text(json.dumps(kept))
+        (checkpoint / "training_args.bin").write_bytes(b"cos\nsystem\n(S'touch pwned'\ntR.")
+    if form == "json":
+        (folder / "training_args.json").write_text(json.dumps(arguments))
+    elif form == "yaml":
+        (folder / "args.yaml").write_text(yaml.safe_dump(arguments))
+    return folder
+
+
+@pytest.mark.parametrize("form", ["json", "yaml"])
+def test_an_sft_run_becomes_a_row_with_curve_cost_and_score(tmp_path, form):
+    imported = import_trl(write_run(tmp_path / "out", SFT, form=form), TARGET)
+    assert imported.refused == []
+    [row] = imported.rows
+    assert (row["trial_id"], row["run_id"]) == ("team/gsm/out", "team")
+    assert (row["score"], row["state"], row["fraction"]) == (0.6, "completed", 1.0)
+    assert (row["cost_seconds"], row["cost_flops"], row["total_steps"]) == (12.5, 2e15, 50)
+    config = {k.removeprefix("config."): v for k, v in row.items() if k.startswith("config.")}
+    assert config == {
+        "sft_share": 1.0,
+        "dpo_share": 0.0,
+        "sft_learning_rate": 2e-5,
+        "sft_batch_size": 32,
+        "sft_schedule": "cosine",
+        "sft_warmup": 0.1,
+        "sft_packing": False,
+        "weight_decay": 0.01,
+        "adapter": "full",
+    }
+    points = unpack_curve(row["curve"])
+    assert [(p.step, p.value) for p in points if p.metric == "score"] == [(20, 0.4), (50, 0.6)]
+    assert [p.step for p in points if p.metric == "loss"] == [10, 20, 30, 40, 50]
+    assert {p.stage for p in points} == {"sft"}
+    assert check_history(pd.DataFrame([row]))[1].empty
+
+
+def test_grpo_and_dpo_are_known_by_their_arguments(tmp_path):
+    write_run(tmp_path / "rl", GRPO, metric="eval_reward")
+    write_run(tmp_path / "dpo", DPO, metric="eval_rewards/accuracies")
+    imported = import_trl(tmp_path, TARGET)
+    assert imported.refused == []
+    dpo, rl = imported.rows
+    wanted = {
+        "sft_share": 0.0,
+        "rl_batch_size": 16,
+        "rl_updates_per_generation": 2,
+        "rl_num_generations": 8,
+        "rl_beta": 0.04,
+        "rl_loss_type": "dr_grpo",
+        "rl_scale_rewards": "none",
+        "rl_temperature": 0.9,
+        "rl_top_k": 0,
+        "rl_max_completion_tokens": 256,
+        "rl_schedule": "constant",
+        "rl_warmup": 0.1,
+    }
+    assert {name: rl[f"config.{name}"] for name in wanted} == wanted
+    wanted = {"dpo_share": 1.0, "dpo_beta": 0.2, "dpo_loss_type": "ipo", "dpo_schedule": "linear"}
+    assert {name: dpo[f"config.{name}"] for name in wanted} == wanted
+    good, bad = check_history(pd.DataFrame(imported.rows))
+    assert (len(good), len(bad)) == (2, 0)
+    for row in imported.rows:
+        validate({k.removeprefix("config."): v for k, v in row.items() if "config." in k})
+
+
+def test_an_adapter_is_read_from_its_own_file(tmp_path):
+    folder = write_run(tmp_path / "out", SFT)
+    adapter = {"peft_type": "LORA", "r": 8, "lora_alpha": 32, "lora_dropout": 0.05}
+    (folder / "adapter_config.json").write_text(
+        json.dumps(adapter | {"target_modules": ["q_proj", "v_proj"]})
+    )
+    [row] = import_trl(folder, TARGET).rows
+    assert row["config.adapter"] == "lora"
+    assert row["config.lora_rank"] == 8
+    assert row["config.lora_alpha_ratio"] == 4.0
+    assert row["config.lora_targets"] == "attention"
+
+
+def test_the_pickle_of_the_arguments_is_never_opened(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = write_run(tmp_path / "out", SFT, form="none")
+    imported = import_trl(folder, TARGET)
+    assert imported.rows == []
+    [refused] = imported.refused
+    assert "training_args.bin is a pickle" in refused.reason
+    assert "--config" in refused.reason
+    assert not (tmp_path / "pwned").exists()
+    config = tmp_path / "sft.yaml"
+    config.write_text(yaml.safe_dump(SFT))
+    told = Target(name="team", dataset_id="gsm", model_id="m", config=config)
+    assert len(import_trl(folder, told).rows) == 1
+
+
+def test_an_unfinished_run_is_part_of_its_schedule(tmp_path):
+    [row] = import_trl(write_run(tmp_path / "out", SFT, steps=100, reached=40), TARGET).rows
+    assert (row["state"], row["fraction"], row["total_steps"]) == ("stopped", 0.4, 100)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "metric", "reason"),
+    [
+        (SFT, "eval_mean_token_accuracy", "no score among its metrics"),
+        (SFT | {"lr_scheduler_type": "polynomial"}, "eval_accuracy", "has no counterpart"),
+        ({k: v for k, v in SFT.items() if k != "learning_rate"}, "eval_accuracy", "incomplete"),
+        ({k: v for k, v in GRPO.items() if k != "beta"}, "eval_reward", "incomplete: beta"),
+        ({"learning_rate": 1e-5, "per_device_train_batch_size": 1}, "eval_accuracy", "--stage"),
+        (DPO | {"loss_type": ["ipo", "sigmoid"]}, "eval_accuracy", "sum of losses"),
+    ],
+)
+def test_what_cannot_be_used_is_listed_with_its_reason(tmp_path, arguments, metric, reason):
+    imported = import_trl(write_run(tmp_path / "out", arguments, metric=metric), TARGET)
+    assert imported.rows == []
+    assert reason in imported.refused[0].reason
+
+
+def test_a_loss_is_a_score_only_when_asked_for_and_turned_round(tmp_path):
+    folder = write_run(tmp_path / "out", SFT)
+    asked = Target(name="team", dataset_id="gsm", model_id="m", score="-eval_loss")
+    assert import_trl(folder, asked).rows[0]["score"] == -0.9
+
+
+def test_a_half_written_state_is_listed(tmp_path):
+    folder = write_run(tmp_path / "a", SFT)
+    broken = tmp_path / "b"
+    broken.mkdir()
+    (broken / "trainer_state.json").write_text('{"global_step": 3, "log_')
+    imported = import_trl(tmp_path, TARGET)
+    assert [row["trial_id"] for row in imported.rows] == [f"team/gsm/{folder.name}"]
+    assert "half-written" in imported.refused[0].reason
+
+
+def test_the_best_metric_stands_in_for_evaluations_that_were_not_logged(tmp_path):
+    state = {"global_step": 10, "max_steps": 10, "log_history": [{"step": 10, "loss": 1.0}]}
+    state |= {"best_metric": 0.7, "total_flos": 0}
+    (tmp_path / "trainer_state.json").write_text(json.dumps(state))
+    (tmp_path / "args.yaml").write_text(yaml.safe_dump(SFT))
+    [row] = import_trl(tmp_path, TARGET).rows
+    assert row["score"] == 0.7
+    assert row["cost_flops"] is None  # 0 is "not measured"

@@ -1,0 +1,51 @@
+"""CSV exports of the runs' table of Weights & Biases."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from tasks.history_checks import check_history
+from tasks.importers.common import Target
+from tasks.importers.wandb import import_wandb
+
+HEAD = (
+    '"Name","State","Runtime","learning_rate","per_device_train_batch_size","num_generations",'
+    '"beta","loss_type","lr_scheduler_type","max_steps","eval/reward","train/global_step","lr"\n'
+)
+LINES = (
+    '"sweep-1","finished","610","1e-06","16","8","0.04","dapo","cosine","100","0.61","100","1"\n'
+    '"sweep-1","finished","605","3e-06","16","8","0.0","dapo","cosine","100","0.55","100","2"\n'
+    '"sweep-3","crashed","20","1e-04","16","8","0.0","dapo","cosine","100","0.1","10","3"\n'
+    '"sweep-4","finished","600","1e-05","16","8","0.0","dapo","cosine","100","","100","4"\n'
+    '"sweep-5","finished","300","1e-05","16","8","0.0","dapo","cosine","100","0.5","50","5"\n'
+)
+
+
+def test_runs_of_an_export_become_rows(tmp_path):
+    file = tmp_path / "export.csv"
+    file.write_text(HEAD + LINES)
+    imported = import_wandb(file, Target(name="w", dataset_id="d", model_id="m"))
+    assert [row["trial_id"] for row in imported.rows] == [
+        "w/d/sweep-1",
+        "w/d/sweep-1-line-3",
+        "w/d/sweep-5",
+    ]
+    assert [row["score"] for row in imported.rows] == [0.61, 0.55, 0.5]
+    assert [row["state"] for row in imported.rows] == ["completed", "completed", "stopped"]
+    assert imported.rows[0]["config.rl_beta"] == 0.04
+    assert imported.rows[0]["cost_seconds"] == 610.0
+    assert imported.rows[2]["fraction"] == 0.5
+    reasons = {refused.item: refused.reason for refused in imported.refused}
+    assert "crashed" in reasons["sweep-3"]
+    assert "no score" in reasons["sweep-4"]
+    good, bad = check_history(pd.DataFrame(imported.rows))
+    assert (len(good), len(bad)) == (3, 0)
+
+
+def test_mapped_columns_go_before_the_arguments(tmp_path):
+    file = tmp_path / "export.csv"
+    file.write_text(HEAD + LINES.splitlines(keepends=True)[0])
+    columns = {"score": "lr", "config.rl_learning_rate": "beta", "dataset_id": "loss_type"}
+    [row] = import_wandb(file, Target(name="w", model_id="m", columns=columns)).rows
+    assert (row["score"], row["dataset_id"]) == (1, "dapo")
+    assert row["config.rl_learning_rate"] == 0.04
