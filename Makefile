@@ -6,7 +6,7 @@ bin := .venv/bin
 installed := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install tune test test-slow bench-trials check format ui clean
+.PHONY: help install tune offline test test-slow bench-trials check format ui clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | \
@@ -31,6 +31,9 @@ test: $(installed) ## Run the tests, in two processes
 
 test-slow: $(installed) ## Run the tests that take more than ten seconds each
 	$(bin)/pytest -m 'slow and not gpu' $(ARGS)
+
+offline: $(installed) ## Judge the offline models on datasets left out of the history
+	$(bin)/python -m flows.offline $(ARGS)
 
 bench-trials: $(installed) ## Measure the overhead of a trial, and its speed against bare TRL
 	$(bin)/python -m benchmarks.trial_overhead --model tiny-100k --model tiny-1m

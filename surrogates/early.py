@@ -2,20 +2,21 @@
 
 Trained on prefixes of past trials (rows with fraction < 1 joined to the final score of the same
 trial). With s_t the standard deviation of the final scores of task t, the target is
-``(final - last score seen) / s_t``, so nothing assumes a scale. CatBoost's RMSEWithUncertainty
-gives mean mu and variance sigma^2 (Malinin et al., arXiv 2006.10562). What it does not know is how
-tasks differ, so held-out datasets add the excess v(fraction) = mean(error^2 - sigma^2) and the
-factor c for which ``|target - mu| <= 1.645 c sqrt(sigma^2 + v)`` holds in 90 % of cases. On a new
-task of scale s: final ~ N(last + s mu, s^2 c^2 (sigma^2 + v)). Part of that error is shared by all
-trials of a task and does not hurt a choice among them; its share is kept for each rung.
-Source of the idea: JF-HPO (arXiv 2606.03073).
+``(final - last score seen) / s_t``, and scores enter as gains, ``(score - base score) / s_t``: a
+raw score means something else on every dataset, and a model that sees it does not transfer.
+CatBoost's RMSEWithUncertainty gives mean mu and variance sigma^2 (arXiv 2006.10562). What it
+does not know is how tasks differ, so held-out datasets add lambda, v and c (`calibration.py`). On a
+new task of scale s: final ~ N(last + s lambda mu, s^2 c^2 (sigma^2 + v)). Part of that error is
+shared by all trials of a task and does not hurt a choice among them; its share is kept for each
+rung. Source of the idea: JF-HPO (arXiv 2606.03073).
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ import pandas as pd
 from catboost import CatBoostError, CatBoostRegressor
 
 from surrogates.base import Config
+from surrogates.calibration import Z90, Calibration, cross_calibrate, rung_of
 from surrogates.encoding import SpaceEncoder
 from surrogates.features import FeatureSchema, fixed_columns, folds, informative
 from surrogates.history import META, SIGNAL, History
@@ -31,10 +33,11 @@ from surrogates.metrics import spearman
 
 MAX_FOLDS = 6
 MIN_ROWS = 20
-Z90 = 1.6449
 LAST, FRACTION = "last_score", "fraction"
-MAX_RUNGS = 8  # more distinct fractions than this are read as a continuum and binned
-BINS = (0.1, 0.2, 0.3, 0.5, 0.7)
+GAIN, BEST_GAIN = "gain", "best_gain"
+BASE, BEST = META + "base_score", SIGNAL + "score_best"
+# In units of the score: they enter as gains or not at all.
+RAW_SCORES = (LAST, SIGNAL + "score", BEST, SIGNAL + "score_gain")
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class RungSkill:
     explained: float
     """Mean share of the within-dataset variance of final scores, in [0, 1]."""
     coverage90: float
-    """Share of final scores inside the calibrated 90 % interval."""
+    """Share of final scores inside the 90 % interval, calibrated on the other datasets."""
     mae: float
     """Mean absolute error in units of the dataset's standard deviation."""
     spearman_last: float
@@ -58,6 +61,10 @@ class RungSkill:
     """v: held-out squared error beyond the model's own variance, in squared task scales."""
     shared: float
     """Share of the squared error that is the same for all trials of a task, in [0, 1]."""
+    shrink: float = 1.0
+    """lambda: share of the forecast change that is believed, in [0, 1]."""
+    saved: float = math.nan
+    """Share of all trials' cost that would not be paid if each stopped here; NaN if unknown."""
 
 
 @dataclass
@@ -73,10 +80,22 @@ class EarlyPredictor:
     scale_spread: float
     """Standard deviation of the logarithm of that scale over past tasks."""
     rungs: list[RungSkill]
+    sign: float = 1.0
+    """1 where more is better in the caller's scores, else -1."""
+    held_out: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """One row a held-out group and fraction (kept for reports, not saved)."""
 
     @classmethod
-    def fit(cls, history: History, encoder: SpaceEncoder, seed: int = 0) -> EarlyPredictor | None:
+    def fit(
+        cls, history: History, encoder: SpaceEncoder, seed: int = 0, at_most: int = MAX_FOLDS
+    ) -> EarlyPredictor | None:
         """Train, calibrate and judge on held-out datasets (trials, where there is one dataset).
+
+        Args:
+            history: With prefixes.
+            encoder: The space.
+            seed: Of the model.
+            at_most: Number of folds; datasets beyond it are held out together.
 
         Returns:
             None if the history holds fewer than 20 usable prefixes.
@@ -84,24 +103,29 @@ class EarlyPredictor:
         data = prefix_rows(history, encoder)
         if len(data.target) < MIN_ROWS or len(np.unique(data.trial.astype(str))) < 5:
             return None
-        schema = FeatureSchema.infer(data.features)
-        prepared = schema.prepare(data.features)
-        mean, sd = held_out_predictions(schema, prepared, data, seed)
+        held_out = data.folds(at_most)
+        mean, sd = held_out_predictions(data, held_out, seed)
         known = np.isfinite(mean)
         if known.sum() < MIN_ROWS // 2:
             return None
-        excess = _excess(data, mean, sd)
-        spread = np.sqrt(sd**2 + _at(excess, data.fraction))
-        calibration = _calibrate(data.target[known], mean[known], spread[known])
+        judged = cross_calibrate(data.target, mean, sd, data.fraction, held_out)
+        table = judge_forecasts(data, *(judged if np.isfinite(judged[0]).any() else (mean, sd)))
+        calibration = Calibration.fit(
+            data.target[known], mean[known], sd[known], data.fraction[known]
+        )
         scales = history.group_scales()["std"]
         scales = scales[scales > 0]
+        features = relative(data.features, data.scale, history.sign)
+        schema = FeatureSchema.infer(informative(features))
         return cls(
             schema,
-            _train(schema, prepared, data.target, seed),
-            calibration,
+            _train(schema, schema.prepare(features), data.target, seed),
+            calibration.factor,
             float(scales.median()),
             float(np.log(scales).std(ddof=0)),
-            _judge(data, mean, calibration * spread, excess),
+            _summarise(table, calibration),
+            history.sign,
+            table,
         )
 
     def predict(self, rows: pd.DataFrame, scale: float) -> tuple[np.ndarray, np.ndarray]:
@@ -115,10 +139,15 @@ class EarlyPredictor:
             Mean and variance in raw score units, each of shape (n,).
         """
         last = rows[LAST].to_numpy(np.float64)
-        mean, sd = _mean_sd(self.model, self.schema, self.schema.prepare(rows))
-        excess = {r.fraction: r.excess for r in self.rungs}
-        variance = sd**2 + _at(excess, rows[FRACTION].to_numpy(np.float64))
-        return last + scale * mean, (scale * self.calibration) ** 2 * variance
+        features = relative(rows, scale, self.sign)
+        mean, sd = _mean_sd(self.model, self.schema, self.schema.prepare(features))
+        calibration = Calibration(
+            {r.fraction: r.shrink for r in self.rungs},
+            {r.fraction: r.excess for r in self.rungs},
+            self.calibration,
+        )
+        mean, sd = calibration.apply(mean, sd, rows[FRACTION].to_numpy(np.float64))
+        return last + scale * mean, (scale * sd) ** 2
 
     def rows(
         self,
@@ -164,6 +193,7 @@ class EarlyPredictor:
             "calibration": self.calibration,
             "typical_scale": self.typical_scale,
             "scale_spread": self.scale_spread,
+            "sign": self.sign,
             "rungs": [asdict(r) for r in self.rungs],
         }
         (folder / "early.json").write_text(json.dumps(payload, indent=1))
@@ -182,6 +212,7 @@ class PrefixRows:
     """Training data: n prefixes of past trials with their outcome."""
 
     features: pd.DataFrame
+    """Raw, as `EarlyPredictor.rows` makes them; see `relative`."""
     target: np.ndarray
     """(final - last) / scale."""
     final: np.ndarray
@@ -190,14 +221,23 @@ class PrefixRows:
     dataset: np.ndarray
     group: np.ndarray
     trial: np.ndarray
+    cost: np.ndarray
+    """Of the prefix."""
+    full_cost: np.ndarray
+    sign: float
+
+    def folds(self, at_most: int) -> list[np.ndarray]:
+        """Held-out masks: datasets, or trials where there is one dataset."""
+        several = len(np.unique(self.dataset.astype(str))) > 1
+        return folds(self.dataset if several else self.trial, at_most)
 
 
 def prefix_rows(history: History, encoder: SpaceEncoder) -> PrefixRows:
     """Rows with fraction < 1 joined to the mean final score of the same trial."""
-    finals = pd.Series(history.score[history.final]).groupby(history.trial[history.final]).mean()
-    scales = history.group_scales()["std"]
-    final = finals.reindex(history.trial).to_numpy()
-    scale = scales.reindex(history.group).to_numpy()
+    ends = pd.DataFrame({"score": history.score, "cost": history.cost})[history.final]
+    ends = ends.groupby(history.trial[history.final]).mean().reindex(history.trial)
+    final = ends["score"].to_numpy()
+    scale = history.group_scales()["std"].reindex(history.group).to_numpy()
     partial = (history.fraction < 1.0) & ~history.failed
     keep = np.flatnonzero(partial & np.isfinite(final) & (scale > 0))
     frame = pd.concat(
@@ -208,10 +248,8 @@ def prefix_rows(history: History, encoder: SpaceEncoder) -> PrefixRows:
         ],
         axis=1,
     )
-    features = frame.iloc[keep].reset_index(drop=True)
-    varied = informative(features) if len(keep) else features
     return PrefixRows(
-        features=varied,
+        features=frame.iloc[keep].reset_index(drop=True),
         target=(final[keep] - history.score[keep]) / scale[keep],
         final=final[keep],
         scale=scale[keep],
@@ -219,24 +257,48 @@ def prefix_rows(history: History, encoder: SpaceEncoder) -> PrefixRows:
         dataset=history.dataset[keep],
         group=history.group[keep],
         trial=history.trial[keep],
+        cost=history.cost[keep],
+        full_cost=ends["cost"].to_numpy()[keep],
+        sign=history.sign,
     )
 
 
+def relative(features: pd.DataFrame, scale: np.ndarray | float, sign: float) -> pd.DataFrame:
+    """Features with scores as gains over the base model in task scales.
+
+    A base score that is not known counts as 0.
+    """
+    out = features.drop(columns=[c for c in RAW_SCORES if c in features])
+    base = sign * pd.to_numeric(features[BASE]).fillna(0.0) if BASE in features else 0.0
+    out[GAIN] = (features[LAST] - base) / scale
+    if BEST in features:
+        out[BEST_GAIN] = (sign * pd.to_numeric(features[BEST]) - base) / scale
+    return out
+
+
 def held_out_predictions(
-    schema: FeatureSchema, prepared: pd.DataFrame, data: PrefixRows, seed: int
+    data: PrefixRows, held_out: list[np.ndarray], seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and sd of the target from models that never saw the row's dataset; NaN if impossible."""
-    several = len(np.unique(data.dataset.astype(str))) > 1
-    labels = data.dataset if several else data.trial
-    mean, sd = np.full(len(labels), np.nan), np.full(len(labels), np.nan)
-    for test in folds(labels, MAX_FOLDS):
+    """Mean and sd of the target from models that never saw the row's fold; NaN if impossible.
+
+    The scale of a held-out task is not known either: the forecast is made with the median of the
+    others', and then expressed in the task's own, in which the target is.
+    """
+    mean, sd = np.full(len(data.target), np.nan), np.full(len(data.target), np.nan)
+    for test in held_out:
         if (~test).sum() < MIN_ROWS // 2:
             continue
+        groups = pd.Series(data.scale[~test]).groupby(data.group[~test])
+        used = np.where(test, float(groups.first().median()), data.scale)
+        features = relative(data.features, used, data.sign)
+        schema = FeatureSchema.infer(informative(features[~test]))
+        prepared = schema.prepare(features)
         try:
             model = _train(schema, prepared[~test], data.target[~test], seed)
         except CatBoostError:  # e.g. every target or feature is constant in what is left
             continue
-        mean[test], sd[test] = _mean_sd(model, schema, prepared[test])
+        ratio = (used / data.scale)[test]
+        mean[test], sd[test] = (ratio * v for v in _mean_sd(model, schema, prepared[test]))
     return mean, sd
 
 
@@ -265,61 +327,43 @@ def _mean_sd(
     return out[:, 0], np.sqrt(np.maximum(out[:, 1], 1e-12))
 
 
-def _calibrate(target: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> float:
-    """Factor on sd for which the 90 % interval covers 90 % of held-out targets.
+def judge_forecasts(data: PrefixRows, mean: np.ndarray, sd: np.ndarray) -> pd.DataFrame:
+    """Skill on each group at each fraction where at least four of its trials have a forecast.
 
-    The quantile carries the finite-sample correction of split conformal prediction.
+    Args:
+        data: n prefixes.
+        mean: Forecasts of `data.target`, NaN where there is none.
+        sd: Their calibrated standard deviations.
     """
-    ratio = np.abs(target - mean) / sd
-    level = min(1.0, 0.9 * (len(ratio) + 1) / len(ratio))
-    return float(max(np.quantile(ratio, level) / Z90, 0.1))
-
-
-def _rung_of(fraction: np.ndarray) -> np.ndarray:
-    """The fraction itself, rounded; the nearest bin where there are many distinct ones."""
-    rounded = np.round(fraction, 2)
-    if len(np.unique(rounded)) <= MAX_RUNGS:
-        return rounded
-    bins = np.array(BINS)
-    return bins[np.abs(fraction[:, None] - bins).argmin(axis=1)]
-
-
-def _excess(data: PrefixRows, mean: np.ndarray, sd: np.ndarray) -> dict[float, float]:
-    """Held-out squared error beyond the predicted variance, at each rung."""
-    rung, known = _rung_of(data.fraction), np.isfinite(mean)
-    surplus = (data.target - mean) ** 2 - sd**2
-    rungs = np.unique(rung[known])
-    return {float(r): max(1e-6, float(surplus[known & (rung == r)].mean())) for r in rungs}
-
-
-def _at(excess: Mapping[float, float], fraction: np.ndarray) -> np.ndarray:
-    """Excess variance interpolated between rungs."""
-    known = sorted(excess)
-    return np.interp(fraction, known, [excess[r] for r in known]) if known else 0.0 * fraction
-
-
-def _judge(
-    data: PrefixRows, mean: np.ndarray, sd: np.ndarray, excess: Mapping[float, float]
-) -> list[RungSkill]:
-    """Skill at each fraction, averaged over the groups that hold at least four trials there."""
-    rung, group = _rung_of(data.fraction), data.group.astype(str)
-    out = []
+    rung, group = rung_of(data.fraction), data.group.astype(str)
+    records = []
     for r in np.unique(rung):
-        chosen = [(rung == r) & (group == name) & np.isfinite(mean) for name in np.unique(group)]
-        records = [
-            _judge_group(data, mean, sd, rows)
-            for rows in chosen
-            if rows.sum() >= 4 and np.ptp(data.final[rows]) > 0
-        ]
-        if records:
-            values = {str(k): float(v) for k, v in pd.DataFrame(records).mean().items()}
-            count = int(sum(rows.sum() for rows in chosen))
-            shared = values.pop("bias2") / max(values.pop("error2"), 1e-12)
-            out.append(
-                RungSkill(
-                    fraction=float(r), rows=count, excess=excess[float(r)], shared=shared, **values
-                )
+        for name in np.unique(group):
+            rows = (rung == r) & (group == name) & np.isfinite(mean)
+            if rows.sum() >= 4 and np.ptp(data.final[rows]) > 0:
+                where = {"fraction": float(r), "group": name, "dataset": data.dataset[rows][0]}
+                records.append(where | _judge_group(data, mean, sd, rows))
+    return pd.DataFrame(records)
+
+
+def _summarise(table: pd.DataFrame, calibration: Calibration) -> list[RungSkill]:
+    """Means over groups."""
+    out = []
+    for r in sorted(set(table["fraction"])) if len(table) else []:
+        part = table[table["fraction"] == r]
+        means = part.drop(columns=["fraction", "group", "dataset", "rows"]).mean()
+        values = {str(k): float(v) for k, v in means.items()}
+        shared = values.pop("bias2") / max(values.pop("error2"), 1e-12)
+        out.append(
+            RungSkill(
+                fraction=r,
+                rows=int(part["rows"].sum()),
+                excess=calibration.excess[r],
+                shrink=calibration.shrink[r],
+                shared=shared,
+                **values,
             )
+        )
     return out
 
 
@@ -331,6 +375,7 @@ def _judge_group(
     last = actual - data.target[rows] * data.scale[rows]
     missed = error * data.scale[rows]
     return {
+        "rows": int(rows.sum()),
         "spearman": spearman(actual - missed, actual),
         # An error that all trials of a task share does not hurt a choice among them.
         "explained": max(0.0, 1.0 - float(np.var(missed) / np.var(actual))),
@@ -340,4 +385,5 @@ def _judge_group(
         "mae_last": float(np.mean(np.abs(data.target[rows]))),
         "bias2": float(np.mean(error)) ** 2,
         "error2": float(np.mean(error**2)),
+        "saved": float(1.0 - np.sum(data.cost[rows]) / np.sum(data.full_cost[rows])),
     }

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
@@ -69,6 +70,11 @@ def informative(frame: pd.DataFrame) -> pd.DataFrame:
     """The columns with at least two different values (missing counts as one)."""
     keep = [c for c in frame.columns if frame[c].nunique(dropna=False) > 1]
     return frame[keep]
+
+
+def matching(names: Iterable[str], patterns: Sequence[str]) -> list[str]:
+    """The names that fit any of the shell-style patterns, in their order."""
+    return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
 
 
 def fixed_columns(

@@ -35,6 +35,8 @@ class History:
     cost: np.ndarray
     """Cost of the row's fraction; NaN where unknown."""
     failed: np.ndarray
+    sign: float = 1.0
+    """What scores were multiplied by: 1, or -1 where less was better."""
 
     def __len__(self) -> int:
         return len(self.configs)
@@ -118,6 +120,7 @@ def _interpret(frame: pd.DataFrame, encoder: SpaceEncoder, maximize: bool) -> Hi
         score=np.where(failed, np.nan, score),
         cost=cost,
         failed=failed,
+        sign=1.0 if maximize else -1.0,
     )
 
 

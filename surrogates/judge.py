@@ -1,8 +1,11 @@
-"""Leave-one-dataset-out judgement of the offline models, with the baselines they must beat."""
+"""Leave-one-dataset-out judgement of the offline models, with the baselines they must beat.
+
+All rows of a dataset, whatever the base model, are held out together.
+"""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -12,37 +15,125 @@ from surrogates.base import HistoryError
 from surrogates.early import EarlyPredictor
 from surrogates.encoding import SpaceEncoder
 from surrogates.history import History, read_history
-from surrogates.metrics import kendall_tau, ndcg, normal_scores, pearson, regret_at
-from surrogates.ranker import VARIANTS, Ranker
+from surrogates.judge_methods import BASELINES, LOSSES, POINTWISE, Boosted, Method, Trials
+from surrogates.metrics import kendall_tau, ndcg, pearson, regret_at
 
-NEIGHBOURS = 5  # the portfolio reads a configuration it has not seen from this many near ones
+MIN_TRIALS = 3  # a group with fewer finished trials says nothing about order
+RANKING_METRICS = ("kendall_tau", "pearson", "ndcg5", "regret1", "regret3", "regret5")
+EARLY_METRICS = (
+    "spearman", "spearman_last", "mae", "mae_last", "explained", "coverage90", "saved"
+)  # fmt: skip
+
+Report = Callable[[str], None]
+"""Told the name of each part as it begins."""
+
+
+def quiet(_: str) -> None:
+    """Reports nothing."""
+
+
+def ranking_methods(
+    losses: Sequence[str] = LOSSES, trees: int = 150, meta: Sequence[str] = ("*",)
+) -> dict[str, Method]:
+    """Every loss without and with meta-features, and the baselines."""
+    methods: dict[str, Method] = {}
+    for loss in losses:
+        methods[variant_name(loss, False)] = Boosted(loss, trees, ())
+        methods[variant_name(loss, True)] = Boosted(loss, trees, tuple(meta))
+    return methods | BASELINES
+
+
+def variant_name(loss: str, use_meta: bool) -> str:
+    """How a way of training is called in tables."""
+    name = f"{loss} pointwise" if loss == POINTWISE else loss
+    return f"{name} + meta" if use_meta else name
 
 
 def judge_ranker(
-    history: pd.DataFrame, space: ConfigurationSpace, seed: int = 0, *, maximize: bool = True
+    history: pd.DataFrame,
+    space: ConfigurationSpace,
+    seed: int = 0,
+    *,
+    maximize: bool = True,
+    methods: Mapping[str, Method] | None = None,
+    report: Report = quiet,
 ) -> pd.DataFrame:
     """How well each way of ranking orders datasets it never saw.
 
-    Methods: every ranker variant; "mean rank portfolio": the mean rank that the nearest
-    configurations reached on the other datasets.
+    Args:
+        history: See `surrogates.history.read_history` for its columns.
+        space: The space whose hyperparameters are read.
+        seed: Of every method.
+        maximize: Whether more is better in the history.
+        methods: Name -> method; None takes `ranking_methods()`.
+        report: Told the name of each method as it begins.
 
     Returns:
-        One row a method and held-out group: method, group, trials, kendall_tau, pearson, ndcg5,
-        regret1, regret3, regret5.
+        One row a method and held-out group: method, dataset, group, trials, kendall_tau, pearson,
+        ndcg5, regret1, regret3, regret5.
 
     Raises:
-        HistoryError: No rows, or nothing in them can be ordered.
+        HistoryError: No rows, nothing in them can be ordered, or only one dataset.
     """
     encoder = SpaceEncoder(space)
-    rows = _rows(history, encoder, maximize)
+    trials = Trials.of(_rows(history, encoder, maximize), encoder)
+    if len(np.unique(trials.dataset)) < 2:
+        raise HistoryError(
+            "judging leaves one dataset out at a time: the history needs at least two with scores "
+            f"that differ, and has {np.unique(trials.dataset).tolist()}. Add runs: autopipe collect"
+        )
     tables = []
-    for variant in VARIANTS:
-        ranker = Ranker.fit(rows, encoder, seed, members=1, variants=(variant,))
-        name = f"{variant.loss}{' + meta' if variant.use_meta else ''}"
-        tables.append(ranker.held_out.assign(method=name))
-    tables.append(_portfolio(rows, encoder).assign(method="mean rank portfolio"))
+    for name, method in (ranking_methods() if methods is None else methods).items():
+        report(name)
+        tables.append(leave_one_dataset_out(trials, method, seed).assign(method=name))
     table = pd.concat(tables, ignore_index=True)
     return table[["method", *(c for c in table.columns if c != "method")]]
+
+
+def leave_one_dataset_out(trials: Trials, method: Method, seed: int = 0) -> pd.DataFrame:
+    """One row a held-out group of at least three trials; see `judge_ranker`."""
+    records = []
+    for name in np.unique(trials.dataset):
+        test = trials.dataset == name
+        predicted = np.atleast_2d(method(trials.past(~test), trials.new(test), seed))
+        for group in np.unique(trials.group[test]):
+            own = trials.group[test] == group
+            rows = np.flatnonzero(test)[own]
+            if len(rows) < MIN_TRIALS:
+                continue
+            drawn = pd.DataFrame([_judge(p[own], trials, rows) for p in predicted])
+            means = {str(k): float(v) for k, v in drawn.mean().items()}
+            records.append({"dataset": name, "group": group, "trials": len(rows), **means})
+    return pd.DataFrame(records)
+
+
+def judge_features(
+    history: pd.DataFrame,
+    space: ConfigurationSpace,
+    groups: Mapping[str, Sequence[str]],
+    seed: int = 0,
+    *,
+    loss: str = POINTWISE,
+    trees: int = 150,
+    maximize: bool = True,
+    report: Report = quiet,
+) -> pd.DataFrame:
+    """What each group of meta-features adds to the configuration, on datasets never seen.
+
+    Args:
+        history, space, seed, maximize, report: As for `judge_ranker`.
+        groups: Name -> patterns of meta-features (without `meta.`), as in "prompt_*".
+        loss: Of the ranker.
+        trees: Of the ranker.
+
+    Returns:
+        As `judge_ranker`; the methods are "config", "+ NAME" for each group, and "+ all".
+    """
+    methods: dict[str, Method] = {"config": Boosted(loss, trees, ())}
+    for name, patterns in groups.items():
+        methods[f"+ {name}"] = Boosted(loss, trees, tuple(patterns))
+    methods["+ all"] = Boosted(loss, trees, tuple(p for each in groups.values() for p in each))
+    return judge_ranker(history, space, seed, maximize=maximize, methods=methods, report=report)
 
 
 def judge_early(
@@ -50,21 +141,59 @@ def judge_early(
 ) -> pd.DataFrame:
     """How well the final score is known at each fraction, on datasets never seen.
 
+    Intervals are calibrated on the other held-out datasets.
+
     Returns:
-        One row a fraction: fraction, rows, spearman, explained, coverage90, mae (in standard
-        deviations of the dataset), and the baseline "last score seen": spearman_last, mae_last.
+        One row a fraction: fraction, datasets, the mean over datasets and its standard error (NAME
+        and NAME_se) of spearman, explained, coverage90, mae (in standard deviations of the
+        dataset), and of the baseline "last score seen": spearman_last, mae_last. And saved: the
+        share of all trials' cost that would not be paid were each stopped there.
 
     Raises:
         HistoryError: The history has too few prefixes with a known final score.
     """
+    table = early_by_group(history, space, seed, maximize=maximize)
+    out = [
+        summarise(part.assign(method=fraction), EARLY_METRICS)
+        for fraction, part in table.groupby("fraction")
+    ]
+    judged = pd.concat(out).rename(columns={"method": "fraction"}).reset_index(drop=True)
+    return judged.drop(columns="saved_se")
+
+
+def early_by_group(
+    history: pd.DataFrame, space: ConfigurationSpace, seed: int = 0, *, maximize: bool = True
+) -> pd.DataFrame:
+    """As `judge_early`, one row a held-out group and fraction."""
     encoder = SpaceEncoder(space)
-    early = EarlyPredictor.fit(_rows(history, encoder, maximize), encoder, seed)
-    if early is None:
+    rows = _rows(history, encoder, maximize)
+    early = EarlyPredictor.fit(rows, encoder, seed, at_most=len(rows))
+    if early is None or early.held_out.empty:
         raise HistoryError(
             "too few prefixes to judge an early predictor: it needs at least 20 rows with "
             "fraction < 1 whose trial also has a row with fraction 1."
         )
-    return pd.DataFrame([asdict(r) for r in early.rungs])
+    return early.held_out
+
+
+def summarise(table: pd.DataFrame, metrics: Sequence[str] = RANKING_METRICS) -> pd.DataFrame:
+    """Mean over datasets and its standard error, in the order the methods first appear.
+
+    The groups of one dataset are no independent evidence, so they are averaged first.
+
+    Returns:
+        One row a method: method, datasets, NAME and NAME_se of each metric (NaN for one dataset).
+    """
+    names = [m for m in metrics if m in table]
+    records = []
+    for method in pd.unique(table["method"]):
+        each = table[table["method"] == method].groupby("dataset")[names].mean()
+        record = {"method": method, "datasets": len(each)}
+        for name in names:
+            record[name] = float(each[name].mean())
+            record[f"{name}_se"] = float(each[name].std(ddof=1) / np.sqrt(len(each)))
+        records.append(record)
+    return pd.DataFrame(records)
 
 
 def _rows(history: pd.DataFrame, encoder: SpaceEncoder, maximize: bool) -> History:
@@ -74,32 +203,12 @@ def _rows(history: pd.DataFrame, encoder: SpaceEncoder, maximize: bool) -> Histo
     return rows
 
 
-def _portfolio(rows: History, encoder: SpaceEncoder) -> pd.DataFrame:
-    """Mean normal score of the nearest past configurations, other datasets only."""
-    final = np.flatnonzero(rows.final)
-    cube = encoder.matrix([rows.configs[i] for i in final])
-    score, group = rows.score[final], rows.group[final].astype(str)
-    dataset = rows.dataset[final].astype(str)
-    rank = np.zeros(len(final))
-    for name in np.unique(group):
-        rank[group == name] = normal_scores(score[group == name])
-    records = []
-    for name in np.unique(group):
-        test = np.flatnonzero(group == name)
-        train = np.flatnonzero(dataset != dataset[test[0]])
-        if len(test) < 3 or len(train) == 0 or np.ptp(score[test]) == 0:
-            continue
-        squared = ((cube[test][:, None, :] - cube[train][None, :, :]) ** 2).sum(axis=2)
-        near = np.argsort(squared, axis=1, kind="stable")[:, :NEIGHBOURS]
-        x, y = rank[train][near].mean(axis=1), score[test]
-        records.append(
-            {
-                "group": name,
-                "trials": len(test),
-                "kendall_tau": kendall_tau(x, y),
-                "pearson": pearson(x, rank[test]),
-                "ndcg5": ndcg(x, y, 5),
-                **{f"regret{k}": regret_at(x, y, k) for k in (1, 3, 5)},
-            }
-        )
-    return pd.DataFrame(records)
+def _judge(predicted: np.ndarray, trials: Trials, rows: np.ndarray) -> dict[str, float]:
+    """Metrics of one order of one group."""
+    score = trials.score[rows]
+    return {
+        "kendall_tau": kendall_tau(predicted, score),
+        "pearson": pearson(predicted, trials.normal[rows]),
+        "ndcg5": ndcg(predicted, score, 5),
+        **{f"regret{k}": regret_at(predicted, score, k) for k in (1, 3, 5)},
+    }

@@ -70,6 +70,16 @@ def normal_scores(values: np.ndarray) -> np.ndarray:
     return stats.norm.ppf((stats.rankdata(values) - 0.5) / len(values))
 
 
+def standard_scores(values: np.ndarray) -> np.ndarray:
+    """(value - mean) / sd; zeros where all are equal.
+
+    Rounded to the nine digits that survive a change of unit in floating point.
+    """
+    if np.ptp(values) == 0:
+        return np.zeros(len(values))
+    return np.round((values - values.mean()) / values.std(), 9)
+
+
 def _pair(a: ArrayLike, b: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     x, y = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if x.shape != y.shape or x.ndim != 1:

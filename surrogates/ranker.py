@@ -1,8 +1,9 @@
 """The offline opinion: which configurations are good on a dataset nobody has tried yet.
 
-CatBoostRanker over past trials, group = dataset x model, features = configuration and dataset
-meta-features, target = within-group normal scores of the final score (so that no scale, sign or
-outlier of one dataset speaks louder than another's). Sources: AutoPipe (arXiv 2603.18773);
+CatBoost over past trials, group = dataset x model, features = configuration and dataset
+meta-features. Ranking losses take within-group normal scores of the final score as target, the
+pointwise loss within-group standardised scores: no unit or level of one dataset speaks louder than
+another's. Sources: AutoPipe (arXiv 2603.18773);
 YetiRank (Gulin et al., 2011) and QueryRMSE as implemented in CatBoost (arXiv 1706.09516).
 """
 
@@ -12,17 +13,24 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
-from catboost import CatBoostError, CatBoostRanker
+from catboost import CatBoostError, CatBoostRanker, CatBoostRegressor
 
 from surrogates.base import Config, HistoryError
 from surrogates.encoding import SpaceEncoder
 from surrogates.features import FeatureSchema, fixed_columns, folds, informative
 from surrogates.history import META, History
-from surrogates.metrics import kendall_tau, ndcg, normal_scores, pearson, regret_at
+from surrogates.metrics import (
+    kendall_tau,
+    ndcg,
+    normal_scores,
+    pearson,
+    regret_at,
+    standard_scores,
+)
 
 MAX_FOLDS = 8
 MIN_TRIALS = 3  # a dataset with fewer finished trials says nothing about order
@@ -37,6 +45,9 @@ class RankerVariant:
     trees: int = 150
     depth: int = 4
 
+
+POINTWISE = "RMSE"
+Model: TypeAlias = CatBoostRanker | CatBoostRegressor
 
 VARIANTS = (
     RankerVariant("QueryRMSE", use_meta=False),
@@ -69,7 +80,7 @@ class Ranker:
 
     variant: RankerVariant
     schema: FeatureSchema
-    models: list[CatBoostRanker]
+    models: list[Model]
     skill: RankerSkill
     held_out: pd.DataFrame = field(default_factory=pd.DataFrame)
     """One row a held-out dataset: tau, pearson, ndcg5, regrets (kept for reports)."""
@@ -140,11 +151,13 @@ class Ranker:
     def load(cls, folder: Path) -> Ranker:
         """Inverse of `save`; predictions are bit-equal."""
         payload = json.loads((folder / "ranker.json").read_text())
+        variant = RankerVariant(**payload["variant"])
+        kind = CatBoostRegressor if variant.loss == POINTWISE else CatBoostRanker
         models = []
         for i in range(payload["members"]):
-            models.append(CatBoostRanker().load_model(str(folder / f"ranker-{i}.cbm")))
+            models.append(kind().load_model(str(folder / f"ranker-{i}.cbm")))
         return cls(
-            RankerVariant(**payload["variant"]),
+            variant,
             FeatureSchema.from_dict(payload["schema"]),
             models,
             RankerSkill(**payload["skill"]),
@@ -156,6 +169,9 @@ class Ranker:
 class _Rows:
     features: pd.DataFrame
     target: np.ndarray
+    """Normal scores within the group."""
+    standardised: np.ndarray
+    """(score - mean) / sd within the group."""
     score: np.ndarray
     group: np.ndarray
     dataset: np.ndarray
@@ -166,11 +182,13 @@ def _training_rows(history: History, encoder: SpaceEncoder) -> _Rows:
     meta = history.table[history.columns(META)]
     frame = pd.concat([encoder.frame(history.configs), meta], axis=1)
     target = np.full(len(history), np.nan)
+    standardised = target.copy()
     final = history.final
     for name in np.unique(history.group[final]):
         rows = np.flatnonzero(final & (history.group == name))
         if len(rows) >= 2 and np.ptp(history.score[rows]) > 0:
             target[rows] = normal_scores(history.score[rows])
+            standardised[rows] = standard_scores(history.score[rows])
     keep = np.flatnonzero(np.isfinite(target))
     if len(keep) == 0:
         raise HistoryError("history has no dataset with two final scores that differ.")
@@ -179,7 +197,12 @@ def _training_rows(history: History, encoder: SpaceEncoder) -> _Rows:
     if features.shape[1] == 0:
         raise HistoryError("every configuration in the history is the same: nothing to learn from.")
     return _Rows(
-        features, target[keep], history.score[keep], history.group[keep], history.dataset[keep]
+        features,
+        target[keep],
+        standardised[keep],
+        history.score[keep],
+        history.group[keep],
+        history.dataset[keep],
     )
 
 
@@ -204,9 +227,10 @@ def _train(
     rows: np.ndarray,
     variant: RankerVariant,
     seed: int,
-) -> CatBoostRanker:
-    """One CatBoostRanker on the rows; a group drawn twice counts as one group of double size."""
-    model = CatBoostRanker(
+) -> Model:
+    """One model on the rows; a group drawn twice counts as one group of double size."""
+    kind = CatBoostRegressor if variant.loss == POINTWISE else CatBoostRanker
+    model = kind(
         loss_function=variant.loss,
         iterations=variant.trees,
         depth=variant.depth,
@@ -218,6 +242,8 @@ def _train(
         verbose=0,
         allow_writing_files=False,
     )
+    if variant.loss == POINTWISE:
+        return model.fit(schema.pool(prepared.iloc[rows], label=data.standardised[rows]))
     codes = np.unique(data.group.astype(str), return_inverse=True)[1]
     target = data.target[rows]
     if variant.loss != "QueryRMSE":  # ranking losses take relevances in [0, 1]

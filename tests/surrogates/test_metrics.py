@@ -5,7 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surrogates.metrics import kendall_tau, ndcg, normal_scores, pearson, regret_at, spearman
+from surrogates.metrics import (
+    kendall_tau,
+    ndcg,
+    normal_scores,
+    pearson,
+    regret_at,
+    spearman,
+    standard_scores,
+)
 
 values = st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=20)
 pairs = values.flatmap(
@@ -66,3 +74,12 @@ def test_normal_scores_keep_order_and_share_ties() -> None:
     assert z[0] == z[2]
     assert z[1] < z[0] < z[3]
     assert abs(normal_scores(np.arange(11.0))[5]) < 1e-12
+
+
+def test_standard_scores_forget_unit_and_level() -> None:
+    values = np.random.default_rng(0).normal(size=50)
+    z = standard_scores(values)
+    assert z.mean() == pytest.approx(0.0, abs=1e-9)
+    assert z.std() == pytest.approx(1.0)
+    assert np.array_equal(z, standard_scores(1e3 * values - 7e3))
+    assert standard_scores(np.full(3, 0.1)).tolist() == [0.0] * 3

@@ -18,6 +18,7 @@ from surrogates.history import read_history
 from surrogates.judge import judge_early, judge_ranker
 from surrogates.metrics import kendall_tau, spearman
 from surrogates.offline import OfflineModels
+from surrogates.ranker import Ranker, RankerVariant
 from surrogates.rungs import choose_rung, rung_value
 from tests.surrogates.problems import FRACTIONS, Task, make_history
 
@@ -78,6 +79,18 @@ class TestRanker:
         assert offline.mean_prior is not None
         assert one.mean_prior is None or one.mean_prior.rho < offline.mean_prior.rho
 
+    def test_a_pointwise_loss_is_kept_as_it_was(
+        self, history: pd.DataFrame, encoder: SpaceEncoder, tmp_path: Path
+    ) -> None:
+        rows = read_history(history, encoder)
+        assert rows is not None
+        ranker = Ranker.fit(rows, encoder, members=2, variants=(RankerVariant("RMSE"),))
+        assert ranker.skill.kendall_tau > 0.3
+        ranker.save(tmp_path)
+        configs = encoder.sample(20, seed=0)
+        before, after = (r.predict(configs, None, encoder) for r in (ranker, Ranker.load(tmp_path)))
+        assert np.array_equal(before, after)
+
 
 class TestEarlyPredictor:
     def test_new_task_is_predicted_and_calibrated(
@@ -106,9 +119,10 @@ class TestEarlyPredictor:
         early = offline.early
         assert early is not None
         config = encoder.default()
-        rows = early.rows([config], [0.25], [-1.0], [{"slope": 0.2}], None, encoder)
-        small, large = early.predict(rows, 1.0), early.predict(rows, 10.0)
-        assert large[0][0] + 1.0 == pytest.approx(10.0 * (small[0][0] + 1.0))
+        signals = [{"slope": 0.2}]
+        small = early.predict(early.rows([config], [0.25], [-1.0], signals, None, encoder), 1.0)
+        large = early.predict(early.rows([config], [0.25], [-10.0], signals, None, encoder), 10.0)
+        assert large[0][0] == pytest.approx(10.0 * small[0][0])
         assert large[1][0] == pytest.approx(100.0 * small[1][0])
 
     def test_skill_is_kept_by_rung(self, offline: OfflineModels) -> None:

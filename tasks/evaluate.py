@@ -1,0 +1,241 @@
+"""The offline models judged on datasets they have not seen: tables, metrics and plots."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from surrogates.features import matching
+from surrogates.history import META
+from surrogates.judge import (
+    RANKING_METRICS,
+    judge_early,
+    judge_features,
+    judge_ranker,
+    ranking_methods,
+    summarise,
+    variant_name,
+)
+from surrogates.judge_methods import LOSSES
+from surrogates.offline import OfflineModels
+from tasks.history import PREFIX_FRACTIONS, history_files, read_history, search_history
+from tasks.paths import ROOT
+from tasks.spaces import load_space
+from trials.errors import SettingsError
+
+PARAMS = ROOT / "params.yaml"
+DIGITS = 6  # of the numbers written, far below their standard errors
+
+Report = Callable[[str], None]
+
+
+class OfflineSettings(BaseModel):
+    """The section `offline` of params.yaml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    space: str = "sft_grpo"
+    seed: int = 0
+    losses: tuple[str, ...] = LOSSES
+    trees: int = Field(150, ge=1)
+    rungs: tuple[float, ...] = PREFIX_FRACTIONS
+    feature_loss: str = "RMSE"
+    feature_groups: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+
+    @field_validator("losses", "feature_loss")
+    @classmethod
+    def _known_losses(cls, value: Any) -> Any:
+        unknown = {value} - set(LOSSES) if isinstance(value, str) else set(value) - set(LOSSES)
+        if unknown:
+            raise ValueError(f"expected some of {list(LOSSES)}, found {sorted(unknown)}")
+        return value
+
+    @field_validator("rungs")
+    @classmethod
+    def _known_rungs(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if not value or set(value) - set(PREFIX_FRACTIONS):
+            raise ValueError(f"expected some of {list(PREFIX_FRACTIONS)}, found {list(value)}")
+        return value
+
+
+class Evaluation(BaseModel):
+    """What was measured; one table for each question."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, frozen=True)
+
+    ranker: pd.DataFrame
+    """One row a way of ranking: means over datasets and standard errors."""
+    by_group: pd.DataFrame
+    """The same before averaging, one row a method and held-out group."""
+    features: pd.DataFrame
+    early: pd.DataFrame
+    """One row a fraction of the schedule."""
+    trials: int
+    groups: int
+    datasets: int
+    chosen: str
+    """The variant that the search would use."""
+    trusted: float
+    """Share of the score's scale that the search expects the opinion to explain; 0: ignored."""
+
+
+def load_settings(path: Path = PARAMS) -> OfflineSettings:
+    """The section `offline` of a parameter file.
+
+    Raises:
+        SettingsError: no such file or section, an unknown key or a wrong value.
+    """
+    try:
+        section = yaml.safe_load(path.read_text(encoding="utf-8"))["offline"]
+        return OfflineSettings.model_validate(section)
+    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise SettingsError(
+            f"{path}: expected a YAML file with a section `offline`, found: {error!r}\n"
+            "  restore it with: git checkout params.yaml"
+        ) from None
+    except ValidationError as error:
+        found = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise SettingsError(f"{path}: section `offline`: {found}") from None
+
+
+@task(cache_policy=NO_CACHE)
+def past_trials(folder: Path, settings: OfflineSettings) -> pd.DataFrame:
+    """Full trials and the prefixes at the settings' rungs.
+
+    Raises:
+        SettingsError: no history, an unreadable file, or a meta-feature in no group.
+    """
+    files = history_files(folder)
+    if not files:
+        raise SettingsError(
+            f"no *.parquet in {folder}: nothing to learn from\n"
+            "  restore the bundled history with: git checkout data/history\n"
+            "  or add runs with: autopipe collect"
+        )
+    rows = search_history(read_history(files))
+    rows = rows[rows["fraction"].isin([*settings.rungs, 1.0]) | (rows["state"] == "failed")]
+    names = [str(c).removeprefix(META) for c in rows if str(c).startswith(META)]
+    grouped = [name for each in settings.feature_groups.values() for name in matching(names, each)]
+    if settings.feature_groups and (left := sorted(set(names) - set(grouped))):
+        raise SettingsError(
+            f"meta-features in no group: {', '.join(left)}\n"
+            "  add them to offline.feature_groups in params.yaml"
+        )
+    return rows.reset_index(drop=True)
+
+
+@task(cache_policy=NO_CACHE)
+def fitted(rows: pd.DataFrame, settings: OfflineSettings) -> OfflineModels:
+    """The models as the search would train them on these rows."""
+    return OfflineModels.fit(rows, load_space(settings.space), settings.seed)
+
+
+@task(cache_policy=NO_CACHE)
+def evaluate(
+    rows: pd.DataFrame, models: OfflineModels, settings: OfflineSettings, report: Report
+) -> Evaluation:
+    """Judges every way of ranking, the groups of features and the early predictor.
+
+    Args:
+        rows: of `past_trials`.
+        models: as the search would use them.
+        settings: which losses, trees, features.
+        report: told the name of each part as it begins.
+
+    Raises:
+        HistoryError: when fewer than two datasets can be judged, or there are no prefixes.
+    """
+    space, seed = load_space(settings.space), settings.seed
+    by_group = judge_ranker(
+        rows, space, seed, methods=ranking_methods(settings.losses, settings.trees), report=report
+    )
+    features = judge_features(
+        rows,
+        space,
+        settings.feature_groups,
+        seed,
+        loss=settings.feature_loss,
+        trees=settings.trees,
+        report=lambda name: report(f"features: {name}"),
+    )
+    report("early predictor")
+    early = judge_early(rows, space, seed)
+    variant = models.ranker.variant if models.ranker else None
+    prior = models.mean_prior
+    return Evaluation(
+        ranker=summarise(by_group),
+        by_group=by_group,
+        features=summarise(features),
+        early=early,
+        trials=int((rows["fraction"] >= 1.0).sum()),
+        groups=by_group["group"].nunique(),
+        datasets=by_group["dataset"].nunique(),
+        chosen=variant_name(variant.loss, variant.use_meta) if variant else "none",
+        trusted=prior.rho if prior else 0.0,
+    )
+
+
+def parts(settings: OfflineSettings) -> int:
+    """How often `evaluate` reports."""
+    methods = len(ranking_methods(settings.losses, settings.trees))
+    return methods + len(settings.feature_groups) + 3
+
+
+@task(cache_policy=NO_CACHE)
+def write_evaluation(found: Evaluation, folder: Path) -> Path:
+    """Writes `metrics.json` and `plots/*.csv`, the same bytes for the same numbers.
+
+    Returns:
+        The metrics file.
+    """
+    plots = folder / "plots"
+    plots.mkdir(parents=True, exist_ok=True)
+    tables = {
+        "ranker": found.ranker,
+        "ranker_by_dataset": found.by_group,
+        "features": found.features,
+        "early": found.early,
+    }
+    for name, table in tables.items():
+        table.to_csv(plots / f"{name}.csv", index=False, float_format=f"%.{DIGITS}g")
+    metrics = {
+        "history": {"trials": found.trials, "groups": found.groups, "datasets": found.datasets},
+        "search": {"trusted": round(found.trusted, DIGITS)},
+        "ranker": _numbers(found.ranker, "method"),
+        "features": _numbers(found.features, "method"),
+        "early": _numbers(found.early, "fraction"),
+    }
+    file = folder / "metrics.json"
+    file.write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
+    return file
+
+
+def _numbers(table: pd.DataFrame, key: str) -> dict[str, dict[str, float]]:
+    """Numbers of each row by a name that `dvc metrics show` can print."""
+    out = {}
+    for row in table.to_dict("records"):
+        name = re.sub(r"[^a-z0-9]+", "_", str(row.pop(key)).lower()).strip("_")
+        row.pop("datasets", None)
+        out[name] = {str(k): round(float(v), DIGITS) for k, v in row.items() if np.isfinite(v)}
+    return out
+
+
+def with_error(table: pd.DataFrame, name: str, digits: int = 3) -> list[str]:
+    """A column and its standard error as text: "0.123 ± 0.045"."""
+    if f"{name}_se" not in table:
+        return [f"{v:.{digits}f}" for v in table[name]]
+    pairs = zip(table[name], table[f"{name}_se"], strict=True)
+    return [f"{v:.{digits}f} ± {se:.{digits}f}" for v, se in pairs]
+
+
+SHOWN = tuple(m for m in RANKING_METRICS if m != "pearson")
