@@ -93,17 +93,6 @@ def trial_processes(launcher: Launcher) -> int:
     return _asked(str(launcher.config_file)).total or 1
 
 
-def launcher_for(
-    parallel: int, threads: int | None = None, accelerate_config: str | None = None
-) -> Launcher:
-    """The first of ``launchers_for``: for one job that has the place of one of the trials.
-
-    Raises:
-        SettingsError: when there are too few GPUs.
-    """
-    return launchers_for(parallel, threads, accelerate_config)[0]
-
-
 def memory_share(
     parallel: int, accelerate_config: str | None = None, gpus: Sequence[str] | None = None
 ) -> int | None:

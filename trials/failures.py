@@ -85,17 +85,6 @@ def disk_is_full(folder: Path) -> bool:
         return False
 
 
-def oom_kills() -> int:
-    """Processes of this control group that the kernel killed for want of memory so far."""
-    try:
-        group = Path("/proc/self/cgroup").read_text().splitlines()[-1].rpartition(":")[2]
-        file = Path("/sys/fs/cgroup") / group.lstrip("/") / "memory.events"
-        counts = dict(line.split() for line in file.read_text().splitlines())
-        return int(counts.get("oom_kill", 0))
-    except (OSError, ValueError, IndexError):
-        return 0
-
-
 def _signal_name(code: int, log: str) -> str | None:
     """The signal that ended the training process, if one did.
 

@@ -91,6 +91,17 @@ def available_ram_bytes(root: Path = Path("/")) -> int:
     return max(0, min([int(psutil.virtual_memory().available), *limits]))
 
 
+def oom_kills(root: Path = Path("/")) -> int:
+    """Processes of this control group that the kernel killed for want of memory so far.
+
+    Args:
+        root: where ``proc`` and ``sys`` are mounted.
+    """
+    files = {"2": "memory.events", "1": "memory.oom_control"}
+    groups = _cgroups(root)
+    return sum(_statistic(group / files[version], "oom_kill") for version, group in groups)
+
+
 def _cgroup_available(root: Path) -> Iterator[int]:
     """Limit less use of this process's control groups and of all above them, versions 1 and 2."""
     files = {
@@ -103,6 +114,7 @@ def _cgroup_available(root: Path) -> Iterator[int]:
             with suppress(OSError, ValueError):
                 limit = int((folder / limit_file).read_text())  # "max" is no limit
                 use = int((folder / use_file).read_text())
+                # File cache counts as used, but is given up when memory is wanted.
                 yield limit - use + _statistic(folder / "memory.stat", cache_key)
             if folder.name in ("cgroup", "memory"):
                 break
@@ -124,7 +136,7 @@ def _cgroups(root: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _statistic(file: Path, key: str) -> int:
-    """File cache that is given up when memory is wanted, though it counts as used."""
+    """One number of a file of a control group, which holds a name and a number a line."""
     with suppress(OSError):
         for line in file.read_text().splitlines():
             name, _, value = line.partition(" ")

@@ -86,12 +86,6 @@ class Supervisor:
         for worker in self._workers:
             worker.kill()
 
-    def run_all(self, specs: Sequence[TrialSpec]) -> list[TrialResult]:
-        """Runs trials one after another; see ``run``."""
-        for spec in specs:
-            _check_folder(spec)
-        return [self.run(spec) for spec in specs]
-
     def run(self, spec: TrialSpec) -> TrialResult:
         """Runs one trial to its end; never raises for what happens inside the trial.
 

@@ -10,9 +10,9 @@ import threading
 import time
 from pathlib import Path
 
-from trials.failures import oom_kills
 from trials.inbox import Inbox
 from trials.launch import Launcher, end_group, log_tail
+from trials.memory import oom_kills
 
 # A worker that was told to end has nothing left to do but to end.
 CLOSE_GRACE_SECONDS = 5.0

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from tasks import devices
 from tasks.devices import (
     default_parallel,
-    launcher_for,
     launchers_for,
     memory_share,
     trial_processes,
@@ -119,7 +118,7 @@ def test_the_environment_says_which_gpus_are_visible(
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", listed)
     assert visible_gpus() == found
-    assert launcher_for(1).devices == (",".join(found) or None)
+    assert launchers_for(1)[0].devices == (",".join(found) or None)
 
 
 def test_else_the_driver_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

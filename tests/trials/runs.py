@@ -17,7 +17,7 @@ def run(
 ) -> list[TrialResult]:
     """Runs trials one after another; all in one warm worker unless said otherwise."""
     with Supervisor(launcher or Launcher(), trials_per_worker=trials_per_worker) as supervisor:
-        return supervisor.run_all(specs)
+        return [supervisor.run(spec) for spec in specs]
 
 
 def checkpoint_at(trial: Path | str, step: int) -> str:

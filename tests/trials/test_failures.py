@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from trials.errors import DatasetError, HyperparameterError, ModelError, RewardError, RewardFailed
-from trials.failures import exit_failure, failure_kind, failure_of, oom_kills
+from trials.failures import exit_failure, failure_kind, failure_of
 from trials.records import FATAL_KINDS, LOG_TAIL_LINES, TRANSIENT_KINDS
 from trials.stopping import Diverged
 
@@ -95,5 +95,11 @@ def test_no_kind_is_both_worth_a_retry_and_the_end_of_a_run() -> None:
     assert not TRANSIENT_KINDS & FATAL_KINDS
 
 
-def test_kills_for_want_of_memory_are_counted_without_error() -> None:
-    assert oom_kills() >= 0
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux, always full")
+def test_a_write_that_the_system_refuses_is_a_full_disk(tmp_path: Path) -> None:
+    """What the kernel itself raises; tests of endings fill a whole file system, as root."""
+    with pytest.raises(OSError, match="No space left") as caught, open("/dev/full", "wb") as file:
+        file.write(b"0" * 100_000)
+    assert failure_kind(raised_from(RuntimeError("while saving"), caught.value), tmp_path) == (
+        "disk_full"
+    )

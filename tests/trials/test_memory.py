@@ -25,6 +25,7 @@ from trials.memory import (
     available_ram_bytes,
     check_fits,
     estimate_memory,
+    oom_kills,
     peak_memory_bytes,
     reset_peak_memory,
 )
@@ -391,3 +392,21 @@ print(json.dumps(torch.cuda.is_initialized()))
     found, initialised = _run("-c", code).split("\n")[:2]
     assert json.loads(found) == []
     assert json.loads(initialised) is False
+
+
+@pytest.mark.parametrize(
+    ("groups", "file"),
+    [
+        ("0::/jobs/trial\n", "sys/fs/cgroup/jobs/trial/memory.events"),
+        ("4:memory:/docker/abc\n", "sys/fs/cgroup/memory/docker/abc/memory.oom_control"),
+    ],
+    ids=["version 2", "version 1"],
+)
+def test_kills_of_the_kernel_are_counted(tmp_path: Path, groups: str, file: str) -> None:
+    (tmp_path / "proc/self").mkdir(parents=True)
+    assert oom_kills(tmp_path) == 0  # no control groups at all
+    (tmp_path / "proc/self/cgroup").write_text(groups)
+    assert oom_kills(tmp_path) == 0
+    (tmp_path / file).parent.mkdir(parents=True)
+    (tmp_path / file).write_text("oom 5\noom_kill 3\n")
+    assert oom_kills(tmp_path) == 3

@@ -101,7 +101,7 @@ def test_one_process_of_two_that_fails_ends_both(tmp_path: Path) -> None:
         seen.append((trial.trial_id, result.state))
 
     with Supervisor(TWO, on_result=note) as supervisor:
-        bad, good = supervisor.run_all([spec, after])
+        bad, good = (supervisor.run(each) for each in (spec, after))
     assert bad.failure is not None
     assert bad.failure.kind == "bad_data"
     assert "train.jsonl:41" in bad.failure.message

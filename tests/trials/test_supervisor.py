@@ -86,7 +86,7 @@ def specs(tmp_path: Path, dataset_folder: Path) -> Specs:
 
 def supervise(specs: list[TrialSpec], **options: object) -> list[TrialResult]:
     with Supervisor(DirectLauncher(program=PROGRAM), **options) as supervisor:
-        return supervisor.run_all(specs)
+        return [supervisor.run(spec) for spec in specs]
 
 
 # How trials end
@@ -223,7 +223,7 @@ def test_a_closed_supervisor_runs_nothing_more(specs: Specs) -> None:
 def test_results_are_not_computed_twice(specs: Specs) -> None:
     before = supervise(specs(0, 1))
     with Supervisor(DirectLauncher(program="raise SystemExit('must not run')")) as again:
-        assert again.run_all(specs(0, 1)) == before
+        assert [again.run(spec) for spec in specs(0, 1)] == before
 
 
 def test_events_are_passed_on_as_they_happen(specs: Specs) -> None:
@@ -232,7 +232,7 @@ def test_events_are_passed_on_as_they_happen(specs: Specs) -> None:
         DirectLauncher(program=PROGRAM),
         on_event=lambda spec, event: seen.append((spec.trial_id, event["kind"])),
     ) as supervisor:
-        supervisor.run_all(specs(0, 0))
+        [supervisor.run(spec) for spec in specs(0, 0)]
     assert seen == [("t0", "phase"), ("t1", "phase")]
 
 
