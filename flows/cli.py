@@ -212,8 +212,14 @@ def collect(
         int | None, typer.Option(help="Trials at a time; default: one a GPU, else 2.")
     ] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads a trial.")] = None,
-    seed: Annotated[int, typer.Option()] = 0,
+    seed: Annotated[int, typer.Option(help="Of the training, and of the design.")] = 0,
+    design_seed: Annotated[
+        int | None, typer.Option(help="Of the design; repeat it with another --seed for noise.")
+    ] = None,
     space: Annotated[str, typer.Option(help="Name in data/spaces, or a file.")] = "sft_grpo",
+    steps: Annotated[int | None, typer.Option(help="Steps of the full schedule.")] = None,
+    eval_rows: Annotated[int | None, typer.Option(help="Validation rows.")] = None,
+    eval_batch: Annotated[int | None, typer.Option(help="Rows generated at once.")] = None,
     name: Annotated[
         str, typer.Option(help="Of the run; the same name goes on with it.")
     ] = "collect",
@@ -237,7 +243,9 @@ def collect(
             parallel=default_parallel() if parallel is None else parallel,
             threads=threads,
             seed=seed,
+            design_seed=design_seed,
             space=space,
+            schedule=given(total_steps=steps, eval_rows=eval_rows, eval_batch_size=eval_batch),
         )
         with CollectProgress(console, len(chosen) * configurations) as progress:
             files = run_collect(settings, runs_folder() / name, history, progress.result)

@@ -87,13 +87,18 @@ def folder_name(inputs: Inputs) -> str:
 
 
 def design(settings: CollectSettings, inputs: Inputs, folder: Path) -> list[TrialSpec]:
-    """The default configuration and a scrambled Sobol sample, another one for every dataset."""
+    """The default configuration and a scrambled Sobol sample, another one for every dataset.
+
+    With the same design seed the same configurations, for any model, trained with any seed; fewer
+    of them are the first ones of more.
+    """
     encoder = SpaceEncoder(load_space(settings.space))
     compute = settings.compute
     if compute.memory_bytes is None:
         share = memory_share(settings.parallel)
         compute = compute.model_copy(update={"memory_bytes": share})
-    seed = settings.seed + zlib.crc32(inputs.dataset_id.encode())
+    seed = settings.seed if settings.design_seed is None else settings.design_seed
+    seed += zlib.crc32(inputs.dataset_id.encode())
     configs = [encoder.default(), *encoder.sample(settings.configurations - 1, seed)]
     return [
         TrialSpec(

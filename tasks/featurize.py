@@ -16,6 +16,7 @@ from pathlib import Path
 from trials.dataset import Dataset, Row
 from trials.errors import AutoPipeError
 from trials.launch import Launcher, log_tail
+from trials.probe_features import PROBE_VERSION
 from trials.records import ProbeAnswer, ProbeRequest, read_record, write_json
 
 
@@ -50,7 +51,8 @@ def probe(request: ProbeRequest, folder: Path, launcher: Launcher) -> ProbeAnswe
     Raises:
         AutoPipeError: when the process leaves no answer, with the end of its log.
     """
-    content = request.model_dump_json() + "".join(map(_state_of, request.models.values()))
+    content = f"{PROBE_VERSION}{request.model_dump_json()}"
+    content += "".join(map(_state_of, request.models.values()))
     folder = folder / hashlib.sha256(content.encode()).hexdigest()[:16]
     answer_file, log_file = folder / "answer.json", folder / "log.txt"
     if answer_file.exists():

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from trials.errors import SettingsError
 from trials.hyperparameters import is_unset
 from trials.plan import StagePlan
-from trials.records import STAGES, CurvePoint, TrialResult, TrialSpec
+from trials.records import STAGES, CurvePoint, Spent, TrialResult, TrialSpec
 from trials.signals import signals_at
 
 # Prefixes of recorded curves at which the early predictor is trained.
@@ -30,7 +30,9 @@ COSTS = ("cost_seconds", "cost_flops", "cost_tokens")
 # shun good configurations.
 TELLING_FAILURES = ("diverged", "out_of_memory", "bad_config")
 # What a row means that leaves these columns out, as imported ones may.
-DEFAULTS = {"state": "completed", "fraction": 1.0, "continued": False, "curve": ""}
+DEFAULTS = {
+    "state": "completed", "fraction": 1.0, "continued": False, "curve": "", "timeline": ""
+}  # fmt: skip
 
 
 def history_row(
@@ -64,6 +66,7 @@ def history_row(
         "versions": json.dumps(result.provenance.versions if result.provenance else {}),
         "git_commit": result.provenance.git_commit if result.provenance else None,
         "curve": pack_curve(result.curve),
+        "timeline": "" if spec.inherits_from else pack_timeline(result.cost.timeline),
     }
     row |= {f"config.{name}": value for name, value in sorted(spec.config.items())}
     row |= {f"meta.{name}": value for name, value in sorted(meta.items())}
@@ -79,6 +82,23 @@ def pack_curve(points: Sequence[CurvePoint]) -> str:
         steps.append(point.step)
         values.append(float(f"{point.value:.{CURVE_DIGITS}g}"))
     return json.dumps(series, separators=(",", ":"))
+
+
+def pack_timeline(timeline: Sequence[Spent]) -> str:
+    """What a trial had used when it was scored, as JSON: [[steps], [seconds], [FLOPs]]."""
+    series = [[getattr(spent, name) for spent in timeline] for name in Spent.model_fields]
+    return json.dumps(series, separators=(",", ":")) if timeline else ""
+
+
+def spent_at(row: Mapping[str, Any], step: int) -> dict[str, float]:
+    """Seconds and FLOPs that a trial had used when it was scored at a step; empty if unknown."""
+    timeline = row.get("timeline")
+    if not isinstance(timeline, str) or not timeline:
+        return {}
+    for at, seconds, flops in zip(*json.loads(timeline), strict=True):
+        if at == step:
+            return {"cost_seconds": seconds, "cost_flops": flops}
+    return {}
 
 
 def unpack_curve(text: str) -> list[CurvePoint]:
@@ -178,8 +198,9 @@ def search_history(rows: pd.DataFrame) -> pd.DataFrame:
     """The history as the search learns from it: full trials, failures, and prefixes of curves.
 
     Each full-length trial with a curve also gives one row per prefix fraction, with the signals
-    and the validation score as they were then. A trial that was continued has the whole curve but
-    only a part of the cost, so its cost is left open. Trials that a rule stopped never reached
+    and the validation score as they were then, and what had been spent: where a row does not say,
+    its share of the whole. A trial that was continued has the whole curve but only a part of the
+    cost, so its cost is left open. Trials that a rule stopped never reached
     their end and are left out, and so are failures that say nothing of the configuration; one whose
     kind is not known is kept. Only ``dataset_id``, ``config.*`` and ``score`` must be there.
     """
@@ -200,7 +221,7 @@ def search_history(rows: pd.DataFrame) -> pd.DataFrame:
         failed = failed[kinds.isna() | kinds.isin(TELLING_FAILURES)]
     prefixes = [prefix for row in records(full) if row["curve"] for prefix in _prefixes(row)]
     frame = pd.concat([full, failed, pd.DataFrame(prefixes)], ignore_index=True)
-    return frame.drop(columns=["curve"])
+    return frame.drop(columns=["curve", "timeline"])
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -224,6 +245,7 @@ def _prefixes(row: dict[str, Any]) -> list[dict[str, Any]]:
         prefix = {name: value for name, value in row.items() if name not in ends}
         prefix |= {"fraction": fraction, "score": scores[step]}
         prefix |= {name: row[name] * fraction for name in COSTS if name in row}
+        prefix |= spent_at(row, step)
         prefixes.append(prefix | {f"signal.{name}": value for name, value in signals.items()})
     return prefixes
 

@@ -102,7 +102,8 @@ class CollectSettings(Record):
     space: str = "sft_grpo"
     configurations: int = Field(30, ge=1, description="Configurations for each dataset.")
     parallel: int = Field(2, ge=1)
-    seed: int = 0
+    seed: int = Field(0, description="Of the training, and of the design.")
+    design_seed: int | None = Field(None, description="Of the design; default: the seed.")
     schedule: Schedule = Schedule()
     stopping: StoppingRules = StoppingRules(enabled=False)
     limits: Limits = Limits()

@@ -15,7 +15,6 @@ from trials.events import read_events
 from trials.records import (
     FATAL_KINDS,
     TRANSIENT_KINDS,
-    Cost,
     TrialResult,
     TrialSpec,
     read_record,
@@ -99,13 +98,13 @@ def _charge_failed_attempts(spec: TrialSpec, result: TrialResult) -> TrialResult
     kept = _seconds_kept(spec) if result.cost.tokens else 0.0
     lost = max(0.0, before.seconds - kept)
     share = lost / before.seconds if before.seconds else 1.0
-    cost = Cost(
-        seconds=result.cost.seconds + lost,
-        flops=result.cost.flops + share * before.flops,
-        tokens=result.cost.tokens + round(share * before.tokens),
-        peak_memory_bytes=max(result.cost.peak_memory_bytes, before.peak_memory_bytes),
-    )
-    result = result.model_copy(update={"cost": cost})
+    cost = {
+        "seconds": result.cost.seconds + lost,
+        "flops": result.cost.flops + share * before.flops,
+        "tokens": result.cost.tokens + round(share * before.tokens),
+        "peak_memory_bytes": max(result.cost.peak_memory_bytes, before.peak_memory_bytes),
+    }
+    result = result.model_copy(update={"cost": result.cost.model_copy(update=cost)})
     if result_file(spec).exists():  # not where even that could not be written
         write_json(result_file(spec), result)
     return result

@@ -105,14 +105,16 @@ class Evaluator:
         """
         if self.pass_k is None:
             raise SettingsError("pass_k is not set, so there is no pass@k: set pass_k, e.g. to 1")
+        return pass_at_k(self.sampled(model), self.pass_k)
+
+    def sampled(self, model: Any) -> np.ndarray:
+        """Rewards of ``pass_samples`` seeded samples of every row, ``rows x samples``.
+
+        Mode and random state are left as found.
+        """
         sampling = {"do_sample": True, "temperature": self.pass_temperature, "top_k": 0}
         with _own_random_state(model.device, self.seed + self.process_index):
-            scores = self._scores(
-                model, self.pass_samples, {**sampling, "top_p": 1.0, "min_p": None}
-            )
-        solved = (scores >= 1 - 1e-9).sum(axis=1)
-        estimates = [estimate_pass_at_k(self.pass_samples, int(c), self.pass_k) for c in solved]
-        return float(np.mean(estimates))
+            return self._scores(model, self.pass_samples, {**sampling, "top_p": 1.0, "min_p": None})
 
     def _scores(self, model: Any, samples: int, sampling: dict[str, Any]) -> np.ndarray:
         """Rewards of sampled completions, ``rows x samples``, the same on every process."""
@@ -178,6 +180,18 @@ def _own_random_state(device: torch.device, seed: int) -> Iterator[None]:
             with torch.cuda.device(device):
                 torch.cuda.manual_seed(seed)
         yield
+
+
+def pass_at_k(rewards: np.ndarray, k: int) -> float:
+    """Mean over rows of ``estimate_pass_at_k``; a sample with reward 1 solves its row.
+
+    Args:
+        rewards: ``rows x samples``.
+        k: at most the number of samples.
+    """
+    solved = (rewards >= 1 - 1e-9).sum(axis=1)
+    samples = rewards.shape[1]
+    return float(np.mean([estimate_pass_at_k(samples, int(c), k) for c in solved]))
 
 
 def estimate_pass_at_k(samples: int, solved: int, k: int) -> float:

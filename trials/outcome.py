@@ -9,7 +9,7 @@ from trials.context import TrialContext, evaluation_steps
 from trials.events import Event, curve
 from trials.memory import peak_memory_bytes
 from trials.provenance import provenance
-from trials.records import Cost, Failure, Stop, TrialResult, TrialSpec
+from trials.records import Cost, Failure, Spent, Stop, TrialResult, TrialSpec
 from trials.signals import signals_at
 
 
@@ -88,10 +88,18 @@ def _cost(log: list[Event], context: TrialContext | None, inherited: int, second
         "rl": (2 + (6 + 2 * (h.rl_beta > 0)) * h.rl_num_iterations) * n,
         "score": 2 * n,
     }
-    flops, tokens = 0, 0
+    flops, tokens, timeline = 0, 0, []
     for event in log:
         if event["kind"] in ("metric", "score") and event["step"] > inherited:
             what = "score" if event["kind"] == "score" else event["stage"]
             flops += event["tokens"] * per_token[what]
             tokens += event["tokens"]
-    return Cost(seconds=seconds, flops=float(flops), tokens=tokens, peak_memory_bytes=memory)
+        if event["kind"] == "score" and event["step"] > inherited:
+            timeline.append(Spent(step=event["step"], seconds=event["seconds"], flops=float(flops)))
+    return Cost(
+        seconds=seconds,
+        flops=float(flops),
+        tokens=tokens,
+        peak_memory_bytes=memory,
+        timeline=timeline,
+    )

@@ -7,27 +7,32 @@ Reads one ``ProbeRequest`` and writes a ``ProbeAnswer`` beside it.
 
 from __future__ import annotations
 
-import math
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import PartialState
 from transformers import set_seed
 
 from trials.arguments import use_bf16
-from trials.dataset import Row, check_lengths, completion_limit, load_dataset, render
+from trials.dataset import check_lengths, completion_limit, load_dataset
 from trials.device import settle_device
-from trials.errors import AutoPipeError, DatasetError, ModelError
+from trials.errors import AutoPipeError
 from trials.evaluate import Evaluator, fixed_subset
 from trials.models import context_limit, load_model, load_tokenizer
+from trials.probe_features import (
+    PROBE_ROWS,
+    PROBE_SAMPLES,
+    PROBE_TEMPERATURE,
+    completion_features,
+    model_features,
+    reward_features,
+)
 from trials.records import ProbeAnswer, ProbeRequest, SplitScore, read_record, write_json
 from trials.rewards import build_reward
 from trials.watchdog import end_with_supervisor
-
-PROBE_ROWS = 32
 
 
 def main(request_file: Path) -> None:
@@ -75,7 +80,18 @@ def main(request_file: Path) -> None:
         seconds += time.monotonic() - start
         if request.features and not features:
             sample = fixed_subset(dataset.splits["train"], PROBE_ROWS)
-            features = _features(model, tokenizer, sample, parameters)
+            sampler = replace(
+                evaluator,
+                rows=sample,
+                pass_k=None,
+                pass_samples=PROBE_SAMPLES,
+                pass_temperature=PROBE_TEMPERATURE,
+            )
+            features = (
+                model_features(model)
+                | completion_features(model, tokenizer, sample)
+                | reward_features(model, sampler)
+            )
         del model
     if state.is_main_process:
         answer = ProbeAnswer(
@@ -86,61 +102,6 @@ def main(request_file: Path) -> None:
             seconds=seconds,
         )
         write_json(request_file.with_name("answer.json"), answer)
-
-
-def _features(model: Any, tokenizer: Any, rows: list[Row], parameters: int) -> dict[str, float]:
-    """Size of the model, and how it sees the data: lengths in tokens, loss on the completions.
-
-    Raises:
-        DatasetError: when no completion has any token.
-        ModelError: when the loss of the model is not finite.
-    """
-    model.eval()
-    losses, prompt_tokens, completion_tokens = [], [], []
-    for row in rows:
-        prompt = _tokens(tokenizer, render(tokenizer, row.prompt, generation_prompt=True))
-        whole = _tokens(tokenizer, render(tokenizer, row.prompt + row.completion))
-        prompt_tokens.append(len(prompt))
-        completion_tokens.append(max(0, len(whole) - len(prompt)))
-        if completion_tokens[-1]:  # without a token to predict there is no loss, but NaN
-            losses.append(_completion_loss(model, len(prompt), whole))
-    if not losses:
-        raise DatasetError(
-            f"none of the {len(rows)} completions looked at has a token with this model's "
-            "tokenizer and chat template",
-            path=rows[0].file or "train",
-            line=rows[0].line,
-            expected="completions with text, and a chat template that writes what the assistant "
-            "says; mend the rows or the model's template",
-        )
-    loss = sum(losses) / len(losses)
-    if not math.isfinite(loss):
-        raise ModelError(
-            f"the loss of the model on the completions is {loss}\n  expected: a finite number; its "
-            "weights are broken, or too large for bfloat16: choose another model"
-        )
-    return {
-        "model_log_parameters": math.log10(parameters),
-        "model_hidden_size": float(model.config.hidden_size),
-        "model_layers": float(model.config.num_hidden_layers),
-        "probe_loss": loss,
-        "prompt_tokens": sum(prompt_tokens) / len(rows),
-        "completion_tokens": sum(completion_tokens) / len(rows),
-    }
-
-
-def _tokens(tokenizer: Any, text: str) -> list[int]:
-    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
-
-
-@torch.no_grad()
-def _completion_loss(model: Any, prompt_tokens: int, whole: list[int]) -> float:
-    labels = [-100] * prompt_tokens + whole[prompt_tokens:]
-    output = model(
-        input_ids=torch.tensor([whole], device=model.device),
-        labels=torch.tensor([labels], device=model.device),
-    )
-    return float(output.loss)
 
 
 if __name__ == "__main__":

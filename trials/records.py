@@ -187,6 +187,14 @@ class CurvePoint(Record):
     value: float
 
 
+class Spent(Record):
+    """What a trial had used when it was scored at ``step``, the scoring included."""
+
+    step: int
+    seconds: float
+    flops: float
+
+
 class Cost(Record):
     """What a trial used itself; the part inherited from ``continue_from`` is not in it."""
 
@@ -194,6 +202,7 @@ class Cost(Record):
     flops: float = Field(0.0, ge=0, description="2 N per generated, 6 N per trained token.")
     tokens: int = Field(0, ge=0, description="Trained and generated tokens.")
     peak_memory_bytes: int = Field(0, ge=0, description="Peak resident (CPU) or allocated (GPU).")
+    timeline: list[Spent] = Field([], description="At each score of this trial's own.")
 
 
 class Failure(Record):

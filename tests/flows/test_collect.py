@@ -73,6 +73,18 @@ def test_what_would_fail_every_trial_stops_the_run_and_is_run_again(
     assert set(read_history([file])["state"]) == {"completed"}
 
 
+def test_a_design_is_repeated_with_another_seed_and_begins_a_longer_one(settings, tmp_path):
+    def configs(**changes):
+        specs = design(settings.model_copy(update=changes), inputs(tmp_path), tmp_path)
+        return [spec.config for spec in specs], {spec.seed for spec in specs}
+
+    first, seeds = configs(configurations=5)
+    assert seeds == {0}
+    assert configs(configurations=5, seed=3, design_seed=0) == (first, {3})
+    assert configs(configurations=5, seed=3)[0] != first
+    assert configs(configurations=60)[0][:5] == first
+
+
 def inputs(tmp_path: Path) -> SimpleNamespace:
     data = SimpleNamespace(path=tmp_path / "data", fingerprint="f")
     return SimpleNamespace(

@@ -28,6 +28,7 @@ from trials.records import (
     Failure,
     Fidelity,
     Schedule,
+    Spent,
     TrialResult,
     TrialSpec,
 )
@@ -119,6 +120,25 @@ def test_the_search_sees_full_trials_failures_and_prefixes_only():
     assert set(prefixes["trial_id"]) == {"r/d/000", "r/d/003"}
     assert prefixes["signal.sft_progress"].tolist() == [0.2, 0.4, 0.6, 1.0] * 2
     assert (frame["state"] == "failed").sum() == 1
+
+
+def test_a_prefix_costs_what_the_trial_had_spent_there():
+    spec, result = trial(0)
+    timeline = [
+        Spent(step=10, seconds=1.0, flops=1e10),
+        Spent(step=50, seconds=4.0, flops=3e11),
+        Spent(step=100, seconds=20.0, flops=1e12),
+    ]
+    cost = result.cost.model_copy(update={"timeline": timeline})
+    result = result.model_copy(update={"cost": cost})
+    ids = {"run_id": "r", "dataset_id": "d", "model_id": "m", "meta": {}}
+    frame = search_history(pd.DataFrame([history_row(spec, result, **ids)]))
+    prefixes = frame[frame["fraction"] < 1].set_index("fraction")
+    # At 0.2 and 0.3 nothing is known but the share of steps.
+    assert prefixes["cost_seconds"].tolist() == pytest.approx([1.0, 4.0, 6.0, 4.0])
+    assert prefixes["cost_flops"].tolist() == pytest.approx([1e10, 2e11, 3e11, 3e11])
+    continued = spec.model_copy(update={"continue_from": "elsewhere/checkpoint/step-000030"})
+    assert history_row(continued, result, **ids)["timeline"] == ""
 
 
 def test_a_table_with_only_the_required_columns_is_accepted():
