@@ -58,6 +58,7 @@ def check_history(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
         _add(reasons, run_suite(typed, load_suite(SUITE, lambda kind: kind != TYPES)))
     for number, row in zip(typed[ROW], records(rows.loc[typed[ROW]]), strict=True):
         reasons[int(number)] += config_problems(row) + curve_problems(row.get("curve"))
+        reasons[int(number)] += timeline_problems(row.get("timeline"))
     bad = pd.Series([bool(reasons.get(number)) for number in rows.index], index=rows.index)
     joined = ["; ".join(dict.fromkeys(reasons[number])) for number in rows.index[bad]]
     return rows[~bad].reset_index(drop=True), rows[bad].assign(**{REASON: joined})
@@ -120,6 +121,27 @@ def curve_problems(text: Any) -> list[str]:
             problems.append(f"curve {name}: starts at step {steps[0]}, expected 1 or later")
         if metric == "score" and not all(map(math.isfinite, values)):
             problems.append(f"curve {name}: a score is not finite")
+    return problems
+
+
+def timeline_problems(text: Any) -> list[str]:
+    """What is wrong with a packed timeline: its form, steps or costs that fall."""
+    if not isinstance(text, str) or not text:
+        return []
+    try:
+        steps, seconds, flops = ([float(v) for v in series] for series in json.loads(text))
+    except (ValueError, TypeError):
+        return ["timeline is not [[steps], [seconds], [FLOPs]]"]
+    if not len(steps) == len(seconds) == len(flops):
+        return [f"timeline: {len(steps)} steps, {len(seconds)} seconds, {len(flops)} FLOPs"]
+    problems = []
+    if any(later <= earlier for earlier, later in pairwise(steps)):
+        problems.append("timeline: steps do not rise")
+    for name, values in (("seconds", seconds), ("FLOPs", flops)):
+        if not all(map(math.isfinite, values)) or min(values, default=0.0) < 0:
+            problems.append(f"timeline: {name} are not all finite and 0 or more")
+        elif any(later < earlier for earlier, later in pairwise(values)):
+            problems.append(f"timeline: {name} fall")
     return problems
 
 

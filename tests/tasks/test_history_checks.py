@@ -17,6 +17,7 @@ from tasks.history_checks import (
     check_history,
     curve_problems,
     learnable_history,
+    timeline_problems,
     write_history_docs,
 )
 from tasks.paths import HISTORY
@@ -157,6 +158,31 @@ def test_broken_curves_are_described(curve, problem):
 def test_curves_of_two_stages_and_losses_that_are_no_number_are_fine():
     assert curve_problems('{"sft/loss":[[1,2],[1,NaN]],"rl/loss":[[3],[1]]}') == []
     assert curve_problems("") == curve_problems(None) == []
+
+
+@pytest.mark.parametrize(
+    ("timeline", "problem"),
+    [
+        ("[1,2]", "timeline is not"),
+        ('{"a":1}', "timeline is not"),
+        ("not JSON", "timeline is not"),
+        ("[[1,2],[1],[1,2]]", "2 steps, 1 seconds, 2 FLOPs"),
+        ("[[2,2],[1,2],[1,2]]", "steps do not rise"),
+        ("[[1,2],[3,2],[1,2]]", "seconds fall"),
+        ("[[1,2],[1,2],[1,NaN]]", "FLOPs are not all finite"),
+        ("[[1,2],[-1,2],[1,2]]", "seconds are not all finite and 0 or more"),
+    ],
+)
+def test_a_timeline_that_cannot_be_is_named(timeline, problem):
+    [found] = timeline_problems(timeline)
+    assert problem in found
+    _, bad = check_history(pd.DataFrame([row(1), row(2, timeline=timeline)]))
+    assert bad["trial_id"].tolist() == ["r/d/002"]
+
+
+def test_a_timeline_may_be_empty_and_stand_still():
+    assert timeline_problems("") == timeline_problems(None) == []
+    assert timeline_problems("[[1,2],[0.5,0.5],[1e9,1e9]]") == []
 
 
 def test_appending_keeps_bad_rows_in_the_quarantine(tmp_path, caplog):
