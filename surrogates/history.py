@@ -32,6 +32,8 @@ class History:
     fraction: np.ndarray
     score: np.ndarray
     """NaN for failed trials."""
+    score_se: np.ndarray
+    """Standard error of the score; NaN where unknown."""
     cost: np.ndarray
     """Cost of the row's fraction; NaN where unknown."""
     failed: np.ndarray
@@ -62,8 +64,9 @@ def read_history(
     """Interpret a history table (see the README's "history" section for its columns).
 
     Args:
-        history: Table with `dataset_id`, `score` and `config.*`; `meta.*`, `signal.*`, `fraction`,
-            `cost` or `cost_seconds`, `state`, `trial_id` and `model_id` are used when there.
+        history: Table with `dataset_id`, `score` and `config.*`; `meta.*`, `signal.*`, `score_se`,
+            `fraction`, `cost` or `cost_seconds`, `state`, `trial_id` and `model_id` are used when
+            there.
         encoder: The space; configuration columns it does not know are ignored.
         maximize: Whether more is better in the table.
 
@@ -118,6 +121,7 @@ def _interpret(frame: pd.DataFrame, encoder: SpaceEncoder, maximize: bool) -> Hi
         trial=_trials(frame, encoder, configs, group),
         fraction=fraction,
         score=np.where(failed, np.nan, score),
+        score_se=_numbers(frame, "score_se", np.nan),
         cost=cost,
         failed=failed,
         sign=1.0 if maximize else -1.0,

@@ -19,6 +19,7 @@ from surrogates.encoding import PREFIX, SpaceEncoder
 from surrogates.features import FeatureSchema, informative, matching
 from surrogates.history import META, History
 from surrogates.metrics import normal_scores, standard_scores
+from surrogates.past_tasks import PastTasks
 from surrogates.ranker import POINTWISE
 
 NEIGHBOURS = 5  # a configuration that was not tried is read from this many near ones
@@ -155,6 +156,12 @@ class Boosted:
         return model.predict(schema.pool(schema.prepare(new.features)), thread_count=1)
 
 
+def past_tasks_mean(past: Past, new: New, seed: int) -> np.ndarray:
+    """Mean over past groups of what a Gaussian process on the group's own trials predicts."""
+    tasks = PastTasks.of_scores(past.group, past.cube, past.standardised, seed)
+    return np.zeros(len(new.cube)) if tasks is None else tasks.predict(new.cube).mean(axis=0)
+
+
 def random_order(past: Past, new: New, seed: int) -> np.ndarray:
     """Chance: independent orders, one a draw."""
     return np.random.default_rng(seed).random((DRAWS, len(new.cube)))
@@ -218,6 +225,7 @@ def _near(cube: np.ndarray, past: np.ndarray, value: np.ndarray, k: int = NEIGHB
 
 
 BASELINES: dict[str, Method] = {
+    "mean of past tasks": past_tasks_mean,
     "mean rank portfolio": mean_rank,
     "greedy regret portfolio": greedy_portfolio,
     "nearest dataset": nearest_dataset,

@@ -1,4 +1,4 @@
-"""All that is learned before the first trial: opinion, early predictor, cost, past failures."""
+"""All that is learned before the first trial: opinion, early predictor, cost, past tasks."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from surrogates.cost import CostModel
 from surrogates.early import EarlyPredictor
 from surrogates.encoding import SpaceEncoder
 from surrogates.history import META, History, read_history
+from surrogates.past_tasks import PastTasks
 from surrogates.ranker import Ranker
 from surrogates.residual_gp import MeanPrior
 
@@ -39,6 +40,8 @@ class OfflineModels:
     failure_cube: np.ndarray | None = None
     """`t x d` encoded past trials (at most 500), for the failure model."""
     failure_flags: np.ndarray | None = None
+    past: PastTasks | None = None
+    """What each past task said, for the search's kernel."""
 
     @classmethod
     def fit(
@@ -86,6 +89,7 @@ class OfflineModels:
             float(spread.median()) if len(spread) else float("nan"),
             cube,
             flags,
+            PastTasks.fit(rows, encoder, seed),
         )
 
     @property
@@ -124,10 +128,12 @@ class OfflineModels:
             )
 
     def save(self, folder: str | Path) -> None:
-        """Write `offline.json` and the models (.cbm + JSON) into the folder."""
+        """Write `offline.json` and the models (.cbm, .safetensors, JSON) into the folder."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        parts = {"ranker": self.ranker, "early": self.early, "cost": self.cost}
+        parts = {
+            "ranker": self.ranker, "early": self.early, "cost": self.cost, "past": self.past
+        }  # fmt: skip
         for part in parts.values():
             if part is not None:
                 part.save(folder)
@@ -159,6 +165,7 @@ class OfflineModels:
             payload["scale"],
             None if cube is None else np.array(cube),
             None if flags is None else np.array(flags, dtype=bool),
+            PastTasks.load(folder) if "past" in parts else None,
         )
 
 

@@ -65,15 +65,15 @@ def test_a_history_is_judged_and_judged_alike_again(prefect_harness, history, pa
     metrics = json.loads(written[0]["metrics.json"])
     assert metrics["history"] == {"trials": 90, "groups": 3, "datasets": 3}
     assert set(metrics["ranker"]) == {
-        "queryrmse", "queryrmse_meta", "mean_rank_portfolio", "greedy_regret_portfolio",
+        "queryrmse", "queryrmse_meta", "mean_of_past_tasks", "mean_rank_portfolio", "greedy_regret_portfolio",
         "nearest_dataset", "random",
     }  # fmt: skip
-    assert set(metrics["features"]) == {"config", "text", "probes", "model", "all"}
+    assert set(metrics["features"]) == {"config", "text", "probes", "rewards", "model", "all"}
     assert set(metrics["early"]) == {"0_2", "0_5"}
     assert abs(metrics["ranker"]["random"]["kendall_tau"]) < 0.06
     assert metrics["early"]["0_2"]["saved"] == pytest.approx(0.8)
     by_dataset = pd.read_csv(tmp_path / "one" / "plots" / "ranker_by_dataset.csv")
-    assert by_dataset.groupby("method")["dataset"].apply(set).tolist() == [set(DATASETS)] * 6
+    assert by_dataset.groupby("method")["dataset"].apply(set).tolist() == [set(DATASETS)] * 7
     table = pd.read_csv(tmp_path / "one" / "plots" / "ranker.csv").set_index("method")
     means = by_dataset.groupby("method")["kendall_tau"].mean()
     assert table["kendall_tau"].to_dict() == pytest.approx(means.to_dict(), abs=1e-4)
@@ -90,7 +90,7 @@ def test_the_bundled_parameters_are_legal_and_name_every_meta_feature():
     settings = load_settings()
     rows = past_trials.fn(HISTORY, settings)
     assert set(rows["fraction"]) == {*settings.rungs, 1.0}
-    assert parts(settings) == 10 + 4 + 3 + 3
+    assert parts(settings) == 11 + 4 + 4 + 3
 
 
 def test_a_meta_feature_in_no_group_is_named(history):
