@@ -30,7 +30,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from trials.pretraining_mixture import Example, curriculum
+from trials.pretraining_mixture import curriculum, tokenizer_texts
+from trials.pretraining_skills import Example
 
 ROOT = Path(__file__).resolve().parents[1]
 CATALOG = ROOT / "data" / "catalog.yaml"
@@ -66,9 +67,7 @@ def train_tokenizer(catalog: Path, vocabulary: int, examples: int, seed: int) ->
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    chats = curriculum(catalog, 0, examples, seed)
-    texts = [text for chat in chats for text in chat]
-    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.train_from_iterator(tokenizer_texts(catalog, examples, seed), trainer)
     return tokenizer
 
 
@@ -220,10 +219,9 @@ run, supervised and reinforced, takes seconds on one processor core; it is of no
 else.
 
 It was pretrained from scratch on short generated chats, seed {seed}, final loss {loss:.3f}: first
-{skills:,} on small skills (copying, counting, comparing, one-digit arithmetic), then {mixed:,} of
-which half are questions of the tasks in `data/catalog.yaml` with their answers shuffled, so that it
-knows how answers look and not which one is right. No text written by people was used beyond the
-word lists of `reasoning_gym`.
+{basics:,} on basics (copying, counting, comparing, one-digit arithmetic), then {mixed:,} of which
+three quarters are skills beneath the tasks in `data/catalog.yaml`, asked in other words than
+theirs. No text written by people was used.
 
 Made by `python -m trials.pretrain --size {size}` with the settings in `params.yaml`; `dvc repro`
 makes it again.
@@ -249,7 +247,7 @@ def run(size: str, params: dict[str, Any]) -> None:
     seed = settings["seed"]
     tokenizer = AutoTokenizer.from_pretrained(TOKENIZER)
     model = build_model(settings, len(tokenizer), seed)
-    examples = curriculum(CATALOG, settings["skills"], settings["mixed"], seed)
+    examples = curriculum(settings["basics"], settings["mixed"], seed)
     encoded = encode(tokenizer, examples)
     loss = pretrain(model, encoded, settings, seed)
     facts = {

@@ -1,15 +1,11 @@
-"""What the tiny models are pretrained on: small skills, and the look of the catalog's questions.
-
-Two sources:
+"""What the tiny models and their tokenizer are trained on.
 
 - *basics*: copying, letters, counting, comparing, ordering and one-digit arithmetic, in varied
-  phrasing;
-- *forms*: questions of the catalog's datasets (from another seed than the built datasets) with the
-  answers shuffled among the questions of the same dataset. They teach how an answer looks, never
-  which one is right.
-
-Basics come first and alone: a model learns to look back at its prompt only where looking back pays,
-and among the forms it never does.
+  phrasing. They come first and alone: a model learns to look back at its prompt only where looking
+  back pays.
+- *skills*: what the catalog's datasets ask for, in other words (`pretraining_skills.py`).
+- *forms*: questions of the catalog's datasets (from another seed than the built datasets), with
+  answers shuffled among the questions of one dataset. Only the tokenizer sees them.
 """
 
 from __future__ import annotations
@@ -20,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from trials.pretraining_skills import Example, skills
 
 # Added to an entry's seed: far beyond the rows any built dataset can reach.
 SEED_OFFSET = 500_000_000
@@ -34,9 +32,6 @@ WORDS = _WORDS.split()
 NAMES = _NAMES.split()
 ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-
-Example = tuple[str, str]
-"""A question and its answer."""
 
 
 def _word(rng: random.Random) -> str:
@@ -219,14 +214,21 @@ def forms(catalog: str | Path, seed: int, per_dataset: int = FORMS_PER_DATASET) 
     return examples
 
 
-def curriculum(catalog: str | Path, skills: int, mixed: int, seed: int) -> list[Example]:
-    """`skills` basics, then `mixed` examples of which half are basics and half are forms.
+def curriculum(first: int, mixed: int, seed: int) -> list[Example]:
+    """`first` basics, then `mixed` examples of which a quarter are basics, the others skills."""
+    rng = random.Random(seed)
+    last = basics(mixed // 4, seed + 1) + skills(mixed - mixed // 4, seed)
+    rng.shuffle(last)
+    return basics(first, seed) + last
+
+
+def tokenizer_texts(catalog: str | Path, examples: int, seed: int) -> list[str]:
+    """Questions and answers: basics and forms, half of each.
 
     The forms are drawn with repetition from `FORMS_PER_DATASET` questions of each dataset.
     """
     rng = random.Random(seed)
-    first = basics(skills, seed)
-    last = basics(mixed // 2, seed + 1)
-    last += rng.choices(forms(catalog, seed), k=mixed - mixed // 2)
-    rng.shuffle(last)
-    return first + last
+    chats = basics(examples // 2, seed + 1)
+    chats += rng.choices(forms(catalog, seed), k=examples - examples // 2)
+    rng.shuffle(chats)
+    return [text for chat in chats for text in chat]

@@ -65,8 +65,8 @@ def test_a_history_is_judged_and_judged_alike_again(prefect_harness, history, pa
     metrics = json.loads(written[0]["metrics.json"])
     assert metrics["history"] == {"trials": 90, "groups": 3, "datasets": 3}
     assert set(metrics["ranker"]) == {
-        "queryrmse", "queryrmse_meta", "mean_of_past_tasks", "mean_rank_portfolio", "greedy_regret_portfolio",
-        "nearest_dataset", "random",
+        "queryrmse", "queryrmse_meta", "mean_of_past_tasks", "mean_rank_portfolio",
+        "greedy_regret_portfolio", "nearest_dataset", "random",
     }  # fmt: skip
     assert set(metrics["features"]) == {"config", "text", "probes", "rewards", "model", "all"}
     assert set(metrics["early"]) == {"0_2", "0_5"}

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from trials import pretraining_mixture
+from trials import pretraining_mixture, pretraining_skills
 from trials.pretrain import CATALOG, MODELS, ROOT, TOKENIZER, build_model, encode, pretrain
 
 CATALOG_CONTENT = yaml.safe_load(CATALOG.read_text(encoding="utf-8"))
@@ -159,3 +159,41 @@ def test_the_basics_are_right_where_it_is_easy_to_tell() -> None:
         if question.startswith("Sort in ascending order: "):
             numbers = list(map(int, question.split(": ")[1].split(", ")))
             assert sorted(numbers) == list(map(int, answer.split(", ")))
+
+
+def test_the_skills_are_right_where_it_is_easy_to_tell() -> None:
+    told = Counter[str]()
+    for question, answer in pretraining_skills.skills(6000, 7):
+        words = question.replace("?", "").replace(",", " ").split()
+        if question.startswith("gcd("):
+            a, b = map(int, question[4:-1].split(","))
+            assert a % int(answer) == b % int(answer) == 0
+        elif question.startswith("Work out "):
+            assert eval(question.removeprefix("Work out ")) == int(answer)  # digits, + and -
+        elif question.startswith("Mirror "):
+            assert question.removeprefix("Mirror ")[::-1] == answer
+        elif "days after" in question:
+            days = pretraining_skills.WEEKDAYS
+            assert (days.index(words[-1]) + int(words[0])) % 7 == days.index(answer)
+        elif question.startswith("Minutes between"):
+            (h1, m1), (h2, m2) = (map(int, w.split(":")) for w in (words[2], words[4]))
+            assert 60 * (h2 - h1) + m2 - m1 == int(answer)
+        else:
+            continue
+        told[words[0]] += 1
+    assert sum(told.values()) > 500
+
+
+def test_no_question_of_the_catalog_is_among_the_skills() -> None:
+    """Whole or in part: else the base model would know what a dataset is there to teach."""
+    asked = {question for question, _ in pretraining_mixture.curriculum(2000, 20000, 1)}
+    for question, _ in pretraining_mixture.forms(CATALOG, seed=1, per_dataset=20):
+        assert question not in asked
+
+
+def test_the_curriculum_is_as_long_as_asked_and_seeded() -> None:
+    first = pretraining_mixture.curriculum(30, 101, 5)
+    assert len(first) == 131
+    assert first == pretraining_mixture.curriculum(30, 101, 5)
+    assert first != pretraining_mixture.curriculum(30, 101, 6)
+    assert first[:30] == pretraining_mixture.basics(30, 5)
