@@ -6,7 +6,7 @@ bin := .venv/bin
 installed := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install tune offline test test-slow bench-trials check format ui clean
+.PHONY: help install tune offline insights test test-slow bench-trials check format ui clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | \
@@ -34,6 +34,9 @@ test-slow: $(installed) ## Run the tests that take more than ten seconds each
 
 offline: $(installed) ## Judge the offline models on datasets left out of the history
 	$(bin)/python -m flows.offline $(ARGS)
+
+insights: $(installed) ## Say what the history knows of hyperparameters, proxies and noise
+	$(bin)/python -m flows.insights --page docs/rules-of-thumb.md --pictures docs/images $(ARGS)
 
 bench-trials: $(installed) ## Measure the overhead of a trial, and its speed against bare TRL
 	$(bin)/python -m benchmarks.trial_overhead --model tiny-100k --model tiny-1m

@@ -26,5 +26,5 @@ if [ -n "$index" ]; then
     --index-url "$index" --constraint constraints.txt torch ||
     echo "$index gave no torch; leaving the choice to pip's configuration"
 fi
-"${pip[@]}" install --constraint constraints.txt --editable '.[dev,gguf,peers,dask]'
+"${pip[@]}" install --constraint constraints.txt --editable '.[dev,gguf,peers,dask,pictures]'
 "${pip[@]}" check

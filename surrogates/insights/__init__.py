@@ -1,0 +1,1 @@
+"""What a history says of hyperparameters: importance, rules of thumb, agreement of model sizes."""

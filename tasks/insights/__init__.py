@@ -1,0 +1,1 @@
+"""What a history says, measured, drawn and written into a page of the documentation."""

@@ -1,0 +1,207 @@
+"""What the history says of hyperparameters, of models as proxies, and of noise: one table each."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from surrogates.insights import agreement as agree
+from surrogates.insights.anova import decompose
+from surrogates.insights.importance import importance, interactions, own_effects, stages
+from surrogates.insights.landscape import Landscape
+from surrogates.insights.marginals import best_region, marginal_effects, pair_effects
+from surrogates.insights.rules import judge_rules
+from tasks.evaluate import PARAMS
+from tasks.history import history_files, read_history
+from tasks.spaces import load_space
+from trials.errors import SettingsError
+
+SECTION = "insights"
+DIGITS = 6  # of the numbers written, far below their standard errors
+# What JF-HPO (arXiv 2606.03073) reports of its proxy model.
+REFERENCE = {"spearman": 0.90, "kendall": 0.80}
+PARTS = ("history", "analysis of variance", "marginal effects", "rules of thumb", "agreement")
+
+Report = Callable[[str], None]
+
+
+class InsightSettings(BaseModel):
+    """The section `insights` of params.yaml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    space: str = "sft_grpo"
+    seed: int = 0
+    ranks: bool = False
+    """Look at normal scores of the ranks: a check that a few outstanding scores do not decide."""
+    shuffles: int = Field(200, ge=20)
+    """Permutations of the scores, which show how large an importance is by chance."""
+    trees: int = Field(150, ge=1)
+    """Of the boosted trees that the analysed model is compared with."""
+    bins: int = Field(5, ge=2)
+    """Of a range, in marginal effects."""
+    pairs: int = Field(4, ge=1)
+    """The strongest pairs of hyperparameters, whose cells are shown."""
+    top: tuple[int, ...] = (1, 3, 5)
+    """k of the regret and overlap of a proxy's k best."""
+
+
+@dataclass(frozen=True)
+class Insights:
+    """What was found."""
+
+    tables: dict[str, pd.DataFrame]
+    """By name; the columns are those of the functions in `surrogates` that made them."""
+    counts: dict[str, int]
+    """Of trials, configurations, groups (dataset x model), datasets, models, failed."""
+
+
+def load_settings(path: Path = PARAMS) -> InsightSettings:
+    """The section `insights` of a parameter file; the defaults when it has none.
+
+    Raises:
+        SettingsError: no such file, an unknown key or a wrong value.
+    """
+    try:
+        section = yaml.safe_load(path.read_text(encoding="utf-8")).get(SECTION) or {}
+        return InsightSettings.model_validate(section)
+    except (OSError, yaml.YAMLError, AttributeError) as error:
+        raise SettingsError(
+            f"{path}: expected a YAML file of settings, found: {error!r}\n"
+            "  restore it with: git checkout params.yaml"
+        ) from None
+    except ValidationError as error:
+        found = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise SettingsError(f"{path}: section `{SECTION}`: {found}") from None
+
+
+@task(cache_policy=NO_CACHE)
+def finished_trials(folder: Path) -> pd.DataFrame:
+    """All rows of a history.
+
+    Raises:
+        SettingsError: no history, or an unreadable file.
+    """
+    files = history_files(folder)
+    if not files:
+        raise SettingsError(
+            f"no *.parquet in {folder}: nothing to look at\n"
+            "  restore the bundled history with: git checkout data/history\n"
+            "  or add runs with: autopipe collect"
+        )
+    return read_history(files)
+
+
+@task(cache_policy=NO_CACHE)
+def find_insights(rows: pd.DataFrame, settings: InsightSettings, report: Report) -> Insights:
+    """Answers every question of the page, one table each.
+
+    Args:
+        rows: history rows; failed and partial trials are counted, not analysed.
+        settings: the section `insights` of params.yaml.
+        report: told the name of each part as it begins.
+
+    Raises:
+        HistoryError: no dataset has enough configurations with scores that differ.
+    """
+    land = Landscape.of(rows, load_space(settings.space), ranks=settings.ranks)
+    report(PARTS[1])
+    parts = decompose(land, settings.seed, settings.shuffles, settings.trees)
+    pairs = interactions(land, parts)
+    strongest = list(zip(*(pairs[c][: settings.pairs] for c in ("first", "second")), strict=True))
+    tables = {
+        "models": parts.models,
+        "importance": importance(land, parts),
+        "importance_by_group": own_effects(land),
+        "interactions": pairs,
+        "stages": stages(land, parts),
+    }
+    report(PARTS[2])
+    tables |= {
+        "marginals": marginal_effects(land, settings.bins),
+        "pairs": pair_effects(land, strongest),
+        "best_region": best_region(land),
+    }
+    report(PARTS[3])
+    tables["rules"] = judge_rules(land)
+    report(PARTS[4])
+    both, again = agree.agreement(land.runs, settings.top), agree.retest(land.runs)
+    noisy = agree.noise(land.runs)
+    shares = noisy.groupby("model")["noise_share"].mean()
+    stability = {str(model): 1.0 - share for model, share in shares.items()}
+    tables |= {
+        "agreement": agree.summarise_agreement(both, stability),
+        "agreement_by_dataset": both,
+        "retest": again,
+        "noise": agree.summarise_noise(noisy, again),
+        "noise_by_group": noisy,
+    }
+    counts = {
+        "trials": len(land.runs),
+        "configurations": len(land),
+        "groups": len(land.groups),
+        "datasets": len(np.unique(land.dataset)),
+        "models": land.runs["model"].nunique(),
+        "failed": int((rows["state"] == "failed").sum()) if "state" in rows else 0,
+    }
+    return Insights(tables, counts)
+
+
+@task(cache_policy=NO_CACHE)
+def write_insights(found: Insights, folder: Path) -> Path:
+    """Writes `metrics.json` and `tables/*.csv`, the same bytes for the same numbers.
+
+    Returns:
+        The metrics file.
+    """
+    tables = folder / "tables"
+    tables.mkdir(parents=True, exist_ok=True)
+    for name, table in found.tables.items():
+        table.to_csv(tables / f"{name}.csv", index=False, float_format=f"%.{DIGITS}g")
+    file = folder / "metrics.json"
+    file.write_text(json.dumps(metrics(found), indent=1) + "\n", encoding="utf-8")
+    return file
+
+
+def metrics(found: Insights) -> dict[str, Any]:
+    """The numbers to follow from one history to the next, for `dvc metrics`."""
+    tables = found.tables
+    pairs = tables["agreement"].copy()
+    if len(pairs):
+        pairs["pair"] = pairs["proxy"] + " for " + pairs["target"]
+    regrets = [str(c) for c in pairs if re.fullmatch(r"regret\d+", str(c))]
+    return {
+        "history": found.counts,
+        "models": _numbers(tables["models"], "model", ["r2", "r2_se"]),
+        "importance": _numbers(
+            tables["importance"], "hyperparameter", ["main", "main_se", "own", "own_se"]
+        ),
+        "stages": _numbers(tables["stages"], "stage", ["share", "share_se"]),
+        "rules": _numbers(tables["rules"], "rule", ["estimate", "estimate_se"]),
+        "agreement": _numbers(
+            pairs, "pair", ["spearman", "spearman_se", "kendall", "kendall_se", *regrets]
+        ),
+        "noise": _numbers(
+            tables["noise"], "model", ["seed_sd", "noise_share", "icc", "spearman", "kendall"]
+        ),
+    }
+
+
+def _numbers(table: pd.DataFrame, key: str, names: list[str]) -> dict[str, dict[str, float]]:
+    out = {}
+    for row in table.to_dict("records"):
+        name = re.sub(r"[^a-z0-9]+", "_", str(row[key]).lower()).strip("_")
+        values = {str(n): float(row[n]) for n in names}
+        out[name] = {n: round(v, DIGITS) for n, v in values.items() if np.isfinite(v)}
+    return out
