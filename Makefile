@@ -6,7 +6,7 @@ bin := .venv/bin
 installed := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install tune offline insights test test-slow bench-trials check format ui clean
+.PHONY: help install tune offline insights test test-slow bench-trials bench-offline check format ui clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | \
@@ -32,8 +32,14 @@ test: $(installed) ## Run the tests, in two processes
 test-slow: $(installed) ## Run the tests that take more than ten seconds each
 	$(bin)/pytest -m 'slow and not gpu' $(ARGS)
 
-offline: $(installed) ## Judge the offline models on datasets left out of the history
-	$(bin)/python -m flows.offline $(ARGS)
+# --single-item: the models of data/models are taken as they are, not trained again.
+offline: export PATH := $(CURDIR)/$(bin):$(PATH)
+offline: $(installed) ## Train the offline models and judge them on datasets left out of the history
+	dvc repro --single-item $(ARGS) datasets validate featurize train evaluate
+	python -m flows.offline show
+
+bench-offline: $(installed) ## Measure how long the offline models take to learn from 10,000 trials
+	$(bin)/python -m benchmarks.offline_fit
 
 insights: $(installed) ## Say what the history knows of hyperparameters, proxies and noise
 	$(bin)/python -m flows.insights --page docs/rules-of-thumb.md --pictures docs/images $(ARGS)

@@ -248,7 +248,9 @@ def collect(
             schedule=given(total_steps=steps, eval_rows=eval_rows, eval_batch_size=eval_batch),
         )
         with CollectProgress(console, len(chosen) * configurations) as progress:
-            files = run_collect(settings, runs_folder() / name, history, progress.result)
+            files = run_collect(
+                settings, runs_folder() / name, history, progress.result, progress.probed
+            )
         for file in files:
             console.print(f"wrote {file}", soft_wrap=True)
 

@@ -20,7 +20,8 @@ from surrogates.encoding import SpaceEncoder
 from tasks.devices import launchers_for, memory_share
 from tasks.history import history_row
 from tasks.history_checks import append_checked
-from tasks.prepare import Inputs, prepare_inputs
+from tasks.prepare import Inputs, prepare_datasets
+from tasks.progress import Progress, quiet
 from tasks.settings import CollectSettings
 from tasks.spaces import load_space, plain
 from tasks.trial import give_up, is_fatal, result_file, submit_trial
@@ -34,10 +35,12 @@ def collect(
     folder: Path,
     history: Path,
     on_result: Callable[[TrialSpec, TrialResult], None] | None = None,
+    on_probe: Progress = quiet,
 ) -> list[Path]:
     """Runs the flow with as many workers as ``settings.parallel``; returns the history files."""
     runner: Any = ThreadPoolTaskRunner(max_workers=settings.parallel)
-    return collect_flow.with_options(task_runner=runner)(settings, folder, history, on_result)
+    flow_of_run = collect_flow.with_options(task_runner=runner)
+    return flow_of_run(settings, folder, history, on_result, on_probe)
 
 
 @flow(name="collect", validate_parameters=False)
@@ -45,21 +48,30 @@ def collect_flow(
     settings: CollectSettings,
     folder: Path,
     history: Path,
-    on_result: Callable[[TrialSpec, TrialResult], None] | None = None,
+    on_result: Callable[[TrialSpec, TrialResult], None] | None,
+    on_probe: Progress,
 ) -> list[Path]:
     """Prepares every dataset, runs its design, and appends one history file each.
+
+    Args:
+        settings: checked settings of the run.
+        folder: of the run; finished trials in it are not run again.
+        history: folder of parquet files to append to.
+        on_result: told of every trial that ended.
+        on_probe: told how many datasets the base model was measured on, and of how many.
 
     Raises:
         AutoPipeError: when a trial failed in a way that all others would, too.
     """
     launchers = launchers_for(settings.parallel, settings.threads)
-    prepared = [
-        prepare_inputs.submit(
-            name, settings.model, settings.schedule, launchers[0], compute=settings.compute
-        )
-        for name in settings.datasets
-    ]
-    inputs = [future.result() for future in prepared]
+    inputs = prepare_datasets(
+        settings.datasets,
+        settings.model,
+        settings.schedule,
+        launchers[0],
+        settings.compute,
+        on_probe,
+    )
     designs = [design(settings, each, folder / "trials" / folder_name(each)) for each in inputs]
     # Interrupted or terminated, no training process is left behind.
     with Supervisor(launchers) as supervisor:

@@ -1,13 +1,19 @@
-"""Offline: what the models know of datasets they have not seen, measured on the history.
+"""Offline: from datasets and the history to models, and how good they are on unseen datasets.
 
-    python -m flows.offline            # or: make offline, or: dvc repro offline-evaluate
+    python -m flows.offline                # all steps
+    python -m flows.offline featurize      # one: datasets validate featurize train evaluate show
 
-Every dataset is left out once; the models and the baselines rank its trials from the others'.
+Each step reads and writes files, so that DVC runs only those whose inputs changed: dvc.yaml calls
+this file once a stage. `make offline` does that, and shows the tables.
 """
 
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -17,86 +23,154 @@ configure()
 
 import pandas as pd  # noqa: E402
 import typer  # noqa: E402
-from prefect import flow  # noqa: E402
+from prefect import flow, task  # noqa: E402
+from prefect.cache_policies import NO_CACHE  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: E402
 from rich.table import Table  # noqa: E402
 
-from flows.cli import friendly_errors  # noqa: E402
+from flows.errors import friendly_errors  # noqa: E402
+from tasks.catalog import build_catalog, load_catalog  # noqa: E402
 from tasks.evaluate import (  # noqa: E402
     PARAMS,
     SHOWN,
     Evaluation,
     OfflineSettings,
-    Report,
     evaluate,
-    fitted,
     load_settings,
-    parts,
-    past_trials,
+    read_evaluation,
     with_error,
-    write_evaluation,
 )
-from tasks.paths import DATA, HISTORY  # noqa: E402
+from tasks.features import featurize_history  # noqa: E402
+from tasks.paths import BUILT, HISTORY, OFFLINE, OfflineFolder  # noqa: E402
+from tasks.progress import Report  # noqa: E402
+from tasks.train import train  # noqa: E402
+from tasks.validate import validate_all  # noqa: E402
 
-OUTPUT = DATA / "offline"
+
+class Step(StrEnum):
+    """The steps of the flow in their order, and `show`, which prints what was found."""
+
+    DATASETS = "datasets"
+    VALIDATE = "validate"
+    FEATURIZE = "featurize"
+    TRAIN = "train"
+    EVALUATE = "evaluate"
+    SHOW = "show"
+
+
+ALL = tuple(step for step in Step if step is not Step.SHOW)
 TITLES = {
     "kendall_tau": "Kendall tau", "ndcg5": "NDCG@5", "regret1": "regret@1", "regret3": "regret@3",
     "regret5": "regret@5", "spearman": "Spearman", "spearman_last": "last score",
     "mae": "MAE", "mae_last": "last score", "coverage90": "90 % coverage", "saved": "cost saved",
 }  # fmt: skip
 
+build_datasets = task(name="build_datasets", cache_policy=NO_CACHE)(build_catalog)
+
+Say = Callable[[str], None]
+Watch = Callable[[Step], Report]
+
 
 @flow(name="offline", validate_parameters=False)
 def offline_flow(
-    settings: OfflineSettings, history: Path, output: Path, report: Report
-) -> Evaluation:
-    """Reads and checks the history, fits the models, judges them and writes what was found.
+    steps: Sequence[Step],
+    settings: OfflineSettings,
+    built: Path,
+    history: Path,
+    output: OfflineFolder,
+    watch: Watch,
+    say: Say,
+) -> None:
+    """Builds the datasets, validates, describes, trains and judges, or does some of that.
 
     Args:
+        steps: which; one that is left out must have left its files before.
         settings: the section `offline` of params.yaml.
+        built: folder of the built datasets.
         history: folder of parquet files.
-        output: folder of metrics.json and plots/.
-        report: told the name of each part as it begins.
+        output: everything else.
+        watch: gives the report of a step.
+        say: told what a person should know.
 
     Raises:
-        AutoPipeError: the history cannot be read, or the settings do not fit it.
-        HistoryError: it is too thin to judge anything.
+        AutoPipeError: data that cannot be used, or an earlier step is missing.
+        HistoryError: the history is too thin to judge anything.
     """
-    report("history")
-    rows = past_trials(history, settings)
-    report("models of the search")
-    models = fitted(rows, settings)
-    found = evaluate(rows, models, settings, report)
-    write_evaluation(found, output)
-    return found
+    catalog = load_catalog()
+    if Step.DATASETS in steps:
+        build_datasets(built, catalog, counter(watch(Step.DATASETS)))
+    if Step.VALIDATE in steps:
+        found = validate_all(built, history, output, watch(Step.VALIDATE))
+        for suite, counts in found.items():
+            say(f"{suite}: {counts['rows_good']} rows good, {counts['rows_put_aside']} put aside")
+        say(f"Data Docs: {output.data_docs / 'index.html'}")
+    if Step.FEATURIZE in steps:
+        left = featurize_history(built, catalog.models, output, watch(Step.FEATURIZE))
+        for pair in left:
+            say(f"keeps the features of its own rows: {pair}")
+    if Step.TRAIN in steps:
+        watch(Step.TRAIN)("all models", 0, 1)
+        train(settings.space, settings.seed, output)
+    if Step.EVALUATE in steps:
+        evaluate(settings, output, watch(Step.EVALUATE))
+
+
+def counter(report: Report) -> Callable[[int, int], None]:
+    """A report for those that only count."""
+    return lambda done, total: report("", done, total)
 
 
 def main(
+    step: Annotated[Step | None, typer.Argument(help="One step alone; default: all.")] = None,
     history: Annotated[Path, typer.Option(help="Folder of parquet files.")] = HISTORY,
-    output: Annotated[Path, typer.Option(help="Where metrics.json and plots/ go.")] = OUTPUT,
+    built: Annotated[Path, typer.Option(help="Folder of the built datasets.")] = BUILT,
+    output: Annotated[Path, typer.Option(help="Where everything else goes.")] = OFFLINE.path,
     params: Annotated[Path, typer.Option(help="File with a section `offline`.")] = PARAMS,
 ) -> None:
-    """Judge the offline models, leaving one dataset out at a time."""
+    """Build datasets, validate, describe, train, and judge on datasets left out."""
     # Without a terminal, as in a log, the tables keep their full width.
     console = Console(width=None if sys.stdout.isatty() else 140)
+    folder = OfflineFolder(output)
+    steps = ALL if step is None else (step,)
     with friendly_errors():
-        settings = load_settings(params)
-        with Progress(
-            TextColumn("{task.description:30}"), BarColumn(), TimeElapsedColumn(), console=console
-        ) as progress:
-            bar = progress.add_task("", total=parts(settings) + 2)
-            seen = 0
+        if step is not Step.SHOW:
+            settings = load_settings(params)
+            with bars(console) as watch:
+                say = lambda text: console.print(text, highlight=False, soft_wrap=True)  # noqa: E731
+                offline_flow(steps, settings, built, history, folder, watch, say)
+        if {Step.EVALUATE, Step.SHOW} & set(steps):
+            show(read_evaluation(folder), console)
 
-            def report(name: str) -> None:
-                nonlocal seen
-                progress.update(bar, description=name, completed=seen)
-                seen += 1
 
-            found = offline_flow(settings, history, output, report)
-            progress.update(bar, description="done", completed=seen)
-        show(found, console)
-        console.print(f"written: {output / 'metrics.json'}, {output / 'plots'}", soft_wrap=True)
+@contextmanager
+def bars(console: Console) -> Iterator[Watch]:
+    """A progress bar for each step; at its end, how long it took."""
+    start, current = time.monotonic(), ""
+
+    def ended() -> None:
+        if current:
+            console.print(f"{current}: {time.monotonic() - start:.1f} s", highlight=False)
+
+    columns = (TextColumn("{task.description:40}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        bar = progress.add_task("")
+
+        def watch(step: Step) -> Report:
+            nonlocal start, current
+            ended()
+            start, current = time.monotonic(), step.value
+            progress.reset(bar)
+
+            def report(what: str, done: int, total: int) -> None:
+                name = f"{step.value}: {what}" if what else step.value
+                progress.update(bar, description=name, completed=done, total=total)
+
+            report("", 0, 1)
+            return report
+
+        yield watch
+        ended()
 
 
 def show(found: Evaluation, console: Console) -> None:

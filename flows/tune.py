@@ -26,7 +26,7 @@ from tasks.run_folder import RunFolder, Summary
 from tasks.search_loop import SearchLoop
 from tasks.settings import TuneSettings
 from tasks.spaces import load_space
-from tasks.validate import validate_dataset
+from tasks.validate import document_history, validate_dataset
 from tasks.watch import Watcher
 from trials.events import Event
 from trials.records import TrialSpec
@@ -74,7 +74,8 @@ def tune_flow(settings: TuneSettings, run: RunFolder, history: Path, watcher: Wa
     begun: Begun = begin_run(settings, run, inputs, space, history)
     watcher.begun(begun.info)
     watcher.phase("training the offline models on the history")
-    offline = offline_models(begun.history_files, space, None)
+    document_history(begun.history_files, run)
+    offline = offline_models(begun.history_files, space, None, features=begun.features)
 
     search = Search(
         space,

@@ -21,7 +21,7 @@ from catboost import CatBoostRegressor
 
 from surrogates.base import Config
 from surrogates.encoding import SpaceEncoder
-from surrogates.features import FeatureSchema, fixed_columns, informative
+from surrogates.features import FeatureSchema, fixed_columns, informative, save_model
 from surrogates.history import META, History
 
 MIN_ROWS = 10
@@ -49,10 +49,9 @@ class CostModel:
             return None
         log_cost = pd.Series(np.log(history.cost[keep] / history.fraction[keep]))
         centre = log_cost.groupby(history.group[keep]).transform("median")
-        frame = pd.concat(
-            [encoder.frame(history.configs), history.table[history.columns(META)]], axis=1
-        )
-        frame = informative(frame.iloc[keep].reset_index(drop=True))
+        meta = history.table[history.columns(META)].iloc[keep].reset_index(drop=True)
+        configs = encoder.frame([history.configs[i] for i in keep])
+        frame = informative(pd.concat([configs, meta], axis=1))
         target = (log_cost - centre).to_numpy()
         if frame.shape[1] == 0 or np.ptp(target) < 1e-9:
             return None
@@ -75,7 +74,7 @@ class CostModel:
 
     def save(self, folder: Path) -> None:
         """Write `cost.json` and `cost.cbm`."""
-        self.model.save_model(str(folder / "cost.cbm"))
+        save_model(self.model, folder / "cost.cbm")
         payload = {"schema": self.schema.to_dict(), "base": self.base}
         (folder / "cost.json").write_text(json.dumps(payload, indent=1))
 

@@ -6,11 +6,12 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from catboost import Pool
+from catboost import CatBoost, Pool
 
 from surrogates.axes import MISSING, is_missing
 
@@ -62,6 +63,8 @@ class FeatureSchema:
 
 
 def _is_numeric(column: pd.Series) -> bool:
+    if pd.api.types.is_numeric_dtype(column):
+        return True
     present = column[[not is_missing(v) for v in column]]
     return bool(pd.to_numeric(present, errors="coerce").notna().all())
 
@@ -75,6 +78,17 @@ def informative(frame: pd.DataFrame) -> pd.DataFrame:
 def matching(names: Iterable[str], patterns: Sequence[str]) -> list[str]:
     """The names that fit any of the shell-style patterns, in their order."""
     return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
+
+
+def save_model(model: CatBoost, file: Path) -> None:
+    """Writes a .cbm file, the same bytes for the same model.
+
+    CatBoost puts a random id and the time of training into it, which nothing reads.
+    """
+    metadata = model.get_metadata()
+    for name in ("model_guid", "train_finish_time"):
+        metadata[name] = ""
+    model.save_model(str(file))
 
 
 def fixed_columns(

@@ -128,7 +128,10 @@ class OfflineModels:
             )
 
     def save(self, folder: str | Path) -> None:
-        """Write `offline.json` and the models (.cbm, .safetensors, JSON) into the folder."""
+        """Write `offline.json` and the models (.cbm, .safetensors, JSON) into the folder.
+
+        The same models give the same bytes.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         parts = {

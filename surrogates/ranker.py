@@ -21,7 +21,7 @@ from catboost import CatBoostError, CatBoostRanker, CatBoostRegressor
 
 from surrogates.base import Config, HistoryError
 from surrogates.encoding import SpaceEncoder
-from surrogates.features import FeatureSchema, fixed_columns, folds, informative
+from surrogates.features import FeatureSchema, fixed_columns, folds, informative, save_model
 from surrogates.history import META, History
 from surrogates.metrics import (
     kendall_tau,
@@ -137,7 +137,7 @@ class Ranker:
     def save(self, folder: Path) -> None:
         """Write `ranker.json` and one .cbm a member."""
         for i, model in enumerate(self.models):
-            model.save_model(str(folder / f"ranker-{i}.cbm"))
+            save_model(model, folder / f"ranker-{i}.cbm")
         payload = {
             "variant": asdict(self.variant),
             "schema": self.schema.to_dict(),
@@ -179,8 +179,6 @@ class _Rows:
 
 def _training_rows(history: History, encoder: SpaceEncoder) -> _Rows:
     """Final rows of the groups that have an order, sorted by group as CatBoost demands."""
-    meta = history.table[history.columns(META)]
-    frame = pd.concat([encoder.frame(history.configs), meta], axis=1)
     target = np.full(len(history), np.nan)
     standardised = target.copy()
     final = history.final
@@ -193,7 +191,9 @@ def _training_rows(history: History, encoder: SpaceEncoder) -> _Rows:
     if len(keep) == 0:
         raise HistoryError("history has no dataset with two final scores that differ.")
     keep = keep[np.argsort(history.group[keep].astype(str), kind="stable")]
-    features = informative(frame.iloc[keep].reset_index(drop=True))
+    meta = history.table[history.columns(META)].iloc[keep].reset_index(drop=True)
+    configs = encoder.frame([history.configs[i] for i in keep])
+    features = informative(pd.concat([configs, meta], axis=1))
     if features.shape[1] == 0:
         raise HistoryError("every configuration in the history is the same: nothing to learn from.")
     return _Rows(

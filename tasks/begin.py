@@ -1,8 +1,9 @@
-"""The start of a run: inputs, settings and history are pinned in ``run.json`` before any trial."""
+"""The start of a run: inputs, settings and history are pinned in its folder before any trial."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 from ConfigSpace import ConfigurationSpace
 
 from tasks.history import history_files, read_history, run_key
+from tasks.paths import OFFLINE
 from tasks.prepare import Inputs
 from tasks.run_folder import DatasetInfo, HistoryInfo, RunFolder, RunInfo
 from tasks.settings import TuneSettings
@@ -27,11 +29,13 @@ class Begun:
     """What a run starts from.
 
     Attributes:
+        features: table of meta-features that describes the history; None without one.
         closing_seconds: estimate of the measurement on the test split.
     """
 
     info: RunInfo
     history_files: list[Path]
+    features: Path | None
     default_config: dict[str, Any]
     closing_seconds: float
 
@@ -49,6 +53,8 @@ def begin_run(
         _check_unchanged(info, inputs)
     else:
         info = _info(settings, run, inputs, space, history if settings.use_history else None)
+        if info.history.files and OFFLINE.features.exists():
+            shutil.copyfile(OFFLINE.features, run.path / OFFLINE.features.name)
         run.write_info(info)
     files = [Path(file) for file in info.history.files]
     missing = [str(file) for file in files if not file.exists()]
@@ -57,9 +63,11 @@ def begin_run(
             f"run {run.run_id} learned from {', '.join(missing)}, now missing; "
             "restore it with: git checkout or dvc checkout"
         )
+    features = run.path / OFFLINE.features.name
     return Begun(
         info=info,
         history_files=files,
+        features=features if features.exists() else None,
         default_config=plain(space.get_default_configuration()),
         closing_seconds=_closing_seconds(settings, inputs),
     )

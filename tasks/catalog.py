@@ -18,20 +18,22 @@ import hashlib
 import importlib.metadata
 import json
 import os
-import random
 import shutil
+import subprocess
+import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
+from tasks.progress import Progress, quiet
+
 ROOT = Path(__file__).resolve().parents[1]
 CATALOG = ROOT / "data" / "catalog.yaml"
 SPLITS = ("train", "validation", "test")
-# How many draws one distinct prompt may cost before a generator counts as exhausted.
-DRAWS_PER_ROW = 40
 
 
 class CatalogError(ValueError):
@@ -151,9 +153,8 @@ def build_dataset(
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=target.parent))
     try:
-        _write_dataset(name, entry, draft)
-        draft.chmod(0o755)
-        os.rename(draft, target)
+        _generate({name: entry}, draft)
+        os.rename(draft / name, target)
     except OSError:
         if not target.is_dir():  # otherwise another process built the same bytes first
             raise
@@ -162,49 +163,57 @@ def build_dataset(
     return target
 
 
-def _write_dataset(name: str, entry: DatasetEntry, folder: Path) -> None:
-    rows = _distinct_rows(name, entry)
-    # The first draws of a small generator are its commonest prompts: shuffle, so splits are alike.
-    random.Random(entry.seed).shuffle(rows)
-    start = 0
-    for split in SPLITS:
-        stop = start + getattr(entry.sizes, split)
-        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows[start:stop])
-        (folder / f"{split}.jsonl").write_text("".join(lines), encoding="utf-8")
-        start = stop
-    scorer = {"dataset": entry.dataset} if entry.reward == "reasoning_gym" else {}
-    card = {"name": name, "reward": entry.reward, "reward_args": scorer, "metric": "accuracy"}
-    card["description"] = entry.description
-    text = yaml.safe_dump(card, sort_keys=False, allow_unicode=True)
-    (folder / "dataset.yaml").write_text(text, encoding="utf-8")
+def build_catalog(
+    folder: str | Path, catalog: Catalog | None = None, report: Progress = quiet
+) -> list[Path]:
+    """Generate every dataset of the catalog anew, the same bytes for the same catalog.
+
+    Args:
+        folder: is replaced, when all are there, by one folder a dataset, with its name.
+        catalog: another catalog than the bundled one.
+        report: told how many are built, and of how many.
+
+    Raises:
+        CatalogError: a generator has too few distinct prompts.
+    """
+    entries = (catalog or load_catalog()).datasets
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        _generate(entries, draft, report)
+        draft.chmod(0o755)
+        shutil.rmtree(folder, ignore_errors=True)
+        draft.rename(folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return [folder / name for name in entries]
 
 
-def _distinct_rows(name: str, entry: DatasetEntry) -> list[dict[str, Any]]:
-    """Draw rows until the entry's sizes are met, each prompt once."""
-    import reasoning_gym  # slow to import, and only needed where something is built
+def _generate(entries: Mapping[str, DatasetEntry], folder: Path, report: Progress = quiet) -> None:
+    """Writes `<folder>/<name>` for each entry, in a process of its own.
 
-    wanted = entry.sizes.train + entry.sizes.validation + entry.sizes.test
-    draws = DRAWS_PER_ROW * wanted
-    options = {"size": draws, "seed": entry.seed, **entry.params}
-    source = reasoning_gym.create_dataset(entry.dataset, **options)
-    rows: dict[str, dict[str, Any]] = {}
-    for index in range(draws):
-        drawn = source[index]
-        prompt = drawn["question"].strip()
-        if prompt in rows or not drawn["answer"].strip():
-            continue
-        answer, metadata = drawn["answer"], drawn["metadata"]
-        if entry.reward != "reasoning_gym":
-            # These read the answer alone, and some metadata changes with the day of the draw.
-            metadata = {"source_dataset": entry.dataset}
-        row = {"prompt": prompt, "completion": answer, "answer": answer, "metadata": metadata}
-        rows[prompt] = row
-        if len(rows) == wanted:
-            return list(rows.values())
-    raise CatalogError(
-        f"datasets.{name}: {wanted} distinct prompts are asked for, and {draws} draws of "
-        f"{entry.dataset} gave {len(rows)}. Lower `sizes` or widen `params` in data/catalog.yaml."
-    )
+    Some generators draw from sets of strings, whose order differs from process to process unless
+    PYTHONHASHSEED is set before Python starts.
+    """
+    content = {name: entry.model_dump(mode="json") for name, entry in entries.items()}
+    report(0, len(entries))
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tasks.generate", str(folder.resolve()), json.dumps(content)],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONHASHSEED": "0"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        )
+        with process:
+            for done, _ in enumerate(process.stdout or (), start=1):
+                report(done, len(entries))
+        if process.returncode:
+            log.seek(0)
+            raise CatalogError(log.read().strip() or f"exit code {process.returncode}")
 
 
 def resolve_model(name_or_path: str, catalog: Catalog | None = None) -> str:

@@ -24,19 +24,26 @@ from surrogates.judge import (
     judge_ranker,
     ranking_methods,
     summarise,
-    variant_name,
 )
 from surrogates.judge_methods import LOSSES
 from surrogates.offline import OfflineModels
-from tasks.history import PREFIX_FRACTIONS, history_files, read_history, search_history
-from tasks.paths import ROOT
+from tasks.history import PREFIX_FRACTIONS
+from tasks.paths import ROOT, OfflineFolder
+from tasks.progress import Report, silent
 from tasks.spaces import load_space
+from tasks.train import chosen_name, past_trials, trained
 from trials.errors import SettingsError
 
 PARAMS = ROOT / "params.yaml"
 DIGITS = 6  # of the numbers written, far below their standard errors
 
-Report = Callable[[str], None]
+# File in plots/ -> field of an evaluation.
+TABLES = {
+    "ranker": "ranker",
+    "ranker_by_dataset": "by_group",
+    "features": "features",
+    "early": "early",
+}
 
 
 class OfflineSettings(BaseModel):
@@ -109,20 +116,33 @@ def load_settings(path: Path = PARAMS) -> OfflineSettings:
 
 
 @task(cache_policy=NO_CACHE)
-def past_trials(folder: Path, settings: OfflineSettings) -> pd.DataFrame:
+def evaluate(
+    settings: OfflineSettings, output: OfflineFolder, report: Report = silent
+) -> Evaluation:
+    """Judges every way of ranking, the groups of features and the early predictor.
+
+    Args:
+        settings: which losses, trees, features.
+        output: where history, features and models are, and ``metrics.json`` and ``plots/`` go.
+        report: told the name of each part as it begins.
+
+    Raises:
+        SettingsError: an earlier step has not run, or a meta-feature is in no group.
+        HistoryError: when fewer than two datasets can be judged, or there are no prefixes.
+    """
+    rows = judged_trials(output, settings)
+    found = judge(rows, trained(output), settings, counted(report, parts(settings)))
+    write_evaluation(found, output)
+    return found
+
+
+def judged_trials(output: OfflineFolder, settings: OfflineSettings) -> pd.DataFrame:
     """Full trials and the prefixes at the settings' rungs.
 
     Raises:
-        SettingsError: no history, an unreadable file, or a meta-feature in no group.
+        SettingsError: an earlier step has not run, or a meta-feature is in no group.
     """
-    files = history_files(folder)
-    if not files:
-        raise SettingsError(
-            f"no *.parquet in {folder}: nothing to learn from\n"
-            "  restore the bundled history with: git checkout data/history\n"
-            "  or add runs with: autopipe collect"
-        )
-    rows = search_history(read_history(files))
+    rows = past_trials(output)
     rows = rows[rows["fraction"].isin([*settings.rungs, 1.0]) | (rows["state"] == "failed")]
     names = [str(c).removeprefix(META) for c in rows if str(c).startswith(META)]
     grouped = [name for each in settings.feature_groups.values() for name in matching(names, each)]
@@ -134,27 +154,13 @@ def past_trials(folder: Path, settings: OfflineSettings) -> pd.DataFrame:
     return rows.reset_index(drop=True)
 
 
-@task(cache_policy=NO_CACHE)
-def fitted(rows: pd.DataFrame, settings: OfflineSettings) -> OfflineModels:
-    """The models as the search would train them on these rows."""
-    return OfflineModels.fit(rows, load_space(settings.space), settings.seed)
-
-
-@task(cache_policy=NO_CACHE)
-def evaluate(
-    rows: pd.DataFrame, models: OfflineModels, settings: OfflineSettings, report: Report
+def judge(
+    rows: pd.DataFrame,
+    models: OfflineModels,
+    settings: OfflineSettings,
+    report: Callable[[str], None],
 ) -> Evaluation:
-    """Judges every way of ranking, the groups of features and the early predictor.
-
-    Args:
-        rows: of `past_trials`.
-        models: as the search would use them.
-        settings: which losses, trees, features.
-        report: told the name of each part as it begins.
-
-    Raises:
-        HistoryError: when fewer than two datasets can be judged, or there are no prefixes.
-    """
+    """The same, of these rows; nothing is written."""
     space, seed = load_space(settings.space), settings.seed
     by_group = judge_ranker(
         rows, space, seed, methods=ranking_methods(settings.losses, settings.trees), report=report
@@ -170,7 +176,6 @@ def evaluate(
     )
     report("early predictor")
     early = judge_early(rows, space, seed)
-    variant = models.ranker.variant if models.ranker else None
     prior = models.mean_prior
     return Evaluation(
         ranker=summarise(by_group),
@@ -180,44 +185,56 @@ def evaluate(
         trials=int((rows["fraction"] >= 1.0).sum()),
         groups=by_group["group"].nunique(),
         datasets=by_group["dataset"].nunique(),
-        chosen=variant_name(variant.loss, variant.use_meta) if variant else "none",
+        chosen=chosen_name(models),
         trusted=prior.rho if prior else 0.0,
     )
 
 
 def parts(settings: OfflineSettings) -> int:
-    """How often `evaluate` reports."""
+    """How often `judge` reports."""
     methods = len(ranking_methods(settings.losses, settings.trees))
     return methods + len(settings.feature_groups) + 3
 
 
-@task(cache_policy=NO_CACHE)
-def write_evaluation(found: Evaluation, folder: Path) -> Path:
-    """Writes `metrics.json` and `plots/*.csv`, the same bytes for the same numbers.
+def counted(report: Report, total: int) -> Callable[[str], None]:
+    """A report that is told names alone, and counts them."""
+    done = iter(range(total))
+    return lambda name: report(name, next(done), total)
 
-    Returns:
-        The metrics file.
-    """
-    plots = folder / "plots"
-    plots.mkdir(parents=True, exist_ok=True)
-    tables = {
-        "ranker": found.ranker,
-        "ranker_by_dataset": found.by_group,
-        "features": found.features,
-        "early": found.early,
-    }
-    for name, table in tables.items():
-        table.to_csv(plots / f"{name}.csv", index=False, float_format=f"%.{DIGITS}g")
+
+def write_evaluation(found: Evaluation, output: OfflineFolder) -> None:
+    """Writes ``metrics.json`` and ``plots/*.csv``, the same bytes for the same numbers."""
+    output.plots.mkdir(parents=True, exist_ok=True)
+    for name, field in TABLES.items():
+        table = getattr(found, field)
+        file = output.plots / f"{name}.csv"
+        table.to_csv(file, index=False, float_format=f"%.{DIGITS}g", lineterminator="\n")
     metrics = {
         "history": {"trials": found.trials, "groups": found.groups, "datasets": found.datasets},
-        "search": {"trusted": round(found.trusted, DIGITS)},
+        "search": {"chosen": found.chosen, "trusted": round(found.trusted, DIGITS)},
         "ranker": _numbers(found.ranker, "method"),
         "features": _numbers(found.features, "method"),
         "early": _numbers(found.early, "fraction"),
     }
-    file = folder / "metrics.json"
-    file.write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
-    return file
+    output.metrics.write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
+
+
+def read_evaluation(output: OfflineFolder) -> Evaluation:
+    """What `write_evaluation` wrote.
+
+    Raises:
+        SettingsError: it is not there, or not whole.
+    """
+    try:
+        metrics = json.loads(output.metrics.read_text(encoding="utf-8"))
+        tables = {
+            field: pd.read_csv(output.plots / f"{name}.csv") for name, field in TABLES.items()
+        }
+        return Evaluation(**metrics["history"], **metrics["search"], **tables)
+    except (OSError, ValueError, KeyError) as error:
+        raise SettingsError(
+            f"{output.path} holds no evaluation: {error!r}\n  make it with: make offline"
+        ) from None
 
 
 def _numbers(table: pd.DataFrame, key: str) -> dict[str, dict[str, float]]:

@@ -6,7 +6,7 @@ import json
 import logging
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,12 +67,11 @@ def unexpected_rows(result: Any) -> list[int]:
     return [int(entry[ROW]) for entry in result.result.get("unexpected_index_list") or []]
 
 
-def write_data_docs(frame: pd.DataFrame, suite: Any, folder: Path) -> Path:
-    """Runs a suite and writes its Data Docs, a page for the suite and one for the outcome.
+def write_data_docs(batches: Mapping[str, tuple[pd.DataFrame, Any]], folder: Path) -> Path:
+    """Runs suites and writes their Data Docs, a page for each suite and one for each outcome.
 
     Args:
-        frame: what to validate.
-        suite: see ``load_suite``.
+        batches: what to validate and with which suite (see ``load_suite``), by name.
         folder: is replaced by the pages.
 
     Returns:
@@ -82,13 +81,14 @@ def write_data_docs(frame: pd.DataFrame, suite: Any, folder: Path) -> Path:
 
     with tempfile.TemporaryDirectory() as place:
         context = _context(mode="file", project_root_dir=place)
-        suite = context.suites.add_or_update(suite)
-        definition = gx.ValidationDefinition(
-            name=suite.name, data=_definition(context, suite.name), suite=suite
-        )
-        definition = context.validation_definitions.add_or_update(definition)
-        # The run is kept in the context's store, which the pages are made of.
-        definition.run(batch_parameters={"dataframe": frame})
+        for name, (frame, suite) in batches.items():
+            suite = context.suites.add_or_update(suite)
+            definition = gx.ValidationDefinition(
+                name=name, data=_definition(context, name), suite=suite
+            )
+            definition = context.validation_definitions.add_or_update(definition)
+            # The run is kept in the context's store, which the pages are made of.
+            definition.run(batch_parameters={"dataframe": frame})
         context.build_data_docs()
         [index] = Path(place).rglob("local_site/index.html")
         shutil.rmtree(folder, ignore_errors=True)

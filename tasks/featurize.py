@@ -1,7 +1,8 @@
 """Meta-features: what a dataset and a base model look like before any training.
 
 Text and answer statistics are counted here; the probes (base score, loss on completions, lengths in
-tokens) need the model and run in a process of their own. All are cached by fingerprint.
+tokens) need the model and run in a process of their own. All are cached by fingerprint. Each one is
+described, with its unit and its cost, in docs/features.md.
 """
 
 from __future__ import annotations
@@ -10,18 +11,25 @@ import hashlib
 import math
 import statistics
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from tasks.progress import Progress, quiet
 from trials.dataset import Dataset, Row
 from trials.errors import AutoPipeError
 from trials.launch import Launcher, log_tail
 from trials.probe_features import PROBE_VERSION
 from trials.records import ProbeAnswer, ProbeRequest, read_record, write_json
 
+ANSWER, REFUSAL, LOG = "answer.json", "refusal.txt", "log.txt"
+
+
+class Refusal(str):
+    """Why a model cannot be measured on a dataset: a sentence for the person who asked."""
+
 
 def text_features(dataset: Dataset) -> dict[str, float]:
-    """Statistics of prompts and answers of the training split (characters, shares, counts)."""
+    """Statistics of prompts and answers of the training split."""
     rows = dataset.splits["train"]
     prompts = [row.prompt[-1]["content"] for row in rows]
     answers = [row.answer for row in rows]
@@ -49,23 +57,83 @@ def probe(request: ProbeRequest, folder: Path, launcher: Launcher) -> ProbeAnswe
     """Scores models in a process of their own; the answer is kept in ``folder`` and reused.
 
     Raises:
-        AutoPipeError: when the process leaves no answer, with the end of its log.
+        AutoPipeError: when the request is refused, or the process leaves no answer, with the end of
+            its log.
     """
+    return answered(probe_all([request], [folder], launcher))[0]
+
+
+def probe_all(
+    requests: Sequence[ProbeRequest],
+    folders: Sequence[Path],
+    launcher: Launcher,
+    report: Progress = quiet,
+) -> list[ProbeAnswer | Refusal]:
+    """Answers many requests with one launch; those that are kept already are not asked again.
+
+    Args:
+        requests: those for one model side by side, so that it is loaded once.
+        folders: where the answers are kept, one folder a request; several may share one.
+        launcher: of the process.
+        report: told how many are answered, and of how many, whenever that changes.
+
+    Returns:
+        In the order of the requests: the answer, or why dataset and model do not go together.
+
+    Raises:
+        AutoPipeError: when a request has neither, for the process crashed, with the end of its log.
+            What was answered before is kept.
+    """
+    places = [_place(*pair) for pair in zip(requests, folders, strict=True)]
+    pending = {
+        place: request
+        for place, request in zip(places, requests, strict=True)
+        if not (place / ANSWER).exists()
+    }
+    for place, request in pending.items():
+        (place / REFUSAL).unlink(missing_ok=True)
+        write_json(place / "request.json", request)
+    if pending:
+        shown = -1
+
+        def watch() -> None:
+            nonlocal shown
+            done = sum((p / ANSWER).exists() or (p / REFUSAL).exists() for p in pending)
+            if done != shown:
+                shown = done
+                report(len(places) - len(pending) + done, len(places))
+
+        log_file = next(iter(pending)) / LOG
+        launcher.run("trials.probe", [place / "request.json" for place in pending], log_file, watch)
+        for place, request in pending.items():
+            if not (place / ANSWER).exists() and not (place / REFUSAL).exists():
+                log = log_tail(place / LOG) or log_tail(log_file)
+                raise AutoPipeError(f"measuring {request.dataset} failed:\n{log}")
+    report(len(places), len(places))
+    return [_found(place) for place in places]
+
+
+def answered(found: Sequence[ProbeAnswer | Refusal]) -> list[ProbeAnswer]:
+    """The answers, when there is one for every request.
+
+    Raises:
+        AutoPipeError: with every refusal.
+    """
+    if refusals := [each for each in found if isinstance(each, Refusal)]:
+        raise AutoPipeError("\n".join(dict.fromkeys(refusals)))
+    return [each for each in found if isinstance(each, ProbeAnswer)]
+
+
+def _place(request: ProbeRequest, folder: Path) -> Path:
     content = f"{PROBE_VERSION}{request.model_dump_json()}"
     content += "".join(map(_state_of, request.models.values()))
-    folder = folder / hashlib.sha256(content.encode()).hexdigest()[:16]
-    answer_file, log_file = folder / "answer.json", folder / "log.txt"
-    if answer_file.exists():
-        return read_record(answer_file, ProbeAnswer)
-    (folder / "refusal.txt").unlink(missing_ok=True)
-    write_json(folder / "request.json", request)
-    launcher.run("trials.probe", [folder / "request.json"], log_file)
-    if not answer_file.exists():
-        refusal = folder / "refusal.txt"
-        if refusal.exists():
-            raise AutoPipeError(refusal.read_text(encoding="utf-8"))
-        raise AutoPipeError(f"measuring {request.dataset} failed:\n{log_tail(log_file)}")
-    return read_record(answer_file, ProbeAnswer)
+    return folder / hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def _found(place: Path) -> ProbeAnswer | Refusal:
+    if (place / ANSWER).exists():
+        return read_record(place / ANSWER, ProbeAnswer)
+    return Refusal((place / REFUSAL).read_text(encoding="utf-8"))
 
 
 def meta_features(dataset: Dataset, answer: ProbeAnswer) -> dict[str, float]:

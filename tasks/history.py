@@ -16,8 +16,8 @@ from pydantic import BaseModel
 from trials.errors import SettingsError
 from trials.hyperparameters import is_unset
 from trials.plan import StagePlan
-from trials.records import STAGES, CurvePoint, Spent, TrialResult, TrialSpec
-from trials.signals import signals_at
+from trials.records import STAGES, CurvePoint, Spent, Stage, TrialResult, TrialSpec
+from trials.signals import Series, signals_of
 
 # Prefixes of recorded curves at which the early predictor is trained.
 PREFIX_FRACTIONS = (0.1, 0.2, 0.3, 0.5)
@@ -101,16 +101,13 @@ def spent_at(row: Mapping[str, Any], step: int) -> dict[str, float]:
     return {}
 
 
-def unpack_curve(text: str) -> list[CurvePoint]:
-    """The inverse of ``pack_curve``, up to its rounding."""
-    points = []
+def unpack_curve(text: str) -> dict[tuple[Stage, str], tuple[list[int], list[float]]]:
+    """The inverse of ``pack_curve``, up to its rounding: steps and values by stage and metric."""
+    series = {}
     for name, (steps, values) in json.loads(text).items():
         stage, _, metric = name.partition("/")
-        points += [
-            CurvePoint(stage=stage, step=step, metric=metric, value=value)
-            for step, value in zip(steps, values, strict=True)
-        ]
-    return points
+        series[stage, metric] = steps, values
+    return series
 
 
 def append_history(rows: Iterable[Mapping[str, Any]], folder: Path, name: str) -> Path:
@@ -230,9 +227,14 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _prefixes(row: dict[str, Any]) -> list[dict[str, Any]]:
-    points = unpack_curve(row["curve"])
-    plan = plan_of(row, points)
-    scores = {point.step: point.value for point in points if point.metric == "score"}
+    series = unpack_curve(row["curve"])
+    plan = plan_of(row, series)
+    scores = {
+        step: value
+        for (_, metric), curve in series.items()
+        if metric == "score"
+        for step, value in zip(*curve, strict=True)
+    }
     ends = {name for name in row if name.startswith("signal.")} | {"score_se"}
     prefixes = []
     for fraction in PREFIX_FRACTIONS:
@@ -241,7 +243,7 @@ def _prefixes(row: dict[str, Any]) -> list[dict[str, Any]]:
         step = next((step for step in steps if step in scores), None)
         if step is None:
             continue
-        signals = signals_at(points, step, plan)
+        signals = signals_of(series, step, plan)
         prefix = {name: value for name, value in row.items() if name not in ends}
         prefix |= {"fraction": fraction, "score": scores[step]}
         prefix |= {name: row[name] * fraction for name in COSTS if name in row}
@@ -250,7 +252,7 @@ def _prefixes(row: dict[str, Any]) -> list[dict[str, Any]]:
     return prefixes
 
 
-def plan_of(row: Mapping[str, Any], points: Sequence[CurvePoint]) -> StagePlan:
+def plan_of(row: Mapping[str, Any], series: Series) -> StagePlan:
     """Steps of each stage of a trial that ran to its end, from its row and curve alone.
 
     The share of SFT says it where that is all there is; steps and epochs, which need the dataset,
@@ -266,9 +268,15 @@ def plan_of(row: Mapping[str, Any], points: Sequence[CurvePoint]) -> StagePlan:
     share = given("sft_share")
     if share is not None and not counted and not given("dpo_share"):
         total = row.get("total_steps")
-        total = max((p.step for p in points), default=0) if is_unset(total) else int(total or 0)
+        total = max(_last_step(series, stage) for stage in STAGES) if is_unset(total) else total
+        total = int(total or 0)
         sft = round(float(share) * total)
         return StagePlan(sft, 0, total - sft, boundary)
-    ends = [max((p.step for p in points if p.stage == stage), default=0) for stage in STAGES]
+    ends = [_last_step(series, stage) for stage in STAGES]
     sft, dpo, rl = ends[0], max(ends[:2]), max(ends)
     return StagePlan(sft, dpo - sft, rl - dpo, boundary)
+
+
+def _last_step(series: Series, stage: Stage) -> int:
+    ends = (max(steps, default=0) for (of, _), (steps, _) in series.items() if of == stage)
+    return max(ends, default=0)

@@ -188,22 +188,38 @@ def learnable_history(files: Sequence[Path]) -> pd.DataFrame:
         SettingsError: when a file cannot be read, or no row is good.
     """
     rows = read_history(files)
+    return set_aside(rows, files[0].parent)[0] if files else rows
+
+
+def set_aside(rows: pd.DataFrame, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Parts rows that were read into good and bad ones; the bad ones go to the quarantine.
+
+    Args:
+        rows: of a history.
+        folder: of the history, where the quarantine is.
+
+    Raises:
+        SettingsError: when there are rows and none is good.
+    """
     good, bad = check_history(rows)
-    if len(bad):
-        put_aside(bad, files[0].parent, "read")
+    put_aside(bad, folder, "read")
     if good.empty and len(rows):
         raise SettingsError(
             f"none of the {len(rows)} history rows can be learned from; the first: "
             f"{bad.iloc[0][REASON]}\n  see them all with: autopipe history check, or tune with "
             "--no-use-history"
         )
-    return good
+    return good, bad
+
+
+def history_batch(rows: pd.DataFrame) -> tuple[pd.DataFrame, Any]:
+    """The rows as Great Expectations sees them, and the suite for them."""
+    return _typed(suite_frame(rows.reset_index(drop=True))), load_suite(SUITE)
 
 
 def write_history_docs(rows: pd.DataFrame, folder: Path) -> Path:
     """Writes Data Docs of the history suite on these rows; returns their ``index.html``."""
-    frame = suite_frame(rows.reset_index(drop=True))
-    return write_data_docs(_typed(frame), load_suite(SUITE), folder)
+    return write_data_docs({SUITE: history_batch(rows)}, folder)
 
 
 def _typed(frame: pd.DataFrame) -> pd.DataFrame:

@@ -3,12 +3,64 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "data"
 SPACES = DATA / "spaces"
 HISTORY = DATA / "history"
+BUILT = DATA / "built"
+
+
+@dataclass(frozen=True)
+class OfflineFolder:
+    """What the steps of the offline flow leave for each other and for people (docs/offline.md)."""
+
+    path: Path
+
+    @property
+    def validation(self) -> Path:
+        """How many rows passed the suites."""
+        return self.path / "validation.json"
+
+    @property
+    def data_docs(self) -> Path:
+        """Pages of Great Expectations."""
+        return self.path / "data_docs"
+
+    @property
+    def checked(self) -> Path:
+        """The history rows that can be learned from."""
+        return self.path / "history.parquet"
+
+    @property
+    def features(self) -> Path:
+        """Meta-features of datasets and models."""
+        return self.path / "features.csv"
+
+    @property
+    def models(self) -> Path:
+        """The offline models."""
+        return self.path / "models"
+
+    @property
+    def training(self) -> Path:
+        """What they were trained on."""
+        return self.path / "training.json"
+
+    @property
+    def metrics(self) -> Path:
+        """How good they are on datasets left out."""
+        return self.path / "metrics.json"
+
+    @property
+    def plots(self) -> Path:
+        """The same as tables."""
+        return self.path / "plots"
+
+
+OFFLINE = OfflineFolder(DATA / "offline")
 
 
 def workspace() -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,9 +10,10 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.catalog import resolve_dataset, resolve_model
-from tasks.featurize import meta_features, probe
+from tasks.featurize import answered, meta_features, probe_all
 from tasks.fingerprint import model_fingerprint
 from tasks.paths import cache_folder
+from tasks.progress import Progress, quiet
 from trials.dataset import Dataset, load_dataset
 from trials.launch import Launcher
 from trials.records import Compute, ProbeAnswer, ProbeRequest, Schedule
@@ -53,36 +55,83 @@ def prepare_inputs(
     Raises:
         DatasetError, CatalogError, ModelError: for what cannot be used.
     """
+    return prepare([dataset], model, schedule, launcher, allow_user_code, compute)[0]
+
+
+@task(cache_policy=NO_CACHE)
+def prepare_datasets(
+    datasets: Sequence[str],
+    model: str,
+    schedule: Schedule,
+    launcher: Launcher,
+    compute: Compute = Compute(),  # noqa: B008  # frozen
+    report: Progress = quiet,
+) -> list[Inputs]:
+    """As `prepare_inputs` for many datasets, with one launch; ``report`` is told of each probe."""
+    return prepare(datasets, model, schedule, launcher, compute=compute, report=report)
+
+
+def prepare(
+    datasets: Sequence[str],
+    model: str,
+    schedule: Schedule,
+    launcher: Launcher,
+    allow_user_code: bool = False,
+    compute: Compute = Compute(),  # noqa: B008  # frozen
+    report: Progress = quiet,
+) -> list[Inputs]:
+    """Finds or builds datasets, checks every row, and probes the base model on them (cached).
+
+    Raises:
+        DatasetError, CatalogError, ModelError: for what cannot be used.
+    """
     cache = cache_folder()
-    path = resolve_dataset(dataset, cache / "datasets").resolve()
-    loaded = load_dataset(path)
+    loaded = [
+        load_dataset(resolve_dataset(name, cache / "datasets").resolve()) for name in datasets
+    ]
     folder = local_model(model, cache / "models")
-    answer = probe(
-        ProbeRequest(
-            dataset=str(path),
-            models={"base": folder},
-            tokenizer=folder,
-            split="validation",
-            rows=schedule.eval_rows,
-            schedule=schedule,
-            compute=compute,
-            features=True,
-            allow_user_code=allow_user_code,
-        ),
-        cache / "probes" / loaded.fingerprint,
-        launcher,
-    )
-    return Inputs(
-        dataset_id=loaded.name,
-        dataset=loaded,
-        model_id=Path(model).name.removesuffix(".gguf") if Path(model).exists() else model,
-        model=folder,
-        meta=meta_features(loaded, answer),
-        probe=answer,
-        schedule=schedule.model_copy(
-            update={"max_completion_tokens": answer.max_completion_tokens}
-        ),
-        model_fingerprint=model_fingerprint(folder, cache / "fingerprints"),
+    requests = [
+        probe_request(each.path, folder, schedule, compute, allow_user_code) for each in loaded
+    ]
+    folders = [cache / "probes" / each.fingerprint for each in loaded]
+    answers = answered(probe_all(requests, folders, launcher, report))
+    model_id = Path(model).name.removesuffix(".gguf") if Path(model).exists() else model
+    fingerprint = model_fingerprint(folder, cache / "fingerprints")
+    return [
+        Inputs(
+            dataset_id=each.name,
+            dataset=each,
+            model_id=model_id,
+            model=folder,
+            meta=meta_features(each, answer),
+            probe=answer,
+            schedule=schedule.model_copy(
+                update={"max_completion_tokens": answer.max_completion_tokens}
+            ),
+            model_fingerprint=fingerprint,
+        )
+        for each, answer in zip(loaded, answers, strict=True)
+    ]
+
+
+def probe_request(
+    dataset: Path,
+    model: str,
+    schedule: Schedule,
+    compute: Compute = Compute(),  # noqa: B008  # frozen
+    allow_user_code: bool = False,
+) -> ProbeRequest:
+    """What is asked about a base model before any training: all probes, and its base score."""
+    return ProbeRequest(
+        dataset=str(dataset),
+        models={"base": model},
+        tokenizer=model,
+        split="validation",
+        rows=schedule.eval_rows,
+        schedule=schedule,
+        compute=compute,
+        features=True,
+        allow_user_code=allow_user_code,
     )
 
 

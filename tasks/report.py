@@ -14,6 +14,10 @@ from tasks.figures_space import axes_of, importance_of, scored
 from tasks.page import page
 from tasks.run_folder import RunFolder
 from tasks.run_tables import RunTables
+from tasks.validate import DOCS, HISTORY_DOCS
+
+# What Great Expectations found, by what it looked at: pages in the run's folder.
+DATA_DOCS = {"the dataset": f"{DOCS}/index.html", "the history": f"{HISTORY_DOCS}/index.html"}
 
 
 def write_report(run: RunFolder) -> Path:
@@ -33,9 +37,10 @@ def write_report(run: RunFolder) -> Path:
         for path in (run.path / "best").rglob("*")
         if path.is_file()
     )
+    docs = {name: file for name, file in DATA_DOCS.items() if (run.path / file).is_file()}
     document = page(
         f"{tables.info.dataset.name} · {run.run_id} · AutoPipe",
-        report_outcome.headline(tables),
+        report_outcome.headline(tables, docs),
         report_outcome.best_configuration(tables, exported),
         report_sections.progress(tables),
         report_sections.trials(tables, list(varied)),

@@ -51,8 +51,13 @@ OPTIONS = {
 ALWAYS_SHOWN = ("budget", "seed", "parallel")
 
 
-def headline(tables: RunTables) -> Html:
-    """Title, facts of the run, and what came out, no better than it is."""
+def headline(tables: RunTables, data_docs: Mapping[str, str]) -> Html:
+    """Title, facts of the run, and what came out, no better than it is.
+
+    Args:
+        tables: of the run.
+        data_docs: pages of Great Expectations in the run's folder, by what they are about.
+    """
     info, summary, trials = tables.info, tables.summary, tables.trials
     facts = {
         "dataset": info.dataset.name,
@@ -67,6 +72,7 @@ def headline(tables: RunTables) -> Html:
         [
             tag("h1", f"{info.dataset.name}: tuning report"),
             tag("p", *items, class_="facts"),
+            _checks(data_docs),
         ]
     )
     if summary is None:
@@ -98,6 +104,14 @@ def headline(tables: RunTables) -> Html:
             f"{plus_minus(summary.best_expected, summary.best_expected_se)} on validation."
         ),
     )
+
+
+def _checks(data_docs: Mapping[str, str]) -> Html | None:
+    if not data_docs:
+        return None
+    links = [tag("a", what, href=quote(page)) for what, page in data_docs.items()]
+    listed = [part for link in links for part in (" and ", link)][1:]
+    return note("Checked by Great Expectations, see the Data Docs of ", *listed, ".")
 
 
 def _so_far(tables: RunTables) -> list[Html]:

@@ -1,7 +1,12 @@
-"""Great Expectations on the loaded dataset: what the loader cannot see in a single row."""
+"""Great Expectations on datasets and on the history: what no single row shows, and Data Docs.
+
+A run validates what it is given; the step `validate` of the offline flow validates all that there
+is, and hands on the rows that can be learned from.
+"""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -9,14 +14,20 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.expectations import load_suite, run_suite, write_data_docs
+from tasks.history import history_files, read_history, write_parquet
+from tasks.history_checks import QUARANTINE, history_batch, set_aside, write_history_docs
+from tasks.history_checks import SUITE as HISTORY_SUITE
+from tasks.paths import OfflineFolder
 from tasks.prepare import Inputs
+from tasks.progress import Report, silent
 from tasks.run_folder import RunFolder
-from trials.dataset import Dataset
-from trials.errors import DatasetError
+from trials.dataset import Dataset, load_dataset
+from trials.errors import AutoPipeError, DatasetError, SettingsError
 from trials.records import write_json
 
 SUITE = "dataset"
-DOCS = "data_docs"
+# In a run's folder.
+DOCS, HISTORY_DOCS = "data_docs", "history_docs"
 
 
 @task(cache_policy=NO_CACHE)
@@ -29,17 +40,89 @@ def validate_dataset(inputs: Inputs, run: RunFolder) -> None:
     frame = frame_of(inputs.dataset)
     results = check(frame)
     run.path.mkdir(parents=True, exist_ok=True)
-    docs = write_data_docs(frame, load_suite(SUITE), run.path / DOCS)
+    docs = write_data_docs({SUITE: (frame, load_suite(SUITE))}, run.path / DOCS)
     content = {"expectations": results, "data_docs": docs.relative_to(run.path).as_posix()}
     write_json(run.path / "validation.json", content)
-    failed = [entry for entry in results if not entry["success"]]
-    if failed:
-        problems = "; ".join(f"{entry['expectation']}: {entry['observed']}" for entry in failed)
-        raise DatasetError(
-            problems,
-            path=inputs.dataset.path,
-            expected="distinct prompts with answers in every split (docs/datasets.md)",
+    if problems := _problems(results):
+        raise _refused(inputs.dataset, problems)
+
+
+@task(cache_policy=NO_CACHE)
+def document_history(files: list[Path], run: RunFolder) -> Path | None:
+    """Writes Data Docs of the history that a run learns from into its folder; None without one."""
+    rows = read_history(files)
+    return write_history_docs(rows, run.path / HISTORY_DOCS) if len(rows) else None
+
+
+@task(cache_policy=NO_CACHE)
+def validate_all(
+    built: Path, history: Path, output: OfflineFolder, report: Report = silent
+) -> dict[str, dict[str, int]]:
+    """Validates all built datasets and the whole history.
+
+    Writes the good history rows, ``validation.json`` and Data Docs. Bad rows of the history go to
+    its quarantine.
+
+    Returns:
+        What ``validation.json`` says: for each suite what was checked, rows good and put aside.
+
+    Raises:
+        AutoPipeError: datasets are bad; every one is named, and all pages are written.
+        SettingsError: no datasets, no history, or no row of it is good.
+    """
+    folders = sorted(path for path in built.glob("*") if path.is_dir())
+    if not folders:
+        raise SettingsError(
+            f"no datasets in {built}\n  build them: python -m flows.offline datasets"
         )
+    batches, refused, counted = {}, [], 0
+    for number, path in enumerate(folders):
+        report(path.name, number, len(folders) + 1)
+        dataset = load_dataset(path)
+        frame = frame_of(dataset)
+        batches[f"dataset-{path.name}"] = frame, load_suite(SUITE)
+        counted += len(frame)
+        if problems := _problems(check(frame)):
+            refused.append(_refused(dataset, problems))
+    report("history", len(folders), len(folders) + 1)
+    files = history_files(history)
+    if not files:
+        raise SettingsError(
+            f"no *.parquet in {history}: nothing to learn from\n"
+            "  restore the bundled history with: git checkout data/history\n"
+            "  or add runs with: autopipe collect"
+        )
+    rows = read_history(files)
+    good, bad = set_aside(rows, history)
+    if bad.empty:  # what was put aside before is good now, or gone
+        (history / QUARANTINE / "read.parquet").unlink(missing_ok=True)
+    write_data_docs(batches | {HISTORY_SUITE: history_batch(rows)}, output.data_docs)
+    if refused:
+        raise AutoPipeError("\n".join(map(str, refused)))
+    write_parquet(good, output.checked)
+    found = {
+        SUITE: {"checked": len(folders), "rows_good": counted, "rows_put_aside": 0},
+        HISTORY_SUITE: {
+            "checked": len(files),
+            "rows_good": len(good),
+            "rows_put_aside": len(bad),
+        },
+    }
+    write_json(output.validation, found)
+    return found
+
+
+def _problems(results: list[dict[str, Any]]) -> str:
+    failed = [entry for entry in results if not entry["success"]]
+    return "; ".join(f"{entry['expectation']}: {entry['observed']}" for entry in failed)
+
+
+def _refused(dataset: Dataset, problems: str) -> DatasetError:
+    return DatasetError(
+        problems,
+        path=dataset.path,
+        expected="distinct prompts with answers in every split (docs/datasets.md)",
+    )
 
 
 def frame_of(dataset: Dataset) -> pd.DataFrame:

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from trials.records import LOG_TAIL_LINES
 from trials.watchdog import SUPERVISOR_VARIABLE, supervisor_token
 
 TERMINATE_GRACE_SECONDS = 3.0
+WATCH_SECONDS = 0.2
 
 QUIET = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -96,10 +97,26 @@ class Launcher:
                 start_new_session=True,
             )
 
-    def run(self, module: str, files: Sequence[Path], log_file: Path) -> int:
-        """Runs ``module`` to its end and returns its exit code; the group never outlives this."""
+    def run(
+        self,
+        module: str,
+        files: Sequence[Path],
+        log_file: Path,
+        watch: Callable[[], None] | None = None,
+    ) -> int:
+        """Runs ``module`` to its end and returns its exit code; the group never outlives this.
+
+        Args:
+            module: a program of this package.
+            files: its arguments.
+            log_file: gets all that it prints, after what is there.
+            watch: called several times a second while it runs.
+        """
         process = self.start(module, files, log_file)
         try:
+            while watch is not None and process.poll() is None:
+                watch()
+                time.sleep(WATCH_SECONDS)
             return process.wait()
         finally:
             end_group(process)

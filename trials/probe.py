@@ -1,16 +1,21 @@
 """Scores models as they are: the base model before a run, the finalists on the test split.
 
-    accelerate launch -m trials.probe request.json
+    accelerate launch -m trials.probe REQUEST.json ...
 
-Reads one ``ProbeRequest`` and writes a ``ProbeAnswer`` beside it.
+Reads ``ProbeRequest`` files, each in a folder of its own, and writes into that folder a
+``ProbeAnswer``, ``answer.json``, or what is wrong with dataset or model, ``refusal.txt``. One
+process answers all of them, for its start costs more than a small answer.
 """
 
 from __future__ import annotations
 
 import sys
 import time
+import traceback
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import PartialState
@@ -30,19 +35,67 @@ from trials.probe_features import (
     model_features,
     reward_features,
 )
-from trials.records import ProbeAnswer, ProbeRequest, SplitScore, read_record, write_json
+from trials.records import Compute, ProbeAnswer, ProbeRequest, SplitScore, read_record, write_json
 from trials.rewards import build_reward
 from trials.watchdog import end_with_supervisor
+from trials.worker import output_to
 
 
-def main(request_file: Path) -> None:
+class LastModel:
+    """Loads models and keeps the last one: requests for one model that follow each other share it.
+
+    An answer only looks at a model, so it is the same whether the model was loaded for it or not.
+    """
+
+    def __init__(self) -> None:
+        self._key: tuple[str, str] | None = None
+        self._model: Any = None
+
+    def get(self, folder: str, compute: Compute) -> Any:
+        """The model on the device of this process, in the precision that trials would use."""
+        if self._key != (folder, compute.precision):
+            self._model = None  # freed before the next one needs its place
+            model = load_model(folder).to(PartialState().device)
+            if use_bf16(compute.precision, model.num_parameters()):
+                model = model.to(torch.bfloat16)
+            self._key, self._model = (folder, compute.precision), model
+        return self._model
+
+
+def main(request_files: Sequence[Path]) -> int:
+    """Answers requests, one after the other, each with a log of its own.
+
+    Returns:
+        How many are not answered: refused, or failed with a traceback in ``log.txt``.
+    """
+    end_with_supervisor()
+    settle_device()
+    models = LastModel()
+    return sum(not _answered(file, models) for file in request_files)
+
+
+def _answered(file: Path, models: LastModel) -> bool:
+    with output_to(file.with_name("log.txt")):
+        try:
+            answer(file, models)
+        except AutoPipeError as refusal:
+            # For the person who started the run: the parent shows this and not a traceback.
+            file.with_name("refusal.txt").write_text(str(refusal), encoding="utf-8")
+        except Exception:
+            if PartialState().num_processes > 1:
+                raise  # the others may wait for this process
+            traceback.print_exc()
+        else:
+            return True
+    return False
+
+
+def answer(request_file: Path, models: LastModel) -> None:
     """Answers one request.
 
     Raises:
         AutoPipeError: when dataset, model or reward cannot be used.
     """
-    end_with_supervisor()
-    settle_device()
     request = read_record(request_file, ProbeRequest)
     set_seed(0)
     dataset = load_dataset(request.dataset)
@@ -55,10 +108,8 @@ def main(request_file: Path) -> None:
     features: dict[str, float] = {}
     parameters, seconds = 0, 0.0
     for label, folder in request.models.items():
-        model = load_model(folder).to(state.device)
+        model = models.get(folder, request.compute)
         parameters = model.num_parameters()
-        if use_bf16(request.compute.precision, parameters):
-            model = model.to(torch.bfloat16)
         check_lengths(dataset, tokenizer, request.schedule.max_length, context_limit(model.config))
         start = time.monotonic()
         evaluator = Evaluator(
@@ -94,20 +145,15 @@ def main(request_file: Path) -> None:
             )
         del model
     if state.is_main_process:
-        answer = ProbeAnswer(
+        found = ProbeAnswer(
             scores=scores,
             features=features,
             parameters=parameters,
             max_completion_tokens=limit,
             seconds=seconds,
         )
-        write_json(request_file.with_name("answer.json"), answer)
+        write_json(request_file.with_name("answer.json"), found)
 
 
 if __name__ == "__main__":
-    try:
-        main(Path(sys.argv[1]))
-    except AutoPipeError as refusal:
-        # For the person who started the run: the parent shows this and not a traceback.
-        Path(sys.argv[1]).with_name("refusal.txt").write_text(str(refusal), encoding="utf-8")
-        sys.exit(1)
+    sys.exit(1 if main([Path(name) for name in sys.argv[1:]]) else 0)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import shutil
 
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
 from flows.cli import app
-from tasks.history import history_files, read_history
-from tasks.paths import HISTORY
+from tasks.history import history_files, read_history, write_parquet
+from tests.histories import bundled
 
 RUNNER = CliRunner(env={"COLUMNS": "200"})
 
@@ -21,7 +20,7 @@ def history(tmp_path, monkeypatch):
     monkeypatch.setenv("AUTOPIPE_HOME", str(tmp_path / "home"))
     folder = tmp_path / "history"
     folder.mkdir()
-    shutil.copy(next(HISTORY.glob("bundled--*.parquet")), folder)
+    write_parquet(bundled("chain_sum"), folder / "chain_sum.parquet")
     return folder
 
 
@@ -45,7 +44,7 @@ def test_import_says_what_joined_and_what_did_not(history, table):
     assert "no score in its line" in done.output
     assert "sft_learning_rate=9.0" in done.output
     rows = read_history(history_files(history))
-    assert len(rows) == 31
+    assert len(rows) == 21
     assert rows["trial_id"].iloc[-1] == "runs/d/runs-000001"
     kept = pd.read_parquet(next((history / "quarantine").glob("*.parquet")))
     assert "sft_learning_rate=9.0" in kept["reason"].iloc[0]
@@ -56,7 +55,7 @@ def test_import_says_what_joined_and_what_did_not(history, table):
 
     shown = run("show", "--history", history)
     assert shown.exit_code == 0
-    assert "31 rows in 2 files" in shown.output.replace("\n", " ")
+    assert "21 rows in 2 files" in shown.output.replace("\n", " ")
     assert run("check", "--history", history).exit_code == 0
 
 
@@ -94,7 +93,7 @@ def test_check_lists_bad_rows_and_writes_pages(history, tmp_path):
     rows.to_parquet(file)
     done = run("check", "--history", history, "--docs", tmp_path / "docs")
     assert done.exit_code == 1
-    assert "29 good rows, 1 bad ones" in done.output
+    assert "19 good rows, 1 bad ones" in done.output
     assert rows["trial_id"][2] in done.output
     assert (tmp_path / "docs" / "index.html").exists()
     assert len(pd.read_parquet(history / "quarantine" / "check.parquet")) == 1
@@ -106,14 +105,14 @@ def test_export_holds_every_row_and_can_be_imported(history, tmp_path, ending):
     assert run("export", file, "--history", history).exit_code == 0
     other = tmp_path / "other"
     done = run("import", file, "--history", other)
-    assert "imported 30, refused 0" in done.output, done.output
+    assert "imported 20, refused 0" in done.output, done.output
     before, after = (read_history(history_files(folder)) for folder in (history, other))
     assert sorted(before["score"]) == pytest.approx(sorted(after["score"]))
     for column in ("trial_id", "run_id", "dataset_fingerprint", "curve"):
         assert before[column].tolist() == after[column].tolist()
     back = run("import", file, "--history", history)
     assert back.exit_code == 2
-    assert "imported 0, refused 30" in back.output
+    assert "imported 0, refused 20" in back.output
 
 
 def test_export_refuses_other_files_and_empty_histories(history, tmp_path):

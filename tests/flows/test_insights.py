@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -13,10 +13,9 @@ from typer import Typer
 from typer.testing import CliRunner
 
 from flows.insights import main
+from tasks.history import write_parquet
 from tasks.insights import pictures
-from tasks.paths import HISTORY
-
-FILES = ("bundled--chain_sum", "bundled--leap_year", "bundled-100k--leap_year")
+from tests.histories import bundled
 
 app = Typer()
 app.command()(main)
@@ -26,8 +25,13 @@ app.command()(main)
 def options(tmp_path: Path) -> list[str]:
     history = tmp_path / "history"
     history.mkdir()
-    for name in FILES:
-        shutil.copy(HISTORY / f"{name}.parquet", history)
+    rows = {name: bundled(name) for name in ("chain_sum", "leap_year")}
+    # As if a smaller model had ordered leap_year's configurations nearly alike.
+    smaller = {"model_id": "tiny-100k", "meta.model_log_parameters": 5.0}
+    score = rows["leap_year"]["score"] + 0.01 * np.sin(np.arange(20))
+    rows["smaller"] = rows["leap_year"].assign(score=score.clip(0, 1), **smaller)
+    for name, part in rows.items():
+        write_parquet(part, history / f"{name}.parquet")
     params = tmp_path / "params.yaml"
     params.write_text(yaml.safe_dump({"insights": {"shuffles": 20, "trees": 10}}))
     return ["--history", str(history), "--params", str(params)]
@@ -45,7 +49,7 @@ def test_a_history_is_looked_at_and_looks_alike_again(prefect_harness, options, 
         written.append({str(p.relative_to(output)): p.read_bytes() for p in files})
     assert written[0] == written[1]
     metrics = json.loads(written[0]["metrics.json"])
-    assert metrics["history"]["trials"] == 90
+    assert metrics["history"]["trials"] == 60
     assert metrics["history"]["datasets"] == 2
     assert "tiny-100k for tiny-1m | 1 |" in page.read_text()
     models = pd.read_csv(tmp_path / "one" / "tables" / "models.csv")

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
 from typer import Typer
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from flows.offline import main
+from surrogates.features import matching
+from tasks.catalog import Sizes, build_dataset
 from tasks.evaluate import (
     PARAMS,
     OfflineSettings,
+    judged_trials,
     load_settings,
     parts,
-    past_trials,
     with_error,
 )
-from tasks.paths import HISTORY
+from tasks.features import KEYS, read_features
+from tasks.history import PREFIX_FRACTIONS, history_files, read_history, write_parquet
+from tasks.paths import OFFLINE, OfflineFolder
+from tests.histories import bundled
 from trials.errors import SettingsError
 
 DATASETS = ("chain_sum", "count_bits", "leap_year")
@@ -35,7 +39,7 @@ def history(tmp_path: Path) -> Path:
     folder = tmp_path / "history"
     folder.mkdir()
     for name in DATASETS:
-        shutil.copy(HISTORY / f"bundled--{name}.parquet", folder)
+        write_parquet(bundled(name), folder / f"{name}.parquet")
     return folder
 
 
@@ -48,55 +52,106 @@ def params(tmp_path: Path) -> Path:
     return file
 
 
-def test_a_history_is_judged_and_judged_alike_again(prefect_harness, history, params, tmp_path):
+@pytest.fixture
+def built(tmp_path: Path) -> Path:
+    """One small dataset that is in no history: all rows keep their own features."""
+    path = build_dataset("lcm", tmp_path, sizes=Sizes(train=40, validation=10, test=10))
+    (tmp_path / "built").mkdir()
+    path.rename(tmp_path / "built" / "lcm")
+    return tmp_path / "built"
+
+
+def command(*words: object) -> Result:
+    return CliRunner().invoke(app, list(map(str, words)))
+
+
+def test_every_step_leaves_what_the_next_one_needs_and_again_the_same(
+    prefect_harness, history, built, params, tmp_path
+):
+    options = ["--history", history, "--built", built, "--params", params]
     written = []
     for output in (tmp_path / "one", tmp_path / "two"):
-        options = ["--history", history, "--output", output, "--params", params]
-        done = CliRunner().invoke(app, list(map(str, options)))
-        assert done.exit_code == 0, done.output
-        files = sorted(output.rglob("*.*"))
-        written.append({str(f.relative_to(output)): f.read_bytes() for f in files if f.is_file()})
+        for step in ("validate", "featurize", "train", "evaluate"):
+            done = command(step, *options, "--output", output)
+            assert done.exit_code == 0, done.output
+        written.append(
+            {
+                file.relative_to(output).as_posix(): file.read_bytes()
+                for file in output.rglob("*.*")
+                if file.is_file() and "data_docs" not in file.parts
+            }
+        )
     assert written[0] == written[1]
-    assert set(written[0]) == {
-        "metrics.json",
+    assert set(written[0]) >= {
+        "validation.json", "history.parquet", "features.csv", "training.json", "metrics.json",
+        "models/offline.json", "models/early.cbm", "models/past_tasks.safetensors",
         *(f"plots/{n}.csv" for n in ("early", "features", "ranker", "ranker_by_dataset")),
-    }
-    assert "90 trials, 3 dataset x model groups, 3 datasets" in done.output
-    metrics = json.loads(written[0]["metrics.json"])
-    assert metrics["history"] == {"trials": 90, "groups": 3, "datasets": 3}
+    }  # fmt: skip
+    assert "60 trials, 3 dataset x model groups, 3 datasets" in done.output
+    # What was found is shown again without being computed.
+    shown = command("show", "--output", tmp_path / "one")
+    assert shown.output == done.output[done.output.index("Ranking a dataset left out") :]
+    training = json.loads(written[0]["training.json"])
+    assert training["rows"] == {"datasets": 3, "failed": 0, "prefixes": 240, "trials": 60}
+    assert training["past_tasks"]["models"] == 3
+    check_metrics(json.loads(written[0]["metrics.json"]), tmp_path / "one" / "plots")
+
+
+def check_metrics(metrics: dict, plots: Path) -> None:
+    assert metrics["history"] == {"trials": 60, "groups": 3, "datasets": 3}
     assert set(metrics["ranker"]) == {
         "queryrmse", "queryrmse_meta", "mean_of_past_tasks", "mean_rank_portfolio",
         "greedy_regret_portfolio", "nearest_dataset", "random",
     }  # fmt: skip
-    assert set(metrics["features"]) == {"config", "text", "probes", "rewards", "model", "all"}
+    assert {"config", "text", "probes", "rewards", "model", "all"} == set(metrics["features"])
     assert set(metrics["early"]) == {"0_2", "0_5"}
     assert abs(metrics["ranker"]["random"]["kendall_tau"]) < 0.06
-    assert metrics["early"]["0_2"]["saved"] == pytest.approx(0.8)
-    by_dataset = pd.read_csv(tmp_path / "one" / "plots" / "ranker_by_dataset.csv")
+    assert 0 < metrics["early"]["0_2"]["saved"] < 1
+    by_dataset = pd.read_csv(plots / "ranker_by_dataset.csv")
     assert by_dataset.groupby("method")["dataset"].apply(set).tolist() == [set(DATASETS)] * 7
-    table = pd.read_csv(tmp_path / "one" / "plots" / "ranker.csv").set_index("method")
+    table = pd.read_csv(plots / "ranker.csv").set_index("method")
     means = by_dataset.groupby("method")["kendall_tau"].mean()
     assert table["kendall_tau"].to_dict() == pytest.approx(means.to_dict(), abs=1e-4)
 
 
-def test_an_empty_folder_is_explained(prefect_harness, tmp_path):
-    done = CliRunner().invoke(app, ["--history", str(tmp_path), "--output", str(tmp_path / "out")])
+def test_a_history_that_is_not_there_is_explained(prefect_harness, built, tmp_path):
+    options = ["--history", tmp_path / "none", "--built", built, "--output", tmp_path / "out"]
+    done = command("validate", *options)
     assert done.exit_code == 2
     assert "git checkout data/history" in done.output
     assert not (tmp_path / "out").exists()
 
 
+def test_a_step_says_which_one_is_missing_before_it(prefect_harness, built, tmp_path):
+    for step, missing in (
+        ("train", "validate"),
+        ("evaluate", "validate"),
+        ("show", "make offline"),
+    ):
+        done = command(step, "--output", tmp_path / "out", "--built", built)
+        assert done.exit_code == 2
+        assert missing in done.output
+
+
 def test_the_bundled_parameters_are_legal_and_name_every_meta_feature():
     settings = load_settings()
-    rows = past_trials.fn(HISTORY, settings)
-    assert set(rows["fraction"]) == {*settings.rungs, 1.0}
-    assert parts(settings) == 11 + 4 + 4 + 3
+    described = read_features(OFFLINE.features)
+    assert not described.empty
+    names = set(described) - set(KEYS)
+    grouped = [name for each in settings.feature_groups.values() for name in matching(names, each)]
+    assert sorted(grouped) == sorted(names)
+    assert parts(settings) == 2 * len(settings.losses) + 5 + len(settings.feature_groups) + 3
 
 
-def test_a_meta_feature_in_no_group_is_named(history):
+def test_a_meta_feature_in_no_group_is_named(history, tmp_path):
+    output = OfflineFolder(tmp_path)
+    write_parquet(read_history(history_files(history)), output.checked)
+    output.features.write_text(",".join(KEYS))
+    rows = judged_trials(output, OfflineSettings())
+    assert set(rows["fraction"]) == {*PREFIX_FRACTIONS, 1.0}
     settings = OfflineSettings(feature_groups={"text": ("prompt_*", "answer_*")})
     with pytest.raises(SettingsError, match=r"base_score.*\n.*feature_groups"):
-        past_trials.fn(history, settings)
+        judged_trials(output, settings)
 
 
 @pytest.mark.parametrize(

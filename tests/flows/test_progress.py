@@ -67,3 +67,9 @@ def test_trials_of_a_collect_run_are_told(console: Console, spec: TrialSpec) -> 
         assert lines(console) == ["1/2 trials  0.500"]  # at once, and not at the end
         progress.result(spec, FAILED)
     assert "2/2 trials  failed" in lines(console)
+
+
+def test_a_collect_run_tells_on_how_many_datasets_the_model_was_measured(console: Console) -> None:
+    with CollectProgress(console, 2) as progress:
+        progress.probed(1, 3)
+        assert lines(console) == ["base model measured on 1/3 datasets"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import ConfigSpace as cs
@@ -225,7 +226,24 @@ class TestBundle:
         rows = offline.early.rows(configs, [0.3] * 30, [0.0] * 30, [{}] * 30, None, encoder)
         assert np.array_equal(offline.early.predict(rows, 1.0), loaded.early.predict(rows, 1.0))
         assert loaded.early.rungs == offline.early.rungs
+        assert loaded.past is not None
+        assert offline.past is not None
+        assert [t.name for t in loaded.past.tasks] == [t.name for t in offline.past.tasks]
         assert not list(tmp_path.glob("*.pkl"))
+
+    def test_the_same_history_gives_the_same_bytes(
+        self, history: pd.DataFrame, space: cs.ConfigurationSpace, tmp_path: Path
+    ) -> None:
+        written = []
+        for name in ("one", "two"):
+            OfflineModels.fit(history, space).save(tmp_path / name)
+            files = sorted((tmp_path / name).iterdir())
+            written.append({file.name: file.read_bytes() for file in files})
+            time.sleep(1.1)  # CatBoost would write the second of training into its files
+        assert written[0] == written[1]
+        assert {"early.cbm", "cost.cbm", "ranker-0.cbm", "past_tasks.safetensors"} <= set(
+            written[0]
+        )
 
     def test_models_of_another_problem_are_refused(
         self, offline: OfflineModels, encoder: SpaceEncoder

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,7 @@ from tasks.catalog import (
     CatalogError,
     DatasetEntry,
     Sizes,
+    build_catalog,
     build_dataset,
     load_catalog,
     resolve_dataset,
@@ -33,7 +37,7 @@ SMALL = Sizes(train=20, validation=10, test=10)
 def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Every dataset of the catalog at its full size."""
     folder = tmp_path_factory.mktemp("catalog")
-    return {name: build_dataset(name, folder) for name in NAMES}
+    return {path.name: path for path in build_catalog(folder / "built")}
 
 
 def rows_of(folder: Path, split: str) -> list[dict]:
@@ -164,8 +168,9 @@ def test_an_exhausted_generator_says_so_and_leaves_nothing(tmp_path: Path) -> No
 
 def test_resolve_dataset(tmp_path: Path, built: dict[str, Path]) -> None:
     assert resolve_dataset(str(tmp_path), tmp_path / "cache") == tmp_path
-    target = resolve_dataset("gcd", built["gcd"].parent)
-    assert target == built["gcd"]
+    target = resolve_dataset("gcd", tmp_path / "cache")
+    assert rows_of(target, "train") == rows_of(built["gcd"], "train")
+    assert resolve_dataset("gcd", tmp_path / "cache") == target
     with pytest.raises(CatalogError, match="Did you mean chain_sum"):
         resolve_dataset("chain_sums", tmp_path)
 
@@ -188,3 +193,40 @@ def test_the_models_say_their_size() -> None:
         smaller = [BUNDLED.models[proxy].parameters for proxy in model.proxies]
         assert smaller == sorted(smaller, reverse=True)
         assert all(size < model.parameters for size in smaller)
+
+
+def test_the_whole_catalog_is_built_anew_with_the_same_bytes(tmp_path: Path) -> None:
+    small = {
+        name: BUNDLED.datasets[name].model_copy(update={"sizes": SMALL})
+        for name in ("chain_sum", "gcd", BUNDLED.example())
+    }
+    catalog = BUNDLED.model_copy(update={"datasets": small})
+    seen: list[tuple[int, int]] = []
+    folder = tmp_path / "built"
+    paths = build_catalog(folder, catalog, lambda *done: seen.append(done))
+    assert sorted(path.name for path in folder.iterdir()) == sorted(small)
+    assert seen[-1] == (len(small), len(small))
+    assert [load_dataset(path).name for path in paths] == list(small)
+    written = {file: file.read_bytes() for file in folder.rglob("*.*")}
+    (folder / "left_over").mkdir()
+    build_catalog(folder, catalog)
+    assert {file: file.read_bytes() for file in folder.rglob("*.*")} == written
+    assert not (folder / "left_over").exists()
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_the_order_of_sets_in_this_process_does_not_matter(tmp_path: Path) -> None:
+    # Its generator draws letters from a set.
+    code = (
+        "import sys; from pathlib import Path; from tasks.catalog import Sizes, build_dataset; "
+        "build_dataset('ransom_note', sys.argv[1], sizes=Sizes(train=20, validation=10, test=10))"
+    )
+    written = []
+    for seed in ("1", "2"):
+        folder = tmp_path / seed
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        command = [sys.executable, "-c", code, str(folder)]
+        subprocess.run(command, cwd=ROOT, env=environment, check=True)
+        written.append({file.name: file.read_bytes() for file in folder.rglob("*.jsonl")})
+    assert len(written[0]) == 3
+    assert written[0] == written[1]

@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from tasks.featurize import meta_features, probe, text_features
+from tasks.featurize import Refusal, answered, meta_features, probe, probe_all, text_features
 from tasks.paths import DATA
 from trials.dataset import load_dataset
 from trials.errors import AutoPipeError
@@ -75,3 +75,41 @@ def test_a_row_that_does_not_fit_is_refused_with_its_place_and_what_to_do(tmp_pa
         probe(request(folder, max_length=32), tmp_path / "probes", Launcher())
     assert "--max-length" in str(caught.value)
     assert "Traceback" not in str(caught.value)
+
+
+def test_many_requests_are_answered_by_one_launch_and_a_refusal_stays_its_own(tmp_path):
+    folders = [tmp_path / name for name in ("one", "long", "two")]
+    for folder, prompt in zip(folders, ("What is", "word " * 60, "Give me"), strict=True):
+        folder.mkdir()
+        write_dataset(folder, [(f"{prompt} {n}?", str(n)) for n in range(20)])
+    requests = [request(folder, max_length=32) for folder in folders]
+    probes = [tmp_path / "probes" / folder.name for folder in folders]
+    launches, seen = [], []
+
+    class Counted(Launcher):
+        def run(self, module, files, log_file, watch=None):
+            launches.append(len(files))
+            return super().run(module, files, log_file, watch)
+
+    found = probe_all(requests, probes, Counted(), lambda *done: seen.append(done))
+    assert launches == [3]
+    assert isinstance(found[1], Refusal)
+    assert "train.jsonl:1: the row has" in found[1]
+    assert seen[0] == (0, 3)
+    assert seen[-1] == (3, 3)
+    # Only what was refused is asked again, and what the others got is what each gets alone.
+    again = probe_all(requests, probes, Counted())
+    assert launches == [3, 1]
+    assert again == found
+    alone = probe(requests[2], tmp_path / "alone", Launcher())
+    assert found[2].model_copy(update={"seconds": alone.seconds}) == alone
+    with pytest.raises(AutoPipeError, match="max-length"):
+        answered(found)
+
+
+def test_a_process_that_crashes_is_told_with_the_end_of_its_log(tmp_path):
+    folder = write_dataset(tmp_path, [(f"What is {n}?", str(n)) for n in range(20)])
+    broken = request(folder).model_copy(update={"split": "validation", "rows": 0})
+    with pytest.raises(AutoPipeError, match=r"(?s)measuring .* failed:.*Error"):
+        probe_all([broken, request(folder)], [tmp_path / "a", tmp_path / "b"], Launcher())
+    assert len(list(tmp_path.glob("b/*/answer.json"))) == 1  # the others are answered and kept

@@ -45,8 +45,11 @@ points = st.builds(
 @given(st.lists(points, max_size=40))
 def test_packed_curves_keep_every_point_to_five_digits(curve):
     unpacked = unpack_curve(pack_curve(curve))
-    assert len(unpacked) == len(curve)
-    found = sorted((p.stage, p.metric, p.step, p.value) for p in unpacked)
+    found = sorted(
+        (*name, step, value)
+        for name, series in unpacked.items()
+        for step, value in zip(*series, strict=True)
+    )
     wanted = sorted((p.stage, p.metric, p.step, float(f"{p.value:.5g}")) for p in curve)
     assert found == wanted
 

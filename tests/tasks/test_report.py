@@ -112,6 +112,20 @@ def test_a_difference_within_noise_is_called_so(
     assert expected in verdict(summary)
 
 
+def test_data_docs_are_one_click_away_when_they_are_there(make_run: MakeRun) -> None:
+    run = make_run()
+    assert "Data Docs" not in report(run).words
+    for name in ("data_docs", "history_docs"):
+        (run.path / name).mkdir()
+        (run.path / name / "index.html").write_text("pages")
+        document = report(run)
+        links = {a["href"] for element, a in document.elements if element == "a"}
+        assert f"{name}/index.html" in links
+    assert "the Data Docs of the dataset and the history" in document.words
+    for link in (link for link in links if link and "docs" in link):
+        assert (run.path / link).is_file()
+
+
 def test_without_a_measured_default_no_gain_is_claimed(make_run: MakeRun) -> None:
     run = make_run(default=None)
     assert "no gain can be stated" in report(run).words

@@ -23,7 +23,7 @@ def test_a_request_is_answered(dataset_folder: Path, tmp_path: Path) -> None:
         features=True,
     )
     write_json(tmp_path / "request.json", request)
-    main(tmp_path / "request.json")
+    assert main([tmp_path / "request.json"]) == 0
     answer = read_record(tmp_path / "answer.json", ProbeAnswer)
     score = answer.scores["base"]
     assert score.rows == len(score.outcomes) == 8
@@ -49,7 +49,7 @@ def test_the_precision_is_that_of_the_trials(dataset_folder: Path, tmp_path: Pat
             features=True,
         )
         write_json(tmp_path / precision / "request.json", request)
-        main(tmp_path / precision / "request.json")
+        assert main([tmp_path / precision / "request.json"]) == 0
         answer = read_record(tmp_path / precision / "answer.json", ProbeAnswer)
         loss[precision] = answer.features["probe_loss"]
     assert loss["auto"] == loss["float32"]  # so small a model is faster so

@@ -56,8 +56,8 @@ def test_a_run_of_the_store_becomes_a_row(tmp_path):
     assert row["config.sft_schedule"] == "cosine_min_lr"
     assert row["config.sft_min_lr_ratio"] == 0.2
     assert "config.sft_completion_only" not in row
-    points = unpack_curve(row["curve"])
-    assert [(p.step, p.value) for p in points if p.metric == "score"] == [(15, 0.2), (30, 0.35)]
+    [scores] = [c for (_, metric), c in unpack_curve(row["curve"]).items() if metric == "score"]
+    assert scores == ([15, 30], [0.2, 0.35])
     assert check_history(pd.DataFrame([row]))[1].empty
 
 

@@ -117,10 +117,10 @@ def test_an_sft_run_becomes_a_row_with_curve_cost_and_score(tmp_path, form):
         "weight_decay": 0.01,
         "adapter": "full",
     }
-    points = unpack_curve(row["curve"])
-    assert [(p.step, p.value) for p in points if p.metric == "score"] == [(20, 0.4), (50, 0.6)]
-    assert [p.step for p in points if p.metric == "loss"] == [10, 20, 30, 40, 50]
-    assert {p.stage for p in points} == {"sft"}
+    series = unpack_curve(row["curve"])
+    assert series["sft", "score"] == ([20, 50], [0.4, 0.6])
+    assert series["sft", "loss"][0] == [10, 20, 30, 40, 50]
+    assert {stage for stage, _ in series} == {"sft"}
     assert check_history(pd.DataFrame([row]))[1].empty
 
 
