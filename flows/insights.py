@@ -23,20 +23,20 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # 
 from rich.table import Table  # noqa: E402
 
 from flows.cli import friendly_errors  # noqa: E402
-from tasks.evaluate import PARAMS  # noqa: E402
 from tasks.insights.figures import all_figures  # noqa: E402
 from tasks.insights.page import update_page  # noqa: E402
 from tasks.insights.pictures import write_pictures  # noqa: E402
 from tasks.insights.steps import (  # noqa: E402
     PARTS,
+    SECTION,
     Insights,
     InsightSettings,
     Report,
     find_insights,
     finished_trials,
-    load_settings,
     write_insights,
 )
+from tasks.params import PARAMS, load_section  # noqa: E402
 from tasks.paths import DATA, HISTORY  # noqa: E402
 from tasks.wording import plus_minus  # noqa: E402
 from trials.errors import SettingsError  # noqa: E402
@@ -80,7 +80,7 @@ def main(
     """Say which hyperparameters matter, which rules of thumb hold, and what proxies are worth."""
     console = Console(width=None if sys.stdout.isatty() else 140)
     with friendly_errors():
-        settings = load_settings(params)
+        settings = load_section(InsightSettings, SECTION, params)
         with Progress(
             TextColumn("{task.description:30}"), BarColumn(), TimeElapsedColumn(), console=console
         ) as progress:

@@ -32,16 +32,16 @@ from rich.table import Table  # noqa: E402
 from flows.errors import friendly_errors  # noqa: E402
 from tasks.catalog import build_catalog, load_catalog  # noqa: E402
 from tasks.evaluate import (  # noqa: E402
-    PARAMS,
+    SECTION,
     SHOWN,
     Evaluation,
     OfflineSettings,
     evaluate,
-    load_settings,
     read_evaluation,
     with_error,
 )
 from tasks.features import featurize_history  # noqa: E402
+from tasks.params import PARAMS, load_section  # noqa: E402
 from tasks.paths import BUILT, HISTORY, OFFLINE, OfflineFolder  # noqa: E402
 from tasks.progress import Report  # noqa: E402
 from tasks.train import train  # noqa: E402
@@ -135,7 +135,7 @@ def main(
     steps = ALL if step is None else (step,)
     with friendly_errors():
         if step is not Step.SHOW:
-            settings = load_settings(params)
+            settings = load_section(OfflineSettings, SECTION, params)
             with bars(console) as watch:
                 say = lambda text: console.print(text, highlight=False, soft_wrap=True)  # noqa: E731
                 offline_flow(steps, settings, built, history, folder, watch, say)

@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from surrogates.features import matching
 from surrogates.history import META
@@ -28,13 +26,13 @@ from surrogates.judge import (
 from surrogates.judge_methods import LOSSES
 from surrogates.offline import OfflineModels
 from tasks.history import PREFIX_FRACTIONS
-from tasks.paths import ROOT, OfflineFolder
+from tasks.paths import OfflineFolder
 from tasks.progress import Report, silent
 from tasks.spaces import load_space
 from tasks.train import chosen_name, past_trials, trained
 from trials.errors import SettingsError
 
-PARAMS = ROOT / "params.yaml"
+SECTION = "offline"  # of params.yaml
 DIGITS = 6  # of the numbers written, far below their standard errors
 
 # File in plots/ -> field of an evaluation.
@@ -94,25 +92,6 @@ class Evaluation(BaseModel):
     """The variant that the search would use."""
     trusted: float
     """Share of the score's scale that the search expects the opinion to explain; 0: ignored."""
-
-
-def load_settings(path: Path = PARAMS) -> OfflineSettings:
-    """The section `offline` of a parameter file.
-
-    Raises:
-        SettingsError: no such file or section, an unknown key or a wrong value.
-    """
-    try:
-        section = yaml.safe_load(path.read_text(encoding="utf-8"))["offline"]
-        return OfflineSettings.model_validate(section)
-    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
-        raise SettingsError(
-            f"{path}: expected a YAML file with a section `offline`, found: {error!r}\n"
-            "  restore it with: git checkout params.yaml"
-        ) from None
-    except ValidationError as error:
-        found = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise SettingsError(f"{path}: section `offline`: {found}") from None
 
 
 @task(cache_policy=NO_CACHE)

@@ -169,7 +169,8 @@ def _rules(found: Insights) -> str:
         claim = f"{r['claim']} ({r['source']}, {r['year']})"
         if r["unit"] == "decades":
             estimate, low, high, nothing = (
-                compact(10 ** r[k]) for k in ("estimate", "low", "high", "nothing")
+                number(None) if pd.isna(r[k]) else compact(10 ** r[k])
+                for k in ("estimate", "low", "high", "nothing")
             )
             unit = "ratio"
         else:

@@ -11,10 +11,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from surrogates.insights import agreement as agree
 from surrogates.insights.anova import decompose
@@ -22,12 +21,12 @@ from surrogates.insights.importance import importance, interactions, own_effects
 from surrogates.insights.landscape import Landscape
 from surrogates.insights.marginals import best_region, marginal_effects, pair_effects
 from surrogates.insights.rules import judge_rules
-from tasks.evaluate import PARAMS
-from tasks.history import history_files, read_history
+from tasks.history import history_files
+from tasks.history_checks import learnable_history
 from tasks.spaces import load_space
 from trials.errors import SettingsError
 
-SECTION = "insights"
+SECTION = "insights"  # of params.yaml
 DIGITS = 6  # of the numbers written, far below their standard errors
 # What JF-HPO (arXiv 2606.03073) reports of its proxy model.
 REFERENCE = {"spearman": 0.90, "kendall": 0.80}
@@ -67,31 +66,12 @@ class Insights:
     """Of trials, configurations, groups (dataset x model), datasets, models, failed."""
 
 
-def load_settings(path: Path = PARAMS) -> InsightSettings:
-    """The section `insights` of a parameter file; the defaults when it has none.
-
-    Raises:
-        SettingsError: no such file, an unknown key or a wrong value.
-    """
-    try:
-        section = yaml.safe_load(path.read_text(encoding="utf-8")).get(SECTION) or {}
-        return InsightSettings.model_validate(section)
-    except (OSError, yaml.YAMLError, AttributeError) as error:
-        raise SettingsError(
-            f"{path}: expected a YAML file of settings, found: {error!r}\n"
-            "  restore it with: git checkout params.yaml"
-        ) from None
-    except ValidationError as error:
-        found = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise SettingsError(f"{path}: section `{SECTION}`: {found}") from None
-
-
 @task(cache_policy=NO_CACHE)
 def finished_trials(folder: Path) -> pd.DataFrame:
-    """All rows of a history.
+    """The good rows of a history; bad ones go to its quarantine, as in every other reader of it.
 
     Raises:
-        SettingsError: no history, or an unreadable file.
+        SettingsError: no history, an unreadable file, or no row that is good.
     """
     files = history_files(folder)
     if not files:
@@ -100,7 +80,7 @@ def finished_trials(folder: Path) -> pd.DataFrame:
             "  restore the bundled history with: git checkout data/history\n"
             "  or add runs with: autopipe collect"
         )
-    return read_history(files)
+    return learnable_history(files)
 
 
 @task(cache_policy=NO_CACHE)

@@ -27,7 +27,8 @@ def options(tmp_path: Path) -> list[str]:
     history.mkdir()
     rows = {name: bundled(name) for name in ("chain_sum", "leap_year")}
     # As if a smaller model had ordered leap_year's configurations nearly alike.
-    smaller = {"model_id": "tiny-100k", "meta.model_log_parameters": 5.0}
+    ids = "smaller-" + rows["leap_year"]["trial_id"]
+    smaller = {"trial_id": ids, "model_id": "tiny-100k", "meta.model_log_parameters": 5.0}
     score = rows["leap_year"]["score"] + 0.01 * np.sin(np.arange(20))
     rows["smaller"] = rows["leap_year"].assign(score=score.clip(0, 1), **smaller)
     for name, part in rows.items():
@@ -70,6 +71,22 @@ def test_without_kaleido_the_tables_are_there_and_the_way_is_shown(
     assert done.exit_code == 0, done.output
     assert (output / "tables" / "rules.csv").is_file()
     assert "pip install 'autopipe[pictures]'" in done.output
+
+
+def test_bad_rows_and_a_history_too_thin_for_most_questions(prefect_harness, options, tmp_path):
+    history = Path(options[1])
+    for name in ("leap_year", "smaller"):
+        (history / f"{name}.parquet").unlink()
+    rows = bundled("chain_sum")
+    rows.loc[0, "cost_seconds"] = -1.0
+    write_parquet(rows, history / "chain_sum.parquet")
+    page, output = tmp_path / "page.md", tmp_path / "out"
+    page.write_text("<!-- begin: rules -->\n<!-- end: rules -->\n")
+    done = CliRunner().invoke(app, [*options, "--output", str(output), "--page", str(page)])
+    assert done.exit_code == 0, done.output
+    assert json.loads((output / "metrics.json").read_text())["history"]["trials"] == 19
+    assert (history / "quarantine" / "read.parquet").is_file()
+    assert "| **open** |" in page.read_text()
 
 
 def test_an_empty_folder_is_explained(prefect_harness, tmp_path):

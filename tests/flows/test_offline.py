@@ -14,16 +14,10 @@ from typer.testing import CliRunner, Result
 from flows.offline import main
 from surrogates.features import matching
 from tasks.catalog import Sizes, build_dataset
-from tasks.evaluate import (
-    PARAMS,
-    OfflineSettings,
-    judged_trials,
-    load_settings,
-    parts,
-    with_error,
-)
+from tasks.evaluate import SECTION, OfflineSettings, judged_trials, parts, with_error
 from tasks.features import KEYS, read_features
 from tasks.history import PREFIX_FRACTIONS, history_files, read_history, write_parquet
+from tasks.params import PARAMS, load_section
 from tasks.paths import OFFLINE, OfflineFolder
 from tests.histories import bundled
 from trials.errors import SettingsError
@@ -134,7 +128,7 @@ def test_a_step_says_which_one_is_missing_before_it(prefect_harness, built, tmp_
 
 
 def test_the_bundled_parameters_are_legal_and_name_every_meta_feature():
-    settings = load_settings()
+    settings = load_section(OfflineSettings, SECTION)
     described = read_features(OFFLINE.features)
     assert not described.empty
     names = set(described) - set(KEYS)
@@ -167,12 +161,7 @@ def test_wrong_parameters_are_refused(change, found, tmp_path):
     file = tmp_path / "params.yaml"
     file.write_text(yaml.safe_dump({"offline": change}))
     with pytest.raises(SettingsError, match=found):
-        load_settings(file)
-
-
-def test_missing_parameters_are_refused(tmp_path):
-    with pytest.raises(SettingsError, match="section `offline`"):
-        load_settings(tmp_path / "params.yaml")
+        load_section(OfflineSettings, SECTION, file)
 
 
 def test_errors_are_shown_where_there_are_any():

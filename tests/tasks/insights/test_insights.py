@@ -12,13 +12,14 @@ import yaml
 from tasks.insights.figures import all_figures
 from tasks.insights.page import blocks, filled, update_page
 from tasks.insights.steps import (
+    SECTION,
     Insights,
     InsightSettings,
     find_insights,
     finished_trials,
-    load_settings,
     write_insights,
 )
+from tasks.params import load_section
 from tasks.paths import ROOT
 from tests.surrogates.insights.landscapes import history_of, unit
 from trials.errors import SettingsError
@@ -128,16 +129,12 @@ def test_figures_show_every_rule_hyperparameter_and_pair(found):
 
 
 def test_settings_are_read_and_wrong_ones_refused(tmp_path):
-    assert load_settings() == InsightSettings()
+    assert load_section(InsightSettings, SECTION) == InsightSettings()
     file = tmp_path / "params.yaml"
-    file.write_text(yaml.safe_dump({"offline": {}}))
-    assert load_settings(file) == InsightSettings()
     for wrong in ({"shuffle": 3}, {"bins": 1}):
         file.write_text(yaml.safe_dump({"insights": wrong}))
         with pytest.raises(SettingsError, match=next(iter(wrong))):
-            load_settings(file)
-    with pytest.raises(SettingsError, match="git checkout"):
-        load_settings(tmp_path / "nowhere.yaml")
+            load_section(InsightSettings, SECTION, file)
 
 
 def test_an_empty_folder_is_explained(tmp_path: Path):

@@ -1,0 +1,40 @@
+"""Sections of params.yaml, the one home of the settings of the offline pipeline's steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from tasks.paths import ROOT
+from trials.errors import SettingsError
+
+PARAMS = ROOT / "params.yaml"
+
+Section = TypeVar("Section", bound=BaseModel)
+
+
+def load_section(model: type[Section], name: str, path: Path = PARAMS) -> Section:
+    """One section of a parameter file, checked all at once.
+
+    Args:
+        model: what the section holds.
+        name: of the section.
+        path: of the file.
+
+    Raises:
+        SettingsError: no such file or section, an unknown key or a wrong value.
+    """
+    try:
+        section = yaml.safe_load(path.read_text(encoding="utf-8"))[name]
+        return model.model_validate(section)
+    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise SettingsError(
+            f"{path}: expected a YAML file with a section `{name}`, found: {error!r}\n"
+            "  restore it with: git checkout params.yaml"
+        ) from None
+    except ValidationError as error:
+        found = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise SettingsError(f"{path}: section `{name}`: {found}") from None
