@@ -3,8 +3,11 @@
 A forecast is a change from the last score seen, with mean mu and variance sigma^2 in units of the
 task's scale. Held-out datasets tell, at each fraction s, how much of mu to believe, lambda(s), and
 how much variance sigma^2 lacks, v(s); one factor c then makes the 90 % interval
-``lambda mu +- 1.645 c sqrt(sigma^2 + v)`` cover 90 % of them (the quantile of split conformal
-prediction, Lei et al., arXiv 1604.04173).
+``lambda mu +- 1.645 c sqrt(sigma^2 + v)`` cover 90 % of a new dataset's outcomes: c is the quantile
+of split conformal prediction (Lei et al., arXiv 1604.04173), at the level 0.9 (1 + 1 / n). Outcomes
+of one dataset err together, so n is the number of independent outcomes that they are worth,
+``sum_t n_t / (1 + (n_t - 1) rho)``, with rho the share of the squared error that a dataset's
+outcomes have in common (the design effect, Kish, "Survey Sampling", 1965).
 """
 
 from __future__ import annotations
@@ -35,9 +38,14 @@ class Calibration:
 
     @classmethod
     def fit(
-        cls, target: np.ndarray, mean: np.ndarray, sd: np.ndarray, fraction: np.ndarray
+        cls,
+        target: np.ndarray,
+        mean: np.ndarray,
+        sd: np.ndarray,
+        fraction: np.ndarray,
+        dataset: np.ndarray,
     ) -> Calibration:
-        """From n held-out forecasts with their outcome, each of shape (n,).
+        """From n held-out forecasts with their outcome and dataset, each of shape (n,).
 
         lambda is the one with the least mean absolute error: most runs hardly move and a few jump,
         and a mean that is drawn to the few is a worse forecast of most.
@@ -51,7 +59,7 @@ class Calibration:
             surplus = (target[rows] - shrink[float(r)] * mean[rows]) ** 2 - sd[rows] ** 2
             excess[float(r)] = max(1e-6, float(surplus.mean()))
         plain = cls(shrink, excess, 1.0)
-        return cls(shrink, excess, _factor(target, *plain.apply(mean, sd, fraction)))
+        return cls(shrink, excess, _factor(target, *plain.apply(mean, sd, fraction), dataset))
 
     def apply(
         self, mean: np.ndarray, sd: np.ndarray, fraction: np.ndarray
@@ -66,6 +74,7 @@ def cross_calibrate(
     mean: np.ndarray,
     sd: np.ndarray,
     fraction: np.ndarray,
+    dataset: np.ndarray,
     held_out: list[np.ndarray],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Each fold corrected by what the other folds say, so that its outcome is not used on itself.
@@ -75,6 +84,7 @@ def cross_calibrate(
         mean: Forecasts, NaN where there is none.
         sd: Their standard deviations.
         fraction: Of the full schedule.
+        dataset: Each row's.
         held_out: Masks of the folds.
 
     Returns:
@@ -85,7 +95,8 @@ def cross_calibrate(
     for fold in held_out:
         others, own = known & ~fold, known & fold
         if others.any() and own.any():
-            fitted = Calibration.fit(target[others], mean[others], sd[others], fraction[others])
+            told = (target, mean, sd, fraction, dataset)
+            fitted = Calibration.fit(*(values[others] for values in told))
             new_mean[own], new_sd[own] = fitted.apply(mean[own], sd[own], fraction[own])
     return new_mean, new_sd
 
@@ -105,8 +116,15 @@ def at_rungs(values: Mapping[float, float], fraction: np.ndarray) -> np.ndarray:
     return np.interp(fraction, known, [values[r] for r in known]) if known else 0.0 * fraction
 
 
-def _factor(target: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> float:
-    """Factor on sd for which the 90 % interval covers 90 %, with the finite-sample correction."""
-    ratio = np.abs(target - mean) / sd
-    level = min(1.0, 0.9 * (len(ratio) + 1) / len(ratio))
-    return float(max(np.quantile(ratio, level) / Z90, LEAST_FACTOR))
+def _factor(target: np.ndarray, mean: np.ndarray, sd: np.ndarray, dataset: np.ndarray) -> float:
+    """Factor on sd for which the 90 % interval covers 90 % of a new dataset's outcomes."""
+    error = (target - mean) / sd
+    places = pd.Series(error).groupby(dataset.astype(str))
+    rows, shared = places.size(), float((places.mean() ** 2).mean() / (error**2).mean())
+    level = min(1.0, 0.9 * (1.0 + 1.0 / (rows / (1.0 + (rows - 1.0) * shared)).sum()))
+    # Every dataset weighs the same, however many trials it has.
+    order = np.argsort(np.abs(error))
+    weight = 1.0 / places.transform("size").to_numpy()[order]
+    reached = np.searchsorted(np.cumsum(weight) / len(rows), level - 1e-9)
+    quantile = np.abs(error)[order][min(int(reached), len(error) - 1)]
+    return float(max(quantile / Z90, LEAST_FACTOR))

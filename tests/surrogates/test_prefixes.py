@@ -1,0 +1,57 @@
+"""Prefixes: what sets trials of a task apart does not depend on how far the task goes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from surrogates.prefixes import PrefixRows
+
+COUNT = 24
+
+
+def rows(shift: float = 0.0) -> PrefixRows:
+    """Two tasks of six trials at two rungs; `shift` raises every change of the second task."""
+    rng = np.random.default_rng(0)
+    task = np.repeat(["a", "b"], COUNT // 2)
+    empty = np.zeros(COUNT)
+    return PrefixRows(
+        features=pd.DataFrame(index=range(COUNT)),
+        target=rng.normal(size=COUNT) + shift * (task == "b"),
+        final=empty,
+        scale=np.ones(COUNT),
+        fraction=np.tile([0.1, 0.5], COUNT // 2),
+        dataset=task,
+        group=task,
+        trial=np.arange(COUNT) // 2,
+        cost=empty,
+        full_cost=empty,
+        sign=1.0,
+    )
+
+
+def test_changes_are_apart_from_the_mean_of_their_task_and_rung() -> None:
+    data, apart = rows(), rows().target_of(apart=True)
+    assert np.allclose(data.target_of(apart=True), rows(shift=7.0).target_of(apart=True))
+    for task in ("a", "b"):
+        for rung in (0.1, 0.5):
+            own = (data.group == task) & (data.fraction == rung)
+            assert apart[own].mean() == pytest.approx(0.0, abs=1e-12)
+            assert np.allclose(np.diff(apart[own]), np.diff(data.target[own]))
+
+
+def test_the_typical_change_is_the_median_of_the_tasks() -> None:
+    before, after = (rows(s).typical_changes(apart=True) for s in (0.0, 7.0))
+    assert set(before) == {0.1, 0.5}
+    for rung, value in before.items():
+        assert after[rung] == pytest.approx(value + 3.5)  # two tasks: the median is their mean
+    first = rows(shift=7.0)
+    own = first.group == "a"
+    assert first.typical_changes(True, own) == rows().typical_changes(True, own)
+
+
+def test_the_change_itself_needs_nothing_added() -> None:
+    data = rows(shift=7.0)
+    assert np.array_equal(data.target_of(apart=False), data.target)
+    assert data.typical_changes(apart=False) == {0.1: 0.0, 0.5: 0.0}
