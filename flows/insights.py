@@ -22,7 +22,7 @@ from rich.console import Console  # noqa: E402
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: E402
 from rich.table import Table  # noqa: E402
 
-from flows.cli import friendly_errors  # noqa: E402
+from flows.errors import friendly_errors  # noqa: E402
 from tasks.insights.figures import all_figures  # noqa: E402
 from tasks.insights.page import update_page  # noqa: E402
 from tasks.insights.pictures import write_pictures  # noqa: E402

@@ -161,7 +161,7 @@ def judge(
         by_group=by_group,
         features=summarise(features),
         early=early,
-        trials=int((rows["fraction"] >= 1.0).sum()),
+        trials=int(((rows["fraction"] >= 1.0) & (rows["state"] != "failed")).sum()),
         groups=by_group["group"].nunique(),
         datasets=by_group["dataset"].nunique(),
         chosen=chosen_name(models),

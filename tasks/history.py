@@ -44,13 +44,20 @@ def history_row(
     model_id: str,
     meta: Mapping[str, float],
 ) -> dict[str, Any]:
-    """One finished trial as one flat row (columns: data/history/README.md)."""
+    """One finished trial as one flat row (columns: data/history/README.md).
+
+    Its `trial_id` holds a hash of what decided the outcome: names of runs repeat, on another machine
+    or once a folder was removed, and other trials must not be taken for these.
+    """
+    own = spec.identity()
+    number = spec.trial_id if spec.trial_id.endswith(own) else f"{spec.trial_id}-{own}"
     row: dict[str, Any] = {
         "run_id": run_id,
-        "trial_id": f"{run_id}/{dataset_id}/{spec.trial_id}",
+        "trial_id": f"{run_id}/{dataset_id}/{number}",
         "dataset_id": dataset_id,
         "dataset_fingerprint": spec.dataset_fingerprint,
         "model_id": model_id,
+        "model_fingerprint": spec.model_fingerprint,
         "state": result.state,
         "fraction": result.fraction,
         "score": result.score,
@@ -130,7 +137,13 @@ def append_history(rows: Iterable[Mapping[str, Any]], folder: Path, name: str) -
                 partial.replace(file)
                 return file
             number += 1
-        except OSError:  # a file system without hard links
+        except OSError:  # a file system without hard links: claim the name, then fill it
+            try:
+                file.open("xb").close()
+            except FileExistsError:
+                if not _holds(frame, file):
+                    number += 1
+                    continue
             partial.replace(file)
             return file
         else:

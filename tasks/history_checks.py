@@ -49,9 +49,12 @@ def check_history(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     rows = rows.drop(columns=REASON, errors="ignore").reset_index(drop=True)
     reasons: dict[int, list[str]] = defaultdict(list)
     copies = rows.assign(**_texts(rows)).duplicated()
+    again = _known_before(rows) & ~copies
     for number in rows.index[copies]:
         reasons[int(number)].append("a copy of a row before it")
-    seen = suite_frame(rows[~copies])
+    for number in rows.index[again]:
+        reasons[int(number)].append("trial_id is that of a row before it")
+    seen = suite_frame(rows[~copies & ~again])
     _add(reasons, run_suite(seen, load_suite(SUITE, lambda kind: kind == TYPES)))
     typed = _typed(seen[~seen[ROW].isin(reasons)])
     if len(typed):
@@ -105,7 +108,7 @@ def curve_problems(text: Any) -> list[str]:
             name: ([int(step) for step in steps], [float(value) for value in values])
             for name, (steps, values) in json.loads(text).items()
         }
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, OverflowError):
         return ['curve is not {"stage/metric": [[steps], [values]]}']
     problems = []
     for name, (steps, values) in series.items():
@@ -158,23 +161,25 @@ def append_checked(
     # The rows as they came, not as a frame that made integers beside empty values floats.
     kept = [row for number, row in enumerate(rows) if number not in bad.index]
     file = append_history(kept, folder, name) if kept else None
-    put_aside(bad, folder, name)
+    put_aside(bad, folder, file.stem if file else name)
     return file, bad
 
 
 def put_aside(bad: pd.DataFrame, folder: Path, name: str) -> Path | None:
-    """Writes bad rows to ``quarantine/<name>.parquet`` and says so; None when there are none."""
+    """Writes bad rows to ``quarantine/<name>.parquet`` and says so; None when nothing is written."""
     if bad.empty:
         return None
-    file = folder / QUARANTINE / f"{name}.parquet"
+    file: Path | None = folder / QUARANTINE / f"{name}.parquet"
     try:
         write_parquet(bad.assign(**_texts(bad)), file)
+        where = f"see {file}"
     except OSError as error:  # a history may be read-only; what is learned from is right
-        log.warning("the quarantine %s cannot be written: %s", file, error)
+        where = f"and the quarantine {file} cannot be written: {error}"
+        file = None
     log.warning(
-        "%d history row(s) are not learned from, see %s; the first, %s: %s",
+        "%d history row(s) are not learned from, %s; the first, %s: %s",
         len(bad),
-        file,
+        where,
         bad.iloc[0].get("trial_id"),
         bad.iloc[0][REASON],
     )
@@ -220,6 +225,13 @@ def history_batch(rows: pd.DataFrame) -> tuple[pd.DataFrame, Any]:
 def write_history_docs(rows: pd.DataFrame, folder: Path) -> Path:
     """Writes Data Docs of the history suite on these rows; returns their ``index.html``."""
     return write_data_docs({SUITE: history_batch(rows)}, folder)
+
+
+def _known_before(rows: pd.DataFrame) -> pd.Series:
+    """Whether a row before has the same trial_id: what is known of a trial already stays."""
+    if "trial_id" not in rows:
+        return pd.Series(False, index=rows.index)
+    return rows["trial_id"].notna() & rows["trial_id"].astype(str).duplicated()
 
 
 def _typed(frame: pd.DataFrame) -> pd.DataFrame:

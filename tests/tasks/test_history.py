@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 
 import pandas as pd
 import pytest
@@ -96,7 +97,7 @@ def row(number, **kwargs):
 def test_rows_are_flat_and_hold_config_meta_signals_and_cost(tmp_path):
     file = append_history([row(0), row(1, state="failed")], tmp_path, "r")
     frame = read_history([file])
-    assert list(frame["trial_id"]) == ["r/d/000", "r/d/001"]
+    assert [each.rsplit("-", 1)[0] for each in frame["trial_id"]] == ["r/d/000", "r/d/001"]
     assert {"config.sft_share", "meta.rows", "signal.score", "cost_flops", "curve"} <= set(frame)
     assert frame["failure_kind"].tolist()[1] == "diverged"
     assert all(not isinstance(value, dict | list) for value in frame.iloc[0])
@@ -114,13 +115,14 @@ def test_the_search_sees_full_trials_failures_and_prefixes_only():
     )
     frame = search_history(rows)
     full = frame[(frame["fraction"] == 1.0) & (frame["state"] == "completed")]
-    assert full["trial_id"].tolist() == ["r/d/000", "r/d/003"]
+    wanted = [rows["trial_id"][0], rows["trial_id"][3]]
+    assert full["trial_id"].tolist() == wanted
     # What a continued trial cost is not in its own row.
     assert full["cost_seconds"].isna().tolist() == [False, True]
     prefixes = frame[(frame["fraction"] < 1) & (frame["state"] == "completed")]
     assert prefixes["fraction"].tolist() == [0.1, 0.2, 0.3, 0.5] * 2
     assert prefixes["score"].tolist() == [0.05, 0.1, 0.15, 0.25] * 2
-    assert set(prefixes["trial_id"]) == {"r/d/000", "r/d/003"}
+    assert set(prefixes["trial_id"]) == set(wanted)
     assert prefixes["signal.sft_progress"].tolist() == [0.2, 0.4, 0.6, 1.0] * 2
     assert (frame["state"] == "failed").sum() == 1
 
@@ -252,6 +254,25 @@ def test_a_run_written_again_replaces_its_own_file_only(tmp_path):
     append_history([row(0), row(1)], tmp_path, "b")
     assert [file.name for file in history_files(tmp_path)] == ["a.parquet", "b.parquet"]
     assert len(read_history(history_files(tmp_path))) == 3
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_another_run_of_the_same_name_is_not_taken_for_the_first(tmp_path, monkeypatch, links):
+    if not links:  # as on some network shares
+
+        def refuse(*_args):
+            raise PermissionError("no hard links here")
+
+        monkeypatch.setattr(os, "link", refuse)
+    spec, result = trial(0)
+    ids = {"run_id": "r", "dataset_id": "d", "model_id": "m", "meta": {}}
+    other = spec.model_copy(update={"model_fingerprint": "another model"})
+    for each in (spec, other, spec):
+        append_history([history_row(each, result, **ids)], tmp_path, "r")
+    assert [file.name for file in history_files(tmp_path)] == ["r.2.parquet", "r.parquet"]
+    rows = read_history(history_files(tmp_path))
+    assert rows["trial_id"].is_unique
+    assert set(rows["model_fingerprint"]) == {None, "another model"}
 
 
 def test_a_repeated_run_does_not_learn_from_the_run_it_repeats(tmp_path):
