@@ -46,8 +46,8 @@ def history_row(
 ) -> dict[str, Any]:
     """One finished trial as one flat row (columns: data/history/README.md).
 
-    Its `trial_id` holds a hash of what decided the outcome: names of runs repeat, on another machine
-    or once a folder was removed, and other trials must not be taken for these.
+    Its `trial_id` holds a hash of what decided the outcome: names of runs repeat, on another
+    machine or once a folder was removed, and other trials must not be taken for these.
     """
     own = spec.identity()
     number = spec.trial_id if spec.trial_id.endswith(own) else f"{spec.trial_id}-{own}"

@@ -166,16 +166,15 @@ def append_checked(
 
 
 def put_aside(bad: pd.DataFrame, folder: Path, name: str) -> Path | None:
-    """Writes bad rows to ``quarantine/<name>.parquet`` and says so; None when nothing is written."""
+    """Writes bad rows to ``quarantine/<name>.parquet`` and says so; None if nothing is written."""
     if bad.empty:
         return None
-    file: Path | None = folder / QUARANTINE / f"{name}.parquet"
+    file = folder / QUARANTINE / f"{name}.parquet"
+    written, where = True, f"see {file}"
     try:
         write_parquet(bad.assign(**_texts(bad)), file)
-        where = f"see {file}"
     except OSError as error:  # a history may be read-only; what is learned from is right
-        where = f"and the quarantine {file} cannot be written: {error}"
-        file = None
+        written, where = False, f"and the quarantine {file} cannot be written: {error}"
     log.warning(
         "%d history row(s) are not learned from, %s; the first, %s: %s",
         len(bad),
@@ -183,7 +182,7 @@ def put_aside(bad: pd.DataFrame, folder: Path, name: str) -> Path | None:
         bad.iloc[0].get("trial_id"),
         bad.iloc[0][REASON],
     )
-    return file
+    return file if written else None
 
 
 def learnable_history(files: Sequence[Path]) -> pd.DataFrame:
