@@ -16,6 +16,7 @@ from prefect.cache_policies import NO_CACHE
 from surrogates.history import META
 from tasks.catalog import ModelEntry, resolve_model
 from tasks.featurize import Refusal, meta_features, probe_all
+from tasks.fingerprint import model_fingerprint
 from tasks.history import records
 from tasks.paths import OfflineFolder, cache_folder
 from tasks.prepare import probe_request
@@ -24,8 +25,9 @@ from trials.dataset import fingerprint, load_dataset
 from trials.launch import Launcher
 from trials.records import Schedule
 
-MATCHED = ["dataset_fingerprint", "model_id"]
-KEYS = ["dataset_fingerprint", "dataset_id", "model_id"]
+# Content of data and of weights; the latter is empty in older rows, imported ones and a hub's.
+MATCHED = ["dataset_fingerprint", "model_id", "model_fingerprint"]
+KEYS = ["dataset_fingerprint", "dataset_id", "model_id", "model_fingerprint"]
 DIGITS = 6
 # The same numbers on every machine: a GPU draws other samples, and threads add in another order.
 SAME_EVERYWHERE = Launcher(threads=1, devices="")
@@ -55,13 +57,18 @@ def featurize_history(
         CatalogError: a model of the catalog is not there.
         AutoPipeError: the measuring process crashed.
     """
-    rows = pd.read_parquet(output.checked).reindex(columns=KEYS)
+    rows = keys_of(pd.read_parquet(output.checked))
     pairs = rows.drop_duplicates().sort_values(["model_id", *KEYS], ignore_index=True)
     places = {fingerprint(path): path for path in sorted(built.glob("*")) if path.is_dir()}
-    here = pairs["dataset_fingerprint"].isin(list(places)) & pairs["model_id"].isin(list(models))
+    named = sorted(set(pairs["model_id"]) & set(models))
+    folders = {name: resolve_model(name) for name in named}
+    cache = cache_folder() / "fingerprints"
+    weights = {name: model_fingerprint(folder, cache) for name, folder in folders.items()}
+    told = pairs["model_fingerprint"]
+    same = (told == "") | ~pairs["model_id"].isin(named) | (told == pairs["model_id"].map(weights))
+    here = pairs["dataset_fingerprint"].isin(list(places)) & pairs["model_id"].isin(named) & same
     known = records(pairs[here])
     paths = [places[pair["dataset_fingerprint"]] for pair in known]
-    folders = {pair["model_id"]: resolve_model(pair["model_id"]) for pair in known}
     answers = probe_all(
         [
             probe_request(path, folders[pair["model_id"]], Schedule())
@@ -71,7 +78,8 @@ def featurize_history(
         launcher,
         lambda done, total: report("probes", done, total),
     )
-    left = [f"{_name(pair)}: not built or loaded here" for pair in records(pairs[~here])]
+    left = [f"{_name(pair)}: not built or loaded here" for pair in records(pairs[same & ~here])]
+    left += [f"{_name(pair)}: other weights than those here" for pair in records(pairs[~same])]
     measured = []
     for path, pair, answer in zip(paths, known, answers, strict=True):
         if isinstance(answer, Refusal):
@@ -80,6 +88,12 @@ def featurize_history(
             measured.append(pair | meta_features(load_dataset(path), answer))
     write_features(pd.DataFrame(measured, columns=None if measured else KEYS), output.features)
     return left
+
+
+def keys_of(rows: pd.DataFrame) -> pd.DataFrame:
+    """The columns that know a pair of data and model; an unknown fingerprint of weights is ""."""
+    keys = rows.reindex(columns=KEYS).astype(object)
+    return keys.fillna({"model_fingerprint": ""})
 
 
 def _name(pair: Mapping[str, object]) -> str:
@@ -100,7 +114,8 @@ def read_features(file: Path) -> pd.DataFrame:
         return pd.DataFrame(columns=KEYS)
     # As text: a fingerprint may look like a number, and a dataset may be called "null".
     keys = dict.fromkeys(KEYS, str)
-    return pd.read_csv(file, dtype=keys, keep_default_na=False, na_values=[""])
+    table = pd.read_csv(file, dtype=keys, keep_default_na=False, na_values=[""])
+    return table.fillna({"model_fingerprint": ""})
 
 
 def with_features(rows: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
@@ -111,14 +126,14 @@ def with_features(rows: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
         table: see `read_features`.
 
     Returns:
-        The rows in their order. A row whose fingerprint and model are in the table has the table's
+        The rows in their order. A row whose data and model are in the table has the table's
         meta-features and no others; another one keeps its own. Columns that are then nowhere filled
         are dropped.
     """
-    if table.empty or not set(MATCHED) <= set(rows):
+    if table.empty or not {"dataset_fingerprint", "model_id"} <= set(rows):
         return rows
     known = table.drop_duplicates(MATCHED).set_index(MATCHED).drop(columns="dataset_id")
-    pairs = pd.MultiIndex.from_frame(rows[MATCHED].astype(str))
+    pairs = pd.MultiIndex.from_frame(keys_of(rows)[MATCHED].astype(str))
     found = known.add_prefix(META).reindex(pairs).set_index(rows.index)
     own = rows[[column for column in rows if str(column).startswith(META)]]
     matched = pd.Series(pairs.isin(known.index), index=rows.index)

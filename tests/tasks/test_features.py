@@ -27,6 +27,7 @@ TABLE = pd.DataFrame(
         "dataset_fingerprint": ["12e4567", "b"],
         "dataset_id": ["null", "two"],
         "model_id": ["m", "m"],
+        "model_fingerprint": ["", "w1"],
         "probe_loss": [1.25, 2.0],
         "log_rows": [3.0, math.nan],
     }
@@ -34,7 +35,8 @@ TABLE = pd.DataFrame(
 
 
 def rows(*pairs, **meta):
-    frame = pd.DataFrame(pairs, columns=["dataset_fingerprint", "model_id"])
+    columns = ["dataset_fingerprint", "model_id", "model_fingerprint"]
+    frame = pd.DataFrame([(*pair, None)[:3] for pair in pairs], columns=columns)
     return frame.assign(score=range(len(pairs)), **{f"meta.{k}": v for k, v in meta.items()})
 
 
@@ -57,7 +59,8 @@ def test_numbers_are_written_with_six_digits(tmp_path):
 
 
 def test_old_rows_get_the_features_of_the_table_and_no_others():
-    old = rows(("b", "m"), ("12e4567", "m"), ("b", "other"), (None, "m"), log_rows=1.0, gone=9.0)
+    weighed = ("b", "m", "w1")
+    old = rows(weighed, ("12e4567", "m"), ("b", "other"), (None, "m"), log_rows=1.0, gone=9.0)
     found = with_features(old, TABLE)
     assert found["meta.probe_loss"].fillna(-1).tolist() == [2.0, 1.25, -1, -1]
     assert found["meta.log_rows"].fillna(-1).tolist() == [-1, 3.0, 1.0, 1.0]
@@ -65,6 +68,13 @@ def test_old_rows_get_the_features_of_the_table_and_no_others():
     assert found["score"].tolist() == [0, 1, 2, 3]
     known = with_features(old.iloc[:2], TABLE)
     assert {c for c in known if c.startswith("meta.")} == {"meta.probe_loss", "meta.log_rows"}
+
+
+def test_a_model_of_the_same_name_with_other_weights_is_another_one():
+    old = rows(("b", "m", "w1"), ("b", "m", "w2"), ("b", "m"), probe_loss=7.0)
+    assert with_features(old, TABLE)["meta.probe_loss"].tolist() == [2.0, 7.0, 7.0]
+    unnamed = old.drop(columns="model_fingerprint").assign(dataset_fingerprint="12e4567")
+    assert with_features(unnamed, TABLE)["meta.probe_loss"].tolist() == [1.25] * 3
 
 
 def test_without_a_match_or_a_table_rows_stay_as_they_are():
@@ -91,6 +101,7 @@ def measured(tmp_path_factory):
                 {**known, "model_id": "tiny-100k"},
                 {**known, "model_id": "tiny-100k"},
                 {**known, "model_id": "llama"},
+                {**known, "model_id": "tiny-100k", "model_fingerprint": "of long ago"},
                 {"dataset_fingerprint": "x", "dataset_id": "far", "model_id": "tiny-100k"},
             ]
         )
@@ -118,6 +129,7 @@ def test_what_is_here_is_measured_once_and_the_rest_is_named(measured):
     assert left == [
         "chain_sum with llama: not built or loaded here",
         "far with tiny-100k: not built or loaded here",
+        "chain_sum with tiny-100k: other weights than those here",
     ]
     assert seen[-1] == ("probes", 1, 1)
 

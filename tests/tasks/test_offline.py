@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tasks.features import KEYS, write_features
+from tasks.features import keys_of, write_features
 from tasks.history import history_files, read_history
 from tasks.offline import offline_models
 from tasks.paths import HISTORY
@@ -20,7 +20,7 @@ def home(tmp_path, monkeypatch):
 
 def test_the_table_describes_the_history_that_the_models_learn_from(home):
     space, files = load_space("sft_grpo"), history_files(HISTORY)[:3]
-    pairs = read_history(files)[KEYS].drop_duplicates()
+    pairs = keys_of(read_history(files)).drop_duplicates()
     told = np.arange(len(pairs), dtype=float)
     table = home / "features.csv"
     write_features(pairs.assign(only_here=told), table)
