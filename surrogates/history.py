@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from surrogates.axes import is_missing
 from surrogates.base import Config, HistoryError
@@ -25,6 +27,7 @@ class History:
     table: pd.DataFrame
     """The caller's `meta.*` and `signal.*` columns, index 0..n-1."""
     dataset: np.ndarray
+    """The first `dataset_id` of the same content; see `_datasets`."""
     group: np.ndarray
     """dataset x model, where there is a model_id column."""
     trial: np.ndarray
@@ -65,8 +68,8 @@ def read_history(
 
     Args:
         history: Table with `dataset_id`, `score` and `config.*`; `meta.*`, `signal.*`, `score_se`,
-            `fraction`, `cost` or `cost_seconds`, `state`, `trial_id` and `model_id` are used when
-            there.
+            `fraction`, `cost` or `cost_seconds`, `state`, `trial_id`, `model_id` and
+            `dataset_fingerprint` are used when there.
         encoder: The space; configuration columns it does not know are ignored.
         maximize: Whether more is better in the table.
 
@@ -100,8 +103,7 @@ def read_history(
 
 def _interpret(frame: pd.DataFrame, encoder: SpaceEncoder, maximize: bool) -> History:
     configs = encoder.from_frame(frame[[c for c in frame if str(c).startswith(PREFIX)]])
-    dataset = frame["dataset_id"].astype(str).to_numpy(object)
-    group = dataset
+    dataset = group = _datasets(frame)
     if "model_id" in frame:
         group = dataset + " | " + frame["model_id"].astype(str).to_numpy(object)
     state = _strings(frame, "state", "completed")
@@ -126,6 +128,23 @@ def _interpret(frame: pd.DataFrame, encoder: SpaceEncoder, maximize: bool) -> Hi
         failed=failed,
         sign=1.0 if maximize else -1.0,
     )
+
+
+def _datasets(frame: pd.DataFrame) -> np.ndarray:
+    """One name for all rows that share an id or the hash of their content, also through others.
+
+    Names are the first id. The same content under two ids would be held out once and learnt from
+    once; two contents under one id are versions of one dataset. A "name:..." is no hash.
+    """
+    ids, names = pd.factorize(frame["dataset_id"].astype(str))
+    content = _strings(frame, "dataset_fingerprint", "")
+    content = np.array([None if c.startswith("name:") else c or None for c in content], object)
+    hashes, _ = pd.factorize(content)  # -1 where unknown
+    known = hashes >= 0
+    size = len(names) + len(frame)
+    links = coo_array((known[known], (ids[known], len(names) + hashes[known])), (size, size))
+    _, part = connected_components(links, directed=False)
+    return pd.Series(names[ids], dtype=object).groupby(part[ids]).transform("first").to_numpy()
 
 
 def _numbers(frame: pd.DataFrame, name: str, default: float) -> np.ndarray:

@@ -6,20 +6,22 @@ All rows of a dataset, whatever the base model, are held out together.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 from ConfigSpace import ConfigurationSpace
 
 from surrogates.base import HistoryError
+from surrogates.boosting import POINTWISE, Boosted
 from surrogates.early import EarlyPredictor
 from surrogates.encoding import SpaceEncoder
 from surrogates.history import History, read_history
-from surrogates.judge_methods import BASELINES, LOSSES, POINTWISE, Boosted, Method, Trials
-from surrogates.metrics import kendall_tau, ndcg, pearson, regret_at
+from surrogates.judge_methods import BASELINES, LOSSES
+from surrogates.outcomes import RANKING_METRICS, Method, Trials, dataset_means, held_out_scores
+from surrogates.ranker import MEMBERS, VARIANTS
 
-MIN_TRIALS = 3  # a group with fewer finished trials says nothing about order
-RANKING_METRICS = ("kendall_tau", "pearson", "ndcg5", "regret1", "regret3", "regret5")
+ENSEMBLE = "ensemble, as the search"
 EARLY_METRICS = (
     "spearman", "spearman_last", "mae", "mae_last", "explained", "coverage90", "saved"
 )  # fmt: skip
@@ -35,11 +37,12 @@ def quiet(_: str) -> None:
 def ranking_methods(
     losses: Sequence[str] = LOSSES, trees: int = 150, meta: Sequence[str] = ("*",)
 ) -> dict[str, Method]:
-    """Every loss without and with meta-features, and the baselines."""
+    """Every loss without and with meta-features, what the search trains, and the baselines."""
     methods: dict[str, Method] = {}
     for loss in losses:
         methods[variant_name(loss, False)] = Boosted(loss, trees, ())
         methods[variant_name(loss, True)] = Boosted(loss, trees, tuple(meta))
+    methods[ENSEMBLE] = replace(VARIANTS[0].boosted, trees=trees, members=MEMBERS)
     return methods | BASELINES
 
 
@@ -91,20 +94,9 @@ def judge_ranker(
 
 
 def leave_one_dataset_out(trials: Trials, method: Method, seed: int = 0) -> pd.DataFrame:
-    """One row a held-out group of at least three trials; see `judge_ranker`."""
-    records = []
-    for name in np.unique(trials.dataset):
-        test = trials.dataset == name
-        predicted = np.atleast_2d(method(trials.past(~test), trials.new(test), seed))
-        for group in np.unique(trials.group[test]):
-            own = trials.group[test] == group
-            rows = np.flatnonzero(test)[own]
-            if len(rows) < MIN_TRIALS:
-                continue
-            drawn = pd.DataFrame([_judge(p[own], trials, rows) for p in predicted])
-            means = {str(k): float(v) for k, v in drawn.mean().items()}
-            records.append({"dataset": name, "group": group, "trials": len(rows), **means})
-    return pd.DataFrame(records)
+    """One row a held-out group; see `surrogates.outcomes.held_out_scores`."""
+    masks = (trials.dataset == name for name in np.unique(trials.dataset))
+    return held_out_scores(trials, method, masks, seed)
 
 
 def judge_features(
@@ -187,7 +179,7 @@ def summarise(table: pd.DataFrame, metrics: Sequence[str] = RANKING_METRICS) -> 
     names = [m for m in metrics if m in table]
     records = []
     for method in pd.unique(table["method"]):
-        each = table[table["method"] == method].groupby("dataset")[names].mean()
+        each = dataset_means(table[table["method"] == method], names)
         record = {"method": method, "datasets": len(each)}
         for name in names:
             record[name] = float(each[name].mean())
@@ -201,14 +193,3 @@ def _rows(history: pd.DataFrame, encoder: SpaceEncoder, maximize: bool) -> Histo
     if rows is None:
         raise HistoryError("history has no rows.")
     return rows
-
-
-def _judge(predicted: np.ndarray, trials: Trials, rows: np.ndarray) -> dict[str, float]:
-    """Metrics of one order of one group."""
-    score = trials.score[rows]
-    return {
-        "kendall_tau": kendall_tau(predicted, score),
-        "pearson": pearson(predicted, trials.normal[rows]),
-        "ndcg5": ndcg(predicted, score, 5),
-        **{f"regret{k}": regret_at(predicted, score, k) for k in (1, 3, 5)},
-    }

@@ -1,159 +1,22 @@
-"""Ways to rank configurations on a dataset nobody has tried: learned ones and simple ones.
+"""Simple ways to rank configurations on a dataset nobody has tried, which learned ones must beat.
 
-Each is a function of what past datasets showed (`Past`) and of what is known of new trials before
-they run (`New`, which holds no scores: a method cannot peek). It returns a number for each new
-trial, higher for better; only the order within a group counts.
+Each is a `surrogates.outcomes.Method`. It returns a number for each new configuration, higher for
+better; only the order within a group counts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-
 import numpy as np
 import pandas as pd
-from catboost import CatBoostRanker, CatBoostRegressor
 
-from surrogates.base import HistoryError
-from surrogates.encoding import PREFIX, SpaceEncoder
-from surrogates.features import FeatureSchema, informative, matching
-from surrogates.history import META, History
-from surrogates.metrics import normal_scores, standard_scores
+from surrogates.boosting import POINTWISE
+from surrogates.history import META
+from surrogates.outcomes import Method, New, Past
 from surrogates.past_tasks import PastTasks
-from surrogates.ranker import POINTWISE
 
 NEIGHBOURS = 5  # a configuration that was not tried is read from this many near ones
 DRAWS = 50  # random orders that chance is averaged over
 LOSSES = ("QueryRMSE", "YetiRank", "PairLogit", "QuerySoftMax", POINTWISE)
-
-
-@dataclass(frozen=True)
-class New:
-    """n trials of new datasets, before they run."""
-
-    features: pd.DataFrame
-    """Configuration and meta-features, as CatBoost reads them."""
-    cube: np.ndarray
-    """`n x d` encoded configurations."""
-    group: np.ndarray
-    """dataset x model."""
-
-
-@dataclass(frozen=True)
-class Past(New):
-    """n finished trials of past datasets, sorted by group as CatBoost demands."""
-
-    normal: np.ndarray
-    """Normal scores within the group."""
-    standardised: np.ndarray
-    """(score - mean) / sd within the group."""
-
-    def means(self, columns: Sequence[str]) -> pd.DataFrame:
-        """Mean of numeric feature columns by group."""
-        numbers = self.features[list(columns)].apply(pd.to_numeric, errors="coerce")
-        return numbers.groupby(self.group).mean()
-
-
-Method = Callable[[Past, New, int], np.ndarray]
-"""(past, new, seed) -> scores of shape (n,), or (draws, n) to average over draws."""
-
-
-@dataclass(frozen=True)
-class Trials(Past):
-    """All trials that can be judged, with their outcome."""
-
-    score: np.ndarray
-    dataset: np.ndarray
-
-    @classmethod
-    def of(cls, history: History, encoder: SpaceEncoder) -> Trials:
-        """Full-length trials of the groups whose scores have an order.
-
-        Raises:
-            HistoryError: There is no such group.
-        """
-        normal = np.full(len(history), np.nan)
-        standardised = normal.copy()
-        for name in np.unique(history.group[history.final].astype(str)):
-            rows = np.flatnonzero(history.final & (history.group == name))
-            score = history.score[rows]
-            if len(rows) >= 2 and np.ptp(score) > 0:
-                normal[rows] = normal_scores(score)
-                standardised[rows] = standard_scores(score)
-        keep = np.flatnonzero(np.isfinite(normal))
-        if len(keep) == 0:
-            raise HistoryError("history has no dataset with two final scores that differ.")
-        keep = keep[np.argsort(history.group[keep].astype(str), kind="stable")]
-        configs = [history.configs[i] for i in keep]
-        meta = history.table[history.columns(META)].iloc[keep].reset_index(drop=True)
-        return cls(
-            features=pd.concat([encoder.frame(configs), meta], axis=1),
-            cube=encoder.matrix(configs),
-            group=history.group[keep].astype(str),
-            normal=normal[keep],
-            standardised=standardised[keep],
-            score=history.score[keep],
-            dataset=history.dataset[keep].astype(str),
-        )
-
-    def past(self, rows: np.ndarray) -> Past:
-        """What is known of the masked trials after they ran."""
-        return Past(
-            self.features[rows].reset_index(drop=True),
-            self.cube[rows],
-            self.group[rows],
-            self.normal[rows],
-            self.standardised[rows],
-        )
-
-    def new(self, rows: np.ndarray) -> New:
-        """What is known of the masked trials before they run."""
-        return New(self.features[rows].reset_index(drop=True), self.cube[rows], self.group[rows])
-
-
-@dataclass(frozen=True)
-class Boosted:
-    """CatBoost trained with a ranking loss by groups, or pointwise on standardised scores."""
-
-    loss: str
-    trees: int = 150
-    meta: tuple[str, ...] = ("*",)
-    """Patterns of the meta-features it sees (without `meta.`); none: the configuration only."""
-    settings: Mapping[str, float] = field(
-        default_factory=lambda: {"depth": 4, "learning_rate": 0.08, "l2_leaf_reg": 5.0}
-    )
-
-    def __call__(self, past: Past, new: New, seed: int) -> np.ndarray:
-        """Scores of shape (n,); zeros where the past has nothing that varies."""
-        meta = [str(c).removeprefix(META) for c in past.features if str(c).startswith(META)]
-        wanted = {META + name for name in matching(meta, self.meta)}
-        columns = [c for c in past.features if str(c).startswith(PREFIX) or c in wanted]
-        seen = informative(past.features[columns])
-        if seen.shape[1] == 0:
-            return np.zeros(len(new.cube))
-        schema = FeatureSchema.infer(seen)
-        common = {
-            "loss_function": self.loss,
-            "iterations": self.trees,
-            "border_count": 64,
-            "random_seed": seed,
-            "thread_count": 1,
-            "verbose": 0,
-            "allow_writing_files": False,
-            **self.settings,
-        }
-        if self.loss == POINTWISE:
-            model = CatBoostRegressor(**common)
-            pool = schema.pool(schema.prepare(seen), label=past.standardised)
-        else:
-            model = CatBoostRanker(**common)
-            target = past.normal
-            if self.loss != "QueryRMSE":  # the others take relevances in [0, 1]
-                target = (target - target.min()) / np.ptp(target)
-            groups = np.unique(past.group, return_inverse=True)[1]
-            pool = schema.pool(schema.prepare(seen), label=target, group_id=groups)
-        model.fit(pool)
-        return model.predict(schema.pool(schema.prepare(new.features)), thread_count=1)
 
 
 def past_tasks_mean(past: Past, new: New, seed: int) -> np.ndarray:

@@ -94,7 +94,8 @@ def test_every_step_leaves_what_the_next_one_needs_and_again_the_same(
 def check_metrics(metrics: dict, plots: Path) -> None:
     assert metrics["history"] == {"trials": 60, "groups": 3, "datasets": 3}
     assert set(metrics["ranker"]) == {
-        "queryrmse", "queryrmse_meta", "mean_of_past_tasks", "mean_rank_portfolio",
+        "queryrmse", "queryrmse_meta", "ensemble_as_the_search", "mean_of_past_tasks",
+        "mean_rank_portfolio",
         "greedy_regret_portfolio", "nearest_dataset", "random",
     }  # fmt: skip
     assert {"config", "text", "probes", "rewards", "model", "all"} == set(metrics["features"])
@@ -102,7 +103,7 @@ def check_metrics(metrics: dict, plots: Path) -> None:
     assert abs(metrics["ranker"]["random"]["kendall_tau"]) < 0.06
     assert 0 < metrics["early"]["0_2"]["saved"] < 1
     by_dataset = pd.read_csv(plots / "ranker_by_dataset.csv")
-    assert by_dataset.groupby("method")["dataset"].apply(set).tolist() == [set(DATASETS)] * 7
+    assert by_dataset.groupby("method")["dataset"].apply(set).tolist() == [set(DATASETS)] * 8
     table = pd.read_csv(plots / "ranker.csv").set_index("method")
     means = by_dataset.groupby("method")["kendall_tau"].mean()
     assert table["kendall_tau"].to_dict() == pytest.approx(means.to_dict(), abs=1e-4)

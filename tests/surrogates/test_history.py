@@ -73,3 +73,34 @@ def test_unreadable_tables_are_refused_by_name(encoder: SpaceEncoder) -> None:
         read_history([1, 2], encoder)  # type: ignore[arg-type]
     assert read_history(None, encoder) is None
     assert read_history(frame().head(0), encoder) is None
+
+
+@pytest.mark.parametrize(
+    ("ids", "fingerprints", "expected"),
+    [
+        ("abab", "xyxy", "abab"),
+        ("abcb", "xxyy", "aaaa"),  # b has both contents, so it ties c to a
+        ("aabb", "xyzz", "aabb"),  # two contents under one id
+        ("abcd", ["name:a", "name:a", None, np.nan], "abcd"),  # no hashes
+        ("abcc", ["", "x", "x", None], "abbb"),
+    ],
+)
+def test_the_same_content_is_one_dataset_whatever_its_name(
+    ids: str, fingerprints: list, expected: str, encoder: SpaceEncoder
+) -> None:
+    table = pd.DataFrame(
+        {
+            "dataset_id": list(ids),
+            "dataset_fingerprint": list(fingerprints),
+            "model_id": "m",
+            "config.lr": 1e-3,
+            "score": 1.0,
+        }
+    )
+    rows = read_history(table, encoder)
+    assert rows is not None
+    assert "".join(rows.dataset) == expected
+    assert rows.group.tolist() == [f"{name} | m" for name in expected]
+    plain = read_history(table.drop(columns="dataset_fingerprint"), encoder)
+    assert plain is not None
+    assert "".join(plain.dataset) == ids

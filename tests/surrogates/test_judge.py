@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from surrogates.base import HistoryError
+from surrogates.boosting import Boosted
 from surrogates.encoding import SpaceEncoder
 from surrogates.history import read_history
 from surrogates.judge import (
@@ -23,16 +24,12 @@ from surrogates.judge import (
 )
 from surrogates.judge_methods import (
     BASELINES,
-    Boosted,
-    Method,
-    New,
-    Past,
-    Trials,
     greedy_portfolio,
     mean_rank,
     nearest_dataset,
     random_order,
 )
+from surrogates.outcomes import Method, New, Past, Trials
 from tests.surrogates.problems import make_history
 
 METHODS: dict[str, Method] = {
@@ -41,6 +38,7 @@ METHODS: dict[str, Method] = {
     "pairs": Boosted("PairLogit", 20),
     "softmax": Boosted("QuerySoftMax", 20),
     "pointwise": Boosted("RMSE", 20),
+    "ensemble": Boosted("QueryRMSE", 20, members=5),
     **BASELINES,
 }
 
@@ -165,6 +163,7 @@ def test_portfolio_covers_datasets_that_disagree() -> None:
         features=pd.DataFrame({"config.x": np.tile(x[:, 0], 3)}),
         cube=np.tile(x, (3, 1)),
         group=np.repeat(["a", "b", "c"], 11),
+        dataset=np.repeat(["a", "b", "c"], 11),
         normal=np.concatenate([left, left, right]),
         standardised=np.concatenate([left, left, right]),
     )
@@ -184,6 +183,7 @@ def test_nearest_dataset_reads_the_nearest() -> None:
         ),
         cube=np.tile(x, 2)[:, None],
         group=np.repeat(["small", "large"], 9),
+        dataset=np.repeat(["small", "large"], 9),
         normal=np.concatenate([x, -x]),
         standardised=np.concatenate([x, -x]),
     )
