@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -13,6 +13,9 @@ from rich.table import Table
 from flows.environment import configure
 from flows.errors import friendly_errors
 from tasks.paths import HISTORY
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 app = typer.Typer(
     help="The history of trials: import, show, check and export it.", no_args_is_help=True
@@ -26,7 +29,7 @@ MOST_REASONS = 50
 @app.command("import")
 def import_runs(
     source: Annotated[
-        Path, typer.Argument(help="Output folder(s), mlruns, or a .csv or .parquet table.")
+        Path, typer.Argument(help="Output folder(s), mlruns, or a .csv, .tsv or .parquet table.")
     ],
     dataset: Annotated[str | None, typer.Option(help="Id of what was trained on.")] = None,
     model: Annotated[str | None, typer.Option(help="Id of the base model.")] = None,
@@ -41,6 +44,9 @@ def import_runs(
         str | None,
         typer.Option(help="Metric that is the score; -NAME where lower is better."),
     ] = None,
+    minimize: Annotated[
+        bool, typer.Option("--minimize", help="Lower is better: turn the score round.")
+    ] = False,
     config: Annotated[
         Path | None, typer.Option(help="YAML or JSON of arguments that the runs did not save.")
     ] = None,
@@ -71,6 +77,7 @@ def import_runs(
             model_id=model,
             fingerprint=fingerprint,
             score=score,
+            minimize=minimize,
             stage=next((known for known in STAGES if known == stage), None),
             config=config,
             processes=processes,
@@ -78,6 +85,8 @@ def import_runs(
         )
         joined = join_history(read_source(source, target, form), history, label)
         console.print(f"imported {joined.imported}, refused {len(joined.refused)}")
+        for note in [*joined.notes, *outside_space(joined.rows)]:
+            console.print(note, soft_wrap=True, markup=False, highlight=False)
         show_reasons([(each.item, each.reason) for each in joined.refused])
         if joined.quarantined:
             console.print(f"{joined.quarantined} of these are kept in {history / 'quarantine'}")
@@ -97,17 +106,18 @@ def show(history: History = HISTORY) -> None:
         if rows.empty:
             console.print(f"no rows in {history}", soft_wrap=True)
             return
+        shown = named_rows(rows)
         table = Table("dataset", "model", "rows", "completed", "best", "median", box=None)
-        for (dataset, model), part in rows.groupby(["dataset_id", "model_id"], dropna=False):
-            scores = part["score"].astype(float)
+        for (dataset, model), part in shown.groupby(["dataset_id", "model_id"]):
+            scores = part["score"]
             done = int((part["state"] == "completed").sum())
             table.add_row(
                 escape(str(dataset)),
                 escape(str(model)),
                 str(len(part)),
                 str(done),
-                f"{scores.max():.3f}",
-                f"{scores.median():.3f}",
+                "-" if scores.isna().all() else f"{scores.max():.3f}",
+                "-" if scores.isna().all() else f"{scores.median():.3f}",
             )
         console.print(table)
         console.print(f"{len(rows)} rows in {len(files)} files of {history}", soft_wrap=True)
@@ -133,7 +143,9 @@ def check(
         if docs is not None and len(rows):
             console.print(f"pages: {write_history_docs(rows, docs)}", soft_wrap=True)
         if len(bad):
-            console.print(f"kept in {put_aside(bad, history, 'check')}", soft_wrap=True)
+            kept = put_aside(bad, history, "check")
+            if kept is not None:
+                console.print(f"kept in {kept}", soft_wrap=True)
             raise typer.Exit(1)
 
 
@@ -177,6 +189,35 @@ def parsed_columns(pairs: list[str]) -> dict[str, str]:
             raise SettingsError(f"--map names {field} twice: {columns[field]} and {column}")
         columns[field] = column
     return columns
+
+
+def named_rows(rows: pd.DataFrame) -> pd.DataFrame:
+    """What ``show`` needs of a history: columns that its files lack count as empty."""
+    import pandas as pd
+
+    named = rows.reindex(columns=["dataset_id", "model_id", "state", "score"]).astype(object)
+    # As text, for names that are numbers in one file and text in another cannot be sorted.
+    names = named[["dataset_id", "model_id"]].fillna("-").astype(str)
+    return names.assign(
+        state=named["state"].fillna("completed"),  # as rows without a state are read
+        score=pd.to_numeric(named["score"], errors="coerce"),
+    )
+
+
+def outside_space(rows: list[dict[str, Any]]) -> list[str]:
+    """One sentence on hyperparameters outside the space that is searched when none is named."""
+    from tasks.importers.bounds import outside
+    from tasks.settings import TuneSettings
+    from tasks.spaces import load_space
+
+    name = TuneSettings.model_fields["space"].default
+    found = outside(rows, load_space(name)) if rows else []
+    if not found:
+        return []
+    return [
+        f"outside the space {name}, and learned from as values at its edge: {', '.join(found)}; "
+        "tune with a --space that holds them"
+    ]
 
 
 def show_reasons(reasons: list[tuple[str, str]]) -> None:

@@ -96,6 +96,8 @@ def config_of(
     missing = [name for name in NEEDED[stage] if name not in given]
     if missing:
         raise NoRowError(f"incomplete: {', '.join(missing)} not among its arguments")
+    if number(given["learning_rate"]) is None:
+        raise NoRowError(f"learning_rate: expected a number, found {given['learning_rate']!r}")
     config: dict[str, Any] = _shares(stage)
     config[f"{stage}_learning_rate"] = given["learning_rate"]
     config[f"{stage}_batch_size"] = _batch(given, processes)
@@ -146,7 +148,9 @@ def _schedule(given: Mapping[str, Any], stage: Stage, total_steps: int) -> dict[
         config[f"{stage}_decay"] = round(more["num_decay_steps"] / max(1, total_steps), 6)
     if ours == "cosine_min_lr":
         floor = number(more.get("min_lr"))
-        rate = more.get("min_lr_rate", None if floor is None else floor / given["learning_rate"])
+        rate = more.get(
+            "min_lr_rate", None if floor is None else floor / float(given["learning_rate"])
+        )
         if rate is not None:
             config[f"{stage}_min_lr_ratio"] = rate
     return config

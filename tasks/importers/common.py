@@ -5,8 +5,11 @@ from __future__ import annotations
 import ast
 import json
 import math
-from collections.abc import Iterable, Mapping
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ from trials.records import CurvePoint, Stage
 
 # Evaluation metrics that are scores, higher is better, in the order in which they are looked for.
 SCORES = ("accuracy", "exact_match", "score", "pass@1", "reward", "rewards/accuracies")
+DIGEST_DIGITS = 10
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ class Target:
         fingerprint: of the dataset's content; None: only its name is known.
         score: metric that is the score, with a minus sign where lower is better; None: is looked
             for.
+        minimize: whether lower is better, whatever the score is called.
         stage: of runs whose arguments do not tell it.
         config: file with the arguments of runs that saved none.
         processes: devices that shared a batch.
@@ -42,6 +47,7 @@ class Target:
     model_id: str | None = None
     fingerprint: str | None = None
     score: str | None = None
+    minimize: bool = False
     stage: Stage | None = None
     config: Path | None = None
     processes: int = 1
@@ -56,23 +62,43 @@ class Refused:
     reason: str
 
 
+class NoRowError(Exception):
+    """An item of a source gives no row; the message says why."""
+
+
 @dataclass
 class Imported:
-    """Rows in the form of data/history/README.md, and what gave none."""
+    """Rows in the form of data/history/README.md, and what gave none.
+
+    Attributes:
+        rows: that were made.
+        refused: items that gave none.
+        notes: what else is to be said of the source.
+        places: of rows in their source, by ``trial_id``.
+        metrics: how many rows have which metric as their score, with its sign.
+    """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    places: dict[str, str] = field(default_factory=dict)
+    metrics: Counter[tuple[str, float]] = field(default_factory=Counter)
 
-    def add(self, item: str, made: dict[str, Any] | str) -> None:
-        """Adds a row, or the reason for which there is none."""
-        if isinstance(made, str):
-            self.refused.append(Refused(item, made))
+    def attempt(self, item: str, make: Callable[..., dict[str, Any]], *arguments: Any) -> None:
+        """Adds the row that ``make`` gives; an item that it cannot read is refused, and no more."""
+        try:
+            row = make(*arguments)
+        except (NoRowError, SettingsError) as error:
+            self.refused.append(Refused(item, str(error)))
+        except UnicodeError as error:
+            reason = f"cannot be understood: a file of it is not in UTF-8 ({error})"
+            self.refused.append(Refused(item, reason))
+        except (OSError, ValueError, TypeError, ArithmeticError) as error:
+            reason = f"cannot be understood: {type(error).__name__}: {error}"
+            self.refused.append(Refused(item, reason))
         else:
-            self.rows.append(made)
-
-
-class NoRowError(Exception):
-    """An item of a source gives no row; the message says why."""
+            self.rows.append(row)
+            self.places[str(row["trial_id"])] = item
 
 
 def make_row(target: Target, item: str, **values: Any) -> dict[str, Any]:
@@ -95,35 +121,69 @@ def make_row(target: Target, item: str, **values: Any) -> dict[str, Any]:
     }
 
 
-def find_score(available: Iterable[str], wanted: str | None, best: Any = None) -> tuple[str, float]:
-    """The metric that is the score, and its sign.
+def number_by_content(row: Mapping[str, Any], same: Counter[str]) -> dict[str, Any]:
+    """A row whose ``trial_id`` ends in a hash of its values.
+
+    The same line has the same id wherever it is in its file, and another line another one.
+
+    Args:
+        row: whose ``trial_id`` is not unique.
+        same: how often each id was given; rows that are equal are counted.
+    """
+    content = sorted(
+        (name, float(value) if isinstance(value, int) else value)
+        for name, value in row.items()
+        if name not in ("run_id", "trial_id") and value is not None
+    )
+    digest = sha256(json.dumps(content, default=str).encode()).hexdigest()[:DIGEST_DIGITS]
+    name = f"{row['trial_id']}-{digest}"
+    same[name] += 1
+    return {**row, "trial_id": name if same[name] == 1 else f"{name}-{same[name]}"}
+
+
+def find_score(
+    available: Iterable[str],
+    wanted: str | None,
+    best: Any = None,
+    greater_is_better: Any = None,
+) -> tuple[str, float]:
+    """The metric that is the score, and its sign, which is minus where lower is better.
+
+    Lower is better where the user has a minus sign before the name, where the arguments say so of
+    the metric for the best model, and for a loss.
 
     Args:
         available: names of what was evaluated.
         wanted: as the user has it, or None.
         best: ``metric_for_best_model`` of the arguments.
+        greater_is_better: of the arguments, of that metric.
 
     Raises:
         NoRowError: when there is none, naming what there is.
     """
     names = sorted(available)
+    best = plain_metric(str(best or ""))
+    lowest = best if str(greater_is_better).lower() == "false" else None
     if wanted is not None:
-        sign, name = (-1.0, wanted[1:]) if wanted.startswith("-") else (1.0, wanted)
+        name = wanted.removeprefix("-")
+        low = wanted.startswith("-") or plain_metric(name) == lowest or name.endswith("loss")
         if name in names:
-            return name, sign
+            return name, -1.0 if low else 1.0
         raise NoRowError(f"no metric {name}; found: {', '.join(names) or 'none'}")
-    plain = {
-        name.removeprefix("eval").lstrip("_/"): name for name in names if name.startswith("eval")
-    }
-    best = str(best or "").removeprefix("eval_")
+    plain = {plain_metric(name): name for name in names if name.startswith("eval")}
     candidates = SCORES if not best or best.endswith("loss") else (best, *SCORES)
-    found = next((plain[name] for name in candidates if name in plain), None)
+    found = next((name for name in candidates if name in plain), None)
     if found is None:
         raise NoRowError(
             f"no score among its metrics ({', '.join(plain.values()) or 'no evaluation'}): "
             "name one with --score, as --score eval_x, or --score=-eval_loss where lower is better"
         )
-    return found, 1.0
+    return plain[found], -1.0 if found == lowest else 1.0
+
+
+def plain_metric(name: str) -> str:
+    """A metric's name without the prefix of evaluations, as ``eval_`` or ``eval/``."""
+    return re.sub(r"^eval[_/]", "", name)
 
 
 def make_curve(log: Iterable[Mapping[str, Any]], stage: Stage, score: str, sign: float) -> str:

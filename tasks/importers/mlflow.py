@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from tasks.importers.common import Imported, NoRowError, Target, number, parsed, read_mapping
 from tasks.importers.runs import Run, row_of
-from trials.errors import SettingsError
 
 # How the enumeration of statuses is written; names are written by some versions.
 STATUSES = {1: "RUNNING", 2: "SCHEDULED", 3: "FINISHED", 4: "FAILED", 5: "KILLED"}
@@ -18,12 +18,14 @@ def import_mlflow(source: Path, target: Target) -> Imported:
     shared = read_mapping(target.config) if target.config else {}
     imported = Imported()
     for folder in run_folders(source):
-        item = folder.name
-        try:
-            imported.add(item, row_of(read_run(folder, shared), target))
-        except (NoRowError, SettingsError) as error:
-            imported.add(item, str(error))
+        imported.attempt(folder.name, _row, folder, shared, target, imported.metrics)
     return imported
+
+
+def _row(
+    folder: Path, shared: dict[str, Any], target: Target, metrics: Counter[tuple[str, float]]
+) -> dict[str, Any]:
+    return row_of(read_run(folder, shared), target, metrics)
 
 
 def run_folders(source: Path) -> list[Path]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from tasks.importers.arguments import config_of, stage_of
+from tasks.importers.cells import CONFIG, typed
 from tasks.importers.common import (
     NoRowError,
     Target,
@@ -43,8 +45,8 @@ class Run:
     values: Mapping[str, Any] = field(default_factory=dict)
 
 
-def row_of(run: Run, target: Target) -> dict[str, Any]:
-    """The history row of a run.
+def row_of(run: Run, target: Target, metrics: Counter[tuple[str, float]]) -> dict[str, Any]:
+    """The history row of a run; ``metrics`` counts what its score is.
 
     Raises:
         NoRowError: when it has no score, or its configuration is not known.
@@ -52,21 +54,21 @@ def row_of(run: Run, target: Target) -> dict[str, Any]:
     reached, planned = _steps(run)
     stage = stage_of(run.arguments, target.stage)
     evaluated = {name for entry in run.log for name, v in entry.items() if number(v) is not None}
-    best = run.arguments.get("metric_for_best_model")
-    name, sign = find_score(evaluated - {"step", "epoch"}, target.score, best)
+    best = (run.arguments.get(each) for each in ("metric_for_best_model", "greater_is_better"))
+    name, sign = find_score(evaluated - {"step", "epoch"}, target.score, *best)
+    sign = -1.0 if target.minimize else sign
     config = config_of(run.arguments, stage, planned, run.adapter, target.processes)
     values = dict(run.values)
     config |= {
-        key.removeprefix("config."): values.pop(key)
-        for key in list(values)
-        if key.startswith("config.")
+        key.removeprefix(CONFIG): values.pop(key) for key in list(values) if key.startswith(CONFIG)
     }
+    config = {key: typed(f"{CONFIG}{key}", value) for key, value in config.items()}
     fraction = min(1.0, reached / planned)
-    return make_row(
+    row = make_row(
         target,
         run.item,
         **{
-            "config": config,
+            "config": {key: value for key, value in config.items() if value is not None},
             "state": "stopped" if fraction < 1 or run.interrupted else "completed",
             "fraction": fraction,
             "score": sign * _last(run.log, name),
@@ -79,6 +81,8 @@ def row_of(run: Run, target: Target) -> dict[str, Any]:
         }
         | values,
     )
+    metrics[name, sign] += 1
+    return row
 
 
 def _steps(run: Run) -> tuple[int, int]:

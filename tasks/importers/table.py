@@ -3,49 +3,67 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+import json
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from tasks.history import records
-from tasks.importers.common import Imported, NoRowError, Target, make_row, number
+from tasks.importers.cells import CONFIG, FIELDS, is_field, typed
+from tasks.importers.common import Imported, NoRowError, Target, make_row, number_by_content
+from tasks.importers.files import Line, Table, read_table
 from trials.errors import SettingsError
-from trials.hyperparameters import Hyperparameters, is_unset
+from trials.hyperparameters import Hyperparameters
 
-# Fields of a row that a table may fill; of the groups, any name.
-FIELDS = (
-    *(
-        "run_id",
-        "trial_id",
-        "dataset_id",
-        "dataset_fingerprint",
-        "model_id",
-        "state",
-        "fraction",
-        "score",
-    ),
-    *("score_se", "cost_seconds", "cost_flops", "cost_tokens", "failure_kind", "stop_rule"),
-    *("continued", "seed", "total_steps", "versions", "git_commit", "curve"),
-)
-GROUPS = ("meta.", "signal.")
-CONFIG = "config."
+HYPERPARAMETERS = [f"{CONFIG}{name}" for name in Hyperparameters.model_fields]
 
 
 def import_table(source: Path, target: Target) -> Imported:
-    """Imports every line of a table."""
-    imported = Imported()
-    for line, raw in enumerate(read_table(source, target.columns), start=1):
-        values = mapped(raw, target.columns)
-        item = str(values.get("trial_id") or f"{source.stem}-{line:06d}")
-        if "run_id" not in values:  # else it is an export of a history, whose ids are kept
-            values.pop("trial_id", None)
-        try:
-            imported.add(item, row_of(item, values, target))
-        except NoRowError as error:
-            imported.add(item, str(error))
+    """Imports every line of a table.
+
+    Raises:
+        SettingsError: when it cannot be read, has no line, or ``target`` or a hyperparameter names
+            a column that is not known.
+    """
+    target = with_score(target)
+    table = read_table(source)
+    check_columns(table, target.columns)
+    check_hyperparameters(table, target.columns)
+    imported = Imported(notes=unused(table, target.columns))
+    same: Counter[str] = Counter()
+    for line in table.lines:
+        item = f"{source.name}, {line.place}"
+        imported.attempt(item, _line, line, source.stem, target, same)
+    if imported.rows:
+        imported.metrics[score_column(target)] = len(imported.rows)
     return imported
+
+
+def score_column(target: Target) -> tuple[str, float]:
+    """The column that is the score, and its sign."""
+    return target.columns.get("score", "score"), -1.0 if target.minimize else 1.0
+
+
+def with_score(target: Target) -> Target:
+    """``--score`` as a column of a table, which goes to the score with its sign."""
+    if target.score is None or "score" in target.columns:
+        return target
+    column = target.score.removeprefix("-")
+    return replace(
+        target,
+        columns={**target.columns, "score": column},
+        minimize=target.minimize or target.score.startswith("-"),
+    )
+
+
+def _line(line: Line, stem: str, target: Target, same: Counter[str]) -> dict[str, Any]:
+    values = mapped(line, target.columns)
+    item = values.get("trial_id")
+    if "run_id" not in values:  # else it is an export of a history, whose ids are kept
+        values.pop("trial_id", None)
+    row = row_of(str(item or stem), values, target)
+    return row if item else number_by_content(row, same)
 
 
 def row_of(item: str, values: Mapping[str, Any], target: Target) -> dict[str, Any]:
@@ -54,58 +72,103 @@ def row_of(item: str, values: Mapping[str, Any], target: Target) -> dict[str, An
     Raises:
         NoRowError: when it has no score, though it did not fail, or no configuration.
     """
-    score, failed = values.get("score"), values.get("state") == "failed"
-    if score is None and not failed:
+    if values.get("score") is None and values.get("state") != "failed":
         raise NoRowError("no score in its line: map a column to it, as --map score=eval/accuracy")
-    if score is not None and number(score) is None:
-        raise NoRowError(f"its score is {score!r}, which is no finite number")
     if not any(name.startswith(CONFIG) for name in values):
         raise NoRowError("no hyperparameter in its line: --map config.sft_learning_rate=COLUMN")
     config = {n.removeprefix(CONFIG): v for n, v in values.items() if n.startswith(CONFIG)}
     others = {n: v for n, v in values.items() if not n.startswith(CONFIG)}
-    return make_row(target, item, config=config, **others)
+    row = make_row(target, item, config=config, **others)
+    return turned_round(row) if target.minimize else row
 
 
-def mapped(raw: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, Any]:
-    """The values of a line under our names; what is empty is left out."""
-    own = {name: name for name in raw if is_field(name)}
-    found = {field: raw[column] for field, column in (own | dict(columns)).items()}
-    return {field: value for field, value in found.items() if not is_unset(value) and value != ""}
+def turned_round(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of which a low score is a good one, with a minus sign: in its curve as well.
+
+    Signals of the score are left out, for the best one was taken of the wrong end.
+    """
+    row = {n: v for n, v in row.items() if not n.startswith("signal.score")}
+    if row.get("score") is not None:
+        row["score"] = -row["score"]
+    if row.get("curve"):
+        curve = json.loads(row["curve"])
+        for name, (steps, values) in curve.items():
+            if name.endswith("/score"):
+                curve[name] = [steps, [-value for value in values]]
+        row["curve"] = json.dumps(curve, separators=(",", ":"))
+    return row
 
 
-def is_field(name: str) -> bool:
-    """Whether a name is that of a column of the history that can be imported."""
-    if name.startswith(CONFIG):
-        return name.removeprefix(CONFIG) in Hyperparameters.model_fields
-    return name in FIELDS or name.startswith(GROUPS)
-
-
-def read_table(source: Path, columns: Mapping[str, str]) -> list[dict[str, Any]]:
-    """The lines of a CSV or parquet file.
+def mapped(line: Line, columns: Mapping[str, str]) -> dict[str, Any]:
+    """The values of a line under our names; what is empty is left out.
 
     Raises:
-        SettingsError: when it cannot be read, or a field or a column of ``columns`` is unknown.
+        NoRowError: when a cell is not of its field's type, naming all such cells.
     """
-    try:
-        parquet = source.suffix == ".parquet"
-        frame = pd.read_parquet(source) if parquet else pd.read_csv(source)
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"{source} cannot be read as a table: {error}") from None
+    if line.problem:
+        raise NoRowError(line.problem)
+    own = {name: name for name in line.cells if is_field(name)}
+    found, problems = {}, []
+    for field, column in (own | dict(columns)).items():
+        try:
+            found[field] = typed(field, line.cells[column], column)
+        except NoRowError as error:
+            problems.append(str(error))
+    if problems:
+        raise NoRowError("; ".join(problems))
+    return {field: value for field, value in found.items() if value is not None}
+
+
+def check_columns(table: Table, columns: Mapping[str, str]) -> None:
+    """Refuses to map what is not there.
+
+    Raises:
+        SettingsError: when a field or a column of ``columns`` is unknown.
+    """
     for field, column in columns.items():
         if not is_field(field):
-            known = [*FIELDS, *(f"{CONFIG}{name}" for name in Hyperparameters.model_fields)]
             raise SettingsError(
-                f"--map {field}={column}: {field!r} is no field{_near(field, known)}\n"
+                f"--map {field}={column}: {field!r} is no field"
+                f"{_near(field, [*FIELDS, *HYPERPARAMETERS])}\n"
                 f"  expected one of {', '.join(FIELDS)}, config.*, meta.* or signal.*"
             )
-        if column not in frame:
+        if column not in table.columns:
             raise SettingsError(
-                f"--map {field}={column}: {source.name} has no such column"
-                f"{_near(column, list(map(str, frame)))}\n  it has: {', '.join(map(str, frame))}"
+                f"--map {field}={column}: {table.source.name} has no such column"
+                f"{_near(column, table.columns)}\n  it has: {', '.join(table.columns)}"
             )
-    return records(frame)
 
 
-def _near(name: str, known: list[str]) -> str:
+def check_hyperparameters(table: Table, columns: Mapping[str, str]) -> None:
+    """Refuses columns ``config.*`` that are no hyperparameters: their values would be lost.
+
+    Raises:
+        SettingsError: when one that is not empty is neither known nor mapped.
+    """
+    unknown = [
+        name
+        for name in table.columns
+        if name.startswith(CONFIG) and not is_field(name) and name not in columns.values()
+    ]
+    for name in unknown:
+        if any(line.cells.get(name) is not None for line in table.lines):
+            raise SettingsError(
+                f"{table.source.name}: its column {name!r} is no hyperparameter"
+                f"{_near(name, HYPERPARAMETERS)}\n"
+                "  rename it, map it (--map config.NAME=COLUMN), or leave it out of the table"
+            )
+
+
+def unused(table: Table, columns: Mapping[str, str]) -> list[str]:
+    """One sentence that lists the columns which fill no field; none when there are none."""
+    names = [
+        repr(name) + _near(name, [*FIELDS, *HYPERPARAMETERS])
+        for name in table.columns
+        if name and not is_field(name) and name not in columns.values()
+    ]
+    return [f"columns that were not used: {', '.join(names)}"] if names else []
+
+
+def _near(name: str, known: Collection[str]) -> str:
     close = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {close[0]!r}?" if close else ""

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from tasks.importers.common import Imported, NoRowError, Target, read_mapping
 from tasks.importers.runs import Run, row_of
-from trials.errors import SettingsError
 
 STATE = "trainer_state.json"
 ARGUMENTS = (
@@ -29,11 +29,16 @@ def import_trl(source: Path, target: Target) -> Imported:
     for folder, state in sorted(run_folders(source).items()):
         item = "." if folder == source else folder.relative_to(source).as_posix()
         name = folder.name if item == "." else item
-        try:
-            imported.add(name, row_of(read_run(name, folder, state, shared), target))
-        except (NoRowError, SettingsError) as error:
-            imported.add(name, str(error))
+        imported.attempt(name, _row, (name, folder, state, shared), target, imported.metrics)
     return imported
+
+
+def _row(
+    run: tuple[str, Path, Path, dict[str, Any] | None],
+    target: Target,
+    metrics: Counter[tuple[str, float]],
+) -> dict[str, Any]:
+    return row_of(read_run(*run), target, metrics)
 
 
 def run_folders(source: Path) -> dict[Path, Path]:

@@ -82,3 +82,25 @@ def test_a_killed_run_counts_as_stopped(tmp_path):
     write_run(tmp_path, "killed", status=5)
     [row] = import_mlflow(tmp_path, TARGET).rows
     assert row["state"] == "stopped"
+
+
+def test_an_odd_run_is_refused_and_the_others_are_imported(tmp_path):
+    write_run(tmp_path, "good")
+    latin = write_run(tmp_path, "latin")
+    (latin / "params" / "note").write_bytes("größe".encode("latin-1"))
+    write_run(tmp_path, "odd", PARAMS | {"warmup_ratio": "{}", "max_steps": "['a']"})
+    more = {"lr_scheduler_type": "warmup_stable_decay"}
+    more["lr_scheduler_kwargs"] = "{'num_decay_steps': 'auto'}"
+    write_run(tmp_path, "text", PARAMS | more)
+    imported = import_mlflow(tmp_path, TARGET)
+    assert sorted(row["trial_id"] for row in imported.rows) == ["lab/gsm/good", "lab/gsm/odd"]
+    reasons = {refused.item: refused.reason for refused in imported.refused}
+    assert reasons["latin"].startswith("cannot be understood: a file of it is not in UTF-8")
+    assert reasons["text"].startswith("cannot be understood: TypeError")
+
+
+def test_a_metric_that_is_to_be_low_is_turned_round(tmp_path):
+    low = {"metric_for_best_model": "accuracy", "greater_is_better": "False"}
+    write_run(tmp_path, "a1", PARAMS | low)
+    [row] = import_mlflow(tmp_path, TARGET).rows
+    assert row["score"] == -0.35

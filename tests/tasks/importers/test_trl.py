@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -207,6 +208,43 @@ def test_a_loss_is_a_score_only_when_asked_for_and_turned_round(tmp_path):
     folder = write_run(tmp_path / "out", SFT)
     asked = Target(name="team", dataset_id="gsm", model_id="m", score="-eval_loss")
     assert import_trl(folder, asked).rows[0]["score"] == -0.9
+
+
+WER = SFT | {"metric_for_best_model": "wer", "greater_is_better": False}
+
+
+def test_a_metric_that_is_to_be_low_is_turned_round_with_its_curve(tmp_path):
+    folder = write_run(tmp_path / "out", WER, metric="eval_wer")
+    imported = import_trl(folder, TARGET)
+    [row] = imported.rows
+    assert row["score"] == -0.6
+    assert unpack_curve(row["curve"])["sft", "score"] == ([20, 50], [-0.4, -0.6])
+    assert dict(imported.metrics) == {("eval_wer", -1.0): 1}
+    named = import_trl(folder, replace(TARGET, score="eval_wer"))
+    assert named.rows[0]["score"] == -0.6
+    other = write_run(tmp_path / "high", WER | {"greater_is_better": True}, metric="eval_wer")
+    assert import_trl(other, TARGET).rows[0]["score"] == 0.6
+    asked = import_trl(other, replace(TARGET, minimize=True))
+    assert asked.rows[0]["score"] == -0.6
+    loss = import_trl(other, replace(TARGET, score="eval_loss"))
+    assert loss.rows[0]["score"] == -0.9
+
+
+def test_an_odd_run_is_refused_and_the_others_are_imported(tmp_path):
+    low = {"lr_scheduler_type": "cosine_with_min_lr", "lr_scheduler_kwargs": {"min_lr": 1e-6}}
+    write_run(tmp_path / "auto", SFT | low | {"learning_rate": "auto"})
+    write_run(tmp_path / "good", SFT)
+    write_run(tmp_path / "text", SFT | {"learning_rate": "2e-5", "weight_decay": "auto"})
+    odd = write_run(tmp_path / "zero", SFT)
+    state = json.loads((odd / "checkpoint-50" / "trainer_state.json").read_text())
+    state["global_step"] = "fifty"
+    (odd / "checkpoint-50" / "trainer_state.json").write_text(json.dumps(state))
+    imported = import_trl(tmp_path, TARGET)
+    assert [row["trial_id"] for row in imported.rows] == ["team/gsm/good"]
+    reasons = {refused.item: refused.reason for refused in imported.refused}
+    assert reasons["auto"] == "learning_rate: expected a number, found 'auto'"
+    assert reasons["text"] == "config.weight_decay: expected a number, found 'auto'"
+    assert reasons["zero"].startswith("cannot be understood: TypeError")
 
 
 def test_a_half_written_state_is_listed(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 
 from tasks.history_checks import check_history
@@ -21,23 +23,25 @@ LINES = (
 )
 
 
+NAMES = ["w/d/sweep-1", "w/d/sweep-5"]
+TARGET = Target(name="w", dataset_id="d", model_id="m")
+
+
 def test_runs_of_an_export_become_rows(tmp_path):
     file = tmp_path / "export.csv"
     file.write_text(HEAD + LINES)
     imported = import_wandb(file, Target(name="w", dataset_id="d", model_id="m"))
-    assert [row["trial_id"] for row in imported.rows] == [
-        "w/d/sweep-1",
-        "w/d/sweep-1-line-3",
-        "w/d/sweep-5",
-    ]
+    ids = [row["trial_id"] for row in imported.rows]
+    assert [trial.rpartition("-")[0] for trial in ids] == ["w/d/sweep-1", *NAMES]
+    assert len(set(ids)) == 3
     assert [row["score"] for row in imported.rows] == [0.61, 0.55, 0.5]
     assert [row["state"] for row in imported.rows] == ["completed", "completed", "stopped"]
     assert imported.rows[0]["config.rl_beta"] == 0.04
     assert imported.rows[0]["cost_seconds"] == 610.0
     assert imported.rows[2]["fraction"] == 0.5
     reasons = {refused.item: refused.reason for refused in imported.refused}
-    assert "crashed" in reasons["sweep-3"]
-    assert "no score" in reasons["sweep-4"]
+    assert "crashed" in reasons["sweep-3, line 4"]
+    assert "no score" in reasons["sweep-4, line 5"]
     good, bad = check_history(pd.DataFrame(imported.rows))
     assert (len(good), len(bad)) == (3, 0)
 
@@ -49,3 +53,37 @@ def test_mapped_columns_go_before_the_arguments(tmp_path):
     [row] = import_wandb(file, Target(name="w", model_id="m", columns=columns)).rows
     assert (row["score"], row["dataset_id"]) == (1, "dapo")
     assert row["config.rl_learning_rate"] == 0.04
+
+
+def test_ids_do_not_depend_on_the_order_of_the_lines(tmp_path):
+    file = tmp_path / "export.csv"
+    lines = LINES.splitlines(keepends=True)
+    file.write_text(HEAD + "".join(lines[:2]))
+    before = {row["trial_id"]: row["score"] for row in import_wandb(file, TARGET).rows}
+    file.write_text(HEAD + "".join(reversed(lines)))
+    after = {row["trial_id"]: row["score"] for row in import_wandb(file, TARGET).rows}
+    assert len(before) == 2
+    assert before.items() <= after.items()
+
+
+def test_a_bad_cell_refuses_its_own_line(tmp_path):
+    file = tmp_path / "export.csv"
+    file.write_text(HEAD + LINES.replace('"0.61"', '"61%"'))
+    target = Target(name="w", dataset_id="d", model_id="m", columns={"score": "eval/reward"})
+    imported = import_wandb(file, target)
+    assert [row["score"] for row in imported.rows] == [0.55, 0.5]
+    reasons = {refused.item: refused.reason for refused in imported.refused}
+    assert reasons["sweep-1, line 2"].startswith("score: expected a number, found '61%'")
+    turned = import_wandb(file, replace(target, minimize=True))
+    assert [row["score"] for row in turned.rows] == [-0.55, -0.5]
+    assert dict(turned.metrics) == {("eval/reward", -1.0): 2}
+
+
+def test_ids_of_runs_are_names_and_an_odd_run_ends_nothing(tmp_path):
+    file = tmp_path / "export.csv"
+    lines = LINES.splitlines(keepends=True)[:2]
+    lines[1] = lines[1].replace('"dapo"', """"{'a': ['x']}\"""").replace('"8"', '"1e999"')
+    file.write_text('"ID",' + HEAD + "".join(f'"0{n}",{line}' for n, line in enumerate(lines)))
+    imported = import_wandb(file, TARGET)
+    assert [row["trial_id"] for row in imported.rows] == ["w/d/00"]
+    assert imported.refused[0].item == "01, line 3"
