@@ -19,9 +19,10 @@ from surrogates.encoding import SpaceEncoder
 from surrogates.history import History, read_history
 from surrogates.judge_methods import BASELINES, LOSSES
 from surrogates.outcomes import RANKING_METRICS, Method, Trials, dataset_means, held_out_scores
-from surrogates.ranker import MEMBERS, VARIANTS
+from surrogates.ranker import MEMBERS, VARIANTS, RankerVariant
 
 ENSEMBLE = "ensemble, as the search"
+BASELINE = "config"  # of the groups of meta-features
 EARLY_METRICS = (
     "spearman", "spearman_last", "mae", "mae_last", "explained", "coverage90", "saved"
 )  # fmt: skip
@@ -35,14 +36,24 @@ def quiet(_: str) -> None:
 
 
 def ranking_methods(
-    losses: Sequence[str] = LOSSES, trees: int = 150, meta: Sequence[str] = ("*",)
+    losses: Sequence[str] = LOSSES,
+    trees: int = 150,
+    meta: Sequence[str] = ("*",),
+    searched: RankerVariant = VARIANTS[0],
 ) -> dict[str, Method]:
-    """Every loss without and with meta-features, what the search trains, and the baselines."""
+    """Every loss without and with meta-features, the baselines, and what the search trains.
+
+    Args:
+        losses: Of CatBoost.
+        trees: Of every boosted method.
+        meta: Patterns of the meta-features they may see.
+        searched: The variant that the search has chosen.
+    """
     methods: dict[str, Method] = {}
     for loss in losses:
         methods[variant_name(loss, False)] = Boosted(loss, trees, ())
         methods[variant_name(loss, True)] = Boosted(loss, trees, tuple(meta))
-    methods[ENSEMBLE] = replace(VARIANTS[0].boosted, trees=trees, members=MEMBERS)
+    methods[ENSEMBLE] = replace(searched.boosted, trees=trees, members=MEMBERS)
     return methods | BASELINES
 
 
@@ -121,7 +132,7 @@ def judge_features(
     Returns:
         As `judge_ranker`; the methods are "config", "+ NAME" for each group, and "+ all".
     """
-    methods: dict[str, Method] = {"config": Boosted(loss, trees, ())}
+    methods: dict[str, Method] = {BASELINE: Boosted(loss, trees, ())}
     for name, patterns in groups.items():
         methods[f"+ {name}"] = Boosted(loss, trees, tuple(patterns))
     methods["+ all"] = Boosted(loss, trees, tuple(p for each in groups.values() for p in each))
@@ -186,6 +197,21 @@ def summarise(table: pd.DataFrame, metrics: Sequence[str] = RANKING_METRICS) -> 
             record[f"{name}_se"] = float(each[name].std(ddof=1) / np.sqrt(len(each)))
         records.append(record)
     return pd.DataFrame(records)
+
+
+def gains(
+    table: pd.DataFrame, baseline: str, metric: str = "kendall_tau"
+) -> dict[str, tuple[float, float]]:
+    """By method: mean over datasets of what it gains over the baseline there, and its error.
+
+    Differences within a dataset are far less noisy than those of the means.
+    """
+    each = {name: dataset_means(part, [metric])[metric] for name, part in table.groupby("method")}
+    differences = {str(name): values - each[baseline] for name, values in each.items()}
+    return {
+        name: (float(found.mean()), float(found.std(ddof=1) / np.sqrt(len(found))))
+        for name, found in differences.items()
+    }
 
 
 def _rows(history: pd.DataFrame, encoder: SpaceEncoder, maximize: bool) -> History:

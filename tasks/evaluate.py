@@ -16,7 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from surrogates.features import matching
 from surrogates.history import META
 from surrogates.judge import (
+    BASELINE,
     RANKING_METRICS,
+    gains,
     judge_early,
     judge_features,
     judge_ranker,
@@ -25,6 +27,7 @@ from surrogates.judge import (
 )
 from surrogates.judge_methods import LOSSES
 from surrogates.offline import OfflineModels
+from surrogates.ranker import VARIANTS
 from tasks.history import PREFIX_FRACTIONS
 from tasks.paths import OfflineFolder
 from tasks.progress import Report, silent
@@ -141,9 +144,9 @@ def judge(
 ) -> Evaluation:
     """The same, of these rows; nothing is written."""
     space, seed = load_space(settings.space), settings.seed
-    by_group = judge_ranker(
-        rows, space, seed, methods=ranking_methods(settings.losses, settings.trees), report=report
-    )
+    chosen = models.ranker.variant if models.ranker else VARIANTS[0]
+    methods = ranking_methods(settings.losses, settings.trees, searched=chosen)
+    by_group = judge_ranker(rows, space, seed, methods=methods, report=report)
     features = judge_features(
         rows,
         space,
@@ -159,7 +162,7 @@ def judge(
     return Evaluation(
         ranker=summarise(by_group),
         by_group=by_group,
-        features=summarise(features),
+        features=with_gains(features),
         early=early,
         trials=int(((rows["fraction"] >= 1.0) & (rows["state"] != "failed")).sum()),
         groups=by_group["group"].nunique(),
@@ -167,6 +170,14 @@ def judge(
         chosen=chosen_name(models),
         trusted=prior.rho if prior else 0.0,
     )
+
+
+def with_gains(features: pd.DataFrame) -> pd.DataFrame:
+    """The table of features with the Kendall tau that each group gains, dataset by dataset."""
+    gained = gains(features, BASELINE)
+    table = summarise(features)
+    table["gain"], table["gain_se"] = zip(*(gained[name] for name in table["method"]), strict=True)
+    return table
 
 
 def parts(settings: OfflineSettings) -> int:

@@ -15,6 +15,7 @@ from surrogates.encoding import SpaceEncoder
 from surrogates.history import read_history
 from surrogates.judge import (
     RANKING_METRICS,
+    gains,
     judge_early,
     judge_features,
     judge_ranker,
@@ -266,3 +267,16 @@ class TestEarly:
         judged = judge_early(table, space)
         assert (judged["mae"] < 1.05 * judged["mae_last"]).all()
         assert judged["coverage90"].between(0.8, 0.97).all()
+
+
+def test_gains_are_paired_within_datasets_and_groups_of_one_count_once():
+    level = {"a": 0.1, "b": 0.9, "c": 0.5}
+    rows = [
+        {"method": method, "dataset": d, "group": f"{d}{g}", "kendall_tau": level[d] + more}
+        for method, more in (("config", 0.0), ("+ text", 0.02))
+        for d in level
+        for g in range(3 if d == "a" else 1)
+    ]
+    found = gains(pd.DataFrame(rows), "config")
+    assert found["config"] == (0.0, 0.0)
+    assert found["+ text"] == pytest.approx((0.02, 0.0), abs=1e-12)
