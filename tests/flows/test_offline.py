@@ -135,7 +135,7 @@ def test_the_bundled_parameters_are_legal_and_name_every_meta_feature():
     names = set(described) - set(KEYS)
     grouped = [name for each in settings.feature_groups.values() for name in matching(names, each)]
     assert sorted(grouped) == sorted(names)
-    assert parts(settings) == 2 * len(settings.losses) + 5 + len(settings.feature_groups) + 3
+    assert parts(settings) == 2 * len(settings.losses) + 1 + 5 + len(settings.feature_groups) + 3
 
 
 def test_a_meta_feature_in_no_group_is_named(history, tmp_path):
