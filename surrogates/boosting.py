@@ -15,7 +15,7 @@ import pandas as pd
 from catboost import CatBoostRanker, CatBoostRegressor
 
 from surrogates.encoding import PREFIX
-from surrogates.features import FeatureSchema, informative, matching
+from surrogates.features import QUIET, FeatureSchema, informative, matching
 from surrogates.history import META
 from surrogates.outcomes import New, Past
 
@@ -69,9 +69,7 @@ class Boosted:
             l2_leaf_reg=5.0,
             border_count=64,
             random_seed=seed,
-            thread_count=1,
-            verbose=0,
-            allow_writing_files=False,
+            **QUIET,
         )
         prepared = schema.prepare(past.features)
         if self.loss == POINTWISE:

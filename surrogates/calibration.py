@@ -120,7 +120,9 @@ def _factor(target: np.ndarray, mean: np.ndarray, sd: np.ndarray, dataset: np.nd
     """Factor on sd for which the 90 % interval covers 90 % of a new dataset's outcomes."""
     error = (target - mean) / sd
     places = pd.Series(error).groupby(dataset.astype(str))
-    rows, shared = places.size(), float((places.mean() ** 2).mean() / (error**2).mean())
+    rows = places.size()
+    # Of forecasts that never err nothing is shared: 0 / 0 is 0 here.
+    shared = float((places.mean() ** 2).mean() / max((error**2).mean(), 1e-300))
     level = min(1.0, 0.9 * (1.0 + 1.0 / (rows / (1.0 + (rows - 1.0) * shared)).sum()))
     # Every dataset weighs the same, however many trials it has.
     order = np.argsort(np.abs(error))

@@ -21,7 +21,7 @@ from catboost import CatBoostRegressor
 
 from surrogates.base import Config
 from surrogates.encoding import SpaceEncoder
-from surrogates.features import FeatureSchema, fixed_columns, informative, save_model
+from surrogates.features import QUIET, FeatureSchema, fixed_columns, informative, save_model
 from surrogates.history import META, History
 
 MIN_ROWS = 10
@@ -58,7 +58,7 @@ class CostModel:
         schema = FeatureSchema.infer(frame)
         model = CatBoostRegressor(
             iterations=150, depth=4, learning_rate=0.1, border_count=32, random_seed=seed,
-            thread_count=1, verbose=0, allow_writing_files=False,
+            **QUIET,
         )  # fmt: skip
         model.fit(schema.pool(schema.prepare(frame), label=target))
         return cls(schema, model, float(np.median(centre)))

@@ -30,13 +30,13 @@ from surrogates.base import Config
 from surrogates.calibration import Calibration, at_rungs, cross_calibrate
 from surrogates.early_skill import RungSkill, judge_forecasts, rung_skills
 from surrogates.encoding import SpaceEncoder
-from surrogates.features import FeatureSchema, fixed_columns, informative, save_model
+from surrogates.features import QUIET, FeatureSchema, fixed_columns, informative, save_model
 from surrogates.history import META, SIGNAL, History
 from surrogates.prefixes import FRACTION, LAST, PrefixRows, prefix_rows, relative
 
 MAX_FOLDS = 6
 MIN_ROWS = 20
-MAX_ROWS = 15_000  # a model learns from so many; more of them cost time and add next to no skill
+MAX_ROWS = 10_000  # a model learns from so many; more of them cost time and add next to no skill
 
 
 @dataclass
@@ -269,9 +269,7 @@ def _train(
         # Categories as they are, not as statistics of the target over them: as good, twice as fast.
         one_hot_max_size=10,
         random_seed=seed,
-        thread_count=1,
-        verbose=0,
-        allow_writing_files=False,
+        **QUIET,
     )
     if len(target) > MAX_ROWS:
         rng = np.random.default_rng(seed)

@@ -80,6 +80,10 @@ def matching(names: Iterable[str], patterns: Sequence[str]) -> list[str]:
     return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
 
 
+# Of every CatBoost model: the same numbers on any number of cores, no output, no folder of logs.
+QUIET: dict[str, Any] = {"thread_count": 1, "verbose": 0, "allow_writing_files": False}
+
+
 def save_model(model: CatBoost, file: Path) -> None:
     """Writes a .cbm file, the same bytes for the same model.
 

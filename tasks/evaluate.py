@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -29,6 +27,7 @@ from surrogates.judge_methods import LOSSES
 from surrogates.offline import OfflineModels
 from surrogates.ranker import VARIANTS
 from tasks.history import PREFIX_FRACTIONS
+from tasks.numbers import DIGITS, FLOATS, named_numbers
 from tasks.paths import OfflineFolder
 from tasks.progress import Report, silent
 from tasks.spaces import load_space
@@ -36,7 +35,6 @@ from tasks.train import chosen_name, past_trials, trained
 from trials.errors import SettingsError
 
 SECTION = "offline"  # of params.yaml
-DIGITS = 6  # of the numbers written, far below their standard errors
 
 # File in plots/ -> field of an evaluation.
 TABLES = {
@@ -198,13 +196,13 @@ def write_evaluation(found: Evaluation, output: OfflineFolder) -> None:
     for name, field in TABLES.items():
         table = getattr(found, field)
         file = output.plots / f"{name}.csv"
-        table.to_csv(file, index=False, float_format=f"%.{DIGITS}g", lineterminator="\n")
+        table.to_csv(file, index=False, float_format=FLOATS, lineterminator="\n")
     metrics = {
         "history": {"trials": found.trials, "groups": found.groups, "datasets": found.datasets},
         "search": {"chosen": found.chosen, "trusted": round(found.trusted, DIGITS)},
-        "ranker": _numbers(found.ranker, "method"),
-        "features": _numbers(found.features, "method"),
-        "early": _numbers(found.early, "fraction"),
+        "ranker": named_numbers(found.ranker.drop(columns="datasets"), "method"),
+        "features": named_numbers(found.features.drop(columns="datasets"), "method"),
+        "early": named_numbers(found.early.drop(columns="datasets"), "fraction"),
     }
     output.metrics.write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
 
@@ -225,16 +223,6 @@ def read_evaluation(output: OfflineFolder) -> Evaluation:
         raise SettingsError(
             f"{output.path} holds no evaluation: {error!r}\n  make it with: make offline"
         ) from None
-
-
-def _numbers(table: pd.DataFrame, key: str) -> dict[str, dict[str, float]]:
-    """Numbers of each row by a name that `dvc metrics show` can print."""
-    out = {}
-    for row in table.to_dict("records"):
-        name = re.sub(r"[^a-z0-9]+", "_", str(row.pop(key)).lower()).strip("_")
-        row.pop("datasets", None)
-        out[name] = {str(k): round(float(v), DIGITS) for k, v in row.items() if np.isfinite(v)}
-    return out
 
 
 def with_error(table: pd.DataFrame, name: str, digits: int = 3) -> list[str]:

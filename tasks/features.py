@@ -18,6 +18,7 @@ from tasks.catalog import ModelEntry, resolve_model
 from tasks.featurize import Refusal, meta_features, probe_all
 from tasks.fingerprint import model_fingerprint
 from tasks.history import records
+from tasks.numbers import FLOATS
 from tasks.paths import OfflineFolder, cache_folder
 from tasks.prepare import probe_request
 from tasks.progress import Report, silent
@@ -28,7 +29,6 @@ from trials.records import Schedule
 # Content of data and of weights; the latter is empty in older rows, imported ones and a hub's.
 MATCHED = ["dataset_fingerprint", "model_id", "model_fingerprint"]
 KEYS = ["dataset_fingerprint", "dataset_id", "model_id", "model_fingerprint"]
-DIGITS = 6
 # The same numbers on every machine: a GPU draws other samples, and threads add in another order.
 SAME_EVERYWHERE = Launcher(threads=1, devices="")
 
@@ -105,7 +105,7 @@ def write_features(table: pd.DataFrame, file: Path) -> None:
     names = sorted(str(column) for column in table if column not in KEYS)
     ordered = table[[*KEYS, *names]].sort_values(KEYS, ignore_index=True)
     file.parent.mkdir(parents=True, exist_ok=True)
-    ordered.to_csv(file, index=False, float_format=f"%.{DIGITS}g", lineterminator="\n")
+    ordered.to_csv(file, index=False, float_format=FLOATS, lineterminator="\n")
 
 
 def read_features(file: Path) -> pd.DataFrame:

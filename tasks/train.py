@@ -14,12 +14,11 @@ from surrogates.judge import variant_name
 from surrogates.offline import OfflineModels
 from tasks.features import read_features, with_features
 from tasks.history import search_history
+from tasks.numbers import rounded
 from tasks.paths import OfflineFolder
 from tasks.spaces import load_space
 from trials.errors import SettingsError
 from trials.records import write_json
-
-DIGITS = 6  # of the numbers written, far below their standard errors
 
 
 @task(cache_policy=NO_CACHE)
@@ -114,10 +113,3 @@ def learned(rows: pd.DataFrame, models: OfflineModels) -> dict[str, Any]:
         },
         "cost": {"fitted": int(models.cost is not None)},
     }
-
-
-def rounded(value: Any) -> Any:
-    """Floats of a nested mapping to so many significant digits."""
-    if isinstance(value, dict):
-        return {key: rounded(each) for key, each in value.items()}
-    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value

@@ -22,6 +22,7 @@ from numpy.polynomial.legendre import legval
 from scipy.linalg import cho_factor, cho_solve
 
 from surrogates.axes import Axis, ChoiceAxis, OrdinalAxis
+from surrogates.features import QUIET
 from surrogates.insights.landscape import Landscape
 from surrogates.insights.spread import jackknife_se, mean_se
 
@@ -207,7 +208,7 @@ def _boosted(landscape: Landscape, owner: np.ndarray, seed: int, trees: int) -> 
     for d in range(count) if count > 1 else ():
         model = CatBoostRegressor(
             iterations=trees, depth=4, learning_rate=0.08, l2_leaf_reg=5.0, border_count=64,
-            random_seed=seed, thread_count=1, verbose=0, allow_writing_files=False,
+            random_seed=seed, **QUIET,
         )  # fmt: skip
         own = owner == d
         predicted = model.fit(cube[~own], landscape.z[~own]).predict(cube[own], thread_count=1)

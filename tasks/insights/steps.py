@@ -23,11 +23,11 @@ from surrogates.insights.marginals import best_region, marginal_effects, pair_ef
 from surrogates.insights.rules import judge_rules
 from tasks.history import history_files
 from tasks.history_checks import learnable_history
+from tasks.numbers import FLOATS, named_numbers
 from tasks.spaces import load_space
 from trials.errors import SettingsError
 
 SECTION = "insights"  # of params.yaml
-DIGITS = 6  # of the numbers written, far below their standard errors
 # What JF-HPO (arXiv 2606.03073) reports of its proxy model.
 REFERENCE = {"spearman": 0.90, "kendall": 0.80}
 PARTS = ("history", "analysis of variance", "marginal effects", "rules of thumb", "agreement")
@@ -148,7 +148,7 @@ def write_insights(found: Insights, folder: Path) -> Path:
     tables = folder / "tables"
     tables.mkdir(parents=True, exist_ok=True)
     for name, table in found.tables.items():
-        table.to_csv(tables / f"{name}.csv", index=False, float_format=f"%.{DIGITS}g")
+        table.to_csv(tables / f"{name}.csv", index=False, float_format=FLOATS)
     file = folder / "metrics.json"
     file.write_text(json.dumps(metrics(found), indent=1) + "\n", encoding="utf-8")
     return file
@@ -163,25 +163,16 @@ def metrics(found: Insights) -> dict[str, Any]:
     regrets = [str(c) for c in pairs if re.fullmatch(r"regret\d+", str(c))]
     return {
         "history": found.counts,
-        "models": _numbers(tables["models"], "model", ["r2", "r2_se"]),
-        "importance": _numbers(
+        "models": named_numbers(tables["models"], "model", ["r2", "r2_se"]),
+        "importance": named_numbers(
             tables["importance"], "hyperparameter", ["main", "main_se", "own", "own_se"]
         ),
-        "stages": _numbers(tables["stages"], "stage", ["share", "share_se"]),
-        "rules": _numbers(tables["rules"], "rule", ["estimate", "estimate_se"]),
-        "agreement": _numbers(
+        "stages": named_numbers(tables["stages"], "stage", ["share", "share_se"]),
+        "rules": named_numbers(tables["rules"], "rule", ["estimate", "estimate_se"]),
+        "agreement": named_numbers(
             pairs, "pair", ["spearman", "spearman_se", "kendall", "kendall_se", *regrets]
         ),
-        "noise": _numbers(
+        "noise": named_numbers(
             tables["noise"], "model", ["seed_sd", "noise_share", "icc", "spearman", "kendall"]
         ),
     }
-
-
-def _numbers(table: pd.DataFrame, key: str, names: list[str]) -> dict[str, dict[str, float]]:
-    out = {}
-    for row in table.to_dict("records"):
-        name = re.sub(r"[^a-z0-9]+", "_", str(row[key]).lower()).strip("_")
-        values = {str(n): float(row[n]) for n in names}
-        out[name] = {n: round(v, DIGITS) for n, v in values.items() if np.isfinite(v)}
-    return out

@@ -86,3 +86,9 @@ def test_a_dataset_with_many_trials_weighs_as_much_as_one_with_few() -> None:
     )
     # 90 % of both is 80 % of the second, whatever the first says.
     assert fitted.apply(np.zeros(1), np.full(1, 0.1), np.full(1, 0.5))[1] > 1.2 / 1.6449
+
+
+def test_forecasts_that_never_err_need_no_width() -> None:
+    nothing, fraction = np.zeros(40), np.full(40, 0.5)
+    fitted = Calibration.fit(nothing, nothing, np.full(40, 0.1), fraction, np.arange(40) % 4)
+    assert 0 < fitted.apply(nothing, np.full(40, 0.1), fraction)[1][0] < 0.02

@@ -10,7 +10,6 @@ import pytest
 
 from tasks.catalog import Sizes, build_dataset, load_catalog
 from tasks.features import (
-    DIGITS,
     KEYS,
     featurize_history,
     read_features,
@@ -55,7 +54,6 @@ def test_a_table_is_read_as_it_was_written(tmp_path):
 def test_numbers_are_written_with_six_digits(tmp_path):
     write_features(TABLE.assign(probe_loss=1 / 3), tmp_path / "f.csv")
     assert read_features(tmp_path / "f.csv")["probe_loss"].tolist() == [0.333333] * 2
-    assert DIGITS == 6
 
 
 def test_old_rows_get_the_features_of_the_table_and_no_others():
