@@ -11,8 +11,6 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from surrogates.features import matching
-from surrogates.history import META
 from surrogates.judge import (
     BASELINE,
     RANKING_METRICS,
@@ -26,6 +24,7 @@ from surrogates.judge import (
 from surrogates.judge_methods import LOSSES
 from surrogates.offline import OfflineModels
 from surrogates.ranker import VARIANTS
+from tasks.feature_groups import groups_of, learned_features, meta_names
 from tasks.history import PREFIX_FRACTIONS
 from tasks.numbers import DIGITS, FLOATS, named_numbers
 from tasks.paths import OfflineFolder
@@ -56,7 +55,6 @@ class OfflineSettings(BaseModel):
     trees: int = Field(150, ge=1)
     rungs: tuple[float, ...] = PREFIX_FRACTIONS
     feature_loss: str = "RMSE"
-    feature_groups: dict[str, tuple[str, ...]] = Field(default_factory=dict)
 
     @field_validator("losses", "feature_loss")
     @classmethod
@@ -107,30 +105,24 @@ def evaluate(
         report: told the name of each part as it begins.
 
     Raises:
-        SettingsError: an earlier step has not run, or a meta-feature is in no group.
+        SettingsError: an earlier step has not run.
         HistoryError: when fewer than two datasets can be judged, or there are no prefixes.
     """
     rows = judged_trials(output, settings)
-    found = judge(rows, trained(output), settings, counted(report, parts(settings)))
+    groups = len(groups_of(meta_names(rows)))
+    found = judge(rows, trained(output), settings, counted(report, parts(settings, groups)))
     write_evaluation(found, output)
     return found
 
 
 def judged_trials(output: OfflineFolder, settings: OfflineSettings) -> pd.DataFrame:
-    """Full trials and the prefixes at the settings' rungs.
+    """Full trials and the prefixes at the settings' rungs, with all meta-features.
 
     Raises:
-        SettingsError: an earlier step has not run, or a meta-feature is in no group.
+        SettingsError: an earlier step has not run.
     """
     rows = past_trials(output)
     rows = rows[rows["fraction"].isin([*settings.rungs, 1.0]) | (rows["state"] == "failed")]
-    names = [str(c).removeprefix(META) for c in rows if str(c).startswith(META)]
-    grouped = [name for each in settings.feature_groups.values() for name in matching(names, each)]
-    if settings.feature_groups and (left := sorted(set(names) - set(grouped))):
-        raise SettingsError(
-            f"meta-features in no group: {', '.join(left)}\n"
-            "  add them to offline.feature_groups in params.yaml"
-        )
     return rows.reset_index(drop=True)
 
 
@@ -141,14 +133,15 @@ def judge(
     report: Callable[[str], None],
 ) -> Evaluation:
     """The same, of these rows; nothing is written."""
+    everything, rows = rows, learned_features(rows)
     space, seed = load_space(settings.space), settings.seed
     chosen = models.ranker.variant if models.ranker else VARIANTS[0]
     methods = ranking_methods(settings.losses, settings.trees, searched=chosen)
     by_group = judge_ranker(rows, space, seed, methods=methods, report=report)
     features = judge_features(
-        rows,
+        everything,
         space,
-        settings.feature_groups,
+        groups_of(meta_names(everything)),
         seed,
         loss=settings.feature_loss,
         trees=settings.trees,
@@ -178,10 +171,10 @@ def with_gains(features: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def parts(settings: OfflineSettings) -> int:
-    """How often `judge` reports."""
+def parts(settings: OfflineSettings, groups: int) -> int:
+    """How often `judge` reports, with so many groups of features."""
     methods = len(ranking_methods(settings.losses, settings.trees))
-    return methods + len(settings.feature_groups) + 3
+    return methods + groups + 3
 
 
 def counted(report: Report, total: int) -> Callable[[str], None]:

@@ -12,6 +12,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from surrogates.search import OfflineModels
+from tasks.feature_groups import learned_features
 from tasks.features import read_features, with_features
 from tasks.history import search_history
 from tasks.history_checks import learnable_history
@@ -19,7 +20,7 @@ from tasks.paths import cache_folder
 from tasks.spaces import space_text
 
 # Part of the key: models made by other code are not reused.
-FORMAT = "3"
+FORMAT = "4"
 
 
 @task(cache_policy=NO_CACHE)
@@ -52,7 +53,7 @@ def offline_models(
         rows = learnable_history(files)
         if table:
             rows = with_features(rows, read_features(table))
-        rows = search_history(rows)
+        rows = search_history(learned_features(rows))
         if exclude_dataset is not None:
             rows = rows[rows["dataset_id"] != exclude_dataset].reset_index(drop=True)
         models = OfflineModels.fit(rows, space, seed)

@@ -12,6 +12,7 @@ from prefect.cache_policies import NO_CACHE
 
 from surrogates.judge import variant_name
 from surrogates.offline import OfflineModels
+from tasks.feature_groups import learned_features
 from tasks.features import read_features, with_features
 from tasks.history import search_history
 from tasks.numbers import rounded
@@ -34,7 +35,7 @@ def train(space: str, seed: int, output: OfflineFolder) -> OfflineModels:
         SettingsError: an earlier step has not run.
         HistoryError: the history lacks a column.
     """
-    rows = past_trials(output)
+    rows = learned_features(past_trials(output))
     models = OfflineModels.fit(rows, load_space(space), seed)
     draft = output.models.with_name(f".{output.models.name}.{os.getpid()}")
     shutil.rmtree(draft, ignore_errors=True)
@@ -46,7 +47,7 @@ def train(space: str, seed: int, output: OfflineFolder) -> OfflineModels:
 
 
 def past_trials(output: OfflineFolder) -> pd.DataFrame:
-    """The history as the search learns from it: checked, featurized, with prefixes of curves.
+    """The history checked, featurized, with prefixes of curves.
 
     Raises:
         SettingsError: the step `validate` or `featurize` has not run.

@@ -12,9 +12,9 @@ from typer import Typer
 from typer.testing import CliRunner, Result
 
 from flows.offline import main
-from surrogates.features import matching
 from tasks.catalog import Sizes, build_dataset
 from tasks.evaluate import SECTION, OfflineSettings, judged_trials, parts, with_error
+from tasks.feature_groups import GROUPS, groups_of
 from tasks.features import KEYS, read_features
 from tasks.history import PREFIX_FRACTIONS, history_files, read_history, write_parquet
 from tasks.params import PARAMS, load_section
@@ -128,25 +128,22 @@ def test_a_step_says_which_one_is_missing_before_it(prefect_harness, built, tmp_
         assert missing in done.output
 
 
-def test_the_bundled_parameters_are_legal_and_name_every_meta_feature():
+def test_the_bundled_parameters_are_legal_and_every_bundled_meta_feature_has_a_group():
     settings = load_section(OfflineSettings, SECTION)
     described = read_features(OFFLINE.features)
     assert not described.empty
-    names = set(described) - set(KEYS)
-    grouped = [name for each in settings.feature_groups.values() for name in matching(names, each)]
-    assert sorted(grouped) == sorted(names)
-    assert parts(settings) == 2 * len(settings.losses) + 1 + 5 + len(settings.feature_groups) + 3
+    groups = groups_of(set(described) - set(KEYS))
+    assert set(groups) == set(GROUPS)
+    assert parts(settings, len(groups)) == 2 * len(settings.losses) + 1 + 5 + len(groups) + 3
 
 
-def test_a_meta_feature_in_no_group_is_named(history, tmp_path):
+def test_the_prefixes_that_are_judged_are_those_at_the_rungs(history, tmp_path):
     output = OfflineFolder(tmp_path)
     write_parquet(read_history(history_files(history)), output.checked)
     output.features.write_text(",".join(KEYS))
-    rows = judged_trials(output, OfflineSettings())
-    assert set(rows["fraction"]) == {*PREFIX_FRACTIONS, 1.0}
-    settings = OfflineSettings(feature_groups={"text": ("prompt_*", "answer_*")})
-    with pytest.raises(SettingsError, match=r"base_score.*\n.*feature_groups"):
-        judged_trials(output, settings)
+    assert set(judged_trials(output, OfflineSettings())["fraction"]) == {*PREFIX_FRACTIONS, 1.0}
+    few = OfflineSettings(rungs=(0.3,))
+    assert set(judged_trials(output, few)["fraction"]) == {0.3, 1.0}
 
 
 @pytest.mark.parametrize(
