@@ -6,7 +6,7 @@ bin := .venv/bin
 installed := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install tune offline insights test test-slow bench-trials bench-offline check format ui clean
+.PHONY: help install tune offline insights test test-slow bench bench-trials bench-offline check format ui clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | \
@@ -37,6 +37,9 @@ offline: export PATH := $(CURDIR)/$(bin):$(PATH)
 offline: $(installed) ## Train the offline models and judge them on datasets left out of the history
 	dvc repro --single-item $(ARGS) datasets validate featurize train evaluate
 	python -m flows.offline show
+
+bench: $(installed) ## Replay the history, every strategy and peer side by side (hours)
+	$(bin)/python -m benchmarks.replay run $(ARGS) && $(bin)/python -m benchmarks.replay show --csv docs/replay.csv --picture docs/images/replay.svg
 
 bench-offline: $(installed) ## Measure how long the offline models take to learn from 10,000 trials
 	$(bin)/python -m benchmarks.offline_fit

@@ -9,7 +9,8 @@ from typing import Any
 
 from surrogates.base import OptionError
 
-STRATEGIES = ("autopipe", "random", "sobol", "ranker", "gp")
+STRATEGIES = ("autopipe", "random", "sobol", "ranker", "gp", "tpe", "bohb")
+PARTS = ("ranker", "past_tasks", "residual", "early_stopping", "cost", "predictor_noise")
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,10 @@ class SearchOptions:
     """Everything about a search that is not the problem itself."""
 
     strategy: str = "autopipe"
-    """autopipe (opinion + residual GP + early stopping), gp (no history), ranker, sobol, random."""
+    """autopipe (opinion + residual GP + early stopping), gp (no history), ranker (the opinion
+    alone), sobol, random; tpe and bohb as Optuna has them."""
+    without: tuple[str, ...] = ()
+    """Parts of autopipe to leave out, to see what each is worth: some of `PARTS`."""
     rungs: tuple[float, ...] | None = None
     """Fractions new trials may start at; None: decided by value; (1.0,): always full length."""
     n_initial: int | None = None
@@ -33,6 +37,9 @@ class SearchOptions:
         problems = []
         if self.strategy not in STRATEGIES:
             problems.append(f"strategy={self.strategy!r}: expected one of {', '.join(STRATEGIES)}")
+        object.__setattr__(self, "without", tuple(self.without))
+        if unknown := sorted(set(self.without) - set(PARTS)):
+            problems.append(f"without={unknown}: expected some of {', '.join(PARTS)}")
         if self.rungs is not None:
             object.__setattr__(self, "rungs", tuple(float(r) for r in self.rungs))
             if not self.rungs or not all(0.0 < r <= 1.0 for r in self.rungs):

@@ -15,8 +15,8 @@ lets most of them be zero. Additive kernels: Duvenaud et al. (arXiv 1112.4394). 
 
     f_h(x) = mu_h + k(x, X_h) C_h^-1 (z_h - mu_h),   mu_h = 1' C_h^-1 z_h / 1' C_h^-1 1
 
-is task h's own opinion. Its residual f_h - m from the common opinion m is what the search's kernel
-is to be made of: k(x, x') = mean_h r_h(x) r_h(x').
+is task h's own opinion. What it says beyond the common opinion is what the search's kernel is made
+of (`surrogates.opinion.Deviations`).
 
 With mu_h fixed at 0 the likelihood of a real history was highest without any signal: smooth kernels
 hold a constant, each task's scores are centred, and every task pays for the constant it has not.
@@ -28,6 +28,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,8 @@ from torch import Tensor
 
 from surrogates.encoding import SpaceEncoder
 from surrogates.history import History
+from surrogates.past_kernel import Kernel, distance, joint_lengthscale, matern
+from surrogates.past_tables import Tables
 from surrogates.residual_gp import merge_duplicates
 
 MIN_TRIALS = 5  # a task with fewer says nothing that a kernel could be made of
@@ -47,25 +50,6 @@ STEPS = 100
 NOISE_FLOOR = 1e-4
 AMPLITUDE = 0.3  # mean of the exponential prior on each amplitude
 LEAST = 1e-3  # amplitudes below are left out: they explain a thousandth of the variance
-
-
-@dataclass(frozen=True)
-class Kernel:
-    """The shared kernel: main effects of columns and one joint term."""
-
-    amplitudes: np.ndarray
-    """(d + 1,): a_1 to a_d, then a_0; 0 where a column has no effect."""
-    lengthscale: float
-    """l, in units of the encoded cube."""
-    noise: float
-    """t: variance beyond the known standard errors."""
-
-    def __call__(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """Covariance of f at `n x d` and `m x d` points, `n x m`."""
-        out = self.amplitudes[-1] * matern(distance(a, b) / joint_lengthscale(a.shape[1]))
-        for j in np.flatnonzero(self.amplitudes[:-1]):
-            out += self.amplitudes[j] * matern(np.abs(a[:, j, None] - b[:, j]) / self.lengthscale)
-        return out
 
 
 @dataclass(frozen=True)
@@ -128,12 +112,17 @@ class PastTasks:
         return cls(kernel, tuple(_fit_task(each, kernel) for each in data))
 
     def predict(self, cube: np.ndarray) -> np.ndarray:
-        """f_h(x) of every task at `n x d` points, `tasks x n`, in standard deviations of h."""
-        return np.stack([t.mean + self.kernel(cube, t.cube) @ t.weights for t in self.tasks])
+        """f_h(x) of every task at `n x d` points, `tasks x n`, in standard deviations of h.
 
-    def residuals(self, cube: np.ndarray, opinion: np.ndarray) -> np.ndarray:
-        """r_h(x) = f_h(x) - m(x), `tasks x n`, for the common opinion m of shape (n,)."""
-        return self.predict(cube) - opinion
+        Main effects are read from tables, and the joint term from few points: all trials of all
+        tasks would take a second for each suggestion. Error: below 1e-3 of a standard deviation.
+        """
+        return self._tables(cube)
+
+    @cached_property
+    def _tables(self) -> Tables:
+        cubes, weights = [t.cube for t in self.tasks], [t.weights for t in self.tasks]
+        return Tables.of(self.kernel, np.array([t.mean for t in self.tasks]), cubes, weights)
 
     def save(self, folder: Path) -> None:
         """Write `past_tasks.safetensors` and `past_tasks.json`."""
@@ -163,23 +152,6 @@ class PastTasks:
         )
         kernel = Kernel(arrays["amplitudes"], payload["lengthscale"], payload["noise"])
         return cls(kernel, tasks)
-
-
-def matern(r: np.ndarray) -> np.ndarray:
-    """Matern-5/2 correlations at distances in units of the lengthscale."""
-    r = math.sqrt(5.0) * r
-    return (1.0 + r + r**2 / 3.0) * np.exp(-r)
-
-
-def distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Euclidean distances of `n x d` and `m x d` points, `n x m`."""
-    squared = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2.0 * a @ b.T
-    return np.sqrt(squared.clip(min=0.0))
-
-
-def joint_lengthscale(d: int) -> float:
-    """l_0: twice the root mean squared distance of two uniform points of the d-cube."""
-    return 2.0 * math.sqrt(d / 6.0)
 
 
 @dataclass(frozen=True)

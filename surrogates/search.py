@@ -33,6 +33,7 @@ from surrogates.book import Book
 from surrogates.candidates import generated_candidates, given_candidates
 from surrogates.encoding import PREFIX, SpaceEncoder
 from surrogates.offline import OfflineModels
+from surrogates.opinion import OfflineOpinion
 from surrogates.options import SearchOptions
 from surrogates.strategies import (
     Choice,
@@ -44,7 +45,7 @@ from surrogates.strategies import (
     random_choice,
     space_filling,
 )
-from surrogates.task_model import OfflineOpinion, TaskModel, torch_threads
+from surrogates.task_model import TaskModel, torch_threads
 
 FORMAT = 1
 STATE_FILE = "search.json"
@@ -91,7 +92,9 @@ class Search:
         self.dataset = {str(k): plain(v) for k, v in dataset.items()} if dataset else None
         self.book = Book()
         self.offline = self._offline_models(offline, history)
-        self._opinion = OfflineOpinion(self.offline, self.encoder, self.dataset, self.seed)
+        self._opinion = OfflineOpinion(
+            self.offline, self.encoder, self.dataset, self.seed, self.options.without
+        )
         self._cached: tuple[int, TaskModel] | None = None
 
     def _offline_models(
@@ -102,7 +105,7 @@ class Search:
             raise OptionError(f"offline must be OfflineModels, got {type(offline).__name__}.")
         if offline is not None:
             offline.check(self.encoder, self.maximize)
-        if self.options.strategy in ("random", "sobol", "gp"):
+        if self.options.strategy not in ("autopipe", "ranker"):
             return None
         if offline is None and history is not None:
             offline = OfflineModels.fit(
@@ -356,6 +359,8 @@ class Search:
             return space_filling(turn)
         if strategy == "ranker":
             return by_opinion(turn, model)
+        if strategy in ("tpe", "bohb"):
+            return self._by_optuna(turn)
         return bayesian(
             turn,
             model,
@@ -364,6 +369,13 @@ class Search:
             rungs=self.options.rungs,
             n_initial=self.options.n_initial,
         )
+
+    def _by_optuna(self, turn: Round) -> Choice:
+        from surrogates.optuna_strategies import bohb, tpe  # takes a second to import
+
+        if self.options.strategy == "tpe":
+            return tpe(turn, self.book, self.maximize)
+        return bohb(turn, self.book, self.maximize, self.options.rungs)
 
     def _proposal(self, choice: Choice, model: TaskModel) -> Proposal:
         bayesian_search = self.options.strategy in BAYESIAN

@@ -146,7 +146,9 @@ def bayesian(
 
 def planned_rung(model: TaskModel, rungs: tuple[float, ...] | None) -> float:
     """Fraction at which new trials are stopped; 1 when stopping early cannot work."""
-    return choose_rung(model.opinion.offline.early, rungs) if model.partial_runs_work else 1.0
+    if "early_stopping" in model.opinion.without or not model.partial_runs_work:
+        return 1.0
+    return choose_rung(model.opinion.offline.early, rungs)
 
 
 def next_finalist(turn: Round, model: TaskModel) -> Choice | None:
@@ -197,7 +199,8 @@ def _acquire(
     improves on the full-length results. Both are divided by the fraction still to run.
     """
     assert model.gp is not None
-    gp, weight = model.gp, cost_weight(spent, budget)
+    gp = model.gp
+    weight = 0.0 if "cost" in model.opinion.without else cost_weight(spent, budget)
     seed = int(turn.rng.integers(2**31))
     waiting = model.inputs([p.config for p in turn.pending]) if turn.pending else None
     observed = model.baseline(full_only=False)
@@ -206,7 +209,7 @@ def _acquire(
 
     def terms(configs: list[Config]) -> np.ndarray:
         survival = log_survival(model.failure_probability(configs))
-        return survival - weight * model.log_cost(configs)
+        return survival - weight * model.log_cost(configs) if weight else survival
 
     def start(configs: list[Config]) -> np.ndarray:
         gain = log_noisy_ei(gp, model.inputs(configs), observed, waiting, seed)

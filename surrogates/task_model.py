@@ -7,23 +7,20 @@ Internally more is always better; raw scores times `sign` (-1 for minimisation) 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
 
 from surrogates.base import Config, Observation, Proposal
 from surrogates.book import Book
-from surrogates.candidates import BASE_POOL
 from surrogates.cost import expected_log_cost
 from surrogates.early import EarlyPredictor
-from surrogates.encoding import SpaceEncoder
 from surrogates.failure import FailureModel, past_weight
-from surrogates.offline import OfflineModels
-from surrogates.residual_gp import MeanPrior, ResidualGP, merge_duplicates
+from surrogates.opinion import OfflineOpinion
+from surrogates.residual_gp import ResidualGP, merge_duplicates
 
 SCALE_WEIGHT = 3.0  # how many observations the history's typical score scale counts as
 
@@ -37,58 +34,6 @@ def torch_threads(n: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-class OfflineOpinion:
-    """The offline models seen from one dataset; fixed over a search.
-
-    Args:
-        offline: Fitted models, or None for a search without history.
-        encoder: The space.
-        dataset: Meta-features of the new dataset, or None.
-        seed: Of the reference sample on which the opinion is standardised.
-    """
-
-    def __init__(
-        self,
-        offline: OfflineModels | None,
-        encoder: SpaceEncoder,
-        dataset: Mapping[str, Any] | None,
-        seed: int,
-    ) -> None:
-        self.offline = offline or OfflineModels(encoder.columns, True)
-        self.encoder = encoder
-        self.dataset = dataset
-        self.prior: MeanPrior | None = self.offline.mean_prior
-        self.favourites: list[Config] = []
-        self._centre, self._scale = 0.0, 1.0
-        if self.offline.ranker is not None:
-            pool = encoder.sample(BASE_POOL, seed)
-            raw, _ = self.offline.ranker.predict(pool, dataset, encoder)
-            self._centre, self._scale = float(raw.mean()), float(raw.std()) or 1.0
-            self.favourites = [pool[i] for i in np.argsort(-raw, kind="stable")[:512]]
-
-    @property
-    def known(self) -> bool:
-        """Whether there is an opinion at all, skilled or not."""
-        return self.offline.ranker is not None
-
-    def score(self, configs: list[Config]) -> np.ndarray:
-        """m(x): the ranker's score, mean 0 and sd 1 over the space; zeros without a ranker."""
-        if self.offline.ranker is None:
-            return np.zeros(len(configs))
-        raw, _ = self.offline.ranker.predict(configs, self.dataset, self.encoder)
-        return (raw - self._centre) / self._scale
-
-    def trusted_score(self, configs: list[Config]) -> np.ndarray:
-        """m(x) where the held-out skill earned it a place in the model; else zeros."""
-        return self.score(configs) if self.prior is not None else np.zeros(len(configs))
-
-    def relative_log_cost(self, configs: list[Config]) -> np.ndarray:
-        """Offline opinion on log cost; zeros without one."""
-        if self.offline.cost is None or not configs:
-            return np.zeros(len(configs))
-        return self.offline.cost.relative_log_cost(configs, self.dataset, self.encoder)
 
 
 class TaskModel:
@@ -144,7 +89,8 @@ class TaskModel:
             var[partial] += np.array([((1.0 - o.fraction) * scale) ** 2 for o in chosen])
             return y, var
         y[partial], own = self._forecast(early, chosen, y[partial], scale)
-        var[partial] += own
+        if "predictor_noise" not in self.opinion.without:
+            var[partial] += own
         return y, var
 
     def _forecast(
@@ -205,15 +151,14 @@ class TaskModel:
         """The Gaussian process over distinct configurations; None below two of them."""
         keys = [self.encoder.key(c) for c in self.configs]
         first, y, var = merge_duplicates(keys, self.y, self.y_var)
-        if len(first) < 2:
+        if len(first) < 2 or "residual" in self.opinion.without:
             return None
         configs = [self.configs[i] for i in first]
-        m = self.opinion.trusted_score(configs)
-        return ResidualGP.fit(self.encoder.matrix(configs), m, y, var, self.opinion.prior)
+        return ResidualGP.fit(self.inputs(configs), self.opinion.split, y, var, self.opinion.prior)
 
     def inputs(self, configs: list[Config]) -> np.ndarray:
-        """`n x (d + 1)` inputs of the Gaussian process."""
-        return np.column_stack([self.encoder.matrix(configs), self.opinion.trusted_score(configs)])
+        """`n x (d + 1 + h)` inputs of the Gaussian process: cube, m, past deviations."""
+        return self.opinion.inputs(configs)
 
     def baseline(self, full_only: bool) -> np.ndarray:
         """Inputs of the observed configurations, of the full-length ones only if asked."""
@@ -230,8 +175,7 @@ class TaskModel:
         """
         m = self.opinion.trusted_score(configs)
         if use_gp and self.gp is not None:
-            cube = self.encoder.matrix(configs)
-            mean, sd = self.gp.raw(*self.gp.posterior(cube, m))
+            mean, sd = self.gp.raw(*self.gp.posterior(self.inputs(configs)))
             prior = self.gp.prior_mean(m)
         else:
             mean, sd = self._without_gp(configs, m)

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from surrogates.encoding import SpaceEncoder
 from surrogates.history import read_history
-from surrogates.past_tasks import NOISE_FLOOR, PastTasks, distance, matern
+from surrogates.past_kernel import Kernel, distance, matern
+from surrogates.past_tables import Tables
+from surrogates.past_tasks import NOISE_FLOOR, PastTasks
 
 SPACE = ConfigurationSpace(dict.fromkeys("abcdef", (0.0, 1.0)))
 ENCODER = SpaceEncoder(SPACE)
@@ -127,14 +129,16 @@ def test_repeats_are_averaged_and_thin_tasks_left_out():
     assert fitted(frame.assign(score=1.0)) is None
 
 
-def test_residuals_are_what_the_common_opinion_leaves():
-    tasks = fitted(table(3, 12, signal=1.0))
-    assert tasks is not None
-    cube = ENCODER.matrix(ENCODER.sample(9, seed=3))
-    opinion = np.linspace(-1, 1, 9)
-    np.testing.assert_allclose(
-        tasks.residuals(cube, opinion) + opinion, tasks.predict(cube), atol=1e-12
-    )
+def test_tables_say_what_the_kernel_says():
+    """With many trials the joint term is read from a part of them."""
+    rng = np.random.default_rng(0)
+    kernel = Kernel(np.array([0.5, 0.0, 0.2, 0.3]), lengthscale=0.5, noise=0.1)
+    cubes = [rng.random((n, 3)) for n in (250, 30, 300)]
+    weights = [rng.normal(size=len(c)) / len(c) for c in cubes]
+    mean, x = np.array([0.1, -0.2, 0.0]), rng.random((100, 3))
+    exact = [m + kernel(x, c) @ w for m, c, w in zip(mean, cubes, weights, strict=True)]
+    said = Tables.of(kernel, mean, cubes, weights)(x)
+    np.testing.assert_allclose(said, exact, atol=1e-3 * np.std(exact))
 
 
 def test_a_task_far_above_zero_costs_no_likelihood():

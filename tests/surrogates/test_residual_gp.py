@@ -7,9 +7,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from surrogates.acquisition import cost_weight, log_noisy_ei
-from surrogates.residual_gp import MeanPrior, ResidualGP, TailTransform, merge_duplicates
+from surrogates.residual_gp import MeanPrior, ResidualGP, Split, TailTransform, merge_duplicates
 
 RNG = np.random.default_rng(0)
+
+
+def fit(
+    cube: np.ndarray,
+    opinion: np.ndarray,
+    y: np.ndarray,
+    y_var: np.ndarray,
+    prior: MeanPrior | None,
+    past: np.ndarray | None = None,
+) -> ResidualGP:
+    """A process on these inputs, which must be there."""
+    split = Split(cube.shape[1], 0, 0.0)
+    if past is not None:
+        split = Split(cube.shape[1], past.shape[1], float((past**2).sum(axis=1).mean()))
+    gp = ResidualGP.fit(inputs(cube, opinion, past), split, y, y_var, prior)
+    assert gp is not None
+    return gp
+
+
+def inputs(cube: np.ndarray, opinion: np.ndarray, past: np.ndarray | None = None) -> np.ndarray:
+    return np.column_stack([cube, opinion, np.zeros((len(cube), 0)) if past is None else past])
 
 
 def problem(n: int, rho: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -40,48 +61,72 @@ def test_one_disaster_does_not_flatten_the_rest() -> None:
 
 def test_a_skilled_opinion_carries_unseen_points() -> None:
     cube, opinion, y = problem(30, rho=0.95)
-    gp = ResidualGP.fit(cube[:10], opinion[:10], y[:10], np.zeros(10), MeanPrior(0.9, 0.2))
-    assert gp is not None
-    mean, _ = gp.raw(*gp.posterior(cube[10:], opinion[10:]))
+    gp = fit(cube[:10], opinion[:10], y[:10], np.zeros(10), MeanPrior(0.9, 0.2))
+    mean, _ = gp.raw(*gp.posterior(inputs(cube[10:], opinion[10:])))
     assert np.corrcoef(mean, y[10:])[0, 1] > 0.9
     assert gp.slope > 0.3
 
 
 def test_without_prior_the_opinion_is_ignored() -> None:
     cube, opinion, y = problem(12, rho=0.5)
-    gp = ResidualGP.fit(cube, opinion, y, np.zeros(12), None)
-    assert gp is not None
+    gp = fit(cube, opinion, y, np.zeros(12), None)
     assert gp.slope == 0.0
-    a, b = gp.posterior(cube, opinion), gp.posterior(cube, -opinion)
+    a, b = gp.posterior(inputs(cube, opinion)), gp.posterior(inputs(cube, -opinion))
     np.testing.assert_allclose(a[0], b[0])
+
+
+def test_a_task_that_resembles_a_past_one_is_known_after_a_few_trials() -> None:
+    """The new task is the third of eight past ones: six trials say which."""
+    rng = np.random.default_rng(3)
+    cube, places = rng.random((200, 6)), rng.random((8, 6))
+    past = np.stack([-((cube - p) ** 2).sum(axis=1) for p in places], axis=1)
+    past = (past - past.mean(axis=0)) / past.std(axis=0) / np.sqrt(8)
+    y, none = past[:, 2], np.zeros(200)
+    errors = []
+    for known in (past, None):
+        gp = fit(cube[:6], none[:6], y[:6], none[:6], None, None if known is None else known[:6])
+        mean, _ = gp.raw(
+            *gp.posterior(inputs(cube[6:], none[6:], None if known is None else known[6:]))
+        )
+        errors.append(float(np.corrcoef(mean, y[6:])[0, 1]))
+    assert errors[0] > 0.9
+    assert errors[0] > errors[1] + 0.1
+
+
+def test_past_tasks_that_say_nothing_do_little_harm() -> None:
+    cube, opinion, y = problem(40, rho=0.8)
+    noise = np.random.default_rng(5).normal(size=(40, 10)) / np.sqrt(10)
+    found = []
+    for past in (None, noise):
+        first, rest = (None, None) if past is None else (past[:20], past[20:])
+        gp = fit(cube[:20], opinion[:20], y[:20], np.zeros(20), MeanPrior(0.7, 0.2), first)
+        mean, _ = gp.raw(*gp.posterior(inputs(cube[20:], opinion[20:], rest)))
+        found.append(float(np.corrcoef(mean, y[20:])[0, 1]))
+    assert found[1] > found[0] - 0.1
 
 
 def test_data_overrule_a_wrong_opinion() -> None:
     cube, opinion, y = problem(30, rho=0.95)
-    gp = ResidualGP.fit(cube, -opinion, y, np.zeros(30), MeanPrior(0.7, 0.25))
-    assert gp is not None
+    gp = fit(cube, -opinion, y, np.zeros(30), MeanPrior(0.7, 0.25))
     assert gp.slope < 0.2
 
 
 def test_a_noisy_observation_pulls_less() -> None:
     cube, y = np.array([[0.1], [0.5], [0.9]]), np.array([0.0, 5.0, 0.0])
     m = np.zeros(3)
-    sure = ResidualGP.fit(cube, m, y, np.zeros(3), None)
-    unsure = ResidualGP.fit(cube, m, y, np.array([0.0, 100.0, 0.0]), None)
-    assert sure is not None
-    assert unsure is not None
+    sure = fit(cube, m, y, np.zeros(3), None)
+    unsure = fit(cube, m, y, np.array([0.0, 100.0, 0.0]), None)
     middle = np.array([[0.5]])
     assert (
-        unsure.raw(*unsure.posterior(middle, m[:1]))[0]
-        < sure.raw(*sure.posterior(middle, m[:1]))[0]
+        unsure.raw(*unsure.posterior(inputs(middle, m[:1])))[0]
+        < sure.raw(*sure.posterior(inputs(middle, m[:1])))[0]
     )
 
 
 @pytest.mark.parametrize("y", [np.zeros(5), np.full(5, 1e8), np.array([0.0, 0, 0, 0, 1e-9])])
 def test_degenerate_scores_still_fit(y: np.ndarray) -> None:
-    gp = ResidualGP.fit(RNG.random((5, 2)), np.zeros(5), y, np.zeros(5), None)
-    assert gp is not None
-    mean, sd = gp.posterior(RNG.random((3, 2)), np.zeros(3))
+    gp = fit(RNG.random((5, 2)), np.zeros(5), y, np.zeros(5), None)
+    mean, sd = gp.posterior(inputs(RNG.random((3, 2)), np.zeros(3)))
     assert np.isfinite(mean).all()
     assert np.isfinite(sd).all()
 
@@ -89,7 +134,7 @@ def test_degenerate_scores_still_fit(y: np.ndarray) -> None:
 def test_fit_leaves_torch_as_it_was() -> None:
     dtype, state = torch.get_default_dtype(), torch.random.get_rng_state()
     cube, opinion, y = problem(8, 0.5)
-    ResidualGP.fit(cube, opinion, y, np.zeros(8), MeanPrior(0.5, 0.2))
+    fit(cube, opinion, y, np.zeros(8), MeanPrior(0.5, 0.2))
     assert torch.get_default_dtype() == dtype
     assert torch.equal(torch.random.get_rng_state(), state)
 
@@ -105,8 +150,7 @@ def test_duplicates_merge_by_precision() -> None:
 
 def test_improvement_falls_next_to_a_pending_point() -> None:
     cube, opinion, y = problem(10, 0.5)
-    gp = ResidualGP.fit(cube, opinion, y, np.zeros(10), None)
-    assert gp is not None
+    gp = fit(cube, opinion, y, np.zeros(10), None)
     points = np.column_stack([np.random.default_rng(1).random((40, 3)), np.zeros(40)])
     observed = gp.x.numpy()
     free = log_noisy_ei(gp, points, observed, None, seed=0)
