@@ -38,11 +38,11 @@ def import_wandb(source: Path, target: Target) -> Imported:
     for line in table.lines:
         name = str(line.cells.get("ID") or line.cells.get("Name") or source.stem)
         item = f"{name}, {line.place}"
-        imported.attempt(item, _line, name, line, shared, target, imported.metrics, same)
+        imported.attempt(item, _row, name, line, shared, target, imported.metrics, same)
     return imported
 
 
-def _line(
+def _row(
     name: str,
     line: Line,
     shared: dict[str, Any],
@@ -51,41 +51,46 @@ def _line(
     same: Counter[str],
 ) -> dict[str, Any]:
     """The row of a line, under its id; names need not be unique, so what is in it is added."""
-    row = _row(name, line, shared, target, metrics)
+    status = str(line.cells.get("State") or "finished").lower()
+    if status in UNFINISHED:
+        raise NoRowError(f"its state is {status}")
+    own = mapped(line, target.columns)
+    if "score" in own and any(column.startswith("config.") for column in own):
+        row = table_row(name, own, target)  # all is said by the columns
+        metrics[score_column(target)] += 1
+    else:
+        values = {_plain(column): parsed(value) for column, value in line.cells.items()}
+        run = _run(name, values, shared, own, interrupted=status == "killed")
+        row = _summarised(run, own, target, metrics)
     return row if line.cells.get("ID") else number_by_content(row, same)
 
 
-def _row(
-    item: str,
-    line: Line,
+def _run(
+    name: str,
+    values: dict[str, Any],
     shared: dict[str, Any],
-    target: Target,
-    metrics: Counter[tuple[str, float]],
-) -> dict[str, Any]:
-    raw = line.cells
-    status = str(raw.get("State") or "finished").lower()
-    if status in UNFINISHED:
-        raise NoRowError(f"its state is {status}")
-    values = {_plain(name): parsed(value) for name, value in raw.items()}
-    own = mapped(line, target.columns)
-    if "score" in own and any(name.startswith("config.") for name in own):
-        metrics[score_column(target)] += 1
-        return table_row(item, own, target)  # all is said by the columns
+    own: dict[str, Any],
+    interrupted: bool,
+) -> Run:
+    """A run whose log is its summary: the last value of everything."""
     step = positive(values.get("global_step")) or positive(values.get("_step")) or 1
-    summary = {name: value for name, value in values.items() if number(value) is not None}
+    summary = {column: value for column, value in values.items() if number(value) is not None}
     runtime = values.get("train_runtime") or values.get("Runtime") or values.get("_runtime")
     log = [{**summary, "step": int(step), "train_runtime": runtime}]
-    metric = score_column(target) if "score" in own else None
-    if metric:  # the column is taken as it is, whatever its name is
-        log[0]["eval_score"] = own.pop("score")
-        target = replace(target, score="eval_score")
-    config = {name: own.pop(name) for name in list(own) if name.startswith("config.")}
-    # The summary is the last value of everything: a curve of one point tells nothing.
-    own |= config | {"curve": ""}
-    run = Run(item, values | shared, log, interrupted=status == "killed", values=own)
-    found: Counter[tuple[str, float]] = Counter()
-    row = row_of(run, target, found)
-    metrics.update([metric] if metric else found)
+    # A curve of one point tells nothing.
+    stated = {column: value for column, value in own.items() if column != "score"} | {"curve": ""}
+    return Run(name, values | shared, log, interrupted=interrupted, values=stated)
+
+
+def _summarised(
+    run: Run, own: dict[str, Any], target: Target, metrics: Counter[tuple[str, float]]
+) -> dict[str, Any]:
+    """The row of a run; the column that was given for the score is it, whatever its name is."""
+    if "score" not in own:
+        return row_of(run, target, metrics)
+    run = replace(run, log=[{**run.log[0], "eval_score": own["score"]}])
+    row = row_of(run, replace(target, score="eval_score"), Counter())
+    metrics[score_column(target)] += 1
     return row
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from surrogates.prefixes import PrefixRows
+from surrogates.prefixes import BASE, BEST, LAST, PrefixRows, relative
 
 COUNT = 24
 
@@ -55,3 +57,18 @@ def test_the_change_itself_needs_nothing_added() -> None:
     data = rows(shift=7.0)
     assert np.array_equal(data.target_of(apart=False), data.target)
     assert data.typical_changes(apart=False) == {0.1: 0.0, 0.5: 0.0}
+
+
+@given(unit=st.floats(1e-3, 1e3), shift=st.floats(-1e3, 1e3), sign=st.sampled_from([-1.0, 1.0]))
+def test_units_of_the_score_do_not_matter(unit: float, shift: float, sign: float) -> None:
+    """Turned, scaled and moved scores give the same features; LAST comes turned already."""
+    last, base, best = np.array([0.3, 0.5]), np.array([0.1, 0.1]), np.array([0.4, 0.5])
+
+    def features(unit: float, shift: float, sign: float) -> pd.DataFrame:
+        moved = {BASE: sign * (unit * base + shift), BEST: sign * (unit * best + shift)}
+        table = pd.DataFrame(moved | {LAST: unit * last + shift, "signal.kl": [1.0, 2.0]})
+        return relative(table, unit, sign)
+
+    found = features(unit, shift, sign)
+    pd.testing.assert_frame_equal(found, features(1.0, 0.0, 1.0), atol=1e-8, rtol=1e-6)
+    assert not {BASE, BEST, LAST} & set(found)

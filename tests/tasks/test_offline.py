@@ -33,7 +33,7 @@ def test_the_table_describes_the_history_that_the_models_learn_from(home):
     ]
     assert "meta.probe_loss" in seen[0]
     assert seen[1] <= {"meta.only_here"}
-    assert "meta.only_here" in described.early.schema.columns
+    assert "meta.only_here" in described.ranker.schema.columns
     # Kept apart, and read again instead of trained again.
     kept = sorted((home / ".cache" / "autopipe" / "offline").iterdir())
     assert len(kept) == 2
