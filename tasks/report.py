@@ -1,7 +1,8 @@
 """``report.html``: one self-contained page about a run, from its folder alone.
 
 It can be written at any time: what an unfinished run does not know yet is left out or said to be
-unknown. The sections lie in ``tasks.report_outcome`` and ``tasks.report_sections``.
+unknown. The sections lie in ``tasks.report_outcome``, ``tasks.report_sections`` and
+``tasks.report_reasons``.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tasks import report_outcome, report_sections
+from tasks import report_outcome, report_reasons, report_sections
 from tasks.figures_space import axes_of, importance_of, scored
 from tasks.page import page
 from tasks.run_folder import RunFolder
@@ -44,6 +45,7 @@ def write_report(run: RunFolder) -> Path:
         report_outcome.best_configuration(tables, exported),
         report_sections.progress(tables),
         report_sections.trials(tables, list(varied)),
+        report_reasons.reasons(tables),
         report_sections.curves(tables),
         report_sections.prior(tables),
         report_sections.space(tables, varied),

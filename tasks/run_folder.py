@@ -80,7 +80,8 @@ class ProposalRecord(Record):
     fraction: float
     config: dict[str, Value | None]
     expected_score: float | None = None
-    expected_cost: float | None = None
+    expected_score_sd: float | None = None
+    expected_cost: float | None = Field(None, description="In full-length default trials.")
     prior_score: float | None = Field(None, description="The offline ranker's opinion alone.")
     failure_probability: float | None = None
 

@@ -53,6 +53,7 @@ class RunTables:
             numbers are NaN.
         curves: one row a curve point; columns ``CURVE_COLUMNS``.
         records: the trials as they lie on disk, in the same order.
+        proposals: what the search said of the trials when it proposed them, in that order.
     """
 
     info: RunInfo
@@ -60,6 +61,7 @@ class RunTables:
     trials: pd.DataFrame
     curves: pd.DataFrame
     records: list[Trial]
+    proposals: list[ProposalRecord]
 
     @classmethod
     def read(cls, run: RunFolder) -> RunTables:
@@ -78,6 +80,7 @@ class RunTables:
             trial_table(records, proposals, run.observations()),
             curve_table(records),
             records,
+            sorted(proposals.values(), key=lambda p: p.order),
         )
 
     @property

@@ -157,6 +157,7 @@ class SearchLoop:
                 fraction=fraction,
                 config=spec.config,
                 expected_score=_finite(proposal.expected_score),
+                expected_score_sd=_finite(proposal.expected_score_sd),
                 expected_cost=_finite(proposal.expected_cost),
                 prior_score=_finite(proposal.prior_score),
                 failure_probability=_finite(proposal.failure_probability),

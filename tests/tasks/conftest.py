@@ -176,6 +176,10 @@ def _write_trial(run: RunFolder, index: int, config: dict[str, Any], unfinished:
             fraction=fraction,
             config=config,
             prior_score=final_score(config) + 0.1 * math.sin(index),
+            expected_score=final_score(config) + 0.05,
+            expected_score_sd=0.08,
+            expected_cost=fraction,
+            failure_probability=0.02,
         )
     )
     reached = 0.4 if state == "stopped" else fraction

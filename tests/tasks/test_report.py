@@ -13,6 +13,7 @@ from tasks.console import console_summary, console_table
 from tasks.page import Cell, Html, page, table, tag
 from tasks.report import write_report
 from tasks.report_outcome import OPTIONS, beyond_options, reproduce_command
+from tasks.report_reasons import _cells
 from tasks.run_folder import HistoryInfo, RunFolder
 from tasks.run_tables import RunTables
 from tasks.settings import Budget, TuneSettings
@@ -21,8 +22,8 @@ from trials.records import Schedule, StoppingRules
 
 MakeRun = Callable[..., RunFolder]
 SECTIONS = (
-    "best", "progress", "trials", "curves", "prior", "space", "importance", "cost", "stops",
-    "reproduce",
+    "best", "progress", "trials", "reasons", "curves", "prior", "space", "importance", "cost",
+    "stops", "reproduce",
 )  # fmt: skip
 
 
@@ -129,6 +130,19 @@ def test_data_docs_are_one_click_away_when_they_are_there(make_run: MakeRun) -> 
 def test_without_a_measured_default_no_gain_is_claimed(make_run: MakeRun) -> None:
     run = make_run(default=None)
     assert "no gain can be stated" in report(run).words
+
+
+def test_every_proposal_is_explained_in_parts_that_add_up(make_run: MakeRun) -> None:
+    tables = RunTables.read(make_run())
+    rows = [
+        [cell.key for cell in _cells(p, tables.labels, {p.trial_id: 0.5})] for p in tables.proposals
+    ]
+    assert [row[0] for row in rows] == list(tables.trials.trial_id)
+    for _, _, prior, changed, expected, failure, _, became in rows:
+        assert prior + changed == pytest.approx(expected)
+        assert (failure, became) == (0.02, 0.5)
+    unknown = tables.proposals[0].model_copy(update={"prior_score": None})
+    assert "–" in str(_cells(unknown, tables.labels, {})[2].shown)
 
 
 def test_without_a_history_there_is_no_prior_to_show(make_run: MakeRun) -> None:
