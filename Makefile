@@ -39,7 +39,9 @@ offline: $(installed) ## Train the offline models and judge them on datasets lef
 	python -m flows.offline show
 
 bench: $(installed) ## Replay the history, every strategy and peer side by side (hours)
-	$(bin)/python -m benchmarks.replay run $(ARGS) && $(bin)/python -m benchmarks.replay show --csv docs/replay.csv --picture docs/images/replay.svg
+	$(bin)/python -m pip install --quiet --constraint constraints.txt --editable '.[peers]'
+	$(bin)/python -m benchmarks.replay run $(ARGS)
+	$(bin)/python -m benchmarks.replay show --csv docs/replay.csv --picture docs/images/replay.svg
 
 bench-offline: $(installed) ## Measure how long the offline models take to learn from 10,000 trials
 	$(bin)/python -m benchmarks.offline_fit

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs AutoPipe with all its extras into an existing virtual environment.
+# Installs AutoPipe with its extras, but the benchmarks' peers, into an existing virtual environment.
 #
 #   deployments/install.sh .venv
 #
@@ -26,5 +26,5 @@ if [ -n "$index" ]; then
     --index-url "$index" --constraint constraints.txt torch ||
     echo "$index gave no torch; leaving the choice to pip's configuration"
 fi
-"${pip[@]}" install --constraint constraints.txt --editable '.[dev,gguf,peers,dask,pictures]'
+"${pip[@]}" install --constraint constraints.txt --editable '.[dev,gguf,dask,pictures]'
 "${pip[@]}" check

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +12,15 @@ from catboost import CatBoostError
 from ConfigSpace import ConfigurationSpace
 
 from surrogates.base import HistoryError, OptionError
+from surrogates.blend import Blend
 from surrogates.cost import CostModel
 from surrogates.early import EarlyPredictor
 from surrogates.encoding import SpaceEncoder
+from surrogates.gp_fit import MeanPrior
 from surrogates.history import META, History, read_history
+from surrogates.outcomes import Trials
 from surrogates.past_tasks import PastTasks
 from surrogates.ranker import Ranker
-from surrogates.residual_gp import MeanPrior
 
 MIN_RHO = 0.05
 
@@ -42,6 +44,8 @@ class OfflineModels:
     failure_flags: np.ndarray | None = None
     past: PastTasks | None = None
     """What each past task said, for the search's kernel."""
+    blend: Blend = field(default_factory=Blend)
+    """How much the past tasks' mean counts in the opinion, beside the ranker."""
 
     @classmethod
     def fit(
@@ -76,6 +80,7 @@ class OfflineModels:
             ranker: Ranker | None = Ranker.fit(rows, encoder, seed)
         except (HistoryError, CatBoostError):  # nothing to order: no opinion, no harm
             ranker = None
+        past = PastTasks.fit(rows, encoder, seed)
         scales = rows.group_scales()
         spread = scales["std"][scales["std"] > 0]
         cube, flags = _failures(rows, encoder, seed)
@@ -89,7 +94,8 @@ class OfflineModels:
             float(spread.median()) if len(spread) else float("nan"),
             cube,
             flags,
-            PastTasks.fit(rows, encoder, seed),
+            past,
+            Blend.of(ranker, past, Trials.of(rows, encoder)) if ranker else Blend(),
         )
 
     @property
@@ -102,7 +108,7 @@ class OfflineModels:
         """
         if self.ranker is None:
             return None
-        skill = self.ranker.skill
+        skill = self.blend.skill
         if skill.datasets < 2:
             rho, sd = 0.4 * skill.pearson, 0.35
         else:
@@ -146,6 +152,7 @@ class OfflineModels:
             "parts": [name for name, part in parts.items() if part is not None],
             "level": self.level,
             "scale": self.scale,
+            "blend": self.blend.to_dict(),
             "failure_cube": None if self.failure_cube is None else self.failure_cube.tolist(),
             "failure_flags": None if self.failure_flags is None else self.failure_flags.tolist(),
         }
@@ -169,6 +176,7 @@ class OfflineModels:
             None if cube is None else np.array(cube),
             None if flags is None else np.array(flags, dtype=bool),
             PastTasks.load(folder) if "past" in parts else None,
+            Blend.from_dict(payload["blend"]),
         )
 
 

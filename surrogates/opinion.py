@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +11,13 @@ import numpy as np
 from surrogates.base import Config
 from surrogates.candidates import BASE_POOL
 from surrogates.encoding import SpaceEncoder
+from surrogates.gp_fit import MeanPrior
+from surrogates.memo import Memo
 from surrogates.offline import OfflineModels
 from surrogates.past_tasks import PastTasks
-from surrogates.residual_gp import MeanPrior, Split
+from surrogates.residual_gp import Split
+
+Part = tuple[Callable[[list[Config]], np.ndarray], float, float]
 
 MIN_EXPLAINED = 0.05  # a past task whose own trials do not foresee each other says nothing
 
@@ -92,12 +96,17 @@ class OfflineOpinion:
         if "ranker" in without:
             self.prior = None
         self.favourites: list[Config] = []
-        self._centre, self._scale = 0.0, 1.0
         pool = encoder.sample(BASE_POOL, seed) if offline is not None else []
-        if self.offline.ranker is not None:
-            raw, _ = self.offline.ranker.predict(pool, dataset, encoder)
-            self._centre, self._scale = float(raw.mean()), float(raw.std()) or 1.0
-            self.favourites = [pool[i] for i in np.argsort(-raw, kind="stable")[:512]]
+        self._parts = self._weighted_parts(pool)
+        self._spread = 1.0
+        self.score = Memo(self._score, encoder.key)
+        """m(x): the blend, mean 0 and sd 1 over the space; zeros without a ranker."""
+        self.relative_log_cost = Memo(self._relative_log_cost, encoder.key)
+        """Offline opinion on log cost; zeros without one."""
+        if self._parts:
+            own = self._score(pool)
+            self._spread = float(own.std()) or 1.0
+            self.favourites = [pool[i] for i in np.argsort(-own, kind="stable")[:512]]
         self._deviations = None
         past = self.offline.past
         if past is not None and "past_tasks" not in without:
@@ -108,20 +117,34 @@ class OfflineOpinion:
         """Whether there is an opinion at all, skilled or not."""
         return self.offline.ranker is not None
 
-    def score(self, configs: list[Config]) -> np.ndarray:
-        """m(x): the ranker's score, mean 0 and sd 1 over the space; zeros without a ranker."""
-        if self.offline.ranker is None:
-            return np.zeros(len(configs))
-        raw, _ = self.offline.ranker.predict(configs, self.dataset, self.encoder)
-        return (raw - self._centre) / self._scale
+    def _score(self, configs: list[Config]) -> np.ndarray:
+        out = np.zeros(len(configs))
+        for part, weight, centre in self._parts:
+            out += weight * (part(configs) - centre)
+        return out / self._spread
+
+    def _weighted_parts(self, pool: list[Config]) -> list[Part]:
+        """The opinions that count, each with its weight over its sd and its mean over the pool."""
+        ranker, past, share = self.offline.ranker, self.offline.past, self.offline.blend.share
+        if ranker is None:
+            return []
+        parts: list[tuple[Callable[[list[Config]], np.ndarray], float]] = []
+        if share < 1.0:
+            parts.append((lambda c: ranker.predict(c, self.dataset, self.encoder)[0], 1.0 - share))
+        if share > 0.0 and past is not None:
+            parts.append((lambda c: past.predict(self.encoder.matrix(c)).mean(axis=0), share))
+        weighted = []
+        for part, weight in parts:
+            over = part(pool)
+            weighted.append((part, weight / (float(over.std()) or 1.0), float(over.mean())))
+        return weighted
 
     def trusted_score(self, configs: list[Config]) -> np.ndarray:
         """m(x) where the held-out skill earned it a place in the model; else zeros."""
         return self.score(configs) if self.prior is not None else np.zeros(len(configs))
 
-    def relative_log_cost(self, configs: list[Config]) -> np.ndarray:
-        """Offline opinion on log cost; zeros without one."""
-        if self.offline.cost is None or not configs:
+    def _relative_log_cost(self, configs: list[Config]) -> np.ndarray:
+        if self.offline.cost is None:
             return np.zeros(len(configs))
         return self.offline.cost.relative_log_cost(configs, self.dataset, self.encoder)
 

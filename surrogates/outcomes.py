@@ -138,18 +138,40 @@ def held_out_scores(
         seed: Of the method.
 
     Returns:
+        As `judged`.
+    """
+    masks = list(held_out)
+    return judged(trials, held_out_predictions(trials, method, masks, seed), masks)
+
+
+def held_out_predictions(
+    trials: Trials, method: Method, masks: Sequence[np.ndarray], seed: int = 0
+) -> np.ndarray:
+    """What a way of ranking says of the rows that it was not shown, `draws x n`.
+
+    NaN for rows in no mask; the rest as `held_out_scores`.
+    """
+    parts = [np.atleast_2d(method(trials.past(~m), trials.new(m), seed)) for m in masks]
+    out = np.full((len(parts[0]), len(trials.group)), np.nan)
+    for mask, part in zip(masks, parts, strict=True):
+        out[:, mask] = part
+    return out
+
+
+def judged(trials: Trials, predicted: np.ndarray, masks: Iterable[np.ndarray]) -> pd.DataFrame:
+    """How well predictions of shape (n,), or `draws x n` to average over, order held-out groups.
+
+    Returns:
         One row a mask and group with at least three configurations in it: dataset, group, trials
         and RANKING_METRICS.
     """
     records = []
-    for test in held_out:
-        predicted = np.atleast_2d(method(trials.past(~test), trials.new(test), seed))
+    for test in masks:
         for group in np.unique(trials.group[test]):
-            own = trials.group[test] == group
-            rows = np.flatnonzero(test)[own]
+            rows = np.flatnonzero(test & (trials.group == group))
             if len(rows) < MIN_TRIALS:
                 continue
-            drawn = pd.DataFrame([_judge(p[own], trials, rows) for p in predicted])
+            drawn = pd.DataFrame([_judge(p[rows], trials, rows) for p in np.atleast_2d(predicted)])
             place = {"dataset": trials.dataset[rows[0]], "group": group, "trials": len(rows)}
             records.append(place | drawn.mean().to_dict())
     table = pd.DataFrame(records, columns=["dataset", "group", "trials", *RANKING_METRICS])

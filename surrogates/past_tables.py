@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from surrogates.past_kernel import Kernel, distance, joint_lengthscale, matern
+from surrogates.past_kernel import Kernel, distance, matern
 
 GRID = 257  # values of a tabulated main effect
-JOINT_POINTS = 400  # that the joint term is read from
+JOINT_POINTS = 1000  # that the joint term is read from where there are more trials
 JITTER = 1e-8
 
 
@@ -20,7 +20,7 @@ class Tables:
 
     With w_h the weights of task h, f_h(x) = mu_h + sum_j e_hj(x_j) + q_h(x): the main effect
     e_hj(u) = a_j sum_i w_hi c(|u - X_hij| / l) is a function of one number and is tabulated; the
-    joint part q_h is so smooth that its values at a few hundred points say the rest (Nystroem).
+    joint part q_h is smooth, so that its values at a thousand points say the rest (Nystroem).
     """
 
     mean: np.ndarray
@@ -31,6 +31,8 @@ class Tables:
     """`columns x h x GRID`."""
     amplitude: float
     """a_0."""
+    reach: float
+    """l_0."""
     points: np.ndarray
     """`p x d`."""
     coefficients: np.ndarray
@@ -59,8 +61,9 @@ class Tables:
             for place, j in enumerate(columns):
                 apart = np.abs(grid[:, None] - cube[:, j]) / kernel.lengthscale
                 effects[place, h] = kernel.amplitudes[j] * matern(apart) @ w
-        points, coefficients = _joint(cubes, weights)
-        return cls(mean, columns, effects, float(kernel.amplitudes[-1]), points, coefficients)
+        amplitude = float(kernel.amplitudes[-1])
+        joint = _joint(cubes, weights, kernel.reach) if amplitude else (cubes[0][:0], np.zeros(0))
+        return cls(mean, columns, effects, amplitude, kernel.reach, *joint)
 
     def __call__(self, cube: np.ndarray) -> np.ndarray:
         """f_h(x) at `n x d` points, `tasks x n`."""
@@ -71,20 +74,19 @@ class Tables:
             share = place - below
             out += effect[:, below] * (1.0 - share) + effect[:, below + 1] * share
         if self.amplitude:
-            near = matern(distance(cube, self.points) / joint_lengthscale(cube.shape[1]))
+            near = matern(distance(cube, self.points) / self.reach)
             out += self.amplitude * (near @ self.coefficients).T
         return out
 
 
 def _joint(
-    cubes: Sequence[np.ndarray], weights: Sequence[np.ndarray]
+    cubes: Sequence[np.ndarray], weights: Sequence[np.ndarray], reach: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Points `p x d` and coefficients `p x h` of the joint part, without its amplitude."""
     points = np.unique(np.vstack(cubes), axis=0)
-    scale = joint_lengthscale(points.shape[1])
     if len(points) > JOINT_POINTS:
         drawn = np.random.default_rng(0).choice(len(points), JOINT_POINTS, replace=False)
         points = points[np.sort(drawn)]
-    values = [matern(distance(points, c) / scale) @ w for c, w in zip(cubes, weights, strict=True)]
-    gram = matern(distance(points, points) / scale) + JITTER * np.eye(len(points))
+    values = [matern(distance(points, c) / reach) @ w for c, w in zip(cubes, weights, strict=True)]
+    gram = matern(distance(points, points) / reach) + JITTER * np.eye(len(points))
     return points, np.linalg.solve(gram, np.stack(values, axis=1))

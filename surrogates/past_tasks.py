@@ -7,11 +7,12 @@ standardised scores z_h = (y - mean) / s_h with known noise variances v_h = scor
     k(x, x') = sum_j a_j c(|x_j - x'_j| / l) + a_0 c(|x - x'| / l_0)
 
 c is the Matern-5/2 correlation. The first sum holds one main effect a column, the last term all
-interactions, smoothly, with l_0 twice the typical distance of two points. Amplitudes a, the
-lengthscale l and the noise t are shared: a few dozen trials in two dozen columns cannot say them,
-thirty times as many can. They maximise the sum of the tasks' restricted log likelihoods (mu_h flat
-and integrated out: Patterson and Thompson, 1971) and an exponential prior on every amplitude, which
-lets most of them be zero. Additive kernels: Duvenaud et al. (arXiv 1112.4394). Then
+interactions. Amplitudes a, the lengthscales l and l_0 and the noise t are shared: a few dozen
+trials in two dozen columns cannot say them, thirty times as many can. They maximise the sum of
+the tasks' restricted log likelihoods (mu_h flat and integrated out: Patterson and Thompson, 1971),
+an exponential prior on every amplitude, which lets most of them be zero, and a lognormal one on
+l_0, which is long unless the tasks say otherwise. Additive kernels: Duvenaud et al. (arXiv
+1112.4394). Then
 
     f_h(x) = mu_h + k(x, X_h) C_h^-1 (z_h - mu_h),   mu_h = 1' C_h^-1 z_h / 1' C_h^-1 1
 
@@ -39,7 +40,7 @@ from torch import Tensor
 
 from surrogates.encoding import SpaceEncoder
 from surrogates.history import History
-from surrogates.past_kernel import Kernel, distance, joint_lengthscale, matern
+from surrogates.past_kernel import Kernel, distance, smooth_reach
 from surrogates.past_tables import Tables
 from surrogates.residual_gp import merge_duplicates
 
@@ -133,6 +134,7 @@ class PastTasks:
         save_file(arrays, str(folder / "past_tasks.safetensors"))
         payload = {
             "lengthscale": self.kernel.lengthscale,
+            "reach": self.kernel.reach,
             "noise": self.kernel.noise,
             "tasks": [
                 {"name": task.name, "mean": task.mean, "explained": task.explained}
@@ -150,7 +152,8 @@ class PastTasks:
             PastTask(cube=arrays[f"cube-{i}"], weights=arrays[f"weights-{i}"], **each)
             for i, each in enumerate(payload["tasks"])
         )
-        kernel = Kernel(arrays["amplitudes"], payload["lengthscale"], payload["noise"])
+        shared = [payload[name] for name in ("lengthscale", "reach", "noise")]
+        kernel = Kernel(arrays["amplitudes"], *shared)
         return cls(kernel, tasks)
 
 
@@ -188,25 +191,26 @@ def _fit_kernel(data: Sequence[_Data]) -> Kernel:
     made very small nothing has a slope any more, and no effect comes back.
     """
     d = data[0].cube.shape[1]
+    smooth = math.log(smooth_reach(d))
     tensors = [_Tensors.of(each) for each in data]
 
     def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
         p = torch.tensor(parameters, requires_grad=True)
-        total = p[: d + 1].sum() / AMPLITUDE
+        total = p[: d + 1].sum() / AMPLITUDE + (p[d + 2].log() - smooth) ** 2 / 2.0
         for each in tensors:
             total = total - each.log_likelihood(p)
         total.backward()
         assert p.grad is not None
         return float(total.detach()), p.grad.numpy()
 
-    start = np.array([*[1.0 / (d + 1)] * (d + 1), 1.0, 0.5])
-    bounds = [(0.0, 10.0)] * (d + 1) + [(0.3, 5.0), (1e-3, 4.0)]
+    start = np.array([*[1.0 / (d + 1)] * (d + 1), 1.0, smooth_reach(d), 0.5])
+    bounds = [(0.0, 10.0)] * (d + 1) + [(0.3, 5.0), (0.1, 50.0), (1e-3, 4.0)]
     found = minimize(
         loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": STEPS}
     )
-    *amplitudes, lengthscale, noise = found.x
+    *amplitudes, lengthscale, reach, noise = map(float, found.x)
     kept = np.where(np.array(amplitudes) < LEAST, 0.0, amplitudes)
-    return Kernel(kept, float(lengthscale), float(noise))
+    return Kernel(kept, lengthscale, reach, noise)
 
 
 @dataclass(frozen=True)
@@ -216,7 +220,7 @@ class _Tensors:
     by_column: Tensor
     """`d x n x n` absolute differences."""
     joint: Tensor
-    """`n x n` correlations of the joint term."""
+    """`n x n` Euclidean distances."""
     z: Tensor
     variance: Tensor
 
@@ -224,7 +228,7 @@ class _Tensors:
     def of(cls, data: _Data) -> _Tensors:
         cube = data.cube
         apart = np.abs(cube.T[:, :, None] - cube.T[:, None, :])
-        joint = matern(distance(cube, cube) / joint_lengthscale(cube.shape[1]))
+        joint = distance(cube, cube)
         return cls(*map(torch.as_tensor, (apart, joint, data.z, data.variance)))
 
     def log_likelihood(self, p: Tensor) -> Tensor:
@@ -232,10 +236,9 @@ class _Tensors:
 
         -1/2 (log |C| + log 1' C^-1 1 + (z - mu)' C^-1 (z - mu)).
         """
-        amplitudes, lengthscale, noise = p[:-2], p[-2], p[-1]
-        r = math.sqrt(5.0) * self.by_column / lengthscale
-        effects = (1.0 + r + r.square() / 3.0) * torch.exp(-r)
-        covariance = torch.tensordot(amplitudes[:-1], effects, dims=1) + amplitudes[-1] * self.joint
+        amplitudes, lengthscale, reach, noise = p[:-3], p[-3], p[-2], p[-1]
+        effects, joint = _matern(self.by_column / lengthscale), _matern(self.joint / reach)
+        covariance = torch.tensordot(amplitudes[:-1], effects, dims=1) + amplitudes[-1] * joint
         covariance = covariance + torch.diag(self.variance + noise + NOISE_FLOOR)
         factor = torch.linalg.cholesky(covariance)
         both = torch.stack([self.z, torch.ones_like(self.z)], dim=1)
@@ -243,6 +246,12 @@ class _Tensors:
         information = one @ one
         errors = z - (one @ z) / information * one
         return -0.5 * (errors @ errors + information.log()) - factor.diagonal().log().sum()
+
+
+def _matern(r: Tensor) -> Tensor:
+    """`past_kernel.matern`, with gradients."""
+    r = math.sqrt(5.0) * r
+    return (1.0 + r + r.square() / 3.0) * torch.exp(-r)
 
 
 def _fit_task(data: _Data, kernel: Kernel) -> PastTask:

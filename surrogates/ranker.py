@@ -21,7 +21,7 @@ from surrogates.boosting import POINTWISE, Boosted, Model, new_model, prediction
 from surrogates.encoding import SpaceEncoder
 from surrogates.features import FeatureSchema, fixed_columns, folds, informative, save_model
 from surrogates.history import META, History
-from surrogates.outcomes import Trials, dataset_means, held_out_scores
+from surrogates.outcomes import Trials, dataset_means, held_out_predictions, judged
 
 MAX_FOLDS = 8
 MEMBERS = 5
@@ -67,6 +67,25 @@ class RankerSkill:
     datasets: int = 0
     """Held-out datasets; 0 where trials of one dataset were held out instead."""
 
+    @classmethod
+    def of(cls, table: pd.DataFrame, several: bool) -> RankerSkill:
+        """Means over datasets, and how far they spread; 0.3 where nothing says it.
+
+        Args:
+            table: One row a held-out group, see `surrogates.outcomes.judged`.
+            several: Whether datasets were held out, not trials of the only one.
+        """
+        if table.empty:
+            return cls()
+        each = dataset_means(table)
+        spread = float(each["pearson"].std(ddof=1)) if len(each) > 1 else 0.3
+        return cls(
+            pearson_sd=spread,
+            pearson_se=spread / float(np.sqrt(len(each))),
+            datasets=len(each) if several else 0,
+            **{str(k): float(v) for k, v in each.mean().items()},
+        )
+
 
 @dataclass
 class Ranker:
@@ -78,6 +97,8 @@ class Ranker:
     skill: RankerSkill
     held_out: pd.DataFrame = field(default_factory=pd.DataFrame)
     """One row a held-out group: tau, pearson, ndcg5, regrets (kept for reports)."""
+    foreseen: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    """(n,): what it said of the trials it was fitted to when they were held out; not saved."""
 
     @classmethod
     def fit(
@@ -96,12 +117,13 @@ class Ranker:
         trials = Trials.of(history, encoder)
         if not any(str(c).startswith(META) for c in informative(trials.features)):
             variants = tuple(v for v in variants if not v.use_meta) or variants
-        judged = [(v, _held_out(trials, v, seed)) for v in variants]
+        masks = _masks(trials)
+        tried = [_held_out(trials, v, masks, seed) for v in variants]
         # Earlier variants are simpler: a later one must be clearly better, not luckier.
-        best, table = judged[0]
-        for variant, scores in judged[1:]:
+        best, foreseen, table = tried[0]
+        for variant, predicted, scores in tried[1:]:
             if _tau(scores) > _tau(table) + 0.01:
-                best, table = variant, scores
+                best, foreseen, table = variant, predicted, scores
         ensemble = replace(best.boosted, members=members)
         schema = ensemble.schema(trials)
         if not schema.columns:
@@ -110,7 +132,7 @@ class Ranker:
             )
         models = ensemble.fit(trials, schema, seed)
         several = len(np.unique(trials.dataset)) > 1
-        return cls(best, schema, models, _summarise(table, several), table)
+        return cls(best, schema, models, RankerSkill.of(table, several), table, foreseen)
 
     def predict(
         self, configs: list[Config], dataset: Mapping[str, Any] | None, encoder: SpaceEncoder
@@ -159,26 +181,20 @@ class Ranker:
         )
 
 
-def _held_out(trials: Trials, variant: RankerVariant, seed: int) -> pd.DataFrame:
-    """One row a held-out group. With a single dataset, five-fold over its configurations."""
+def _masks(trials: Trials) -> list[np.ndarray]:
+    """Which rows are held out together: datasets; with a single one, fifths of its trials."""
     several = len(np.unique(trials.dataset)) > 1
     labels = trials.dataset if several else np.arange(len(trials.dataset)) % 5
-    return held_out_scores(trials, variant.boosted, folds(labels, MAX_FOLDS), seed)
+    return list(folds(labels, MAX_FOLDS))
+
+
+def _held_out(
+    trials: Trials, variant: RankerVariant, masks: list[np.ndarray], seed: int
+) -> tuple[RankerVariant, np.ndarray, pd.DataFrame]:
+    """The variant, what it foresees, and how well, one row a held-out group."""
+    [predicted] = held_out_predictions(trials, variant.boosted, masks, seed)
+    return variant, predicted, judged(trials, predicted, masks)
 
 
 def _tau(table: pd.DataFrame) -> float:
     return float(dataset_means(table)["kendall_tau"].mean())
-
-
-def _summarise(table: pd.DataFrame, several: bool) -> RankerSkill:
-    """Means over datasets, and how far they spread; 0.3 where nothing says it."""
-    if table.empty:
-        return RankerSkill()
-    each = dataset_means(table)
-    spread = float(each["pearson"].std(ddof=1)) if len(each) > 1 else 0.3
-    return RankerSkill(
-        pearson_sd=spread,
-        pearson_se=spread / float(np.sqrt(len(each))),
-        datasets=len(each) if several else 0,
-        **{str(k): float(v) for k, v in each.mean().items()},
-    )

@@ -6,51 +6,32 @@ space), r_h(x) what past task h said beyond it. In standardised scores,
     y(x) = c + s m(x) + g(x) + noise,   g ~ GP(0, w_1 mean_h r_h(x) r_h(x') + w_2 k(x, x')),
 
 k Matern-5/2 with a lengthscale a column. The first term lets a few trials say which past tasks this
-one resembles. b^2 = s^2 + w_1 v + w_2 is the variance of this task, v = E mean_h r_h^2, and
-rho = s / b the share of its scale that the opinion explains. The prior on rho is
-centred on the correlation that the history's held-out datasets showed, so that a history without
-skill is ignored; everything is fitted by marginal likelihood times priors (MAP).
-Sources: AutoPipe (arXiv 2603.18773) for mean + residual; Hvarfner et al. (arXiv 2402.02229) for
-the dimension-scaled lengthscale prior.
+one resembles. The prior on rho = s / b, b^2 the variance of the task, is centred on the correlation
+that the history's held-out datasets showed, so that a history without skill is ignored, and leaves
+room for a task about which it is wrong. Hyperparameters: `surrogates.gp_fit`.
+Source: AutoPipe (arXiv 2603.18773) for mean + residual.
 """
 
 from __future__ import annotations
 
-import math
 import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from botorch.exceptions.errors import ModelFittingError
-from botorch.exceptions.warnings import BotorchWarning
 from botorch.models import SingleTaskGP
-from botorch.optim.fit import fit_gpytorch_mll_scipy
-from gpytorch.constraints import GreaterThan
 from gpytorch.kernels import Kernel, MaternKernel, ScaleKernel
 from gpytorch.likelihoods import FixedNoiseGaussianLikelihood
 from gpytorch.means import Mean
-from gpytorch.mlls import ExactMarginalLogLikelihood
-from gpytorch.priors import LogNormalPrior, NormalPrior
 from linear_operator.utils.errors import NanError, NotPSDError
 from linear_operator.utils.warnings import NumericalWarning
 from torch import Tensor
 
-FIT_ERRORS = (ModelFittingError, NanError, NotPSDError)
-MIN_NOISE = 1e-4
-FIT_OPTIONS = {"maxiter": 200, "ftol": 1e-8}
+from surrogates.gp_fit import Data, Hyperparameters, MeanPrior, fit
+
+NUMERICAL_ERRORS = (NanError, NotPSDError)
 JITTERS = (1e-5, 1e-3, 1e-2)  # noise variance added in turn when a fit fails
-
-
-@dataclass(frozen=True)
-class MeanPrior:
-    """How much to believe the offline opinion before the first trial."""
-
-    rho: float
-    """Expected correlation of the opinion with this task's scores."""
-    sd: float
-    """Spread of that correlation from task to task."""
 
 
 @dataclass(frozen=True)
@@ -109,13 +90,10 @@ class TailTransform:
 class OpinionMean(Mean):
     """const + slope * (m - centre), with m a column of x."""
 
-    def __init__(self, column: int, centre: float, slope: float) -> None:
+    def __init__(self, column: int, centre: float, constant: float, slope: float) -> None:
         super().__init__()
         self.column, self.centre = column, centre
-        self.register_parameter("constant", torch.nn.Parameter(torch.zeros(1, dtype=torch.float64)))
-        self.register_parameter(
-            "slope", torch.nn.Parameter(torch.full((1,), slope, dtype=torch.float64))
-        )
+        self.constant, self.slope = constant, slope
 
     def forward(self, x: Tensor) -> Tensor:
         """`batch x n x (d + 1 + h)` -> `batch x n`."""
@@ -129,17 +107,9 @@ class OpinionMean(Mean):
 class PastKernel(Kernel):
     """w_1 times the inner product of the columns that hold the deviations of past tasks."""
 
-    def __init__(self, split: Split) -> None:
+    def __init__(self, first: int, weight: float) -> None:
         super().__init__()
-        self.first = split.cube + 1
-        start = torch.zeros(1, dtype=torch.float64)
-        self.register_parameter("raw_weight", torch.nn.Parameter(start))
-        self.register_constraint("raw_weight", _above(1e-3, 1.0))
-
-    @property
-    def weight(self) -> Tensor:
-        """w_1."""
-        return self.raw_weight_constraint.transform(self.raw_weight)
+        self.first, self.weight = first, weight
 
     def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **_: Any) -> Tensor:
         """`batch x n x m` covariances, or `batch x n` variances."""
@@ -154,7 +124,7 @@ class ResidualGP:
     model: SingleTaskGP
     transform: TailTransform
     x: Tensor
-    slope: float
+    hyperparameters: Hyperparameters
 
     @classmethod
     def fit(
@@ -178,24 +148,25 @@ class ResidualGP:
             None if every attempt failed: the caller falls back on the opinion alone.
         """
         transform = TailTransform.of(y)
-        z = torch.as_tensor(transform.forward(y)).unsqueeze(-1)
-        noise = torch.as_tensor(y_var * transform.slope(y) ** 2)
-        x = torch.as_tensor(inputs)
+        z, noise = transform.forward(y), y_var * transform.slope(y) ** 2
+        d = split.cube
+        opinion, past = inputs[:, d], inputs[:, d + 1 :]
+        centre = float(opinion.mean())
         for jitter in JITTERS:
-            model = _build(x, split, z, noise + jitter, prior)
-            mll = ExactMarginalLogLikelihood(model.likelihood, model)
-            try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", NumericalWarning)
-                    warnings.simplefilter("ignore", BotorchWarning)
-                    # Not fit_gpytorch_mll: its own retries draw from torch's global generator.
-                    fit_gpytorch_mll_scipy(mll, options=FIT_OPTIONS)
-                    with torch.no_grad():
-                        model.posterior(x[:1]).mean.sum().item()
-            except FIT_ERRORS:
+            data = Data(
+                inputs[:, :d], opinion - centre, past, split.past_variance, z, noise + jitter
+            )
+            found = fit(data, prior)
+            if found is None:
                 continue
-            slope = model.mean_module.slope.item() if prior is not None else 0.0
-            return cls(model, transform, x, slope)
+            model = _model(inputs, split, data, centre, found)
+            try:
+                with warnings.catch_warnings(), torch.no_grad():
+                    warnings.simplefilter("ignore", NumericalWarning)
+                    model.posterior(torch.as_tensor(inputs[:1])).mean.sum().item()
+            except NUMERICAL_ERRORS:
+                continue
+            return cls(model, transform, torch.as_tensor(inputs), found)
         return None
 
     def posterior(self, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -218,71 +189,27 @@ class ResidualGP:
             return self.transform.inverse(module.at(torch.as_tensor(opinion)).numpy())
 
 
-def _build(
-    x: Tensor, split: Split, z: Tensor, noise: Tensor, prior: MeanPrior | None
+def _model(
+    inputs: np.ndarray, split: Split, data: Data, centre: float, found: Hyperparameters
 ) -> SingleTaskGP:
-    left = 1.0 - (prior.rho**2 if prior else 0.0)
+    """BoTorch's model with these hyperparameters, for posteriors and acquisition."""
+    d = split.cube
+    matern = ScaleKernel(MaternKernel(nu=2.5, ard_num_dims=d, active_dims=tuple(range(d)))).double()
+    matern.base_kernel.lengthscale = torch.as_tensor(found.lengthscales)
+    matern.outputscale = torch.tensor(found.variance, dtype=torch.float64)
+    covariance: Kernel = matern
     if split.past:
-        left = max(left - split.past_variance, 0.5 * left)
-    residual: Kernel = _matern(split.cube, max(left, 0.05))
-    covariance = residual + PastKernel(split) if split.past else residual
-    likelihood = FixedNoiseGaussianLikelihood(noise=noise, learn_additional_noise=True)
-    extra = likelihood.second_noise_covar
-    extra.register_prior("noise_prior", LogNormalPrior(-4.0, 1.0), lambda m: m.noise)
-    extra.register_constraint("raw_noise", _above(MIN_NOISE, math.exp(-5.0)))
-    opinion = x[:, split.cube]
-    mean = OpinionMean(split.cube, float(opinion.mean()), prior.rho if prior else 0.0)
-    model: Any = SingleTaskGP(
-        x, z, likelihood=likelihood, covar_module=covariance, mean_module=mean,
+        covariance = matern + PastKernel(d + 1, found.past_weight)
+    noise = torch.as_tensor(data.noise + found.noise)
+    model = SingleTaskGP(
+        torch.as_tensor(inputs),
+        torch.as_tensor(data.z).unsqueeze(-1),
+        likelihood=FixedNoiseGaussianLikelihood(noise=noise),
+        covar_module=covariance,
+        mean_module=OpinionMean(d, centre, found.constant, found.slope),
         outcome_transform=None,
-    )  # fmt: skip
-
-    def scale(model: Any) -> Tensor:
-        """b."""
-        variance = model.mean_module.slope**2 + residual.outputscale
-        if split.past:
-            variance = variance + split.past_variance * past_weight(model)
-        return variance.sqrt()
-
-    mean.register_prior("constant_prior", NormalPrior(0.0, 1.0), "constant")
-    model.register_prior("scale_prior", LogNormalPrior(0.0, 0.75), scale)
-    if split.past:
-        # A task like the past ones deviates as much as they did: w_1 = b^2.
-        model.register_prior(
-            "past_prior", LogNormalPrior(0.0, 0.75), lambda m: past_weight(m) / scale(m) ** 2
-        )
-    if prior is None:
-        mean.slope.requires_grad_(False)
-    else:
-        model.register_prior(
-            "rho_prior", NormalPrior(prior.rho, prior.sd), lambda m: m.mean_module.slope / scale(m)
-        )
-    return model.to(x)
-
-
-def past_weight(model: Any) -> Tensor:
-    """w_1 of a model whose kernel has it."""
-    return model.covar_module.kernels[1].weight
-
-
-def _matern(d: int, variance: float) -> ScaleKernel:
-    """w_2 k: its lengthscales grow with the root of the dimension (arXiv 2402.02229)."""
-    lengthscale = LogNormalPrior(math.sqrt(2) + 0.5 * math.log(d) - 0.5, 1.0)
-    return ScaleKernel(
-        MaternKernel(
-            nu=2.5,
-            ard_num_dims=d,
-            active_dims=tuple(range(d)),
-            lengthscale_prior=lengthscale,
-            lengthscale_constraint=_above(2.5e-2, float(lengthscale.mode)),
-        ),
-        outputscale_constraint=_above(1e-3, variance),
     )
-
-
-def _above(lower: float, initial: float) -> GreaterThan:
-    """A bounded positive parameter searched on a log scale, where L-BFGS needs few steps."""
-    return GreaterThan(lower, transform=torch.exp, inv_transform=torch.log, initial_value=initial)
+    return model.eval()
 
 
 def merge_duplicates(

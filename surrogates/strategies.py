@@ -17,6 +17,7 @@ from surrogates.rungs import choose_rung
 from surrogates.task_model import TaskModel
 
 FINALIST_CHANCE = 0.1  # a stopped trial less likely than this to beat the best is let go
+PROMOTION = 3  # without a Gaussian process, one stopped trial in so many is finished
 INITIAL_WITH_HISTORY = 2
 HEDGE = 1  # the second trial is the space's default: if it beats the opinion's best, beware
 
@@ -137,6 +138,8 @@ def bayesian(
             return finalist
     rung = 1.0 if closing else planned_rung(model, rungs)
     needed = initial_trials(model, turn.encoder, n_initial)
+    if model.gp is None and stopped and turn.started >= PROMOTION * (1 + model.continued):
+        return _finalist(stopped, model) or Choice(_initial(turn, model).config, rung)
     if model.gp is None or turn.started < needed:
         return Choice(_initial(turn, model).config, rung)
     if not model.full.any() and len(stopped) >= max(2, needed):

@@ -156,6 +156,11 @@ class TaskModel:
         configs = [self.configs[i] for i in first]
         return ResidualGP.fit(self.inputs(configs), self.opinion.split, y, var, self.opinion.prior)
 
+    @property
+    def continued(self) -> int:
+        """Trials that were continued, or are being."""
+        return sum(p.continues is not None for p in self.book.proposals.values())
+
     def inputs(self, configs: list[Config]) -> np.ndarray:
         """`n x (d + 1 + h)` inputs of the Gaussian process: cube, m, past deviations."""
         return self.opinion.inputs(configs)

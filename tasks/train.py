@@ -99,6 +99,7 @@ def learned(rows: pd.DataFrame, models: OfflineModels) -> dict[str, Any]:
         "ranker": {
             "chosen": chosen_name(models),
             "kendall_tau": models.ranker.skill.kendall_tau if models.ranker else 0.0,
+            "share_of_past_tasks": models.blend.share,
             "trusted": prior.rho if prior else 0.0,
         },
         "early": {

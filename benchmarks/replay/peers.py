@@ -1,33 +1,29 @@
-"""Other people's optimizers as players: SMAC3 here, Syne Tune in `syne.py` and `syne_transfer.py`.
+"""What other people's optimizers have in common as players; `smac3.py` and `syne*.py` hold them.
 
-None of them chooses from a finite list, so each suggestion is snapped to the nearest candidate
-that was not tried before (Euclidean distance in `SpaceEncoder.matrix`). All are told the score
-under the candidate that was really run, never under their own suggestion: SMAC and Syne Tune's
-model-based searchers accept results of configurations that they did not suggest, and its zero-shot
-and quantile ones learn nothing from results.
+They choose from the candidates: where a method maximises something over random configurations, it
+maximises over the candidates that are left instead, as that is what may be run. What it suggests
+outside of them (initial designs, random draws) is snapped to the nearest one that is left, by
+Euclidean distance in `SpaceEncoder.matrix`, and it is told the score under the candidate.
 
-None of them stops a trial early, and each ends with the best score that it has seen. A failed trial
-is told as the worst score seen so far, or not at all before there is one.
+A failed trial is told as the worst score seen so far, or not at all before there is one.
 """
 
 from __future__ import annotations
 
 import importlib
-import logging
-import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from benchmarks.replay.play import Player
+from benchmarks.replay.play import BestSeen, Player
 from benchmarks.replay.tables import Move, ReplayTask
 from surrogates.base import Config
 from surrogates.encoding import SpaceEncoder
 
-INITIAL_SHARE = 0.25  # of the budget's trials, SMAC's own largest share for its initial design
+RUNGS = (0.1, 0.3, 1.0)  # fractions of those that stop early, as of our own `bohb`
+ETA = 3  # one trial in three goes on
 
 
 class Snapper:
@@ -37,9 +33,14 @@ class Snapper:
         self._encoder = encoder
         self._cube = encoder.matrix(configs)
         self._free = np.ones(len(configs), dtype=bool)
+        self.wanted = self._free.copy()
+        """Those that are taken before all others."""
 
-    def __bool__(self) -> bool:
-        return bool(self._free.any())
+    @property
+    def free(self) -> np.ndarray:
+        """Indices of the candidates that are left; of the wanted ones while there are any."""
+        left = np.flatnonzero(self._free & self.wanted)
+        return left if left.size else np.flatnonzero(self._free)
 
     def take(self, config: Mapping[str, Any]) -> int:
         """Index of the free candidate nearest to a configuration, which is free no longer.
@@ -47,14 +48,15 @@ class Snapper:
         Hyperparameters that are inactive in the configuration do not count.
         """
         active = self._encoder.activate(self._encoder.normalise(config))
-        distance = np.linalg.norm(self._cube - self._encoder.matrix([active])[0], axis=1)
-        index = int(np.argmin(np.where(self._free, distance, np.inf)))
+        free = self.free
+        distance = np.linalg.norm(self._cube[free] - self._encoder.matrix([active])[0], axis=1)
+        index = int(free[np.argmin(distance)])
         self._free[index] = False
         return index
 
 
 class PeerPlayer(ABC):
-    """A peer that runs every trial to its end.
+    """A peer that runs every trial to its end, and would end with the best score seen.
 
     Args:
         task: The table.
@@ -62,21 +64,21 @@ class PeerPlayer(ABC):
     """
 
     def __init__(self, task: ReplayTask, encoder: SpaceEncoder) -> None:
-        self._configs = task.configs
-        self._snapper = Snapper(encoder, task.configs)
-        self._scores: dict[int, float] = {}
+        self.configs, self.encoder = task.configs, encoder
+        self.snapper = Snapper(encoder, task.configs)
+        self._seen = BestSeen()
 
     @abstractmethod
     def suggest(self) -> Mapping[str, Any] | None:
         """The peer's next configuration, or None when it has no more."""
 
     @abstractmethod
-    def learn(self, config: Config, loss: float) -> None:
-        """A candidate's result; less is better."""
+    def learn(self, move: Move, loss: float) -> None:
+        """What a move gave; less is better."""
 
     def ask(self) -> Move | None:
-        suggestion = self.suggest() if self._snapper else None
-        return None if suggestion is None else Move(self._snapper.take(suggestion))
+        suggestion = self.suggest() if self.snapper.free.size else None
+        return None if suggestion is None else Move(self.snapper.take(suggestion))
 
     def tell(
         self,
@@ -86,79 +88,20 @@ class PeerPlayer(ABC):
         cost: float,
         signals: Mapping[str, float],
     ) -> None:
-        if score is not None:
-            self._scores[move.index] = score
-        if self._scores:
-            loss = -score if score is not None else -min(self._scores.values())
-            self.learn(self._configs[move.index], loss)
+        self._seen.tell(move, score)
+        worst = self._seen.worst
+        if worst is not None:
+            self.learn(move, -score if score is not None else -worst)
 
     def incumbent(self) -> int | None:
-        return max(self._scores, key=self._scores.__getitem__) if self._scores else None
-
-
-class Smac(PeerPlayer):
-    """SMAC3's facade for hyperparameter optimization: random forest and expected improvement.
-
-    The forest is trained anew for each suggestion (its default is every eighth, too few for these
-    budgets), and the initial Sobol design is a quarter of the trials that the budget pays for, as
-    SMAC itself would limit it; the default configuration is the last of it.
-    """
-
-    def __init__(
-        self,
-        task: ReplayTask,
-        encoder: SpaceEncoder,
-        budget: float,
-        seed: int,
-        past: pd.DataFrame | None = None,
-    ) -> None:
-        from smac import HyperparameterOptimizationFacade as Facade
-        from smac import Scenario
-
-        super().__init__(task, encoder)
-        logging.getLogger("smac").setLevel(logging.ERROR)
-        self._encoder = SpaceEncoder(encoder.space)  # a copy: SMAC seeds the space
-        self._folder = tempfile.TemporaryDirectory(prefix="autopipe-smac-")
-        scenario = Scenario(
-            self._encoder.space,
-            output_directory=self._folder.name,
-            deterministic=True,
-            n_trials=100_000,  # so that the budget of the replay alone ends the run
-            use_default_config=True,
-            seed=seed,
-        )
-        trials = budget / task.mean_cost
-        self._smac = Facade(
-            scenario,
-            initial_design=Facade.get_initial_design(
-                scenario, n_configs=max(1, round(INITIAL_SHARE * trials) - 1)
-            ),
-            config_selector=Facade.get_config_selector(scenario, retrain_after=1),
-            logging_level=False,
-            overwrite=True,
-        )
-
-    def suggest(self) -> Mapping[str, Any] | None:
-        try:
-            self._info = self._smac.ask()
-        except StopIteration:  # the space is exhausted
-            return None
-        return dict(self._info.config)
-
-    def learn(self, config: Config, loss: float) -> None:
-        from ConfigSpace import Configuration
-        from smac.runhistory.dataclasses import TrialInfo, TrialValue
-
-        try:
-            run = Configuration(self._encoder.space, values=self._encoder.constants | config)
-        except ValueError:  # not of this space: it can be told under its suggestion alone
-            run = self._info.config
-        self._smac.tell(TrialInfo(run, seed=self._info.seed), TrialValue(loss), save=False)
+        return self._seen.incumbent()
 
 
 PEERS = {
-    "smac": ("peers", "Smac"),
+    "smac": ("smac3", "Smac"),
+    "smac-hyperband": ("smac3", "SmacHyperband"),
     "syne-cqr": ("syne", "Cqr"),
+    "syne-asha-cqr": ("syne", "AshaCqr"),
     "syne-bounding-box": ("syne_transfer", "BoundingBox"),
     "syne-zero-shot": ("syne_transfer", "ZeroShot"),
     "syne-quantile": ("syne_transfer", "Quantile"),

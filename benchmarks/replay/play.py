@@ -36,6 +36,30 @@ class Player(Protocol):
         """The candidate it would end with now; None before there is one."""
 
 
+class BestSeen:
+    """The incumbent of those that end with the best score they have seen.
+
+    Scores of the longest fraction that any trial has reached count, shorter ones do not.
+    """
+
+    def __init__(self) -> None:
+        self._reached: dict[int, tuple[float, float]] = {}
+
+    def tell(self, move: Move, score: float | None) -> None:
+        """Note a move's score; None is a failure."""
+        if score is not None:
+            self._reached[move.index] = move.fraction, score
+
+    @property
+    def worst(self) -> float | None:
+        """The least score of any candidate."""
+        return min((score for _, score in self._reached.values()), default=None)
+
+    def incumbent(self) -> int | None:
+        """The best candidate; None before there is one."""
+        return max(self._reached, key=self._reached.__getitem__, default=None)
+
+
 @dataclass
 class Trace:
     """What one run spent and found, move by move."""

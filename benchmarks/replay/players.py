@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from benchmarks.replay.play import BestSeen
 from benchmarks.replay.tables import Move, ReplayTask
 from surrogates.base import NothingToRecommendError, Proposal
 from surrogates.encoding import SpaceEncoder
@@ -22,6 +23,8 @@ class SearchPlayer:
         seed: Of the search.
         offline: Models fitted to the past; None for strategies without one.
         options: Further options of `Search`; `strategy` among them.
+        best_seen: Whether it ends with the best score seen, as a peer's own package would, and not
+            with what the search recommends.
 
     Raises:
         OptionError: The search does not know an option.
@@ -35,7 +38,9 @@ class SearchPlayer:
         seed: int,
         offline: OfflineModels | None,
         options: Mapping[str, Any],
+        best_seen: bool = False,
     ) -> None:
+        self._seen = BestSeen() if best_seen else None
         self._encoder = encoder
         self._candidates = task.candidates()
         self._index = {encoder.key(config): i for i, config in enumerate(task.configs)}
@@ -67,12 +72,16 @@ class SearchPlayer:
         assert self._asked is not None, "tell() without ask()"
         id, self._asked = self._asked.id, None
         self._told[id] = move
+        if self._seen is not None:
+            self._seen.tell(move, score)
         state = "failed" if score is None else "completed" if move.fraction >= 1 else "stopped"
         self.search.tell(
             id, score, score_se, cost, fraction=move.fraction, signals=signals, state=state
         )
 
     def incumbent(self) -> int | None:
+        if self._seen is not None:
+            return self._seen.incumbent()
         try:
             best = self.search.best()
         except NothingToRecommendError:

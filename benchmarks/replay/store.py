@@ -29,9 +29,9 @@ RESULTS = ROOT / "benchmarks" / "results" / "replay"
 FORMAT = 1
 # What the offline models are made by; other modules use them.
 FITTING = (
-    "axes", "boosting", "calibration", "cost", "early", "early_skill", "encoding", "features",
-    "history", "judge", "judge_methods", "metrics", "offline", "outcomes", "past_tasks", "prefixes",
-    "ranker",
+    "axes", "blend", "boosting", "calibration", "cost", "early", "early_skill", "encoding",
+    "features", "history", "metrics", "offline", "outcomes", "past_kernel", "past_tables",
+    "past_tasks", "prefixes", "ranker",
 )  # fmt: skip
 PAST_SEED = 0  # of the shuffled history and of the offline models, the same ones for every run
 

@@ -41,7 +41,7 @@ class Strategy:
     @property
     def package(self) -> str:
         """The module that must be there; empty where AutoPipe's own are enough."""
-        return self.peer and ("smac" if self.peer == "smac" else "syne_tune")
+        return self.peer and ("smac" if self.peer.startswith("smac") else "syne_tune")
 
     @property
     def learns_offline(self) -> bool:
@@ -73,7 +73,9 @@ STRATEGIES: dict[str, Strategy] = {
     "tpe": Strategy("peer", {"strategy": "tpe"}),
     "bohb": Strategy("peer", {"strategy": "bohb"}),
     "smac": Strategy("peer", peer="smac"),
+    "smac-hyperband": Strategy("peer", peer="smac-hyperband"),
     "syne-cqr": Strategy("peer", peer="syne-cqr"),
+    "syne-asha-cqr": Strategy("peer", peer="syne-asha-cqr"),
     "syne-bounding-box": Strategy("transfer peer", peer="syne-bounding-box", variants=("true",)),
     "syne-zero-shot": Strategy("transfer peer", peer="syne-zero-shot", variants=("true",)),
     "syne-quantile": Strategy("transfer peer", peer="syne-quantile", variants=("true",)),
@@ -123,5 +125,6 @@ def make_player(
     if not strategy.peer:
         from benchmarks.replay.players import SearchPlayer
 
-        return SearchPlayer(task, encoder, budget, seed, offline, strategy.options)
+        best_seen = strategy.kind == "peer"
+        return SearchPlayer(task, encoder, budget, seed, offline, strategy.options, best_seen)
     return make_peer(strategy.peer, task, encoder, budget, seed, past)

@@ -11,11 +11,14 @@ import contextlib
 import datetime
 import io
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import sklearn
 from ConfigSpace import ConfigurationSpace
 from ConfigSpace.hyperparameters import (
     CategoricalHyperparameter,
@@ -24,15 +27,26 @@ from ConfigSpace.hyperparameters import (
     UniformFloatHyperparameter,
     UniformIntegerHyperparameter,
 )
+from syne_tune import config_space as syne
+from syne_tune.backend.trial_status import Trial
+from syne_tune.optimizer.scheduler import SchedulerDecision
+from syne_tune.optimizer.schedulers.asha import AsynchronousSuccessiveHalving
+from syne_tune.optimizer.schedulers.searchers.conformal.conformal_quantile_regression_searcher import (  # noqa: E501
+    ConformalQuantileRegression,
+    QuantileRegressionSurrogateModel,
+)
+from syne_tune.optimizer.schedulers.searchers.last_value_multi_fidelity_searcher import (
+    LastValueMultiFidelitySearcher,
+)
+from syne_tune.optimizer.schedulers.single_objective_scheduler import SingleObjectiveScheduler
 
-from benchmarks.replay.peers import PeerPlayer
-from benchmarks.replay.tables import ReplayTask
+from benchmarks.replay.peers import ETA, RUNGS, PeerPlayer
+from benchmarks.replay.tables import Move, ReplayTask
 from surrogates.axes import plain
-from surrogates.base import Config
 from surrogates.encoding import SpaceEncoder
 from trials.errors import SettingsError
 
-METRIC = "loss"
+METRIC, RESOURCE = "loss", "resource"
 
 
 def flat_space(space: ConfigurationSpace) -> dict[str, Any]:
@@ -41,8 +55,6 @@ def flat_space(space: ConfigurationSpace) -> dict[str, Any]:
     Raises:
         SettingsError: a hyperparameter is of a type that Syne Tune does not have.
     """
-    from syne_tune import config_space as syne
-
     domains: dict[str, Any] = {}
     for given in space.values():
         match given:
@@ -64,8 +76,13 @@ def flat_space(space: ConfigurationSpace) -> dict[str, Any]:
     return domains
 
 
+def within(space: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
+    """Whether a space has a configuration."""
+    return all(domain.is_valid(config[name]) for name, domain in space.items())
+
+
 class SynePlayer(PeerPlayer):
-    """A scheduler behind its `AskTellScheduler`.
+    """A scheduler asked and told in turn.
 
     Args:
         task: The table.
@@ -73,40 +90,6 @@ class SynePlayer(PeerPlayer):
         seed: Of the scheduler, and of NumPy's global generator, which its quantile models draw
             from: runs of one process must come one after the other.
     """
-
-    def __init__(self, task: ReplayTask, encoder: SpaceEncoder, seed: int) -> None:
-        from syne_tune.optimizer.schedulers.ask_tell_scheduler import AskTellScheduler
-
-        super().__init__(task, encoder)
-        np.random.seed(seed)
-        logging.getLogger("syne_tune").setLevel(logging.ERROR)
-        self.encoder, self.seed = encoder, seed
-        self.space = flat_space(encoder.space)
-        self.defaults = {name: plain(encoder.space[name].default_value) for name in self.space}
-        with contextlib.redirect_stdout(io.StringIO()):  # some print what they are made of
-            self.scheduler = AskTellScheduler(self.base())
-
-    def base(self) -> Any:
-        """The scheduler that is wrapped."""
-        raise NotImplementedError
-
-    def filled(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """A configuration with the defaults where it has no value."""
-        return {name: config.get(name, value) for name, value in self.defaults.items()}
-
-    def suggest(self) -> Mapping[str, Any] | None:
-        self._trial = self.scheduler.ask()
-        return self._trial.config
-
-    def learn(self, config: Config, loss: float) -> None:
-        from syne_tune.backend.trial_status import Trial
-
-        run = Trial(self._trial.trial_id, self.filled(config), datetime.datetime.now())
-        self.scheduler.tell(run, {METRIC: loss})
-
-
-class Cqr(SynePlayer):
-    """Conformal quantile regression; it begins with the default configuration."""
 
     def __init__(
         self,
@@ -116,10 +99,108 @@ class Cqr(SynePlayer):
         seed: int,
         past: pd.DataFrame | None = None,
     ) -> None:
-        super().__init__(task, encoder, seed)
+        super().__init__(task, encoder)
+        np.random.seed(seed)
+        logging.getLogger("syne_tune").setLevel(logging.ERROR)
+        self.seed = seed
+        self.space = flat_space(encoder.space)
+        self.defaults = {name: plain(encoder.space[name].default_value) for name in self.space}
+        with contextlib.redirect_stdout(io.StringIO()):  # some print what they are made of
+            self.scheduler = self.base()
 
     def base(self) -> Any:
-        from syne_tune.optimizer.baselines import CQR
+        """The scheduler."""
+        raise NotImplementedError
 
-        start = [self.filled(self.encoder.default())]
-        return CQR(self.space, METRIC, random_seed=self.seed, points_to_evaluate=start)
+    def filled(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """A configuration with the defaults where it has no value."""
+        return {name: config.get(name, value) for name, value in self.defaults.items()}
+
+    def free(self) -> list[dict[str, Any]]:
+        """The candidates that are left, filled."""
+        return [self.filled(self.configs[index]) for index in self.snapper.free]
+
+    def suggest(self) -> Mapping[str, Any] | None:
+        # CQR fits hundreds of small trees, whose settings need no check each time.
+        with sklearn.config_context(skip_parameter_validation=True, assume_finite=True):
+            suggestion = self.scheduler.suggest()
+        return None if suggestion is None else suggestion.config
+
+    def trial(self, index: int) -> Trial:
+        """A candidate that was asked for, as Syne Tune knows it."""
+        return Trial(index, self.filled(self.configs[index]), datetime.datetime.now())
+
+    def learn(self, move: Move, loss: float) -> None:
+        self.scheduler.on_trial_complete(self.trial(move.index), {METRIC: loss})
+
+
+class CandidateQuantiles(QuantileRegressionSurrogateModel):
+    """CQR's model, which draws a quantile for each candidate instead of random configurations."""
+
+    def __init__(self, free: Callable[[], list[dict[str, Any]]], **options: Any) -> None:
+        super().__init__(**options)
+        self._free = free
+
+    def _update_candidates(self, n_candidates: int = 2000) -> None:
+        inside = [config for config in self._free() if within(self.config_space, config)]
+        if inside:
+            self.config_candidates, self.df_candidates = inside, self._configs_to_df(inside)
+        else:  # none is left in a space that is a part of the whole
+            super()._update_candidates(n_candidates)
+
+
+class Cqr(SynePlayer):
+    """Conformal quantile regression; it begins with the default configuration."""
+
+    def base(self) -> Any:
+        return self.cqr(self.space, [self.filled(self.encoder.default())])
+
+    def cqr(self, space: dict[str, Any], start: list[dict[str, Any]] | None = None) -> Any:
+        """The scheduler in a space."""
+        searcher = ConformalQuantileRegression(
+            space,
+            points_to_evaluate=start,
+            random_seed=self.seed,
+            surrogate_cls=partial(CandidateQuantiles, self.free),
+        )
+        return SingleObjectiveScheduler(space, METRIC, searcher=searcher, random_seed=self.seed)
+
+
+class AshaCqr(SynePlayer):
+    """Asynchronous successive halving, whose new configurations CQR chooses from last scores.
+
+    As one worker would run it: at each rung a trial is stopped for good, or goes on at once.
+    """
+
+    def base(self) -> Any:
+        self._goes_on: Move | None = None
+        return AsynchronousSuccessiveHalving(
+            self.space,
+            METRIC,
+            searcher=LastValueMultiFidelitySearcher(
+                self.space,
+                random_seed=self.seed,
+                points_to_evaluate=[self.filled(self.encoder.default())],
+                searcher=ConformalQuantileRegression,
+                searcher_kwargs={"surrogate_cls": partial(CandidateQuantiles, self.free)},
+            ),
+            time_attr=RESOURCE,
+            grace_period=1,
+            max_t=ETA ** (len(RUNGS) - 1),
+            reduction_factor=ETA,
+            random_seed=self.seed,
+        )
+
+    def ask(self) -> Move | None:
+        move, self._goes_on = self._goes_on, None
+        if move is None and (move := super().ask()) is not None:
+            self.scheduler.on_trial_add(self.trial(move.index))
+            move = replace(move, fraction=RUNGS[0])
+        return move
+
+    def learn(self, move: Move, loss: float) -> None:
+        rung = next(i for i, fraction in enumerate(RUNGS) if fraction >= move.fraction)
+        result = {METRIC: loss, RESOURCE: ETA**rung}
+        decision = self.scheduler.on_trial_result(self.trial(move.index), result)
+        if decision == SchedulerDecision.CONTINUE:
+            self._goes_on = Move(move.index, RUNGS[rung + 1], move.fraction)

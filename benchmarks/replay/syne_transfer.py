@@ -8,9 +8,21 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import xgboost
+from syne_tune import config_space as syne
+from syne_tune.blackbox_repository.blackbox_surrogate import BlackboxSurrogate
+from syne_tune.optimizer.schedulers.transfer_learning.bounding_box import BoundingBox as Box
+from syne_tune.optimizer.schedulers.transfer_learning.quantile_based.quantile_based_searcher import (  # noqa: E501
+    fit_model,
+)
+from syne_tune.optimizer.schedulers.transfer_learning.transfer_learning_task_evaluation import (
+    TransferLearningTaskEvaluations,
+)
+from syne_tune.optimizer.schedulers.transfer_learning.zero_shot import ZeroShotTransfer
 
-from benchmarks.replay.syne import METRIC, SynePlayer
-from benchmarks.replay.tables import ReplayTask
+from benchmarks.replay.syne import METRIC, Cqr, SynePlayer, within
+from benchmarks.replay.tables import Move, ReplayTask
+from surrogates.axes import plain
 from surrogates.base import Config
 from surrogates.encoding import SpaceEncoder
 
@@ -35,8 +47,7 @@ class TransferPlayer(SynePlayer):
             f"{dataset} {model}": (encoder.from_frame(rows), -rows["score"].to_numpy(np.float64))
             for (dataset, model), rows in ends.groupby(["dataset_id", "model_id"], sort=True)
         }
-        self.candidates = task.configs
-        super().__init__(task, encoder, seed)
+        super().__init__(task, encoder, budget, seed)
 
     def table(self, configs: list[Config]) -> pd.DataFrame:
         """Configurations as Syne Tune's tables: plain numbers, choices as they are."""
@@ -50,11 +61,7 @@ class TransferPlayer(SynePlayer):
 
     def evaluations(self, table: pd.DataFrame, losses: np.ndarray) -> Any:
         """One past task in Syne Tune's form: one seed, one fidelity, one objective."""
-        from syne_tune.optimizer.schedulers.transfer_learning import (
-            transfer_learning_task_evaluation as form,
-        )
-
-        return form.TransferLearningTaskEvaluations(
+        return TransferLearningTaskEvaluations(
             configuration_space=self.space,
             hyperparameters=table,
             objectives_names=[METRIC],
@@ -69,18 +76,15 @@ class TransferPlayer(SynePlayer):
         }
 
 
-class BoundingBox(TransferPlayer):
-    """The box around the best configuration of each past task, searched by CQR."""
+class BoundingBox(TransferPlayer, Cqr):
+    """The box around the best configuration of each past task, searched by CQR.
+
+    Candidates outside of the box are run only when none inside is left.
+    """
 
     def base(self) -> Any:
-        from syne_tune.optimizer.baselines import CQR
-        from syne_tune.optimizer.schedulers.transfer_learning.bounding_box import BoundingBox as Box
-
-        def inner(space: dict[str, Any], metric: str, minimize: bool, seed: int) -> Any:
-            return CQR(space, metric, do_minimize=minimize, random_seed=seed)
-
         return Box(
-            inner,
+            self._in_box,
             self.space,
             METRIC,
             self.past(),
@@ -89,24 +93,50 @@ class BoundingBox(TransferPlayer):
             random_seed=self.seed,
         )
 
+    def _in_box(self, space: dict[str, Any], metric: str, minimize: bool, seed: int) -> Any:
+        # The box's choices come out of a table as NumPy's numbers, which CQR's space refuses.
+        self.box = {
+            name: syne.choice([plain(value) for value in domain.categories])
+            if isinstance(domain, syne.Categorical)
+            else domain
+            for name, domain in space.items()
+        }
+        inside = [within(self.box, self.filled(config)) for config in self.configs]
+        self.snapper.wanted = np.array(inside)
+        return self.cqr(self.box)
+
+    def learn(self, move: Move, loss: float) -> None:
+        if self.snapper.wanted[move.index]:  # what is outside of its space cannot be told
+            super().learn(move, loss)
+
 
 class Quantile(TransferPlayer):
-    """Copula Thompson sampling: a surrogate of all past tasks' ranks, drawn from. Never updated."""
+    """Copula Thompson sampling: a surrogate of all past tasks' ranks, drawn from. Never updated.
+
+    Its searcher draws for 100,000 random configurations; here it does so for the candidates, with
+    the same model and the same variance.
+    """
 
     def base(self) -> Any:
-        from syne_tune.optimizer.schedulers.single_objective_scheduler import (
-            SingleObjectiveScheduler,
+        self._random = np.random.RandomState(self.seed)
+        model, _, residual = fit_model(
+            self.space,
+            self.past(),
+            normalization="gaussian",
+            max_fit_samples=100_000,
+            random_state=self._random,
+            model=xgboost.XGBRegressor(n_jobs=1),
         )
-        from syne_tune.optimizer.schedulers.transfer_learning.quantile_based import (
-            quantile_based_searcher as quantile,
-        )
+        self._mean = np.ravel(model.predict(self.table(list(self.configs))))
+        self._sd = float(residual)
+        return None
 
-        searcher = quantile.QuantileBasedSurrogateSearcher(
-            self.space, self.past(), random_seed=self.seed
-        )
-        return SingleObjectiveScheduler(
-            self.space, METRIC, searcher=searcher, random_seed=self.seed
-        )
+    def suggest(self) -> Mapping[str, Any] | None:
+        drawn, free = self._random.normal(self._mean, self._sd), self.snapper.free
+        return self.configs[free[np.argmin(drawn[free])]]
+
+    def learn(self, move: Move, loss: float) -> None:
+        """It does not learn."""
 
 
 class ZeroShot(TransferPlayer):
@@ -119,12 +149,8 @@ class ZeroShot(TransferPlayer):
     """
 
     def base(self) -> Any:
-        import xgboost
-        from syne_tune.blackbox_repository.blackbox_surrogate import BlackboxSurrogate
-        from syne_tune.optimizer.schedulers.transfer_learning.zero_shot import ZeroShotTransfer
-
         logging.getLogger(ZeroShotTransfer.__module__).setLevel(logging.ERROR)
-        wanted, filled_in = self.table(list(self.candidates)), {}
+        wanted, filled_in = self.table(list(self.configs)), {}
         for name, (configs, losses) in self.tasks.items():
             surrogate = BlackboxSurrogate.make_model_pipeline(
                 self.space, {}, xgboost.XGBRegressor(n_jobs=1, random_state=self.seed)
@@ -132,17 +158,16 @@ class ZeroShot(TransferPlayer):
             surrogate.fit(self.table(configs), losses)
             predicted = np.asarray(surrogate.predict(wanted), dtype=np.float64)
             filled_in[name] = self.evaluations(wanted.copy(), predicted)
-        self._zero_shot = ZeroShotTransfer(
+        return ZeroShotTransfer(
             self.space,
             METRIC,
             filled_in,
             sort_transfer_learning_evaluations=False,
             random_seed=self.seed,
         )
-        return self._zero_shot
 
     def suggest(self) -> Mapping[str, Any] | None:
-        return self._zero_shot.get_config()
+        return self.scheduler.get_config()
 
-    def learn(self, config: Config, loss: float) -> None:
+    def learn(self, move: Move, loss: float) -> None:
         """It does not learn."""

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.replay.play import Trace, play
+from benchmarks.replay.play import BestSeen, Trace, play
 from benchmarks.replay.players import SearchPlayer
 from benchmarks.replay.strategies import STRATEGIES, Strategy, chosen, make_player
 from benchmarks.replay.tables import FRACTIONS, Move, ReplayTask
@@ -97,6 +97,31 @@ def test_regret_is_that_of_the_incumbent_when_the_share_of_the_budget_was_spent(
     trace = Trace(0, 10.0, 0.6, costs=[2.0, 5.0, 9.0], regrets=[0.4, 0.3, 0.0])
     shares = np.array([0.1, 0.2, 0.49, 0.5, 0.9, 1.0])
     assert trace.at(shares).tolist() == [0.6, 0.4, 0.4, 0.3, 0.0, 0.0]
+
+
+def test_the_best_seen_is_of_the_longest_fraction_reached():
+    seen = BestSeen()
+    assert seen.incumbent() is None
+    seen.tell(Move(0, 0.1), 0.9)
+    seen.tell(Move(1, 0.1), 0.8)
+    assert seen.incumbent() == 0
+    seen.tell(Move(1, 0.3, 0.1), 0.5)
+    assert (seen.incumbent(), seen.worst) == (1, 0.5)
+    seen.tell(Move(2), None)
+    assert (seen.incumbent(), seen.worst) == (1, 0.5)
+    seen.tell(Move(2), 0.2)
+    seen.tell(Move(3), 0.4)
+    assert (seen.incumbent(), seen.worst) == (3, 0.2)
+
+
+@pytest.mark.parametrize("name", ["tpe", "random"])
+def test_a_peer_within_the_search_ends_with_the_best_score_it_has_seen(name: str):
+    task, encoder, _ = world()
+    budget = 8 * task.mean_cost
+    player = make_player(STRATEGIES[name], task, encoder, budget, 0, None, None)
+    trace = play(task, player, budget)
+    regrets = task.regrets()[[index for index, _, _ in trace.moves]]
+    assert trace.regrets == np.minimum.accumulate(regrets).tolist()
 
 
 @pytest.mark.parametrize("name", ["random", "sobol"])

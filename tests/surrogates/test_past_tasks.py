@@ -96,6 +96,28 @@ def test_the_kernel_is_matern(seed):
     np.testing.assert_allclose(np.diag(matern(distance(a, a))), 1.0, atol=1e-6)
 
 
+def test_interactions_are_found_where_there_are_any():
+    """Tasks that are products of two columns: no sum of main effects explains them."""
+    rng = np.random.default_rng(0)
+    frames = []
+    for task in range(10):
+        configs = ENCODER.sample(60, seed=2000 + task)
+        x = ENCODER.matrix(configs)
+        score = np.sin(7 * x[:, 0] + rng.uniform(0, 6)) * np.sin(7 * x[:, 1] + rng.uniform(0, 6))
+        frame = pd.DataFrame(configs).add_prefix("config.")
+        frames.append(
+            frame.assign(dataset_id=f"d{task}", score=score).drop(
+                columns=[f"config.{c}" for c in "cdef"]
+            )
+        )
+    small = SpaceEncoder(ConfigurationSpace(dict.fromkeys("ab", (0.0, 1.0))))
+    history = read_history(pd.concat(frames, ignore_index=True), small)
+    tasks = PastTasks.fit(history, small)
+    assert tasks is not None
+    assert tasks.kernel.reach < 1.0
+    assert np.mean([task.explained for task in tasks.tasks]) > 0.5
+
+
 @given(scale=st.floats(1e-3, 1e3), shift=st.floats(-100, 100))
 @settings(max_examples=10, deadline=None)
 def test_units_of_the_score_do_not_matter(scale, shift):
@@ -132,8 +154,8 @@ def test_repeats_are_averaged_and_thin_tasks_left_out():
 def test_tables_say_what_the_kernel_says():
     """With many trials the joint term is read from a part of them."""
     rng = np.random.default_rng(0)
-    kernel = Kernel(np.array([0.5, 0.0, 0.2, 0.3]), lengthscale=0.5, noise=0.1)
-    cubes = [rng.random((n, 3)) for n in (250, 30, 300)]
+    kernel = Kernel(np.array([0.5, 0.0, 0.2, 0.3]), lengthscale=0.5, reach=1.0, noise=0.1)
+    cubes = [rng.random((n, 3)) for n in (800, 30, 700)]
     weights = [rng.normal(size=len(c)) / len(c) for c in cubes]
     mean, x = np.array([0.1, -0.2, 0.0]), rng.random((100, 3))
     exact = [m + kernel(x, c) @ w for m, c, w in zip(mean, cubes, weights, strict=True)]
