@@ -36,7 +36,7 @@ REST = (math.log(0.3), 1.0)
 NOISE = (-4.0, 1.0)
 SCALE = (0.0, 0.75)
 TRIAL_STEPS, STEPS = 25, 200  # of L-BFGS from every start, and from the best one
-MANY = 200  # observations that say enough for one start to do
+MANY = 200  # observations that say enough: one start does, and more only cost time
 ROOT5 = math.sqrt(5.0)
 
 
@@ -66,6 +66,13 @@ class Data:
     noise: np.ndarray
     """(n,): v."""
 
+    def part(self, n: int) -> Data:
+        """n of the observations, the same ones each time."""
+        rows = np.sort(np.random.default_rng(0).choice(len(self.z), n, replace=False))
+        own = (self.cube, self.opinion, self.past, self.z, self.noise)
+        cube, opinion, past, z, noise = (values[rows] for values in own)
+        return Data(cube, opinion, past, self.past_variance, z, noise)
+
 
 @dataclass(frozen=True)
 class Hyperparameters:
@@ -93,11 +100,12 @@ def fit(data: Data, prior: MeanPrior | None) -> Hyperparameters | None:
         data: Observations.
         prior: On rho; None leaves the opinion out.
     """
-    target = Posterior(data, prior)
-    starts = _starts(data, prior)
-    if len(data.z) > MANY:
-        starts = [min(starts, key=lambda theta: target(theta)[0])]
-    found = [target.descend(theta, TRIAL_STEPS) for theta in starts]
+    many = len(data.z) > MANY
+    target = Posterior(data.part(MANY) if many else data, prior)
+    tried = starts(data, prior)
+    if many:
+        tried = [min(tried, key=lambda theta: target(theta)[0])]
+    found = [target.descend(theta, TRIAL_STEPS) for theta in tried]
     best = min(found, key=lambda result: float(result.fun))
     if not best.fun < FAILED:
         return None
@@ -193,7 +201,7 @@ class Posterior:
         return total
 
 
-def _starts(data: Data, prior: MeanPrior | None) -> list[np.ndarray]:
+def starts(data: Data, prior: MeanPrior | None) -> list[np.ndarray]:
     """Trust the opinion; the same, but rough and without noise; doubt it."""
     d, rho = data.cube.shape[1], prior.rho if prior else 0.0
     left = 1.0 - rho**2
@@ -203,10 +211,8 @@ def _starts(data: Data, prior: MeanPrior | None) -> list[np.ndarray]:
     rest = math.log(max(left, 0.05))
     trust = [0.0, rho, 0.0, rest, -5.0, *[long] * d]
     rough = [0.0, rho, 0.0, rest, math.log(1e-3), *[long + math.log(0.2)] * d]
-    starts = [trust, rough]
-    if prior is not None:
-        starts.append([0.0, 0.0, 0.0, 0.0, -5.0, *[long] * d])
-    return [np.array(start) for start in starts]
+    doubt = [0.0, 0.0, 0.0, 0.0, -5.0, *[long] * d]
+    return [np.array(each) for each in (trust, rough, *([doubt] if prior else []))]
 
 
 def _lognormal(log_x: Tensor, prior: tuple[float, float]) -> Tensor:

@@ -9,6 +9,7 @@ import numpy as np
 from surrogates.base import Config
 
 MOST = 20_000  # entries; beyond it all are forgotten
+DIGITS = 9  # decimals that are kept
 
 
 class Memo:
@@ -34,5 +35,7 @@ class Memo:
             new = dict(zip(keys, configs, strict=True))
         if new:
             values = self._function(list(new.values()))
-            self._known.update(zip(new, map(float, values), strict=True))
+            # The last bits depend on what else is in the batch, and so on what was known before;
+            # a search that is loaded again knows nothing yet and must go on the same.
+            self._known.update(zip(new, np.round(values, DIGITS).tolist(), strict=True))
         return np.array([self._known[k] for k in keys])

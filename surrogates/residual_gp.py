@@ -31,6 +31,7 @@ from torch import Tensor
 from surrogates.gp_fit import Data, Hyperparameters, MeanPrior, fit
 
 NUMERICAL_ERRORS = (NanError, NotPSDError)
+SAME = 1e-9  # squared distance in the cube below which two points are one
 JITTERS = (1e-5, 1e-3, 1e-2)  # noise variance added in turn when a fit fails
 
 
@@ -117,6 +118,25 @@ class PastKernel(Kernel):
         return self.weight * ((a * b).sum(-1) if diag else a @ b.mT)
 
 
+class NuggetKernel(Kernel):
+    """A variance that each configuration has for itself: t where two points are the same, else 0.
+
+    What repeats of one configuration share, but its neighbours do not.
+    """
+
+    def __init__(self, columns: int, variance: float) -> None:
+        super().__init__()
+        self.columns, self.variance = columns, variance
+
+    def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **_: Any) -> Tensor:
+        """`batch x n x m` covariances, or `batch x n` variances."""
+        a, b = x1[..., : self.columns], x2[..., : self.columns]
+        if diag:
+            return torch.full(a.shape[:-1], self.variance, dtype=a.dtype)
+        squares = a.square().sum(-1).unsqueeze(-1) + b.square().sum(-1).unsqueeze(-2)
+        return self.variance * (squares - 2.0 * a @ b.mT < SAME).to(a.dtype)
+
+
 @dataclass
 class ResidualGP:
     """A fitted process. X is `n x (d + 1 + h)`: encoded cube, m (zeros if there is none), r_h."""
@@ -134,6 +154,7 @@ class ResidualGP:
         y: np.ndarray,
         y_var: np.ndarray,
         prior: MeanPrior | None,
+        noise_known: bool = False,
     ) -> ResidualGP | None:
         """Fit by MAP; on a numerical failure retry from a clean state with more noise.
 
@@ -143,6 +164,8 @@ class ResidualGP:
             y: (n,) raw scores, more is better.
             y_var: (n,) known noise variances in raw units (0 if unknown).
             prior: Prior on rho; None leaves the opinion out.
+            noise_known: Whether `y_var` is all the noise there is: what else sets single scores
+                apart then belongs to their configurations, and would be found there again.
 
         Returns:
             None if every attempt failed: the caller falls back on the opinion alone.
@@ -159,7 +182,7 @@ class ResidualGP:
             found = fit(data, prior)
             if found is None:
                 continue
-            model = _model(inputs, split, data, centre, found)
+            model = _model(inputs, split, data, centre, found, noise_known)
             try:
                 with warnings.catch_warnings(), torch.no_grad():
                     warnings.simplefilter("ignore", NumericalWarning)
@@ -190,7 +213,12 @@ class ResidualGP:
 
 
 def _model(
-    inputs: np.ndarray, split: Split, data: Data, centre: float, found: Hyperparameters
+    inputs: np.ndarray,
+    split: Split,
+    data: Data,
+    centre: float,
+    found: Hyperparameters,
+    noise_known: bool,
 ) -> SingleTaskGP:
     """BoTorch's model with these hyperparameters, for posteriors and acquisition."""
     d = split.cube
@@ -200,7 +228,9 @@ def _model(
     covariance: Kernel = matern
     if split.past:
         covariance = matern + PastKernel(d + 1, found.past_weight)
-    noise = torch.as_tensor(data.noise + found.noise)
+    if noise_known:
+        covariance = covariance + NuggetKernel(d, found.noise)
+    noise = torch.as_tensor(data.noise + (0.0 if noise_known else found.noise))
     model = SingleTaskGP(
         torch.as_tensor(inputs),
         torch.as_tensor(data.z).unsqueeze(-1),
@@ -225,7 +255,7 @@ def merge_duplicates(
     for i, key in enumerate(keys):
         first.setdefault(key, i)
         members.setdefault(key, []).append(i)
-    floor = 1e-12 + 1e-6 * float(np.var(y)) if len(y) else 0.0
+    floor = (1e-6 * float(np.var(y)) if len(y) else 0.0) or 1e-12
     merged, variances = [], []
     for rows in members.values():
         precision = 1.0 / (y_var[rows] + floor)

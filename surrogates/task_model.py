@@ -154,7 +154,10 @@ class TaskModel:
         if len(first) < 2 or "residual" in self.opinion.without:
             return None
         configs = [self.configs[i] for i in first]
-        return ResidualGP.fit(self.inputs(configs), self.opinion.split, y, var, self.opinion.prior)
+        known = all(o.score_se > 0 for o in self.observed)
+        return ResidualGP.fit(
+            self.inputs(configs), self.opinion.split, y, var, self.opinion.prior, known
+        )
 
     @property
     def continued(self) -> int:

@@ -1,8 +1,7 @@
 """A dataset of the history as a table to search in.
 
 Every number is of a real trial: its score at each fraction of its schedule, what it had cost by
-then, its signals. Nothing is filled in by a formula, but for a part's standard error, which the
-history does not keep (see `ReplayTask.outcome`).
+then, its signals. Nothing is filled in by a formula.
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ from trials.errors import SettingsError
 FRACTIONS = (*PREFIX_FRACTIONS, 1.0)
 LEAST_CANDIDATES = 5
 TIE = 1e-9
+EXACT = 1e-6  # standard error of a score, over the range of all: 0 would mean that it is unknown
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,6 @@ class ReplayTask:
     """`n x f`; NaN where the trial was not scored, or failed."""
     costs: np.ndarray
     """`n x f` seconds spent by then; NaN where the trial was not scored."""
-    final_se: np.ndarray
-    """(n,) standard error of the final score."""
     signals: tuple[tuple[dict[str, float], ...], ...]
     meta: dict[str, float]
     fractions: tuple[float, ...] = FRACTIONS
@@ -111,8 +109,7 @@ class ReplayTask:
     def outcome(self, move: Move) -> Outcome:
         """What a settled move gives.
 
-        Of a score before the end the standard error is not known; that of the same trial's final
-        score, taken on the same rows, stands for it.
+        Regret is counted in the very scores that are told, so they are told as almost exact.
         """
         column = self._column(move.fraction)
         cost = float(self.costs[move.index, column])
@@ -122,7 +119,12 @@ class ReplayTask:
         if np.isnan(score):
             return Outcome(None, 0.0, cost, {})
         signals = self.signals[move.index][column]
-        return Outcome(score, float(np.nan_to_num(self.final_se[move.index])), cost, signals)
+        return Outcome(
+            score,
+            EXACT * max(float(np.ptp(self.final[~np.isnan(self.final)])), 1e-3),
+            cost,
+            signals,
+        )
 
     def _column(self, fraction: float) -> int:
         return int(np.argmin(np.abs(np.array(self.fractions) - fraction)))
@@ -185,7 +187,6 @@ def replay_task(rows: pd.DataFrame, dataset: str, model: str, encoder: SpaceEnco
         tuple(configs),
         np.array([scores for scores, _, _ in lines]),
         np.array([costs for _, costs, _ in lines]),
-        ends["score_se"].to_numpy(np.float64),
         tuple(signals for _, _, signals in lines),
         meta,
     )

@@ -72,7 +72,7 @@ def tables(draw: st.DrawFn) -> ReplayTask:
             scores[index] = np.nan
             costs[index, :-1] = np.nan
     configs = tuple({"x": float(i)} for i in range(n))
-    return ReplayTask("d", "m", configs, scores, costs, np.zeros(n), (({},) * f,) * n, {})
+    return ReplayTask("d", "m", configs, scores, costs, (({},) * f,) * n, {})
 
 
 @settings(max_examples=100, deadline=None)
