@@ -59,7 +59,7 @@ def tune(
     seed: Annotated[int, typer.Option(help="Same seed, same proposals.")] = 0,
     space: Annotated[str, typer.Option(help="Name in data/spaces, or a file.")] = "sft_grpo",
     strategy: Annotated[
-        str, typer.Option(help="autopipe, gp, ranker, sobol or random.")
+        str, typer.Option(help="autopipe, gp, ranker, tpe, bohb, sobol or random.")
     ] = "autopipe",
     steps: Annotated[int | None, typer.Option(help="Steps of the full schedule.")] = None,
     max_length: Annotated[int | None, typer.Option(help="Tokens of prompt + completion.")] = None,

@@ -28,6 +28,7 @@ from tasks.settings import TuneSettings
 from tasks.spaces import plain
 from tasks.trial import give_up, is_fatal, submit_trial
 from trials.checkpoint_registry import CheckpointRegistry
+from trials.compare import own_error
 from trials.errors import HyperparameterError
 from trials.hyperparameters import validate
 from trials.plan import plan_steps
@@ -221,6 +222,7 @@ class SearchLoop:
             cost = max(cost, spec.fidelity.fraction * (1.0 if not result.cost.flops else 0.0))
         if result.failure and is_fatal(result):
             give_up(spec, result, self._next_command(result.failure.kind))
+        error = self._error(result)
         self.told[proposal.id] = (spec, result)
         # A trial that a rule ended is over: its score stands for its final one. One that ran out
         # of wall-clock time is just short.
@@ -228,7 +230,7 @@ class SearchLoop:
         self.search.tell(
             proposal.id,
             score=result.score,
-            score_se=result.score_se or 0.0,
+            score_se=error,
             cost=cost,
             fraction=1.0 if over or result.state == "failed" else result.fraction,
             signals=result.signals,
@@ -238,6 +240,12 @@ class SearchLoop:
         self.run.write_observations(self.observations())
         self._prune()
         self.on_result(spec, result)
+
+    def _error(self, result: TrialResult) -> float:
+        """What of the score's standard error sets it apart from those told before."""
+        if not result.outcomes:
+            return result.score_se or 0.0
+        return own_error(result.outcomes, [other.outcomes for _, other in self.told.values()])
 
     def _next_command(self, kind: FailureKind) -> str:
         if kind == "bad_data":  # mended data are other data

@@ -87,3 +87,29 @@ def _sign_flip_p_value(difference: np.ndarray) -> float:
         for _ in range(FLIPS)
     )
     return float((1 + as_extreme) / (1 + FLIPS))
+
+
+def own_error(outcomes: Sequence[float], others: Sequence[Sequence[float]]) -> float:
+    """Standard error of a score in comparisons with scores of other models on the same rows.
+
+    With K models in all and outcomes x_ij = m_i + r_j + e_ij, r_j what row j is to all of them: the
+    sd over rows of x_ij - mean_k x_kj, times sqrt(K / (K - 1)), over sqrt(n). A score's plain
+    standard error holds the luck of the draw of rows too, which is the same for all.
+
+    Args:
+        outcomes: one score for each row, n values.
+        others: the same of other models; those of other lengths are left out.
+
+    Returns:
+        At most the plain standard error, and at least a tenth of it: two models that agree on
+        every row are no proof that the score is certain.
+    """
+    x = np.asarray(outcomes, dtype=np.float64)
+    plain = float(x.std(ddof=1)) / math.sqrt(len(x)) if len(x) > 1 else 0.0
+    beside = [np.asarray(o, dtype=np.float64) for o in others if len(o) == len(x)]
+    if not beside or not plain:
+        return plain
+    k = len(beside) + 1
+    left = x - (x + np.sum(beside, axis=0)) / k
+    own = float(left.std(ddof=1)) * math.sqrt(k / (k - 1)) / math.sqrt(len(x))
+    return min(plain, max(own, plain / 10))

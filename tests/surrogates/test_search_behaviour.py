@@ -222,23 +222,30 @@ def test_failing_regions_are_left() -> None:
 
 
 def test_cheap_trials_are_preferred_early() -> None:
-    """Equal scores, cost rising a hundredfold along x: proposals move to the cheap end."""
-    search = Search(float_space(2), strategy="gp", seed=0, budget=1e6, n_candidates=200)
-    for p in search.ask(10):
-        search.tell(p.id, float(p.config["x01"]), cost=float(np.exp(4.6 * p.config["x00"])))
-    assert np.mean([p.config["x00"] for p in search.ask(3)]) < 0.4
+    """Cost rises a hundredfold along a column that is of no use: its cheap end is proposed."""
+    places = []
+    for seed in range(4):
+        search = Search(float_space(2), strategy="gp", seed=seed, budget=1e6, n_candidates=200)
+        for p in search.ask(10):
+            cost = float(np.exp(4.6 * p.config["x00"]))
+            search.tell(p.id, float(p.config["x01"]), cost=cost)
+        places.append(search.ask()[0].config["x00"])
+    assert np.mean(places) < 0.25
 
 
-def test_a_suggestion_takes_under_a_second() -> None:
-    """60 observations, 15 dimensions, 1000 candidates, one thread."""
+@pytest.mark.parametrize(
+    ("observed", "seconds"), [(100, 1.0), pytest.param(500, 3.0, marks=pytest.mark.slow)]
+)
+def test_a_suggestion_is_quick(observed: int, seconds: float) -> None:
+    """15 dimensions, 2,000 candidates, one thread."""
     space = float_space(15)
-    search = Search(space, strategy="gp", seed=0)
+    search = Search(space, strategy="gp", seed=0, n_candidates=2000)
     task = Task(space, 0)
-    for p in search.ask(60):
+    for p in search.ask(observed):
         search.tell(p.id, task.score(p.config))
     start = time.process_time()
     search.ask()
-    assert time.process_time() - start < 2.0  # twice the promise: the machine may be busy
+    assert time.process_time() - start < 2.0 * seconds  # twice the promise: the machine may be busy
 
 
 @pytest.mark.slow

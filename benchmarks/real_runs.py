@@ -1,0 +1,160 @@
+"""Real tune runs on datasets that the history does not know, each strategy with the same budget.
+
+    python -m benchmarks.real_runs run      # plays what was not played yet; hours
+    python -m benchmarks.real_runs show     # final test scores as a table
+
+Every run is the real command with a copy of the bundled history from which all trials of its
+dataset were taken, and learns nothing from the others.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import pandas as pd
+import typer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from flows.environment import configure
+from flows.errors import friendly_errors
+from tasks.history import history_files, read_history
+from tasks.paths import HISTORY
+from trials.errors import SettingsError
+
+RESULTS = Path(__file__).parent / "results" / "real"
+DATASETS = "chain_sum_two_digits,number_filtering,word_sequence_reversal"
+STRATEGIES = "autopipe,random,tpe"
+
+app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
+console = Console()
+
+Datasets = Annotated[str, typer.Option(help="Names in the history, with commas between.")]
+Strategies = Annotated[str, typer.Option(help="Of `autopipe tune`, with commas between.")]
+Seeds = Annotated[int, typer.Option(help="Runs of each strategy on each dataset.", min=1)]
+Budget = Annotated[str, typer.Option(help="Of each run, as `autopipe tune --budget` takes it.")]
+Results = Annotated[Path, typer.Option(help="Folder of the runs.")]
+
+
+def without(dataset: str, folder: Path) -> None:
+    """Copy the bundled history into a folder, all trials of a dataset left out.
+
+    Raises:
+        SettingsError: The history has no trial of it.
+    """
+    files = [file for file in history_files(HISTORY) if file.name.startswith("bundled-")]
+    known = read_history(files)
+    if dataset not in set(known["dataset_id"]):
+        names = ", ".join(sorted(set(known["dataset_id"])))
+        raise SettingsError(f"{dataset!r} is not in the history\n  there are: {names}")
+    contents = set(known.loc[known["dataset_id"] == dataset, "dataset_fingerprint"])
+    folder.mkdir(parents=True)
+    for file in files:
+        rows = pd.read_parquet(file)
+        own = (rows["dataset_id"] == dataset) | rows["dataset_fingerprint"].isin(contents)
+        rows[~own].to_parquet(folder / file.name)
+
+
+def home_of(results: Path, dataset: str, strategy: str, seed: int, budget: str) -> Path:
+    """Folder of one run."""
+    return results / f"{dataset}.{strategy}.{budget.replace(' ', '-')}.{seed}"
+
+
+def outcome(home: Path) -> dict[str, object] | None:
+    """The run's summary; None where it has not ended."""
+    found = sorted(home.glob("runs/*/summary.json"))
+    return json.loads(found[-1].read_text()) if found else None
+
+
+def play(home: Path, dataset: str, strategy: str, seed: int, budget: str) -> None:
+    """One run from a clean start; what an interrupted one left is taken away.
+
+    Raises:
+        SettingsError: The command failed; its last lines say why.
+    """
+    shutil.rmtree(home, ignore_errors=True)
+    without(dataset, home / "history")
+    command = [
+        sys.executable, "-m", "flows.cli", "tune", dataset, "--strategy", strategy,
+        "--seed", str(seed), "--budget", budget, "--history", str(home / "history"),
+    ]  # fmt: skip
+    done = subprocess.run(
+        command, env=os.environ | {"AUTOPIPE_HOME": str(home)}, capture_output=True, text=True
+    )
+    (home / "log.txt").write_text(done.stdout + done.stderr)
+    if done.returncode != 0:
+        last = "\n".join((done.stdout + done.stderr).splitlines()[-15:])
+        raise SettingsError(f"{' '.join(command)}\n{last}")
+
+
+@app.command("run")
+def run_command(
+    datasets: Datasets = DATASETS,
+    strategies: Strategies = STRATEGIES,
+    seeds: Seeds = 3,
+    budget: Budget = "150s",
+    results: Results = RESULTS,
+) -> None:
+    """Play what was not played yet, one run after the other: all have the whole machine."""
+    configure()
+    with friendly_errors():
+        left = [
+            (home, dataset, strategy, seed)
+            for seed in range(seeds)
+            for dataset in datasets.split(",")
+            for strategy in strategies.split(",")
+            if outcome(home := home_of(results, dataset, strategy, seed, budget)) is None
+        ]
+        for home, dataset, strategy, seed in track(left, "runs", console=console):
+            play(home, dataset, strategy, seed, budget)
+            found = outcome(home)
+            assert found is not None
+            test = found["best"]["test"]  # type: ignore[index]
+            console.print(f"{dataset} {strategy} {seed}: {test:.3f}", highlight=False)
+
+
+@app.command()
+def show(
+    datasets: Datasets = DATASETS,
+    strategies: Strategies = STRATEGIES,
+    seeds: Seeds = 3,
+    budget: Budget = "150s",
+    results: Results = RESULTS,
+) -> None:
+    """Test score of the recommended configuration: mean over seeds, and their range."""
+    names = strategies.split(",")
+    table = Table(title=f"Test score after {budget}, mean of {seeds} seeds (least to most)")
+    table.add_column("dataset")
+    for name in [*names, "default", "base"]:
+        table.add_column(name, justify="right")
+    for dataset in datasets.split(","):
+        cells, found = [], []
+        for name in names:
+            ended = [outcome(home_of(results, dataset, name, s, budget)) for s in range(seeds)]
+            own = [summary for summary in ended if summary is not None]
+            found += own
+            cells.append(_cell([summary["best"]["test"] for summary in own], seeds))  # type: ignore[index]
+        defaults = [s["default"]["test"] for s in found if s["default"]]  # type: ignore[index]
+        bases = [s["base"]["test"] for s in found]  # type: ignore[index]
+        table.add_row(dataset, *cells, _cell(defaults[:1], 1), _cell(bases[:1], 1))
+    console.print(table)
+
+
+def _cell(scores: list[float], expected: int) -> str:
+    if not scores:
+        return "–"
+    spread = f" ({min(scores):.3f} to {max(scores):.3f})" if len(scores) > 1 else ""
+    missing = f", {expected - len(scores)} missing" if len(scores) < expected else ""
+    return f"{np.mean(scores):.3f}{spread}{missing}"
+
+
+if __name__ == "__main__":
+    app()
