@@ -78,15 +78,16 @@ def assert_failed(spec: TrialSpec, result: TrialResult, kind: str, *words: str) 
 
 
 def test_completed_and_stopped_by_a_rule(tmp_path: Path, dataset_folder: Path) -> None:
-    rules = StoppingRules(reward_drop=1e-9, reward_window=2, reward_patience=1, zero_reward_steps=1)
+    # SFT ruins the model, so that RL earns nothing, however well the bundled one does sums.
+    rules = StoppingRules(zero_reward_steps=1, loss_patience=1000)
     stopped = make_spec(
-        tmp_path / "stopped", dataset_folder, {"rl_learning_rate": 1.0}, stopping=rules
+        tmp_path / "stopped", dataset_folder, {"sft_learning_rate": 1.0}, stopping=rules
     )
     completed, ruled = supervised(make_spec(tmp_path / "completed", dataset_folder), stopped)
     assert (completed.state, completed.failure, completed.stop) == ("completed", None, None)
     assert (ruled.state, ruled.failure) == ("stopped", None)
     assert ruled.stop is not None
-    assert ruled.stop.rule in ("reward_drop", "zero_reward")
+    assert ruled.stop.rule == "zero_reward"
     assert ruled.stop.values
     assert ruled.fraction == ruled.stop.step / SCHEDULE.total_steps
     assert ruled.score is not None
