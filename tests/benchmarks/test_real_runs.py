@@ -1,0 +1,59 @@
+"""What a real run may learn from, and what is shown of runs that ended."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from benchmarks import real_runs
+from tasks.history import history_files, read_history
+from tasks.paths import HISTORY
+from trials.errors import SettingsError
+
+
+def test_the_dataset_is_left_out_and_nothing_else(tmp_path: Path) -> None:
+    real_runs.without("lcm", tmp_path / "history")
+    left = read_history(history_files(tmp_path / "history"))
+    bundled = [f for f in history_files(HISTORY) if f.name.startswith("bundled-")]
+    every = read_history(bundled)
+    assert "lcm" not in set(left["dataset_id"])
+    assert set(left["trial_id"]) == set(every.loc[every["dataset_id"] != "lcm", "trial_id"])
+
+
+def test_a_copy_under_another_name_is_left_out_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = pd.DataFrame(
+        {
+            "dataset_id": ["a", "copy", "b"],
+            "dataset_fingerprint": ["1", "1", "2"],
+            "trial_id": ["x", "y", "z"],
+            "score": [0.1, 0.2, 0.3],
+        }
+    )
+    rows.to_parquet(tmp_path / "bundled-x.parquet")
+    monkeypatch.setattr(real_runs, "HISTORY", tmp_path)
+    real_runs.without("a", tmp_path / "out")
+    assert pd.read_parquet(tmp_path / "out" / "bundled-x.parquet")["trial_id"].tolist() == ["z"]
+    with pytest.raises(SettingsError, match="there are: a, b, copy"):
+        real_runs.without("c", tmp_path / "other")
+
+
+def test_the_table_counts_what_is_there(tmp_path: Path) -> None:
+    for seed, test in enumerate((0.4, 0.6)):
+        home = real_runs.home_of(tmp_path, "lcm", "autopipe", seed, "9s") / "runs" / "r"
+        home.mkdir(parents=True)
+        summary = {"best": {"test": test}, "default": {"test": 0.3}, "base": {"test": 0.1}}
+        (home / "summary.json").write_text(json.dumps(summary))
+    options = ["--datasets", "lcm", "--strategies", "autopipe,tpe", "--seeds", "3"]
+    shown = CliRunner().invoke(
+        real_runs.app, ["show", *options, "--budget", "9s", "--results", str(tmp_path)]
+    )
+    assert shown.exit_code == 0
+    assert "0.500" in shown.output
+    assert "0.300" in shown.output
+    assert "missing" in shown.output
