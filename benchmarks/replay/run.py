@@ -69,11 +69,11 @@ def play_job(settings: Settings, job: Job, seeds: Sequence[int]) -> int:
         offline = store.offline_models(settings, job.dataset, job.variant)
     elif job.variant != NO_PAST:
         past = store.past(job.dataset, job.variant)
-    file = store.trace_file(settings, job)
+    file, made_by = store.trace_file(settings, job), store.played_by(job.strategy)
     traces = store.read_traces(file)
     for seed in seeds:
         player = make_player(strategy, task, encoder, budget, seed, past, offline)
-        traces[seed] = play(task, player, budget, seed).to_dict() | {"code": store.code()}
+        traces[seed] = play(task, player, budget, seed).to_dict() | {"code": made_by}
         store.write_traces(file, traces)
     return len(seeds)
 

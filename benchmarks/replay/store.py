@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import json
 import os
 import shutil
@@ -33,6 +34,7 @@ FITTING = (
     "features", "history", "metrics", "offline", "outcomes", "past_kernel", "past_tables",
     "past_tasks", "prefixes", "ranker",
 )  # fmt: skip
+BASELINE_CODE = ("axes", "candidates", "encoding", "optuna_strategies")
 PAST_SEED = 0  # of the shuffled history and of the offline models, the same ones for every run
 
 
@@ -98,6 +100,14 @@ def code(*modules: str) -> str:
     for file in files:
         digest.update(file.read_bytes())
     return digest.hexdigest()[:12]
+
+
+def played_by(strategy: str) -> str:
+    """What tells runs of another state of the program that makes a strategy's moves."""
+    row = STRATEGIES[strategy]
+    if row.peer:
+        return importlib.metadata.version(row.package.replace("_", "-"))
+    return code(*BASELINE_CODE) if row.kind == "peer" else code()
 
 
 def trace_file(settings: Settings, job: Job) -> Path:

@@ -54,11 +54,12 @@ def collected(settings: Settings, plan: Plan) -> Found:
     missing = stale = total = 0
     for job in plan.jobs:
         key = job.strategy, job.variant
+        made_by = store.played_by(job.strategy)
         lines = store.read_traces(store.trace_file(settings, job))
         lines = {seed: line for seed, line in lines.items() if seed in plan.seeds}
         total += len(plan.seeds)
         missing += len(plan.seeds) - len(lines)
-        stale += sum(line["code"] != store.code() for line in lines.values())
+        stale += sum(line["code"] != made_by for line in lines.values())
         if not lines:
             continue
         traces = [store.as_trace(line) for line in lines.values()]
