@@ -17,6 +17,8 @@ from surrogates.base import (
     UnknownProposalError,
 )
 
+LARGEST = 1e100  # beyond is a penalty that stands for a failure; its square overflows
+
 
 @dataclass
 class Book:
@@ -144,7 +146,7 @@ def _observation(
     if not (math.isfinite(score_se) and score_se >= 0.0):
         raise OptionError(f"{score_se=}: expected a standard error, zero or more.")
     value = math.nan if is_missing(score) else float(score)  # type: ignore[arg-type]
-    if state == "failed" or not math.isfinite(value):
+    if state == "failed" or not abs(value) < LARGEST:
         state, value = "failed", math.nan
     numbers = {str(k): float(plain(v)) for k, v in (signals or {}).items() if _is_number(v)}
     return Observation(id, value, score_se, cost, fraction, numbers, state)  # type: ignore[arg-type]

@@ -33,7 +33,14 @@ def given_candidates(frame: pd.DataFrame, encoder: SpaceEncoder) -> list[Config]
             f"candidates lacks columns for {missing}; it has {list(frame.columns)}. "
             "Name them as in the space, with or without 'config.'."
         )
-    return encoder.unique(encoder.from_frame(frame))
+    configs = encoder.from_frame(frame)
+    for row, config in enumerate(configs):
+        if (name := encoder.lacks(config)) is not None:
+            raise OptionError(
+                f"candidates: row {row} has no usable value for {name!r}. Give it one that the "
+                "space allows, or leave the row out."
+            )
+    return encoder.unique(configs)
 
 
 def mutate(

@@ -18,7 +18,7 @@ from ConfigSpace.hyperparameters import Constant
 from ConfigSpace.types import NotSet
 from scipy.stats import qmc
 
-from surrogates.axes import Axis, make_axis, plain
+from surrogates.axes import Axis, is_missing, make_axis, plain
 from surrogates.base import Config, NoCandidateError, OptionError
 
 PREFIX = "config."
@@ -73,18 +73,27 @@ class SpaceEncoder:
             if value is not None:
                 out[axis.name] = value
         for name, value in self.constants.items():
-            if name in config or name not in self._conditions:
+            if not is_missing(config.get(name)) or name not in self._conditions:
                 out[name] = value
         return out
 
     def from_frame(self, frame: pd.DataFrame) -> list[Config]:
-        """Configurations of a table whose columns may or may not carry the "config." prefix."""
+        """Configurations of a table whose columns may or may not carry the "config." prefix.
+
+        What is inactive is dropped, but where a row does not say what it hangs on.
+        """
         named = {
             name: frame[PREFIX + name] if PREFIX + name in frame else frame.get(name)
             for name in (*self.names, *self.constants)
         }
         present = {k: v.tolist() for k, v in named.items() if v is not None}
-        return [self.normalise({k: v[i] for k, v in present.items()}) for i in range(len(frame))]
+        found = [self.normalise({k: v[i] for k, v in present.items()}) for i in range(len(frame))]
+        return [self.activate(config) if self.lacks(config) is None else config for config in found]
+
+    def lacks(self, config: Mapping[str, Any]) -> str | None:
+        """The first unconditional hyperparameter that has no value; None where all have."""
+        pairs = zip(self.names, self.conditional, strict=True)
+        return next((n for n, conditional in pairs if not conditional and n not in config), None)
 
     def key(self, config: Mapping[str, Any]) -> tuple[Any, ...]:
         """Hashable identity of a configuration (floats to 12 significant digits)."""

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from surrogates.past_kernel import distance
+
 BANDWIDTH = 0.2
 PRIOR_WEIGHT = 1.0
 PRIOR_RATE = 0.05
@@ -43,7 +45,7 @@ class FailureModel:
         """
         if not self.failed.any():
             return np.zeros(len(cube))
-        squared = ((cube[:, None, :] - self.cube[None, :, :]) ** 2).mean(axis=2)
+        squared = distance(cube, self.cube) ** 2 / cube.shape[1]
         kernel = np.exp(-squared / (2 * BANDWIDTH**2)) * self.weight
         hits = kernel @ self.failed.astype(np.float64)
         return (PRIOR_WEIGHT * PRIOR_RATE + hits) / (PRIOR_WEIGHT + kernel.sum(axis=1))

@@ -65,13 +65,15 @@ class Data:
     z: np.ndarray
     noise: np.ndarray
     """(n,): v."""
+    nugget: float | None = None
+    """Expected t / b^2 where v is all the noise there is; None where it is not."""
 
     def part(self, n: int) -> Data:
         """n of the observations, the same ones each time."""
         rows = np.sort(np.random.default_rng(0).choice(len(self.z), n, replace=False))
         own = (self.cube, self.opinion, self.past, self.z, self.noise)
         cube, opinion, past, z, noise = (values[rows] for values in own)
-        return Data(cube, opinion, past, self.past_variance, z, noise)
+        return Data(cube, opinion, past, self.past_variance, z, noise, self.nugget)
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ class Posterior:
 
     def __init__(self, data: Data, prior: MeanPrior | None) -> None:
         cube = torch.as_tensor(data.cube)
-        self.d, self.prior = cube.shape[1], prior
+        self.d, self.prior, self.nugget = cube.shape[1], prior, data.nugget
         self.has_past = data.past.shape[1] > 0
         self.apart = (cube[:, None, :] - cube[None, :, :]).square().reshape(-1, self.d)
         past = torch.as_tensor(data.past)
@@ -183,9 +185,15 @@ class Posterior:
         square = p[1].square() + w2
         if self.has_past:
             square = square + self.past_variance * p[2].exp()
+        if self.nugget is not None:
+            square = square + p[4].exp()
         scale = 0.5 * square.log()  # log b
         common = p[5:].mean()
-        total = _lognormal(scale, SCALE) - 0.5 * p[0].square() + _lognormal(p[4], NOISE)
+        total = _lognormal(scale, SCALE) - 0.5 * p[0].square()
+        if self.nugget is None:
+            total = total + _lognormal(p[4], NOISE)
+        else:
+            total = total + _lognormal(p[4] - 2.0 * scale, (math.log(self.nugget), 0.75))
         total = total + _lognormal(common, (self.long - 0.5, 1.0))
         if self.d > 1:
             total = total + _lognormal(p[5:] - common, (0.0, OWN_LENGTHSCALE)).sum()

@@ -19,6 +19,7 @@ from surrogates.residual_gp import Split
 
 Part = tuple[Callable[[list[Config]], np.ndarray], float, float]
 
+NUGGET = 0.05  # share of variance of single configurations where no past task says it
 MIN_EXPLAINED = 0.05  # a past task whose own trials do not foresee each other says nothing
 
 
@@ -111,6 +112,14 @@ class OfflineOpinion:
         past = self.offline.past
         if past is not None and "past_tasks" not in without:
             self._deviations = Deviations.of(past, encoder.matrix(pool), self.trusted_score(pool))
+
+    @property
+    def nugget(self) -> float:
+        """Share of variance that single configurations are expected to have for themselves."""
+        past = self.offline.past
+        if past is None:
+            return NUGGET
+        return float(np.clip(past.kernel.noise / (past.kernel.noise + 1.0), 0.01, 0.5))
 
     @property
     def known(self) -> bool:

@@ -65,7 +65,8 @@ class TailTransform:
         """Location and scale of scores: median and half of the central 84 - 16 % range."""
         low, middle, high = np.quantile(y, [0.16, 0.5, 0.84])
         scale = max((high - low) / 2, high - middle)
-        if len(y) < 6 or scale <= 1e-9 * max(abs(middle), 1e-300):
+        least = max(1e-9 * abs(middle), 1e-18 * float(np.ptp(y)), 1e-300)
+        if len(y) < 6 or scale <= least:
             middle, scale = float(np.mean(y)), float(np.std(y))
         if not scale > 1e-12 * max(abs(middle), 1e-300):
             scale = 1.0
@@ -154,7 +155,7 @@ class ResidualGP:
         y: np.ndarray,
         y_var: np.ndarray,
         prior: MeanPrior | None,
-        noise_known: bool = False,
+        nugget: float | None = None,
     ) -> ResidualGP | None:
         """Fit by MAP; on a numerical failure retry from a clean state with more noise.
 
@@ -164,8 +165,9 @@ class ResidualGP:
             y: (n,) raw scores, more is better.
             y_var: (n,) known noise variances in raw units (0 if unknown).
             prior: Prior on rho; None leaves the opinion out.
-            noise_known: Whether `y_var` is all the noise there is: what else sets single scores
-                apart then belongs to their configurations, and would be found there again.
+            nugget: Where `y_var` is all the noise there is: the share of variance that is expected
+                to belong to single configurations, and would be found there again. None: what
+                sets single scores apart is noise.
 
         Returns:
             None if every attempt failed: the caller falls back on the opinion alone.
@@ -177,12 +179,13 @@ class ResidualGP:
         centre = float(opinion.mean())
         for jitter in JITTERS:
             data = Data(
-                inputs[:, :d], opinion - centre, past, split.past_variance, z, noise + jitter
-            )
+                inputs[:, :d], opinion - centre, past, split.past_variance, z, noise + jitter,
+                nugget,
+            )  # fmt: skip
             found = fit(data, prior)
             if found is None:
                 continue
-            model = _model(inputs, split, data, centre, found, noise_known)
+            model = _model(inputs, split, data, centre, found)
             try:
                 with warnings.catch_warnings(), torch.no_grad():
                     warnings.simplefilter("ignore", NumericalWarning)
@@ -218,7 +221,6 @@ def _model(
     data: Data,
     centre: float,
     found: Hyperparameters,
-    noise_known: bool,
 ) -> SingleTaskGP:
     """BoTorch's model with these hyperparameters, for posteriors and acquisition."""
     d = split.cube
@@ -228,9 +230,11 @@ def _model(
     covariance: Kernel = matern
     if split.past:
         covariance = matern + PastKernel(d + 1, found.past_weight)
-    if noise_known:
+    noise = torch.as_tensor(data.noise)
+    if data.nugget is None:
+        noise = noise + found.noise
+    else:
         covariance = covariance + NuggetKernel(d, found.noise)
-    noise = torch.as_tensor(data.noise + (0.0 if noise_known else found.noise))
     model = SingleTaskGP(
         torch.as_tensor(inputs),
         torch.as_tensor(data.z).unsqueeze(-1),
@@ -245,7 +249,7 @@ def _model(
 def merge_duplicates(
     keys: list[tuple], y: np.ndarray, y_var: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Precision-weighted means of the observations that share a key.
+    """Precision-weighted means of the observations that share a key, and their variances.
 
     Returns:
         Index of each distinct key's first row, merged scores and merged variances, each (u,).
@@ -255,10 +259,12 @@ def merge_duplicates(
     for i, key in enumerate(keys):
         first.setdefault(key, i)
         members.setdefault(key, []).append(i)
-    floor = (1e-6 * float(np.var(y)) if len(y) else 0.0) or 1e-12
+    # Beside a known error an unknown one, 0, counts as none; among unknown ones all count the same.
+    floor = 1e-6 * float(y_var.max()) if len(y) and y_var.max() > 0 else 1.0
     merged, variances = [], []
     for rows in members.values():
-        precision = 1.0 / (y_var[rows] + floor)
-        merged.append(float(precision @ y[rows] / precision.sum()))
-        variances.append(float(1.0 / precision.sum()))
+        weight = 1.0 / (y_var[rows] + floor)
+        weight = weight / weight.sum()
+        merged.append(float(weight @ y[rows]))
+        variances.append(float(weight**2 @ y_var[rows]))
     return np.array(list(first.values()), dtype=int), np.array(merged), np.array(variances)

@@ -69,15 +69,20 @@ def random_choice(turn: Round) -> Choice:
     return Choice(turn.pool[int(turn.rng.choice(turn.free()))])
 
 
-def space_filling(turn: Round, model: TaskModel | None = None) -> Choice:
-    """The default first, then a scrambled Sobol sequence, snapped to the candidates if given.
+def space_filling(turn: Round, model: TaskModel | None = None, default_at: int = 0) -> Choice:
+    """The default once, and a scrambled Sobol sequence, snapped to the candidates if given.
 
-    With a model, points that will likely fail are passed over.
+    Args:
+        turn: This `ask`.
+        model: With one, points that will likely fail are passed over.
+        default_at: Which of the trials is to be the default, if it was not proposed before.
     """
     encoder, k = turn.encoder, turn.started
     sobol = qmc.Sobol(len(encoder.axes), scramble=True, rng=np.random.default_rng(turn.seed))
     points = sobol.random_base2(math.ceil(math.log2(k + 33)))[k : k + 32]
-    targets = [encoder.default()] if k == 0 else []
+    default = encoder.default()
+    wanted = k == default_at and encoder.key(default) not in turn.taken
+    targets = [default] if wanted else []
     targets += encoder.from_unit(points)
     free = turn.free()
     penalty = model.failure_probability([turn.pool[i] for i in free]) if model else 0.0 * free
@@ -113,9 +118,11 @@ def initial_trials(model: TaskModel, encoder: SpaceEncoder, asked: int | None) -
 
 def _initial(turn: Round, model: TaskModel) -> Choice:
     """The opinion's diverse top, hedged by one trial it did not choose; without it, spread out."""
-    if model.opinion.prior is None or turn.started % 4 == HEDGE:
+    if model.opinion.prior is None:
         return space_filling(turn, model)
-    return by_opinion(turn, model)
+    return (
+        space_filling(turn, model, HEDGE) if turn.started % 4 == HEDGE else by_opinion(turn, model)
+    )
 
 
 def bayesian(
@@ -179,10 +186,11 @@ def _finalist(stopped: list[Observation], model: TaskModel) -> Choice | None:
     mean, sd, _ = model.predict(configs)
     mean = model.sign * mean
     best = int(np.argmax(mean))
+    unsure = max(float(sd[best]), 1e-12 * abs(float(mean[best])), 1e-300)
     if model.full.any():
         done = [c for c, f in zip(model.configs, model.full, strict=True) if f]
         incumbent = float(np.max(model.sign * model.predict(done)[0]))
-        if norm.sf((incumbent - mean[best]) / max(float(sd[best]), 1e-12)) < FINALIST_CHANCE:
+        if norm.sf((incumbent - mean[best]) / unsure) < FINALIST_CHANCE:
             return None
     return _continue(stopped[best], model)
 

@@ -155,8 +155,9 @@ class TaskModel:
             return None
         configs = [self.configs[i] for i in first]
         known = all(o.score_se > 0 for o in self.observed)
+        nugget = self.opinion.nugget if known else None
         return ResidualGP.fit(
-            self.inputs(configs), self.opinion.split, y, var, self.opinion.prior, known
+            self.inputs(configs), self.opinion.split, y, var, self.opinion.prior, nugget
         )
 
     @property
@@ -178,7 +179,8 @@ class TaskModel:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Posterior mean, sd and prior part of the full-length score, caller's units, each (n,).
 
-        NaN where nothing is known: no history and no score yet. Without the Gaussian process:
+        NaN where nothing is known: no history and no score yet; the prior part also where no
+        opinion of the past is trusted. Without the Gaussian process:
         the opinion moved to the level of the told scores.
         """
         m = self.opinion.trusted_score(configs)
@@ -188,6 +190,8 @@ class TaskModel:
         else:
             mean, sd = self._without_gp(configs, m)
             prior = mean
+        if self.opinion.prior is None and self.observed:
+            prior = np.full(len(configs), np.nan)  # no past dataset had a say in it
         return self._signed(mean), sd, self._signed(prior)
 
     def _without_gp(self, configs: list[Config], m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -222,7 +222,7 @@ class SearchLoop:
             cost = max(cost, spec.fidelity.fraction * (1.0 if not result.cost.flops else 0.0))
         if result.failure and is_fatal(result):
             give_up(spec, result, self._next_command(result.failure.kind))
-        error = self._error(result)
+        error = self._error(spec, result)
         self.told[proposal.id] = (spec, result)
         # A trial that a rule ended is over: its score stands for its final one. One that ran out
         # of wall-clock time is just short.
@@ -241,11 +241,12 @@ class SearchLoop:
         self._prune()
         self.on_result(spec, result)
 
-    def _error(self, result: TrialResult) -> float:
-        """What of the score's standard error sets it apart from those told before."""
+    def _error(self, spec: TrialSpec, result: TrialResult) -> float:
+        """What of the score's standard error sets it apart from other configurations' scores."""
         if not result.outcomes:
             return result.score_se or 0.0
-        return own_error(result.outcomes, [other.outcomes for _, other in self.told.values()])
+        others = [r.outcomes for s, r in self.told.values() if s.config != spec.config]
+        return own_error(result.outcomes, others)
 
     def _next_command(self, kind: FailureKind) -> str:
         if kind == "bad_data":  # mended data are other data

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from surrogates.acquisition import cost_weight, log_noisy_ei
@@ -44,6 +44,7 @@ def problem(n: int, rho: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 @given(st.lists(st.floats(-1e4, 1e4), min_size=2, max_size=30))
+@example([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0, -6.8e-79])
 @settings(deadline=None)
 def test_tail_transform_is_monotone_and_inverts(values: list[float]) -> None:
     y = np.array(values)
@@ -164,3 +165,22 @@ def test_improvement_falls_next_to_a_pending_point() -> None:
 def test_cost_counts_less_as_the_budget_runs_out() -> None:
     assert [cost_weight(s, 10.0) for s in (0.0, 5.0, 10.0, 20.0)] == [1.0, 0.5, 0.0, 0.0]
     assert cost_weight(3.0, None) == 0.5
+
+
+def test_what_noise_does_not_explain_belongs_to_the_configuration() -> None:
+    """Rough scores: with known small errors each is kept, with unknown ones they are smoothed."""
+    rng = np.random.default_rng(2)
+    cube, y, m = rng.random((16, 3)), rng.normal(size=16), np.zeros(16)
+    split = Split(3, 0, 0.0)
+    x = inputs(cube, m)
+    kept = ResidualGP.fit(x, split, y, np.full(16, 1e-6), None, 0.4)
+    smoothed = ResidualGP.fit(x, split, y, np.full(16, 0.5), None, 0.4)
+    assert kept is not None
+    assert smoothed is not None
+    told = kept.raw(*kept.posterior(x))[0]
+    np.testing.assert_allclose(told, y, atol=0.05)
+    # With a variance of 0.5 known of each, they are drawn to each other.
+    assert smoothed.raw(*smoothed.posterior(x))[0].std() < 0.8 * y.std()
+    # A neighbour has a value of its own: less is known of it than of the point itself.
+    near = inputs(cube + 1e-3, m)
+    assert kept.posterior(near)[1].min() > 5 * kept.posterior(x)[1].max()
