@@ -20,7 +20,7 @@ from tasks.paths import cache_folder
 from tasks.spaces import space_text
 
 # Part of the key: models made by other code are not reused.
-FORMAT = "5"
+FORMAT = "6"
 
 
 @task(cache_policy=NO_CACHE)

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from benchmarks.replay.play import BestSeen, Player
 from benchmarks.replay.tables import Move, ReplayTask
@@ -61,24 +62,36 @@ class PeerPlayer(ABC):
     Args:
         task: The table.
         encoder: Of the space.
+        budget: Seconds that may be spent.
+        seed: Of the peer.
+        past: Rows of the other datasets, for a peer that learns from them.
     """
 
-    def __init__(self, task: ReplayTask, encoder: SpaceEncoder) -> None:
-        self.configs, self.encoder = task.configs, encoder
+    def __init__(
+        self,
+        task: ReplayTask,
+        encoder: SpaceEncoder,
+        budget: float,
+        seed: int,
+        past: pd.DataFrame | None = None,
+    ) -> None:
+        self.task, self.encoder, self.budget, self.seed = task, encoder, budget, seed
+        self.configs = task.configs
         self.snapper = Snapper(encoder, task.configs)
         self._seen = BestSeen()
+        self.begin(past)
 
     @abstractmethod
-    def suggest(self) -> Mapping[str, Any] | None:
-        """The peer's next configuration, or None when it has no more."""
+    def begin(self, past: pd.DataFrame | None) -> None:
+        """Make the optimizer."""
+
+    @abstractmethod
+    def ask(self) -> Move | None:
+        """See `Player`."""
 
     @abstractmethod
     def learn(self, move: Move, loss: float) -> None:
         """What a move gave; less is better."""
-
-    def ask(self) -> Move | None:
-        suggestion = self.suggest() if self.snapper.free.size else None
-        return None if suggestion is None else Move(self.snapper.take(suggestion))
 
     def tell(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,7 +16,7 @@ from smac.main.config_selector import ConfigSelector
 from smac.runhistory.dataclasses import TrialValue
 
 from benchmarks.replay.peers import RUNGS, PeerPlayer
-from benchmarks.replay.tables import Move, ReplayTask
+from benchmarks.replay.tables import Move
 from surrogates.encoding import SpaceEncoder
 
 INITIAL_SHARE = 0.25  # of the budget's trials, SMAC's own largest share for its initial design
@@ -73,15 +73,8 @@ class Smac(PeerPlayer):
     fidelities: ClassVar[dict[str, Any]] = {}
     min_trials: ClassVar[int] = 1
 
-    def __init__(
-        self,
-        task: ReplayTask,
-        encoder: SpaceEncoder,
-        budget: float,
-        seed: int,
-        past: pd.DataFrame | None = None,
-    ) -> None:
-        super().__init__(task, encoder)
+    def begin(self, past: pd.DataFrame | None) -> None:
+        task, encoder = self.task, self.encoder
         logging.getLogger("smac").setLevel(logging.ERROR)
         space = SpaceEncoder(encoder.space).space  # a copy: SMAC seeds the space
         self._runs = [Configuration(space, values=encoder.constants | c) for c in task.configs]
@@ -93,20 +86,20 @@ class Smac(PeerPlayer):
             deterministic=True,
             n_trials=100_000,  # so that the budget of the replay alone ends the run
             use_default_config=True,
-            seed=seed,
+            seed=self.seed,
             **self.fidelities,
         )
         # The same forest in a fraction of the time: room for 2^20 leaves, its default, takes 0.1 s
         # a tree, and there cannot be more leaves than scores.
         model = self.facade.get_model(scenario)
         model._rf_opts |= {"max_leaf_nodes": max(2, len(task)), "n_jobs": 1}
-        initial = max(1, round(INITIAL_SHARE * budget / task.mean_cost) - 1)
+        initial = max(1, round(INITIAL_SHARE * self.budget / task.mean_cost) - 1)
         self._smac = self.facade(
             scenario,
             model=model,
             initial_design=self.facade.get_initial_design(scenario, n_configs=initial),
             config_selector=CandidateSelector(scenario, self._taken, self.min_trials),
-            acquisition_maximizer=OverCandidates(space, self._free, seed),
+            acquisition_maximizer=OverCandidates(space, self._free, self.seed),
             logging_level=False,
             overwrite=True,
         )
@@ -127,10 +120,6 @@ class Smac(PeerPlayer):
             return None
         return Move(self._index[self._info.config])
 
-    def suggest(self) -> Mapping[str, Any] | None:
-        """Not used: the selector snaps what SMAC suggests before SMAC takes note of it."""
-        raise NotImplementedError
-
     def learn(self, move: Move, loss: float) -> None:
         self._smac.tell(self._info, TrialValue(loss), save=False)
 
@@ -146,15 +135,8 @@ class SmacHyperband(Smac):
     fidelities: ClassVar[dict[str, Any]] = {"min_budget": RUNGS[0], "max_budget": RUNGS[-1]}
     min_trials = MIN_TRIALS
 
-    def __init__(
-        self,
-        task: ReplayTask,
-        encoder: SpaceEncoder,
-        budget: float,
-        seed: int,
-        past: pd.DataFrame | None = None,
-    ) -> None:
-        super().__init__(task, encoder, budget, seed, past)
+    def begin(self, past: pd.DataFrame | None) -> None:
+        super().begin(past)
         self._reached: dict[int, float] = {}
 
     def ask(self) -> Move | None:

@@ -11,6 +11,7 @@ import contextlib
 import datetime
 import io
 import logging
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -41,9 +42,8 @@ from syne_tune.optimizer.schedulers.searchers.last_value_multi_fidelity_searcher
 from syne_tune.optimizer.schedulers.single_objective_scheduler import SingleObjectiveScheduler
 
 from benchmarks.replay.peers import ETA, RUNGS, PeerPlayer
-from benchmarks.replay.tables import Move, ReplayTask
+from benchmarks.replay.tables import Move
 from surrogates.axes import plain
-from surrogates.encoding import SpaceEncoder
 from trials.errors import SettingsError
 
 METRIC, RESOURCE = "loss", "resource"
@@ -84,33 +84,22 @@ def within(space: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
 class SynePlayer(PeerPlayer):
     """A scheduler asked and told in turn.
 
-    Args:
-        task: The table.
-        encoder: Of the space.
-        seed: Of the scheduler, and of NumPy's global generator, which its quantile models draw
-            from: runs of one process must come one after the other.
+    The seed is also that of NumPy's global generator, which its quantile models draw from: runs of
+    one process must come one after the other.
     """
 
-    def __init__(
-        self,
-        task: ReplayTask,
-        encoder: SpaceEncoder,
-        budget: float,
-        seed: int,
-        past: pd.DataFrame | None = None,
-    ) -> None:
-        super().__init__(task, encoder)
-        np.random.seed(seed)
+    def begin(self, past: pd.DataFrame | None) -> None:
+        np.random.seed(self.seed)
         logging.getLogger("syne_tune").setLevel(logging.ERROR)
-        self.seed = seed
-        self.space = flat_space(encoder.space)
-        self.defaults = {name: plain(encoder.space[name].default_value) for name in self.space}
+        space = self.encoder.space
+        self.space = flat_space(space)
+        self.defaults = {name: plain(space[name].default_value) for name in self.space}
         with contextlib.redirect_stdout(io.StringIO()):  # some print what they are made of
             self.scheduler = self.base()
 
+    @abstractmethod
     def base(self) -> Any:
         """The scheduler."""
-        raise NotImplementedError
 
     def filled(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """A configuration with the defaults where it has no value."""
@@ -120,7 +109,12 @@ class SynePlayer(PeerPlayer):
         """The candidates that are left, filled."""
         return [self.filled(self.configs[index]) for index in self.snapper.free]
 
+    def ask(self) -> Move | None:
+        suggestion = self.suggest() if self.snapper.free.size else None
+        return None if suggestion is None else Move(self.snapper.take(suggestion))
+
     def suggest(self) -> Mapping[str, Any] | None:
+        """The scheduler's next configuration, or None when it has no more."""
         # CQR fits hundreds of small trees, whose settings need no check each time.
         with sklearn.config_context(skip_parameter_validation=True, assume_finite=True):
             suggestion = self.scheduler.suggest()

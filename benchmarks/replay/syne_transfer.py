@@ -21,33 +21,28 @@ from syne_tune.optimizer.schedulers.transfer_learning.transfer_learning_task_eva
 from syne_tune.optimizer.schedulers.transfer_learning.zero_shot import ZeroShotTransfer
 
 from benchmarks.replay.syne import METRIC, Cqr, SynePlayer, within
-from benchmarks.replay.tables import Move, ReplayTask
+from benchmarks.replay.tables import Move
 from surrogates.axes import plain
 from surrogates.base import Config
-from surrogates.encoding import SpaceEncoder
 
 
 class TransferPlayer(SynePlayer):
     """A scheduler that learns from the final scores of past tasks (dataset x model).
 
-    Args:
-        past: Rows of the other datasets; those at full length are used.
+    Of the rows of the other datasets, those at full length are used.
     """
 
-    def __init__(
-        self,
-        task: ReplayTask,
-        encoder: SpaceEncoder,
-        budget: float,
-        seed: int,
-        past: pd.DataFrame,
-    ) -> None:
+    def begin(self, past: pd.DataFrame | None) -> None:
+        assert past is not None, "a transfer peer is played with a past"
         ends = past[(past["fraction"] >= 1.0) & (past["state"] != "failed")]
         self.tasks = {
-            f"{dataset} {model}": (encoder.from_frame(rows), -rows["score"].to_numpy(np.float64))
+            f"{dataset} {model}": (
+                self.encoder.from_frame(rows),
+                -rows["score"].to_numpy(np.float64),
+            )
             for (dataset, model), rows in ends.groupby(["dataset_id", "model_id"], sort=True)
         }
-        super().__init__(task, encoder, budget, seed)
+        super().begin(past)
 
     def table(self, configs: list[Config]) -> pd.DataFrame:
         """Configurations as Syne Tune's tables: plain numbers, choices as they are."""
