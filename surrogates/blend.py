@@ -7,7 +7,6 @@ datasets that were held out, as everything else.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -74,13 +73,11 @@ def foreseen_by_others(past: PastTasks, trials: Trials) -> np.ndarray:
     return told.sum(axis=0) / np.maximum(others.sum(axis=0), 1)
 
 
-def mix(
-    share: float, ranked: np.ndarray, told: np.ndarray, group: Sequence[str] | np.ndarray
-) -> np.ndarray:
+def mix(share: float, ranked: np.ndarray, told: np.ndarray, group: np.ndarray) -> np.ndarray:
     """The blend of n predictions, each kind standardised within its group, shape (n,)."""
     out = np.zeros(len(ranked))
-    for name in np.unique(np.asarray(group, dtype=str)):
-        rows = np.asarray(group, dtype=str) == name
+    for name in np.unique(group):
+        rows = group == name
         out[rows] = (1.0 - share) * standard_scores(ranked[rows]) + share * standard_scores(
             told[rows]
         )

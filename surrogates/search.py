@@ -47,7 +47,7 @@ from surrogates.strategies import (
 )
 from surrogates.task_model import TaskModel, torch_threads
 
-FORMAT = 1
+FORMAT = 2
 STATE_FILE = "search.json"
 BAYESIAN = ("autopipe", "gp")
 
