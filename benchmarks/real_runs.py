@@ -4,7 +4,8 @@
     python -m benchmarks.real_runs show     # final test scores as a table
 
 Every run is the real command with a copy of the bundled history from which all trials of its
-dataset were taken, and learns nothing from the others.
+dataset were taken, and learns nothing from the others. Wall-clock budgets are equal only on equal
+machines: runs side by side get cores of their own, the same number each.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Annotated
 
 import numpy as np
@@ -41,6 +44,7 @@ Datasets = Annotated[str, typer.Option(help="Names in the history, with commas b
 Strategies = Annotated[str, typer.Option(help="Of `autopipe tune`, with commas between.")]
 Seeds = Annotated[int, typer.Option(help="Runs of each strategy on each dataset.", min=1)]
 Budget = Annotated[str, typer.Option(help="Of each run, as `autopipe tune --budget` takes it.")]
+Workers = Annotated[int, typer.Option(help="Runs side by side, each with its cores.", min=1)]
 Results = Annotated[Path, typer.Option(help="Folder of the runs.")]
 
 
@@ -74,7 +78,22 @@ def outcome(home: Path) -> dict[str, object] | None:
     return json.loads(found[-1].read_text()) if found else None
 
 
-def play(home: Path, dataset: str, strategy: str, seed: int, budget: str) -> None:
+def shares_of_cores(workers: int) -> list[set[int]]:
+    """The cores of each worker, equally many; one set of all cores for one worker.
+
+    Raises:
+        SettingsError: There are fewer cores than workers.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    each = len(cores) // workers
+    if each == 0:
+        raise SettingsError(f"--workers {workers}: there are {len(cores)} cores")
+    if workers == 1:
+        return [set(cores)]
+    return [set(cores[i * each : (i + 1) * each]) for i in range(workers)]
+
+
+def play(home: Path, dataset: str, strategy: str, seed: int, budget: str, cores: set[int]) -> None:
     """One run from a clean start; what an interrupted one left is taken away.
 
     Raises:
@@ -86,13 +105,15 @@ def play(home: Path, dataset: str, strategy: str, seed: int, budget: str) -> Non
         sys.executable, "-m", "flows.cli", "tune", dataset, "--strategy", strategy,
         "--seed", str(seed), "--budget", budget, "--history", str(home / "history"),
     ]  # fmt: skip
-    done = subprocess.run(
-        command, env=os.environ | {"AUTOPIPE_HOME": str(home)}, capture_output=True, text=True
-    )
-    (home / "log.txt").write_text(done.stdout + done.stderr)
-    if done.returncode != 0:
-        last = "\n".join((done.stdout + done.stderr).splitlines()[-15:])
-        raise SettingsError(f"{' '.join(command)}\n{last}")
+    with (home / "log.txt").open("w") as log:
+        run = subprocess.Popen(
+            command, env=os.environ | {"AUTOPIPE_HOME": str(home)}, stdout=log, stderr=log
+        )
+        os.sched_setaffinity(run.pid, cores)  # whatever it starts inherits them
+        if run.wait() == 0:
+            return
+    last = "\n".join((home / "log.txt").read_text().splitlines()[-15:])
+    raise SettingsError(f"{' '.join(command)}\n{last}")
 
 
 @app.command("run")
@@ -101,9 +122,10 @@ def run_command(
     strategies: Strategies = STRATEGIES,
     seeds: Seeds = 3,
     budget: Budget = "150s",
+    workers: Workers = 1,
     results: Results = RESULTS,
 ) -> None:
-    """Play what was not played yet, one run after the other: all have the whole machine."""
+    """Play what was not played yet; the machine should do nothing else meanwhile."""
     configure()
     with friendly_errors():
         left = [
@@ -113,12 +135,27 @@ def run_command(
             for strategy in strategies.split(",")
             if outcome(home := home_of(results, dataset, strategy, seed, budget)) is None
         ]
-        for home, dataset, strategy, seed in track(left, "runs", console=console):
-            play(home, dataset, strategy, seed, budget)
+        free: SimpleQueue[set[int]] = SimpleQueue()
+        for cores in shares_of_cores(workers):
+            free.put(cores)
+
+        def one(home: Path, dataset: str, strategy: str, seed: int) -> str:
+            cores = free.get()
+            try:
+                play(home, dataset, strategy, seed, budget, cores)
+            finally:
+                free.put(cores)
             found = outcome(home)
             assert found is not None
-            test = found["best"]["test"]  # type: ignore[index]
-            console.print(f"{dataset} {strategy} {seed}: {test:.3f}", highlight=False)
+            return f"{dataset} {strategy} {seed}: {found['best']['test']:.3f}"  # type: ignore[index]
+
+        with ThreadPoolExecutor(workers) as pool:
+            runs = [pool.submit(one, *job) for job in left]
+            try:
+                for run in track(as_completed(runs), "runs", total=len(runs), console=console):
+                    console.print(run.result(), highlight=False)
+            finally:  # after a failure, what waits is not begun
+                pool.shutdown(wait=False, cancel_futures=True)
 
 
 @app.command()

@@ -18,8 +18,9 @@ from surrogates.task_model import TaskModel
 
 FINALIST_CHANCE = 0.1  # a stopped trial less likely than this to beat the best is let go
 PROMOTION = 3  # without a Gaussian process, one stopped trial in so many is finished
-INITIAL_WITH_HISTORY = 2
-HEDGE = 1  # the second trial is the space's default: if it beats the opinion's best, beware
+INITIAL_WITH_HISTORY = 3
+HEDGE = 2  # the third trial is the space's default: if it beats the opinion's best, beware
+INITIAL_COST = 0.5  # of the opinion's standard deviations, what e times the cost must be better
 
 
 @dataclass(frozen=True)
@@ -97,11 +98,19 @@ def space_filling(turn: Round, model: TaskModel | None = None, default_at: int =
     return Choice(unseen[int(np.argmax(chance <= chance.min() + 0.1))])
 
 
-def by_opinion(turn: Round, model: TaskModel) -> Choice:
-    """The offline opinion's best candidate that differs from what is taken."""
+def by_opinion(turn: Round, model: TaskModel, cost: float = 0.0) -> Choice:
+    """The offline opinion's best candidate that differs from what is taken.
+
+    Args:
+        turn: This `ask`.
+        model: Of the task.
+        cost: How many standard deviations of the opinion one unit of log cost counts against.
+    """
     free = turn.free()
     configs = [turn.pool[i] for i in free]
     value = model.opinion.score(configs) + log_survival(model.failure_probability(configs))
+    if cost:
+        value -= cost * model.opinion.relative_log_cost(configs)
     told = [model.book.proposals[i].config for i in model.book.told]
     others = turn.encoder.matrix(told + [p.config for p in turn.pending])
     return Choice(configs[diverse_top(value, turn.cube[free], others, 1)[0]])
@@ -120,9 +129,9 @@ def _initial(turn: Round, model: TaskModel) -> Choice:
     """The opinion's diverse top, hedged by one trial it did not choose; without it, spread out."""
     if model.opinion.prior is None:
         return space_filling(turn, model)
-    return (
-        space_filling(turn, model, HEDGE) if turn.started % 4 == HEDGE else by_opinion(turn, model)
-    )
+    if turn.started % 4 == HEDGE:
+        return space_filling(turn, model, HEDGE)
+    return by_opinion(turn, model, 0.0 if "cost" in model.opinion.without else INITIAL_COST)
 
 
 def bayesian(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -57,3 +58,17 @@ def test_the_table_counts_what_is_there(tmp_path: Path) -> None:
     assert "0.500" in shown.output
     assert "0.300" in shown.output
     assert "missing" in shown.output
+
+
+def test_workers_get_equal_shares_of_the_cores() -> None:
+    cores = sorted(os.sched_getaffinity(0))
+    assert real_runs.shares_of_cores(1) == [set(cores)]
+    shares = real_runs.shares_of_cores(len(cores))
+    assert sorted(core for share in shares for core in share) == cores
+    with pytest.raises(SettingsError, match=f"there are {len(cores)} cores"):
+        real_runs.shares_of_cores(len(cores) + 1)
+
+
+def test_a_run_that_fails_says_why(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="no_such_strategy"):
+        real_runs.play(tmp_path, "lcm", "no_such_strategy", 0, "9s", os.sched_getaffinity(0))
