@@ -5,7 +5,8 @@
 
 Every run is the real command with a copy of the bundled history from which all trials of its
 dataset were taken, and learns nothing from the others. Wall-clock budgets are equal only on equal
-machines: runs side by side get cores of their own, the same number each.
+machines: runs side by side get cores of their own, the same number each, and train one trial on
+each core.
 """
 
 from __future__ import annotations
@@ -104,6 +105,7 @@ def play(home: Path, dataset: str, strategy: str, seed: int, budget: str, cores:
     command = [
         sys.executable, "-m", "flows.cli", "tune", dataset, "--strategy", strategy,
         "--seed", str(seed), "--budget", budget, "--history", str(home / "history"),
+        "--parallel", str(len(cores)), "--threads", "1",
     ]  # fmt: skip
     with (home / "log.txt").open("w") as log:
         run = subprocess.Popen(
