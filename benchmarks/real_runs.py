@@ -68,9 +68,9 @@ def without(dataset: str, folder: Path) -> None:
         rows[~own].to_parquet(folder / file.name)
 
 
-def home_of(results: Path, dataset: str, strategy: str, seed: int, budget: str) -> Path:
-    """Folder of one run."""
-    return results / f"{dataset}.{strategy}.{budget.replace(' ', '-')}.{seed}"
+def home_of(results: Path, dataset: str, strategy: str, seed: int, budget: str, cores: int) -> Path:
+    """Folder of one run; those of other budgets or numbers of cores have other names."""
+    return results / f"{dataset}.{strategy}.{budget.replace(' ', '-')}.{cores}-cores.{seed}"
 
 
 def outcome(home: Path) -> dict[str, object] | None:
@@ -80,7 +80,7 @@ def outcome(home: Path) -> dict[str, object] | None:
 
 
 def shares_of_cores(workers: int) -> list[set[int]]:
-    """The cores of each worker, equally many; one set of all cores for one worker.
+    """The cores of each worker, equally many.
 
     Raises:
         SettingsError: There are fewer cores than workers.
@@ -89,8 +89,6 @@ def shares_of_cores(workers: int) -> list[set[int]]:
     each = len(cores) // workers
     if each == 0:
         raise SettingsError(f"--workers {workers}: there are {len(cores)} cores")
-    if workers == 1:
-        return [set(cores)]
     return [set(cores[i * each : (i + 1) * each]) for i in range(workers)]
 
 
@@ -130,15 +128,17 @@ def run_command(
     """Play what was not played yet; the machine should do nothing else meanwhile."""
     configure()
     with friendly_errors():
+        shares = shares_of_cores(workers)
+        each = len(shares[0])
         left = [
             (home, dataset, strategy, seed)
             for seed in range(seeds)
             for dataset in datasets.split(",")
             for strategy in strategies.split(",")
-            if outcome(home := home_of(results, dataset, strategy, seed, budget)) is None
+            if outcome(home := home_of(results, dataset, strategy, seed, budget, each)) is None
         ]
         free: SimpleQueue[set[int]] = SimpleQueue()
-        for cores in shares_of_cores(workers):
+        for cores in shares:
             free.put(cores)
 
         def one(home: Path, dataset: str, strategy: str, seed: int) -> str:
@@ -166,18 +166,24 @@ def show(
     strategies: Strategies = STRATEGIES,
     seeds: Seeds = 3,
     budget: Budget = "150s",
+    workers: Workers = 1,
     results: Results = RESULTS,
 ) -> None:
     """Test score of the recommended configuration: mean over seeds, and their range."""
     names = strategies.split(",")
-    table = Table(title=f"Test score after {budget}, mean of {seeds} seeds (least to most)")
+    cores = len(shares_of_cores(workers)[0])
+    size = f"{cores} core{'s' * (cores > 1)}"
+    title = f"Test score after {budget} on {size}, mean of {seeds} seeds (least to most)"
+    table = Table(title=title)
     table.add_column("dataset")
     for name in [*names, "default", "base"]:
         table.add_column(name, justify="right")
     for dataset in datasets.split(","):
         cells, found = [], []
         for name in names:
-            ended = [outcome(home_of(results, dataset, name, s, budget)) for s in range(seeds)]
+            ended = [
+                outcome(home_of(results, dataset, name, s, budget, cores)) for s in range(seeds)
+            ]
             own = [summary for summary in ended if summary is not None]
             found += own
             cells.append(_cell([summary["best"]["test"] for summary in own], seeds))  # type: ignore[index]

@@ -45,8 +45,9 @@ def test_a_copy_under_another_name_is_left_out_too(
 
 
 def test_the_table_counts_what_is_there(tmp_path: Path) -> None:
+    cores = len(os.sched_getaffinity(0))
     for seed, test in enumerate((0.4, 0.6)):
-        home = real_runs.home_of(tmp_path, "lcm", "autopipe", seed, "9s") / "runs" / "r"
+        home = real_runs.home_of(tmp_path, "lcm", "autopipe", seed, "9s", cores) / "runs" / "r"
         home.mkdir(parents=True)
         summary = {"best": {"test": test}, "default": {"test": 0.3}, "base": {"test": 0.1}}
         (home / "summary.json").write_text(json.dumps(summary))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import ConfigSpace as cs
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -225,6 +226,28 @@ def test_the_lucky_number_is_not_recommended() -> None:
     for p in search.ask(10, candidates=table):
         search.tell(p.id, scores.get(p.config["x00"], 1.0), score_se=1.0)
     assert search.best().config["x00"] >= 0.7
+
+
+def test_the_third_trial_with_a_history_is_the_default(
+    space: cs.ConfigurationSpace, encoder: SpaceEncoder, offline: OfflineModels
+) -> None:
+    first = Search(space, offline=offline, rungs=(1.0,)).ask(3)
+    assert [p.config == encoder.default() for p in first] == [False, False, True]
+
+
+def test_the_first_trials_weigh_cost(
+    space: cs.ConfigurationSpace, encoder: SpaceEncoder, offline: OfflineModels
+) -> None:
+    def cost(**options: tuple[str, ...]) -> float:
+        """Real mean cost of the first two trials on ten draws of candidates."""
+        task, found = Task(space, 0), []
+        for seed in range(10):
+            search = Search(space, offline=offline, rungs=(1.0,), **options)
+            candidates = pd.DataFrame(encoder.sample(30, seed=seed))
+            found += [task.cost(p.config) for p in search.ask(2, candidates=candidates)]
+        return float(np.mean(found))
+
+    assert cost() < 0.95 * cost(without=("cost",))
 
 
 def test_the_first_proposals_without_history_hold_the_default(
