@@ -152,6 +152,10 @@ def bayesian(
         finalist = _finalist(stopped, model)
         if finalist is not None:
             return finalist
+    if (hedge := _in_doubt(stopped, model)) is not None:
+        return _continue(hedge, model)
+    if _nothing_told_apart(model):
+        return Choice(space_filling(turn, model).config)
     rung = 1.0 if closing else planned_rung(model, rungs)
     needed = initial_trials(model, turn.encoder, n_initial)
     if model.gp is None and stopped and turn.started >= PROMOTION * (1 + model.continued):
@@ -161,6 +165,28 @@ def bayesian(
     if not model.full.any() and len(stopped) >= max(2, needed):
         return _finalist(stopped, model) or _acquire(turn, model, rung, [], budget, spent)
     return _acquire(turn, model, rung, stopped if model.full.any() else [], budget, spent)
+
+
+def _in_doubt(stopped: list[Observation], model: TaskModel) -> Observation | None:
+    """The hedge, where what the opinion chose is at full length no better than it was at its rung.
+
+    An opinion that is wrong misleads the early predictor's history too: run to its end, the hedge
+    says how wrong.
+    """
+    new = [p.id for p in model.book.proposals.values() if p.kind == "new"]
+    if model.opinion.prior is None or model.full.sum() < 2 or len(new) <= HEDGE:
+        return None
+    best = max(model.sign * o.score for o in model.book.usable if o.full_length)
+    for o in stopped:
+        if o.id == new[HEDGE] and model.sign * o.score >= best:
+            return o
+    return None
+
+
+def _nothing_told_apart(model: TaskModel) -> bool:
+    """All trials, some of them at full length, have one score: no model can say where to go."""
+    scores = {o.score for o in model.book.usable}
+    return int(model.full.sum()) >= 2 and len(scores) == 1
 
 
 def planned_rung(model: TaskModel, rungs: tuple[float, ...] | None) -> float:

@@ -132,8 +132,10 @@ def console_table(rows: pd.DataFrame) -> Table:
     table.add_column("share of the budget")
     for share in SHARES:
         table.add_column(f"{share:.0%}", justify="right")
+    table.add_column("seeds", justify="right")
     table.add_column("s an ask", justify="right")
     for key, part in rows.groupby(["strategy", "history"], sort=False):
         cells = [f"{r.regret:.3f}\n{r.low:.3f}–{r.high:.3f}" for r in part.itertuples()]
-        table.add_row(label(key), *cells, f"{part['ask_seconds'].iloc[0]:.2f}")  # type: ignore[arg-type]
+        first = part.iloc[0]
+        table.add_row(label(key), *cells, f"{first['seeds']}", f"{first['ask_seconds']:.2f}")  # type: ignore[arg-type]
     return table

@@ -287,3 +287,45 @@ def test_stopping_early_pays_at_equal_cost(
                 run_partial(search, task, search.ask()[0])
             gaps[name].append(reference - task.score(search.best().config))
     assert np.median(gaps["rungs"]) <= np.median(gaps["full"]) + 0.02
+
+
+def test_an_opinion_no_better_than_the_hedge_at_its_rung_is_put_to_the_test(
+    space: cs.ConfigurationSpace, offline: OfflineModels
+) -> None:
+    """What it chose comes to nothing twice; what it did not choose is finished before any other."""
+    task = Task(space, 400)
+    search = Search(space, dataset=task.meta, offline=offline, n_candidates=100)
+    first = search.ask(3)
+    hedge = first[2]
+    assert hedge.fraction < 1.0
+    for p in first:
+        signals = task.partial(p.config, p.fraction)[1]
+        search.tell(p.id, 0.1, fraction=p.fraction, signals=signals, state="stopped")
+    finished = 0
+    while finished < 2:
+        [p] = search.ask()
+        assert p.continues != hedge.id
+        score, state = (0.05, "completed") if p.fraction >= 1.0 else (0.1, "stopped")
+        signals = task.partial(p.config, p.fraction)[1] if p.fraction < 1.0 else {}
+        search.tell(p.id, score, fraction=p.fraction, signals=signals, state=state)
+        finished += p.fraction >= 1.0
+    [p] = search.ask()
+    assert (p.kind, p.continues, p.fraction) == ("continue", hedge.id, 1.0)
+    search.tell(p.id, 0.3)
+    assert search.best().config == hedge.config
+
+
+def test_where_all_scores_are_one_it_spreads_out_at_full_length(
+    space: cs.ConfigurationSpace, offline: OfflineModels
+) -> None:
+    search = Search(space, offline=offline, n_candidates=100, rungs=(1.0,))
+    for _ in range(4):
+        [p] = search.ask()
+        search.tell(p.id, 0.0)
+    blind = search.ask(4)
+    assert all(p.fraction == 1.0 for p in blind)
+    lonely = Search(space, strategy="sobol").ask(8)
+    assert [p.config for p in blind] == [p.config for p in lonely[4:]]
+    search.tell(blind[0].id, 0.2)
+    told = Search.best(search)
+    assert told.config == blind[0].config
