@@ -62,14 +62,8 @@ format: $(installed) ## Mend what ruff can mend
 	$(bin)/ruff check --fix .
 	$(bin)/ruff format .
 
-# The pages in the browser call the address in PREFECT_API_URL, so the server must know its own.
-ui: export PREFECT_HOME := $(CURDIR)/.prefect
-ui: export PREFECT_API_URL := http://127.0.0.1:$(PORT)/api
-ui: export PREFECT_SERVER_ANALYTICS_ENABLED := false
-ui: export DO_NOT_TRACK := 1
-ui: export PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT := false
 ui: $(installed) ## Serve Prefect's pages on http://127.0.0.1:4200 (another port: PORT=4300)
-	$(bin)/prefect server start --host 127.0.0.1 --port $(PORT)
+	$(bin)/autopipe ui --port $(PORT)
 
 clean: ## Remove caches and builds; keeps .venv, runs/ and .prefect/
 	rm -rf build dist *.egg-info .ruff_cache .mypy_cache .pytest_cache .hypothesis catboost_info

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from flows import operations_cli
 from flows.environment import configure
 from flows.errors import friendly_errors
 from flows.history_cli import app as history_app
@@ -20,6 +21,7 @@ from flows.options import (
     refuse_beside_resume,
     samples_of,
 )
+from flows.server import prefect_server
 from tasks.paths import HISTORY, runs_folder
 
 if TYPE_CHECKING:
@@ -33,12 +35,14 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(history_app, name="history")
+operations_cli.register(app)
 console = Console()
 
 EXAMPLE_MODEL = "tiny-1m"
 DEVICES = "Devices and limits"
 
 History = Annotated[Path, typer.Option(help="Folder of parquet files: what past runs know.")]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON lines on stdout, for programs.")]
 
 
 @app.command()
@@ -99,6 +103,20 @@ def tune(
         int | None,
         typer.Option(help="A killed trial goes on from there; s.", rich_help_panel=DEVICES),
     ] = None,
+    trials_on: Annotated[
+        str | None,
+        typer.Option(
+            help="here, workers (of Prefect), dask, or a scheduler's address.",
+            rich_help_panel=DEVICES,
+        ),
+    ] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            help="fsspec URL where run folders are kept, too.",
+            rich_help_panel=DEVICES,
+        ),
+    ] = None,
     disk: Annotated[
         float | None,
         typer.Option(help="Limit of the run's checkpoints; GB.", rich_help_panel=DEVICES),
@@ -109,21 +127,27 @@ def tune(
     use_history: Annotated[bool, typer.Option(help="Learn from past runs.")] = True,
     allow_user_code: Annotated[bool, typer.Option(help="Run 'module:function' rewards.")] = False,
     history: History = HISTORY,
-    resume: Annotated[str | None, typer.Option(help="Id or folder of a run to go on with.")] = None,
+    resume: Annotated[
+        str | None, typer.Option(help="Id, folder or URL of a run to go on with.")
+    ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Find the best configuration for a dataset and a model under a budget."""
     configure()
     from tasks.catalog import load_catalog
     from tasks.devices import default_parallel
     from tasks.preflight import check_settings
-    from tasks.run_folder import RunFolder
     from tasks.settings import TuneSettings
+    from tasks.stored_run import open_run
 
-    with friendly_errors():
+    with friendly_errors(as_json):
         if resume is not None:
             refuse_beside_resume(context)
-            run = RunFolder.open(resume, runs_folder())
-            run_tune(resumed_settings(run, budget), run, history)
+            run = open_run(resume, runs_folder())
+            changed = None
+            if budget is not None:
+                changed = run.info().settings.model_copy(update={"budget": parsed_budget(budget)})
+            run_tune(changed, str(run.path), history, as_json)
             return
         schedule = given(
             total_steps=steps,
@@ -159,11 +183,13 @@ def tune(
                 threads=threads,
                 gpus_per_trial=gpus_per_trial,
                 disk_gigabytes=disk,
+                trials_on=trials_on,
+                store=store,
                 accelerate_config=config,
             ),
         )
         check_settings(settings)
-        run_tune(settings, RunFolder(new_run_folder(settings)), history)
+        run_tune(settings, None, history, as_json)
 
 
 @app.command()
@@ -171,10 +197,10 @@ def report(run: Annotated[str, typer.Argument(help="Id or folder of a run.")]) -
     """Write a run's report.html again and show its outcome; works for unfinished runs too."""
     configure()
     from tasks.report import write_report
-    from tasks.run_folder import RunFolder
+    from tasks.stored_run import open_run
 
     with friendly_errors():
-        folder = RunFolder.open(run, runs_folder())
+        folder = open_run(run, runs_folder())
         path = write_report(folder)
         show_outcome(folder, folder.summary())
         console.print(f"report: {path}", soft_wrap=True)
@@ -189,10 +215,10 @@ def compare(
     """Compare two trials of a run on the same validation rows."""
     configure()
     from tasks.paired import compare_trials
-    from tasks.run_folder import RunFolder
+    from tasks.stored_run import open_run
 
     with friendly_errors():
-        found = compare_trials(RunFolder.open(run, runs_folder()), one, other)
+        found = compare_trials(open_run(run, runs_folder()), one, other)
         console.print(
             f"{one} minus {other}: {found.mean:+.3f} ± {found.se:.3f} on the same {found.rows} "
             f"validation rows (paired, two-sided p = {found.p_value:.3f})",
@@ -224,16 +250,19 @@ def collect(
         str, typer.Option(help="Of the run; the same name goes on with it.")
     ] = "collect",
     history: History = HISTORY,
+    as_json: AsJson = False,
 ) -> None:
     """Run a space-filling design of full-length trials and add them to the history."""
     configure()
     from flows.collect import collect as run_collect
+    from flows.json_lines import JsonLines, write_event
     from flows.progress import CollectProgress
     from tasks.catalog import load_catalog
     from tasks.devices import default_parallel
     from tasks.settings import CollectSettings
+    from tasks.watch import watched_by
 
-    with friendly_errors():
+    with friendly_errors(as_json):
         catalog = load_catalog()
         chosen = datasets or [key for key, entry in catalog.datasets.items() if not entry.example]
         settings = CollectSettings(
@@ -247,12 +276,37 @@ def collect(
             space=space,
             schedule=given(total_steps=steps, eval_rows=eval_rows, eval_batch_size=eval_batch),
         )
-        with CollectProgress(console, len(chosen) * configurations) as progress:
-            files = run_collect(
-                settings, runs_folder() / name, history, progress.result, progress.probed
-            )
+        if as_json:
+            with prefect_server(), watched_by(JsonLines()):
+                files = run_collect(settings, name, history)
+            write_event("ended", files=[str(file) for file in files])
+            return
+        trials = len(chosen) * configurations
+        with prefect_server(), CollectProgress(console, trials) as shown, watched_by(shown):
+            files = run_collect(settings, name, history)
         for file in files:
             console.print(f"wrote {file}", soft_wrap=True)
+
+
+@app.command()
+def reproduce(run: Annotated[str, typer.Argument(help="Id or folder of a run.")]) -> None:
+    """Run a search again on the data that it read, and say whether it went the same way."""
+    configure()
+    from flows.progress import LiveProgress
+    from flows.reproduce import reproduce as reproduce_flow
+    from tasks.watch import watched_by
+
+    with friendly_errors():
+        with prefect_server(), LiveProgress(console) as progress, watched_by(progress):
+            found = reproduce_flow(run)
+        for difference in found.differences:
+            console.print(f"[yellow]{difference}[/yellow]", highlight=False)
+        verdict = "the same" if found.same else "not the same"
+        console.print(
+            f"{verdict}: {found.proposals} proposals and {found.scores} scores compared",
+            highlight=False,
+        )
+        raise typer.Exit(0 if found.same else 1)
 
 
 @app.command("datasets")
@@ -269,16 +323,24 @@ def list_datasets() -> None:
         console.print(table)
 
 
-def run_tune(settings: TuneSettings, run: RunFolder, history: Path) -> None:
+def run_tune(settings: TuneSettings | None, run: str | None, history: Path, as_json: bool) -> None:
     """Runs or resumes one run with live progress, then shows its outcome."""
+    from flows.json_lines import JsonLines
     from flows.progress import LiveProgress
-    from flows.tune import tune as run_flow
+    from flows.tune import tune as tune_flow
+    from tasks.run_folder import RunFolder
+    from tasks.watch import watched_by
 
-    with LiveProgress(console) as progress:
-        summary = run_flow(settings, run, history, progress)
-    show_outcome(run, summary)
-    console.print(f"report:   {run.path / 'report.html'}", soft_wrap=True)
-    console.print(f"exported: {run.path / 'best'}", soft_wrap=True)
+    if as_json:
+        with prefect_server(), watched_by(JsonLines()):
+            tune_flow(settings, run, history)
+        return
+    with prefect_server(), LiveProgress(console) as progress, watched_by(progress):
+        run_id = tune_flow(settings, run, history)
+    folder = RunFolder.open(run_id, runs_folder())
+    show_outcome(folder, folder.summary())
+    console.print(f"report:   {folder.path / 'report.html'}", soft_wrap=True)
+    console.print(f"exported: {folder.path / 'best'}", soft_wrap=True)
 
 
 def show_outcome(run: RunFolder, summary: Summary | None) -> None:
@@ -288,32 +350,6 @@ def show_outcome(run: RunFolder, summary: Summary | None) -> None:
     console.print(console_table(run))
     if summary is not None:
         console.print(console_summary(run))
-
-
-def new_run_folder(settings: TuneSettings) -> Path:
-    """A folder that says dataset, model and seed, and is not there yet."""
-    stem = f"{Path(settings.dataset).stem}-{Path(settings.model).stem}-s{settings.seed}".lower()
-    stem = "".join(c if c.isalnum() or c in "-_." else "-" for c in stem)
-    root = runs_folder()
-    number = 1
-    while True:
-        folder = root / f"{stem}-{number:03d}"
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:  # taken, perhaps by a run that starts at this moment
-            number += 1
-        else:
-            return folder
-
-
-def resumed_settings(run: RunFolder, budget: str | None) -> TuneSettings:
-    """The settings of a run that goes on; only the budget may be another one."""
-    info = run.info()
-    if budget is None:
-        return info.settings
-    settings = info.settings.model_copy(update={"budget": parsed_budget(budget)})
-    run.write_info(info.model_copy(update={"settings": settings}))
-    return settings
 
 
 if __name__ == "__main__":

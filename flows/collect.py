@@ -7,95 +7,93 @@ Trials are kept in the run's folder; run the same command again and only what is
 
 from __future__ import annotations
 
-import re
 import zlib
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from prefect import flow
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from surrogates.encoding import SpaceEncoder
-from tasks.devices import launchers_for, memory_share
-from tasks.history import history_row
+from tasks.devices import memory_share
+from tasks.history import history_files, history_row
 from tasks.history_checks import append_checked
+from tasks.lock import run_lock
+from tasks.names import slug
+from tasks.paths import runs_folder
+from tasks.places.choose import Place, threads
+from tasks.places.gpus import launchers_here
 from tasks.prepare import Inputs, prepare_datasets
-from tasks.progress import Progress, quiet
+from tasks.provenance import HISTORY_NAME, dataset_name, keep_read, keep_written
+from tasks.run_folder import RunFolder
+from tasks.seed import the_history
 from tasks.settings import CollectSettings
 from tasks.spaces import load_space, plain
-from tasks.trial import give_up, is_fatal, result_file, submit_trial
+from tasks.trial import give_up, is_fatal, result_file
+from tasks.watch import watching
 from trials.errors import AutoPipeError
 from trials.records import Fidelity, TrialResult, TrialSpec, read_record
 from trials.supervisor import Supervisor
 
 
+@flow(name="collect", flow_run_name="{settings.title}")
 def collect(
-    settings: CollectSettings,
-    folder: Path,
-    history: Path,
-    on_result: Callable[[TrialSpec, TrialResult], None] | None = None,
-    on_probe: Progress = quiet,
+    settings: CollectSettings, name: str = "collect", history: Path | None = None
 ) -> list[Path]:
-    """Runs the flow with as many workers as ``settings.parallel``; returns the history files."""
-    runner: Any = ThreadPoolTaskRunner(max_workers=settings.parallel)
-    flow_of_run = collect_flow.with_options(task_runner=runner)
-    return flow_of_run(settings, folder, history, on_result, on_probe)
-
-
-@flow(name="collect", validate_parameters=False)
-def collect_flow(
-    settings: CollectSettings,
-    folder: Path,
-    history: Path,
-    on_result: Callable[[TrialSpec, TrialResult], None] | None,
-    on_probe: Progress,
-) -> list[Path]:
-    """Prepares every dataset, runs its design, and appends one history file each.
+    """Run a space-filling design of full-length trials on each dataset, for the history.
 
     Args:
-        settings: checked settings of the run.
-        folder: of the run; finished trials in it are not run again.
-        history: folder of parquet files to append to.
-        on_result: told of every trial that ended.
-        on_probe: told how many datasets the base model was measured on, and of how many.
+        settings: Datasets, model, how many configurations, and how trials are run.
+        name: Of the run; the same name goes on with it, and runs only what is missing.
+        history: Folder of parquet files to append to; empty: the project's.
+
+    Returns:
+        The new history files, one for each dataset.
 
     Raises:
         AutoPipeError: when a trial failed in a way that all others would, too.
     """
-    launchers = launchers_for(settings.parallel, settings.threads)
-    inputs = prepare_datasets(
-        settings.datasets,
-        settings.model,
-        settings.schedule,
-        launchers[0],
-        settings.compute,
-        on_probe,
-    )
-    designs = [design(settings, each, folder / "trials" / folder_name(each)) for each in inputs]
-    # Interrupted or terminated, no training process is left behind.
-    with Supervisor(launchers) as supervisor:
-        pending = [
-            (spec, submit_trial(spec, supervisor, settings.retries))
-            for specs in designs
-            for spec in specs
-        ]
-        for spec, future in pending:
-            result = future.result()
-            if is_fatal(result):
-                give_up(spec, result, "repeat the command: finished trials are kept")
-            if on_result:
-                on_result(spec, result)
+    run = RunFolder(runs_folder() / slug(name))
+    with (
+        run_lock(run.path),
+        watching(run) as watcher,
+        launchers_here(settings.parallel, settings.threads, tell=watcher.phase) as launchers,
+    ):
+        watcher.phase("preparing the datasets and probing the base model")
+        inputs = prepare_datasets(
+            settings.datasets,
+            settings.model,
+            settings.schedule,
+            launchers[0],
+            settings.compute,
+            watcher.probed,
+        )
+        keep_read(run.path, {dataset_name(each.dataset_id): each.dataset.path for each in inputs})
+        designs = [design(settings, each, run.trial_folder(folder_name(each))) for each in inputs]
+        watcher.phase("running trials")
+        # Interrupted or terminated, no training process is left behind.
+        with (
+            threads(settings.parallel) as tasks,
+            Supervisor(launchers, watcher.event) as supervisor,
+        ):
+            place = Place(supervisor, tasks, settings.retries)
+            pending = [(spec, place.submit(spec)) for specs in designs for spec in specs]
+            for done, (spec, future) in enumerate(pending, 1):
+                result = future.result()
+                if is_fatal(result):
+                    give_up(spec, result, "repeat the command: finished trials are kept")
+                watcher.result(spec, result)
+                watcher.spent(done / len(pending))
+    history = the_history(history)
     files = [
-        append_dataset(each, specs, folder.name, history)
+        append_dataset(each, specs, run.run_id, history)
         for each, specs in zip(inputs, designs, strict=True)
     ]
+    keep_written(run.path, {HISTORY_NAME: history_files(history)})
     return [file for file in files if file is not None]
 
 
 def folder_name(inputs: Inputs) -> str:
-    """A dataset's id as the name of a folder: what a dataset calls itself never becomes a path."""
-    return re.sub(r"[^\w.-]", "-", inputs.dataset_id).lstrip(".") or "dataset"
+    """A dataset's id as the name of a folder."""
+    return slug(inputs.dataset_id)
 
 
 def design(settings: CollectSettings, inputs: Inputs, folder: Path) -> list[TrialSpec]:

@@ -1,6 +1,7 @@
 """Environment of every flow: quiet, offline-friendly, and with Prefect's state in the workspace.
 
-Only defaults are set: what the user has in the environment wins. Imported before Prefect.
+Only defaults are set: what the user has in the environment wins. Imported before Prefect. Telemetry
+is off by ``tasks.telemetry``, on workers too.
 """
 
 from __future__ import annotations
@@ -13,15 +14,12 @@ DEFAULTS = {
     "PREFECT_HOME": str(workspace() / ".prefect"),
     # 20 s, the default, is too short for the first start on a busy machine.
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+    "DASK_LOGGING__DISTRIBUTED": "warning",
     # The command line shows errors itself, without Prefect's tracebacks around them.
     "PREFECT_LOGGING_LEVEL": "CRITICAL",
     "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
-    "DO_NOT_TRACK": "1",
-    "GX_ANALYTICS_ENABLED": "false",
-    "DVC_NO_ANALYTICS": "1",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "PREFECT_LOGGING_ROOT_LEVEL": "WARNING",
     "TOKENIZERS_PARALLELISM": "false",
 }
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 import typer
 from pydantic import ValidationError
@@ -11,13 +13,28 @@ from rich.console import Console
 from rich.markup import escape
 
 from flows.options import explain
+from trials.redact import redacted
 
-console = Console()
+CRASHED, REFUSED, INTERRUPTED, TERMINATED = 1, 2, 130, 143  # exit codes
+KEPT = "finished trials are kept"
+AWAY = (
+    "the Prefect server {} does not answer; " + KEPT + "\n"
+    "  start it again (autopipe ui), or do without it (unset PREFECT_API_URL)\n"
+    "  then go on with the run: autopipe tune --resume RUN"
+)
 
 
 @contextmanager
-def friendly_errors() -> Iterator[None]:
-    """Shows errors that are meant for people as text, and bugs as tracebacks."""
+def friendly_errors(as_json: bool = False) -> Iterator[None]:
+    """Shows errors that are meant for people as text, and bugs as tracebacks.
+
+    Args:
+        as_json: standard output is for programs: they get ``{"event": "failed", ...}`` there, and
+            people the text on standard error.
+    """
+    import httpx
+    from prefect.exceptions import TerminationSignal
+
     from surrogates.base import SurrogateError
     from tasks.catalog import CatalogError
     from trials.errors import AutoPipeError
@@ -25,13 +42,38 @@ def friendly_errors() -> Iterator[None]:
     try:
         yield
     except (AutoPipeError, CatalogError, SurrogateError) as error:
-        console.print(f"[bold red]error:[/bold red] {escape(str(error))}", highlight=False)
-        raise typer.Exit(2) from None
+        _end(as_json, error, str(error), REFUSED)
     except ValidationError as error:
-        console.print(
-            f"[bold red]error:[/bold red] refused:\n{escape(explain(error))}", highlight=False
-        )
-        raise typer.Exit(2) from None
-    except KeyboardInterrupt:
-        console.print("interrupted; finished trials are kept")
-        raise typer.Exit(130) from None
+        _end(as_json, error, f"refused:\n{explain(error)}", REFUSED)
+    except TerminationSignal as error:
+        _end(as_json, error, f"terminated; {KEPT}", TERMINATED)
+    except KeyboardInterrupt as error:
+        _end(as_json, error, f"interrupted; {KEPT}", INTERRUPTED)
+    except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+        _end(as_json, error, AWAY.format(os.environ.get("PREFECT_API_URL", "")), REFUSED)
+    except typer.Exit:
+        raise
+    except Exception as error:  # shown by typer, or a bug: both on standard error
+        if as_json:
+            refused = isinstance(error, typer.BadParameter)
+            _tell(error, str(error), REFUSED if refused else CRASHED)
+        raise
+
+
+def _end(as_json: bool, error: BaseException, text: str, code: int) -> NoReturn:
+    """Says why the command ends, and ends it.
+
+    Raises:
+        typer.Exit: always.
+    """
+    if as_json:
+        _tell(error, text, code)
+    mark = "[bold red]error:[/bold red] " if code == REFUSED else ""
+    Console(stderr=as_json).print(mark + escape(redacted(text)), highlight=False)
+    raise typer.Exit(code) from None
+
+
+def _tell(error: BaseException, text: str, code: int) -> None:
+    from flows.json_lines import write_event
+
+    write_event("failed", error=type(error).__name__, message=text, code=code)

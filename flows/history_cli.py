@@ -26,6 +26,15 @@ History = Annotated[Path, typer.Option(help="Folder of parquet files: what past 
 MOST_REASONS = 50
 
 
+@app.callback()
+def begin() -> None:
+    """The history of trials: import, show, check and export it."""
+    from tasks.seed import the_history
+
+    with friendly_errors():
+        the_history()  # one that is named in the environment is there from now on
+
+
 @app.command("import")
 def import_runs(
     source: Annotated[

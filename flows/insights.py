@@ -23,6 +23,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # 
 from rich.table import Table  # noqa: E402
 
 from flows.errors import friendly_errors  # noqa: E402
+from flows.server import prefect_server  # noqa: E402
 from tasks.insights.figures import all_figures  # noqa: E402
 from tasks.insights.page import update_page  # noqa: E402
 from tasks.insights.pictures import write_pictures  # noqa: E402
@@ -81,9 +82,8 @@ def main(
     console = Console(width=None if sys.stdout.isatty() else 140)
     with friendly_errors():
         settings = load_section(InsightSettings, SECTION, params)
-        with Progress(
-            TextColumn("{task.description:30}"), BarColumn(), TimeElapsedColumn(), console=console
-        ) as progress:
+        columns = (TextColumn("{task.description:30}"), BarColumn(), TimeElapsedColumn())
+        with prefect_server(), Progress(*columns, console=console) as progress:
             bar = progress.add_task("", total=len(PARTS) + 1)
             seen = 0
 

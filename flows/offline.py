@@ -9,10 +9,12 @@ this file once a stage. `make offline` does that, and shows the tables.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -25,11 +27,13 @@ import pandas as pd  # noqa: E402
 import typer  # noqa: E402
 from prefect import flow, task  # noqa: E402
 from prefect.cache_policies import NO_CACHE  # noqa: E402
+from prefect.logging import get_run_logger  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: E402
 from rich.table import Table  # noqa: E402
 
 from flows.errors import friendly_errors  # noqa: E402
+from flows.server import prefect_server  # noqa: E402
 from tasks.catalog import build_catalog, load_catalog  # noqa: E402
 from tasks.evaluate import (  # noqa: E402
     SECTION,
@@ -41,9 +45,19 @@ from tasks.evaluate import (  # noqa: E402
     with_error,
 )
 from tasks.features import featurize_history  # noqa: E402
+from tasks.history import history_files  # noqa: E402
+from tasks.lock import offline_lock  # noqa: E402
 from tasks.params import PARAMS, load_section  # noqa: E402
 from tasks.paths import BUILT, HISTORY, OFFLINE, OfflineFolder  # noqa: E402
-from tasks.progress import Report  # noqa: E402
+from tasks.progress import Report, silent  # noqa: E402
+from tasks.provenance import (  # noqa: E402
+    FEATURES_NAME,
+    HISTORY_NAME,
+    MODELS_NAME,
+    keep_read,
+    keep_written,
+)
+from tasks.seed import the_history  # noqa: E402
 from tasks.train import train  # noqa: E402
 from tasks.validate import validate_all  # noqa: E402
 
@@ -71,50 +85,76 @@ build_datasets = task(name="build_datasets", cache_policy=NO_CACHE)(build_catalo
 
 Say = Callable[[str], None]
 Watch = Callable[[Step], Report]
+# Who shows the progress of the flow, and what a person should know: the terminal's, else the log.
+_shown: ContextVar[tuple[Watch, Say] | None] = ContextVar("shown", default=None)
 
 
-@flow(name="offline", validate_parameters=False)
-def offline_flow(
-    steps: Sequence[Step],
-    settings: OfflineSettings,
-    built: Path,
-    history: Path,
-    output: OfflineFolder,
-    watch: Watch,
-    say: Say,
+@flow(name="offline", flow_run_name="offline models")
+def offline(
+    steps: Sequence[Step] = ALL,
+    settings: OfflineSettings | None = None,
+    history: Path | None = None,
+    built: Path | None = None,
+    output: Path | None = None,
 ) -> None:
-    """Builds the datasets, validates, describes, trains and judges, or does some of that.
+    """Check the history, describe its datasets and models, train the offline models, judge them.
 
     Args:
-        steps: which; one that is left out must have left its files before.
-        settings: the section `offline` of params.yaml.
-        built: folder of the built datasets.
-        history: folder of parquet files.
-        output: everything else.
-        watch: gives the report of a step.
-        say: told what a person should know.
+        steps: Which; one that is left out must have left its files before.
+        settings: Empty: the section `offline` of params.yaml.
+        history: Folder of parquet files; empty: the project's.
+        built: Folder of the built datasets; empty: the project's.
+        output: Where everything else goes; empty: the project's data/offline.
+
+    What it read and wrote is noted in versions.json of the output, unless `dvc repro` notes it.
 
     Raises:
         AutoPipeError: data that cannot be used, or an earlier step is missing.
         HistoryError: the history is too thin to judge anything.
     """
+    watch, say = _shown.get() or (lambda step: silent, get_run_logger().info)
+    settings = settings or load_section(OfflineSettings, SECTION, PARAMS)
+    history, built = the_history(history), built or BUILT
+    folder = OfflineFolder(output) if output else OFFLINE
+    with offline_lock(folder.path):
+        run_steps(steps, settings, history, built, folder, watch, say)
+
+
+def run_steps(
+    steps: Sequence[Step],
+    settings: OfflineSettings,
+    history: Path,
+    built: Path,
+    folder: OfflineFolder,
+    watch: Watch,
+    say: Say,
+) -> None:
+    """Each step on the files that the ones before it left."""
     catalog = load_catalog()
+    # A stage of `dvc repro` has its revisions in dvc.lock.
+    kept = "DVC_STAGE" not in os.environ
     if Step.DATASETS in steps:
         build_datasets(built, catalog, counter(watch(Step.DATASETS)))
     if Step.VALIDATE in steps:
-        found = validate_all(built, history, output, watch(Step.VALIDATE))
+        found = validate_all(built, history, folder, watch(Step.VALIDATE))
+        if kept:
+            keep_read(folder.path, {HISTORY_NAME: history_files(history)})
         for suite, counts in found.items():
             say(f"{suite}: {counts['rows_good']} rows good, {counts['rows_put_aside']} put aside")
-        say(f"Data Docs: {output.data_docs / 'index.html'}")
+        say(f"Data Docs: {folder.data_docs / 'index.html'}")
     if Step.FEATURIZE in steps:
-        left = featurize_history(built, catalog.models, output, watch(Step.FEATURIZE))
+        left = featurize_history(built, catalog.models, folder, watch(Step.FEATURIZE))
         for pair in left:
             say(f"keeps the features of its own rows: {pair}")
+        if kept:
+            keep_written(folder.path, {FEATURES_NAME: folder.features})
     if Step.TRAIN in steps:
         watch(Step.TRAIN)("all models", 0, 1)
-        train(settings.space, settings.seed, output)
+        train(settings.space, settings.seed, folder)
+        if kept:
+            keep_written(folder.path, {MODELS_NAME: folder.models})
     if Step.EVALUATE in steps:
-        evaluate(settings, output, watch(Step.EVALUATE))
+        evaluate(settings, folder, watch(Step.EVALUATE))
 
 
 def counter(report: Report) -> Callable[[int, int], None]:
@@ -137,9 +177,13 @@ def main(
     with friendly_errors():
         if step is not Step.SHOW:
             settings = load_section(OfflineSettings, SECTION, params)
-            with bars(console) as watch:
+            with prefect_server(), bars(console) as watch:
                 say = lambda text: console.print(text, highlight=False, soft_wrap=True)  # noqa: E731
-                offline_flow(steps, settings, built, history, folder, watch, say)
+                token = _shown.set((watch, say))
+                try:
+                    offline(steps, settings, history, built, output)
+                finally:
+                    _shown.reset(token)
         if {Step.EVALUATE, Step.SHOW} & set(steps):
             show(read_evaluation(folder), console)
 

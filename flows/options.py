@@ -35,7 +35,7 @@ OPTIONS = {
 SETTINGS = ("TuneSettings", "CollectSettings")
 DEFAULT_SAMPLES = 8
 # The others decide what is proposed next, and a run proposes as it began to.
-BESIDE_RESUME = ("resume", "budget", "history")
+BESIDE_RESUME = ("resume", "budget", "history", "as_json")
 
 
 def explain(error: ValidationError) -> str:

@@ -133,7 +133,7 @@ class LiveProgress(_Shown, Watcher):
         )
 
 
-class CollectProgress(_Shown):
+class CollectProgress(_Shown, Watcher):
     """Live progress of a collect run: trials done, the last score, time elapsed.
 
     Args:
@@ -154,14 +154,12 @@ class CollectProgress(_Shown):
         self._bar = self._progress.add_task("collect", total=total, note="")
 
     def probed(self, done: int, total: int) -> None:
-        """The base model was measured on so many of the datasets."""
         note = f"base model measured on {done}/{total} datasets"
         self._progress.update(self._bar, note=note)
         if not self._console.is_terminal:
             self._console.print(note, highlight=False)
 
     def result(self, spec: TrialSpec, result: TrialResult) -> None:
-        """A trial ended."""
         score = "failed" if result.score is None else f"{result.score:.3f}"
         self._done += 1
         self._progress.update(self._bar, advance=1, note=score)

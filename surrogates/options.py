@@ -5,11 +5,12 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, Literal, get_args
 
 from surrogates.base import OptionError
 
-STRATEGIES = ("autopipe", "random", "sobol", "ranker", "gp", "tpe", "bohb")
+Strategy = Literal["autopipe", "random", "sobol", "ranker", "gp", "tpe", "bohb"]
+STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 PARTS = ("ranker", "past_tasks", "residual", "early_stopping", "cost", "predictor_noise")
 
 

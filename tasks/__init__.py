@@ -1,1 +1,6 @@
 """The steps that flows chain: retries, caching, artifacts and I/O, no mathematics."""
+
+from tasks.telemetry import switch_off
+
+# Here, because libraries look when they are imported, and workers start flows without the command.
+switch_off()

@@ -21,6 +21,7 @@ from trials.dataset import SPLITS
 from trials.errors import SettingsError
 from trials.provenance import PACKAGES, git_commit, versions
 
+FEATURES = OFFLINE.features.name
 OWN_PACKAGES = ("prefect", "botorch", "gpytorch", "catboost", "pandas", "ConfigSpace")
 
 
@@ -53,8 +54,9 @@ def begin_run(
         _check_unchanged(info, inputs)
     else:
         info = _info(settings, run, inputs, space, history if settings.use_history else None)
-        if info.history.files and OFFLINE.features.exists():
-            shutil.copyfile(OFFLINE.features, run.path / OFFLINE.features.name)
+        features = features_of(history)
+        if info.history.files and features.exists():
+            shutil.copyfile(features, run.path / FEATURES)
         run.write_info(info)
     files = [Path(file) for file in info.history.files]
     missing = [str(file) for file in files if not file.exists()]
@@ -63,7 +65,7 @@ def begin_run(
             f"run {run.run_id} learned from {', '.join(missing)}, now missing; "
             "restore it with: git checkout or dvc checkout"
         )
-    features = run.path / OFFLINE.features.name
+    features = run.path / FEATURES
     return Begun(
         info=info,
         history_files=files,
@@ -71,6 +73,12 @@ def begin_run(
         default_config=plain(space.get_default_configuration()),
         closing_seconds=_closing_seconds(settings, inputs),
     )
+
+
+def features_of(history: Path) -> Path:
+    """The table of meta-features that describes a history: its own, else the project's."""
+    own = history / FEATURES
+    return own if own.exists() else OFFLINE.features
 
 
 def _info(

@@ -39,23 +39,18 @@ def launchers_for(
     """
     config = Path(accelerate_config).resolve() if accelerate_config else None
     asked = _asked(accelerate_config)
-    local = asked.local
     gpus = _usable(asked, gpus)
     if gpus_per_trial and not gpus:
         raise SettingsError(
             f"gpus_per_trial={gpus_per_trial}: no GPU is visible here; leave --gpus-per-trial out, "
             "or look at nvidia-smi and CUDA_VISIBLE_DEVICES"
         )
-    if gpus_per_trial and local and gpus_per_trial != local:
-        raise SettingsError(
-            f"gpus_per_trial={gpus_per_trial}, but {config} has num_processes for {local} on this "
-            "machine, and each process takes one GPU: leave --gpus-per-trial out"
-        )
-    each = (gpus_per_trial or local or max(1, len(gpus) // parallel)) if gpus else 0
+    named = gpus_of_trial(accelerate_config, gpus_per_trial)
+    each = (named or max(1, len(gpus) // parallel)) if gpus else 0
     if each * parallel > len(gpus):
         raise SettingsError(_too_few(parallel, each, len(gpus)))
     processes = max(1, each)
-    share = max(1, _cores() // (parallel * (local or processes)))
+    share = core_share(parallel * (asked.local or processes))
     return [
         Launcher(
             config_file=config,
@@ -65,6 +60,29 @@ def launchers_for(
         )
         for slot in range(parallel)
     ]
+
+
+def gpus_of_trial(accelerate_config: str | None, gpus_per_trial: int | None) -> int | None:
+    """GPUs that the settings name for each trial on a machine; None where they leave that open.
+
+    Raises:
+        SettingsError: the two contradict each other, or the config cannot be read.
+    """
+    asked = _asked(accelerate_config)
+    if asked.on_cpu:
+        return 0
+    if gpus_per_trial and asked.local and gpus_per_trial != asked.local:
+        raise SettingsError(
+            f"gpus_per_trial={gpus_per_trial}, but {Path(accelerate_config or '').resolve()} has "
+            f"num_processes for {asked.local} on this machine, and each process takes one GPU: "
+            "leave --gpus-per-trial out"
+        )
+    return gpus_per_trial or asked.local
+
+
+def core_share(processes: int) -> int:
+    """CPU threads for each of the processes that run at the same time on this machine."""
+    return max(1, _cores() // processes)
 
 
 def default_parallel(
@@ -91,6 +109,16 @@ def trial_processes(launcher: Launcher) -> int:
     if launcher.config_file is None:
         return launcher.processes
     return _asked(str(launcher.config_file)).total or 1
+
+
+def processes_elsewhere(accelerate_config: str | None, gpus_per_trial: int | None) -> int:
+    """Processes that share a trial's batch on machines whose devices are not known here.
+
+    Raises:
+        SettingsError: the two contradict each other, or the config cannot be read.
+    """
+    named = gpus_of_trial(accelerate_config, gpus_per_trial)
+    return _asked(accelerate_config).total or named or 1
 
 
 def memory_share(

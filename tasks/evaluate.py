@@ -49,12 +49,20 @@ class OfflineSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    space: str = "sft_grpo"
-    seed: int = 0
-    losses: tuple[str, ...] = LOSSES
-    trees: int = Field(150, ge=1)
-    rungs: tuple[float, ...] = PREFIX_FRACTIONS
-    feature_loss: str = "RMSE"
+    space: str = Field(
+        "sft_grpo", description="Search space that is judged: a name in data/spaces, or a file."
+    )
+    seed: int = Field(0, description="Of every model.")
+    losses: tuple[str, ...] = Field(
+        LOSSES, description="CatBoost losses of the rankers that are compared."
+    )
+    trees: int = Field(150, ge=1, description="Of each model that is judged.")
+    rungs: tuple[float, ...] = Field(
+        PREFIX_FRACTIONS, description="Fractions of a trial at which the early predictor is judged."
+    )
+    feature_loss: str = Field(
+        "RMSE", description="Loss of the ranker that tells what groups of meta-features add."
+    )
 
     @field_validator("losses", "feature_loss")
     @classmethod

@@ -19,6 +19,7 @@ import pandas as pd
 
 from tasks.expectations import ROW, load_suite, run_suite, unexpected_rows, write_data_docs
 from tasks.history import DEFAULTS, append_history, read_history, records, write_parquet
+from tasks.lock import history_lock
 from trials.errors import HyperparameterError, SettingsError
 from trials.hyperparameters import is_unset, validate
 from trials.records import STAGES
@@ -160,8 +161,9 @@ def append_checked(
     _, bad = check_history(pd.DataFrame(rows))
     # The rows as they came, not as a frame that made integers beside empty values floats.
     kept = [row for number, row in enumerate(rows) if number not in bad.index]
-    file = append_history(kept, folder, name) if kept else None
-    put_aside(bad, folder, file.stem if file else name)
+    with history_lock(folder):
+        file = append_history(kept, folder, name) if kept else None
+        put_aside(bad, folder, file.stem if file else name)
     return file, bad
 
 

@@ -55,6 +55,12 @@ class Ledger:
         ordered = sorted(self._seconds_per_full)
         return ordered[len(ordered) // 2] if ordered else math.nan
 
+    @property
+    def share(self) -> float:
+        """Part of the budget that is spent, from 0 to 1."""
+        spent = {"seconds": self.elapsed, "trials": self.started, "full": self.spent_full}
+        return min(1.0, spent[self.budget.unit] / self.budget.amount)
+
     def save(self) -> None:
         """Keeps the elapsed time."""
         self._saved = self.clock()

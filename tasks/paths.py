@@ -1,4 +1,9 @@
-"""Where things lie: the data that comes with the project, and what is made while working."""
+"""Where things lie: the data that comes with the project, and what is made while working.
+
+The history, the offline models and the built datasets lie side by side: in ``data/`` of the
+checkout, or where ``AUTOPIPE_HISTORY`` says, for a checkout that is not to be written to or that is
+not the same on every machine. Such a history begins as a copy of the bundled one.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +14,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "data"
 SPACES = DATA / "spaces"
-HISTORY = DATA / "history"
-BUILT = DATA / "built"
+BUNDLED_HISTORY, BUNDLED_OFFLINE = DATA / "history", DATA / "offline"
+HISTORY_VARIABLE = "AUTOPIPE_HISTORY"
+HISTORY = Path(os.environ.get(HISTORY_VARIABLE) or BUNDLED_HISTORY).resolve()
+BUILT = HISTORY.with_name("built")
 
 
 @dataclass(frozen=True)
@@ -60,7 +67,7 @@ class OfflineFolder:
         return self.path / "plots"
 
 
-OFFLINE = OfflineFolder(DATA / "offline")
+OFFLINE = OfflineFolder(HISTORY.with_name("offline"))
 
 
 def workspace() -> Path:

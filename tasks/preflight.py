@@ -9,17 +9,16 @@ from typing import TypeVar
 
 from ConfigSpace import ConfigurationSpace
 
-from surrogates.options import STRATEGIES
 from tasks.catalog import CatalogError, resolve_dataset, resolve_model
-from tasks.devices import launchers_for, trial_processes
+from tasks.devices import launchers_for, processes_elsewhere, trial_processes
 from tasks.paths import cache_folder
+from tasks.places.base import on_this_machine
 from tasks.settings import TuneSettings
 from tasks.spaces import checked_sample, distinct, load_space
 from trials.arguments import Execution, batch_problems
 from trials.dataset import Dataset, load_dataset
 from trials.errors import AutoPipeError, HyperparameterError, ModelError, SettingsError
 from trials.hyperparameters import validate
-from trials.launch import Launcher
 from trials.plan import plan_steps
 from trials.rewards import build_reward
 
@@ -27,7 +26,7 @@ Found = TypeVar("Found")
 
 
 def check_settings(settings: TuneSettings) -> None:
-    """Looks at space, dataset, reward, model, strategy, GPUs and launcher config.
+    """Looks at space, dataset, reward, model, GPUs and launcher config.
 
     Raises:
         SettingsError: with every problem that was found.
@@ -35,15 +34,14 @@ def check_settings(settings: TuneSettings) -> None:
     problems: list[str] = []
     space = _found(problems, lambda: load_space(settings.space))
     dataset = _found(problems, lambda: _usable_dataset(settings))
-    launchers = _found(problems, lambda: _launchers(settings))
+    processes = _found(problems, lambda: _processes(settings))
     for check in (
         lambda: _check_model(settings.model),
-        lambda: _check_strategy(settings.strategy),
         lambda: _check_vllm(settings),
     ):
         _found(problems, check)
-    if space is not None and dataset is not None and launchers is not None:
-        problems += _space_problems(settings, space, dataset, trial_processes(launchers[0]))
+    if space is not None and dataset is not None and processes is not None:
+        problems += _space_problems(settings, space, dataset, processes)
     if problems:
         raise SettingsError("\n".join(problems))
 
@@ -64,10 +62,12 @@ def _usable_dataset(settings: TuneSettings) -> Dataset:
     return dataset
 
 
-def _launchers(settings: TuneSettings) -> list[Launcher]:
-    return launchers_for(
-        settings.parallel, settings.threads, settings.accelerate_config, settings.gpus_per_trial
-    )
+def _processes(settings: TuneSettings) -> int:
+    """Processes that share a trial's batch; this machine's GPUs count where trials run on it."""
+    config, gpus = settings.accelerate_config, settings.gpus_per_trial
+    if not on_this_machine(settings.trials_on):
+        return processes_elsewhere(config, gpus)
+    return trial_processes(launchers_for(settings.parallel, settings.threads, config, gpus)[0])
 
 
 def _space_problems(
@@ -99,11 +99,6 @@ def _check_model(model: str) -> None:
         resolve_model(model)
     elif not Path(model).is_file():
         raise ModelError(f"no file {model}; expected a .gguf model")
-
-
-def _check_strategy(strategy: str) -> None:
-    if strategy not in STRATEGIES:
-        raise SettingsError(f"strategy {strategy!r} is not one of {', '.join(STRATEGIES)}")
 
 
 def _check_vllm(settings: TuneSettings) -> None:

@@ -6,6 +6,7 @@ runs/<run-id>/
     trials/<trial-id>/      spec.json, events.jsonl, result.json, log.txt, checkpoint/
     observations.json       what the search made of the results
     summary.json            the outcome; its presence says that the run is finished
+    versions.json           revisions of what was read and written (tasks/provenance.py)
     report.html, best/      for people, and for the next training job
 """
 

@@ -22,11 +22,12 @@ from surrogates.search import Search
 from tasks.devices import memory_share
 from tasks.history import records
 from tasks.ledger import Ledger
+from tasks.places.base import on_this_machine
 from tasks.prepare import Inputs
 from tasks.run_folder import ProposalRecord, RunFolder
 from tasks.settings import TuneSettings
 from tasks.spaces import plain
-from tasks.trial import give_up, is_fatal, submit_trial
+from tasks.trial import give_up, is_fatal
 from trials.checkpoint_registry import CheckpointRegistry
 from trials.compare import own_error
 from trials.errors import HyperparameterError
@@ -39,10 +40,10 @@ from trials.records import (
     TrialResult,
     TrialSpec,
 )
-from trials.supervisor import Supervisor
 
 Running = tuple[Proposal, TrialSpec, PrefectFuture[TrialResult]]
 OnResult = Callable[[TrialSpec, TrialResult], None]
+Submit = Callable[[TrialSpec], PrefectFuture[TrialResult]]
 # Finished models that are kept whatever the disk limit says: the recommendation may be any of them.
 MODELS_KEPT = 3
 # A finalist still has to run what is left after an early stop: most of the schedule.
@@ -55,9 +56,10 @@ class SearchLoop:
     """One run's search and everything its trials need.
 
     Attributes:
+        submit: has a trial run, somewhere, and gives its result when that is there.
         told: finished trials by proposal id.
         registry: checkpoints of all trials of the run.
-        compute: the settings', with each trial's share of the memory.
+        compute: the settings', with each trial's share of the memory where all are on this machine.
         reference_flops: cost of the default configuration at full length, the unit of cost.
     """
 
@@ -66,7 +68,7 @@ class SearchLoop:
     inputs: Inputs
     search: Search
     ledger: Ledger
-    supervisor: Supervisor
+    submit: Submit
     on_result: OnResult
     told: dict[str, tuple[TrialSpec, TrialResult]] = field(default_factory=dict)
     registry: CheckpointRegistry = field(init=False)
@@ -80,7 +82,7 @@ class SearchLoop:
         self._running: deque[Running] = deque()
         self.registry = CheckpointRegistry(self.run.path / "trials")
         self.compute = self.settings.compute
-        if self.compute.memory_bytes is None:
+        if self.compute.memory_bytes is None and on_this_machine(self.settings.trials_on):
             share = memory_share(self.settings.parallel, self.settings.accelerate_config)
             self.compute = self.compute.model_copy(update={"memory_bytes": share})
 
@@ -166,7 +168,7 @@ class SearchLoop:
         )
         self._order += 1
         self.ledger.start_trial()
-        return proposal, spec, submit_trial(spec, self.supervisor, self.settings.retries)
+        return proposal, spec, self.submit(spec)
 
     def _spec(self, proposal: Proposal, fraction: float) -> TrialSpec:
         spec = TrialSpec(

@@ -5,9 +5,21 @@ from __future__ import annotations
 import re
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
+from surrogates.options import Strategy
+from tasks.names import short_name
 from trials.records import Compute, Limits, Record, Schedule, StoppingRules
+from trials.redact import URL_PASSWORD
+
+# Descriptions of fields, as forms show them.
+DATASET = "Name in the catalog, folder, or .jsonl file."
+MODEL = "Name in the catalog, folder, .gguf file, or hub id."
+SPACE = "Name of a file in data/spaces, or path of a ConfigSpace YAML or JSON."
+SCHEDULE = "Of a trial at full length, and how it is measured."
+STOPPING = "When a trial's own dynamics end it."
+LIMITS = "When a trial that hangs or takes too long is ended."
+COMPUTE = "How a trial uses its device."
 
 
 class Budget(Record):
@@ -17,8 +29,10 @@ class Budget(Record):
     a trial stopped at a third of it costs about a third.
     """
 
-    amount: float = Field(gt=0)
-    unit: Literal["seconds", "trials", "full"]
+    amount: float = Field(gt=0, description="How many of the unit.")
+    unit: Literal["seconds", "trials", "full"] = Field(
+        description="Seconds, trials, or full: the compute of default trials at full length."
+    )
 
     @classmethod
     def parse(cls, text: str) -> Budget:
@@ -55,40 +69,60 @@ class Budget(Record):
 
 
 class TuneSettings(Record):
-    """All settings of one tune run.
+    """All settings of one tune run."""
 
-    Attributes:
-        dataset: name in the catalog, folder, or .jsonl file.
-        model: name in the catalog, folder, .gguf file, or hub id.
-        space: name of a file in data/spaces (without suffix) or path of a ConfigSpace YAML/JSON.
-    """
+    # An error must not repeat a URL with a password.
+    model_config = ConfigDict(hide_input_in_errors=True)
 
-    dataset: str
-    model: str
-    space: str = "sft_grpo"
-    budget: Budget = Budget(amount=12, unit="trials")
+    dataset: str = Field(description=DATASET)
+    model: str = Field(description=MODEL)
+    space: str = Field("sft_grpo", description=SPACE)
+    budget: Budget = Field(Budget(amount=12, unit="trials"), description="What may be spent.")
     parallel: int = Field(2, ge=1, description="Trials that run at the same time.")
-    seed: int = 0
-    strategy: str = "autopipe"
-    schedule: Schedule = Schedule()
-    stopping: StoppingRules = StoppingRules()
-    limits: Limits = Limits()
-    compute: Compute = Compute()
+    seed: int = Field(0, description="Same seed, same proposals.")
+    strategy: Strategy = Field("autopipe", description="How the next trial is chosen.")
+    schedule: Schedule = Field(Schedule(), description=SCHEDULE)
+    stopping: StoppingRules = Field(StoppingRules(), description=STOPPING)
+    limits: Limits = Field(Limits(), description=LIMITS)
+    compute: Compute = Field(Compute(), description=COMPUTE)
     test_rows: int = Field(400, ge=10, description="Test rows of the final measurement.")
     retries: int = Field(1, ge=0, description="Further attempts at a trial that crashed.")
     finalist_share: float = Field(0.25, ge=0, lt=1, description="Of the budget, at full length.")
-    early_stopping: bool = True
+    early_stopping: bool = Field(True, description="Stop trials early by the predictor.")
     threads: int | None = Field(None, ge=1, description="CPU threads a trial; default: its share.")
     gpus_per_trial: int | None = Field(None, ge=1, description="Default: shared out evenly.")
     accelerate_config: str | None = Field(None, description="Passed through to accelerate launch.")
     trials_per_worker: int = Field(50, ge=1, description="1 starts every trial cold.")
     disk_gigabytes: float = Field(50.0, gt=0, description="Limit of the run's checkpoints.")
     allow_user_code: bool = Field(False, description="Run 'module:function' rewards.")
-    use_history: bool = True
+    use_history: bool = Field(True, description="Learn from past runs.")
+    trials_on: str = Field(
+        "here", description="here, workers (of Prefect), dask, or the address of a Dask scheduler."
+    )
+    store: str | None = Field(
+        None, description="fsspec URL where run folders are kept, too; workers then share no disk."
+    )
+
+    @property
+    def title(self) -> str:
+        """Dataset, model and budget, as runs are called in the UI."""
+        return f"{short_name(self.dataset)} · {short_name(self.model)} · {self.budget}"
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         _check_pass_at_k(self.schedule)
+        if not re.fullmatch(r"here|workers|dask|(tcp|tls|ucx|ws|wss)://\S+", self.trials_on):
+            raise ValueError(
+                f"trials_on: {self.trials_on!r} is none of here, workers, dask, or an address as "
+                "tcp://10.0.0.1:8786"
+            )
+        if self.store is not None and URL_PASSWORD.search(self.store):
+            raise ValueError(
+                "store: the URL has a password, which would be kept in run.json and on Prefect's "
+                "pages; leave it to the environment, as FSSPEC_SFTP_PASSWORD, or to a key"
+            )
+        if self.store is not None and self.trials_on not in ("here", "workers"):
+            raise ValueError("store: it is for trials_on here or workers; Dask shares the folder")
         if self.budget.unit == "trials" and self.budget.amount < 2:
             raise ValueError("budget: at least 2 trials, the default configuration being the first")
         return self
@@ -97,19 +131,26 @@ class TuneSettings(Record):
 class CollectSettings(Record):
     """All settings of one collect run: a space-filling design over datasets and models."""
 
-    datasets: list[str] = Field(min_length=1)
-    model: str
-    space: str = "sft_grpo"
+    datasets: list[str] = Field(min_length=1, description=f"Each one: {DATASET}")
+    model: str = Field(description=MODEL)
+    space: str = Field("sft_grpo", description=SPACE)
     configurations: int = Field(30, ge=1, description="Configurations for each dataset.")
-    parallel: int = Field(2, ge=1)
+    parallel: int = Field(2, ge=1, description="Trials that run at the same time.")
     seed: int = Field(0, description="Of the training, and of the design.")
     design_seed: int | None = Field(None, description="Of the design; default: the seed.")
-    schedule: Schedule = Schedule()
-    stopping: StoppingRules = StoppingRules(enabled=False)
-    limits: Limits = Limits()
-    compute: Compute = Compute()
+    schedule: Schedule = Field(Schedule(), description=SCHEDULE)
+    stopping: StoppingRules = Field(StoppingRules(enabled=False), description=STOPPING)
+    limits: Limits = Field(Limits(), description=LIMITS)
+    compute: Compute = Field(Compute(), description=COMPUTE)
     threads: int | None = Field(None, ge=1, description="CPU threads a trial; default: its share.")
     retries: int = Field(1, ge=0, description="Further attempts at a trial that crashed.")
+
+    @property
+    def title(self) -> str:
+        """What is collected, as runs are called in the UI."""
+        names = ", ".join(map(short_name, self.datasets[:3]))
+        more = f" and {len(self.datasets) - 3} more" if len(self.datasets) > 3 else ""
+        return f"{names}{more} · {short_name(self.model)} · {self.configurations} each"
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

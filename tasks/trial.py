@@ -7,9 +7,9 @@ from typing import NoReturn
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from prefect.futures import PrefectFuture
 from prefect.runtime import task_run
 
+from tasks.places.base import RunsTrials
 from trials.errors import AutoPipeError
 from trials.events import read_events
 from trials.records import (
@@ -20,32 +20,24 @@ from trials.records import (
     read_record,
     write_json,
 )
-from trials.supervisor import Supervisor
 
 
 class TrialCrashed(Exception):
     """A trial failed in a way that may not happen again; Prefect retries the task."""
 
 
-def submit_trial(
-    spec: TrialSpec, supervisor: Supervisor, retries: int
-) -> PrefectFuture[TrialResult]:
-    """``run_trial`` as a task of the flow at hand, with as many retries."""
-    return run_trial.with_options(retries=retries).submit(spec, supervisor, retries)
-
-
 @task(name="trial", task_run_name="trial-{spec.trial_id}", cache_policy=NO_CACHE)
-def run_trial(spec: TrialSpec, supervisor: Supervisor, retries: int) -> TrialResult:
+def run_trial(spec: TrialSpec, place: RunsTrials, retries: int) -> TrialResult:
     """Runs one trial; a finished one is answered from disk.
 
-    Submit it with ``submit_trial``. The last attempt's result is returned whatever it is: a
+    Submit it with ``Place.submit``. The last attempt's result is returned whatever it is: a
     configuration that fails is something to learn from. Its cost is that of all attempts.
 
     Raises:
         TrialCrashed: after a transient failure, while attempts are left.
     """
     finished = result_file(spec).exists()
-    result = supervisor.run(spec)
+    result = place.run(spec)
     if finished:
         return result  # and charged already
     result = _charge_failed_attempts(spec, result)

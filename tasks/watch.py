@@ -1,14 +1,22 @@
-"""What a run shows while it runs. This one shows nothing; the command line has one that does."""
+"""What a run tells while it runs, and whom: the terminal, Prefect's log, Prefect's pages.
+
+A flow says what happens to ``watching()``; who listens is chosen by who starts it. The command line
+puts its progress bars there with ``watched_by``; a flow on a worker writes to Prefect's log.
+"""
 
 from __future__ import annotations
 
-from tasks.run_folder import RunInfo
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from tasks.run_folder import RunFolder, RunInfo, Summary
 from trials.events import Event
 from trials.records import TrialResult, TrialSpec
 
 
 class Watcher:
-    """Is told what happens. Methods are called from several threads and must not raise."""
+    """Is told what happens. ``event`` is called from several threads; none may raise."""
 
     def phase(self, text: str) -> None:
         """The run enters a phase."""
@@ -21,3 +29,70 @@ class Watcher:
 
     def result(self, spec: TrialSpec, result: TrialResult) -> None:
         """A trial ended and was told to the search."""
+
+    def probed(self, done: int, total: int) -> None:
+        """The base model was measured on so many of the datasets."""
+
+    def spent(self, share: float) -> None:
+        """So much of the budget is spent, 1 being all of it."""
+
+    def ended(self, summary: Summary) -> None:
+        """The run is over."""
+
+
+class Several(Watcher):
+    """Tells all of them, in their order."""
+
+    def __init__(self, watchers: Sequence[Watcher]):
+        self._watchers = watchers
+
+    def phase(self, text: str) -> None:
+        for each in self._watchers:
+            each.phase(text)
+
+    def begun(self, info: RunInfo) -> None:
+        for each in self._watchers:
+            each.begun(info)
+
+    def event(self, spec: TrialSpec, event: Event) -> None:
+        for each in self._watchers:
+            each.event(spec, event)
+
+    def result(self, spec: TrialSpec, result: TrialResult) -> None:
+        for each in self._watchers:
+            each.result(spec, result)
+
+    def probed(self, done: int, total: int) -> None:
+        for each in self._watchers:
+            each.probed(done, total)
+
+    def spent(self, share: float) -> None:
+        for each in self._watchers:
+            each.spent(share)
+
+    def ended(self, summary: Summary) -> None:
+        for each in self._watchers:
+            each.ended(summary)
+
+
+_chosen: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
+
+
+@contextmanager
+def watched_by(watcher: Watcher) -> Iterator[None]:
+    """Flows called in this context tell ``watcher`` what happens."""
+    token = _chosen.set(watcher)
+    try:
+        yield
+    finally:
+        _chosen.reset(token)
+
+
+@contextmanager
+def watching(run: RunFolder, *more: Watcher) -> Iterator[Watcher]:
+    """Who is told what happens in a run: the chosen one or Prefect's log, Prefect's pages, more."""
+    from tasks.artifacts import Artifacts
+    from tasks.log import RunLog
+
+    with RunLog(run) as log:
+        yield Several([_chosen.get() or log, Artifacts(run), *more])

@@ -11,9 +11,17 @@ AutoPipeError
 
 from __future__ import annotations
 
+from trials.redact import redacted
+
 
 class AutoPipeError(Exception):
-    """Base of every error that is meant for the person at the keyboard."""
+    """Base of every error that is meant for the person at the keyboard.
+
+    What it says is shown, logged and kept by Prefect, so secrets of the environment are left out.
+    """
+
+    def __init__(self, *args: object):
+        super().__init__(*(redacted(each) if isinstance(each, str) else each for each in args))
 
 
 class DatasetError(AutoPipeError):

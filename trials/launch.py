@@ -19,6 +19,7 @@ from pathlib import Path
 import psutil
 
 from trials.records import LOG_TAIL_LINES
+from trials.redact import redact_file, redacted
 from trials.watchdog import SUPERVISOR_VARIABLE, supervisor_token
 
 TERMINATE_GRACE_SECONDS = 3.0
@@ -106,6 +107,8 @@ class Launcher:
     ) -> int:
         """Runs ``module`` to its end and returns its exit code; the group never outlives this.
 
+        Secrets of the environment are taken out of its logs when it has ended.
+
         Args:
             module: a program of this package.
             files: its arguments.
@@ -120,14 +123,17 @@ class Launcher:
             return process.wait()
         finally:
             end_group(process)
+            # A program may keep a log of its own beside each of its files.
+            for log in {log_file, *(file.with_name(log_file.name) for file in files)}:
+                redact_file(log)
 
 
 def log_tail(file: Path, start: int = 0, lines: int = LOG_TAIL_LINES) -> str:
-    """The last lines of a log from byte ``start`` on; empty without a log."""
+    """The last lines of a log from byte ``start`` on, without secrets; empty without a log."""
     if not file.exists():
         return ""
     text = file.read_bytes()[start:].decode("utf-8", errors="replace")
-    return "\n".join(text.splitlines()[-lines:])
+    return redacted("\n".join(text.splitlines()[-lines:]))
 
 
 def end_group(process: subprocess.Popen[bytes]) -> None:

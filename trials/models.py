@@ -69,11 +69,16 @@ def load_model(model: str | Path, trainable_adapter: bool = False, dtype: str = 
         if (Path(model) / "adapter_config.json").exists():
             from peft import PeftConfig, PeftModel
 
+            if not (Path(model) / "adapter_model.safetensors").exists():
+                raise OSError("it has no adapter_model.safetensors; weights as pickles are refused")
             base = PeftConfig.from_pretrained(str(model)).base_model_name_or_path
             return PeftModel.from_pretrained(
                 load_model(str(base), dtype=dtype), str(model), is_trainable=trainable_adapter
             )
-        return AutoModelForCausalLM.from_pretrained(str(model), dtype=getattr(torch, dtype))
+        # Weights as pickles are refused: reading one may run code.
+        return AutoModelForCausalLM.from_pretrained(
+            str(model), dtype=getattr(torch, dtype), use_safetensors=True
+        )
     except (OSError, ValueError) as error:
         raise ModelError(
             f"model {str(model)!r} cannot be loaded: {error}\n"

@@ -8,10 +8,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from trials.redact import redacted
 
 Value = bool | int | float | str
 State = Literal["completed", "stopped", "failed"]
@@ -64,7 +67,7 @@ class Schedule(Record):
         None, ge=1, description="Tokens generated in RL and evaluation; None: from the data."
     )
     eval_rows: int = Field(128, ge=4, description="Validation rows, the same for every trial.")
-    eval_batch_size: int = Field(128, ge=1)
+    eval_batch_size: int = Field(128, ge=1, description="Rows generated at once.")
     eval_points: tuple[float, ...] = Field(
         (0.1, 0.2, 0.3, 0.5, 1.0), description="Fractions at which the validation score is taken."
     )
@@ -93,7 +96,7 @@ class Compute(Record):
 class StoppingRules(Record):
     """Thresholds of the rules on training dynamics; NaN stops a trial even when not ``enabled``."""
 
-    enabled: bool = True
+    enabled: bool = Field(True, description="Off, only NaN stops a trial.")
     loss_explosion: float = Field(3.0, gt=1, description="SFT loss over its running minimum ...")
     loss_patience: int = Field(8, ge=1, description="... for this many steps in a row.")
     kl_growth: float = Field(0.15, gt=0, description="Growth of the KL from step to step ...")
@@ -206,11 +209,16 @@ class Cost(Record):
 
 
 class Failure(Record):
-    """How a trial failed, with the last lines of its log."""
+    """How a trial failed, with the last lines of its log, secrets of the environment left out."""
 
     kind: FailureKind
     message: str
     log_tail: str = ""
+
+    @field_validator("message", "log_tail")
+    @classmethod
+    def _without_secrets(cls, text: str) -> str:
+        return redacted(text)
 
 
 class Stop(Record):
@@ -296,7 +304,7 @@ def write_json(path: Path, record: BaseModel | dict[str, Any]) -> None:
         if isinstance(record, BaseModel)
         else json.dumps(record, indent=1, sort_keys=True, default=str)
     )
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.partial")
     with partial.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()

@@ -29,6 +29,7 @@ from trials.records import (
     read_record,
     write_json,
 )
+from trials.redact import redact_file
 from trials.warm import WarmWorker
 
 OnEvent = Callable[[TrialSpec, Event], None]
@@ -97,7 +98,12 @@ class Supervisor:
             SettingsError: when the folder holds another trial than the spec's.
         """
         _check_folder(spec)
-        result = _read_result(spec) or self._run_in_worker(spec)
+        result = _read_result(spec)
+        if result is None:
+            try:
+                result = self._run_in_worker(spec)
+            finally:  # cancelled, too: by then its process is gone
+                redact_file(Path(spec.folder) / "log.txt")
         if self.on_result:
             self.on_result(spec, result)
         return result

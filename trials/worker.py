@@ -18,6 +18,7 @@ from pathlib import Path
 
 from trials.inbox import Inbox
 from trials.records import TrialSpec, read_record
+from trials.redact import redact_file
 from trials.watchdog import end_with_supervisor
 
 
@@ -39,7 +40,10 @@ def main(inbox: Path) -> None:
 
 @contextmanager
 def output_to(file: Path) -> Iterator[None]:
-    """Sends what this process prints, also from C++, to the log of the trial at hand."""
+    """Sends what this process prints, also from C++, to the log of the trial at hand.
+
+    Secrets of the environment are taken out of it at the end.
+    """
     saved = os.dup(1), os.dup(2)
     target = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     try:
@@ -53,6 +57,7 @@ def output_to(file: Path) -> Iterator[None]:
             os.dup2(original, number)
             os.close(original)
         os.close(target)
+        redact_file(file)  # what was printed last comes after the result is seen
 
 
 def _flush() -> None:

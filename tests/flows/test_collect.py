@@ -10,10 +10,24 @@ import pytest
 
 from flows.collect import append_dataset, collect, design
 from tasks.history import read_history, search_history
+from tasks.provenance import run_versions
+from tasks.run_folder import RunFolder
 from tasks.settings import CollectSettings
+from tasks.versions import versions
+from tasks.watch import Watcher, watched_by
 from trials.errors import AutoPipeError
 from trials.memory import available_ram_bytes
 from trials.records import Schedule, TrialResult, TrialSpec
+
+
+class Seen(Watcher):
+    """Keeps every result."""
+
+    def __init__(self) -> None:
+        self.results: list[TrialResult] = []
+
+    def result(self, spec: TrialSpec, result: TrialResult) -> None:
+        self.results.append(result)
 
 
 @pytest.fixture
@@ -29,11 +43,12 @@ def settings() -> CollectSettings:
 
 def test_a_design_is_run_once_and_kept(prefect_harness, settings, tmp_path, monkeypatch):
     monkeypatch.setenv("AUTOPIPE_HOME", str(tmp_path))
-    seen = []
+    seen = Seen()
     folder, history = tmp_path / "runs" / "c", tmp_path / "history"
-    [file] = collect(settings, folder, history, lambda spec, result: seen.append(result))
+    with watched_by(seen):
+        [file] = collect(settings, "c", history)
     rows = read_history([file])
-    assert len(rows) == len(seen) == 3
+    assert len(rows) == len(seen.results) == 3
     assert set(rows["dataset_id"]) == {"leap_year"}
     assert rows["trial_id"].is_unique
     assert rows["config.sft_learning_rate"].nunique() == 3
@@ -46,9 +61,14 @@ def test_a_design_is_run_once_and_kept(prefect_harness, settings, tmp_path, monk
     assert len(prefixes) == 4 * len(done)
 
     written = {f: f.stat().st_mtime_ns for f in folder.glob("trials/*/*/result.json")}
-    collect(settings, folder, history)
+    collect(settings, "c", history)
     assert written == {f: f.stat().st_mtime_ns for f in folder.glob("trials/*/*/result.json")}
     assert read_history([file]).equals(rows)
+
+    noted = run_versions(RunFolder(folder))
+    assert set(noted.read) == {"dataset-leap_year"}
+    kept = versions().restore(noted.wrote["history"], "history")
+    assert [f.name for f in kept.iterdir()] == [file.name]
 
 
 def test_what_would_fail_every_trial_stops_the_run_and_is_run_again(
@@ -58,18 +78,22 @@ def test_what_would_fail_every_trial_stops_the_run_and_is_run_again(
     folder, history = tmp_path / "runs" / "c", tmp_path / "history"
     hidden = []
 
-    def hide_the_data(spec: TrialSpec, _: TrialResult) -> None:
-        if not hidden:
-            rows = Path(spec.dataset) / "train.jsonl"
-            hidden.append((rows.rename(rows.with_suffix(".away")), rows))
+    class HideTheData(Watcher):
+        def result(self, spec: TrialSpec, result: TrialResult) -> None:
+            if not hidden:
+                rows = Path(spec.dataset) / "train.jsonl"
+                hidden.append((rows.rename(rows.with_suffix(".away")), rows))
 
-    with pytest.raises(AutoPipeError, match=r"(?s)bad_data.*log\.txt.*repeat the command"):
-        collect(settings, folder, history, hide_the_data)
+    with (
+        watched_by(HideTheData()),
+        pytest.raises(AutoPipeError, match=r"(?s)bad_data.*log\.txt.*repeat the command"),
+    ):
+        collect(settings, "c", history)
     assert not history.exists()
     assert len(list(folder.glob("trials/*/*/result.given-up.json"))) == 1
     [(away, rows)] = hidden
     away.rename(rows)
-    [file] = collect(settings, folder, history)
+    [file] = collect(settings, "c", history)
     assert set(read_history([file])["state"]) == {"completed"}
 
 

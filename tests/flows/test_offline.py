@@ -19,6 +19,9 @@ from tasks.features import KEYS, read_features
 from tasks.history import PREFIX_FRACTIONS, history_files, read_history, write_parquet
 from tasks.params import PARAMS, load_section
 from tasks.paths import OFFLINE, OfflineFolder
+from tasks.provenance import run_versions
+from tasks.run_folder import RunFolder
+from tasks.versions import versions
 from tests.histories import bundled
 from trials.errors import SettingsError
 
@@ -26,6 +29,12 @@ DATASETS = ("chain_sum", "count_bits", "leap_year")
 
 app = Typer()
 app.command()(main)
+
+
+@pytest.fixture(autouse=True)
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Probes and versions of these tests stay out of the workspace of whoever runs them."""
+    monkeypatch.setenv("AUTOPIPE_HOME", str(tmp_path / "home"))
 
 
 @pytest.fixture
@@ -60,7 +69,7 @@ def command(*words: object) -> Result:
 
 
 def test_every_step_leaves_what_the_next_one_needs_and_again_the_same(
-    prefect_harness, history, built, params, tmp_path
+    prefect_harness, history, built, params, tmp_path, monkeypatch
 ):
     options = ["--history", history, "--built", built, "--params", params]
     written = []
@@ -82,6 +91,16 @@ def test_every_step_leaves_what_the_next_one_needs_and_again_the_same(
         *(f"plots/{n}.csv" for n in ("early", "features", "ranker", "ranker_by_dataset")),
     }  # fmt: skip
     assert "60 trials, 3 dataset x model groups, 3 datasets" in done.output
+    # What was read and made is kept; in `dvc repro`, dvc.lock has it.
+    noted = run_versions(RunFolder(tmp_path / "one"))
+    assert set(noted.read) == {"history"}
+    assert set(noted.wrote) == {"features", "offline-models"}
+    models = versions().restore(noted.wrote["offline-models"], "models")
+    assert (models / "offline.json").read_bytes() == written[0]["models/offline.json"]
+    monkeypatch.setenv("DVC_STAGE", "train")
+    (tmp_path / "one" / "versions.json").unlink()
+    assert command("train", *options, "--output", tmp_path / "one").exit_code == 0
+    assert not (tmp_path / "one" / "versions.json").exists()
     # What was found is shown again without being computed.
     shown = command("show", "--output", tmp_path / "one")
     assert shown.output == done.output[done.output.index("Ranking a dataset left out") :]

@@ -13,7 +13,7 @@ from flows.options import OPTIONS, explain, option_of, samples_of
 from tasks.settings import TuneSettings
 from trials.records import TrialResult
 
-NO_SETTINGS = {"--resume", "--history", "--context"}
+NO_SETTINGS = {"--as-json", "--resume", "--history", "--context"}
 # Fields of fields; the budget is one option.
 GROUPS = ("schedule", "compute", "limits")
 

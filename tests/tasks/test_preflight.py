@@ -60,13 +60,12 @@ def test_everything_is_told_at_once_and_once(settings: Settings, tmp_path: Path)
         settings(
             space=str(tmp_path / "bad.yaml"),
             model=str(tmp_path / "no.gguf"),
-            strategy="luck",
             compute={"vllm": True},
             gpus_per_trial=2,
             accelerate_config=str(tmp_path / "none.yaml"),
         )
     )
-    for part in ("did you mean 'sft_learning_rate'", "no.gguf", "luck", "accelerate config"):
+    for part in ("did you mean 'sft_learning_rate'", "no.gguf", "accelerate config"):
         assert text.count(part) == 1, text
 
 
@@ -118,3 +117,22 @@ def test_the_space_is_loaded_once(settings: Settings, monkeypatch: pytest.Monkey
     monkeypatch.setattr(preflight, "load_space", lambda name: loaded.append(name) or load(name))
     check_settings(settings())
     assert loaded == ["sft_grpo"]
+
+
+def test_gpus_of_this_machine_count_only_for_trials_on_it(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    for place in ("here", "dask"):
+        with pytest.raises(SettingsError, match="the largest that works is --parallel 1"):
+            check_settings(settings(parallel=4, trials_on=place))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with pytest.raises(SettingsError, match="no GPU is visible here"):
+        check_settings(settings(gpus_per_trial=1))
+    for place in ("workers", "tcp://10.0.0.1:8786"):
+        check_settings(settings(parallel=4, gpus_per_trial=1, trials_on=place))
+    config = tmp_path / "two.yaml"
+    config.write_text("num_processes: 2\n")
+    others = {"accelerate_config": str(config), "gpus_per_trial": 4}
+    with pytest.raises(SettingsError, match="has num_processes for 2"):
+        check_settings(settings(trials_on="workers", **others))

@@ -16,7 +16,6 @@ from trials.checkpoints import entry_path, partial_path, publish, stage_keys
 from trials.dataset import Dataset, DatasetCard, Row
 from trials.errors import AutoPipeError
 from trials.hyperparameters import validate
-from trials.launch import Launcher
 from trials.plan import plan_steps
 from trials.records import (
     Failure,
@@ -27,7 +26,10 @@ from trials.records import (
     read_record,
     write_json,
 )
-from trials.supervisor import Supervisor
+
+
+def nothing_to_submit(spec: TrialSpec) -> None:
+    raise AssertionError(f"no trial is to run here: {spec.trial_id}")
 
 
 def loop_after(tmp_path, recorded, elapsed):
@@ -54,7 +56,7 @@ def loop_after(tmp_path, recorded, elapsed):
         clock=lambda: next(clock, elapsed),
     )
     settings = TuneSettings(dataset="d", model="m", budget=Budget(amount=1000, unit="seconds"))
-    return SearchLoop(run, settings, None, None, ledger, Supervisor(Launcher()), lambda *_: None)
+    return SearchLoop(run, settings, None, None, ledger, nothing_to_submit, lambda *_: None)
 
 
 @pytest.mark.parametrize("elapsed", [0.0, 900.0, 5000.0])
@@ -90,7 +92,7 @@ def loop_with_data(tmp_path: Path, **settings: object) -> SearchLoop:
         inputs,
         None,
         Ledger(tmp_path / "ledger.json", Budget(amount=9, unit="trials")),
-        Supervisor(Launcher()),
+        nothing_to_submit,
         lambda *_: None,
     )
 
@@ -193,3 +195,15 @@ def test_what_would_fail_every_trial_ends_the_run(tmp_path, kind):
     assert not (Path(spec.folder) / "result.json").exists()
     assert read_record(Path(spec.folder) / "result.given-up.json", TrialResult) == result
     assert not loop.told
+
+
+@pytest.mark.parametrize(("place", "shared"), [("here", True), ("dask", True), ("workers", False)])
+def test_memory_is_shared_out_where_trials_are_on_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, shared: bool
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    settings = TuneSettings(dataset="d", model="m", trials_on=place)
+    ledger = Ledger(tmp_path / "ledger.json", settings.budget)
+    run = RunFolder(tmp_path)
+    loop = SearchLoop(run, settings, None, None, ledger, nothing_to_submit, lambda *_: None)
+    assert (loop.compute.memory_bytes is not None) == shared

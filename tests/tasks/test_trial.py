@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from prefect import flow
 
-from tasks.trial import give_up, is_fatal, submit_trial
+from tasks.places.choose import Place, threads
+from tasks.trial import give_up, is_fatal
 from tests.trials.helpers import DirectLauncher, make_spec
 from trials.errors import AutoPipeError
 from trials.records import Cost, Failure, TrialResult, TrialSpec, read_record, write_json
@@ -65,8 +66,8 @@ def run(spec: TrialSpec, attempts: Attempts, retries: int = 2) -> TrialResult:
     @flow
     def one_trial() -> TrialResult:
         launcher = DirectLauncher(program=PROGRAM.replace("{attempts}", repr(attempts)))
-        with Supervisor(launcher) as supervisor:
-            return submit_trial(spec, supervisor, retries).result()
+        with threads(1) as tasks, Supervisor(launcher) as supervisor:
+            return Place(supervisor, tasks, retries).submit(spec).result()
 
     return one_trial()
 

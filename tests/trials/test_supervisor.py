@@ -27,7 +27,7 @@ from trials.worker import output_to
 def serve(spec):
     log = EventLog(Path(spec.folder) / "events.jsonl")
     log.write("phase", phase="loading")
-    print("running", spec.trial_id, flush=True)
+    print("running", spec.trial_id, os.environ.get("HF_TOKEN"), flush=True)
     if spec.seed == 1:
         sys.exit("no luck today")
     if spec.seed == 2:
@@ -145,8 +145,11 @@ def test_a_trial_that_outlives_its_limit_is_ended(
 
 
 @pytest.mark.parametrize("seed", [4, 6])
-def test_cancel_leaves_no_process_and_no_result(specs: Specs, seed: int) -> None:
+def test_cancel_leaves_no_process_no_result_and_no_secret(
+    specs: Specs, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Seed 6 starts a child in a session of its own, as a distributed launcher does."""
+    monkeypatch.setenv("HF_TOKEN", "hf_abcdef123456")
     [spec] = specs(seed)
     supervisor = Supervisor(DirectLauncher(program=PROGRAM))
     children: list[int] = []
@@ -164,6 +167,7 @@ def test_cancel_leaves_no_process_and_no_result(specs: Specs, seed: int) -> None
     assert gone(children[0], within=1)
     assert not trial_processes()
     assert not (Path(spec.folder) / "result.json").exists()
+    assert "hf_abcdef" not in (Path(spec.folder) / "log.txt").read_text()
 
 
 # Warm workers

@@ -1,0 +1,202 @@
+"""Commands for those who run AutoPipe every week: deploy, ui, promote, recurring, versions."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from flows.environment import configure
+from flows.errors import friendly_errors
+from flows.options import absolute, parsed_budget
+from flows.server import prefect_server
+from tasks.paths import HISTORY
+from tasks.report_url import DEFAULT, VARIABLE
+from trials.redact import redacted
+from trials.watchdog import SUPERVISOR_VARIABLE, supervisor_token
+
+if TYPE_CHECKING:
+    from tasks.doctor import Finding
+
+console = Console()
+Run = Annotated[str, typer.Argument(help="Id or folder of a run.")]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON lines on stdout, for programs.")]
+MARKS = {"good": "[green]✓[/green]", "note": "[yellow]![/yellow]", "bad": "[red]✗[/red]"}
+
+
+def deploy(
+    pool: Annotated[str, typer.Option(help="Type of pools: process, docker, kubernetes.")] = (
+        "process"
+    ),
+    root: Annotated[
+        Path | None, typer.Option(help="The checkout as workers see it; default: as here.")
+    ] = None,
+) -> None:
+    """Make AutoPipe's work pools and deployments on the Prefect server of PREFECT_API_URL."""
+    configure()
+    from tasks.deploy import POOLS
+    from tasks.deploy import deploy as make
+
+    with friendly_errors():
+        with console.status("deploying"):
+            notes = make(pool, root)
+        console.print("deployed: tune, trial, collect, offline, promote, recurring")
+        console.print("start a worker for each pool, on as many machines as you like:")
+        for name in POOLS:
+            console.print(f"  prefect worker start --pool {name} --limit 1", highlight=False)
+        console.print("  (--limit of the second: as many trials as the machine has GPUs)")
+        for note in notes:
+            console.print(note, highlight=False, markup=False, soft_wrap=True)
+
+
+def ui(
+    port: Annotated[int, typer.Option(help="Of the pages and the API.")] = 4200,
+    host: Annotated[str, typer.Option(help="127.0.0.1 lets nobody in from outside.")] = "127.0.0.1",
+) -> None:
+    """Serve Prefect's pages, its API and the reports of this workspace, until Ctrl-C."""
+    configure()
+    # The pages call the address that the server has in its own environment.
+    os.environ["PREFECT_API_URL"] = f"http://{host}:{port}/api"
+    os.environ["PREFECT_SERVER_LOGGING_LEVEL"] = "WARNING"
+    console.print(f"pages: http://{host}:{port}", highlight=False)
+    console.print("in other terminals, before commands and workers:")
+    console.print(f"  export PREFECT_API_URL={os.environ['PREFECT_API_URL']}", highlight=False)
+    reports = f"http://{host}:{port + 1}"
+    if reports != DEFAULT:
+        console.print(f"  export {VARIABLE}={reports}", highlight=False)
+    serve_reports(host, port + 1)
+    command = ["-m", "prefect", "server", "start", "--host", host, "--port", str(port)]
+    os.execv(sys.executable, [sys.executable, *command])
+
+
+def serve_reports(host: str, port: int) -> None:
+    """Starts the server of reports, which ends with this process whatever this becomes."""
+    subprocess.Popen(
+        [sys.executable, "-m", "flows.reports", str(port), host],
+        env=os.environ | {SUPERVISOR_VARIABLE: supervisor_token()},
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def promote(
+    run: Run, rows: Annotated[int, typer.Option(help="Validation rows, at most.")] = 1000
+) -> None:
+    """Promote a run's winner if it beats the incumbent on the same rows by more than noise."""
+    configure()
+    from flows.promote import promote as promote_flow
+
+    with friendly_errors(), prefect_server():
+        console.print(str(promote_flow(run, rows)), highlight=False)
+
+
+def recurring(
+    dataset: Annotated[str, typer.Argument(help="Catalog name, folder or .jsonl.")],
+    model: Annotated[str, typer.Option(help="Catalog name, folder or hub id.")] = "tiny-1m",
+    budget: Annotated[str | None, typer.Option(help="As of `autopipe tune`.")] = None,
+    parallel: Annotated[
+        int | None, typer.Option(help="Trials at a time; default: as GPUs allow, else 2.")
+    ] = None,
+    history: Annotated[Path, typer.Option(help="Folder of parquet files.")] = HISTORY,
+    notify: Annotated[
+        str | None, typer.Option(help='Notification block, as "slack-webhook/team".')
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tune again if anything changed, promote what is better, learn, keep versions."""
+    configure()
+    from flows.json_lines import JsonLines, write_event
+    from flows.options import given
+    from flows.progress import LiveProgress
+    from flows.recurring import recurring as recurring_flow
+    from tasks.devices import default_parallel
+    from tasks.settings import TuneSettings
+    from tasks.watch import watched_by
+
+    with friendly_errors(as_json):
+        settings = TuneSettings(
+            dataset=absolute(dataset),
+            model=absolute(model),
+            parallel=default_parallel() if parallel is None else parallel,
+            **given(budget=parsed_budget(budget)),
+        )
+        with prefect_server(), ExitStack() as shown:
+            watcher = JsonLines() if as_json else shown.enter_context(LiveProgress(console))
+            shown.enter_context(watched_by(watcher))
+            state = recurring_flow(settings, history, notify=notify, return_state=True)
+        state.result()
+        if as_json:
+            write_event("outcome", message=state.message)
+        else:
+            console.print(state.message, highlight=False)
+
+
+def versions(
+    remote: Annotated[str | None, typer.Option(help="Push to this URL from now on.")] = None,
+) -> None:
+    """Show or set where what runs read and wrote is pushed to (any DVC remote)."""
+    configure()
+    from tasks.versions import versions as of_workspace
+
+    with friendly_errors():
+        if remote is not None:
+            of_workspace().set_remote(absolute(remote))
+        found = of_workspace()
+        console.print(f"kept in {found.folder}", highlight=False, soft_wrap=True)
+        remote = redacted(found.remote) if found.remote else "nowhere: no remote is named"
+        console.print(f"pushed to {remote}", highlight=False, markup=False, soft_wrap=True)
+
+
+def doctor(
+    dataset: Annotated[str, typer.Option(help="To load.")] = "gcd",
+    model: Annotated[str, typer.Option(help="To load, but for its weights.")] = "tiny-1m",
+    dry_run: Annotated[
+        bool, typer.Option(help="Also run two trials of the smallest model, the whole way.")
+    ] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Look at everything a run needs, and say what mends what is missing."""
+    configure()
+    with friendly_errors(as_json):
+        from flows.json_lines import write_event
+        from tasks import doctor as looks
+
+        bad = 0
+        for name, check in looks.checks(dataset, model, dry_run).items():
+            with Console(stderr=as_json).status(f"looking: {name}"):
+                findings = looks.look(name, check)
+            for finding in findings:
+                bad += finding.status == "bad"
+                if as_json:
+                    write_event("finding", **asdict(finding))
+                else:
+                    show(finding)
+        if as_json:
+            write_event("ended", bad=bad)
+    raise typer.Exit(1 if bad else 0)
+
+
+def show(finding: Finding) -> None:
+    """One line, and what to do about it."""
+    line = f"{MARKS[finding.status]} [bold]{escape(finding.what)}[/bold]: {_safe(finding.found)}"
+    console.print(line, highlight=False)
+    if finding.mend:
+        console.print(f"    {_safe(finding.mend)}", highlight=False, style="dim")
+
+
+def _safe(text: str) -> str:
+    return escape(redacted(text))
+
+
+def register(app: typer.Typer) -> None:
+    """Adds these commands to the ``autopipe`` command."""
+    for command in (deploy, ui, promote, recurring, versions, doctor):
+        app.command()(command)

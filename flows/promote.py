@@ -1,0 +1,53 @@
+"""Promote: replace a dataset's promoted model by a run's winner, if that is better beyond noise.
+
+autopipe promote RUN
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import flow
+from prefect.artifacts import create_markdown_artifact
+from prefect.logging import get_run_logger
+
+from tasks.paths import runs_folder
+from tasks.places.gpus import measuring
+from tasks.promotion import Decision, challenge, promoted_folder
+from tasks.provenance import dataset_name, keep_read, keep_written, promoted_name, winner_name
+from tasks.stored_run import open_run
+
+
+@flow(name="promote", flow_run_name="{run}")
+def promote(run: str, rows: int = 1000) -> Decision:
+    """Compare a run's winner with the incumbent on the same validation rows, and promote a better.
+
+    Without an incumbent it has to beat the base model. The run's own settings say how the models
+    are run. What was read and written is noted in promotion/versions.json of the run.
+
+    Args:
+        run: Id or folder of a finished run.
+        rows: Validation rows to compare on; all, if there are fewer.
+    """
+    folder = open_run(run, runs_folder())
+    info = folder.info()
+    log = get_run_logger()
+    where = promoted_folder(info.dataset.name, info.model)
+    note, promoted = folder.path / "promotion", promoted_name(info.dataset.name, info.model)
+    inputs = {
+        dataset_name(info.dataset.name): Path(info.dataset.path),
+        winner_name(info.dataset.name, info.model): folder.path / "best",
+        promoted: where,  # the incumbent
+    }
+    keep_read(note, {name: path for name, path in inputs.items() if path.exists()})
+    with measuring(info.settings.threads, log.info) as launcher:
+        decision = challenge(folder, rows, launcher)
+    if decision.promoted:
+        keep_written(note, {promoted: where})
+    log.info("%s: %s", info.dataset.name, decision)
+    create_markdown_artifact(
+        f"**{info.dataset.name}**, {info.model}: {decision}\n\nThe promoted model: `{where}`",
+        key="promotion",
+        description=f"What came of run {folder.run_id}",
+    )
+    return decision

@@ -1,0 +1,65 @@
+"""Recurring: tune again when there is something new, promote what is better, learn from all of it.
+
+Meant for a schedule (docs/operations.md); by hand: autopipe recurring DATASET
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import flow
+from prefect.logging import get_run_logger
+from prefect.states import Completed, State
+
+from flows.offline import Step, offline
+from flows.promote import promote
+from flows.tune import tune
+from tasks.changes import look, note_seen
+from tasks.notify import notified
+from tasks.paths import HISTORY
+from tasks.seed import the_history
+from tasks.settings import TuneSettings
+
+RETRAIN = (Step.DATASETS, Step.VALIDATE, Step.FEATURIZE, Step.TRAIN)
+
+
+@flow(name="recurring", flow_run_name="{settings.title}")
+def recurring(
+    settings: TuneSettings,
+    history: Path | None = None,
+    output: Path | None = None,
+    notify: str | None = None,
+) -> State[None]:
+    """Tune a dataset again if data, history or settings changed; promote, learn, keep versions.
+
+    Args:
+        settings: What to tune, with what budget, and how trials are run.
+        history: Folder of parquet files; empty: the project's.
+        output: Folder of the offline models; empty: the project's data/offline, or `offline` beside
+            a history of your own.
+        notify: Prefect notification block to tell the end of, as "slack-webhook/team".
+    """
+    log, history = get_run_logger(), the_history(history)
+    with notified(notify, f"AutoPipe: {settings.title}") as news:
+        seen, what_is_new = look(settings, history)
+        if what_is_new is None and seen.done:
+            message = f"nothing new since run {seen.run_id}: dataset, history and settings"
+            news.say(message)
+            return Completed(message=message)
+        if what_is_new is None:
+            what_is_new = f"what run {seen.run_id} left undone"
+        else:
+            log.info("%s", what_is_new)
+            run_id = tune(settings, None, history)  # its trials join the history
+            seen = note_seen(settings, seen, run_id, history, done=False)
+
+        decision = promote(seen.run_id)
+        news.say(f"{what_is_new}; run {seen.run_id}: {decision}")
+        offline(list(RETRAIN), None, history, None, output or models_of(history))
+        note_seen(settings, seen, seen.run_id, history, done=True)
+    return Completed(message=f"{what_is_new}; {decision}")
+
+
+def models_of(history: Path) -> Path | None:
+    """Where the models of a history go: those of a history of one's own are not the project's."""
+    return None if history == HISTORY else history.with_name("offline")

@@ -1,0 +1,33 @@
+"""Trial: run one trial of a tune run that is led from elsewhere; workers of the pool take these."""
+
+from __future__ import annotations
+
+from prefect import flow
+from prefect.logging import get_run_logger
+from prefect.states import Cancelled as CancelledState
+
+from tasks.places.elsewhere import Elsewhere
+from tasks.wording import plus_minus
+from trials.records import TrialSpec
+from trials.redact import redacted
+from trials.supervisor import Cancelled
+
+
+@flow(name="trial")
+def trial(spec: TrialSpec, how: Elsewhere) -> object:
+    """Run one trial for the run that its folder belongs to; the result is left in that folder.
+
+    Args:
+        spec: Of the trial; made by the run, not by hand.
+        how: Threads, GPUs and Accelerate config of the training process.
+    """
+    log = get_run_logger()
+    try:
+        result = how.run(spec)
+    except Cancelled:
+        return CancelledState(message="the run that this trial belongs to ended")
+    if result.failure:
+        log.warning("failed (%s): %s", result.failure.kind, redacted(result.failure.message))
+    else:
+        log.info("scored %s", plus_minus(result.score, result.score_se))
+    return None

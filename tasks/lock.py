@@ -1,0 +1,112 @@
+"""One writer at a time: locks on a run folder and on the history.
+
+A lock is a file that the operating system locks (``flock``), so that it is free again the moment
+its holder ends, however it ends. Who holds it is written beside it, for people.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from trials.errors import AutoPipeError
+
+LOCK_FILE = ".lock"
+HISTORY_WAIT_SECONDS = 120.0  # appending takes well under a second
+OFFLINE_WAIT_SECONDS = 3600.0  # learning from a long history takes minutes
+
+
+class Locked(AutoPipeError):
+    """Somebody else holds the lock."""
+
+
+@contextmanager
+def locked(folder: Path, what: str, otherwise: str, wait_seconds: float = 0.0) -> Iterator[None]:
+    """Holds the lock of a folder.
+
+    Args:
+        folder: that is written to; made if it is not there.
+        what: is locked, as people call it: ``run gcd-001``.
+        otherwise: the end of "It is held by ...;", what to do instead of waiting longer.
+        wait_seconds: how long to wait for another holder.
+
+    Raises:
+        Locked: another process still holds it then.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK_FILE, timeout=wait_seconds)
+    holder = folder / f"{LOCK_FILE}.holder.json"
+    try:
+        lock.acquire()
+    except Timeout:
+        raise Locked(f"{what} is in use by {_told(holder)}\n  {otherwise}") from None
+    try:
+        _tell(holder)
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def run_lock(folder: Path) -> AbstractContextManager[None]:
+    """Only one process works on a run."""
+    return locked(
+        folder,
+        f"run {folder.name}",
+        "wait for it or end it; a run killed on this machine frees its lock by itself",
+    )
+
+
+def history_lock(folder: Path) -> AbstractContextManager[None]:
+    """Only one process adds to a history. The lock is beside it: the folder's content is data."""
+    return locked(
+        folder.with_name(f".{folder.name}-lock"),
+        f"the history {folder}",
+        "its writers need well under a second: look for one that hangs, then repeat the command",
+        HISTORY_WAIT_SECONDS,
+    )
+
+
+def offline_lock(folder: Path) -> AbstractContextManager[None]:
+    """Only one process makes the offline models of a folder; others wait for it."""
+    return locked(
+        folder.with_name(f".{folder.name}-lock"),
+        f"the offline models {folder}",
+        "they are being made again; look for a process that hangs, then repeat the command",
+        OFFLINE_WAIT_SECONDS,
+    )
+
+
+def promotion_lock(folder: Path) -> AbstractContextManager[None]:
+    """Only one challenger at a time meets the incumbent."""
+    return locked(
+        folder.with_name(f".{folder.name}-lock"),
+        f"the promoted model {folder}",
+        "another challenger is being compared with it; repeat the command when that is over",
+        OFFLINE_WAIT_SECONDS,
+    )
+
+
+def _tell(holder: Path) -> None:
+    content = {
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "since": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    with suppress(OSError):  # a full disk must not end what holds the lock
+        holder.write_text(json.dumps(content), encoding="utf-8")
+
+
+def _told(holder: Path) -> str:
+    try:
+        content = json.loads(holder.read_text(encoding="utf-8"))
+        return f"process {content['pid']} on {content['host']} since {content['since']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"

@@ -1,0 +1,144 @@
+"""The place that the settings name, and how its trials are submitted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+from prefect.futures import PrefectFuture
+from prefect.settings import PREFECT_API_URL
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+
+from tasks.devices import core_share, gpus_of_trial
+from tasks.lease import Lease
+from tasks.places.base import DASK, HERE, WORKERS, RunsTrials
+from tasks.places.elsewhere import Elsewhere
+from tasks.places.follow import Follower
+from tasks.places.workers import OnWorkers
+from tasks.run_folder import RunFolder
+from tasks.settings import TuneSettings
+from tasks.store import Stored, store_of
+from tasks.trial import run_trial
+from trials.errors import SettingsError
+from trials.launch import Launcher
+from trials.records import TrialResult, TrialSpec
+from trials.supervisor import OnEvent, Supervisor
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the trials of one run are run.
+
+    Attributes:
+        runs: who runs a trial.
+        tasks: runs the tasks that wait for them.
+        retries: further attempts at a trial that crashed.
+        follower: reads the events of trials that this process does not see otherwise.
+    """
+
+    runs: RunsTrials
+    tasks: TaskRunner[Any]
+    retries: int
+    follower: Follower | None = None
+
+    def submit(self, spec: TrialSpec) -> PrefectFuture[TrialResult]:
+        """``run_trial`` as a task of the flow at hand."""
+        if self.follower is not None:
+            self.follower.follow(spec)
+        task = run_trial.with_options(retries=self.retries)
+        parameters = {"spec": spec, "place": self.runs, "retries": self.retries}
+        return self.tasks.submit(task, parameters)
+
+
+@contextmanager
+def place_of(
+    settings: TuneSettings, run: RunFolder, launchers: Sequence[Launcher], on_event: OnEvent
+) -> Iterator[Place]:
+    """The place where a run's trials are run; whatever ends the run, none outlives this context.
+
+    Args:
+        settings: of the run.
+        run: its folder; for other machines it must lie where they see it under the same path.
+        launchers: for trials on this machine, one for each at a time.
+        on_event: told of the events of every trial.
+
+    Raises:
+        SettingsError: what the place needs is not there.
+    """
+    # Task runners wait for their tasks when they are left, so they are left last.
+    if settings.trials_on == HERE:
+        warm = settings.trials_per_worker
+        with (
+            threads(settings.parallel) as tasks,
+            Supervisor(launchers, on_event, None, warm) as here,
+        ):
+            yield Place(here, tasks, settings.retries)
+        return
+    threads_each = settings.threads
+    if settings.trials_on == DASK and threads_each is None:
+        # All processes of the cluster are on this machine.
+        named = gpus_of_trial(settings.accelerate_config, settings.gpus_per_trial)
+        threads_each = core_share(settings.parallel * (named or 1))
+    how = Elsewhere(
+        threads=threads_each,
+        gpus_per_trial=settings.gpus_per_trial,
+        accelerate_config=settings.accelerate_config,
+        trials_per_worker=settings.trials_per_worker,
+        store=settings.store,
+    )
+    if settings.trials_on == WORKERS:
+        _check_server()
+        runs: RunsTrials
+        place = Stored(store_of(settings.store), run.run_id) if settings.store else run.path
+        with (
+            threads(settings.parallel) as tasks,
+            Follower(on_event) as follower,
+            Lease(place),
+            closing(OnWorkers(how)) as runs,
+        ):
+            yield Place(runs, tasks, settings.retries, follower)
+        return
+    with _dask(settings) as tasks, Follower(on_event) as follower, Lease(run.path):
+        yield Place(how, tasks, settings.retries, follower)
+
+
+def threads(count: int) -> TaskRunner[Any]:
+    """Threads of this process, each waiting for one trial at a time."""
+    return ThreadPoolTaskRunner(max_workers=count)
+
+
+def _check_server() -> None:
+    if not PREFECT_API_URL.value():
+        raise SettingsError(
+            "trials on workers need a Prefect server that all of them talk to\n"
+            "  start one with: autopipe ui\n"
+            "  then set PREFECT_API_URL, as it says, here and for the workers"
+        )
+
+
+@contextmanager
+def _dask(settings: TuneSettings) -> Iterator[TaskRunner[Any]]:
+    """A local cluster with one process a trial, or the cluster at an address."""
+    if find_spec("prefect_dask") is None:
+        raise SettingsError(
+            "trials on Dask need the package prefect-dask\n"
+            "  install it with: pip install 'autopipe[dask]'"
+        )
+    from prefect_dask import DaskTaskRunner
+
+    if settings.trials_on != DASK:
+        with DaskTaskRunner(address=settings.trials_on) as tasks:
+            yield tasks
+        return
+    os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "warning")
+    cluster = {
+        "n_workers": settings.parallel,
+        "threads_per_worker": 1,
+        "dashboard_address": None,
+    }
+    with DaskTaskRunner(cluster_kwargs=cluster) as tasks:
+        yield tasks

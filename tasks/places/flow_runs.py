@@ -1,0 +1,63 @@
+"""What is asked of the Prefect server about the flow runs of trials; one short question each."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterName,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import FlowRun, State, StateType, WorkerStatus
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Cancelling, Crashed, Pending
+
+UNFINISHED = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED]
+
+
+def state_of(id: UUID) -> State[object]:
+    """The state of a flow run; Crashed when it was removed from the server."""
+    with get_client(sync_client=True) as client:
+        try:
+            return client.read_flow_run(id).state or Pending()
+        except ObjectNotFound:
+            return Crashed(message="it was removed from the server")
+
+
+def cancel(id: UUID) -> None:
+    """Asks for the end of a flow run."""
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(id, Cancelling())
+
+
+def cancel_earlier(name: str, folder: str) -> None:
+    """Cancels flow runs of a trial that have not ended: their leader is gone or gave them up.
+
+    One that waits would else begin the trial anew when a worker is there, beside the next.
+
+    Args:
+        name: of the flow runs.
+        folder: of the trial; another workspace may have a run of the same name.
+    """
+    unfinished = FlowRunFilter(
+        name=FlowRunFilterName(any_=[name]),
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=UNFINISHED)),
+    )
+    with get_client(sync_client=True) as client:
+        for run in client.read_flow_runs(flow_run_filter=unfinished):
+            if run.parameters.get("spec", {}).get("folder") != folder:
+                continue
+            client.set_flow_run_state(run.id, Cancelling())
+
+
+def no_worker(run: FlowRun) -> str | None:
+    """The pool that a flow run waits in, when none of its workers is online."""
+    with get_client(sync_client=True) as client:
+        pool = client.read_flow_run(run.id).work_pool_name
+        if pool is None:
+            return None
+        workers = client.read_workers_for_work_pool(pool)
+        return None if any(one.status == WorkerStatus.ONLINE for one in workers) else pool

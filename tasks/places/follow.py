@@ -1,0 +1,90 @@
+"""Events of trials that run elsewhere, read from the run's folder as they are written."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tasks.places.base import EVENTS, RESULT, may_run_again
+from trials.events import read_new_events
+from trials.records import TrialResult, TrialSpec, read_record
+from trials.supervisor import OnEvent
+
+POLL_SECONDS = 0.5
+REMEMBERED_BYTES = 200
+
+
+class Follower:
+    """Tells of every event of the trials that it was told to follow, from a thread of its own.
+
+    Args:
+        on_event: called with the trial's spec and the event.
+    """
+
+    def __init__(self, on_event: OnEvent):
+        self._on_event = on_event
+        self._read_to: dict[str, tuple[int, bytes]] = {}  # offset, and what stands before it
+        self._specs: dict[str, TrialSpec] = {}
+        self._lock, self._over = threading.Lock(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def follow(self, spec: TrialSpec) -> None:
+        """From its next event on, until it has a result that counts."""
+        with self._lock:
+            self._specs[spec.trial_id] = spec
+            self._read_to[spec.trial_id] = 0, b""
+
+    def _run(self) -> None:
+        while not self._over.wait(POLL_SECONDS):
+            with self._lock:
+                specs = list(self._specs.values())
+            for spec in specs:
+                self._read(spec)
+
+    def _read(self, spec: TrialSpec) -> None:
+        file = Path(spec.folder) / EVENTS
+        over = _is_over(file.with_name(RESULT))  # looked at first: no event is missed
+        offset, before = self._read_to[spec.trial_id]
+        if _bytes_before(file, offset) != before:  # a new attempt begins anew
+            offset = 0
+        events, offset = read_new_events(file, offset)
+        self._read_to[spec.trial_id] = offset, _bytes_before(file, offset)
+        for event in events:
+            self._on_event(spec, event)
+        if over:
+            with self._lock:
+                self._specs.pop(spec.trial_id, None)
+
+
+def _is_over(result: Path) -> bool:
+    """Whether there is a result, and one that is not discarded for another attempt."""
+    try:
+        return not may_run_again(read_record(result, TrialResult))
+    except (OSError, ValueError):  # none, or storage that does not replace files whole
+        return False
+
+
+def _bytes_before(file: Path, offset: int) -> bytes:
+    """The end of the last line before an offset; no two attempts have the same seconds there."""
+    start = max(0, offset - REMEMBERED_BYTES)
+    try:
+        with file.open("rb") as stream:
+            stream.seek(start)
+            return stream.read(offset - start)
+    except FileNotFoundError:
+        return b""

@@ -1,0 +1,100 @@
+"""How runs are named, and which folder a flow run works in."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from prefect.runtime import flow_run
+
+from tasks.names import short_name, slug
+from tasks.paths import cache_folder, runs_folder
+from tasks.run_folder import RunFolder
+from tasks.settings import TuneSettings
+from tasks.stored_run import open_run
+from trials.errors import SettingsError
+from trials.records import write_json
+
+OF_FLOW_RUNS = "flow-runs"  # flow run id -> run id, so that a flow run started again goes on
+
+
+def title_of() -> str:
+    """How the flow run at hand is called on Prefect's pages."""
+    parameters: Mapping[str, Any] = flow_run.parameters
+    run, settings = parameters.get("run"), parameters.get("settings")
+    if run is not None:
+        return f"{Path(run).name} goes on"
+    return _given(settings and TuneSettings.model_validate(settings)).title
+
+
+def settings_of(run: RunFolder, given: TuneSettings | None) -> TuneSettings:
+    """A run's own settings, with the budget of those given; a new run's are those given.
+
+    Changes the run's record, so it is called by who holds its lock.
+
+    Raises:
+        SettingsError: there are none.
+    """
+    if not (run.path / "run.json").exists():
+        return _given(given)
+    info = run.info()
+    if given is None or given.budget == info.settings.budget:
+        return info.settings
+    settings = info.settings.model_copy(update={"budget": given.budget})
+    run.write_info(info.model_copy(update={"settings": settings}))
+    return settings
+
+
+def _given(settings: TuneSettings | None) -> TuneSettings:
+    if settings is None:
+        raise SettingsError("nothing to tune: expected settings with a dataset, or a run's id")
+    return settings
+
+
+def folder_of_run(settings: TuneSettings | None, run: str | None) -> RunFolder:
+    """The folder of a named run, of the run that this very flow run began before, or a new one.
+
+    A worker that was killed leaves its flow run to be started again, and Prefect retries flow runs
+    that crashed: both go on with what is on disk. A flow within another has a new id each time, so
+    what counts is the outermost one and the settings.
+
+    Raises:
+        SettingsError: there is no run of that name, or nothing is given.
+    """
+    if run is not None:
+        return open_run(run, runs_folder())
+    settings = _given(settings)
+    id = flow_run.root_flow_run_id
+    if id is None:
+        return RunFolder(new_run_folder(settings))
+    own = hashlib.sha256(settings.model_dump_json().encode()).hexdigest()[:8]
+    note = cache_folder() / OF_FLOW_RUNS / f"{id}-{own}.json"
+    if note.exists():
+        return RunFolder(runs_folder() / json.loads(note.read_text(encoding="utf-8"))["run"])
+    folder = new_run_folder(settings)
+    write_json(note, {"run": folder.name})
+    return RunFolder(folder)
+
+
+def new_run_folder(settings: TuneSettings) -> Path:
+    """A folder that says dataset, model and seed, and was not there before.
+
+    Where runs are kept on shared storage no other machine has the same name for another one.
+    """
+    names = short_name(settings.dataset), short_name(settings.model)
+    stem = slug(f"{'-'.join(names)}-s{settings.seed}".lower())
+    root = runs_folder()
+    number = 1
+    while True:
+        own = f"-{uuid.uuid4().hex[:6]}" if settings.store else ""
+        folder = root / f"{stem}-{number:03d}{own}"
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:  # taken, perhaps by a run that starts at this moment
+            number += 1
+        else:
+            return folder

@@ -1,0 +1,224 @@
+"""Run folders on shared storage: any fsspec URL (s3, gs, abfs, sftp, a mounted folder).
+
+Training needs local files, so every machine works in a folder of its own and exchanges whole files
+with the store. A file is only sent when it changed; records that say "this is complete"
+(``result.json``, ``summary.json``) are sent after all others, and fetched last.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import fsspec
+
+from trials.errors import AutoPipeError, SettingsError
+
+LAST = ("result.json", "summary.json")  # their presence says that the rest is there
+# Of the moment, not of the run: who works on a folder, signs of life of who leads it.
+SKIPPED = (".lock", ".lock.holder.json", "lease.json", "leader.json")
+UNFINISHED = (".partial", ".removed")  # ends of names of what is being written or removed
+
+
+class StoreError(AutoPipeError):
+    """The storage could not be read or written."""
+
+
+@dataclass(eq=False)
+class Store:
+    """A folder on shared storage.
+
+    Attributes:
+        url: as fsspec takes it; credentials come from the environment, as each protocol says.
+    """
+
+    url: str
+    _fs: Any = field(init=False, repr=False)
+    _root: str = field(init=False, repr=False)
+    _sent: dict[str, tuple[int, int]] = field(init=False, default_factory=dict, repr=False)
+    _lock: threading.Lock = field(init=False, default_factory=threading.Lock, repr=False)
+
+    def __post_init__(self) -> None:
+        try:
+            self._fs, self._root = fsspec.core.url_to_fs(self.url)
+        except (ImportError, ValueError) as error:
+            raise SettingsError(
+                f"the storage {self.url!r} cannot be opened: {error}\n"
+                "  expected a URL as s3://bucket/folder, gs://..., sftp://host/folder, file:///folder"
+            ) from None
+
+    def push(
+        self, folder: Path, name: str, chosen: Callable[[PurePosixPath], bool] = lambda _: True
+    ) -> int:
+        """Sends what changed in a folder since this object sent it last.
+
+        Args:
+            folder: or a file, which is sent as the only one of its folder.
+            name: of the folder in the store.
+            chosen: whether a file is sent, by its path in the folder; all by default.
+
+        Returns:
+            How many files were sent.
+        """
+        if folder.is_file():
+            files, folder = [folder], folder.parent
+        else:
+            files = [f for f in _files(folder) if chosen(PurePosixPath(f.relative_to(folder)))]
+        with self._lock:
+            places = {file: self._path(name, file.relative_to(folder).as_posix()) for file in files}
+            changed = [file for file in files if self._is_new(file, places[file])]
+            for file in changed:
+                where = places[file]
+                self._try("write", where, lambda file=file, where=where: self._put(file, where))
+            return len(changed)
+
+    def pull(
+        self,
+        name: str,
+        folder: Path,
+        only: tuple[str, ...] = (),
+        anyway: tuple[str, ...] = (),
+    ) -> list[Path]:
+        """Fetches what is not there yet, or has another size; returns the files that were fetched.
+
+        Args:
+            name: of the folder in the store.
+            folder: where to; what is there besides stays.
+            only: names of files to fetch; all by default.
+            anyway: names of files to fetch whatever their size: they are changed in place.
+        """
+        root = self._path(name)
+        found = self._try("read", root, lambda: self._list(root))
+        fetched = []
+        for path, size in sorted(found.items(), key=lambda item: item[0].endswith(LAST)):
+            relative = PurePosixPath(path)
+            if (only and relative.name not in only) or relative.name in SKIPPED:
+                continue
+            target = _inside(folder, relative)
+            known = target.exists() and target.stat().st_size == size
+            if known and relative.name not in anyway:
+                continue
+            where = f"{root}/{path}"
+            self._try("read", where, lambda where=where, target=target: self._get(where, target))
+            fetched.append(target)
+        return fetched
+
+    def text(self, *parts: str) -> str | None:
+        """A small file's text as it is now; None where there is none."""
+        path = self._path(*parts)
+        try:
+            self._fs.invalidate_cache(path.rpartition("/")[0])
+            with self._fs.open(path, "rb") as stream:
+                return str(stream.read().decode("utf-8"))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._error("read", path, error) from error
+
+    def write(self, text: str, *parts: str) -> None:
+        """A small file, whole."""
+        path = self._path(*parts)
+
+        def write() -> None:
+            self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
+            with self._fs.open(path, "wb") as stream:
+                stream.write(text.encode("utf-8"))
+
+        self._try("write", path, write)
+
+    def remove(self, *parts: str) -> None:
+        """A file, if it is there."""
+        path = self._path(*parts)
+        self._sent.pop(path, None)
+        try:
+            self._fs.rm(path)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise self._error("write", path, error) from error
+
+    def _path(self, *parts: str) -> str:
+        return "/".join([self._root.rstrip("/"), *parts])
+
+    def _is_new(self, file: Path, where: str) -> bool:
+        try:
+            state = file.stat()
+        except FileNotFoundError:  # removed since it was listed
+            return False
+        return self._sent.get(where) != (state.st_size, state.st_mtime_ns)
+
+    def _put(self, file: Path, where: str) -> None:
+        state = file.stat()
+        self._fs.makedirs(where.rpartition("/")[0], exist_ok=True)
+        # Under another name first: a reader never sees half of it.
+        partial = f"{where}.partial-{uuid.uuid4().hex}"
+        self._fs.put_file(str(file), partial)
+        self._fs.mv(partial, where)
+        self._sent[where] = state.st_size, state.st_mtime_ns
+
+    def _get(self, where: str, target: Path) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
+        self._fs.get_file(where, str(partial))
+        state = partial.stat()
+        partial.replace(target)
+        self._sent[where] = state.st_size, state.st_mtime_ns  # it need not be sent back
+
+    def _list(self, root: str) -> dict[str, int]:
+        self._fs.invalidate_cache()
+        if not self._fs.exists(root):
+            return {}
+        found = self._fs.find(root, detail=True)
+        prefix = self._fs._strip_protocol(root).rstrip("/") + "/"
+        return {
+            path.removeprefix(prefix): int(info["size"])
+            for path, info in found.items()
+            if ".partial-" not in path
+        }
+
+    def _try(self, verb: str, path: str, action: Any) -> Any:
+        try:
+            return action()
+        except OSError as error:
+            raise self._error(verb, path, error) from error
+
+    def _error(self, verb: str, path: str, error: OSError) -> StoreError:
+        return StoreError(f"cannot {verb} {path} of the storage {self.url}: {error}")
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A folder of a store."""
+
+    store: Store
+    name: str
+
+
+@cache
+def store_of(url: str) -> Store:
+    """One object a storage and process: it knows what it sent."""
+    return Store(url)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """What is sent, the records that say "complete" last."""
+    found = [
+        file
+        for file in folder.rglob("*")
+        if file.name not in SKIPPED
+        and not any(part.endswith(UNFINISHED) for part in file.relative_to(folder).parts)
+        and file.is_file()
+    ]
+    yield from sorted(found, key=lambda file: (file.name in LAST, str(file)))
+
+
+def _inside(folder: Path, relative: PurePosixPath) -> Path:
+    """A path below the folder: names in the storage never lead out of it."""
+    if relative.is_absolute() or ".." in relative.parts:
+        raise StoreError(f"the storage has a file named {str(relative)!r}, which is refused")
+    return folder.joinpath(*relative.parts)

@@ -1,0 +1,62 @@
+"""Reports over HTTP: those of the workspace, and nothing else."""
+
+from __future__ import annotations
+
+import http.client
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flows.reports import serve
+
+
+@pytest.fixture
+def port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    monkeypatch.setenv("AUTOPIPE_HOME", str(tmp_path))
+    for run in ("gcd-001", "naïve & <odd>"):
+        (tmp_path / "runs" / run).mkdir(parents=True)
+        (tmp_path / "runs" / run / "report.html").write_text(f"report of {run}")
+        (tmp_path / "runs" / run / "run.json").write_text("secret")
+    (tmp_path / "report.html").write_text("outside")
+    server = serve(0)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server.server_address[1]
+    server.shutdown()
+    server.server_close()
+
+
+def get(port: int, path: str) -> tuple[int, str]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    return answer.status, answer.read().decode()
+
+
+def test_a_report_is_served_and_listed(port: int) -> None:
+    assert get(port, "/gcd-001/report.html") == (200, "report of gcd-001")
+    assert get(port, "/na%C3%AFve%20%26%20%3Codd%3E/report.html")[0] == 200
+    status, listed = get(port, "/")
+    assert status == 200
+    assert 'href="/gcd-001/report.html"' in listed
+    assert "<odd>" not in listed
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/gcd-001/run.json",
+        "/gcd-002/report.html",
+        "/../report.html",
+        "/%2e%2e/report.html",
+        "/..%2freport.html",
+        "/gcd-001/../../report.html",
+        "/gcd-001",
+    ],
+)
+def test_nothing_else_is(port: int, path: str) -> None:
+    status, text = get(port, path)
+    assert status == 404
+    assert "secret" not in text
+    assert "outside" not in text

@@ -1,0 +1,88 @@
+"""What a run leaves on Prefect's pages, on a real server."""
+
+from __future__ import annotations
+
+import logging
+import time
+from functools import partial
+
+import pytest
+from prefect import flow
+from prefect.client.orchestration import get_client
+
+from tasks.artifacts import Artifacts, recommendation
+from tasks.run_folder import RunFolder
+from tests.tasks.conftest import MakeRun
+
+
+def shown(run: RunFolder) -> dict[str, object]:
+    @flow
+    def show() -> None:
+        watcher, trial = Artifacts(run), run.trials()[-1]
+        watcher.begun(run.info())
+        watcher.result(trial.spec, trial.result)
+        watcher.spent(0.2)
+        watcher.spent(0.425)  # may come while the one before is on its way
+        watcher.ended(run.summary())
+
+    show()
+    with get_client(sync_client=True) as client:
+        found = client.read_artifacts()
+    return {artifact.key.removeprefix("run-1-"): artifact for artifact in found}
+
+
+def test_progress_trials_recommendation_and_report_are_there(prefect_harness, make_run: MakeRun):
+    run = make_run()
+    found = shown(run)
+    assert set(found) == {"budget", "trials", "recommendation", "report"}
+    assert found["budget"].type == "progress"
+    assert found["budget"].data == 42.5
+    assert found["trials"].type == "table"
+    assert "t003" in str(found["trials"].data)
+    assert str(run.path / "best") in str(found["recommendation"].data)
+    assert "(http://127.0.0.1:4201/run-1/report.html)" in str(found["report"].data)
+
+
+def test_without_a_flow_nothing_is_tried(make_run: MakeRun):
+    run = make_run()
+    Artifacts(run).begun(run.info())
+    Artifacts(run).ended(run.summary())
+
+
+def test_a_name_from_outside_does_not_break_the_table(make_run: MakeRun):
+    run = make_run()
+    summary = run.summary()
+    config = {"adapter": "a|b\nc", "rank": 4}
+    best = summary.best.model_copy(update={"config": config})
+    text = recommendation(run, summary.model_copy(update={"best": best}))
+    assert "| `adapter` | a\\|b c |" in text
+
+
+def away() -> None:
+    raise ConnectionError("nobody answers")
+
+
+def test_a_slow_server_holds_nothing_up_and_one_that_is_away_ends_nothing(
+    prefect_harness, make_run: MakeRun, caplog: pytest.LogCaptureFixture
+):
+    run = make_run()
+
+    @flow
+    def show() -> float:
+        watcher = Artifacts(run)
+        watcher.begun(run.info())
+        start = time.monotonic()
+        watcher.post(away)
+        watcher.post(partial(time.sleep, 3.0))
+        for share in (0.1, 0.2, 0.7):
+            watcher.spent(share)
+        took = time.monotonic() - start
+        watcher.ended(run.summary())
+        return took
+
+    with caplog.at_level(logging.WARNING, "tasks.artifacts"):
+        assert show() < 1.0
+    assert "could not be updated: nobody answers" in caplog.text
+    with get_client(sync_client=True) as client:
+        shown = {a.data for a in client.read_artifacts() if a.type == "progress"}
+    assert 70.0 in shown

@@ -1,0 +1,75 @@
+"""A history of one's own: filled once, by whoever comes first, and never again."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tasks.history import history_files
+from tasks.paths import BUILT, BUNDLED_HISTORY, BUNDLED_OFFLINE, HISTORY, OFFLINE, ROOT
+from tasks.seed import seed, the_history
+from trials.errors import SettingsError
+
+SHOW = """
+from tasks.history import history_files
+from tasks.paths import BUILT, OFFLINE
+from tasks.seed import the_history
+print(the_history(), len(history_files(the_history())), OFFLINE.features.exists(), BUILT)
+"""
+
+
+def begin(folder: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", SHOW],
+        cwd=ROOT,
+        env=os.environ | {"AUTOPIPE_HISTORY": str(folder)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_without_a_word_it_is_the_one_of_the_checkout() -> None:
+    assert (HISTORY, OFFLINE.path) == (BUNDLED_HISTORY, BUNDLED_OFFLINE)
+    assert BUILT.parent == HISTORY.parent
+    assert the_history() == HISTORY
+
+
+def test_any_other_that_is_named_is_taken_as_it_is(tmp_path: Path) -> None:
+    assert the_history(tmp_path / "own") == tmp_path / "own"
+    assert not (tmp_path / "own").exists()
+
+
+def test_processes_that_begin_at_once_find_all_that_comes_with_autopipe(tmp_path: Path) -> None:
+    folder = tmp_path / "history"
+    bundled = [file.name for file in history_files(HISTORY) if file.name.startswith("bundled")]
+    begun = [begin(folder) for _ in range(3)]
+    told = f"{folder} {len(bundled)} True {tmp_path / 'built'}"
+    assert [process.communicate(timeout=120)[0].strip() for process in begun] == [told] * 3
+    assert [file.name for file in history_files(folder)] == bundled
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["history", "offline"]
+
+
+def test_what_is_there_is_left_alone(tmp_path: Path) -> None:
+    source, folder = tmp_path / "source", tmp_path / "folder"
+    source.mkdir()
+    (source / "bundled-a.parquet").write_text("a")
+    (source / "own-run.parquet").write_text("of this checkout alone")
+    folder.mkdir()
+    seed(source, folder)
+    assert [file.name for file in folder.iterdir()] == ["bundled-a.parquet"]
+    (folder / "bundled-a.parquet").rename(folder / "mine.parquet")
+    seed(source, folder)
+    assert [file.name for file in folder.iterdir()] == ["mine.parquet"]
+
+
+def test_a_folder_that_cannot_be_made_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setattr("tasks.seed.HISTORY", tmp_path / "file" / "history")
+    with pytest.raises(SettingsError, match="AUTOPIPE_HISTORY"):
+        the_history()
