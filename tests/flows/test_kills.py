@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -31,17 +32,24 @@ def again(home: Path, seed: int) -> subprocess.Popen[bytes]:
     return begin(home, *tune(home, *BUDGET, "--seed", str(seed)))
 
 
-def outcome_of(home: Path, seed: int) -> tuple[object, ...]:
-    """What the finished run of a seed proposed, scored and recommended."""
+def of_seed(home: Path, seed: int) -> RunFolder:
+    """The finished run of a seed."""
     [file] = (home / "runs").glob(f"*-s{seed}-*/summary.json")
-    return outcome(RunFolder(file.parent))
+    return RunFolder(file.parent)
+
+
+def undisturbed(home: Path, like: RunFolder, seed: int) -> RunFolder:
+    """The same run without a kill, on the very history: another one would hold other seconds."""
+    (home / "history").mkdir(parents=True)
+    for file in like.info().history.files:
+        shutil.copy(file, home / "history")
+    assert again(home, seed).wait() == 0, printed(home)[-3000:]
+    return of_seed(home, seed)
 
 
 def test_a_run_killed_again_and_again_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
     rng = random.Random(0)
-    disturbed, quiet = tmp_path / "disturbed", tmp_path / "quiet"
-    for home in (disturbed, quiet):
-        home.mkdir()
+    disturbed = tmp_path / "disturbed"
     kills = during_trials = 0
     seed, finished = 0, []
     while kills < KILLS:
@@ -68,8 +76,8 @@ def test_a_run_killed_again_and_again_ends_as_an_undisturbed_one(tmp_path: Path)
     finished.append(seed)
     assert during_trials >= KILLS // 4
     for one in finished:
-        assert again(quiet, one).wait() == 0
-        assert outcome_of(disturbed, one) == outcome_of(quiet, one)
+        killed = of_seed(disturbed, one)
+        assert outcome(killed) == outcome(undisturbed(tmp_path / f"quiet-{one}", killed, one))
     print(f"{kills} kills, {during_trials} with trials running, {len(finished)} runs compared")
 
 
