@@ -23,6 +23,7 @@ from trials.signals import Series, signals_of
 PREFIX_FRACTIONS = (0.1, 0.2, 0.3, 0.5)
 CURVE_DIGITS = 5
 COUNTED = ("steps", "epochs")  # ways to give the length of a stage, but for its share
+WHERE = ("trials_on", "store")  # settings that change nothing of what is proposed and scored
 COSTS = ("cost_seconds", "cost_flops", "cost_tokens")
 # Kinds of failure that the configuration brought about, on this data or for this memory. The others
 # (killed, hung, timed out, crashed, an error in the program, bad data, a failing reward, a full
@@ -180,9 +181,10 @@ def history_files(folder: Path, without_key: str | None = None) -> list[Path]:
 def run_key(settings: BaseModel, dataset_fingerprint: str) -> str:
     """Key of all runs with these settings on this data.
 
-    A repetition of a run must repeat it, so it does not learn from the run that it repeats.
+    A repetition of a run must repeat it, so it does not learn from the run that it repeats. Where
+    its trials run, and where its folder is kept, make no other run of it.
     """
-    content = f"{settings.model_dump_json()}{dataset_fingerprint}"
+    content = f"{settings.model_dump_json(exclude=set(WHERE))}{dataset_fingerprint}"
     return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 

@@ -65,33 +65,31 @@ def run_lock(folder: Path) -> AbstractContextManager[None]:
 
 
 def history_lock(folder: Path) -> AbstractContextManager[None]:
-    """Only one process adds to a history. The lock is beside it: the folder's content is data."""
-    return locked(
-        folder.with_name(f".{folder.name}-lock"),
-        f"the history {folder}",
-        "its writers need well under a second: look for one that hangs, then repeat the command",
-        HISTORY_WAIT_SECONDS,
+    """Only one process adds to a history."""
+    otherwise = (
+        "its writers need well under a second: look for one that hangs, then repeat the command"
     )
+    return _beside(folder, "the history", otherwise, HISTORY_WAIT_SECONDS)
 
 
 def offline_lock(folder: Path) -> AbstractContextManager[None]:
     """Only one process makes the offline models of a folder; others wait for it."""
-    return locked(
-        folder.with_name(f".{folder.name}-lock"),
-        f"the offline models {folder}",
-        "they are being made again; look for a process that hangs, then repeat the command",
-        OFFLINE_WAIT_SECONDS,
-    )
+    otherwise = "they are being made again; look for a process that hangs, then repeat the command"
+    return _beside(folder, "the offline models", otherwise, OFFLINE_WAIT_SECONDS)
 
 
 def promotion_lock(folder: Path) -> AbstractContextManager[None]:
     """Only one challenger at a time meets the incumbent."""
-    return locked(
-        folder.with_name(f".{folder.name}-lock"),
-        f"the promoted model {folder}",
-        "another challenger is being compared with it; repeat the command when that is over",
-        OFFLINE_WAIT_SECONDS,
-    )
+    otherwise = "another challenger is being compared with it; repeat the command when that is over"
+    return _beside(folder, "the promoted model", otherwise, OFFLINE_WAIT_SECONDS)
+
+
+def _beside(
+    folder: Path, what: str, otherwise: str, wait_seconds: float
+) -> AbstractContextManager[None]:
+    """A lock that is beside what it locks: the folder's content is data, or is replaced whole."""
+    lock = folder.with_name(f".{folder.name}-lock")
+    return locked(lock, f"{what} {folder}", otherwise, wait_seconds)
 
 
 def _tell(holder: Path) -> None:

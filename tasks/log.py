@@ -11,13 +11,13 @@ from typing import Any, Self
 from prefect.exceptions import MissingContextError
 from prefect.logging import get_run_logger
 
+from tasks.places.base import TRIALS
 from tasks.run_folder import RunFolder, RunInfo, Summary
 from tasks.watch import Watcher
 from tasks.wording import outcome, plus_minus, share
 from trials.records import TrialResult, TrialSpec
 from trials.redact import redacted
 
-TRIALS = "trials"
 POLL_SECONDS = 1.0
 LINE_LIMIT = 2000  # characters; Prefect refuses logs that are much longer
 LINES_A_POLL = 50  # a program that prints without end must not drown the server

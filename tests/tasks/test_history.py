@@ -279,6 +279,8 @@ def test_a_repeated_run_does_not_learn_from_the_run_it_repeats(tmp_path):
     settings = TuneSettings(dataset="d", model="m", seed=1)
     key = run_key(settings, "f")
     assert key != run_key(settings.model_copy(update={"seed": 2}), "f")
+    elsewhere = {"trials_on": "workers", "store": "s3://bucket/runs"}
+    assert key == run_key(settings.model_copy(update=elsewhere), "f")
     append_history([row(0)], tmp_path, f"first.{key}")
     append_history([row(0)], tmp_path, "other.0123")
     assert [file.name for file in history_files(tmp_path, key)] == ["other.0123.parquet"]
