@@ -13,6 +13,7 @@ from pathlib import Path
 from prefect import flow
 
 from surrogates.encoding import SpaceEncoder
+from tasks.artifacts import put_table
 from tasks.devices import memory_share
 from tasks.history import history_files, history_row
 from tasks.history_checks import append_checked
@@ -29,6 +30,7 @@ from tasks.settings import CollectSettings
 from tasks.spaces import load_space, plain
 from tasks.trial import give_up, is_fatal, result_file
 from tasks.watch import watching
+from tasks.wording import duration, plus_minus
 from trials.errors import AutoPipeError
 from trials.records import Fidelity, TrialResult, TrialSpec, read_record
 from trials.supervisor import Supervisor
@@ -74,14 +76,22 @@ def collect(
             threads(settings.parallel) as tasks,
             Supervisor(launchers, watcher.event) as supervisor,
         ):
-            place = Place(supervisor, tasks, settings.retries)
+            place, results = Place(supervisor, tasks, settings.retries), {}
             pending = [(spec, place.submit(spec)) for specs in designs for spec in specs]
             for done, (spec, future) in enumerate(pending, 1):
-                result = future.result()
+                results[spec.folder] = result = future.result()
                 if is_fatal(result):
                     give_up(spec, result, "repeat the command: finished trials are kept")
                 watcher.result(spec, result)
                 watcher.spent(done / len(pending))
+    put_table(
+        [
+            summary_row(each, [results[spec.folder] for spec in specs])
+            for each, specs in zip(inputs, designs, strict=True)
+        ],
+        key=f"{slug(run.run_id)}-datasets",
+        description=f"Trials of {run.run_id} on each dataset",
+    )
     history = the_history(history)
     files = [
         append_dataset(each, specs, run.run_id, history)
@@ -128,6 +138,19 @@ def design(settings: CollectSettings, inputs: Inputs, folder: Path) -> list[Tria
         )
         for number, config in enumerate(configs)
     ]
+
+
+def summary_row(inputs: Inputs, results: list[TrialResult]) -> dict[str, str]:
+    """How a dataset's trials went, the default configuration being the first."""
+    scores = [result.score for result in results if result.score is not None]
+    return {
+        "dataset": inputs.dataset_id,
+        "trials": str(len(results)),
+        "failed": str(sum(result.failure is not None for result in results)),
+        "default": plus_minus(results[0].score, results[0].score_se),
+        "best": plus_minus(max(scores, default=None), None),
+        "time": duration(sum(result.cost.seconds for result in results)),
+    }
 
 
 def append_dataset(

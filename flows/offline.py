@@ -34,6 +34,7 @@ from rich.table import Table  # noqa: E402
 
 from flows.errors import friendly_errors  # noqa: E402
 from flows.server import prefect_server  # noqa: E402
+from tasks.artifacts import put_table, put_text  # noqa: E402
 from tasks.catalog import build_catalog, load_catalog  # noqa: E402
 from tasks.evaluate import (  # noqa: E402
     SECTION,
@@ -116,8 +117,16 @@ def offline(
     settings = settings or load_section(OfflineSettings, SECTION, PARAMS)
     history, built = the_history(history), built or BUILT
     folder = OfflineFolder(output) if output else OFFLINE
+    said: list[str] = []
+
+    def tell(text: str) -> None:
+        said.append(text)
+        say(text)
+
     with offline_lock(folder.path):
-        run_steps(steps, settings, history, built, folder, watch, say)
+        run_steps(steps, settings, history, built, folder, watch, tell)
+    if said:
+        put_text("\n".join(f"- {text}" for text in said), "offline", "What the steps found")
 
 
 def run_steps(
@@ -136,10 +145,10 @@ def run_steps(
     if Step.DATASETS in steps:
         build_datasets(built, catalog, counter(watch(Step.DATASETS)))
     if Step.VALIDATE in steps:
-        found = validate_all(built, history, folder, watch(Step.VALIDATE))
+        rows = validate_all(built, history, folder, watch(Step.VALIDATE))
         if kept:
             keep_read(folder.path, {HISTORY_NAME: history_files(history)})
-        for suite, counts in found.items():
+        for suite, counts in rows.items():
             say(f"{suite}: {counts['rows_good']} rows good, {counts['rows_put_aside']} put aside")
         say(f"Data Docs: {folder.data_docs / 'index.html'}")
     if Step.FEATURIZE in steps:
@@ -154,7 +163,18 @@ def run_steps(
         if kept:
             keep_written(folder.path, {MODELS_NAME: folder.models})
     if Step.EVALUATE in steps:
-        evaluate(settings, folder, watch(Step.EVALUATE))
+        found = evaluate(settings, folder, watch(Step.EVALUATE))
+        say(f"the search would use: {found.chosen}")
+        put_table(ranking_rows(found), "offline-ranking", "Ranking a dataset left out")
+
+
+def ranking_rows(found: Evaluation) -> list[dict[str, str]]:
+    """Ways of ranking on datasets left out, mean ± standard error, as text."""
+    columns = {TITLES[name]: with_error(found.ranker, name) for name in SHOWN}
+    return [
+        {"method": str(method), **{title: column[row] for title, column in columns.items()}}
+        for row, method in enumerate(found.ranker["method"])
+    ]
 
 
 def counter(report: Report) -> Callable[[int, int], None]:

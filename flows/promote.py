@@ -8,9 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from prefect import flow
-from prefect.artifacts import create_markdown_artifact
 from prefect.logging import get_run_logger
 
+from tasks.artifacts import put_text
 from tasks.paths import runs_folder
 from tasks.places.gpus import measuring
 from tasks.promotion import Decision, challenge, promoted_folder
@@ -45,7 +45,7 @@ def promote(run: str, rows: int = 1000) -> Decision:
     if decision.promoted:
         keep_written(note, {promoted: where})
     log.info("%s: %s", info.dataset.name, decision)
-    create_markdown_artifact(
+    put_text(
         f"**{info.dataset.name}**, {info.model}: {decision}\n\nThe promoted model: `{where}`",
         key="promotion",
         description=f"What came of run {folder.run_id}",

@@ -14,9 +14,11 @@ from prefect.states import Completed, State
 from flows.offline import Step, offline
 from flows.promote import promote
 from flows.tune import tune
+from tasks.artifacts import put_text
 from tasks.changes import look, note_seen
 from tasks.notify import notified
 from tasks.paths import HISTORY
+from tasks.report_url import report_url
 from tasks.seed import the_history
 from tasks.settings import TuneSettings
 
@@ -57,6 +59,12 @@ def recurring(
         news.say(f"{what_is_new}; run {seen.run_id}: {decision}")
         offline(list(RETRAIN), None, history, None, output or models_of(history))
         note_seen(settings, seen, seen.run_id, history, done=True)
+    put_text(
+        f"**{settings.title}**\n\n- why: {what_is_new}\n"
+        f"- run: [{seen.run_id}]({report_url(seen.run_id)})\n- its winner: {decision}",
+        key="recurring",
+        description=f"Why it tuned {settings.dataset}, and what came of it",
+    )
     return Completed(message=f"{what_is_new}; {decision}")
 
 

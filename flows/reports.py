@@ -6,7 +6,6 @@ python -m flows.reports 4201 127.0.0.1     # until its parent ends; `autopipe ui
 from __future__ import annotations
 
 import html
-import re
 import sys
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,37 +13,60 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
-from tasks.paths import runs_folder
+from tasks.paths import DATASET_DOCS, HISTORY_DOCS, runs_folder
 from trials.watchdog import end_with_supervisor
 
-REPORT = "report.html"
+REPORT, DOCS = "report.html", (DATASET_DOCS, HISTORY_DOCS)
+HTML = "text/html; charset=utf-8"
+CONTENT_TYPES = {
+    ".html": HTML,
+    ".css": "text/css",
+    ".gif": "image/gif",
+    ".ico": "image/vnd.microsoft.icon",
+    ".otf": "font/otf",
+    ".png": "image/png",
+    ".svg": "image/svg+xml",
+}
 
 
 class Reports(BaseHTTPRequestHandler):
-    """``/`` lists the reports, ``/<run>/report.html`` is one. A run is named, never a path."""
+    """``/`` lists the reports, ``/<run>/report.html`` is one, with the Data Docs that it links to.
+
+    Files are looked up among those that are there: an address is never made a path.
+    """
 
     server_version, sys_version = "AutoPipe", ""
 
     def do_GET(self) -> None:
         path = unquote(urlsplit(self.path).path)
-        known = {file.parent.name: file for file in runs_folder().glob(f"*/{REPORT}")}
-        named = re.fullmatch(rf"/([^/]+)/{re.escape(REPORT)}", path)
+        reports = {file.parent.name: file for file in runs_folder().glob(f"*/{REPORT}")}
+        _, run, page = [*path.split("/", 2), "", ""][:3]
         if path == "/":
-            self._answer(_listed(known).encode())
-        elif named and named[1] in known:
-            self._answer(known[named[1]].read_bytes())
+            self._answer(_listed(reports).encode(), HTML)
+        elif run in reports and (file := _pages(reports[run]).get(page)):
+            self._answer(file.read_bytes(), CONTENT_TYPES[file.suffix])
         else:
-            self.send_error(HTTPStatus.NOT_FOUND, "no such report")
+            self.send_error(HTTPStatus.NOT_FOUND, "no such page")
 
-    def _answer(self, content: bytes) -> None:
+    def _answer(self, content: bytes, content_type: str) -> None:
         self.send_response(HTTPStatus.OK)
-        self.send_header("Content-Type", "text/html; charset=utf-8")
+        self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(content)))
+        # The pages show what datasets hold; whatever that is, it must not act on Prefect's API.
+        self.send_header("Content-Security-Policy", "connect-src 'none'; form-action 'none'")
         self.end_headers()
         self.wfile.write(content)
 
     def log_message(self, format: str, *args: Any) -> None:
         """The terminal is for the server of the pages."""
+
+
+def _pages(report: Path) -> dict[str, Path]:
+    """What is served of a run, by its path in the run's folder."""
+    run = report.parent
+    docs = [file for folder in DOCS for file in (run / folder).rglob("*") if file.is_file()]
+    shown = [report, *(file for file in docs if file.suffix in CONTENT_TYPES)]
+    return {file.relative_to(run).as_posix(): file for file in shown}
 
 
 def _listed(reports: dict[str, Path]) -> str:

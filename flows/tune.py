@@ -106,7 +106,9 @@ def tune(
 
         # Whatever ends the loop, no training process outlives the place.
         with place_of(settings, folder, launchers, on_event) as place:
-            loop = SearchLoop(folder, settings, inputs, search, ledger, place.submit, on_result)
+            loop = SearchLoop(
+                folder, settings, inputs, search, ledger, place.submit, on_result, watcher.removed
+            )
             try:
                 watcher.phase("searching")
                 loop.explore(begun.default_config)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial, wraps
-from typing import Any, Concatenate, ParamSpec
+from typing import Any, Concatenate, ParamSpec, Self
 from uuid import UUID
 
 from prefect.artifacts import (
@@ -44,10 +44,11 @@ def _posted(
 
 
 class Artifacts(Watcher):
-    """Keeps the artifacts of the flow run at hand.
+    """A context that keeps the artifacts of the flow run at hand.
 
     Pages are for people to look at: a run neither waits for the server nor ends because of it. What
-    comes while an update is on its way waits, and of that only the latest is sent.
+    comes while an update is on its way waits, and of that only the latest is sent, when the context
+    is left at the latest.
 
     Args:
         run: that they show.
@@ -56,7 +57,7 @@ class Artifacts(Watcher):
     def __init__(self, run: RunFolder):
         self._run = run
         self._progress: UUID | None = None
-        self._share, self._described = 0.0, "Share of the trials that are done"
+        self._share, self._described = 0.0, f"Share of the trials of {run.run_id} that are done"
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="artifacts")
         self._waiting: Future[None] | None = None
 
@@ -93,9 +94,16 @@ class Artifacts(Watcher):
             )
 
     def ended(self, summary: Summary) -> None:
-        self._show()
         self._show_outcome(summary)
-        self._pool.shutdown()  # the flow run is still there to put it on
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *raised: object) -> None:
+        """Waits for the last state to be sent; a run that is ended has no time for that."""
+        if kind is None:
+            self._show()
+        self._pool.shutdown(wait=kind is None, cancel_futures=kind is not None)
 
     @_posted
     def _show_outcome(self, summary: Summary) -> None:
@@ -116,7 +124,19 @@ class Artifacts(Watcher):
         return re.sub(r"[^a-z0-9]+", "-", f"{self._run.run_id}-{name}".lower()).strip("-")
 
 
-def _attempt(update: Callable[[], None]) -> None:
+def put_table(rows: list[dict[str, Any]], key: str, description: str) -> None:
+    """A table on the page of the flow run at hand, if there is one."""
+    if FlowRunContext.get() is not None:
+        _attempt(lambda: create_table_artifact(rows, key=key, description=description))
+
+
+def put_text(markdown: str, key: str, description: str) -> None:
+    """Markdown on the page of the flow run at hand, if there is one."""
+    if FlowRunContext.get() is not None:
+        _attempt(lambda: create_markdown_artifact(markdown, key=key, description=description))
+
+
+def _attempt(update: Callable[[], object]) -> None:
     try:
         update()
     except Exception as error:  # the server may be away, restarted, or of another version

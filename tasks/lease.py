@@ -9,15 +9,14 @@ Only changes are compared, never times of day, so clocks may differ.
 from __future__ import annotations
 
 import json
-import threading
 import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
+from tasks.background import Background
 from tasks.store import Stored, StoreError
 from trials.records import write_json
 
@@ -27,7 +26,7 @@ BEAT_SECONDS = 1.0
 LOST_SECONDS = 6.0  # standing still for so long; a cancelled run is to leave nothing after 10 s
 
 
-class Lease:
+class Lease(Background):
     """Held by the leader of a run: beats in a thread until it is left.
 
     Args:
@@ -39,34 +38,26 @@ class Lease:
     def __init__(
         self, run: Path | Stored, beat_seconds: float = BEAT_SECONDS, file: str = LEASE_FILE
     ):
+        super().__init__("lease")
         self._run, self._beat_seconds, self._file = run, beat_seconds, file
         # The holder sets the leases of a run and of its resumption apart.
         self._holder = uuid.uuid4().hex
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
 
     def __enter__(self) -> Self:
         self._write(0)
-        self._thread.start()
-        return self
+        return super().__enter__()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._over.set()
-        self._thread.join()
+    def __exit__(self, *raised: object) -> None:
+        super().__exit__(*raised)
         with suppress(OSError, StoreError):  # one that stands still is as good as none
             if isinstance(self._run, Path):
                 (self._run / self._file).unlink(missing_ok=True)
             else:
                 self._run.store.remove(self._run.name, self._file)
 
-    def _beat(self) -> None:
+    def work(self) -> None:
         count = 0
-        while not self._over.wait(self._beat_seconds):
+        while not self.over.wait(self._beat_seconds):
             count += 1
             with suppress(OSError, StoreError):  # a full disk, a share that is away: the next may
                 self._write(count)
@@ -95,7 +86,7 @@ def is_led(run: Stored, lost_seconds: float = LOST_SECONDS) -> bool:
     return False
 
 
-class LeaseWatch:
+class LeaseWatch(Background):
     """Calls back once when the lease of a run is lost; used as a context around the work.
 
     Args:
@@ -110,27 +101,12 @@ class LeaseWatch:
         on_lost: Callable[[], None],
         lost_seconds: float = LOST_SECONDS,
     ):
+        super().__init__("lease-watch")
         self._run, self._on_lost, self._lost_seconds = run, on_lost, lost_seconds
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="lease-watch", daemon=True)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._over.set()
-        if threading.current_thread() is not self._thread:  # `on_lost` may leave the context
-            self._thread.join()
-
-    def _watch(self) -> None:
+    def work(self) -> None:
         holder, last, changed = None, None, time.monotonic()
-        while not self._over.is_set():
+        while not self.over.is_set():
             now, gone = self._read()
             if now is not None and now != last:
                 last, changed = now, time.monotonic()
@@ -140,7 +116,7 @@ class LeaseWatch:
             if ended or time.monotonic() - changed > self._lost_seconds:
                 self._on_lost()
                 return
-            self._over.wait(BEAT_SECONDS / 2)
+            self.over.wait(BEAT_SECONDS / 2)
 
     def _read(self) -> tuple[dict[str, str] | None, bool]:
         """What the lease says, None if that cannot be told now, and whether it is gone."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import threading
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from prefect.exceptions import MissingContextError
 from prefect.logging import get_run_logger
 
+from tasks.background import Background
 from tasks.places.base import TRIALS
 from tasks.run_folder import RunFolder, RunInfo, Summary
 from tasks.watch import Watcher
@@ -23,7 +22,7 @@ LINE_LIMIT = 2000  # characters; Prefect refuses logs that are much longer
 LINES_A_POLL = 50  # a program that prints without end must not drown the server
 
 
-class RunLog(Watcher):
+class RunLog(Background, Watcher):
     """Writes to the log of the flow run at hand; the text of ``log.txt`` files, too, as it grows.
 
     Args:
@@ -31,25 +30,17 @@ class RunLog(Watcher):
     """
 
     def __init__(self, run: RunFolder):
+        super().__init__("run-log")
         self._run = run
         self._log = _logger()
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._follow, name="run-log", daemon=True)
         self._offsets: dict[Path, int] = {}
 
     def __enter__(self) -> Self:
         self._skip_what_is_there()
-        self._thread.start()
-        return self
+        return super().__enter__()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._over.set()
-        self._thread.join()
+    def __exit__(self, *raised: object) -> None:
+        super().__exit__(*raised)
         self._read()
 
     def phase(self, text: str) -> None:
@@ -83,8 +74,8 @@ class RunLog(Watcher):
         for file in self._logs():
             self._offsets[file] = file.stat().st_size
 
-    def _follow(self) -> None:
-        while not self._over.wait(POLL_SECONDS):
+    def work(self) -> None:
+        while not self.over.wait(POLL_SECONDS):
             self._read()
 
     def _read(self) -> None:

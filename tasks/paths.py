@@ -18,6 +18,8 @@ BUNDLED_HISTORY, BUNDLED_OFFLINE = DATA / "history", DATA / "offline"
 HISTORY_VARIABLE = "AUTOPIPE_HISTORY"
 HISTORY = Path(os.environ.get(HISTORY_VARIABLE) or BUNDLED_HISTORY).resolve()
 BUILT = HISTORY.with_name("built")
+# In a run's folder: pages of Great Expectations on its dataset and on the history it learned from.
+DATASET_DOCS, HISTORY_DOCS = "data_docs", "history_docs"
 
 
 @dataclass(frozen=True)

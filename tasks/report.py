@@ -13,12 +13,15 @@ from pathlib import Path
 from tasks import report_outcome, report_reasons, report_sections
 from tasks.figures_space import axes_of, importance_of, scored
 from tasks.page import page
+from tasks.paths import DATASET_DOCS, HISTORY_DOCS
 from tasks.run_folder import RunFolder
 from tasks.run_tables import RunTables
-from tasks.validate import DOCS, HISTORY_DOCS
 
 # What Great Expectations found, by what it looked at: pages in the run's folder.
-DATA_DOCS = {"the dataset": f"{DOCS}/index.html", "the history": f"{HISTORY_DOCS}/index.html"}
+DATA_DOCS = {
+    "the dataset": f"{DATASET_DOCS}/index.html",
+    "the history": f"{HISTORY_DOCS}/index.html",
+}
 
 
 def write_report(run: RunFolder) -> Path:

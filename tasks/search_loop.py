@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -43,6 +43,7 @@ from trials.records import (
 
 Running = tuple[Proposal, TrialSpec, PrefectFuture[TrialResult]]
 OnResult = Callable[[TrialSpec, TrialResult], None]
+OnRemoved = Callable[[Sequence[Path]], None]
 Submit = Callable[[TrialSpec], PrefectFuture[TrialResult]]
 # Finished models that are kept whatever the disk limit says: the recommendation may be any of them.
 MODELS_KEPT = 3
@@ -57,6 +58,7 @@ class SearchLoop:
 
     Attributes:
         submit: has a trial run, somewhere, and gives its result when that is there.
+        on_removed: told which checkpoints were removed to keep within the disk limit.
         told: finished trials by proposal id.
         registry: checkpoints of all trials of the run.
         compute: the settings', with each trial's share of the memory where all are on this machine.
@@ -70,6 +72,7 @@ class SearchLoop:
     ledger: Ledger
     submit: Submit
     on_result: OnResult
+    on_removed: OnRemoved = lambda paths: None
     told: dict[str, tuple[TrialSpec, TrialResult]] = field(default_factory=dict)
     registry: CheckpointRegistry = field(init=False)
     compute: Compute = field(init=False)
@@ -264,11 +267,13 @@ class SearchLoop:
         ranked = sorted(finished, key=lambda told: _or_least(told[1].score))
         default = [final_model(finished[0][0])] if finished else []
         kept = [*(final_model(spec) for spec, _ in ranked[-MODELS_KEPT:]), *default]
-        self.registry.prune(
+        removed = self.registry.prune(
             round(self.settings.disk_gigabytes * 1e9),
             needed=[*needed, *kept],
             finals=[final_model(spec) for spec, _ in ranked],
         )
+        if removed:
+            self.on_removed(removed)
 
     def _cost(self, result: TrialResult) -> float:
         """Cost of a trial in full-trial equivalents."""

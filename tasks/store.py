@@ -142,6 +142,20 @@ class Store:
         except OSError as error:
             raise self._error("write", path, error) from error
 
+    def remove_folder(self, *parts: str) -> None:
+        """A folder with all that is in it, if it is there.
+
+        Raises:
+            StoreError: the storage cannot be written; some of it may be gone.
+        """
+        path = self._path(*parts)
+        with self._lock:
+            for known in [known for known in self._sent if known.startswith(f"{path}/")]:
+                del self._sent[known]
+            self._fs.invalidate_cache()
+            if self._try("read", path, lambda: self._fs.exists(path)):
+                self._try("write", path, lambda: self._fs.rm(path, recursive=True))
+
     def _path(self, *parts: str) -> str:
         return "/".join([self._root.rstrip("/"), *parts])
 

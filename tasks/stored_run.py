@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
+from collections import deque
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path, PurePosixPath
-from types import TracebackType
 from typing import Self
 
+from tasks.background import Background
 from tasks.lease import LEADER_FILE, Lease, is_led
 from tasks.lock import locked
 from tasks.paths import cache_folder
@@ -71,7 +73,7 @@ def refuse_if_led(run: Stored) -> None:
         )
 
 
-class StoredRun(Watcher):
+class StoredRun(Background, Watcher):
     """Sends what is new in a run's folder after each trial, and all of it when it is left.
 
     It is sent from a thread of its own: the search does not wait for the storage. Where the
@@ -89,28 +91,23 @@ class StoredRun(Watcher):
     """
 
     def __init__(self, run: RunFolder, store: Store, whole: bool):
+        super().__init__("stored-run")
         self._run, self._store, self._whole = run, store, whole
         self._told: set[str] = set()
+        self._removed: deque[Path] = deque()  # that are in the store yet
         self._lease = Lease(Stored(store, run.run_id), file=LEADER_FILE)
-        self._due, self._over = threading.Event(), False
-        self._thread = threading.Thread(target=self._follow, name="stored-run", daemon=True)
+        self._due = threading.Event()
 
     def __enter__(self) -> Self:
         refuse_if_led(Stored(self._store, self._run.run_id))
         self._lease.__enter__()
-        self._thread.start()
-        return self
+        return super().__enter__()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._over = True
+    def __exit__(self, *raised: object) -> None:
+        self.over.set()
         self._due.set()
-        self._thread.join()
-        self._lease.__exit__(kind, error, trace)
+        super().__exit__(*raised)
+        self._lease.__exit__(*raised)
 
     def begun(self, info: RunInfo) -> None:
         self._due.set()
@@ -119,20 +116,30 @@ class StoredRun(Watcher):
         self._told.add(spec.trial_id)
         self._due.set()
 
+    def removed(self, checkpoints: Sequence[Path]) -> None:
+        self._removed.extend(checkpoints)
+        self._due.set()
+
     def ended(self, summary: Summary) -> None:
         self._due.set()
 
-    def _follow(self) -> None:
+    def work(self) -> None:
         last = False
         while not last:
             self._due.wait()
             self._due.clear()
-            last = self._over  # looked at before sending: what was written until then is sent
+            last = (
+                self.over.is_set()
+            )  # looked at before sending: what was written until then is sent
             self._send()
 
     def _send(self) -> None:
         try:
             self._store.push(self._run.path, self._run.run_id, self._is_sent)
+            while self._removed:
+                checkpoint = self._removed[0].relative_to(self._run.path)
+                self._store.remove_folder(self._run.run_id, checkpoint.as_posix())
+                self._removed.popleft()
         except (StoreError, OSError) as error:
             log.warning("%s\n  what is missing there is sent with the next trial", error)
 

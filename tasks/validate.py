@@ -17,7 +17,7 @@ from tasks.expectations import load_suite, run_suite, write_data_docs
 from tasks.history import history_files, read_history, write_parquet
 from tasks.history_checks import QUARANTINE, history_batch, set_aside, write_history_docs
 from tasks.history_checks import SUITE as HISTORY_SUITE
-from tasks.paths import OfflineFolder
+from tasks.paths import DATASET_DOCS, HISTORY_DOCS, OfflineFolder
 from tasks.prepare import Inputs
 from tasks.progress import Report, silent
 from tasks.run_folder import RunFolder
@@ -26,8 +26,6 @@ from trials.errors import AutoPipeError, DatasetError, SettingsError
 from trials.records import write_json
 
 SUITE = "dataset"
-# In a run's folder.
-DOCS, HISTORY_DOCS = "data_docs", "history_docs"
 
 
 @task(cache_policy=NO_CACHE)
@@ -40,7 +38,7 @@ def validate_dataset(inputs: Inputs, run: RunFolder) -> None:
     frame = frame_of(inputs.dataset)
     results = check(frame)
     run.path.mkdir(parents=True, exist_ok=True)
-    docs = write_data_docs({SUITE: (frame, load_suite(SUITE))}, run.path / DOCS)
+    docs = write_data_docs({SUITE: (frame, load_suite(SUITE))}, run.path / DATASET_DOCS)
     content = {"expectations": results, "data_docs": docs.relative_to(run.path).as_posix()}
     write_json(run.path / "validation.json", content)
     if problems := _problems(results):

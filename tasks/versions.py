@@ -17,13 +17,14 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
 from tasks.lock import locked
 from tasks.paths import workspace
 from trials.errors import AutoPipeError
+from trials.redact import URL_PASSWORD
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -137,9 +138,16 @@ class Versions:
         What was kept before and is in no remote yet is sent there.
 
         Raises:
-            VersionsError: it cannot be reached; it stays named.
+            VersionsError: it cannot be reached, and stays named; or the URL has a password.
             Locked: another process of AutoPipe did not let go of the folder.
         """
+        if URL_PASSWORD.search(url):
+            raise VersionsError(
+                f"the URL {shown(url)} has a password, which would be kept in "
+                f"{self.folder / '.dvc' / 'config'}\n"
+                f"  name the remote in the environment instead: {REMOTE_VARIABLE}=URL; "
+                "from there it is not written anywhere"
+            )
         with self._alone():
             self._do(lambda repo: _set_remote(repo, url))
             self._send()
@@ -183,8 +191,6 @@ class Versions:
         while True:
             try:
                 with self._open(Repo) as repo:
-                    if os.environ.get(REMOTE_VARIABLE) and self.remote:
-                        _set_remote(repo, self.remote)
                     return operation(repo)
             except LockError:
                 if time.monotonic() > deadline:
@@ -198,9 +204,11 @@ class Versions:
                 raise VersionsError(f"DVC in {self.folder}: {shown(found)}") from error
 
     def _open(self, kind: type[Repo]) -> Repo:
-        if (self.folder / ".dvc").is_dir():
-            return kind(str(self.folder))
-        return kind.init(str(self.folder), no_scm=True)
+        if not (self.folder / ".dvc").is_dir():
+            kind.init(str(self.folder), no_scm=True).close()
+        # Given with every use and never written: a URL in the environment may hold a password.
+        named = self.remote if os.environ.get(REMOTE_VARIABLE) else None
+        return kind(str(self.folder), config=_config(named) if named else None)
 
 
 def versions() -> Versions:
@@ -209,9 +217,15 @@ def versions() -> Versions:
 
 
 def _set_remote(repo: Repo, url: str) -> None:
+    from dvc.config import merge
+
     with repo.config.edit() as config:
-        config["remote"].setdefault(REMOTE, {})["url"] = url  # its other options are people's own
-        config["core"] |= {"remote": REMOTE, "analytics": False}
+        merge(config, _config(url))  # its other options are people's own
+
+
+def _config(url: str) -> dict[str, dict[str, Any]]:
+    """DVC's own options for a remote of that URL."""
+    return {"remote": {REMOTE: {"url": url}}, "core": {"remote": REMOTE, "analytics": False}}
 
 
 def _note(folder: Path, revision: str, name: str) -> Path:

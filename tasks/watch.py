@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 
 from tasks.run_folder import RunFolder, RunInfo, Summary
 from trials.events import Event
@@ -35,6 +36,9 @@ class Watcher:
 
     def spent(self, share: float) -> None:
         """So much of the budget is spent, 1 being all of it."""
+
+    def removed(self, checkpoints: Sequence[Path]) -> None:
+        """These were removed to keep within the disk limit."""
 
     def ended(self, summary: Summary) -> None:
         """The run is over."""
@@ -70,6 +74,10 @@ class Several(Watcher):
         for each in self._watchers:
             each.spent(share)
 
+    def removed(self, checkpoints: Sequence[Path]) -> None:
+        for each in self._watchers:
+            each.removed(checkpoints)
+
     def ended(self, summary: Summary) -> None:
         for each in self._watchers:
             each.ended(summary)
@@ -94,5 +102,5 @@ def watching(run: RunFolder, *more: Watcher) -> Iterator[Watcher]:
     from tasks.artifacts import Artifacts
     from tasks.log import RunLog
 
-    with RunLog(run) as log:
-        yield Several([_chosen.get() or log, Artifacts(run), *more])
+    with RunLog(run) as log, Artifacts(run) as pages:
+        yield Several([_chosen.get() or log, pages, *more])

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
+from tasks.background import Background
 from tasks.places.base import EVENTS, RESULT, may_run_again
 from trials.events import read_new_events
 from trials.records import TrialResult, TrialSpec, read_record
@@ -16,7 +15,7 @@ POLL_SECONDS = 0.5
 REMEMBERED_BYTES = 200
 
 
-class Follower:
+class Follower(Background):
     """Tells of every event of the trials that it was told to follow, from a thread of its own.
 
     Args:
@@ -24,24 +23,11 @@ class Follower:
     """
 
     def __init__(self, on_event: OnEvent):
+        super().__init__("follower")
         self._on_event = on_event
         self._read_to: dict[str, tuple[int, bytes]] = {}  # offset, and what stands before it
         self._specs: dict[str, TrialSpec] = {}
-        self._lock, self._over = threading.Lock(), threading.Event()
-        self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._over.set()
-        self._thread.join()
+        self._lock = threading.Lock()
 
     def follow(self, spec: TrialSpec) -> None:
         """From its next event on, until it has a result that counts."""
@@ -49,8 +35,8 @@ class Follower:
             self._specs[spec.trial_id] = spec
             self._read_to[spec.trial_id] = 0, b""
 
-    def _run(self) -> None:
-        while not self._over.wait(POLL_SECONDS):
+    def work(self) -> None:
+        while not self.over.wait(POLL_SECONDS):
             with self._lock:
                 specs = list(self._specs.values())
             for spec in specs:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
+from tasks.background import Background
 from tasks.paths import cache_folder
 from tasks.places.base import LOG, RESULT, SPEC, TRIALS, run_folder_of, stored_name
 from tasks.places.patience import patiently
@@ -41,23 +41,13 @@ def mirrored(spec: TrialSpec, url: str) -> Iterator[tuple[TrialSpec, Stored]]:
     """
     store, run = store_of(url), Stored(store_of(url), run_folder_of(spec).name)
     own = patiently(lambda: fetch_inputs(spec, store), "fetching what a trial needs")
-    over = threading.Event()
-
-    def send() -> None:
-        while not over.wait(PUSH_SECONDS):
-            with suppress(StoreError, OSError):  # the storage may be away for a moment
-                _send(own, store)
-
-    sender = threading.Thread(target=send, name="mirror", daemon=True)
-    sender.start()
     try:
-        yield own, run
+        with _Sending(own, store):
+            yield own, run
     except BaseException:
-        _end(sender, over)
         with suppress(StoreError, OSError):  # why it ended says more
             _send(own, store)
         raise
-    _end(sender, over)
     patiently(lambda: _send(own, store), "sending what a trial made")
 
 
@@ -90,6 +80,19 @@ def fetch_inputs(spec: TrialSpec, store: Store) -> TrialSpec:
     return spec.model_copy(update=changes)
 
 
+class _Sending(Background):
+    """Sends what a trial has made so far, every few seconds."""
+
+    def __init__(self, own: TrialSpec, store: Store):
+        super().__init__("mirror")
+        self._own, self._store = own, store
+
+    def work(self) -> None:
+        while not self.over.wait(PUSH_SECONDS):
+            with suppress(StoreError, OSError):  # the storage may be away for a moment
+                _send(self._own, self._store)
+
+
 def _send(own: TrialSpec, store: Store) -> None:
     """The trial's folder but its spec, whose paths are of this machine."""
     folder = Path(own.folder)
@@ -99,11 +102,6 @@ def _send(own: TrialSpec, store: Store) -> None:
 
 def _is_sent(file: PurePosixPath) -> bool:
     return file.name != SPEC
-
-
-def _end(sender: threading.Thread, over: threading.Event) -> None:
-    over.set()
-    sender.join()
 
 
 def _model_name(spec: TrialSpec) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from prefect.client.orchestration import get_client
 
 from flows.collect import append_dataset, collect, design
 from tasks.history import read_history, search_history
@@ -41,6 +42,13 @@ def settings() -> CollectSettings:
     )
 
 
+def page(key: str) -> list[dict[str, str]]:
+    """A table on Prefect's pages."""
+    with get_client(sync_client=True) as client:
+        [found] = [artifact for artifact in client.read_artifacts() if artifact.key == key]
+    return json.loads(str(found.data))
+
+
 def test_a_design_is_run_once_and_kept(prefect_harness, settings, tmp_path, monkeypatch):
     monkeypatch.setenv("AUTOPIPE_HOME", str(tmp_path))
     seen = Seen()
@@ -50,6 +58,9 @@ def test_a_design_is_run_once_and_kept(prefect_harness, settings, tmp_path, monk
     rows = read_history([file])
     assert len(rows) == len(seen.results) == 3
     assert set(rows["dataset_id"]) == {"leap_year"}
+    [row] = page("c-datasets")
+    assert (row["dataset"], row["trials"], row["failed"]) == ("leap_year", "3", "0")
+    assert row["best"] == max(f"{score:.3f}" for score in rows["score"])[: len(row["best"])]
     assert rows["trial_id"].is_unique
     assert rows["config.sft_learning_rate"].nunique() == 3
     done = rows[rows["state"] == "completed"]

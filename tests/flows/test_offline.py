@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from prefect.client.orchestration import get_client
 from typer import Typer
 from typer.testing import CliRunner, Result
 
@@ -91,6 +92,10 @@ def test_every_step_leaves_what_the_next_one_needs_and_again_the_same(
         *(f"plots/{n}.csv" for n in ("early", "features", "ranker", "ranker_by_dataset")),
     }  # fmt: skip
     assert "60 trials, 3 dataset x model groups, 3 datasets" in done.output
+    with get_client(sync_client=True) as client:
+        pages = [(artifact.key, str(artifact.data)) for artifact in client.read_artifacts()]
+    assert any("history: 60 rows good, 0 put aside" in text for _, text in pages)
+    assert any(key == "offline-ranking" and "QueryRMSE" in text for key, text in pages)
     # What was read and made is kept; in `dvc repro`, dvc.lock has it.
     noted = run_versions(RunFolder(tmp_path / "one"))
     assert set(noted.read) == {"history"}

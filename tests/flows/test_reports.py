@@ -20,6 +20,11 @@ def port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
         (tmp_path / "runs" / run / "report.html").write_text(f"report of {run}")
         (tmp_path / "runs" / run / "run.json").write_text("secret")
     (tmp_path / "report.html").write_text("outside")
+    docs = tmp_path / "runs" / "gcd-001" / "data_docs"
+    (docs / "expectations").mkdir(parents=True)
+    (docs / "index.html").write_text("the dataset")
+    (docs / "expectations" / "a b.html").write_text("one page")
+    (docs / "state.json").write_text("secret")
     server = serve(0)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server.server_address[1]
@@ -31,6 +36,7 @@ def get(port: int, path: str) -> tuple[int, str]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     connection.request("GET", path)
     answer = connection.getresponse()
+    assert answer.status != 200 or "connect-src 'none'" in answer.headers["Content-Security-Policy"]
     return answer.status, answer.read().decode()
 
 
@@ -43,6 +49,11 @@ def test_a_report_is_served_and_listed(port: int) -> None:
     assert "<odd>" not in listed
 
 
+def test_so_are_the_data_docs_that_a_report_links_to(port: int) -> None:
+    assert get(port, "/gcd-001/data_docs/index.html") == (200, "the dataset")
+    assert get(port, "/gcd-001/data_docs/expectations/a%20b.html") == (200, "one page")
+
+
 @pytest.mark.parametrize(
     "path",
     [
@@ -53,6 +64,12 @@ def test_a_report_is_served_and_listed(port: int) -> None:
         "/..%2freport.html",
         "/gcd-001/../../report.html",
         "/gcd-001",
+        "/gcd-001/",
+        "/gcd-001/data_docs",
+        "/gcd-001/data_docs/../run.json",
+        "/gcd-001/data_docs/state.json",
+        "/gcd-001//data_docs/index.html",
+        "report.html",
     ],
 )
 def test_nothing_else_is(port: int, path: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
 
-from tasks.artifacts import Artifacts, recommendation
+from tasks.artifacts import Artifacts, put_table, put_text, recommendation
 from tasks.run_folder import RunFolder
 from tests.tasks.conftest import MakeRun
 
@@ -18,12 +18,13 @@ from tests.tasks.conftest import MakeRun
 def shown(run: RunFolder) -> dict[str, object]:
     @flow
     def show() -> None:
-        watcher, trial = Artifacts(run), run.trials()[-1]
-        watcher.begun(run.info())
-        watcher.result(trial.spec, trial.result)
-        watcher.spent(0.2)
-        watcher.spent(0.425)  # may come while the one before is on its way
-        watcher.ended(run.summary())
+        trial = run.trials()[-1]
+        with Artifacts(run) as watcher:
+            watcher.begun(run.info())
+            watcher.result(trial.spec, trial.result)
+            watcher.ended(run.summary())
+            watcher.spent(0.2)
+            watcher.spent(0.425)  # may come while the one before is on its way
 
     show()
     with get_client(sync_client=True) as client:
@@ -69,16 +70,14 @@ def test_a_slow_server_holds_nothing_up_and_one_that_is_away_ends_nothing(
 
     @flow
     def show() -> float:
-        watcher = Artifacts(run)
-        watcher.begun(run.info())
-        start = time.monotonic()
-        watcher.post(away)
-        watcher.post(partial(time.sleep, 3.0))
-        for share in (0.1, 0.2, 0.7):
-            watcher.spent(share)
-        took = time.monotonic() - start
-        watcher.ended(run.summary())
-        return took
+        with Artifacts(run) as watcher:
+            watcher.begun(run.info())
+            start = time.monotonic()
+            watcher.post(away)
+            watcher.post(partial(time.sleep, 3.0))
+            for share in (0.1, 0.2, 0.7):
+                watcher.spent(share)
+            return time.monotonic() - start
 
     with caplog.at_level(logging.WARNING, "tasks.artifacts"):
         assert show() < 1.0
@@ -86,3 +85,35 @@ def test_a_slow_server_holds_nothing_up_and_one_that_is_away_ends_nothing(
     with get_client(sync_client=True) as client:
         shown = {a.data for a in client.read_artifacts() if a.type == "progress"}
     assert 70.0 in shown
+
+
+def test_a_run_that_is_ended_does_not_wait_for_the_server(prefect_harness, make_run: MakeRun):
+    run, took = make_run(), []
+
+    @flow
+    def end() -> None:
+        try:
+            with Artifacts(run) as watcher:
+                watcher.post(partial(time.sleep, 3.0))
+                started = time.monotonic()
+                raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            took.append(time.monotonic() - started)
+
+    end()
+    assert took[0] < 1.0
+
+
+def test_tables_and_texts_are_put_on_the_page_of_a_flow_and_nowhere_else(prefect_harness):
+    @flow
+    def show() -> None:
+        put_table([{"dataset": "gcd", "trials": "3"}], "one-table", "three trials")
+        put_text("**gcd**: promoted", "one-text", "what came of it")
+
+    put_text("nobody sees this", "no-flow", "")
+    show()
+    with get_client(sync_client=True) as client:
+        found = {artifact.key: artifact for artifact in client.read_artifacts()}
+    assert "no-flow" not in found
+    assert "gcd" in str(found["one-table"].data)
+    assert found["one-text"].data == "**gcd**: promoted"

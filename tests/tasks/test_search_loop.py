@@ -171,9 +171,12 @@ def test_the_disk_limit_spares_the_best_the_default_and_what_runs(tmp_path):
     useless = leave_checkpoint(trial(loop, "useless", 0.7), 70, "rl", "trainer", 2000)
     running = trial(loop, "running").model_copy(update={"continue_from": str(parent)})
     loop._running.append((None, running, None))
+    told = []
+    loop.on_removed = told.extend
     loop._prune()
     assert parent.is_dir()
     assert not useless.exists()
+    assert set(told) == {useless, models["e"], models["zero"]}
     assert {name for name, model in models.items() if model.exists()} == {"default", "b", "c", "d"}
 
 

@@ -49,6 +49,18 @@ def test_only_what_changed_is_sent_and_fetched(url: str, tmp_path: Path) -> None
     assert Store(url).pull("run", other) == []
 
 
+def test_a_folder_is_removed_with_all_that_is_in_it_and_may_be_sent_again(
+    url: str, tmp_path: Path
+) -> None:
+    folder, store = write(tmp_path / "a", x="1", step__y="2", step2__z="3"), Store(url)
+    store.push(folder, "run")
+    store.remove_folder("run", "step")
+    store.remove_folder("run", "step")  # nothing is there
+    Store(url).pull("run", tmp_path / "b")
+    assert texts(tmp_path / "b") == {"x": "1", "step2/z": "3"}
+    assert store.push(folder, "run") == 1
+
+
 def test_what_says_complete_comes_last(url: str, tmp_path: Path) -> None:
     folder = write(tmp_path / "a", trial__result_json="r", trial__z="late in the alphabet")
     (folder / "trial" / "result_json").rename(folder / "trial" / "result.json")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -94,6 +95,25 @@ def test_a_trial_that_has_ended_is_kept_before_it_is_told(store: Store, make_run
     with StoredRun(run, store, whole=True):
         pass
     assert store.text(run.run_id, "trials", spec.trial_id, "result.json") is not None
+
+
+def test_a_checkpoint_that_was_removed_for_want_of_space_goes_there_too(
+    store: Store, make_run: MakeRun
+) -> None:
+    run, spec = begun(make_run)
+    checkpoint = Path(spec.folder) / "checkpoint" / "rl-000010"
+    for place in (checkpoint, checkpoint.with_name("final")):
+        place.mkdir(parents=True, exist_ok=True)
+        (place / "weights").write_text("large")
+    write_json(Path(spec.folder) / "result.json", result_of(spec))
+    there = run.run_id, "trials", spec.trial_id, "checkpoint"
+    with StoredRun(run, store, whole=True) as kept:
+        kept.begun(run.info())
+        wait_until(lambda: store.text(*there, "rl-000010", "weights") == "large")
+        shutil.rmtree(checkpoint)
+        kept.removed([checkpoint])
+    assert store.text(*there, "rl-000010", "weights") is None
+    assert store.text(*there, "final", "weights") == "large"
 
 
 def test_a_run_has_one_leader(store: Store, make_run: MakeRun, tmp_path: Path) -> None:

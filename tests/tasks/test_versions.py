@@ -68,7 +68,25 @@ def test_the_remote_may_be_named_in_the_environment(
     kept.keep("data", write(tmp_path / "data", a="1"))
     assert list((tmp_path / "remote").rglob("*"))
     monkeypatch.delenv(REMOTE_VARIABLE)
-    assert kept.remote == str(tmp_path / "remote")
+    assert kept.remote is None
+
+
+def test_a_password_in_its_url_is_written_nowhere(
+    kept: Versions,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    url = "http://me:hunter22@127.0.0.1:9/versions"
+    with pytest.raises(VersionsError, match=f"{REMOTE_VARIABLE}=URL") as refused:
+        kept.set_remote(url)
+    monkeypatch.setenv(REMOTE_VARIABLE, url)
+    kept.keep("data", write(tmp_path / "data", a="1"))
+    assert "http://127.0.0.1:9/versions does not take" in caplog.text
+    assert "hunter22" not in caplog.text + str(refused.value)
+    files = [file for file in tmp_path.rglob("*") if file.is_file()]
+    assert any(file.name == "config" for file in files)
+    assert not [file for file in files if b"hunter22" in file.read_bytes()]
 
 
 def test_what_the_remote_does_not_take_is_kept_and_sent_later(
