@@ -57,6 +57,11 @@ def _fetch(store: Store, name: str, draft: Path, url: str) -> None:
     store.pull(name, draft)
     if not (draft / "run.json").exists():
         raise SettingsError(f"no run at {url}: no run.json there")
+    run = RunFolder(draft)
+    info = run.info()
+    if info.settings.store not in (None, store.url):  # it was moved, or is mounted elsewhere here
+        settings = info.settings.model_copy(update={"store": store.url})
+        run.write_info(info.model_copy(update={"settings": settings}))
 
 
 def refuse_if_led(run: Stored) -> None:

@@ -138,6 +138,19 @@ def test_a_leader_that_was_killed_is_replaced(
     assert open_run(f"{store.url}/{run.run_id}", tmp_path / "there").run_id == run.run_id
 
 
+def test_a_run_is_kept_where_it_was_fetched_from(
+    store: Store, make_run: MakeRun, tmp_path: Path
+) -> None:
+    run = make_run()
+    info = run.info()
+    settings = info.settings.model_copy(update={"store": "file:///where/it/was"})
+    run.write_info(info.model_copy(update={"settings": settings}))
+    store.push(run.path, run.run_id)
+    fetched = open_run(f"{store.url}/{run.run_id}", tmp_path / "there").info()
+    assert fetched.settings.store == store.url
+    assert fetched.model_copy(update={"settings": settings}) == run.info()
+
+
 def test_a_run_that_is_here_is_not_fetched_over(
     store: Store, make_run: MakeRun, tmp_path: Path
 ) -> None:
