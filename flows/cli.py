@@ -136,6 +136,7 @@ def tune(
     configure()
     from tasks.catalog import load_catalog
     from tasks.devices import default_parallel
+    from tasks.places.base import WORKERS
     from tasks.preflight import check_settings
     from tasks.settings import TuneSettings
     from tasks.stored_run import open_run
@@ -147,7 +148,8 @@ def tune(
             changed = None
             if budget is not None:
                 changed = run.info().settings.model_copy(update={"budget": parsed_budget(budget)})
-            run_tune(changed, str(run.path), history, as_json)
+            lasting = run.info().settings.trials_on == WORKERS
+            run_tune(changed, str(run.path), history, as_json, lasting)
             return
         schedule = given(
             total_steps=steps,
@@ -189,18 +191,18 @@ def tune(
             ),
         )
         check_settings(settings)
-        run_tune(settings, None, history, as_json)
+        run_tune(settings, None, history, as_json, settings.trials_on == WORKERS)
 
 
 @app.command()
-def report(run: Annotated[str, typer.Argument(help="Id or folder of a run.")]) -> None:
+def report(run: Annotated[str, typer.Argument(help="Id, folder or URL of a run.")]) -> None:
     """Write a run's report.html again and show its outcome; works for unfinished runs too."""
     configure()
     from tasks.report import write_report
-    from tasks.stored_run import open_run
+    from tasks.stored_run import view_run
 
     with friendly_errors():
-        folder = open_run(run, runs_folder())
+        folder = view_run(run, runs_folder())
         path = write_report(folder)
         show_outcome(folder, folder.summary())
         console.print(f"report: {path}", soft_wrap=True)
@@ -208,17 +210,17 @@ def report(run: Annotated[str, typer.Argument(help="Id or folder of a run.")]) -
 
 @app.command()
 def compare(
-    run: Annotated[str, typer.Argument(help="Id or folder of a run.")],
+    run: Annotated[str, typer.Argument(help="Id, folder or URL of a run.")],
     one: Annotated[str, typer.Argument(help="Id of a trial, or its beginning: 003.")],
     other: Annotated[str, typer.Argument(help="Id of the trial to compare it with.")],
 ) -> None:
     """Compare two trials of a run on the same validation rows."""
     configure()
     from tasks.paired import compare_trials
-    from tasks.stored_run import open_run
+    from tasks.stored_run import view_run
 
     with friendly_errors():
-        found = compare_trials(open_run(run, runs_folder()), one, other)
+        found = compare_trials(view_run(run, runs_folder()), one, other)
         console.print(
             f"{one} minus {other}: {found.mean:+.3f} ± {found.se:.3f} on the same {found.rows} "
             f"validation rows (paired, two-sided p = {found.p_value:.3f})",
@@ -323,19 +325,21 @@ def list_datasets() -> None:
         console.print(table)
 
 
-def run_tune(settings: TuneSettings | None, run: str | None, history: Path, as_json: bool) -> None:
+def run_tune(
+    settings: TuneSettings | None, run: str | None, history: Path, as_json: bool, lasting: bool
+) -> None:
     """Runs or resumes one run with live progress, then shows its outcome."""
     from flows.json_lines import JsonLines
     from flows.progress import LiveProgress
+    from flows.resumable import resumable
     from flows.tune import tune as tune_flow
     from tasks.run_folder import RunFolder
-    from tasks.watch import watched_by
 
     if as_json:
-        with prefect_server(), watched_by(JsonLines()):
+        with prefect_server(lasting), resumable(JsonLines()):
             tune_flow(settings, run, history)
         return
-    with prefect_server(), LiveProgress(console) as progress, watched_by(progress):
+    with prefect_server(lasting), LiveProgress(console) as progress, resumable(progress):
         run_id = tune_flow(settings, run, history)
     folder = RunFolder.open(run_id, runs_folder())
     show_outcome(folder, folder.summary())

@@ -15,10 +15,10 @@ DEFAULTS = {
     # 20 s, the default, is too short for the first start on a busy machine.
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
-    "DASK_LOGGING__DISTRIBUTED": "warning",
     # The command line shows errors itself, without Prefect's tracebacks around them.
     "PREFECT_LOGGING_LEVEL": "CRITICAL",
     "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
+    "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",
     "PREFECT_LOGGING_ROOT_LEVEL": "WARNING",
     "TOKENIZERS_PARALLELISM": "false",
 }

@@ -13,15 +13,11 @@ from rich.console import Console
 from rich.markup import escape
 
 from flows.options import explain
+from flows.server import AWAY
 from trials.redact import redacted
 
 CRASHED, REFUSED, INTERRUPTED, TERMINATED = 1, 2, 130, 143  # exit codes
 KEPT = "finished trials are kept"
-AWAY = (
-    "the Prefect server {} does not answer; " + KEPT + "\n"
-    "  start it again (autopipe ui), or do without it (unset PREFECT_API_URL)\n"
-    "  then go on with the run: autopipe tune --resume RUN"
-)
 
 
 @contextmanager
@@ -46,18 +42,29 @@ def friendly_errors(as_json: bool = False) -> Iterator[None]:
     except ValidationError as error:
         _end(as_json, error, f"refused:\n{explain(error)}", REFUSED)
     except TerminationSignal as error:
-        _end(as_json, error, f"terminated; {KEPT}", TERMINATED)
+        _end(as_json, error, _with_notes(f"terminated; {KEPT}", error), TERMINATED)
     except KeyboardInterrupt as error:
-        _end(as_json, error, f"interrupted; {KEPT}", INTERRUPTED)
+        _end(as_json, error, _with_notes(f"interrupted; {KEPT}", error), INTERRUPTED)
     except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-        _end(as_json, error, AWAY.format(os.environ.get("PREFECT_API_URL", "")), REFUSED)
+        _end(as_json, error, _away(), REFUSED)
     except typer.Exit:
         raise
     except Exception as error:  # shown by typer, or a bug: both on standard error
+        if isinstance(error, RuntimeError) and "Failed to reach API" in str(error):  # Prefect's
+            _end(as_json, error, _away(), REFUSED)
         if as_json:
             refused = isinstance(error, typer.BadParameter)
             _tell(error, str(error), REFUSED if refused else CRASHED)
         raise
+
+
+def _away() -> str:
+    return AWAY.format(os.environ.get("PREFECT_API_URL", ""))
+
+
+def _with_notes(text: str, error: BaseException) -> str:
+    """What who ran it has added: the next command to type."""
+    return "\n  ".join([text, *getattr(error, "__notes__", [])])
 
 
 def _end(as_json: bool, error: BaseException, text: str, code: int) -> NoReturn:

@@ -17,8 +17,8 @@ from rich.markup import escape
 from flows.environment import configure
 from flows.errors import friendly_errors
 from flows.options import absolute, parsed_budget
-from flows.server import prefect_server
-from tasks.paths import HISTORY
+from flows.server import Served, note_served, prefect_server, refuse_taken, served_here
+from tasks.paths import HISTORY, workspace
 from tasks.report_url import DEFAULT, VARIABLE
 from trials.redact import redacted
 from trials.watchdog import SUPERVISOR_VARIABLE, supervisor_token
@@ -45,7 +45,7 @@ def deploy(
     from tasks.deploy import POOLS
     from tasks.deploy import deploy as make
 
-    with friendly_errors():
+    with friendly_errors(), prefect_server(lasting=True):
         with console.status("deploying"):
             notes = make(pool, root)
         console.print("deployed: tune, trial, collect, offline, promote, recurring")
@@ -63,15 +63,24 @@ def ui(
 ) -> None:
     """Serve Prefect's pages, its API and the reports of this workspace, until Ctrl-C."""
     configure()
+    with friendly_errors():
+        refuse_taken(host, port, port + 1)
     # The pages call the address that the server has in its own environment.
-    os.environ["PREFECT_API_URL"] = f"http://{host}:{port}/api"
+    api = os.environ["PREFECT_API_URL"] = f"http://{host}:{port}/api"
     os.environ["PREFECT_SERVER_LOGGING_LEVEL"] = "WARNING"
-    console.print(f"pages: http://{host}:{port}", highlight=False)
-    console.print("in other terminals, before commands and workers:")
-    console.print(f"  export PREFECT_API_URL={os.environ['PREFECT_API_URL']}", highlight=False)
     reports = f"http://{host}:{port + 1}"
+    lines = [
+        f"pages:     http://{host}:{port}",
+        f"reports:   {reports}",
+        f"workspace: {workspace()} (AUTOPIPE_HOME names another one)",
+        "in other terminals, before workers and commands of other workspaces:",
+        f"  export PREFECT_API_URL={api}",
+    ]
     if reports != DEFAULT:
-        console.print(f"  export {VARIABLE}={reports}", highlight=False)
+        lines.append(f"  export {VARIABLE}={reports}")
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    note_served(Served(api, reports))
     serve_reports(host, port + 1)
     command = ["-m", "prefect", "server", "start", "--host", host, "--port", str(port)]
     os.execv(sys.executable, [sys.executable, *command])
@@ -105,19 +114,27 @@ def recurring(
     parallel: Annotated[
         int | None, typer.Option(help="Trials at a time; default: as GPUs allow, else 2.")
     ] = None,
+    seed: Annotated[int | None, typer.Option(help="As of `autopipe tune`.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps of the full schedule.")] = None,
+    trials_on: Annotated[str | None, typer.Option(help="As of `autopipe tune`.")] = None,
+    store: Annotated[str | None, typer.Option(help="As of `autopipe tune`.")] = None,
     history: Annotated[Path, typer.Option(help="Folder of parquet files.")] = HISTORY,
     notify: Annotated[
         str | None, typer.Option(help='Notification block, as "slack-webhook/team".')
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Tune again if anything changed, promote what is better, learn, keep versions."""
+    """Tune again if anything changed, promote what is better, learn, keep versions.
+
+    The form of the deployment has all settings of a run.
+    """
     configure()
     from flows.json_lines import JsonLines, write_event
     from flows.options import given
     from flows.progress import LiveProgress
     from flows.recurring import recurring as recurring_flow
     from tasks.devices import default_parallel
+    from tasks.places.base import WORKERS
     from tasks.settings import TuneSettings
     from tasks.watch import watched_by
 
@@ -126,9 +143,10 @@ def recurring(
             dataset=absolute(dataset),
             model=absolute(model),
             parallel=default_parallel() if parallel is None else parallel,
-            **given(budget=parsed_budget(budget)),
+            schedule=given(total_steps=steps),
+            **given(budget=parsed_budget(budget), seed=seed, trials_on=trials_on, store=store),
         )
-        with prefect_server(), ExitStack() as shown:
+        with prefect_server(settings.trials_on == WORKERS), ExitStack() as shown:
             watcher = JsonLines() if as_json else shown.enter_context(LiveProgress(console))
             shown.enter_context(watched_by(watcher))
             state = recurring_flow(settings, history, notify=notify, return_state=True)
@@ -148,7 +166,7 @@ def versions(
 
     with friendly_errors():
         if remote is not None:
-            of_workspace().set_remote(absolute(remote))
+            of_workspace().set_remote(remote)
         found = of_workspace()
         console.print(f"kept in {found.folder}", highlight=False, soft_wrap=True)
         remote = redacted(found.remote) if found.remote else "nowhere: no remote is named"
@@ -165,6 +183,8 @@ def doctor(
 ) -> None:
     """Look at everything a run needs, and say what mends what is missing."""
     configure()
+    if served := served_here():
+        os.environ.setdefault("PREFECT_API_URL", served.api)
     with friendly_errors(as_json):
         from flows.json_lines import write_event
         from tasks import doctor as looks

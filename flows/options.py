@@ -110,6 +110,8 @@ def parsed_budget(text: str | None) -> Budget | None:
         return None
     try:
         return Budget.parse(text)
+    except ValidationError as error:
+        raise typer.BadParameter(f"{text!r}\n{explain(error)}", param_hint="--budget") from None
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--budget") from None
 

@@ -89,7 +89,11 @@ def serve(port: int, host: str = "127.0.0.1") -> ThreadingHTTPServer:
 def main(port: int, host: str) -> None:
     """Serves until its parent is gone."""
     end_with_supervisor()
-    serve(port, host).serve_forever()
+    try:
+        server = serve(port, host)
+    except OSError as error:  # taken since `autopipe ui` looked
+        sys.exit(f"the reports cannot be served on port {port}: {error.strerror or error}")
+    server.serve_forever()
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
-"""A Prefect server for the time of one command, where PREFECT_API_URL names none.
+"""The Prefect server of a command: the one that is named, the one that is there, or one of its own.
 
-Prefect would start one by itself, as a child that gets every signal of the terminal too: then the
-flow cannot report that it was interrupted, and waits; and killed, it leaves that child behind. This
-one has a process group of its own and ends with whoever started it.
+Prefect would start the last one by itself, as a child that gets every signal of the terminal too:
+then the flow cannot report that it was interrupted, and waits; and killed, it leaves that child
+behind. This one has a process group of its own and ends with whoever started it.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -14,27 +15,126 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
 
-from trials.errors import AutoPipeError
-from trials.watchdog import SUPERVISOR_VARIABLE, end_with_supervisor, supervisor_token
+from tasks.paths import workspace
+from tasks.report_url import VARIABLE
+from trials.errors import AutoPipeError, SettingsError
+from trials.records import write_json
+from trials.watchdog import SUPERVISOR_VARIABLE, end_with_supervisor, is_alive, supervisor_token
 
 START_SECONDS, POLL_SECONDS, STOP_SECONDS = 120.0, 0.1, 10.0
 PORT_TAKEN = 3  # uvicorn's exit code
+AWAY = (
+    "the Prefect server {} does not answer\n"
+    "  start it (autopipe ui), or do without it (unset PREFECT_API_URL)\n"
+    "  a run that was under way goes on with: autopipe tune --resume RUN"
+)
 
 
 @contextmanager
-def prefect_server() -> Iterator[None]:
+def prefect_server(lasting: bool = False) -> Iterator[None]:
     """Flows called in this context talk to a server; the children of this process do, too.
 
+    It is that of PREFECT_API_URL, else the one that `autopipe ui` serves for this workspace, else
+    one that ends with the context.
+
+    Args:
+        lasting: workers on other machines talk to it, so one that ends will not do.
+
     Raises:
-        AutoPipeError: it did not start.
+        SettingsError: a lasting one is needed, and there is none.
+        AutoPipeError: it does not answer, or did not start.
     """
+    from prefect.settings import PREFECT_API_URL
+
+    if url := PREFECT_API_URL.value():
+        _check_named(url)
+        yield
+    elif served := served_here():
+        os.environ.setdefault(VARIABLE, served.reports)
+        with _talking_to(served.api):
+            yield
+    elif lasting:
+        raise SettingsError(
+            "a Prefect server is needed that workers talk to, too, and PREFECT_API_URL is not set\n"
+            "  start one with: autopipe ui\n"
+            "  then: export PREFECT_API_URL=http://127.0.0.1:4200/api, here and for the workers"
+        )
+    else:
+        with _own_server() as url, _talking_to(url):
+            yield
+
+
+def refuse_taken(host: str, *ports: int) -> None:
+    """Looks whether a server can listen there.
+
+    Raises:
+        SettingsError: a port is in use.
+    """
+    for port in ports:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError as error:
+                raise SettingsError(
+                    f"cannot listen on port {port} of {host}: {error.strerror or error}\n"
+                    "  is `autopipe ui` running already? for another one: autopipe ui --port "
+                    f"{ports[0] + 10}"
+                ) from None
+
+
+class Served(NamedTuple):
+    """What `autopipe ui` serves."""
+
+    api: str
+    reports: str
+
+
+def note_served(served: Served) -> None:
+    """Notes that this process serves that, for commands of the same workspace."""
+    note = {"host": socket.gethostname(), "process": supervisor_token(), **served._asdict()}
+    write_json(_note_of_server(), note)
+
+
+def served_here() -> Served | None:
+    """What `autopipe ui` serves for this workspace on this machine now, if it does.
+
+    Two servers on one database would be in each other's way, so one that is starting is waited for.
+    """
+    try:
+        note = json.loads(_note_of_server().read_text(encoding="utf-8"))
+        served = Served(str(note["api"]), str(note["reports"]))
+        host, process = note["host"], str(note["process"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    deadline = time.monotonic() + START_SECONDS
+    while host == socket.gethostname() and is_alive(process) and time.monotonic() < deadline:
+        if _answers(f"{served.api}/health"):
+            return served
+        time.sleep(POLL_SECONDS)
+    return None
+
+
+def _note_of_server() -> Path:
+    return workspace() / ".prefect" / "served.json"
+
+
+def _check_named(url: str) -> None:
+    """Asks with Prefect's own client, which knows of keys and certificates."""
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        if client.api_healthcheck() is not None:
+            raise AutoPipeError(AWAY.format(url))
+
+
+@contextmanager
+def _talking_to(url: str) -> Iterator[None]:
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    if PREFECT_API_URL.value():
-        yield
-        return
-    process, url = _start()
     before = os.environ.get("PREFECT_API_URL")
     os.environ["PREFECT_API_URL"] = url
     try:
@@ -43,6 +143,14 @@ def prefect_server() -> Iterator[None]:
     finally:
         if before is None:
             os.environ.pop("PREFECT_API_URL", None)
+
+
+@contextmanager
+def _own_server() -> Iterator[str]:
+    process, url = _start()
+    try:
+        yield url
+    finally:
         process.terminate()
         try:
             process.wait(STOP_SECONDS)

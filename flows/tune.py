@@ -18,7 +18,7 @@ from tasks.history import history_files
 from tasks.ledger import Ledger
 from tasks.lock import run_lock
 from tasks.offline import offline_models
-from tasks.places.choose import place_of
+from tasks.places.choose import check_place, place_of
 from tasks.places.gpus import measuring, trial_launchers
 from tasks.prepare import prepare_inputs
 from tasks.provenance import keep_inputs, keep_learned, keep_winner
@@ -62,6 +62,7 @@ def tune(
         watching(folder, storage) as watcher,
         trial_launchers(settings, watcher.phase) as launchers,
     ):
+        check_place(settings)
         ledger = Ledger(folder.path / "ledger.json", settings.budget, settings.finalist_share)
         space = load_space(settings.space)
 

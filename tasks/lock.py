@@ -55,13 +55,15 @@ def locked(folder: Path, what: str, otherwise: str, wait_seconds: float = 0.0) -
         lock.release()
 
 
-def run_lock(folder: Path) -> AbstractContextManager[None]:
-    """Only one process works on a run."""
-    return locked(
-        folder,
-        f"run {folder.name}",
-        "wait for it or end it; a run killed on this machine frees its lock by itself",
-    )
+@contextmanager
+def run_lock(folder: Path) -> Iterator[None]:
+    """Only one process works on a run; one that was refused before it began leaves no folder."""
+    otherwise = "wait for it or end it; a run killed on this machine frees its lock by itself"
+    with locked(folder, f"run {folder.name}", otherwise):
+        try:
+            yield
+        finally:
+            _remove_without_content(folder)
 
 
 def history_lock(folder: Path) -> AbstractContextManager[None]:
@@ -90,6 +92,16 @@ def _beside(
     """A lock that is beside what it locks: the folder's content is data, or is replaced whole."""
     lock = folder.with_name(f".{folder.name}-lock")
     return locked(lock, f"{what} {folder}", otherwise, wait_seconds)
+
+
+def _remove_without_content(folder: Path) -> None:
+    """Removes a folder that has nothing but its lock, which is still held."""
+    own = {LOCK_FILE, f"{LOCK_FILE}.holder.json"}
+    if {file.name for file in folder.iterdir()} <= own:
+        for name in own:
+            (folder / name).unlink(missing_ok=True)
+        with suppress(OSError):  # somebody waits for it
+            folder.rmdir()
 
 
 def _tell(holder: Path) -> None:

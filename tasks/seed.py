@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
 from pathlib import Path
 
 from tasks.paths import BUNDLED_HISTORY, BUNDLED_OFFLINE, HISTORY, HISTORY_VARIABLE, OFFLINE
 from trials.errors import SettingsError
+
+log = logging.getLogger(__name__)
 
 
 def the_history(given: Path | None = None) -> Path:
@@ -17,6 +20,12 @@ def the_history(given: Path | None = None) -> Path:
         SettingsError: the folder of ``AUTOPIPE_HISTORY`` cannot be made.
     """
     if given is not None and given.resolve() != HISTORY:
+        if not given.exists():
+            log.warning(
+                "there is no history at %s yet: nothing is learned from earlier runs, and what is "
+                "run now begins it",
+                given,
+            )
         return given
     if HISTORY == BUNDLED_HISTORY:
         return HISTORY

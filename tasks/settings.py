@@ -116,6 +116,11 @@ class TuneSettings(Record):
                 f"trials_on: {self.trials_on!r} is none of here, workers, dask, or an address as "
                 "tcp://10.0.0.1:8786"
             )
+        if self.store is not None and "://" not in self.store:
+            raise ValueError(
+                f"store: {self.store!r} is no URL; expected one as s3://bucket/folder, gs://..., "
+                "sftp://host/folder or file:///folder"
+            )
         if self.store is not None and URL_PASSWORD.search(self.store):
             raise ValueError(
                 "store: the URL has a password, which would be kept in run.json and on Prefect's "

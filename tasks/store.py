@@ -46,7 +46,12 @@ class Store:
     def __post_init__(self) -> None:
         try:
             self._fs, self._root = fsspec.core.url_to_fs(self.url)
-        except (ImportError, ValueError) as error:
+        except ImportError as error:
+            raise SettingsError(
+                f"the storage {self.url!r} needs a package that is not installed: {error}\n"
+                "  install it here and on every machine with a worker"
+            ) from None
+        except ValueError as error:
             raise SettingsError(
                 f"the storage {self.url!r} cannot be opened: {error}\n"
                 "  expected a URL as s3://bucket/folder, gs://..., sftp://host/folder, file:///folder"
@@ -82,6 +87,7 @@ class Store:
         name: str,
         folder: Path,
         only: tuple[str, ...] = (),
+        without: tuple[str, ...] = (),
         anyway: tuple[str, ...] = (),
     ) -> list[Path]:
         """Fetches what is not there yet, or has another size; returns the files that were fetched.
@@ -90,6 +96,7 @@ class Store:
             name: of the folder in the store.
             folder: where to; what is there besides stays.
             only: names of files to fetch; all by default.
+            without: names of folders in it that are not fetched, wherever they are.
             anyway: names of files to fetch whatever their size: they are changed in place.
         """
         root = self._path(name)
@@ -98,6 +105,8 @@ class Store:
         for path, size in sorted(found.items(), key=lambda item: item[0].endswith(LAST)):
             relative = PurePosixPath(path)
             if (only and relative.name not in only) or relative.name in SKIPPED:
+                continue
+            if not set(without).isdisjoint(relative.parts):
                 continue
             target = _inside(folder, relative)
             known = target.exists() and target.stat().st_size == size

@@ -20,6 +20,7 @@ from tasks.run_folder import RunFolder, RunInfo, Summary
 from tasks.settings import TuneSettings
 from tasks.store import Store, Stored, StoreError, store_of
 from tasks.watch import Watcher
+from trials.checkpoints import CHECKPOINTS
 from trials.errors import SettingsError
 from trials.records import TrialResult, TrialSpec, read_record
 
@@ -49,6 +50,28 @@ def open_run(run: str, root: Path) -> RunFolder:
         root.mkdir(parents=True, exist_ok=True)
         (place / "run").rename(folder)  # whole, or not at all
     return RunFolder.open(str(folder), root)
+
+
+def view_run(run: str, root: Path) -> RunFolder:
+    """A run to look at, named as for ``open_run``; also while it is led, wherever that is.
+
+    Of one on shared storage a copy is fetched, without checkpoints, to the cache: not to ``root``,
+    where it would be taken for the run itself.
+
+    Raises:
+        SettingsError: there is no such run.
+        StoreError: the storage cannot be read.
+    """
+    if "://" not in run:
+        return RunFolder.open(run, root)
+    url, _, name = run.rstrip("/").rpartition("/")
+    place = cache_folder() / "viewed" / name
+    with locked(place, f"the copy of {run}", "another command looks at it; repeat this one"):
+        shutil.rmtree(place / name, ignore_errors=True)
+        store_of(url).pull(name, place / name, without=(CHECKPOINTS,))
+    if not (place / name / "run.json").exists():
+        raise SettingsError(f"no run at {run}: no run.json there")
+    return RunFolder(place / name)
 
 
 def _fetch(store: Store, name: str, draft: Path, url: str) -> None:

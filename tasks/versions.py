@@ -8,6 +8,7 @@ revision is DVC's hash of a file or folder: the same content has the same revisi
 from __future__ import annotations
 
 import configparser
+import hashlib
 import logging
 import os
 import re
@@ -35,7 +36,7 @@ REMOTE_VARIABLE = "AUTOPIPE_DVC_REMOTE"
 REMOTE = "autopipe"
 # Whoever holds the folder may be sending the weights of a large model.
 WAIT_SECONDS, RETRY_SECONDS = 600.0, 1.0
-RESTORED, UNSENT = ".restored", ".unsent"
+RESTORED, KEPT, SENT = ".restored", ".kept", ".sent"
 
 
 class VersionsError(AutoPipeError):
@@ -46,8 +47,9 @@ class VersionsError(AutoPipeError):
 class Versions:
     """The versions of one workspace.
 
-    One process at a time works on them; others wait. A revision that is not in the remote yet has
-    a note in ``.unsent/``, so that none is forgotten, whatever became of the process that kept it.
+    One process at a time works on them; others wait. Each revision has a note in ``.kept/``, and
+    one in ``.sent/<remote>/`` when that remote has it, so that none is forgotten, whatever became
+    of the process that kept it, and another remote gets them all.
 
     Attributes:
         folder: of the DVC repository; made when something is kept first.
@@ -79,7 +81,7 @@ class Versions:
             [stage] = repo.add([str(path)], out=str(out), force=True)
             _remove(out)  # the cache has it; a second copy is of no use to anybody
             revision = str(stage.outs[0].hash_info.value)
-            _note(self.folder / UNSENT, revision, _file_name(revision))
+            _note(self.folder / KEPT, revision, _file_name(revision))
             return revision
 
         with self._alone():
@@ -127,18 +129,21 @@ class Versions:
     def remote(self) -> str | None:
         """Where what is kept is pushed to; None keeps it on this machine."""
         if named := os.environ.get(REMOTE_VARIABLE):
-            return named if "://" in named else str(Path(named).absolute())
+            return _absolute(named)
         config = configparser.ConfigParser(interpolation=None)  # a URL may have percent signs
         config.read(self.folder / ".dvc" / "config", encoding="utf-8")
-        return config.get(f"'remote \"{REMOTE}\"'", "url", fallback=None)
+        url = config.get(f"'remote \"{REMOTE}\"'", "url", fallback=None)
+        if url is None or "://" in url:
+            return url
+        return os.path.normpath(self.folder / ".dvc" / url)  # where DVC writes paths relative to
 
     def set_remote(self, url: str) -> None:
         """Names the remote: any URL that DVC knows (s3, gs, azure, ssh, a folder).
 
-        What was kept before and is in no remote yet is sent there.
+        All that was kept before and is not there is sent.
 
         Raises:
-            VersionsError: it cannot be reached, and stays named; or the URL has a password.
+            VersionsError: it does not take that, and stays named; or the URL has a password.
             Locked: another process of AutoPipe did not let go of the folder.
         """
         if URL_PASSWORD.search(url):
@@ -149,13 +154,22 @@ class Versions:
                 "from there it is not written anywhere"
             )
         with self._alone():
-            self._do(lambda repo: _set_remote(repo, url))
+            self._do(lambda repo: _set_remote(repo, _absolute(url)))
+            # It may have lost what it once had; DVC looks.
+            shutil.rmtree(self._sent_to(self.remote or url), ignore_errors=True)
             self._send()
 
+    def _sent_to(self, remote: str) -> Path:
+        return self.folder / SENT / hashlib.sha256(remote.encode()).hexdigest()[:16]
+
     def _send(self) -> None:
-        """Pushes all that is in no remote yet, if one is named."""
-        notes = sorted((self.folder / UNSENT).glob("*.dvc"))
-        if not (self.remote and notes):
+        """Pushes all that is not in the remote yet, if one is named."""
+        if not self.remote:
+            return
+        sent = self._sent_to(self.remote)
+        kept = sorted((self.folder / KEPT).glob("*.dvc"))
+        notes = [note for note in kept if not (sent / note.name).exists()]
+        if not notes:
             return
         try:
             self._do(lambda repo: repo.push([str(note) for note in notes]))
@@ -164,8 +178,9 @@ class Versions:
                 f"the remote {shown(self.remote)} does not take what is in {self.folder} alone "
                 f"(revisions: {len(notes)}): {error}"
             ) from error
+        sent.mkdir(parents=True, exist_ok=True)
         for note in notes:
-            note.unlink()
+            (sent / note.name).touch()
 
     def _unknown(self, revision: str, name: str) -> VersionsError:
         remote = f"the remote {shown(self.remote)}" if self.remote else "a remote: none is named"
@@ -209,6 +224,10 @@ class Versions:
         # Given with every use and never written: a URL in the environment may hold a password.
         named = self.remote if os.environ.get(REMOTE_VARIABLE) else None
         return kind(str(self.folder), config=_config(named) if named else None)
+
+
+def _absolute(remote: str) -> str:
+    return remote if "://" in remote else str(Path(remote).absolute())
 
 
 def versions() -> Versions:

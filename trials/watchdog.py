@@ -18,6 +18,12 @@ def supervisor_token() -> str:
     return f"{os.getpid()}:{_start_time(os.getpid())}"
 
 
+def is_alive(token: str) -> bool:
+    """Whether the process that ``supervisor_token`` named is still there, on this machine."""
+    pid, _, started = token.partition(":")
+    return pid.isdigit() and _start_time(int(pid)) == started
+
+
 def end_with_supervisor(interval_seconds: float = 0.5) -> None:
     """Watches the supervisor named in the environment; kills the own process group without it.
 
@@ -32,9 +38,8 @@ def end_with_supervisor(interval_seconds: float = 0.5) -> None:
 
 
 def _watch(token: str, interval_seconds: float) -> None:
-    pid, _, started = token.partition(":")
     launcher = os.getppid()
-    while _start_time(int(pid)) == started and os.getppid() == launcher:
+    while is_alive(token) and os.getppid() == launcher:
         time.sleep(interval_seconds)
     os.killpg(os.getpgrp(), signal.SIGKILL)
 

@@ -28,6 +28,8 @@ from trials.launch import Launcher
 from trials.records import TrialResult, TrialSpec
 from trials.supervisor import OnEvent, Supervisor
 
+CONNECT_SECONDS = 10.0
+
 
 @dataclass(frozen=True)
 class Place:
@@ -91,7 +93,6 @@ def place_of(
         store=settings.store,
     )
     if settings.trials_on == WORKERS:
-        _check_server()
         runs: RunsTrials
         place = Stored(store_of(settings.store), run.run_id) if settings.store else run.path
         with (
@@ -111,30 +112,52 @@ def threads(count: int) -> TaskRunner[Any]:
     return ThreadPoolTaskRunner(max_workers=count)
 
 
-def _check_server() -> None:
-    if not PREFECT_API_URL.value():
+def check_place(settings: TuneSettings) -> None:
+    """Looks whether trials can be run where the settings say, before anything is spent.
+
+    Raises:
+        SettingsError: a server, a package or a cluster is not there.
+    """
+    if settings.trials_on == WORKERS and not PREFECT_API_URL.value():
         raise SettingsError(
             "trials on workers need a Prefect server that all of them talk to\n"
             "  start one with: autopipe ui\n"
             "  then set PREFECT_API_URL, as it says, here and for the workers"
         )
+    if settings.trials_on not in (HERE, WORKERS):
+        _check_dask(settings.trials_on)
 
 
-@contextmanager
-def _dask(settings: TuneSettings) -> Iterator[TaskRunner[Any]]:
-    """A local cluster with one process a trial, or the cluster at an address."""
+def _check_dask(where: str) -> None:
+    # A cluster that is closed in mid-trial has much to say; a trial's result says what befell it.
+    os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "critical")
     if find_spec("prefect_dask") is None:
         raise SettingsError(
             "trials on Dask need the package prefect-dask\n"
             "  install it with: pip install 'autopipe[dask]'"
         )
+    if where == DASK:
+        return
+    from distributed import Client
+
+    try:
+        Client(where, timeout=CONNECT_SECONDS).close()
+    except (OSError, ValueError) as error:
+        raise SettingsError(
+            f"no Dask scheduler answers at {where}: {error}\n"
+            "  start one with: dask scheduler; or let AutoPipe start a cluster: --trials-on dask"
+        ) from None
+
+
+@contextmanager
+def _dask(settings: TuneSettings) -> Iterator[TaskRunner[Any]]:
+    """A local cluster with one process a trial, or the cluster at an address."""
     from prefect_dask import DaskTaskRunner
 
     if settings.trials_on != DASK:
         with DaskTaskRunner(address=settings.trials_on) as tasks:
             yield tasks
         return
-    os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "warning")
     cluster = {
         "n_workers": settings.parallel,
         "threads_per_worker": 1,

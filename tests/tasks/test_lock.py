@@ -68,3 +68,14 @@ def test_it_can_be_taken_again_after_an_error(tmp_path: Path) -> None:
         raise ZeroDivisionError
     with run_lock(tmp_path):
         pass
+
+
+def test_a_run_that_was_refused_leaves_no_folder_and_one_with_content_stays(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="refused"), run_lock(tmp_path / "run"):
+        raise ValueError("refused")
+    assert not (tmp_path / "run").exists()
+    with run_lock(tmp_path / "run"):
+        (tmp_path / "run" / "run.json").touch()
+    assert (tmp_path / "run" / "run.json").exists()
+    with run_lock(tmp_path / "run"):
+        pass

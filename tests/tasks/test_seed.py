@@ -73,3 +73,13 @@ def test_a_folder_that_cannot_be_made_is_named(
     monkeypatch.setattr("tasks.seed.HISTORY", tmp_path / "file" / "history")
     with pytest.raises(SettingsError, match="AUTOPIPE_HISTORY"):
         the_history()
+
+
+def test_a_folder_that_is_not_there_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert the_history(tmp_path / "typo") == tmp_path / "typo"
+    assert f"there is no history at {tmp_path / 'typo'} yet" in caplog.text
+    caplog.clear()
+    assert the_history(tmp_path) == tmp_path
+    assert not caplog.text

@@ -19,7 +19,7 @@ from tasks.run_folder import RunFolder
 from tasks.run_names import new_run_folder
 from tasks.settings import TuneSettings
 from tasks.store import Store, Stored
-from tasks.stored_run import StoredRun, open_run
+from tasks.stored_run import StoredRun, open_run, view_run
 from tests.tasks.conftest import MakeRun
 from trials.errors import SettingsError
 from trials.records import Cost, Failure, TrialResult, TrialSpec, write_json
@@ -127,6 +127,28 @@ def test_a_run_has_one_leader(store: Store, make_run: MakeRun, tmp_path: Path) -
     fetched = open_run(f"{store.url}/{run.run_id}", tmp_path / "runs-of-another")
     assert len(fetched.trials()) == len(run.trials())
     assert not (fetched.path / LEADER_FILE).exists()
+
+
+def test_a_run_that_is_led_can_be_looked_at(
+    store: Store, make_run: MakeRun, tmp_path: Path
+) -> None:
+    run = make_run()
+    checkpoint = run.path / "trials" / "t000" / "checkpoint" / "final"
+    checkpoint.mkdir(parents=True, exist_ok=True)
+    (checkpoint / "weights").write_text("large")
+    url, root = f"{store.url}/{run.run_id}", tmp_path / "runs-of-another"
+    with StoredRun(run, store, whole=True) as kept:
+        kept.begun(run.info())
+        wait_until(lambda: store.text(run.run_id, "run.json") is not None)
+        seen = view_run(url, root)
+        assert seen.info() == run.info()
+    trials = len(run.trials())
+    assert len(view_run(url, root).trials()) == trials
+    assert not list(seen.path.rglob("weights"))
+    assert not root.exists()
+    assert view_run(run.run_id, run.path.parent).path == run.path
+    with pytest.raises(SettingsError, match="no run\\.json there"):
+        view_run(f"{store.url}/another", root)
 
 
 def test_a_leader_that_was_killed_is_replaced(

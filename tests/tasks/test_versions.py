@@ -113,6 +113,26 @@ def test_what_the_remote_does_not_take_is_kept_and_sent_later(
     assert texts == ["1", "2", "3"]
 
 
+def test_another_remote_gets_all_that_was_kept(
+    kept: Versions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept.set_remote(str(tmp_path / "one"))
+    first = kept.keep("data", write(tmp_path / "data", a="1"))
+    monkeypatch.chdir(tmp_path)
+    kept.set_remote("other")
+    assert kept.remote == str(tmp_path / "other")
+    elsewhere = Versions(tmp_path / "elsewhere")
+    elsewhere.set_remote(str(tmp_path / "other"))
+    assert (elsewhere.restore(first, "data") / "a").read_text() == "1"
+    # One that lost what it had gets it again, and one that cannot be written to says so.
+    shutil.rmtree(tmp_path / "other")
+    kept.set_remote(str(tmp_path / "other"))
+    assert list((tmp_path / "other").rglob("*"))
+    (tmp_path / "file").touch()
+    with pytest.raises(VersionsError, match="does not take"):
+        kept.set_remote(str(tmp_path / "file" / "remote"))
+
+
 def test_other_options_of_the_remote_stay(kept: Versions, tmp_path: Path) -> None:
     kept.set_remote(str(tmp_path / "one"))
     config = kept.folder / ".dvc" / "config"
@@ -182,7 +202,10 @@ def test_several_processes_keep_things_in_a_new_workspace_at_once(
         for number, revision in enumerate(output.split()):
             found = elsewhere.restore(revision, "history") / "file"
             assert found.read_text() == f"{name} {number}"
-    assert not list((kept.folder / ".unsent").iterdir())
+    [sent] = (kept.folder / ".sent").iterdir()
+    assert {note.name for note in sent.iterdir()} == {
+        note.name for note in (kept.folder / ".kept").iterdir()
+    }
 
 
 def test_another_process_of_autopipe_is_waited_for_with_a_limit(

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydantic import ValidationError
 
-from tasks.places.choose import place_of
-from tasks.run_folder import RunFolder
+from tasks.places.choose import check_place
 from tasks.settings import TuneSettings
 from trials.errors import SettingsError
-from trials.launch import Launcher
 
 
 def settings(**changes: object) -> TuneSettings:
@@ -32,20 +27,27 @@ def test_storage_is_not_for_dask() -> None:
     assert settings(store="s3://bucket/runs", trials_on="workers").store
 
 
-def test_workers_need_a_server(tmp_path: Path) -> None:
+def test_storage_is_a_url() -> None:
+    with pytest.raises(ValidationError, match="'shared/runs' is no URL"):
+        settings(store="shared/runs")
+
+
+def test_workers_need_a_server() -> None:
     with (
         temporary_settings(restore_defaults={PREFECT_API_URL}),
         pytest.raises(SettingsError, match="autopipe ui"),
-        place_of(settings(trials_on="workers"), RunFolder(tmp_path), [Launcher()], print),
     ):
-        pass
+        check_place(settings(trials_on="workers"))
 
 
-def test_dask_needs_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "prefect_dask", None)
+def test_dask_needs_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tasks.places.choose.find_spec", lambda name: None)
-    with (
-        pytest.raises(SettingsError, match=r"autopipe\[dask\]"),
-        place_of(settings(trials_on="dask"), RunFolder(tmp_path), [Launcher()], print),
-    ):
-        pass
+    with pytest.raises(SettingsError, match=r"autopipe\[dask\]"):
+        check_place(settings(trials_on="dask"))
+
+
+def test_a_dask_scheduler_has_to_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("prefect_dask")
+    monkeypatch.setattr("tasks.places.choose.CONNECT_SECONDS", 0.5)
+    with pytest.raises(SettingsError, match="no Dask scheduler answers"):
+        check_place(settings(trials_on="tcp://127.0.0.1:9"))

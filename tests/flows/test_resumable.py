@@ -1,0 +1,47 @@
+"""What a person reads who interrupts a run."""
+
+from __future__ import annotations
+
+import pytest
+import typer
+
+from flows.errors import friendly_errors
+from flows.resumable import resumable
+from tasks.run_folder import RunInfo
+from tasks.watch import Watcher, watching
+from tests.tasks.conftest import MakeRun
+
+
+class Seen(Watcher):
+    runs: list[str]
+
+    def __init__(self) -> None:
+        self.runs = []
+
+    def begun(self, info: RunInfo) -> None:
+        self.runs.append(info.run_id)
+
+
+@pytest.mark.parametrize("store", [None, "s3://bucket/runs/"])
+@pytest.mark.parametrize("begun", [True, False])
+def test_how_to_go_on_is_said_once_there_is_a_run(
+    make_run: MakeRun, capsys: pytest.CaptureFixture[str], store: str | None, begun: bool
+) -> None:
+    run, seen = make_run(), Seen()
+    info = run.info()
+    info = info.model_copy(update={"settings": info.settings.model_copy(update={"store": store})})
+
+    def interrupted() -> None:
+        with friendly_errors(), resumable(seen), watching(run) as watcher:
+            if begun:
+                watcher.begun(info)
+            raise KeyboardInterrupt
+
+    with pytest.raises(typer.Exit) as ended:
+        interrupted()
+    assert ended.value.exit_code == 130
+    told = capsys.readouterr().out
+    assert told.startswith("interrupted; finished trials are kept")
+    assert (f"autopipe tune --resume {run.run_id}" in told) == begun
+    assert (f"--resume s3://bucket/runs/{run.run_id}" in told) == (begun and store is not None)
+    assert seen.runs == ([run.run_id] if begun else [])
