@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
@@ -16,6 +17,7 @@ from trials.redact import redact_file
 
 PUSH_SECONDS = 5.0
 DATASETS, MODELS = "datasets", "models"
+CONTINUED = "continued"  # checkpoints that trials go on from, a copy for each
 
 
 def send_inputs(spec: TrialSpec, store: Store) -> None:
@@ -34,7 +36,9 @@ def send_inputs(spec: TrialSpec, store: Store) -> None:
 def mirrored(spec: TrialSpec, url: str) -> Iterator[tuple[TrialSpec, Stored]]:
     """The trial as it is on this machine, and its run's folder in the store.
 
-    While it runs its events and its log are sent every few seconds; at the end all of its folder.
+    While it runs its events and its log are sent every few seconds; at the end all of its folder,
+    which is then removed here, so that a worker's disk holds the trials that run. Dataset and model
+    stay for the next ones.
 
     Raises:
         StoreError: the storage is away for longer than is waited for.
@@ -49,6 +53,8 @@ def mirrored(spec: TrialSpec, url: str) -> Iterator[tuple[TrialSpec, Stored]]:
             _send(own, store)
         raise
     patiently(lambda: _send(own, store), "sending what a trial made")
+    for folder in (Path(own.folder), _continued(spec)):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def fetch_inputs(spec: TrialSpec, store: Store) -> TrialSpec:
@@ -72,8 +78,9 @@ def fetch_inputs(spec: TrialSpec, store: Store) -> TrialSpec:
         changes["fidelity"] = spec.fidelity.model_copy(update={"model": str(model)})
     if spec.continue_from is not None:
         inside = Path(spec.continue_from).relative_to(run)
-        store.pull(f"{run.name}/{inside.as_posix()}", mirror / run.name / inside)
-        changes["continue_from"] = str(mirror / run.name / inside)
+        copy = _continued(spec) / inside
+        store.pull(f"{run.name}/{inside.as_posix()}", copy)
+        changes["continue_from"] = str(copy)
     # The store knows whether there is one that counts: a failure is taken out to be tried again.
     (local / RESULT).unlink(missing_ok=True)
     store.pull(stored_name(spec), local)
@@ -102,6 +109,11 @@ def _send(own: TrialSpec, store: Store) -> None:
 
 def _is_sent(file: PurePosixPath) -> bool:
     return file.name != SPEC
+
+
+def _continued(spec: TrialSpec) -> Path:
+    place = cache_folder() / "mirror" / run_folder_of(spec).name / CONTINUED
+    return place / Path(spec.folder).name
 
 
 def _model_name(spec: TrialSpec) -> str:

@@ -75,6 +75,23 @@ def test_what_it_makes_goes_back_without_secrets(url: str, tmp_path: Path) -> No
     assert not (there / "spec.json").exists()  # its paths are of the other machine
 
 
+def test_what_was_sent_is_kept_in_the_store_alone(url: str, tmp_path: Path) -> None:
+    spec, store = sent(url, tmp_path), store_of(url)
+    parent = Path(spec.folder).with_name("parent") / "checkpoint" / "rl-000010"
+    parent.mkdir(parents=True)
+    (parent / "weights").write_text("large")
+    spec = spec.model_copy(update={"continue_from": str(parent)})
+    send_inputs(spec, store)
+    with mirrored(spec, url) as (own, _):
+        assert (Path(str(own.continue_from)) / "weights").read_text() == "large"
+        Path(own.folder).mkdir(parents=True, exist_ok=True)
+        (Path(own.folder) / "result.json").write_text("done")
+    left = {file.name for file in (tmp_path / "other").rglob("*") if file.is_file()}
+    assert {"weights", "result.json"}.isdisjoint(left)
+    assert "train.jsonl" in left
+    assert store.text("run", "trials", "000", "result.json") == "done"
+
+
 def test_a_failure_that_was_taken_out_is_not_taken_for_a_result(url: str, tmp_path: Path) -> None:
     spec, store = sent(url, tmp_path), store_of(url)
     with mirrored(spec, url) as (own, _):
