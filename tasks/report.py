@@ -17,11 +17,8 @@ from tasks.paths import DATASET_DOCS, HISTORY_DOCS
 from tasks.run_folder import RunFolder
 from tasks.run_tables import RunTables
 
-# What Great Expectations found, by what it looked at: pages in the run's folder.
-DATA_DOCS = {
-    "the dataset": f"{DATASET_DOCS}/index.html",
-    "the history": f"{HISTORY_DOCS}/index.html",
-}
+# What Great Expectations found, by what it looked at: folders of pages in the run's folder.
+DATA_DOCS = {"the dataset": DATASET_DOCS, "the history": HISTORY_DOCS}
 
 
 def write_report(run: RunFolder) -> Path:
@@ -41,7 +38,7 @@ def write_report(run: RunFolder) -> Path:
         for path in (run.path / "best").rglob("*")
         if path.is_file()
     )
-    docs = {name: file for name, file in DATA_DOCS.items() if (run.path / file).is_file()}
+    docs = {name: file for name, folder in DATA_DOCS.items() if (file := _results(run, folder))}
     document = page(
         f"{tables.info.dataset.name} · {run.run_id} · AutoPipe",
         report_outcome.headline(tables, docs),
@@ -62,3 +59,12 @@ def write_report(run: RunFolder) -> Path:
     partial.write_text(document, encoding="utf-8")
     partial.replace(target)
     return target
+
+
+def _results(run: RunFolder, folder: str) -> str | None:
+    """The page of results, if there is one; the first page of all shows nothing without internet.
+
+    Great Expectations has its tables' scripts and styles fetched from public servers.
+    """
+    pages = sorted((run.path / folder / "validations").rglob("*.html"))
+    return pages[-1].relative_to(run.path).as_posix() if pages else None

@@ -117,11 +117,12 @@ def test_data_docs_are_one_click_away_when_they_are_there(make_run: MakeRun) -> 
     run = make_run()
     assert "Data Docs" not in report(run).words
     for name in ("data_docs", "history_docs"):
-        (run.path / name).mkdir()
-        (run.path / name / "index.html").write_text("pages")
+        page = run.path / name / "validations" / "__none__" / "20261123T0936.58Z" / "all.html"
+        page.parent.mkdir(parents=True)
+        page.write_text("results")
         document = report(run)
         links = {a["href"] for element, a in document.elements if element == "a"}
-        assert f"{name}/index.html" in links
+        assert page.relative_to(run.path).as_posix() in links
     assert "the Data Docs of the dataset and the history" in document.words
     for link in (link for link in links if link and "docs" in link):
         assert (run.path / link).is_file()

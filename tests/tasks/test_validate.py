@@ -125,4 +125,5 @@ def test_a_run_documents_the_history_that_it_learns_from(history, tmp_path):
     assert document_history.fn([], run) is None
     page = document_history.fn(history_files(history), run)
     assert page == run.path / "history_docs" / "index.html"
+    assert list(page.parent.glob("validations/**/*.html"))  # what the report links to
     assert "history" in page.read_text()
