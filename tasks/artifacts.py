@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
 from collections.abc import Callable
@@ -120,8 +121,12 @@ class Artifacts(Watcher):
         )
 
     def _key(self, name: str) -> str:
-        """Keys may hold lower-case letters, digits and dashes."""
-        return re.sub(r"[^a-z0-9]+", "-", f"{self._run.run_id}-{name}".lower()).strip("-")
+        """Keys may hold lower-case letters, digits and dashes.
+
+        Workspaces that share a server may have runs of the same name.
+        """
+        place = hashlib.sha256(str(self._run.path.resolve()).encode()).hexdigest()[:6]
+        return re.sub(r"[^a-z0-9]+", "-", f"{self._run.run_id}-{place}-{name}".lower()).strip("-")
 
 
 def put_table(rows: list[dict[str, Any]], key: str, description: str) -> None:

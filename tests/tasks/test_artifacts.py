@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from functools import partial
 
@@ -28,8 +29,9 @@ def shown(run: RunFolder) -> dict[str, object]:
 
     show()
     with get_client(sync_client=True) as client:
-        found = client.read_artifacts()
-    return {artifact.key.removeprefix("run-1-"): artifact for artifact in found}
+        found = [each for each in client.read_artifacts() if each.key.startswith("run-")]
+    assert all(re.fullmatch(r"run-1-[0-9a-f]{6}-[a-z]+", artifact.key) for artifact in found)
+    return {artifact.key.rpartition("-")[2]: artifact for artifact in found}
 
 
 def test_progress_trials_recommendation_and_report_are_there(prefect_harness, make_run: MakeRun):
