@@ -20,7 +20,8 @@ pytestmark = pytest.mark.slow
 KILLS = 30
 # The early predictor needs signals: with these trials as its past, runs stop and continue trials.
 BUDGET = ["--budget", "8", "--parallel", "2"]
-LONGEST_SECONDS = 45.0  # of one life; an undisturbed run takes about twice as long
+LONGEST_SECONDS = 45.0  # of one life; an undisturbed run takes somewhat longer
+TRIALS_SECONDS = 8.0  # a part of that, and the part in which most can be lost
 
 
 def again(home: Path, seed: int) -> subprocess.Popen[bytes]:
@@ -47,6 +48,31 @@ def undisturbed(home: Path, like: RunFolder, seed: int) -> RunFolder:
     return of_seed(home, seed)
 
 
+def end_at(process: subprocess.Popen[bytes], rng: random.Random) -> None:
+    """Waits for the moment of a kill: half of them at any time, half while trials are run.
+
+    Raises:
+        subprocess.TimeoutExpired: it has come, and the run has not ended by itself.
+    """
+    if rng.random() < 0.5:
+        process.wait(timeout=rng.uniform(2.0, LONGEST_SECONDS))
+        return
+    while process.poll() is None and not trains(children_of(process)):
+        time.sleep(0.1)
+    process.wait(timeout=rng.uniform(0.0, TRIALS_SECONDS))
+
+
+def children_of(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    try:
+        return psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def trains(processes: list[psutil.Process]) -> bool:
+    return any("trials.worker" in " ".join(cmdline(one)) for one in processes)
+
+
 def test_a_run_killed_again_and_again_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
     rng = random.Random(0)
     disturbed = tmp_path / "disturbed"
@@ -55,11 +81,11 @@ def test_a_run_killed_again_and_again_ends_as_an_undisturbed_one(tmp_path: Path)
     while kills < KILLS:
         process = again(disturbed, seed)
         try:
-            process.wait(timeout=rng.uniform(2.0, LONGEST_SECONDS))
+            end_at(process, rng)
         except subprocess.TimeoutExpired:
             before = results(disturbed)
-            children = psutil.Process(process.pid).children(recursive=True)
-            during_trials += any("trials.worker" in " ".join(cmdline(c)) for c in children)
+            children = children_of(process)
+            during_trials += trains(children)
             process.send_signal(signal.SIGKILL)
             process.wait()
             kills += 1
