@@ -13,7 +13,7 @@ from pathlib import Path
 from prefect import flow
 
 from surrogates.encoding import SpaceEncoder
-from tasks.artifacts import put_table
+from tasks.artifacts import key_of, put_table
 from tasks.devices import memory_share
 from tasks.history import history_files, history_row
 from tasks.history_checks import append_checked
@@ -89,7 +89,7 @@ def collect(
             summary_row(each, [results[spec.folder] for spec in specs])
             for each, specs in zip(inputs, designs, strict=True)
         ],
-        key=f"{slug(run.run_id)}-datasets",
+        key=key_of(run, "datasets"),
         description=f"Trials of {run.run_id} on each dataset",
     )
     history = the_history(history)

@@ -141,8 +141,9 @@ def _talking_to(url: str) -> Iterator[None]:
         with temporary_settings({PREFECT_API_URL: url}):
             yield
     finally:
-        if before is None:
-            os.environ.pop("PREFECT_API_URL", None)
+        os.environ.pop("PREFECT_API_URL", None)
+        if before is not None:
+            os.environ["PREFECT_API_URL"] = before
 
 
 @contextmanager

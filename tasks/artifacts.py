@@ -121,12 +121,16 @@ class Artifacts(Watcher):
         )
 
     def _key(self, name: str) -> str:
-        """Keys may hold lower-case letters, digits and dashes.
+        return key_of(self._run, name)
 
-        Workspaces that share a server may have runs of the same name.
-        """
-        place = hashlib.sha256(str(self._run.path.resolve()).encode()).hexdigest()[:6]
-        return re.sub(r"[^a-z0-9]+", "-", f"{self._run.run_id}-{place}-{name}".lower()).strip("-")
+
+def key_of(run: RunFolder, name: str) -> str:
+    """The key of one of a run's artifacts: lower-case letters, digits and dashes.
+
+    Workspaces that share a server may have runs of the same name.
+    """
+    place = hashlib.sha256(str(run.path.resolve()).encode()).hexdigest()[:6]
+    return re.sub(r"[^a-z0-9]+", "-", f"{run.run_id}-{place}-{name}".lower()).strip("-")
 
 
 def put_table(rows: list[dict[str, Any]], key: str, description: str) -> None:

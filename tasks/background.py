@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from typing import Self
 
 
-class Background:
+class Background(ABC):
     """A context whose ``work`` begins when it is entered and has ended when it is left.
 
     Subclasses write ``work``, which returns soon after ``over`` is set.
@@ -19,9 +20,9 @@ class Background:
         self.over = threading.Event()
         self._thread = threading.Thread(target=self.work, name=name, daemon=True)
 
+    @abstractmethod
     def work(self) -> None:
         """What is done meanwhile."""
-        raise NotImplementedError
 
     def __enter__(self) -> Self:
         self._thread.start()

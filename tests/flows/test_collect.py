@@ -10,6 +10,7 @@ import pytest
 from prefect.client.orchestration import get_client
 
 from flows.collect import append_dataset, collect, design
+from tasks.artifacts import key_of
 from tasks.history import read_history, search_history
 from tasks.provenance import run_versions
 from tasks.run_folder import RunFolder
@@ -52,13 +53,13 @@ def page(key: str) -> list[dict[str, str]]:
 def test_a_design_is_run_once_and_kept(prefect_harness, settings, tmp_path, monkeypatch):
     monkeypatch.setenv("AUTOPIPE_HOME", str(tmp_path))
     seen = Seen()
-    folder, history = tmp_path / "runs" / "c", tmp_path / "history"
+    folder, history = tmp_path / "runs" / "My_run", tmp_path / "history"
     with watched_by(seen):
-        [file] = collect(settings, "c", history)
+        [file] = collect(settings, "My_run", history)
     rows = read_history([file])
     assert len(rows) == len(seen.results) == 3
     assert set(rows["dataset_id"]) == {"leap_year"}
-    [row] = page("c-datasets")
+    [row] = page(key_of(RunFolder(folder), "datasets"))
     assert (row["dataset"], row["trials"], row["failed"]) == ("leap_year", "3", "0")
     assert row["best"] == max(f"{score:.3f}" for score in rows["score"])[: len(row["best"])]
     assert rows["trial_id"].is_unique
@@ -72,7 +73,7 @@ def test_a_design_is_run_once_and_kept(prefect_harness, settings, tmp_path, monk
     assert len(prefixes) == 4 * len(done)
 
     written = {f: f.stat().st_mtime_ns for f in folder.glob("trials/*/*/result.json")}
-    collect(settings, "c", history)
+    collect(settings, "My_run", history)
     assert written == {f: f.stat().st_mtime_ns for f in folder.glob("trials/*/*/result.json")}
     assert read_history([file]).equals(rows)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import struct
 import subprocess
@@ -14,6 +13,7 @@ import pytest
 from deployments import try_it
 from tasks.history import history_files, read_history
 from tasks.run_folder import RunFolder
+from tests.disks import small_disk
 from tests.flows.running import (
     begin,
     only_run,
@@ -30,28 +30,23 @@ A_DAY = 86_400
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of a few megabytes; enough for a trial or two, and for no more."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(disk)]
-    if os.geteuid() or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a small disk takes root; /dev/full is tested anyway")
-    yield disk
-    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """Enough for a trial or two, and for no more."""
+    with small_disk(tmp_path / "disk", megabytes=24) as disk:
+        yield disk
 
 
-def test_a_full_disk_ends_the_run_and_room_lets_it_go_on(small_disk: Path) -> None:
-    home = small_disk / "home"
+def test_a_full_disk_ends_the_run_and_room_lets_it_go_on(disk: Path) -> None:
+    home = disk / "home"
     process = begin(home, *tune(home, "--budget", "4", "--parallel", "1"))
     wait_for_results(home)
-    fill(small_disk / "ballast")
+    fill(disk / "ballast")
     assert process.wait(timeout=300) != 0
     assert "space" in printed(home) or "disk" in printed(home)
-    (small_disk / "ballast").unlink()
+    (disk / "ballast").unlink()
     kept = {name: state for name, state in results(home).items() if b'"completed"' in state[1]}
     assert kept
-    subprocess.run(["mount", "-o", "remount,size=1g", str(small_disk)], check=True)
+    subprocess.run(["mount", "-o", "remount,size=1g", str(disk)], check=True)
     resume = ["--resume", only_run(home).run_id, "--history", str(home / "history")]
     assert begin(home, "tune", *resume).wait(timeout=600) == 0, printed(home)
     assert kept.items() <= results(home).items()
@@ -75,8 +70,7 @@ def fill(ballast: Path) -> None:
 def clock(tmp_path: Path) -> tuple[Path, dict[str, str]]:
     """A file whose eight bytes set the clock of programs in that environment, in seconds."""
     compiler = shutil.which("cc")
-    if compiler is None:
-        pytest.skip("a clock of its own takes a C compiler")
+    assert compiler, "a clock of its own takes a C compiler: apt-get install gcc"
     library, offset = tmp_path / "clock.so", tmp_path / "offset"
     source = Path(__file__).with_name("clock.c")
     subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source], check=True)

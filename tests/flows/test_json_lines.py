@@ -88,6 +88,18 @@ def test_what_is_shown_elsewhere_is_an_event_too(
     assert json.loads(capsys.readouterr().out)["code"] == code
 
 
+def command(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The real command with --json, to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "flows.cli", *arguments, "--json"],
+        env=os.environ | {"AUTOPIPE_HOME": str(home)},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+
+
 @pytest.mark.parametrize(
     "arguments",
     [("tune", "no-such-data"), ("collect", "no-such-data"), ("recurring", "x", "--budget", "1")],
@@ -95,14 +107,7 @@ def test_what_is_shown_elsewhere_is_an_event_too(
 def test_a_refused_command_prints_nothing_but_json(
     tmp_path: Path, arguments: tuple[str, ...]
 ) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "flows.cli", *arguments, "--json"],
-        env=os.environ | {"AUTOPIPE_HOME": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = command(tmp_path, *arguments)
     assert done.returncode == 2, done.stderr
     events = [json.loads(line) for line in done.stdout.splitlines()]
     assert events[-1]["event"] == "failed"
@@ -114,14 +119,7 @@ def test_a_refused_command_prints_nothing_but_json(
 def test_a_collection_tells_programs_what_it_does(tmp_path: Path) -> None:
     arguments = ["--model", "tiny-100k", "--configurations", "2", "--parallel", "1"]
     arguments += ["--steps", "10", "--eval-rows", "16", "--history", str(tmp_path / "history")]
-    done = subprocess.run(
-        [sys.executable, "-m", "flows.cli", "collect", "gcd", *arguments, "--json"],
-        env=os.environ | {"AUTOPIPE_HOME": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
+    done = command(tmp_path, "collect", "gcd", *arguments)
     assert done.returncode == 0, done.stderr
     events = [json.loads(line) for line in done.stdout.splitlines()]
     kinds = [event["event"] for event in events]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.disks import small_disk
 from tests.trials.helpers import (
     CONFIG,
     SCHEDULE,
@@ -229,34 +229,27 @@ def test_what_cannot_fit_is_not_started(tmp_path: Path, dataset_folder: Path) ->
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of two megabytes; the tiny model alone takes half of one."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)]
-    if os.geteuid() or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a disk of two megabytes takes root; /dev/full is tested anyway")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """The tiny model alone takes half a megabyte."""
+    with small_disk(tmp_path / "disk", megabytes=2) as disk:
+        yield disk
 
 
-def test_disk_full(small_disk: Path, dataset_folder: Path) -> None:
+def test_disk_full(disk: Path, dataset_folder: Path) -> None:
     """Checkpoints at every step with their optimizers, until nothing more can be written."""
-    (small_disk / "ballast").write_bytes(b"0" * 1_200_000)
-    spec = make_spec(
-        small_disk / "trial", dataset_folder, CONFIG, limits=Limits(checkpoint_seconds=1e-9)
-    )
+    (disk / "ballast").write_bytes(b"0" * 1_200_000)
+    spec = make_spec(disk / "trial", dataset_folder, CONFIG, limits=Limits(checkpoint_seconds=1e-9))
     [result] = supervised(spec)
     assert_failed(spec, result, "disk_full")
 
 
-def test_a_disk_too_full_for_the_result_itself(small_disk: Path, dataset_folder: Path) -> None:
+def test_a_disk_too_full_for_the_result_itself(disk: Path, dataset_folder: Path) -> None:
     """Then the answer is not on disk, but who waits for the trial has it."""
-    spec = make_spec(small_disk / "trial", dataset_folder)
+    spec = make_spec(disk / "trial", dataset_folder)
 
     def fill(_: TrialSpec, event: dict[str, Any]) -> None:
         if event.get("phase") == "sft":
-            with (small_disk / "ballast").open("ab", buffering=0) as file:
+            with (disk / "ballast").open("ab", buffering=0) as file:
                 try:
                     while True:
                         file.write(b"0" * 4096)
