@@ -24,7 +24,8 @@ def write_event(event: str, stream: TextIO | None = None, **fields: Any) -> None
 
 
 class JsonLines(Watcher):
-    """Writes ``{"event": ..., ...}``: phase, begun, step, trial, probed, spent, ended.
+    """Writes ``{"event": ..., ...}``: phase, progress, message, begun, step, trial, probed,
+    spent, ended.
 
     Args:
         stream: where to; standard output by default.
@@ -36,6 +37,12 @@ class JsonLines(Watcher):
 
     def phase(self, text: str) -> None:
         self._write("phase", text=text)
+
+    def progress(self, done: float, total: float) -> None:
+        self._write("progress", done=done, total=total)
+
+    def message(self, text: str) -> None:
+        self._write("message", text=text)
 
     def begun(self, info: RunInfo) -> None:
         self._write(

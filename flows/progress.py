@@ -8,6 +8,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
+from tasks.escape import markup, printable
 from tasks.run_folder import RunInfo
 from tasks.watch import Watcher
 from trials.events import Event
@@ -61,9 +62,15 @@ class LiveProgress(_Shown, Watcher):
         self._best: float | None = None
 
     def phase(self, text: str) -> None:
-        self._progress.update(self._phase, description=text)
+        self._progress.update(self._phase, description=markup(text), completed=0, total=None)
         if not self._console.is_terminal:
             self._console.print(text)
+
+    def progress(self, done: float, total: float) -> None:
+        self._progress.update(self._phase, completed=done, total=total)
+
+    def message(self, text: str) -> None:
+        self._console.print(printable(text, lines=True), markup=False, highlight=False)
 
     def begun(self, info: RunInfo) -> None:
         rows = info.dataset.rows

@@ -46,6 +46,9 @@ class RunLog(Background, Watcher):
     def phase(self, text: str) -> None:
         self._log.info(text)
 
+    def message(self, text: str) -> None:
+        self._log.info(text)
+
     def begun(self, info: RunInfo) -> None:
         self._log.info(
             "run %s: %s with %s, budget %s; history of %d trials on %d datasets",

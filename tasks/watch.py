@@ -22,6 +22,12 @@ class Watcher:
     def phase(self, text: str) -> None:
         """The run enters a phase."""
 
+    def progress(self, done: float, total: float) -> None:
+        """The phase at hand has come this far, in whatever unit it counts."""
+
+    def message(self, text: str) -> None:
+        """Something to be said to people, as a plan; it may have several lines, and stays."""
+
     def begun(self, info: RunInfo) -> None:
         """The inputs are known and nothing was spent yet."""
 
@@ -51,36 +57,38 @@ class Several(Watcher):
         self._watchers = watchers
 
     def phase(self, text: str) -> None:
-        for each in self._watchers:
-            each.phase(text)
+        self._tell("phase", text)
+
+    def progress(self, done: float, total: float) -> None:
+        self._tell("progress", done, total)
+
+    def message(self, text: str) -> None:
+        self._tell("message", text)
 
     def begun(self, info: RunInfo) -> None:
-        for each in self._watchers:
-            each.begun(info)
+        self._tell("begun", info)
 
     def event(self, spec: TrialSpec, event: Event) -> None:
-        for each in self._watchers:
-            each.event(spec, event)
+        self._tell("event", spec, event)
 
     def result(self, spec: TrialSpec, result: TrialResult) -> None:
-        for each in self._watchers:
-            each.result(spec, result)
+        self._tell("result", spec, result)
 
     def probed(self, done: int, total: int) -> None:
-        for each in self._watchers:
-            each.probed(done, total)
+        self._tell("probed", done, total)
 
     def spent(self, share: float) -> None:
-        for each in self._watchers:
-            each.spent(share)
+        self._tell("spent", share)
 
     def removed(self, checkpoints: Sequence[Path]) -> None:
-        for each in self._watchers:
-            each.removed(checkpoints)
+        self._tell("removed", checkpoints)
 
     def ended(self, summary: Summary) -> None:
+        self._tell("ended", summary)
+
+    def _tell(self, what: str, *told: object) -> None:
         for each in self._watchers:
-            each.ended(summary)
+            getattr(each, what)(*told)
 
 
 _chosen: ContextVar[Watcher | None] = ContextVar("watcher", default=None)

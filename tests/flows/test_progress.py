@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import json
 from typing import Any
 
 import pytest
 from rich.console import Console
 
+from flows.json_lines import JsonLines
 from flows.progress import CollectProgress, LiveProgress
+from tasks.watch import Several
 from trials.records import Failure, Fidelity, TrialResult, TrialSpec
 
 CONFIG = {
@@ -73,3 +76,16 @@ def test_a_collect_run_tells_on_how_many_datasets_the_model_was_measured(console
     with CollectProgress(console, 2) as progress:
         progress.probed(1, 3)
         assert lines(console) == ["base model measured on 1/3 datasets"]
+
+
+def test_how_far_a_phase_is_and_what_is_said_reach_every_watcher(console: Console) -> None:
+    told = io.StringIO()
+    with LiveProgress(console) as progress:
+        everybody = Several([progress, JsonLines(told)])
+        everybody.progress(3, 12)
+        everybody.message("a full trial takes [2 min]\n6 of them fit")
+    assert lines(console) == ["a full trial takes [2 min]", "6 of them fit"]
+    assert [json.loads(line) for line in told.getvalue().splitlines()] == [
+        {"event": "progress", "done": 3, "total": 12},
+        {"event": "message", "text": "a full trial takes [2 min]\n6 of them fit"},
+    ]
