@@ -26,10 +26,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from tasks.progress import Progress, quiet
+from trials.plain_yaml import read_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 CATALOG = ROOT / "data" / "catalog.yaml"
@@ -117,10 +117,10 @@ def load_catalog(path: str | Path = CATALOG) -> Catalog:
     """
     path = Path(path)
     try:
-        return Catalog.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return Catalog.model_validate(read_yaml(path))
     except FileNotFoundError:
         raise CatalogError(f"No catalog at {path}. Restore it with: git checkout {path}") from None
-    except (ValidationError, yaml.YAMLError) as error:
+    except ValueError as error:
         raise CatalogError(f"{path} is not a valid catalog: {error}") from error
 
 

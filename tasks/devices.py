@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from trials.errors import SettingsError
 from trials.launch import Launcher
 from trials.memory import available_ram_bytes
+from trials.plain_yaml import read_yaml
 
 
 def launchers_for(
@@ -177,8 +176,8 @@ def _asked(accelerate_config: str | None) -> _Asked:
         return _Asked()
     config = Path(accelerate_config).resolve()
     try:
-        content = yaml.safe_load(config.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        content = read_yaml(config)
+    except (OSError, ValueError) as error:
         raise SettingsError(
             f"the Accelerate config {config} cannot be read: {error}\n"
             "  expected: a YAML file; make one with: accelerate config"

@@ -41,6 +41,7 @@ from trials.arguments import (
 from trials.dataset import Dataset, DatasetCard, Row, load_dataset
 from trials.errors import SettingsError
 from trials.hyperparameters import Hyperparameters, validate
+from trials.plain_yaml import read_yaml
 from trials.plan import StagePlan, plan_steps
 from trials.records import Stage, TrialSpec, write_json
 from trials.rewards import training_rewards
@@ -343,8 +344,8 @@ def _write_accelerate(export: Export, file: Path) -> None:
 
 def _read_yaml(file: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
+        content = read_yaml(file)
+    except (OSError, ValueError) as error:
         raise SettingsError(
             f"accelerate_config {str(file)!r} cannot be read: {error}; "
             "expected the YAML file that the run was started with"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from tasks.paths import ROOT
 from trials.errors import SettingsError
+from trials.plain_yaml import read_yaml
 
 PARAMS = ROOT / "params.yaml"
 
@@ -28,13 +28,13 @@ def load_section(model: type[Section], name: str, path: Path = PARAMS) -> Sectio
         SettingsError: no such file or section, an unknown key or a wrong value.
     """
     try:
-        section = yaml.safe_load(path.read_text(encoding="utf-8"))[name]
+        section = read_yaml(path)[name]
         return model.model_validate(section)
-    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+    except ValidationError as error:
+        found = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise SettingsError(f"{path}: section `{name}`: {found}") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise SettingsError(
             f"{path}: expected a YAML file with a section `{name}`, found: {error!r}\n"
             "  restore it with: git checkout params.yaml"
         ) from None
-    except ValidationError as error:
-        found = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise SettingsError(f"{path}: section `{name}`: {found}") from None

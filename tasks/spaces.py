@@ -13,6 +13,7 @@ from ConfigSpace import Configuration, ConfigurationSpace
 from tasks.paths import SPACES
 from trials.errors import HyperparameterError, SettingsError
 from trials.hyperparameters import validate
+from trials.plain_yaml import read_yaml
 from trials.records import Value
 
 CHECKED_SAMPLES = 64
@@ -34,9 +35,10 @@ def load_space(name: str) -> ConfigurationSpace:
         raise SettingsError(f"no search space {name!r}; expected a file or one of {known}")
     try:
         if path.suffix == ".json":
-            space = ConfigurationSpace.from_json(path)
+            content = json.loads(path.read_text(encoding="utf-8"))
         else:
-            space = ConfigurationSpace.from_yaml(path)
+            content = read_yaml(path)
+        space = ConfigurationSpace.from_serialized_dict(content)
     except Exception as error:  # ConfigSpace raises whatever the parser or its classes raise
         raise SettingsError(f"{path} is no ConfigSpace file: {error}") from error
     if not len(space):

@@ -1,10 +1,10 @@
-"""Loads a dataset folder (or one .jsonl) and refuses bad input with file, line, found, expected.
+"""Loads a dataset folder (or one file) and refuses bad input with file, line, found, expected.
 
-A dataset is ``train.jsonl``, ``validation.jsonl`` and ``test.jsonl`` in one folder, with an
-optional ``dataset.yaml`` and, for a DPO stage, an optional ``preferences.jsonl``. A row has
-``prompt``, ``completion`` (strings or chat messages), ``answer``, and optionally ``context`` and
-``metadata``; a preference has ``prompt``, ``chosen`` and ``rejected``. Other fields are carried
-along unread.
+A dataset is ``train.jsonl``, ``validation.jsonl`` and ``test.jsonl`` in one folder (or the same in
+another format of ``trials.data_files``), with an optional ``dataset.yaml`` and, for a DPO stage, an
+optional ``preferences.jsonl``. A row has ``prompt``, ``completion`` (strings or chat messages, see
+``trials.messages``), ``answer``, and optionally ``context`` and ``metadata``; a preference has
+``prompt``, ``chosen`` and ``rejected``. Other fields are carried along unread.
 """
 
 from __future__ import annotations
@@ -12,24 +12,34 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from trials.data_files import SPLITS, Split, content_files, find_one, read_rows, split_files
 from trials.errors import DatasetError
-from trials.jsonl import read_jsonl
+from trials.messages import (
+    Message,
+    Place,
+    checked_text,
+    common_beginning,
+    has_extras,
+    read_completion,
+    read_prompt,
+    with_common_prompt,
+    with_prompt_and_completion,
+)
+from trials.plain_yaml import read_yaml
+from trials.prompt_template import fill
 
-Split = Literal["train", "validation", "test"]
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 RewardKind = str  # "exact_match" | "choice" | "numeric" | "reasoning_gym" | "module:function"
-Message = dict[str, str]
 COMPLETION_MARGIN_TOKENS = 4
-PREFERENCES = "preferences.jsonl"
+PREFERENCES = "preferences"  # the name of their file, whatever its format
 # Fields of the card that came later: fingerprints of datasets without them must stay as they were.
 LATER_CARD_FIELDS = ("answer_format",)
 
@@ -45,7 +55,8 @@ class DatasetCard(BaseModel):
     reward_args: dict[str, Any] = {}
     metric: str = "accuracy"
     prompt_template: str | None = Field(
-        None, description="Python format string over the row's fields, e.g. '{context}\\n{prompt}'."
+        None,
+        description="Text with names of the row's fields in braces, e.g. '{context}\\n{prompt}'.",
     )
     answer_marker: str = Field("Answer:", description="The answer follows its last occurrence.")
     answer_format: str | None = Field(
@@ -91,15 +102,16 @@ class Dataset:
 
     @property
     def name(self) -> str:
-        return self.card.name or self.path.stem
+        own = Path(self.path.name.removesuffix(".gz")).stem
+        return self.card.name or own.encode("utf-8", "backslashreplace").decode()
 
 
 def load_dataset(path: Path | str, splits: tuple[Split, ...] = SPLITS) -> Dataset:
     """Loads and checks a dataset.
 
     Args:
-        path: a folder with the three splits, or one ``.jsonl`` that is split 80/10/10 by a hash of
-            the prompt, so that a row never changes split when others are added.
+        path: a folder with the three splits, or one file or table that is split 80/10/10 by a hash
+            of the prompt, so that a row never changes split when others are added.
         splits: the splits to load; all are read for the fingerprint either way.
 
     Raises:
@@ -107,11 +119,11 @@ def load_dataset(path: Path | str, splits: tuple[Split, ...] = SPLITS) -> Datase
     """
     path = Path(path)
     card = _read_card(path)
-    files = _split_files(path)
+    files = split_files(path)
     rows: dict[Split, list[Row]] = {split: [] for split in SPLITS}
     first_seen: dict[str, tuple[Split, Path, int]] = {}
     for file, split_of in files:
-        for line, raw in read_jsonl(file):
+        for line, raw in read_rows(file):
             row = _parse_row(raw, card, file, line)
             key = _key(row.prompt)
             split = split_of or _hash_split(key)
@@ -147,12 +159,16 @@ def fingerprint(path: Path | str) -> str:
     """Content hash of a dataset: rows, preferences and card, wherever the folder lies."""
     digest = hashlib.sha256()
     path = Path(path)
-    files = [file for file, _ in _split_files(path)]
-    if (path / PREFERENCES).is_file():
-        files.append(path / PREFERENCES)
-    for file in files:
-        digest.update(file.name.encode() if path.is_dir() else b"rows")
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    entries = [entry for entry, _ in split_files(path)]
+    if preferences := find_one(path, PREFERENCES):
+        entries.append(preferences)
+    for entry in entries:
+        for file in content_files(entry):
+            inner = () if file == entry else (file.name,)
+            names = [*((entry.name,) if entry != path else ()), *inner]
+            digest.update(os.fsencode("/".join(names)) if names else b"rows")
+            with file.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
     card = _read_card(path)
     absent = {name for name in LATER_CARD_FIELDS if getattr(card, name) is None}
     digest.update(card.model_dump_json(exclude=absent).encode())
@@ -203,9 +219,18 @@ def completion_limit(dataset: Dataset, tokenizer: Any) -> int:
 
     Longer than needed costs time in every step; shorter would cut right answers off.
     """
-    texts = [row.completion[-1]["content"] for row in dataset.splits["train"]]
+    texts = [_spoken(tokenizer, row) for row in dataset.splits["train"]]
     longest = max(map(len, tokenizer(texts, add_special_tokens=False)["input_ids"]))
     return math.ceil(1.25 * longest) + COMPLETION_MARGIN_TOKENS
+
+
+def _spoken(tokenizer: Any, row: Row) -> str:
+    """What a model has to write for a row: its text, or what the template makes of tool calls."""
+    if not has_extras(row.completion) and len(row.completion) == 1:
+        return str(row.completion[0]["content"])
+    before = render(tokenizer, row.prompt)
+    whole = render(tokenizer, row.prompt + row.completion)
+    return whole[common_beginning(before, whole) :]
 
 
 def render(tokenizer: Any, messages: list[Message], generation_prompt: bool = False) -> str:
@@ -223,9 +248,17 @@ def _read_card(path: Path) -> DatasetCard:
     if not path.is_dir() or not file.exists():
         return DatasetCard()
     try:
-        return DatasetCard(**(yaml.safe_load(file.read_text(encoding="utf-8")) or {}))
-    except (yaml.YAMLError, UnicodeDecodeError, TypeError) as error:
+        content = read_yaml(file)
+    except (OSError, ValueError) as error:
         raise DatasetError(f"not readable: {error}", path=file, expected="a YAML mapping") from None
+    if not isinstance(content or {}, dict) or not all(
+        isinstance(key, str) for key in content or {}
+    ):
+        raise DatasetError(
+            f"not readable: it is a {type(content).__name__}", path=file, expected="a YAML mapping"
+        )
+    try:
+        return DatasetCard(**content)
     except ValidationError as error:
         detail = error.errors()[0]
         field = ".".join(str(part) for part in detail["loc"])
@@ -236,36 +269,19 @@ def _read_card(path: Path) -> DatasetCard:
         ) from None
 
 
-def _split_files(path: Path) -> list[tuple[Path, Split | None]]:
-    if path.is_file():
-        return [(path, None)]
-    if not path.is_dir():
-        raise DatasetError(
-            "no such file or folder",
-            path=path,
-            expected="a dataset folder, a .jsonl file or a name listed by `autopipe datasets`",
-        )
-    missing = [split for split in SPLITS if not (path / f"{split}.jsonl").is_file()]
-    if missing:
-        found = ", ".join(sorted(file.name for file in path.iterdir())) or "an empty folder"
-        raise DatasetError(
-            f"{', '.join(f'{split}.jsonl' for split in missing)} missing (found {found})",
-            path=path,
-            expected="train.jsonl, validation.jsonl and test.jsonl, or pass one .jsonl file",
-        )
-    return [(path / f"{split}.jsonl", split) for split in SPLITS]
-
-
-def _parse_row(raw: dict[str, Any], card: DatasetCard, file: Path, line: int) -> Row:
+def _parse_row(raw: Mapping[str, Any], card: DatasetCard, file: Path, line: int) -> Row:
+    place = Place(file, line)
+    raw = with_prompt_and_completion(raw, place)
     _require(raw, ("prompt", "completion", "answer"), file, line)
     metadata = raw.get("metadata") or {}
     if not isinstance(metadata, dict):
         raise DatasetError(
             f"metadata is a {type(metadata).__name__}", path=file, line=line, expected="an object"
         )
+    prompt, before = _prompt_messages(raw, card, place)
     return Row(
-        prompt=_prompt_messages(raw, card, file, line),
-        completion=_messages(raw["completion"], "completion", "assistant", file, line),
+        prompt=prompt,
+        completion=read_completion(raw["completion"], "completion", (prompt, before), place),
         answer=str(raw["answer"]).strip(),
         metadata=metadata,
         file=file,
@@ -277,11 +293,11 @@ def _read_preferences(
     path: Path, card: DatasetCard, held_out: Mapping[str, tuple[Split, Path, int]]
 ) -> list[Preference]:
     """Preferences of a folder; ``held_out`` maps prompts that must not be among them to places."""
-    file = path / PREFERENCES
-    if not file.is_file():
+    file = find_one(path, PREFERENCES)
+    if file is None:
         return []
     pairs = []
-    for line, raw in read_jsonl(file):
+    for line, raw in read_rows(file):
         pair = _parse_preference(raw, card, file, line)
         if seen := held_out.get(_key(pair.prompt)):
             raise DatasetError(
@@ -300,12 +316,17 @@ def _read_preferences(
     return pairs
 
 
-def _parse_preference(raw: dict[str, Any], card: DatasetCard, file: Path, line: int) -> Preference:
+def _parse_preference(
+    raw: Mapping[str, Any], card: DatasetCard, file: Path, line: int
+) -> Preference:
+    place = Place(file, line)
+    raw = with_common_prompt(raw, place)
     _require(raw, ("prompt", "chosen", "rejected"), file, line)
+    prompt, before = _prompt_messages(raw, card, place)
     pair = Preference(
-        prompt=_prompt_messages(raw, card, file, line),
-        chosen=_messages(raw["chosen"], "chosen", "assistant", file, line),
-        rejected=_messages(raw["rejected"], "rejected", "assistant", file, line),
+        prompt=prompt,
+        chosen=read_completion(raw["chosen"], "chosen", (prompt, before), place),
+        rejected=read_completion(raw["rejected"], "rejected", (prompt, before), place),
         file=file,
         line=line,
     )
@@ -319,7 +340,7 @@ def _parse_preference(raw: dict[str, Any], card: DatasetCard, file: Path, line: 
     return pair
 
 
-def _require(raw: dict[str, Any], names: tuple[str, ...], file: Path, line: int) -> None:
+def _require(raw: Mapping[str, Any], names: tuple[str, ...], file: Path, line: int) -> None:
     missing = [name for name in names if _is_empty(raw.get(name))]
     if missing:
         raise DatasetError(
@@ -335,42 +356,17 @@ def _is_empty(value: Any) -> bool:
 
 
 def _prompt_messages(
-    raw: dict[str, Any], card: DatasetCard, file: Path, line: int
-) -> list[Message]:
-    prompt = raw["prompt"]
-    template = card.prompt_template
+    raw: Mapping[str, Any], card: DatasetCard, place: Place
+) -> tuple[list[Message], list[Message]]:
+    """The prompt of a row, and as it stood there before the template was filled in."""
+    prompt, template = raw["prompt"], card.prompt_template
     if template is None and raw.get("context"):
         template = "{context}\n\n{prompt}"
-    if isinstance(prompt, str) and template:
-        try:
-            prompt = template.format(**raw)
-        except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
-            raise DatasetError(
-                f"the prompt template {template!r} does not fit the row: {error!r}",
-                path=file,
-                line=line,
-                expected=f"only fields of the row: {', '.join(raw)}",
-            ) from None
-    return _messages(prompt, "prompt", "user", file, line)
-
-
-def _messages(value: Any, field: str, role: str, file: Path, line: int) -> list[Message]:
-    if isinstance(value, str):
-        return [{"role": role, "content": value}]
-    is_chat = isinstance(value, list) and all(
-        isinstance(message, dict)
-        and isinstance(message.get("role"), str)
-        and isinstance(message.get("content"), str)
-        for message in value
-    )
-    if not is_chat:
-        raise DatasetError(
-            f"{field} is a {type(value).__name__} that is no chat",
-            path=file,
-            line=line,
-            expected="a string or a list of {'role': ..., 'content': ...}",
-        )
-    return [{"role": message["role"], "content": message["content"]} for message in value]
+    before = read_prompt(prompt, place)
+    if not isinstance(prompt, str) or not template:
+        return before, before
+    text = checked_text(fill(template, raw, place), "prompt", place)
+    return [{"role": "user", "content": text}], before
 
 
 def _key(prompt: list[Message]) -> str:

@@ -14,14 +14,19 @@ from __future__ import annotations
 from trials.redact import redacted
 
 
+def _writable(text: str) -> str:
+    return redacted(text.encode("utf-8", "backslashreplace").decode())
+
+
 class AutoPipeError(Exception):
     """Base of every error that is meant for the person at the keyboard.
 
-    What it says is shown, logged and kept by Prefect, so secrets of the environment are left out.
+    What it says is shown, logged and kept by Prefect, so secrets of the environment are left out,
+    and bytes of file names that are not UTF-8 become escapes, for they could not be written.
     """
 
     def __init__(self, *args: object):
-        super().__init__(*(redacted(each) if isinstance(each, str) else each for each in args))
+        super().__init__(*(_writable(each) if isinstance(each, str) else each for each in args))
 
 
 class DatasetError(AutoPipeError):

@@ -14,10 +14,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from trials.dataset import Dataset, DatasetCard, Message, Row
 from trials.errors import RewardError
+from trials.plain_yaml import read_yaml
 from trials.rewards import Reward, answer_format, build_reward, overlong
 
 CARD_VARIABLE = "AUTOPIPE_DATASET_CARD"
@@ -87,7 +86,7 @@ def _load_card(file: Path) -> DatasetCard:
             f"{CARD_VARIABLE} names {file}, which is no file; expected the dataset card that lies "
             "beside the exported data: start TRL from the run folder, as best/README.md says"
         )
-    return DatasetCard(**yaml.safe_load(file.read_text(encoding="utf-8")))
+    return DatasetCard(**read_yaml(file))
 
 
 @lru_cache

@@ -160,7 +160,7 @@ def test_a_single_file_too_small_to_split(tmp_path: Path) -> None:
         (json.dumps({**GOOD, "answer": " \n"}), "answer missing or empty"),
         (json.dumps({**GOOD, "prompt": []}), "prompt missing or empty"),
         (json.dumps({**GOOD, "answer": None}), "answer missing or empty"),
-        (json.dumps({**GOOD, "prompt": [{"role": "user"}]}), "prompt is a list that is no chat"),
+        (json.dumps({**GOOD, "prompt": [{"role": "user"}]}), "message 0 of prompt has no content"),
         (json.dumps({**GOOD, "completion": 7}), "completion is a int that is no chat"),
         (json.dumps({**GOOD, "metadata": [1]}), "metadata is a list"),
     ],
@@ -368,3 +368,24 @@ def test_a_dataset_names_itself_by_card_or_folder() -> None:
     parts: dict[str, Any] = {"fingerprint": "", "splits": {}, "reward_inferred": False}
     assert Dataset(path=Path("x/sums"), card=DatasetCard(), **parts).name == "sums"
     assert Dataset(path=Path("x/sums"), card=DatasetCard(name="s"), **parts).name == "s"
+
+
+@pytest.mark.parametrize(
+    ("template", "found"),
+    [
+        ("{prompt:>50000000}", "more than the name of a field"),
+        ("{prompt!r}", "more than the name of a field"),
+        ("{prompt.__class__}", "more than the name of a field"),
+        ("{metadata}", "metadata is a dict"),
+        ("{prompt}" * 50_000, "characters, more than"),
+    ],
+)
+def test_a_template_is_filled_with_plain_fields_in_bounds(
+    tmp_path: Path, template: str, found: str
+) -> None:
+    rows = [{**GOOD, "prompt": "x" * 300, "metadata": {"a": 1}}]
+    write_dataset(tmp_path, f"prompt_template: '{template}'\n")
+    write_rows(tmp_path / "train.jsonl", rows)
+    error = refusal(tmp_path)
+    assert found in error.problem
+    assert len(str(error)) < 1_000

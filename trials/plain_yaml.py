@@ -1,0 +1,98 @@
+"""YAML from users: plain data, bounded in size, depth and in what its aliases expand to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+LARGEST_FILE = 1_000_000  # bytes
+MOST_VALUES = 200_000  # with every alias counted as often as it is used
+DEEPEST = 50
+
+
+def read_yaml(file: Path | str) -> Any:
+    """Content of a YAML file; an empty one is None.
+
+    Raises:
+        OSError: when it cannot be read.
+        ValueError: saying what is wrong with it, in one sentence.
+    """
+    path = Path(file)
+    if path.stat().st_size > LARGEST_FILE:
+        raise ValueError(f"it has {path.stat().st_size:,} bytes, more than {LARGEST_FILE:,}")
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"byte {error.start + 1} is not UTF-8") from None
+    return parse_yaml(text)
+
+
+def parse_yaml(text: str) -> Any:
+    """Content of a YAML text, as ``yaml.safe_load`` but bounded; duplicate keys are errors.
+
+    Raises:
+        ValueError: saying what is wrong with it, in one sentence.
+    """
+    loader = None
+    try:
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _values(node, {}, 0)
+        return loader.construct_document(node)
+    except yaml.MarkedYAMLError as error:
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        raise ValueError(f"{line}{error.problem or error.context}") from None
+    except yaml.YAMLError as error:
+        raise ValueError(" ".join(str(error).split())) from None
+    except RecursionError:
+        raise ValueError(f"it is nested deeper than {DEEPEST} levels") from None
+    except (AttributeError, KeyError, IndexError, TypeError, OverflowError) as error:
+        # What PyYAML lets through where a value does not fit its tag, as in `!!bool perhaps`.
+        raise ValueError(f"a value does not fit its tag: {error!r}") from None
+    finally:
+        if loader is not None:
+            loader.dispose()
+
+
+def _values(node: yaml.Node, known: dict[int, int | None], depth: int) -> int:
+    """How many values a node expands to; nodes that aliases share are counted once for each.
+
+    Args:
+        node: whose values are counted.
+        known: counts so far by the identity of nodes, None while a node is being counted.
+        depth: of the node.
+
+    Raises:
+        ValueError: beyond the bounds, and for a node that holds itself.
+    """
+    if depth > DEEPEST:
+        raise ValueError(f"it is nested deeper than {DEEPEST} levels")
+    if id(node) in known:
+        if (count := known[id(node)]) is None:
+            raise ValueError(f"line {node.start_mark.line + 1}: the value holds itself")
+        return count
+    known[id(node)] = None
+    count = 1
+    if isinstance(node, yaml.MappingNode):
+        _refuse_duplicates(node)
+        for key, value in node.value:
+            count += _values(key, known, depth + 1) + _values(value, known, depth + 1)
+    elif isinstance(node, yaml.SequenceNode):
+        count += sum(_values(each, known, depth + 1) for each in node.value)
+    if count > MOST_VALUES:
+        raise ValueError(f"its aliases expand to more than {MOST_VALUES:,} values")
+    known[id(node)] = count
+    return count
+
+
+def _refuse_duplicates(node: yaml.MappingNode) -> None:
+    seen: set[str] = set()
+    for key, _ in node.value:
+        name = key.value if isinstance(key, yaml.ScalarNode) else "<<"
+        if name != "<<" and name in seen:
+            raise ValueError(f"line {key.start_mark.line + 1}: the key {name!r} is there twice")
+        seen.add(name)
