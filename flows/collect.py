@@ -15,6 +15,7 @@ from prefect import flow
 from surrogates.encoding import SpaceEncoder
 from tasks.artifacts import key_of, put_table
 from tasks.devices import memory_share
+from tasks.escape import markdown
 from tasks.history import history_files, history_row
 from tasks.history_checks import append_checked
 from tasks.lock import run_lock
@@ -90,7 +91,7 @@ def collect(
             for each, specs in zip(inputs, designs, strict=True)
         ],
         key=key_of(run, "datasets"),
-        description=f"Trials of {run.run_id} on each dataset",
+        description=f"Trials of {markdown(run.run_id)} on each dataset",
     )
     history = the_history(history)
     files = [

@@ -9,9 +9,12 @@ from __future__ import annotations
 import os
 
 from tasks.paths import workspace
+from tasks.plain_errors import plain_records
 
 DEFAULTS = {
     "PREFECT_HOME": str(workspace() / ".prefect"),
+    # One that Prefect starts by itself would let every web page use it; ours checks who asks.
+    "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
     # 20 s, the default, is too short for the first start on a busy machine.
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
@@ -25,7 +28,11 @@ DEFAULTS = {
 
 
 def configure() -> None:
-    """Sets the defaults that are not set, and makes the workspace, which Prefect does not."""
+    """Sets the defaults that are not set, and makes the workspace, which Prefect does not.
+
+    What is logged from now on has no characters that a terminal acts on.
+    """
+    plain_records()
     workspace().mkdir(parents=True, exist_ok=True)
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)

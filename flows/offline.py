@@ -36,6 +36,7 @@ from flows.errors import friendly_errors  # noqa: E402
 from flows.server import prefect_server  # noqa: E402
 from tasks.artifacts import put_table, put_text  # noqa: E402
 from tasks.catalog import build_catalog, load_catalog  # noqa: E402
+from tasks.escape import markdown  # noqa: E402
 from tasks.evaluate import (  # noqa: E402
     SECTION,
     SHOWN,
@@ -126,7 +127,9 @@ def offline(
     with offline_lock(folder.path):
         run_steps(steps, settings, history, built, folder, watch, tell)
     if said:
-        put_text("\n".join(f"- {text}" for text in said), "offline", "What the steps found")
+        put_text(
+            "\n".join(f"- {markdown(text)}" for text in said), "offline", "What the steps found"
+        )
 
 
 def run_steps(

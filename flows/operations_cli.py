@@ -17,7 +17,16 @@ from rich.markup import escape
 from flows.environment import configure
 from flows.errors import friendly_errors
 from flows.options import absolute, parsed_budget
-from flows.server import Served, note_served, prefect_server, refuse_taken, served_here
+from flows.origins import in_url
+from flows.server import (
+    LOOPBACK,
+    Served,
+    note_served,
+    prefect_server,
+    refuse_taken,
+    served_here,
+    serving_command,
+)
 from tasks.paths import HISTORY, workspace
 from tasks.report_url import DEFAULT, VARIABLE
 from trials.redact import redacted
@@ -59,18 +68,22 @@ def deploy(
 
 def ui(
     port: Annotated[int, typer.Option(help="Of the pages and the API.")] = 4200,
-    host: Annotated[str, typer.Option(help="127.0.0.1 lets nobody in from outside.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; the default is for this machine alone.")
+    ] = LOOPBACK,
 ) -> None:
     """Serve Prefect's pages, its API and the reports of this workspace, until Ctrl-C."""
     configure()
     with friendly_errors():
         refuse_taken(host, port, port + 1)
     # The pages call the address that the server has in its own environment.
-    api = os.environ["PREFECT_API_URL"] = f"http://{host}:{port}/api"
+    name = in_url(host)
+    api = os.environ["PREFECT_API_URL"] = f"http://{name}:{port}/api"
     os.environ["PREFECT_SERVER_LOGGING_LEVEL"] = "WARNING"
-    reports = f"http://{host}:{port + 1}"
+    os.environ.pop(SUPERVISOR_VARIABLE, None)  # it outlives whoever started it
+    reports = f"http://{name}:{port + 1}"
     lines = [
-        f"pages:     http://{host}:{port}",
+        f"pages:     http://{name}:{port}",
         f"reports:   {reports}",
         f"workspace: {workspace()} (AUTOPIPE_HOME names another one)",
         "in other terminals, before workers and commands of other workspaces:",
@@ -82,8 +95,7 @@ def ui(
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     note_served(Served(api, reports))
     serve_reports(host, port + 1)
-    command = ["-m", "prefect", "server", "start", "--host", host, "--port", str(port)]
-    os.execv(sys.executable, [sys.executable, *command])
+    os.execv(sys.executable, serving_command(port, host))
 
 
 def serve_reports(host: str, port: int) -> None:

@@ -11,6 +11,7 @@ from prefect import flow
 from prefect.logging import get_run_logger
 
 from tasks.artifacts import put_text
+from tasks.escape import code, markdown
 from tasks.paths import runs_folder
 from tasks.places.gpus import measuring
 from tasks.promotion import Decision, challenge, promoted_folder
@@ -46,8 +47,9 @@ def promote(run: str, rows: int = 1000) -> Decision:
         keep_written(note, {promoted: where})
     log.info("%s: %s", info.dataset.name, decision)
     put_text(
-        f"**{info.dataset.name}**, {info.model}: {decision}\n\nThe promoted model: `{where}`",
+        f"**{markdown(info.dataset.name)}**, {markdown(info.model)}: {markdown(decision)}\n\n"
+        f"The promoted model: {code(where)}",
         key="promotion",
-        description=f"What came of run {folder.run_id}",
+        description=f"What came of run {markdown(folder.run_id)}",
     )
     return decision

@@ -16,6 +16,7 @@ from flows.promote import promote
 from flows.tune import tune
 from tasks.artifacts import put_text
 from tasks.changes import look, note_seen
+from tasks.escape import markdown
 from tasks.notify import notified
 from tasks.paths import HISTORY
 from tasks.report_url import report_url
@@ -60,10 +61,11 @@ def recurring(
         offline(list(RETRAIN), None, history, None, output or models_of(history))
         note_seen(settings, seen, seen.run_id, history, done=True)
     put_text(
-        f"**{settings.title}**\n\n- why: {what_is_new}\n"
-        f"- run: [{seen.run_id}]({report_url(seen.run_id)})\n- its winner: {decision}",
+        f"**{markdown(settings.title)}**\n\n- why: {markdown(what_is_new)}\n"
+        f"- run: [{markdown(seen.run_id)}]({report_url(seen.run_id)})\n"
+        f"- its winner: {markdown(decision)}",
         key="recurring",
-        description=f"Why it tuned {settings.dataset}, and what came of it",
+        description=f"Why it tuned {markdown(settings.dataset)}, and what came of it",
     )
     return Completed(message=f"{what_is_new}; {decision}")
 

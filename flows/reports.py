@@ -6,6 +6,7 @@ python -m flows.reports 4201 127.0.0.1     # until its parent ends; `autopipe ui
 from __future__ import annotations
 
 import html
+import socket
 import sys
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,11 +14,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
+from flows.origins import is_ours, names_of
 from tasks.paths import DATASET_DOCS, HISTORY_DOCS, runs_folder
 from trials.watchdog import end_with_supervisor
 
 REPORT, DOCS = "report.html", (DATASET_DOCS, HISTORY_DOCS)
 HTML = "text/html; charset=utf-8"
+POLICY = (
+    "connect-src 'none'; form-action 'none'; object-src 'none'; base-uri 'none'; "
+    "frame-ancestors 'none'"
+)
 CONTENT_TYPES = {
     ".html": HTML,
     ".css": "text/css",
@@ -35,9 +41,13 @@ class Reports(BaseHTTPRequestHandler):
     Files are looked up among those that are there: an address is never made a path.
     """
 
+    server: Server
     server_version, sys_version = "AutoPipe", ""
 
     def do_GET(self) -> None:
+        if not is_ours(self.headers["Host"], self.server.names):
+            self.send_error(HTTPStatus.FORBIDDEN, "this server is not called that")
+            return
         path = unquote(urlsplit(self.path).path)
         reports = {file.parent.name: file for file in runs_folder().glob(f"*/{REPORT}")}
         _, run, page = [*path.split("/", 2), "", ""][:3]
@@ -53,7 +63,8 @@ class Reports(BaseHTTPRequestHandler):
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(content)))
         # The pages show what datasets hold; whatever that is, it must not act on Prefect's API.
-        self.send_header("Content-Security-Policy", "connect-src 'none'; form-action 'none'")
+        self.send_header("Content-Security-Policy", POLICY)
+        self.send_header("X-Content-Type-Options", "nosniff")
         self.end_headers()
         self.wfile.write(content)
 
@@ -77,20 +88,28 @@ def _listed(reports: dict[str, Path]) -> str:
     return f"<!doctype html><title>Reports</title><h1>Reports</h1><ul>{''.join(lines)}</ul>"
 
 
-def serve(port: int, host: str = "127.0.0.1") -> ThreadingHTTPServer:
-    """A server that listens; ``serve_forever`` answers.
+class Server(ThreadingHTTPServer):
+    """Listens at once; ``serve_forever`` answers.
+
+    Args:
+        port: 0 takes a free one.
+        host: to listen on.
 
     Raises:
         OSError: the port is taken.
     """
-    return ThreadingHTTPServer((host, port), Reports)
+
+    def __init__(self, port: int, host: str = "127.0.0.1"):
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.names = names_of(host)
+        super().__init__((host, port), Reports)
 
 
 def main(port: int, host: str) -> None:
     """Serves until its parent is gone."""
     end_with_supervisor()
     try:
-        server = serve(port, host)
+        server = Server(port, host)
     except OSError as error:  # taken since `autopipe ui` looked
         sys.exit(f"the reports cannot be served on port {port}: {error.strerror or error}")
     server.serve_forever()

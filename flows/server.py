@@ -18,12 +18,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from flows.origins import OwnPagesOnly, in_url
 from tasks.paths import workspace
 from tasks.report_url import VARIABLE
 from trials.errors import AutoPipeError, SettingsError
 from trials.records import write_json
 from trials.watchdog import SUPERVISOR_VARIABLE, end_with_supervisor, is_alive, supervisor_token
 
+LOOPBACK = "127.0.0.1"
 START_SECONDS, POLL_SECONDS, STOP_SECONDS = 120.0, 0.1, 10.0
 PORT_TAKEN = 3  # uvicorn's exit code
 AWAY = (
@@ -74,7 +76,7 @@ def refuse_taken(host: str, *ports: int) -> None:
         SettingsError: a port is in use.
     """
     for port in ports:
-        with socket.socket() as probe:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((host, port))
@@ -164,9 +166,9 @@ def _start() -> tuple[subprocess.Popen[bytes], str]:
     deadline = time.monotonic() + START_SECONDS
     while True:
         with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
+            probe.bind((LOOPBACK, 0))
             port = probe.getsockname()[1]
-        url = f"http://127.0.0.1:{port}/api"
+        url = f"http://{LOOPBACK}:{port}/api"
         process = _launch(port, url)
         while process.poll() is None and time.monotonic() < deadline:
             if _answers(f"{url}/health"):
@@ -178,7 +180,7 @@ def _start() -> tuple[subprocess.Popen[bytes], str]:
     raise AutoPipeError(
         f"Prefect's temporary server did not start within {START_SECONDS:.0f} s "
         f"(exit code {process.wait()})\n"
-        "  see why: prefect server start; or name a server that runs in PREFECT_API_URL"
+        "  see why: autopipe ui; or name a server that runs in PREFECT_API_URL"
     )
 
 
@@ -186,10 +188,11 @@ def _launch(port: int, url: str) -> subprocess.Popen[bytes]:
     own = {
         "PREFECT_API_URL": url,
         "PREFECT_UI_ENABLED": "0",
+        "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
         SUPERVISOR_VARIABLE: supervisor_token(),
     }
     return subprocess.Popen(
-        [sys.executable, "-m", "flows.server", str(port)],
+        serving_command(port),
         env=os.environ | own,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -207,20 +210,28 @@ def _answers(url: str) -> bool:
         return False
 
 
-def main(port: int) -> None:
-    """Serves until it is told to end, or its parent is gone."""
+def serving_command(port: int, host: str = LOOPBACK) -> list[str]:
+    """The program that serves Prefect's API and pages there, guarded, until it is told to end."""
+    return [sys.executable, "-m", "flows.server", str(port), host]
+
+
+def main(port: int, host: str) -> None:
+    """Serves until it is told to end, or its parent is gone if the environment names one."""
     end_with_supervisor()
+    # Prefect lets the pages of every site use its API unless it is told otherwise.
+    os.environ["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"] = f"http://{in_url(host)}:{port}"
     import uvicorn
+    from prefect.server.api.server import create_app
+    from prefect.settings import PREFECT_SERVER_LOGGING_LEVEL
 
     uvicorn.run(
-        "prefect.server.api.server:create_app",
-        factory=True,
-        host="127.0.0.1",
+        OwnPagesOnly(create_app(final=True), host),
+        host=host,
         port=port,
-        log_level="error",
+        log_level=PREFECT_SERVER_LOGGING_LEVEL.value().lower(),
         lifespan="on",
     )
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), sys.argv[2])

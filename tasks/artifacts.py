@@ -21,6 +21,7 @@ from prefect.artifacts import (
 )
 from prefect.context import FlowRunContext
 
+from tasks import escape
 from tasks.report_url import report_url
 from tasks.run_folder import Measured, RunFolder, RunInfo, Summary
 from tasks.run_tables import RunTables, rows_of
@@ -56,9 +57,9 @@ class Artifacts(Watcher):
     """
 
     def __init__(self, run: RunFolder):
-        self._run = run
+        self._run, self._id = run, escape.markdown(run.run_id)
         self._progress: UUID | None = None
-        self._share, self._described = 0.0, f"Share of the trials of {run.run_id} that are done"
+        self._share, self._described = 0.0, f"Share of the trials of {self._id} that are done"
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="artifacts")
         self._waiting: Future[None] | None = None
 
@@ -91,7 +92,7 @@ class Artifacts(Watcher):
             create_table_artifact(
                 trial_rows(tables),
                 key=self._key("trials"),
-                description=f"Trials of {self._run.run_id} so far",
+                description=f"Trials of {self._id} so far",
             )
 
     def ended(self, summary: Summary) -> None:
@@ -111,13 +112,13 @@ class Artifacts(Watcher):
         create_markdown_artifact(
             recommendation(self._run, summary),
             key=self._key("recommendation"),
-            description=f"What run {self._run.run_id} recommends",
+            description=f"What run {self._id} recommends",
         )
         create_link_artifact(
             report_url(self._run.run_id),
-            link_text=f"report of {self._run.run_id}",
+            link_text=f"report of {self._id}",
             key=self._key("report"),
-            description=f"The file: {self._run.path / 'report.html'}",
+            description=f"The file: {escape.code(self._run.path / 'report.html')}",
         )
 
     def _key(self, name: str) -> str:
@@ -170,13 +171,14 @@ def trial_rows(tables: RunTables) -> list[dict[str, Any]]:
 
 def recommendation(run: RunFolder, summary: Summary) -> str:
     """The outcome in Markdown: the verdict, three rows of scores, the configuration."""
+    report, exported = (escape.code(run.path / name) for name in ("report.html", "best"))
     lines = [
-        f"# {run.info().dataset.name}",
+        f"# {escape.markdown(run.info().dataset.name)}",
         f"{outcome(summary)} {verdict(summary)}",
         _scores(summary),
         "## Configuration",
         _table(["hyperparameter", "value"], _settings(summary)),
-        f"Report: `{run.path / 'report.html'}`  \nExported for TRL: `{run.path / 'best'}`",
+        f"Report: {report}  \nExported for TRL: {exported}",
     ]
     return "\n\n".join(lines)
 
@@ -190,7 +192,7 @@ def _scores(summary: Summary) -> str:
 def _measured(name: str, measured: Measured) -> list[str]:
     return [
         name,
-        measured.trial_id or "–",
+        escape.markdown(measured.trial_id or "–"),
         plus_minus(measured.validation, measured.validation_se),
         plus_minus(measured.test, measured.test_se),
     ]
@@ -198,14 +200,14 @@ def _measured(name: str, measured: Measured) -> list[str]:
 
 def _settings(summary: Summary) -> list[list[str]]:
     config = summary.best.config or {}
-    return [[f"`{name}`", setting(value)] for name, value in config.items() if value is not None]
+    return [
+        [escape.code(name), escape.markdown(setting(value))]
+        for name, value in config.items()
+        if value is not None
+    ]
 
 
 def _table(header: list[str], rows: list[list[str]]) -> str:
+    """Of cells in Markdown: names from outside are escaped by who puts them there."""
     lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
-
-
-def _cell(text: str) -> str:
-    """Names come from outside: a bar or a line break would break the table."""
-    return text.replace("|", "\\|").replace("\n", " ")
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

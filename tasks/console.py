@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from tasks.escape import styled
 from tasks.run_folder import Measured, RunFolder
 from tasks.run_tables import RunTables, rows_of
 from tasks.wording import duration, outcome, plus_minus, share, verdict
@@ -20,7 +21,7 @@ def console_table(run: RunFolder) -> Table:
     """All trials of a run, in the order they were proposed; the best is marked with a star."""
     tables = RunTables.read(run)
     best = tables.best_row
-    view = Table(title=f"Trials of {run.run_id}", title_justify="left", header_style="bold")
+    view = Table(title=styled(f"Trials of {run.run_id}"), title_justify="left", header_style="bold")
     for name in ("trial", "origin", "length", "state", "score", "predicted final", "time"):
         right = name in ("length", "score", "predicted final", "time")
         view.add_column(name, justify="right" if right else "left", no_wrap=name != "state")
@@ -35,11 +36,10 @@ def _cells(row: Any, best: pd.Series | None, labels: dict[str, str]) -> list[Tex
     origin = f"{row.origin} of {parent}" if parent else row.origin
     state = f"{row.state}: {row.reason}" if row.reason else row.state
     return [
-        # Text, never markup: names and reasons come from outside.
-        Text(f"{row.label} ★" if is_best else row.label, style="bold" if is_best else ""),
-        Text(origin),
+        styled(f"{row.label} ★" if is_best else row.label, "bold" if is_best else ""),
+        styled(origin),
         Text(share(row.fraction)),
-        Text(state, style=STATE_STYLES.get(row.state, "dim")),
+        styled(state, STATE_STYLES.get(row.state, "dim")),
         Text(plus_minus(row.score, row.score_se)),
         Text(plus_minus(row.predicted, row.predicted_sd)),
         Text(duration(row.seconds)),
@@ -57,7 +57,8 @@ def console_summary(run: RunFolder) -> RenderableType:
             found = f"best so far: {best.label} with {plus_minus(best.score, best.score_se)}"
             found += f" on validation at {share(best.fraction)} of full length"
         resume = f"autopipe tune --resume {run.run_id}"
-        return Text(f"Run {run.run_id} is not finished; {found}.\nGo on with: {resume}")
+        told = f"Run {run.run_id} is not finished; {found}.\nGo on with: {resume}"
+        return styled(told, lines=True)
     view = Table(header_style="bold")
     pass_k = tables.info.settings.schedule.pass_k
     for name in ("", "trial", "validation", "test", *((f"pass@{pass_k}",) if pass_k else ())):
@@ -77,7 +78,7 @@ def console_summary(run: RunFolder) -> RenderableType:
 def _measured_cells(name: str, measured: Measured, labels: dict[str, str]) -> list[Text]:
     return [
         Text(name, style="bold" if name == "best" else ""),
-        Text(labels.get(measured.trial_id or "", measured.trial_id or "–")),
+        styled(labels.get(measured.trial_id or "", measured.trial_id or "–")),
         Text(plus_minus(measured.validation, measured.validation_se)),
         Text(plus_minus(measured.test, measured.test_se)),
         *([] if measured.test_pass_at_k is None else [Text(f"{measured.test_pass_at_k:.3f}")]),

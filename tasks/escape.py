@@ -7,18 +7,23 @@ escape their content by themselves; everything else passes through here.
 
 from __future__ import annotations
 
-import html
+import json
 import re
 import unicodedata
+from typing import TYPE_CHECKING, Any
 
 from rich import markup as rich_markup
 from rich.text import Text
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 # Control characters move the cursor, set titles or ring; format characters (bidirectional
 # overrides, zero-width ones) make a text look like another; surrogates cannot be written at all.
 HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 JOINERS = "\u200c\u200d"  # of which scripts and emoji are made; they reorder nothing
 MARKDOWN = re.compile(r"[\\`*_\[\]<>|~&:@!#$]|^\s*(?:[-+=]|\d+[.)])|(?<=www)\.", re.IGNORECASE)
+FOREIGN_TAG = re.compile(r"<(?!/?(?:b|br|extra)>)")
 
 
 def printable(text: object, lines: bool = False) -> str:
@@ -61,9 +66,21 @@ def code(text: object) -> str:
     return f"{fence}{space}{shown}{space}{fence}"
 
 
-def label(text: object) -> str:
-    """The text in a Plotly figure, which reads tags as ``<b>`` and ``<a href=...>`` in labels."""
-    return html.escape(printable(text), quote=False)
+def figure(drawn: go.Figure) -> dict[str, Any]:
+    """A Plotly figure as JSON values whose texts hold no tags but ours: bold, and line breaks.
+
+    Plotly reads a subset of HTML in labels, ``<a href=...>`` among it.
+    """
+    content: dict[str, Any] = json.loads(drawn.to_json())
+    return {key: _without_tags(value) for key, value in content.items()}
+
+
+def _without_tags(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_tags(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_without_tags(each) for each in value]
+    return FOREIGN_TAG.sub("&lt;", value) if isinstance(value, str) else value
 
 
 def _escaped(found: re.Match[str]) -> str:

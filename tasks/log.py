@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,6 +20,7 @@ from trials.redact import redacted
 
 POLL_SECONDS = 1.0
 LINE_LIMIT = 2000  # characters; Prefect refuses logs that are much longer
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # a log has none
 LINES_A_POLL = 50  # a program that prints without end must not drown the server
 
 
@@ -101,7 +103,7 @@ def _new_lines(file: Path, offset: int) -> tuple[list[str], int]:
         return [], offset
     if not newline:
         return [], offset
-    text = whole.decode("utf-8", errors="replace")
+    text = COLOURS.sub("", whole.decode("utf-8", errors="replace"))
     lines = [line.rpartition("\r")[2].strip() for line in text.split("\n")]
     return [line for line in lines if line], offset + len(whole) + 1
 

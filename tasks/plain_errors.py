@@ -1,9 +1,11 @@
-"""Errors that are meant for people are one entry of Prefect's log, without a traceback."""
+"""What logs show: errors for people without a traceback, and nothing that a terminal acts on."""
 
 from __future__ import annotations
 
 import logging
+from typing import Any
 
+from tasks import escape
 from trials.errors import AutoPipeError
 
 LOGGERS = ("prefect.flow_runs", "prefect.task_runs")
@@ -27,7 +29,34 @@ def _is_for_people(error: BaseException) -> bool:
     return isinstance(error, (AutoPipeError, CatalogError, SurrogateError))
 
 
+class PlainText(logging.Filter):
+    """Makes control characters visible: what is logged has names from outside in it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        try:
+            text = record.getMessage()
+        except Exception:  # logging itself says what is wrong with the record
+            return True
+        shown = escape.printable(text, lines=True)
+        if shown != text:
+            record.msg, record.args = shown, ()
+        return True
+
+
 def plain_errors() -> None:
-    """Applies it to what Prefect says of flows and tasks in this process."""
+    """Applies both to what Prefect says of flows and tasks in this process."""
     for name in LOGGERS:
         logging.getLogger(name).addFilter(PlainErrors())
+        logging.getLogger(name).addFilter(PlainText())
+
+
+def plain_records() -> None:
+    """Has all that is logged in a process of AutoPipe's own made plain, whoever logs it."""
+    made, plain = logging.getLogRecordFactory(), PlainText()
+
+    def make(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        record = made(*args, **kwargs)
+        plain.filter(record)
+        return record
+
+    logging.setLogRecordFactory(make)

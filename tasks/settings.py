@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from surrogates.options import Strategy
 from tasks.names import short_name
+from tasks.store_names import checked_store
 from trials.records import Compute, Limits, Record, Schedule, StoppingRules
 from trials.redact import URL_PASSWORD
 
@@ -116,16 +117,16 @@ class TuneSettings(Record):
                 f"trials_on: {self.trials_on!r} is none of here, workers, dask, or an address as "
                 "tcp://10.0.0.1:8786"
             )
-        if self.store is not None and "://" not in self.store:
-            raise ValueError(
-                f"store: {self.store!r} is no URL; expected one as s3://bucket/folder, gs://..., "
-                "sftp://host/folder or file:///folder"
-            )
         if self.store is not None and URL_PASSWORD.search(self.store):
             raise ValueError(
                 "store: the URL has a password, which would be kept in run.json and on Prefect's "
                 "pages; leave it to the environment, as FSSPEC_SFTP_PASSWORD, or to a key"
             )
+        if self.store is not None:
+            try:
+                checked_store(self.store)
+            except ValueError as error:
+                raise ValueError(f"store: {error}") from None
         if self.store is not None and self.trials_on not in ("here", "workers"):
             raise ValueError("store: it is for trials_on here or workers; Dask shares the folder")
         if self.budget.unit == "trials" and self.budget.amount < 2:

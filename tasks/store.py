@@ -17,6 +17,7 @@ from typing import Any
 
 import fsspec
 
+from tasks.store_names import EXPECTED, checked_path, checked_store
 from trials.errors import AutoPipeError, SettingsError
 
 LAST = ("result.json", "summary.json")  # their presence says that the rest is there
@@ -45,7 +46,7 @@ class Store:
 
     def __post_init__(self) -> None:
         try:
-            self._fs, self._root = fsspec.core.url_to_fs(self.url)
+            self._fs, self._root = fsspec.core.url_to_fs(checked_store(self.url))
         except ImportError as error:
             raise SettingsError(
                 f"the storage {self.url!r} needs a package that is not installed: {error}\n"
@@ -54,7 +55,7 @@ class Store:
         except ValueError as error:
             raise SettingsError(
                 f"the storage {self.url!r} cannot be opened: {error}\n"
-                "  expected a URL as s3://bucket/folder, gs://..., sftp://host/folder, file:///folder"
+                f"  expected a URL as {EXPECTED}"
             ) from None
 
     def push(
@@ -142,7 +143,7 @@ class Store:
 
     def remove(self, *parts: str) -> None:
         """A file, if it is there."""
-        path = self._path(*parts)
+        path = self._removable(*parts)
         self._sent.pop(path, None)
         try:
             self._fs.rm(path)
@@ -157,7 +158,7 @@ class Store:
         Raises:
             StoreError: the storage cannot be written; some of it may be gone.
         """
-        path = self._path(*parts)
+        path = self._removable(*parts)
         with self._lock:
             for known in [known for known in self._sent if known.startswith(f"{path}/")]:
                 del self._sent[known]
@@ -166,7 +167,16 @@ class Store:
                 self._try("write", path, lambda: self._fs.rm(path, recursive=True))
 
     def _path(self, *parts: str) -> str:
-        return "/".join([self._root.rstrip("/"), *parts])
+        try:
+            return "/".join([self._root.rstrip("/"), *map(checked_path, parts)])
+        except ValueError as error:
+            raise StoreError(f"the storage {self.url}: {error}") from None
+
+    def _removable(self, *parts: str) -> str:
+        """A path that is removed: storages take ``*`` and ``[`` in one for many files."""
+        if not parts or any(set("*?[]{}") & set(part) for part in parts):
+            raise StoreError(f"the storage {self.url}: {'/'.join(parts)!r} is not removed")
+        return self._path(*parts)
 
     def _is_new(self, file: Path, where: str) -> bool:
         try:

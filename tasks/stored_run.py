@@ -19,6 +19,7 @@ from tasks.places.base import HERE, LOG, RESULT, SPEC, TRIALS, may_run_again
 from tasks.run_folder import RunFolder, RunInfo, Summary
 from tasks.settings import TuneSettings
 from tasks.store import Store, Stored, StoreError, store_of
+from tasks.store_names import stored_name_of
 from tasks.watch import Watcher
 from trials.checkpoints import CHECKPOINTS
 from trials.errors import SettingsError
@@ -36,7 +37,7 @@ def open_run(run: str, root: Path) -> RunFolder:
     """
     if "://" not in run:
         return RunFolder.open(run, root)
-    url, _, name = run.rstrip("/").rpartition("/")
+    url, name = stored_name_of(run)
     folder = root / name
     if folder.exists():
         raise SettingsError(
@@ -64,7 +65,7 @@ def view_run(run: str, root: Path) -> RunFolder:
     """
     if "://" not in run:
         return RunFolder.open(run, root)
-    url, _, name = run.rstrip("/").rpartition("/")
+    url, name = stored_name_of(run)
     place = cache_folder() / "viewed" / name
     with locked(place, f"the copy of {run}", "another command looks at it; repeat this one"):
         shutil.rmtree(place / name, ignore_errors=True)

@@ -10,6 +10,7 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.io import write_images
 
+from tasks import escape
 from tasks.figures import styled
 from trials.errors import SettingsError
 
@@ -47,7 +48,8 @@ def write_pictures(
     files = [folder / f"{name}.{suffix}" for name in figures]
     heights = [figure.layout.height for figure in figures.values()]
     try:
-        write_images(list(figures.values()), files, width=WIDTH, height=heights)
+        drawn = [go.Figure(escape.figure(figure)) for figure in figures.values()]
+        write_images(drawn, files, width=WIDTH, height=heights)
     except (ImportError, ValueError, RuntimeError) as error:
         raise SettingsError(
             f"no pictures: plotly cannot draw them here ({str(error).strip().splitlines()[0]})\n"

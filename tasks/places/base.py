@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
+from tasks.store_names import checked_name
 from trials.records import FATAL_KINDS, TRANSIENT_KINDS, TrialResult, TrialSpec
 
 HERE, DASK, WORKERS = "here", "dask", "workers"
@@ -40,8 +41,13 @@ def run_folder_of(spec: TrialSpec) -> Path:
 
 
 def stored_name(spec: TrialSpec) -> str:
-    """The folder of a trial in a store of runs."""
-    return f"{run_folder_of(spec).name}/{TRIALS}/{Path(spec.folder).name}"
+    """The folder of a trial in a store of runs.
+
+    Raises:
+        ValueError: its run or it has a name that would lead somewhere else.
+    """
+    run, trial = checked_name(run_folder_of(spec).name), checked_name(Path(spec.folder).name)
+    return f"{run}/{TRIALS}/{trial}"
 
 
 def may_run_again(result: TrialResult) -> bool:

@@ -9,9 +9,10 @@ from pathlib import Path, PurePosixPath
 
 from tasks.background import Background
 from tasks.paths import cache_folder
-from tasks.places.base import LOG, RESULT, SPEC, TRIALS, run_folder_of, stored_name
+from tasks.places.base import LOG, RESULT, SPEC, run_folder_of, stored_name
 from tasks.places.patience import patiently
 from tasks.store import Store, Stored, StoreError, store_of
+from tasks.store_names import checked_name, checked_path
 from trials.records import TrialSpec
 from trials.redact import redact_file
 
@@ -43,7 +44,7 @@ def mirrored(spec: TrialSpec, url: str) -> Iterator[tuple[TrialSpec, Stored]]:
     Raises:
         StoreError: the storage is away for longer than is waited for.
     """
-    store, run = store_of(url), Stored(store_of(url), run_folder_of(spec).name)
+    store, run = store_of(url), Stored(store_of(url), checked_name(run_folder_of(spec).name))
     own = patiently(lambda: fetch_inputs(spec, store), "fetching what a trial needs")
     try:
         with _Sending(own, store):
@@ -64,8 +65,8 @@ def fetch_inputs(spec: TrialSpec, store: Store) -> TrialSpec:
         The trial with its paths on this machine.
     """
     run, mirror = run_folder_of(spec), cache_folder() / "mirror"
-    local = mirror / run.name / TRIALS / Path(spec.folder).name
-    dataset = mirror / DATASETS / spec.dataset_fingerprint
+    local = mirror / stored_name(spec)
+    dataset = mirror / DATASETS / checked_name(spec.dataset_fingerprint)
     store.pull(f"{DATASETS}/{spec.dataset_fingerprint}", dataset)
     single = dataset / Path(spec.dataset).name  # a file of its own is in a folder now
     changes: dict[str, object] = {
@@ -77,7 +78,7 @@ def fetch_inputs(spec: TrialSpec, store: Store) -> TrialSpec:
         store.pull(f"{MODELS}/{_model_name(spec)}", model)
         changes["fidelity"] = spec.fidelity.model_copy(update={"model": str(model)})
     if spec.continue_from is not None:
-        inside = Path(spec.continue_from).relative_to(run)
+        inside = Path(checked_path(Path(spec.continue_from).relative_to(run).as_posix()))
         copy = _continued(spec) / inside
         store.pull(f"{run.name}/{inside.as_posix()}", copy)
         changes["continue_from"] = str(copy)
@@ -117,4 +118,4 @@ def _continued(spec: TrialSpec) -> Path:
 
 
 def _model_name(spec: TrialSpec) -> str:
-    return spec.model_fingerprint or Path(spec.fidelity.model).name
+    return checked_name(spec.model_fingerprint or Path(spec.fidelity.model).name)

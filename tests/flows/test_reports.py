@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.reports import serve
+from flows.reports import Server
 
 
 @pytest.fixture
@@ -25,16 +25,16 @@ def port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     (docs / "index.html").write_text("the dataset")
     (docs / "expectations" / "a b.html").write_text("one page")
     (docs / "state.json").write_text("secret")
-    server = serve(0)
+    server = Server(0)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server.server_address[1]
     server.shutdown()
     server.server_close()
 
 
-def get(port: int, path: str) -> tuple[int, str]:
+def get(port: int, path: str, **headers: str) -> tuple[int, str]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    connection.request("GET", path)
+    connection.request("GET", path, headers=headers)
     answer = connection.getresponse()
     assert answer.status != 200 or "connect-src 'none'" in answer.headers["Content-Security-Policy"]
     return answer.status, answer.read().decode()
@@ -77,3 +77,11 @@ def test_nothing_else_is(port: int, path: str) -> None:
     assert status == 404
     assert "secret" not in text
     assert "outside" not in text
+
+
+def test_a_name_that_somebody_else_points_here_is_refused(port: int) -> None:
+    assert get(port, "/", Host=f"localhost:{port}")[0] == 200
+    for name in ("rebound.example", "127.0.0.1.rebound.example", f"rebound.example:{port}", ""):
+        status, text = get(port, "/gcd-001/report.html", Host=name)
+        assert status == 403
+        assert "report of" not in text

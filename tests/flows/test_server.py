@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
@@ -60,6 +61,10 @@ def test_the_server_of_the_workspace_is_found_as_long_as_it_runs(nowhere: Path) 
         prefect_server(),
     ):
         own = str(PREFECT_API_URL.value())
+        foreign = {"Origin": "http://evil.example"}
+        pool = {"name": "theirs", "type": "process"}
+        assert httpx.post(f"{own}/work_pools/", json=pool, headers=foreign).status_code == 403
+        assert httpx.get(f"{own}/health", headers={"Host": "evil.example"}).status_code == 403
         assert served_here() is None
         note_served(Served(own, "http://127.0.0.1:9999"))
         assert served_here() == (own, "http://127.0.0.1:9999")

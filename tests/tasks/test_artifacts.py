@@ -8,6 +8,7 @@ import time
 from functools import partial
 
 import pytest
+from markdown_it import MarkdownIt
 from prefect import flow
 from prefect.client.orchestration import get_client
 
@@ -29,7 +30,7 @@ def shown(run: RunFolder) -> dict[str, object]:
 
     show()
     with get_client(sync_client=True) as client:
-        found = [each for each in client.read_artifacts() if each.key.startswith("run-")]
+        found = [each for each in client.read_artifacts() if (each.key or "").startswith("run-")]
     assert all(re.fullmatch(r"run-1-[0-9a-f]{6}-[a-z]+", artifact.key) for artifact in found)
     return {artifact.key.rpartition("-")[2]: artifact for artifact in found}
 
@@ -58,7 +59,20 @@ def test_a_name_from_outside_does_not_break_the_table(make_run: MakeRun):
     config = {"adapter": "a|b\nc", "rank": 4}
     best = summary.best.model_copy(update={"config": config})
     text = recommendation(run, summary.model_copy(update={"best": best}))
-    assert "| `adapter` | a\\|b c |" in text
+    assert "| `adapter` | a\\|b\\\\nc |" in text
+
+
+def test_a_hostile_name_is_text_in_markdown(make_run: MakeRun):
+    run = make_run()
+    info, name = run.info(), "<img src=x> [a](https://example.org)"
+    run.write_info(
+        info.model_copy(update={"dataset": info.dataset.model_copy(update={"name": name})})
+    )
+    tokens = MarkdownIt("gfm-like", {"linkify": False}).parse(recommendation(run, run.summary()))
+    assert tokens[1].children is not None
+    assert "".join(t.content for t in tokens[1].children if t.type == "text") == name
+    kinds = {child.type for token in tokens for child in token.children or []}
+    assert not kinds & {"link_open", "html_inline", "image"}
 
 
 def away() -> None:

@@ -41,7 +41,7 @@ def test_a_terminal_gets_text_and_nothing_to_act_on(name):
     console.print(f"[bold]{escape.markup(name)}[/bold]", highlight=False)
     console.print(escape.styled(name), highlight=False)
     shown = out.getvalue()
-    assert "\x1b" not in shown and "\x07" not in shown and "\x9b" not in shown
+    assert not {"\x1b", "\x07", "\x9b"} & set(shown)
     assert shown == f"{escape.printable(name)}\n" * 2
     shown.encode("utf-8")
 
@@ -80,5 +80,17 @@ def test_code_in_markdown_is_one_span(name):
 
 
 def test_figures_show_tags_as_text():
-    figure = go.Figure(go.Scatter(y=[1], name=escape.label('<a href="javascript:x">&b</a>')))
-    assert figure.data[0].name == '&lt;a href="javascript:x"&gt;&amp;b&lt;/a&gt;'
+    drawn = go.Figure(
+        go.Bar(
+            x=[1, 2],
+            y=['<a href="javascript:x">a</a>', "< b"],
+            hovertemplate="<b>%{y}</b><br>x<extra></extra>",
+        ),
+        layout={"title": {"text": "<A HREF=x>t</A><b onclick=x>"}},
+    )
+    shown = escape.figure(drawn)
+    [bar] = shown["data"]
+    assert bar["y"] == ['&lt;a href="javascript:x">a&lt;/a>', "&lt; b"]
+    assert bar["hovertemplate"] == "<b>%{y}</b><br>x<extra></extra>"
+    assert shown["layout"]["title"]["text"] == "&lt;A HREF=x>t&lt;/A>&lt;b onclick=x>"
+    assert go.Figure(shown).to_plotly_json()["data"][0]["x"] is not None

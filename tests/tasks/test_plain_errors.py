@@ -8,7 +8,7 @@ import pytest
 from prefect import flow, task
 
 from tasks.catalog import CatalogError
-from tasks.plain_errors import LOGGERS
+from tasks.plain_errors import LOGGERS, plain_records
 from trials.errors import SettingsError
 
 
@@ -40,3 +40,20 @@ def test_bugs_keep_theirs(prefect_harness, caplog: pytest.LogCaptureFixture) -> 
     with caplog.at_level(logging.ERROR, "prefect"), pytest.raises(KeyError):
         broken()
     assert any(record.exc_info for record in caplog.records if record.name in LOGGERS)
+
+
+def test_no_name_acts_on_the_terminal(caplog: pytest.LogCaptureFixture) -> None:
+    factory = logging.getLogRecordFactory()
+    plain_records()
+    try:
+        logging.getLogger("tasks.artifacts").warning("run %s", "\x1b]0;title\x07 100 %s\nnext")
+    finally:
+        logging.setLogRecordFactory(factory)
+    assert caplog.records[-1].getMessage() == "run \\x1b]0;title\\x07 100 %s\nnext"
+
+
+def test_nor_in_the_log_of_a_flow_on_a_worker() -> None:
+    for name in LOGGERS:
+        record = logging.LogRecord(name, logging.INFO, "", 1, "%s", ("\x1b[2J",), None)
+        assert logging.getLogger(name).filter(record)
+        assert record.getMessage() == "\\x1b[2J"
