@@ -21,7 +21,8 @@ def console_table(run: RunFolder) -> Table:
     """All trials of a run, in the order they were proposed; the best is marked with a star."""
     tables = RunTables.read(run)
     best = tables.best_row
-    view = Table(title=styled(f"Trials of {run.run_id}", "italic"), title_justify="left", header_style="bold")
+    title = styled(f"Trials of {run.run_id}", "italic")
+    view = Table(title=title, title_justify="left", header_style="bold")
     for name in ("trial", "origin", "length", "state", "score", "predicted final", "time"):
         right = name in ("length", "score", "predicted final", "time")
         view.add_column(name, justify="right" if right else "left", no_wrap=name != "state")
