@@ -92,6 +92,8 @@ class Proposal:
     """Whether the trial starts afresh or continues a stopped one."""
     continues: str | None = None
     """Id of the stopped proposal to continue from, else None."""
+    hedge: bool = False
+    """Whether it is one of the first trials that the offline opinion did not choose."""
 
 
 @dataclass(frozen=True)

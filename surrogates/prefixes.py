@@ -106,11 +106,13 @@ def prefix_rows(history: History, encoder: SpaceEncoder) -> PrefixRows:
 def relative(features: pd.DataFrame, scale: np.ndarray | float, sign: float) -> pd.DataFrame:
     """Features with scores as gains over the base model in task scales, and no raw score.
 
-    A base score that is not known counts as 0.
+    A base score that is not known counts as 0. The best score is no worse than the last one,
+    whichever of them a signal of that name holds where less is better: the lowest or the highest.
     """
     out = features.drop(columns=[c for c in RAW_SCORES if c in features])
     base = sign * pd.to_numeric(features[BASE]).fillna(0.0) if BASE in features else 0.0
     out[GAIN] = (features[LAST] - base) / scale
     if BEST in features:
-        out[BEST_GAIN] = (sign * pd.to_numeric(features[BEST]) - base) / scale
+        best = np.maximum(sign * pd.to_numeric(features[BEST]), features[LAST])
+        out[BEST_GAIN] = (best - base) / scale
     return out.drop(columns=BASE, errors="ignore")

@@ -251,6 +251,15 @@ def merge_duplicates(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Precision-weighted means of the observations that share a key, and their variances.
 
+    A variance of 0 is one that is not known, and says nothing of how exact the score is: beside
+    repeats whose variance is known it counts as the largest of theirs; repeats of which none is
+    known count the same, and what they have in common stays unknown.
+
+    Args:
+        keys: n keys.
+        y: (n,) scores.
+        y_var: (n,) noise variances; 0 if unknown.
+
     Returns:
         Index of each distinct key's first row, merged scores and merged variances, each (u,).
     """
@@ -259,12 +268,11 @@ def merge_duplicates(
     for i, key in enumerate(keys):
         first.setdefault(key, i)
         members.setdefault(key, []).append(i)
-    # Beside a known error an unknown one, 0, counts as none; among unknown ones all count the same.
-    floor = 1e-6 * float(y_var.max()) if len(y) and y_var.max() > 0 else 1.0
     merged, variances = [], []
     for rows in members.values():
-        weight = 1.0 / (y_var[rows] + floor)
-        weight = weight / weight.sum()
-        merged.append(float(weight @ y[rows]))
-        variances.append(float(weight**2 @ y_var[rows]))
+        variance = np.where(y_var[rows] > 0, y_var[rows], y_var[rows].max())
+        known = variance[0] > 0
+        weight = 1.0 / (variance / variance.max()) if known else np.ones(len(rows))
+        merged.append(float(weight @ y[rows] / weight.sum()))
+        variances.append(float(variance.max() / weight.sum()) if known else 0.0)
     return np.array(list(first.values()), dtype=int), np.array(merged), np.array(variances)

@@ -394,6 +394,7 @@ class Search:
             failure_probability=float(model.failure_probability([choice.config])[0]),
             kind="new" if choice.continues is None else "continue",
             continues=choice.continues.id if choice.continues is not None else None,
+            hedge=choice.hedge,
         )
 
     def _untested(self, model: TaskModel) -> Recommendation:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy.stats import norm, qmc
@@ -20,6 +20,7 @@ FINALIST_CHANCE = 0.1  # a stopped trial less likely than this to beat the best 
 PROMOTION = 3  # without a Gaussian process, one stopped trial in so many is finished
 INITIAL_WITH_HISTORY = 3
 HEDGE = 2  # the third trial is the space's default: if it beats the opinion's best, beware
+ROUND = 4  # one in so many of the first trials is not the opinion's choice
 INITIAL_COST = 0.5  # of the opinion's standard deviations, what e times the cost must be better
 
 
@@ -30,6 +31,8 @@ class Choice:
     config: Config
     fraction: float = 1.0
     continues: Observation | None = None
+    hedge: bool = False
+    """Whether it was begun because the opinion did not choose it."""
 
 
 @dataclass
@@ -129,8 +132,10 @@ def _initial(turn: Round, model: TaskModel) -> Choice:
     """The opinion's diverse top, hedged by one trial it did not choose; without it, spread out."""
     if model.opinion.prior is None:
         return space_filling(turn, model)
-    if turn.started % 4 == HEDGE:
-        return space_filling(turn, model, HEDGE)
+    hedges = sum(p.hedge for p in model.book.proposals.values())
+    # One that the caller chose, having named no other, hedges nothing.
+    if hedges < (turn.started + ROUND - HEDGE) // ROUND and len(turn.pool) > 1:
+        return replace(space_filling(turn, model, turn.started), hedge=True)
     return by_opinion(turn, model, 0.0 if "cost" in model.opinion.without else INITIAL_COST)
 
 
@@ -159,28 +164,25 @@ def bayesian(
     rung = 1.0 if closing else planned_rung(model, rungs)
     needed = initial_trials(model, turn.encoder, n_initial)
     if model.gp is None and stopped and turn.started >= PROMOTION * (1 + model.continued):
-        return _finalist(stopped, model) or Choice(_initial(turn, model).config, rung)
+        return _finalist(stopped, model) or replace(_initial(turn, model), fraction=rung)
     if model.gp is None or turn.started < needed:
-        return Choice(_initial(turn, model).config, rung)
+        return replace(_initial(turn, model), fraction=rung)
     if not model.full.any() and len(stopped) >= max(2, needed):
         return _finalist(stopped, model) or _acquire(turn, model, rung, [], budget, spent)
     return _acquire(turn, model, rung, stopped if model.full.any() else [], budget, spent)
 
 
 def _in_doubt(stopped: list[Observation], model: TaskModel) -> Observation | None:
-    """The hedge, where what the opinion chose is at full length no better than it was at its rung.
+    """A hedge, where what the opinion chose is at full length no better than it was at its rung.
 
     An opinion that is wrong misleads the early predictor's history too: run to its end, the hedge
     says how wrong.
     """
-    new = [p.id for p in model.book.proposals.values() if p.kind == "new"]
-    if model.opinion.prior is None or model.full.sum() < 2 or len(new) <= HEDGE:
+    if model.opinion.prior is None or model.full.sum() < 2:
         return None
-    best = max(model.sign * o.score for o in model.book.usable if o.full_length)
-    for o in stopped:
-        if o.id == new[HEDGE] and model.sign * o.score >= best:
-            return o
-    return None
+    best = max(model.sign * o.score for o in model.observed if o.full_length)
+    hedges = (o for o in stopped if model.book.proposals[o.id].hedge)
+    return next((o for o in hedges if model.sign * o.score >= best), None)
 
 
 def _nothing_told_apart(model: TaskModel) -> bool:

@@ -89,12 +89,27 @@ def _signal_name(code: int, log: str) -> str | None:
     """The signal that ended the training process, if one did.
 
     Launchers outlive it and end with a code of their own; only their words tell which signal it
-    was (accelerate: ``died with <Signals.SIGKILL: 9>``, torchrun: ``Signal 9 (SIGKILL)``).
+    was (accelerate: ``died with <Signals.SIGKILL: 9>``, or ``died with unknown signal 35``;
+    torchrun: ``Signal 9 (SIGKILL)``).
     """
     if code < 0:
-        return signal.Signals(-code).name
-    found = re.findall(r"died with <Signals\.(SIG\w+)|Signal \d+ \((SIG\w+)\) received", log)
-    return next((one or other for one, other in found), None)
+        return name_of_signal(-code)
+    found = re.search(
+        r"died with <Signals\.SIG\w+: (\d+)>|died with unknown signal (\d+)"
+        r"|Signal (\d+) \(\S+\) received",
+        log,
+    )
+    return name_of_signal(int(next(filter(None, found.groups())))) if found else None
+
+
+def name_of_signal(number: int) -> str:
+    """``SIGKILL``, ``SIGRTMIN+1`` of a real-time signal, or the number of one without a name."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # only the first and the last real-time signal are members
+        first, last = (getattr(signal, name, 0) for name in ("SIGRTMIN", "SIGRTMAX"))
+        real_time = 0 < first < number <= last
+        return f"SIGRTMIN+{number - first}" if real_time else f"signal {number}"
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -72,3 +72,11 @@ def test_units_of_the_score_do_not_matter(unit: float, shift: float, sign: float
     found = features(unit, shift, sign)
     pd.testing.assert_frame_equal(found, features(1.0, 0.0, 1.0), atol=1e-8, rtol=1e-6)
     assert not {BASE, BEST, LAST} & set(found)
+
+
+# review fault 16
+@pytest.mark.parametrize("recorded", [0.2, 0.9], ids=["the lowest", "the highest"])
+def test_the_best_score_is_not_the_worst_where_less_is_better(recorded: float) -> None:
+    """Scores fell from 0.9 to 0.2, and the signal may hold either of them."""
+    table = pd.DataFrame({LAST: [-0.2], BASE: [1.0], BEST: [recorded]})
+    assert relative(table, 1.0, -1.0)["best_gain"].tolist() == pytest.approx([0.8])

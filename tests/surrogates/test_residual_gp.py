@@ -150,6 +150,17 @@ def test_duplicates_merge_by_precision() -> None:
     assert y[1] == 5.0
 
 
+# review fault 12
+def test_an_unknown_error_is_not_taken_for_none() -> None:
+    """Beside a repeat of known error it weighs no more; alone it stays unknown."""
+    keys = [("a",), ("a",), ("b",), ("b",)]
+    y, var = np.array([1.0, 2.0, 3.0, 5.0]), np.array([0.04, 0.0, 0.0, 0.0])
+    first, merged, variance = merge_duplicates(keys, y, var)
+    assert first.tolist() == [0, 2]
+    assert merged == pytest.approx([1.5, 4.0])
+    assert variance == pytest.approx([0.02, 0.0])
+
+
 def test_improvement_falls_next_to_a_pending_point() -> None:
     cube, opinion, y = problem(10, 0.5)
     gp = fit(cube, opinion, y, np.zeros(10), None)

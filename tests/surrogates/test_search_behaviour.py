@@ -315,6 +315,29 @@ def test_an_opinion_no_better_than_the_hedge_at_its_rung_is_put_to_the_test(
     assert search.best().config == hedge.config
 
 
+# review fault 16
+def test_a_hedge_is_known_by_what_it_is_and_not_by_its_place(
+    space: cs.ConfigurationSpace, offline: OfflineModels
+) -> None:
+    """Where the third trial is the caller's, the fourth is the one that the opinion did not choose.
+
+    What the opinion chose comes to nothing; then the hedge is finished, and not the caller's trial.
+    """
+    task = Task(space, 400)
+    search = Search(space, dataset=task.meta, offline=offline, n_candidates=100, n_initial=4)
+    first = search.ask(2)
+    [callers] = search.ask(1, candidates=pd.DataFrame(task.encoder.sample(1, 3)), fraction=0.2)
+    [hedge] = search.ask(1)
+    assert [p.hedge for p in [*first, callers, hedge]] == [False, False, False, True]
+    for p in [*first, callers, hedge]:
+        signals = task.partial(p.config, p.fraction)[1]
+        search.tell(p.id, 0.1, fraction=p.fraction, signals=signals, state="stopped")
+    for p in [search.ask(1, fraction=1.0)[0] for _ in range(2)]:
+        search.tell(p.id, 0.05, fraction=1.0)
+    [p] = search.ask()
+    assert (p.kind, p.continues) == ("continue", hedge.id)
+
+
 def test_where_all_scores_are_one_it_spreads_out_at_full_length(
     space: cs.ConfigurationSpace, offline: OfflineModels
 ) -> None:

@@ -78,6 +78,11 @@ def test_a_failure_holds_the_end_of_the_traceback(tmp_path: Path) -> None:
         (-11, "", True, "killed", "SIGSEGV"),
         (1, "'...' died with <Signals.SIGKILL: 9>.", False, "killed", "SIGKILL"),
         (1, "Signal 15 (SIGTERM) received by PID 12", False, "killed", "SIGTERM"),
+        # review fault 16
+        (-35, "", False, "killed", "SIGRTMIN+1"),
+        (-64, "", False, "killed", "SIGRTMAX"),
+        (-99, "", False, "killed", "signal 99"),
+        (1, "'...' died with unknown signal 36.", False, "killed", "SIGRTMIN+2"),
         (1, "torch.OutOfMemoryError: CUDA out of memory.", False, "out_of_memory", "code 1"),
         (1, "OSError: [Errno 28] No space left on device", False, "disk_full", "disk is full"),
         (3, "ValueError: no", False, "crashed", "code 3"),
