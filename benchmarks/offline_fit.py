@@ -30,7 +30,7 @@ from rich.table import Table
 from surrogates.offline import OfflineModels
 from tasks.history import history_files, read_history, search_history, write_parquet
 from tasks.history_checks import check_history
-from tasks.paths import HISTORY
+from tasks.paths import BUNDLED_HISTORY
 from tasks.spaces import load_space
 
 SCORE_NOISE, META_NOISE = 0.02, 0.1
@@ -71,7 +71,7 @@ def _shaken(curve: str, rng: np.random.Generator) -> str:
 def main(
     rows: Annotated[int, typer.Option(help="Trials in the history.")] = 10_000,
     space: Annotated[str, typer.Option(help="Name in data/spaces, or a file.")] = "sft_grpo",
-    history: Annotated[Path, typer.Option(help="What is repeated.")] = HISTORY,
+    history: Annotated[Path, typer.Option(help="What is repeated.")] = BUNDLED_HISTORY,
 ) -> None:
     """Print the seconds of every part."""
     seconds: dict[str, tuple[float, float]] = {}

@@ -31,7 +31,7 @@ from rich.table import Table
 from flows.environment import configure
 from flows.errors import friendly_errors
 from tasks.history import history_files, read_history
-from tasks.paths import HISTORY
+from tasks.paths import BUNDLED_HISTORY
 from trials.errors import SettingsError
 
 RESULTS = Path(__file__).parent / "results" / "real"
@@ -55,7 +55,7 @@ def without(dataset: str, folder: Path) -> None:
     Raises:
         SettingsError: The history has no trial of it.
     """
-    files = [file for file in history_files(HISTORY) if file.name.startswith("bundled-")]
+    files = [file for file in history_files(BUNDLED_HISTORY) if file.name.startswith("bundled-")]
     known = read_history(files)
     if dataset not in set(known["dataset_id"]):
         names = ", ".join(sorted(set(known["dataset_id"])))

@@ -15,14 +15,14 @@ from flows.environment import configure
 from flows.errors import friendly_errors
 from flows.history_cli import app as history_app
 from flows.options import (
-    absolute,
     given,
     parsed_budget,
     refuse_beside_resume,
     samples_of,
+    settled,
 )
 from flows.server import prefect_server
-from tasks.paths import HISTORY, runs_folder
+from tasks.paths import runs_folder
 
 if TYPE_CHECKING:
     from tasks.run_folder import RunFolder, Summary
@@ -41,7 +41,7 @@ console = Console()
 EXAMPLE_MODEL = "tiny-1m"
 DEVICES = "Devices and limits"
 
-History = Annotated[Path, typer.Option(help="Folder of parquet files: what past runs know.")]
+History = Annotated[Path | None, typer.Option(help="Folder of parquet files: what past runs know.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON lines on stdout, for programs.")]
 
 
@@ -126,7 +126,7 @@ def tune(
     ] = True,
     use_history: Annotated[bool, typer.Option(help="Learn from past runs.")] = True,
     allow_user_code: Annotated[bool, typer.Option(help="Run 'module:function' rewards.")] = False,
-    history: History = HISTORY,
+    history: History = None,
     resume: Annotated[
         str | None, typer.Option(help="Id, folder or URL of a run to go on with.")
     ] = None,
@@ -139,6 +139,7 @@ def tune(
     from tasks.places.base import WORKERS
     from tasks.preflight import check_settings
     from tasks.settings import TuneSettings
+    from tasks.spaces import bundled_spaces
     from tasks.stored_run import open_run
 
     with friendly_errors(as_json):
@@ -161,12 +162,13 @@ def tune(
             pass_k=pass_k,
             pass_samples=samples_of(pass_k, pass_samples),
         )
-        config = absolute(str(accelerate_config)) if accelerate_config else None
+        catalog = load_catalog()
+        config = settled(str(accelerate_config)) if accelerate_config else None
         settings = TuneSettings(
-            dataset=absolute(dataset or load_catalog().example()),
-            model=absolute(model),
+            dataset=settled(dataset or catalog.example(), catalog.datasets),
+            model=settled(model, catalog.models),
             seed=seed,
-            space=absolute(space),
+            space=settled(space, bundled_spaces()),
             strategy=strategy,
             schedule=schedule,
             compute={
@@ -251,7 +253,7 @@ def collect(
     name: Annotated[
         str, typer.Option(help="Of the run; the same name goes on with it.")
     ] = "collect",
-    history: History = HISTORY,
+    history: History = None,
     as_json: AsJson = False,
 ) -> None:
     """Run a space-filling design of full-length trials and add them to the history."""
@@ -326,7 +328,11 @@ def list_datasets() -> None:
 
 
 def run_tune(
-    settings: TuneSettings | None, run: str | None, history: Path, as_json: bool, lasting: bool
+    settings: TuneSettings | None,
+    run: str | None,
+    history: Path | None,
+    as_json: bool,
+    lasting: bool,
 ) -> None:
     """Runs or resumes one run with live progress, then shows its outcome."""
     from flows.json_lines import JsonLines

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from flows.environment import configure
 from flows.errors import friendly_errors
-from tasks.paths import HISTORY
+from tasks.paths import history_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,7 +22,7 @@ app = typer.Typer(
 )
 console = Console()
 
-History = Annotated[Path, typer.Option(help="Folder of parquet files: what past runs know.")]
+History = Annotated[Path | None, typer.Option(help="Folder of parquet files: what past runs know.")]
 MOST_REASONS = 50
 
 
@@ -67,7 +67,7 @@ def import_runs(
         str | None, typer.Option(help="Of the dataset's content, as in other rows.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="Of the import; default: the source's.")] = None,
-    history: History = HISTORY,
+    history: History = None,
 ) -> None:
     """Add runs that were made elsewhere; what cannot be used is listed with the reason."""
     configure()
@@ -92,28 +92,30 @@ def import_runs(
             processes=processes,
             columns=parsed_columns(columns or []),
         )
-        joined = join_history(read_source(source, target, form), history, label)
+        folder = history or history_folder()
+        joined = join_history(read_source(source, target, form), folder, label)
         console.print(f"imported {joined.imported}, refused {len(joined.refused)}")
         for note in [*joined.notes, *outside_space(joined.rows)]:
             console.print(note, soft_wrap=True, markup=False, highlight=False)
         show_reasons([(each.item, each.reason) for each in joined.refused])
         if joined.quarantined:
-            console.print(f"{joined.quarantined} of these are kept in {history / 'quarantine'}")
+            console.print(f"{joined.quarantined} of these are kept in {folder / 'quarantine'}")
         if joined.file is None:
             raise typer.Exit(2)
         console.print(f"wrote {joined.file}", soft_wrap=True)
 
 
 @app.command()
-def show(history: History = HISTORY) -> None:
+def show(history: History = None) -> None:
     """Show what the history holds, by dataset and model."""
     from tasks.history import history_files, read_history
 
     with friendly_errors():
-        files = history_files(history)
+        folder = history or history_folder()
+        files = history_files(folder)
         rows = read_history(files)
         if rows.empty:
-            console.print(f"no rows in {history}", soft_wrap=True)
+            console.print(f"no rows in {folder}", soft_wrap=True)
             return
         shown = named_rows(rows)
         table = Table("dataset", "model", "rows", "completed", "best", "median", box=None)
@@ -129,12 +131,12 @@ def show(history: History = HISTORY) -> None:
                 "-" if scores.isna().all() else f"{scores.median():.3f}",
             )
         console.print(table)
-        console.print(f"{len(rows)} rows in {len(files)} files of {history}", soft_wrap=True)
+        console.print(f"{len(rows)} rows in {len(files)} files of {folder}", soft_wrap=True)
 
 
 @app.command()
 def check(
-    history: History = HISTORY,
+    history: History = None,
     docs: Annotated[
         Path | None, typer.Option(help="Folder for the outcome as pages; it is replaced.")
     ] = None,
@@ -145,14 +147,15 @@ def check(
     from tasks.history_checks import REASON, check_history, put_aside, write_history_docs
 
     with friendly_errors():
-        rows = read_history(history_files(history))
+        folder = history or history_folder()
+        rows = read_history(history_files(folder))
         good, bad = check_history(rows)
         console.print(f"{len(good)} good rows, {len(bad)} bad ones")
         show_reasons([(str(row.get("trial_id")), row[REASON]) for _, row in bad.iterrows()])
         if docs is not None and len(rows):
             console.print(f"pages: {write_history_docs(rows, docs)}", soft_wrap=True)
         if len(bad):
-            kept = put_aside(bad, history, "check")
+            kept = put_aside(bad, folder, "check")
             if kept is not None:
                 console.print(f"kept in {kept}", soft_wrap=True)
             raise typer.Exit(1)
@@ -161,7 +164,7 @@ def check(
 @app.command()
 def export(
     file: Annotated[Path, typer.Argument(help="A .csv or .parquet file to write.")],
-    history: History = HISTORY,
+    history: History = None,
 ) -> None:
     """Write all rows into one table."""
     from tasks.history import history_files, read_history, write_parquet
@@ -170,9 +173,10 @@ def export(
     with friendly_errors():
         if file.suffix not in (".csv", ".parquet"):
             raise SettingsError(f"{file}: expected a name that ends in .csv or .parquet")
-        rows = read_history(history_files(history))
+        folder = history or history_folder()
+        rows = read_history(history_files(folder))
         if rows.empty:
-            raise SettingsError(f"no rows in {history}: nothing to export")
+            raise SettingsError(f"no rows in {folder}: nothing to export")
         if file.suffix == ".parquet":
             write_parquet(rows, file)
         else:

@@ -38,7 +38,7 @@ from tasks.insights.steps import (  # noqa: E402
     write_insights,
 )
 from tasks.params import PARAMS, load_section  # noqa: E402
-from tasks.paths import DATA, HISTORY  # noqa: E402
+from tasks.paths import DATA, history_folder  # noqa: E402
 from tasks.wording import plus_minus  # noqa: E402
 from trials.errors import SettingsError  # noqa: E402
 
@@ -68,7 +68,7 @@ def insights_flow(
 
 
 def main(
-    history: Annotated[Path, typer.Option(help="Folder of parquet files.")] = HISTORY,
+    history: Annotated[Path | None, typer.Option(help="Folder of parquet files.")] = None,
     output: Annotated[Path, typer.Option(help="Where metrics.json and tables/ go.")] = OUTPUT,
     pictures: Annotated[
         Path | None, typer.Option(help="Where SVG pictures go; they need kaleido.")
@@ -92,7 +92,7 @@ def main(
                 progress.update(bar, description=name, completed=seen)
                 seen += 1
 
-            found = insights_flow(settings, history, output, report)
+            found = insights_flow(settings, history or history_folder(), output, report)
             written, missing = [output], ""
             if page is not None:
                 update_page(page, found)

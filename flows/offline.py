@@ -50,7 +50,7 @@ from tasks.features import featurize_history  # noqa: E402
 from tasks.history import history_files  # noqa: E402
 from tasks.lock import offline_lock  # noqa: E402
 from tasks.params import PARAMS, load_section  # noqa: E402
-from tasks.paths import BUILT, HISTORY, OFFLINE, OfflineFolder  # noqa: E402
+from tasks.paths import OfflineFolder, built_folder, offline_folder  # noqa: E402
 from tasks.progress import Report, silent  # noqa: E402
 from tasks.provenance import (  # noqa: E402
     FEATURES_NAME,
@@ -116,8 +116,8 @@ def offline(
     """
     watch, say = _shown.get() or (lambda step: silent, get_run_logger().info)
     settings = settings or load_section(OfflineSettings, SECTION, PARAMS)
-    history, built = the_history(history), built or BUILT
-    folder = OfflineFolder(output) if output else OFFLINE
+    history, built = the_history(history), built or built_folder()
+    folder = OfflineFolder(output) if output else offline_folder()
     said: list[str] = []
 
     def tell(text: str) -> None:
@@ -187,15 +187,15 @@ def counter(report: Report) -> Callable[[int, int], None]:
 
 def main(
     step: Annotated[Step | None, typer.Argument(help="One step alone; default: all.")] = None,
-    history: Annotated[Path, typer.Option(help="Folder of parquet files.")] = HISTORY,
-    built: Annotated[Path, typer.Option(help="Folder of the built datasets.")] = BUILT,
-    output: Annotated[Path, typer.Option(help="Where everything else goes.")] = OFFLINE.path,
+    history: Annotated[Path | None, typer.Option(help="Folder of parquet files.")] = None,
+    built: Annotated[Path | None, typer.Option(help="Folder of the built datasets.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Where everything else goes.")] = None,
     params: Annotated[Path, typer.Option(help="File with a section `offline`.")] = PARAMS,
 ) -> None:
     """Build datasets, validate, describe, train, and judge on datasets left out."""
     # Without a terminal, as in a log, the tables keep their full width.
     console = Console(width=None if sys.stdout.isatty() else 140)
-    folder = OfflineFolder(output)
+    folder = OfflineFolder(output) if output else offline_folder()
     steps = ALL if step is None else (step,)
     with friendly_errors():
         if step is not Step.SHOW:

@@ -16,7 +16,7 @@ from rich.markup import escape
 
 from flows.environment import configure
 from flows.errors import friendly_errors
-from flows.options import absolute, parsed_budget
+from flows.options import parsed_budget, settled
 from flows.origins import in_url
 from flows.server import (
     LOOPBACK,
@@ -27,7 +27,7 @@ from flows.server import (
     served_here,
     serving_command,
 )
-from tasks.paths import HISTORY, workspace
+from tasks.paths import workspace
 from tasks.report_url import DEFAULT, VARIABLE
 from trials.redact import redacted
 from trials.watchdog import SUPERVISOR_VARIABLE, supervisor_token
@@ -130,7 +130,7 @@ def recurring(
     steps: Annotated[int | None, typer.Option(help="Steps of the full schedule.")] = None,
     trials_on: Annotated[str | None, typer.Option(help="As of `autopipe tune`.")] = None,
     store: Annotated[str | None, typer.Option(help="As of `autopipe tune`.")] = None,
-    history: Annotated[Path, typer.Option(help="Folder of parquet files.")] = HISTORY,
+    history: Annotated[Path | None, typer.Option(help="Folder of parquet files.")] = None,
     notify: Annotated[
         str | None, typer.Option(help='Notification block, as "slack-webhook/team".')
     ] = None,
@@ -145,15 +145,17 @@ def recurring(
     from flows.options import given
     from flows.progress import LiveProgress
     from flows.recurring import recurring as recurring_flow
+    from tasks.catalog import load_catalog
     from tasks.devices import default_parallel
     from tasks.places.base import WORKERS
     from tasks.settings import TuneSettings
     from tasks.watch import watched_by
 
     with friendly_errors(as_json):
+        catalog = load_catalog()
         settings = TuneSettings(
-            dataset=absolute(dataset),
-            model=absolute(model),
+            dataset=settled(dataset, catalog.datasets),
+            model=settled(model, catalog.models),
             parallel=default_parallel() if parallel is None else parallel,
             schedule=given(total_steps=steps),
             **given(budget=parsed_budget(budget), seed=seed, trials_on=trials_on, store=store),

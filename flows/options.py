@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 from pydantic import ValidationError
 
+from tasks.command import OPTIONS, option_of
 from trials.errors import SettingsError
 
 if TYPE_CHECKING:
     from tasks.settings import Budget
 
-# The option that sets a field of the settings, where it is not just the field's name.
-OPTIONS = {
-    "schedule.total_steps": "--steps",
-    "schedule.max_length": "--max-length",
-    "schedule.max_completion_tokens": "--max-completion",
-    "schedule.eval_rows": "--eval-rows",
-    "schedule.eval_batch_size": "--eval-batch",
-    "schedule.micro_batch_size": "--micro-batch",
-    "schedule.pass_k": "--pass-k",
-    "schedule.pass_samples": "--pass-samples",
-    "compute.precision": "--precision",
-    "compute.gradient_checkpointing": "--gradient-checkpointing",
-    "compute.vllm": "--vllm",
-    "limits.silent_seconds": "--silent-after",
-    "limits.checkpoint_seconds": "--checkpoint-every",
-    "disk_gigabytes": "--disk",
-}
+log = logging.getLogger(__name__)
+
 # Models of settings that the command line fills in; what other models say is of files.
 SETTINGS = ("TuneSettings", "CollectSettings")
 DEFAULT_SAMPLES = 8
@@ -53,14 +41,10 @@ def explain(error: ValidationError) -> str:
     return "\n".join(f"  - {line}" for line in lines)
 
 
-def option_of(field: str) -> str:
-    """The option that sets a field, as ``compute.precision``, of the settings."""
-    return OPTIONS.get(field) or "--" + field.replace("_", "-")
-
-
 def _with_options(message: str) -> str:
     for field, option in OPTIONS.items():
-        message = message.replace(field, option)
+        if option != "--" + field.replace("_", "-"):  # a plain name may be any word
+            message = message.replace(field, option)
     return re.sub(r"^\w+(?=: )", lambda field: option_of(field[0]), message)
 
 
@@ -96,9 +80,21 @@ def samples_of(pass_k: int | None, pass_samples: int | None) -> int | None:
     return max(DEFAULT_SAMPLES, pass_k)
 
 
-def absolute(name_or_path: str) -> str:
-    """A path that exists in full, so that a run can be resumed from any folder; else the name."""
+def settled(name_or_path: str, names: Collection[str] = ()) -> str:
+    """What is given, so that it means the same in any folder: a run may be resumed from another.
+
+    A name that AutoPipe knows is that name, here as everywhere; ``./NAME`` is the file or folder.
+    Of anything else that exists it is the path in full, and the rest stays as it is.
+
+    Args:
+        name_or_path: as typed.
+        names: that AutoPipe knows.
+    """
     path = Path(name_or_path)
+    if name_or_path in names:
+        if path.exists():
+            log.warning("%s is the one that AutoPipe brings; ./%s is the one here", path, path)
+        return name_or_path
     return str(path.resolve()) if path.exists() else name_or_path
 
 

@@ -21,14 +21,14 @@ from tasks.stored_run import open_run
 
 @flow(name="promote", flow_run_name="{run}")
 def promote(run: str, rows: int = 1000) -> Decision:
-    """Compare a run's winner with the incumbent on the same validation rows, and promote a better.
+    """Compare a run's winner with the incumbent on rows that chose neither, and promote a better.
 
     Without an incumbent it has to beat the base model. The run's own settings say how the models
     are run. What was read and written is noted in promotion/versions.json of the run.
 
     Args:
         run: Id or folder of a finished run.
-        rows: Validation rows to compare on; all, if there are fewer.
+        rows: To compare on; all that no trial was scored on, if there are fewer.
     """
     folder = open_run(run, runs_folder())
     info = folder.info()

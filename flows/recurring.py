@@ -18,7 +18,7 @@ from tasks.artifacts import put_text
 from tasks.changes import look, note_seen
 from tasks.escape import markdown
 from tasks.notify import notified
-from tasks.paths import HISTORY
+from tasks.paths import history_folder
 from tasks.report_url import report_url
 from tasks.seed import the_history
 from tasks.settings import TuneSettings
@@ -72,4 +72,4 @@ def recurring(
 
 def models_of(history: Path) -> Path | None:
     """Where the models of a history go: those of a history of one's own are not the project's."""
-    return None if history == HISTORY else history.with_name("offline")
+    return None if history == history_folder() else history.with_name("offline")

@@ -24,9 +24,8 @@ from tasks.prepare import prepare_inputs
 from tasks.provenance import keep_inputs, keep_learned, keep_winner
 from tasks.remember import append_run_to_history
 from tasks.report import write_report
-from tasks.run_names import folder_of_run, settings_of, title_of
+from tasks.run_names import folder_of_run, history_of, settings_of, title_of
 from tasks.search_loop import SearchLoop
-from tasks.seed import the_history
 from tasks.settings import TuneSettings
 from tasks.spaces import load_space
 from tasks.stored_run import stored
@@ -46,7 +45,8 @@ def tune(
         settings: What to tune, with what budget, and how trials are run. Of a run that goes on
             only the budget counts; empty keeps that, too.
         run: Id, folder or URL of a run to go on with; empty begins a new one.
-        history: Folder of parquet files to learn from and to append to; empty: the project's.
+        history: Folder of parquet files to learn from and to append to; empty: the project's, or
+            that of the run which goes on.
 
     Returns:
         The id of the run.
@@ -54,7 +54,6 @@ def tune(
     Raises:
         SettingsError: neither settings nor a run are given, or something in them cannot work.
     """
-    history = the_history(history)
     folder = folder_of_run(settings, run)
     with (
         run_lock(folder.path),
@@ -62,6 +61,7 @@ def tune(
         watching(folder, storage) as watcher,
         trial_launchers(settings, watcher.phase) as launchers,
     ):
+        history = history_of(folder, history)
         check_place(settings)
         ledger = Ledger(folder.path / "ledger.json", settings.budget, settings.finalist_share)
         space = load_space(settings.space)

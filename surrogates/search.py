@@ -223,16 +223,23 @@ class Search:
         Raises:
             NothingToRecommendError: No score was told and there is no history.
         """
+        ranked = self.ranking()
+        return ranked[0] if ranked else self._untested(self._model())
+
+    def ranking(self) -> list[Recommendation]:
+        """All trials with a score, as `best` would choose among them: full-length ones come first.
+
+        For who keeps a model of each trial and cannot keep them all. Empty before a first score.
+        """
         with torch_threads(self.options.n_threads):
             model = self._model()
             if not model.observed:
-                return self._untested(model)
-            rows = np.flatnonzero(model.full) if model.full.any() else np.arange(len(model.full))
-            configs = [model.configs[i] for i in rows]
-            mean, sd, _ = model.predict(configs)
-        top = int(np.argmax(model.sign * mean))
-        chosen = model.observed[rows[top]]
-        return Recommendation(configs[top], float(mean[top]), float(sd[top]), chosen.id)
+                return []
+            mean, sd, _ = model.predict(model.configs)
+        return [
+            Recommendation(model.configs[i], float(mean[i]), float(sd[i]), model.observed[i].id)
+            for i in np.lexsort((-model.sign * mean, ~model.full))
+        ]
 
     def observations(self) -> pd.DataFrame:
         """Every proposal in order: id, kind, continues, config.*, fraction, score, score_se,

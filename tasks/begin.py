@@ -12,7 +12,7 @@ from typing import Any
 from ConfigSpace import ConfigurationSpace
 
 from tasks.history import history_files, read_history, run_key
-from tasks.paths import OFFLINE
+from tasks.paths import BUNDLED_OFFLINE, OfflineFolder, offline_folder
 from tasks.prepare import Inputs
 from tasks.run_folder import DatasetInfo, HistoryInfo, RunFolder, RunInfo
 from tasks.settings import TuneSettings
@@ -21,7 +21,7 @@ from trials.dataset import SPLITS
 from trials.errors import SettingsError
 from trials.provenance import PACKAGES, git_commit, versions
 
-FEATURES = OFFLINE.features.name
+FEATURES = OfflineFolder(BUNDLED_OFFLINE).features.name
 OWN_PACKAGES = ("prefect", "botorch", "gpytorch", "catboost", "pandas", "ConfigSpace")
 
 
@@ -53,7 +53,8 @@ def begin_run(
         info = run.info()
         _check_unchanged(info, inputs)
     else:
-        info = _info(settings, run, inputs, space, history if settings.use_history else None)
+        history.mkdir(parents=True, exist_ok=True)  # that the run joins it may be long from now
+        info = _info(settings, run, inputs, space, history)
         features = features_of(history)
         if info.history.files and features.exists():
             shutil.copyfile(features, run.path / FEATURES)
@@ -78,7 +79,7 @@ def begin_run(
 def features_of(history: Path) -> Path:
     """The table of meta-features that describes a history: its own, else the project's."""
     own = history / FEATURES
-    return own if own.exists() else OFFLINE.features
+    return own if own.exists() else offline_folder().features
 
 
 def _info(
@@ -86,10 +87,10 @@ def _info(
     run: RunFolder,
     inputs: Inputs,
     space: ConfigurationSpace,
-    history: Path | None,
+    history: Path,
 ) -> RunInfo:
     key = run_key(settings, inputs.dataset.fingerprint)
-    files = history_files(history, without_key=key) if history else []
+    files = history_files(history, without_key=key) if settings.use_history else []
     rows = read_history(files)
     dataset = inputs.dataset
     return RunInfo(
@@ -113,6 +114,7 @@ def _info(
             files=[str(file) for file in files],
             trials=len(rows),
             datasets=rows["dataset_id"].nunique() if len(rows) else 0,
+            folder=str(history.resolve()),
         ),
         versions=versions((*PACKAGES, *OWN_PACKAGES)),
         git_commit=git_commit(),

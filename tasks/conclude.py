@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from typing import Any
 
@@ -18,6 +19,8 @@ from trials.compare import paired_difference
 from trials.errors import AutoPipeError
 from trials.launch import Launcher
 from trials.records import ProbeAnswer, ProbeRequest, SplitScore, TrialResult, TrialSpec
+
+log = logging.getLogger(__name__)
 
 
 @task(cache_policy=NO_CACHE)
@@ -101,14 +104,22 @@ def recommend(loop: SearchLoop) -> tuple[Recommendation, tuple[TrialSpec, TrialR
             f"no trial ran to its end, so there is nothing to recommend ({ends}).\n"
             f"  Look at {loop.run.path}/trials/*/log.txt, or give a larger --budget."
         )
-    recommendation = loop.search.best()
-    trial = loop.full_length(recommendation.config)
-    if trial is None:
+    found = loop.recommendation()
+    if found is None:
         raise AutoPipeError(
-            "the recommended configuration has no finished model; "
-            f"resume with: autopipe tune --resume {loop.run.run_id}"
+            "no trial with a score has its model any more; tune again with a larger --disk, or see "
+            f"the trials with: autopipe report {loop.run.run_id}"
         )
-    return recommendation, trial
+    recommendation, (spec, _) = found
+    if recommendation.config != (wanted := loop.search.best()).config:
+        log.warning(
+            "the best configuration, expected at %.3f, lost its model to the disk limit; trial %s, "
+            "expected at %.3f, is recommended: a larger --disk keeps more",
+            wanted.score,
+            spec.trial_id,
+            recommendation.score,
+        )
+    return found
 
 
 def _measured(spec: TrialSpec, result: TrialResult, test: SplitScore) -> Measured:

@@ -21,7 +21,7 @@ import httpx
 from packaging.requirements import Requirement
 
 from tasks.devices import visible_gpus
-from tasks.paths import BUNDLED_HISTORY, HISTORY, ROOT, runs_folder, workspace
+from tasks.paths import BUNDLED_HISTORY, ROOT, runs_folder, workspace
 from trials.errors import AutoPipeError, ModelError
 from trials.memory import available_ram_bytes
 
@@ -168,13 +168,14 @@ def history() -> Iterator[Finding]:
     from tasks.history import history_files, read_history
     from tasks.seed import the_history
 
-    files = history_files(the_history())
+    folder = the_history()
+    files = history_files(folder)
     if not files:
-        restore = f"cp {BUNDLED_HISTORY}/*.parquet {HISTORY}"
-        if HISTORY == BUNDLED_HISTORY:
-            restore = f"git checkout -- {HISTORY.relative_to(ROOT)}"
+        restore = f"cp {BUNDLED_HISTORY}/*.parquet {folder}"
+        if folder == BUNDLED_HISTORY:
+            restore = f"git checkout -- {folder.relative_to(ROOT)}"
         mend = f"{restore}, or collect one: autopipe collect"
-        yield Finding("history", "note", f"no parquet file in {HISTORY}", mend)
+        yield Finding("history", "note", f"no parquet file in {folder}", mend)
         return
     try:
         rows = read_history(files)

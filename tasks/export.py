@@ -287,7 +287,7 @@ def _write_data(export: Export, folder: Path) -> None:
 
 def _write_followed(export: Export, folder: Path) -> None:
     """The rows of SFT with the validation rows that the trial's own evaluations were on."""
-    from trials.evaluate import fixed_subset  # brings torch
+    from trials.subsets import fixed_subset
 
     splits = dict(export.dataset.splits)
     splits["validation"] = fixed_subset(splits["validation"], export.spec.schedule.eval_rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pyarrow import parquet
 from pydantic import BaseModel
 
 from trials.errors import SettingsError
@@ -23,7 +25,9 @@ from trials.signals import Series, signals_of
 PREFIX_FRACTIONS = (0.1, 0.2, 0.3, 0.5)
 CURVE_DIGITS = 5
 COUNTED = ("steps", "epochs")  # ways to give the length of a stage, but for its share
-WHERE = ("trials_on", "store")  # settings that change nothing of what is proposed and scored
+RUN_KEY = "run_key"  # column of rows that a tune run wrote
+# Settings that make no other run of it: how long it goes on, and where.
+BESIDE = ("budget", "trials_on", "store")
 COSTS = ("cost_seconds", "cost_flops", "cost_tokens")
 # Kinds of failure that the configuration brought about, on this data or for this memory. The others
 # (killed, hung, timed out, crashed, an error in the program, bad data, a failing reward, a full
@@ -121,13 +125,18 @@ def unpack_curve(text: str) -> dict[tuple[Stage, str], tuple[list[int], list[flo
 def append_history(rows: Iterable[Mapping[str, Any]], folder: Path, name: str) -> Path:
     """Writes rows as one new parquet file, whole or not at all.
 
-    A run that is written again after a resume holds all of its trials and replaces its file. A file
-    of that name with other trials, of a run elsewhere that bears the same name, is left alone: the
-    rows go to ``<name>.2.parquet``, and so on.
+    A run that is written again after a resume holds all of its trials and replaces its file, also
+    one from when files were named ``<name>.<key>.parquet``. A file of that name with other trials,
+    of a run elsewhere that bears the same name, is left alone: the rows go to ``<name>.2.parquet``,
+    and so on.
     """
     frame = pd.DataFrame(list(rows))
     partial = folder / f".{name}.{os.getpid()}.{threading.get_ident()}.partial"
     write_parquet(frame, partial)
+    for file in sorted(folder.glob(f"{glob.escape(name)}.*.parquet")):
+        if _holds(frame, file):
+            partial.replace(file)
+            return file
     number = 1
     while True:
         file = folder / (f"{name}.parquet" if number == 1 else f"{name}.{number}.parquet")
@@ -175,17 +184,28 @@ def _holds(frame: pd.DataFrame, file: Path) -> bool:
 def history_files(folder: Path, without_key: str | None = None) -> list[Path]:
     """The history's files in a fixed order; those of runs with the given key are left out."""
     files = sorted(folder.glob("*.parquet"))
-    return [file for file in files if without_key is None or f".{without_key}." not in file.name]
+    return [file for file in files if without_key is None or without_key not in _keys(file)]
+
+
+def _keys(file: Path) -> set[str]:
+    """Keys of the runs whose rows a file holds; none where it cannot be read, or names none."""
+    try:
+        if RUN_KEY not in parquet.read_schema(file).names:
+            return set()
+        return set(pd.read_parquet(file, columns=[RUN_KEY])[RUN_KEY].dropna().astype(str))
+    except (OSError, ValueError):
+        return set()  # who reads it says what is wrong with it
 
 
 def run_key(settings: BaseModel, dataset_fingerprint: str) -> str:
     """Key of all runs with these settings on this data.
 
-    A repetition of a run must repeat it, so it does not learn from the run that it repeats. Where
-    its trials run, and where its folder is kept, make no other run of it.
+    A repetition of a run must repeat it, so it does not learn from the run that it repeats. How
+    long it goes on, where its trials run, and where its folder is kept, make no other run of it;
+    nor does a setting that was added since, as long as it is at its default.
     """
-    content = f"{settings.model_dump_json(exclude=set(WHERE))}{dataset_fingerprint}"
-    return hashlib.sha256(content.encode()).hexdigest()[:12]
+    content = settings.model_dump_json(exclude=set(BESIDE), exclude_defaults=True)
+    return hashlib.sha256(f"{content}{dataset_fingerprint}".encode()).hexdigest()[:12]
 
 
 def read_history(files: Sequence[Path]) -> pd.DataFrame:

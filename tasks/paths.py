@@ -16,8 +16,6 @@ DATA = ROOT / "data"
 SPACES = DATA / "spaces"
 BUNDLED_HISTORY, BUNDLED_OFFLINE = DATA / "history", DATA / "offline"
 HISTORY_VARIABLE = "AUTOPIPE_HISTORY"
-HISTORY = Path(os.environ.get(HISTORY_VARIABLE) or BUNDLED_HISTORY).resolve()
-BUILT = HISTORY.with_name("built")
 # In a run's folder: pages of Great Expectations on its dataset and on the history it learned from.
 DATASET_DOCS, HISTORY_DOCS = "data_docs", "history_docs"
 
@@ -69,7 +67,19 @@ class OfflineFolder:
         return self.path / "plots"
 
 
-OFFLINE = OfflineFolder(HISTORY.with_name("offline"))
+def history_folder() -> Path:
+    """The history: where ``AUTOPIPE_HISTORY`` says by now, else the one of the checkout."""
+    return Path(os.environ.get(HISTORY_VARIABLE) or BUNDLED_HISTORY).resolve()
+
+
+def built_folder() -> Path:
+    """Datasets of the catalog, built to be learned from."""
+    return history_folder().with_name("built")
+
+
+def offline_folder() -> OfflineFolder:
+    """What the offline flow makes of the history."""
+    return OfflineFolder(history_folder().with_name("offline"))
 
 
 def workspace() -> Path:

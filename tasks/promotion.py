@@ -6,11 +6,12 @@ leaves them, and ``promotion.json``, which says where they come from and what th
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -23,10 +24,14 @@ from tasks.paths import workspace
 from tasks.run_folder import RunFolder, RunInfo, Trial
 from tasks.search_loop import final_model
 from trials.compare import PairedDifference, paired_difference
+from trials.dataset import fingerprint
 from trials.errors import SettingsError
 from trials.launch import Launcher
 from trials.records import ProbeRequest, Record, Value, read_record, write_json
+from trials.subsets import rows_beyond
 
+# Fewer rows that no trial was scored on than this tell next to nothing apart.
+LEAST_ROWS = 50
 LEVEL = 0.05  # two-sided: of equally good challengers one in forty is promoted
 WEIGHTS, EXPORT, NOTE = "weights", "best", "promotion.json"
 
@@ -40,8 +45,10 @@ class Promotion(Record):
     dataset_fingerprint: str
     validation: float
     rows: int
+    split: Literal["validation", "test"] = "validation"
+    eval_rows: int | None = Field(None, description="Validation rows that it was chosen on.")
     beaten: str | None = Field(None, description="Run id of the one before; None for the base.")
-    gain: float = Field(description="On the same validation rows.")
+    gain: float = Field(description="On the same rows, on which no trial was chosen.")
     gain_se: float
     p_value: float = Field(description="Two-sided, of no difference.")
     promoted: str
@@ -56,13 +63,19 @@ class Decision(Record):
     gain_se: float
     p_value: float
     rows: int
+    split: Literal["validation", "test"]
+    data_changed: bool = Field(False, description="Since the incumbent was trained.")
 
     def __str__(self) -> str:
         verdict = "promoted" if self.promoted else "not promoted"
-        return (
+        rows = f"{self.rows} {self.split} rows, on which neither was chosen"
+        text = (
             f"{verdict}: {self.gain:+.3f} ± {self.gain_se:.3f} against {self.against} on the same "
-            f"{self.rows} validation rows (p = {self.p_value:.3f})"
+            f"{rows} (p = {self.p_value:.3f})"
         )
+        if self.data_changed:
+            text += "; the data changed since, and it may have been trained on some of these rows"
+        return text
 
 
 def promoted_folder(dataset: str, model: str) -> Path:
@@ -84,11 +97,13 @@ def challenge(run: RunFolder, rows: int, launcher: Launcher) -> Decision:
 
     Args:
         run: finished.
-        rows: validation rows, all if there are fewer.
+        rows: to compare on, all if there are fewer: of the validation split those that no trial was
+            scored on, else of the test split.
         launcher: of the one process that measures both.
 
     Raises:
-        SettingsError: the run is not finished, or its winner's weights were removed.
+        SettingsError: the run is not finished, its winner's weights were removed, or its data are
+            others now.
     """
     info, summary = run.info(), run.summary()
     if summary is None or summary.best.trial_id is None:
@@ -99,9 +114,33 @@ def challenge(run: RunFolder, rows: int, launcher: Launcher) -> Decision:
     weights = final_model(winner.spec)
     if not weights.exists():
         raise SettingsError(f"the winner's weights are gone: no {weights}")
+    _check_data(info)
     folder = promoted_folder(info.dataset.name, info.model)
     with promotion_lock(folder):
         return _challenge(run, winner, weights, folder, rows, launcher)
+
+
+def _check_data(info: RunInfo) -> None:
+    found = fingerprint(info.dataset.path)
+    if found != info.dataset.fingerprint:
+        raise SettingsError(
+            f"{info.dataset.path} changed since run {info.run_id} (fingerprint {found}, was "
+            f"{info.dataset.fingerprint}): its winner may have been trained on rows that it would "
+            f"be measured on\n  restore the data, or tune again: autopipe tune {info.dataset.path}"
+        )
+
+
+def _rows_to_compare_on(
+    info: RunInfo, eval_rows: tuple[int, ...]
+) -> tuple[Literal["validation", "test"], tuple[int, ...]]:
+    """The split, and whose fixed rows of it are left out.
+
+    Who was the best of many on some rows looks better on them than it is, so that they can say
+    nothing of whether it beats another.
+    """
+    count = info.dataset.rows["validation"]
+    unseen = len(rows_beyond(range(count), eval_rows))
+    return ("validation", eval_rows) if unseen >= LEAST_ROWS else ("test", ())
 
 
 def _challenge(
@@ -109,14 +148,17 @@ def _challenge(
 ) -> Decision:
     info, before = run.info(), incumbent_of(folder)
     base = winner.spec.fidelity.model
+    chosen_on = {winner.spec.schedule.eval_rows, (before and before.eval_rows) or 0} - {0}
+    split, beyond = _rows_to_compare_on(info, tuple(sorted(chosen_on)))
     models = {"challenger": str(weights), "incumbent": str(folder / WEIGHTS) if before else base}
     answer = probe(
         ProbeRequest(
             dataset=info.dataset.path,
             models=models,
             tokenizer=base,
-            split="validation",
+            split=split,
             rows=rows,
+            beyond=beyond,
             schedule=winner.spec.schedule,
             compute=info.settings.compute,
             allow_user_code=info.settings.allow_user_code,
@@ -134,10 +176,11 @@ def _challenge(
         gain_se=found.se,
         p_value=found.p_value,
         rows=found.rows,
+        split=split,
+        data_changed=before is not None and before.dataset_fingerprint != info.dataset.fingerprint,
     )
     if decision.promoted:
-        validation = answer.scores["challenger"].score
-        note = _note(run, info, winner.spec.trial_id, winner.spec.config, before, found, validation)
+        note = _note(run, info, winner, before, found, split)
         install(folder, note, weights, run.path / "best")
     return decision
 
@@ -165,19 +208,21 @@ def install(folder: Path, note: Promotion, weights: Path, export: Path) -> None:
 def _note(
     run: RunFolder,
     info: RunInfo,
-    trial_id: str,
-    config: dict[str, Any],
+    winner: Trial,
     before: Promotion | None,
     found: PairedDifference,
-    validation: float,
+    split: Literal["validation", "test"],
 ) -> Promotion:
+    score = winner.result.score if winner.result else None
     return Promotion(
         run_id=run.run_id,
-        trial_id=trial_id,
-        config=config,
+        trial_id=winner.spec.trial_id,
+        config=winner.spec.config,
         dataset_fingerprint=info.dataset.fingerprint,
-        validation=validation,
+        validation=math.nan if score is None else score,
         rows=found.rows,
+        split=split,
+        eval_rows=winner.spec.schedule.eval_rows,
         beaten=before.run_id if before else None,
         gain=found.mean,
         gain_se=found.se,

@@ -7,7 +7,7 @@ from pathlib import Path
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.history import history_row, run_key
+from tasks.history import RUN_KEY, history_row, run_key
 from tasks.history_checks import append_checked
 from tasks.run_folder import RunFolder
 
@@ -19,6 +19,7 @@ def append_run_to_history(run: RunFolder, history: Path) -> Path | None:
     Rows that do not pass the checks go to the quarantine beside it.
     """
     info = run.info()
+    key = {RUN_KEY: run_key(info.settings, info.dataset.fingerprint)}
     rows = [
         history_row(
             trial.spec,
@@ -28,9 +29,9 @@ def append_run_to_history(run: RunFolder, history: Path) -> Path | None:
             model_id=info.model,
             meta=info.meta,
         )
+        | key
         for trial in run.trials()
         if trial.result is not None
     ]
-    key = run_key(info.settings, info.dataset.fingerprint)
-    file, _ = append_checked(rows, history, f"{run.run_id}.{key}")
+    file, _ = append_checked(rows, history, run.run_id)
     return file

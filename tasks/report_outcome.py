@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pandas as pd
 
 from tasks import figures
+from tasks.command import beyond_options, reproduce_command
 from tasks.page import Html, as_json, chart, details, join, note, section, table, tag
-from tasks.run_folder import Measured, Summary
+from tasks.paths import history_folder
+from tasks.run_folder import Measured, RunInfo, Summary
 from tasks.run_tables import RunTables, rows_of
-from tasks.settings import Budget, TuneSettings
 from tasks.wording import (
     Z95,
     duration,
@@ -27,28 +29,6 @@ from tasks.wording import (
 )
 
 MAX_FILES = 40
-# Options of `autopipe tune` and the settings they are for: group ("" for none) and name.
-OPTIONS = {
-    "budget": ("", "budget"),
-    "parallel": ("", "parallel"),
-    "seed": ("", "seed"),
-    "space": ("", "space"),
-    "strategy": ("", "strategy"),
-    "steps": ("schedule", "total_steps"),
-    "max-length": ("schedule", "max_length"),
-    "max-completion": ("schedule", "max_completion_tokens"),
-    "eval-rows": ("schedule", "eval_rows"),
-    "eval-batch": ("schedule", "eval_batch_size"),
-    "micro-batch": ("schedule", "micro_batch_size"),
-    "test-rows": ("", "test_rows"),
-    "threads": ("", "threads"),
-    "accelerate-config": ("", "accelerate_config"),
-    "early-stopping": ("", "early_stopping"),
-    "use-history": ("", "use_history"),
-    "allow-user-code": ("", "allow_user_code"),
-}
-# Their defaults may differ between the command and the settings.
-ALWAYS_SHOWN = ("budget", "seed", "parallel")
 
 
 def headline(tables: RunTables, data_docs: Mapping[str, str]) -> Html:
@@ -240,7 +220,7 @@ def reproduction(tables: RunTables) -> Html:
     return section(
         "reproduce",
         "Reproduce this run",
-        tag("pre", reproduce_command(info.settings)),
+        tag("pre", reproduce_command(info.settings, _own_history(info))),
         note(f"No option exists for {', '.join(more)}: see all settings.") if more else None,
         table(["", ""], facts.items()),
         details("all settings", as_json(info.settings.model_dump(mode="json"))),
@@ -249,48 +229,11 @@ def reproduction(tables: RunTables) -> Html:
     )
 
 
+def _own_history(info: RunInfo) -> Path | None:
+    """The history of a run where it is not the project's, which the command takes by itself."""
+    folder = info.history.folder
+    return Path(folder) if folder and Path(folder) != history_folder() else None
+
+
 def _meta(meta: Mapping[str, float]) -> list[tuple[str, str]]:
     return [(name, f"{value:.4g}") for name, value in sorted(meta.items())]
-
-
-def reproduce_command(settings: TuneSettings) -> str:
-    """The command of the run: its dataset, and an option for each setting that is no default."""
-    unset = TuneSettings(dataset=settings.dataset, model=settings.model)
-    words = ["autopipe", "tune", settings.dataset, "--model", settings.model]
-    for option, (group, name) in OPTIONS.items():
-        value, default = (
-            getattr(getattr(s, group) if group else s, name) for s in (settings, unset)
-        )
-        if value == default and name not in ALWAYS_SHOWN:
-            continue
-        if isinstance(value, bool):
-            words.append(f"--{option}" if value else f"--no-{option}")
-        else:
-            words += [f"--{option}", _budget(value) if isinstance(value, Budget) else str(value)]
-    return shlex.join(words)
-
-
-def beyond_options(settings: TuneSettings) -> list[str]:
-    """Settings that are no default and that no option of the command can set."""
-    unset = TuneSettings(dataset=settings.dataset, model=settings.model)
-    covered = {*OPTIONS.values(), ("", "dataset"), ("", "model")}
-    groups: tuple[tuple[str, Any, Any], ...] = (
-        ("", settings, unset),
-        ("schedule", settings.schedule, unset.schedule),
-        ("stopping", settings.stopping, unset.stopping),
-    )
-    return [
-        f"{group}.{name}".lstrip(".")
-        for group, mine, default in groups
-        for name in type(mine).model_fields
-        if (group, name) not in covered
-        and name not in ("schedule", "stopping")
-        and getattr(mine, name) != getattr(default, name)
-    ]
-
-
-def _budget(budget: Budget) -> str:
-    """A budget in the form that ``Budget.parse`` reads."""
-    suffix = {"seconds": "s", "trials": "", "full": " full"}[budget.unit]
-    amount = f"{budget.amount:f}".rstrip("0").rstrip(".")
-    return f"{amount}{suffix}"

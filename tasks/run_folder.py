@@ -50,6 +50,7 @@ class HistoryInfo(Record):
     files: list[str]
     trials: int
     datasets: int
+    folder: str | None = Field(None, description="That its trials join; of old runs not known.")
 
 
 class RunInfo(Record):

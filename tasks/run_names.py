@@ -14,6 +14,7 @@ from prefect.runtime import flow_run
 from tasks.names import short_name, slug
 from tasks.paths import cache_folder, runs_folder
 from tasks.run_folder import RunFolder
+from tasks.seed import the_history
 from tasks.settings import TuneSettings
 from tasks.stored_run import open_run
 from trials.errors import SettingsError
@@ -47,6 +48,33 @@ def settings_of(run: RunFolder, given: TuneSettings | None) -> TuneSettings:
     settings = info.settings.model_copy(update={"budget": given.budget})
     run.write_info(info.model_copy(update={"settings": settings}))
     return settings
+
+
+def history_of(run: RunFolder, given: Path | None) -> Path:
+    """The history that a run learns from and joins: as given, as when it began, or the project's.
+
+    Changes the run's record where another one is given, so it is called by who holds its lock.
+
+    Raises:
+        SettingsError: the one that it began with is gone.
+    """
+    info = run.info() if (run.path / "run.json").exists() else None
+    if info is None:
+        return the_history(given)
+    if given is None:
+        if info.history.folder is None:  # of a run from before it was noted
+            return the_history()
+        if not Path(info.history.folder).is_dir():
+            raise SettingsError(
+                f"run {run.run_id} joins the history at {info.history.folder}, which is not there\n"
+                f"  restore it, or name another one: autopipe tune --resume {run.run_id} "
+                "--history FOLDER"
+            )
+        return the_history(Path(info.history.folder))
+    history = info.history.model_copy(update={"folder": str(given.resolve())})
+    if history != info.history:
+        run.write_info(info.model_copy(update={"history": history}))
+    return the_history(given)
 
 
 def _given(settings: TuneSettings | None) -> TuneSettings:

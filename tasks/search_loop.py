@@ -17,7 +17,7 @@ from typing import Any, Literal
 import pandas as pd
 from prefect.futures import PrefectFuture
 
-from surrogates.base import Proposal
+from surrogates.base import Proposal, Recommendation
 from surrogates.search import Search
 from tasks.devices import memory_share
 from tasks.history import records
@@ -263,17 +263,36 @@ class SearchLoop:
         running = [spec for _, spec, _ in self._running]
         needed = [Path(spec.folder) for spec in running]
         needed += [Path(spec.continue_from) for spec in running if spec.continue_from]
-        finished = [told for told in self.told.values() if final_model(told[0]).exists()]
-        ranked = sorted(finished, key=lambda told: _or_least(told[1].score))
-        default = [final_model(finished[0][0])] if finished else []
-        kept = [*(final_model(spec) for spec, _ in ranked[-MODELS_KEPT:]), *default]
+        finished = [spec for spec, _ in self.told.values() if final_model(spec).exists()]
+        ranked = sorted(finished, key=self._expected())
+        kept = [final_model(spec) for spec in [*ranked[-MODELS_KEPT:], *finished[:1]]]
         removed = self.registry.prune(
             round(self.settings.disk_gigabytes * 1e9),
             needed=[*needed, *kept],
-            finals=[final_model(spec) for spec, _ in ranked],
+            finals=[final_model(spec) for spec in ranked],
         )
         if removed:
             self.on_removed(removed)
+
+    def _expected(self) -> Callable[[TrialSpec], tuple[float, float]]:
+        """What the search would rather recommend, as a sort key: the score alone may be luck."""
+        expected = {each.id: each.score for each in self.search.ranking()}
+        of_trial = {
+            spec.trial_id: (expected.get(id, -math.inf), _or_least(result.score))
+            for id, (spec, result) in self.told.items()
+        }
+        return lambda spec: of_trial[spec.trial_id]
+
+    def recommendation(self) -> tuple[Recommendation, tuple[TrialSpec, TrialResult]] | None:
+        """The best configuration whose model is there, and the trial that made it.
+
+        None where no trial left a model. One that the search would rather recommend may have lost
+        its model to the disk limit.
+        """
+        for wanted in self.search.ranking():
+            if trial := self.full_length(wanted.config):
+                return wanted, trial
+        return None
 
     def _cost(self, result: TrialResult) -> float:
         """Cost of a trial in full-trial equivalents."""

@@ -7,7 +7,13 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from tasks.paths import BUNDLED_HISTORY, BUNDLED_OFFLINE, HISTORY, HISTORY_VARIABLE, OFFLINE
+from tasks.paths import (
+    BUNDLED_HISTORY,
+    BUNDLED_OFFLINE,
+    HISTORY_VARIABLE,
+    history_folder,
+    offline_folder,
+)
 from trials.errors import SettingsError
 
 log = logging.getLogger(__name__)
@@ -19,7 +25,8 @@ def the_history(given: Path | None = None) -> Path:
     Raises:
         SettingsError: the folder of ``AUTOPIPE_HISTORY`` cannot be made.
     """
-    if given is not None and given.resolve() != HISTORY:
+    own = history_folder()
+    if given is not None and given.resolve() != own:
         if not given.exists():
             log.warning(
                 "there is no history at %s yet: nothing is learned from earlier runs, and what is "
@@ -27,9 +34,9 @@ def the_history(given: Path | None = None) -> Path:
                 given,
             )
         return given
-    if HISTORY == BUNDLED_HISTORY:
-        return HISTORY
-    for bundled, folder in ((BUNDLED_OFFLINE, OFFLINE.path), (BUNDLED_HISTORY, HISTORY)):
+    if own == BUNDLED_HISTORY:
+        return own
+    for bundled, folder in ((BUNDLED_OFFLINE, offline_folder().path), (BUNDLED_HISTORY, own)):
         try:
             seed(bundled, folder)
         except OSError as error:
@@ -37,7 +44,7 @@ def the_history(given: Path | None = None) -> Path:
                 f"{folder} cannot be filled with {bundled}: {error}\n"
                 f"  expected: {HISTORY_VARIABLE} is a folder below one that can be written to"
             ) from None
-    return HISTORY
+    return own
 
 
 def seed(bundled: Path, folder: Path) -> None:

@@ -28,10 +28,9 @@ def load_space(name: str) -> ConfigurationSpace:
         SettingsError: when there is no such file or ConfigSpace cannot read it.
         HyperparameterError: when the space proposes what a trial would refuse.
     """
-    bundled = SPACES / f"{name}.yaml"
-    path = bundled if bundled.is_file() else Path(name)
+    path = SPACES / f"{name}.yaml" if name in bundled_spaces() else Path(name)
     if not path.is_file():
-        known = ", ".join(sorted(file.stem for file in SPACES.glob("*.yaml")))
+        known = ", ".join(bundled_spaces())
         raise SettingsError(f"no search space {name!r}; expected a file or one of {known}")
     try:
         if path.suffix == ".json":
@@ -45,6 +44,11 @@ def load_space(name: str) -> ConfigurationSpace:
         raise SettingsError(f"{path} is no ConfigSpace file: it names no hyperparameters")
     check_space(space)
     return space
+
+
+def bundled_spaces() -> list[str]:
+    """Names of the spaces in ``data/spaces``."""
+    return sorted(file.stem for file in SPACES.glob("*.yaml"))
 
 
 def check_space(space: ConfigurationSpace) -> None:

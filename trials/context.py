@@ -16,7 +16,7 @@ from trials.arguments import Execution, per_device_batches, use_bf16, weights_dt
 from trials.checkpoints import Checkpoint, stage_keys
 from trials.dataset import Dataset, Row
 from trials.errors import ModelError
-from trials.evaluate import Evaluator, fixed_subset
+from trials.evaluate import Evaluator
 from trials.events import EventLog
 from trials.hyperparameters import Hyperparameters, validate
 from trials.memory import available_memory_bytes, check_fits, estimate_memory
@@ -30,6 +30,7 @@ from trials.plan import StagePlan, plan_steps
 from trials.records import Stage, TrialSpec
 from trials.reuse import token_lengths, unchanged_dataset
 from trials.rewards import Reward, build_reward, training_rewards
+from trials.subsets import fixed_subset
 
 
 @dataclass

@@ -6,7 +6,6 @@ Pass@k, from seeded samples, on request.
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,14 +22,6 @@ from trials.rewards import Reward
 
 # Sampling settings of the model's own generation_config have no say here.
 GREEDY: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
-
-
-def fixed_subset(rows: Sequence[Row], size: int) -> list[Row]:
-    """The same rows for every trial of a dataset: a sample that depends on nothing else."""
-    if len(rows) <= size:
-        return list(rows)
-    chosen = sorted(random.Random(0).sample(range(len(rows)), size))
-    return [rows[index] for index in chosen]
 
 
 @dataclass

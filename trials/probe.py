@@ -25,7 +25,7 @@ from trials.arguments import use_bf16
 from trials.dataset import check_lengths, completion_limit, load_dataset
 from trials.device import settle_device
 from trials.errors import AutoPipeError
-from trials.evaluate import Evaluator, fixed_subset
+from trials.evaluate import Evaluator
 from trials.models import context_limit, load_model, load_tokenizer
 from trials.probe_features import (
     PROBE_ROWS,
@@ -37,6 +37,7 @@ from trials.probe_features import (
 )
 from trials.records import Compute, ProbeAnswer, ProbeRequest, SplitScore, read_record, write_json
 from trials.rewards import build_reward
+from trials.subsets import fixed_subset, rows_beyond
 from trials.watchdog import end_with_supervisor
 from trials.worker import output_to
 
@@ -102,7 +103,8 @@ def answer(request_file: Path, models: LastModel) -> None:
     tokenizer = load_tokenizer(request.tokenizer)
     reward = build_reward(dataset, request.allow_user_code)
     limit = request.schedule.max_completion_tokens or completion_limit(dataset, tokenizer)
-    rows = fixed_subset(dataset.splits[request.split], request.rows)
+    unseen = rows_beyond(dataset.splits[request.split], request.beyond)
+    rows = fixed_subset(unseen, request.rows)
     state = PartialState()
     scores: dict[str, SplitScore] = {}
     features: dict[str, float] = {}

@@ -280,6 +280,9 @@ class ProbeRequest(Record):
     tokenizer: str
     split: Literal["validation", "test"]
     rows: int
+    beyond: tuple[int, ...] = Field(
+        (), description="Rows are left out that are among the fixed ones of these numbers."
+    )
     schedule: Schedule
     compute: Compute = Compute()
     features: bool = False

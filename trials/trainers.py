@@ -30,12 +30,12 @@ from trials.arguments import (
 from trials.context import TrialContext
 from trials.dataset import Row
 from trials.errors import HyperparameterError
-from trials.evaluate import fixed_subset
 from trials.messages import has_extras
 from trials.models import load_model
 from trials.records import Stage
 from trials.reuse import prepared
 from trials.rewards import RewardTerm, training_rewards
+from trials.subsets import fixed_subset
 
 
 class EpochSampler(RepeatSampler):

@@ -22,7 +22,7 @@ from benchmarks.replay.tables import ReplayTask, replay_task
 from surrogates.encoding import SpaceEncoder
 from surrogates.offline import OfflineModels
 from tasks.feature_groups import learned_features
-from tasks.paths import OFFLINE, ROOT
+from tasks.paths import BUNDLED_OFFLINE, ROOT, OfflineFolder
 from tasks.spaces import load_space, space_text
 from tasks.train import past_trials
 
@@ -65,7 +65,7 @@ class Job:
 @cache
 def history() -> pd.DataFrame:
     """All rows that may be replayed or learned from, with the features that are learned from."""
-    return learned_features(past_trials(OFFLINE))
+    return learned_features(past_trials(OfflineFolder(BUNDLED_OFFLINE)))
 
 
 @cache

@@ -12,14 +12,14 @@ from typer.testing import CliRunner
 
 from benchmarks import real_runs
 from tasks.history import history_files, read_history
-from tasks.paths import HISTORY
+from tasks.paths import BUNDLED_HISTORY
 from trials.errors import SettingsError
 
 
 def test_the_dataset_is_left_out_and_nothing_else(tmp_path: Path) -> None:
     real_runs.without("lcm", tmp_path / "history")
     left = read_history(history_files(tmp_path / "history"))
-    bundled = [f for f in history_files(HISTORY) if f.name.startswith("bundled-")]
+    bundled = [f for f in history_files(BUNDLED_HISTORY) if f.name.startswith("bundled-")]
     every = read_history(bundled)
     assert "lcm" not in set(left["dataset_id"])
     assert set(left["trial_id"]) == set(every.loc[every["dataset_id"] != "lcm", "trial_id"])
@@ -37,7 +37,7 @@ def test_a_copy_under_another_name_is_left_out_too(
         }
     )
     rows.to_parquet(tmp_path / "bundled-x.parquet")
-    monkeypatch.setattr(real_runs, "HISTORY", tmp_path)
+    monkeypatch.setattr(real_runs, "BUNDLED_HISTORY", tmp_path)
     real_runs.without("a", tmp_path / "out")
     assert pd.read_parquet(tmp_path / "out" / "bundled-x.parquet")["trial_id"].tolist() == ["z"]
     with pytest.raises(SettingsError, match="there are: a, b, copy"):

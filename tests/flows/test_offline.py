@@ -19,7 +19,7 @@ from tasks.feature_groups import GROUPS, groups_of
 from tasks.features import KEYS, read_features
 from tasks.history import PREFIX_FRACTIONS, history_files, read_history, write_parquet
 from tasks.params import PARAMS, load_section
-from tasks.paths import OFFLINE, OfflineFolder
+from tasks.paths import OfflineFolder, offline_folder
 from tasks.provenance import run_versions
 from tasks.run_folder import RunFolder
 from tasks.versions import versions
@@ -154,7 +154,7 @@ def test_a_step_says_which_one_is_missing_before_it(prefect_harness, built, tmp_
 
 def test_the_bundled_parameters_are_legal_and_every_bundled_meta_feature_has_a_group():
     settings = load_section(OfflineSettings, SECTION)
-    described = read_features(OFFLINE.features)
+    described = read_features(offline_folder().features)
     assert not described.empty
     groups = groups_of(set(described) - set(KEYS))
     assert set(groups) == set(GROUPS)

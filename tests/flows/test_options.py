@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import inspect
+import shlex
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import BaseModel, ValidationError
+from typer.testing import CliRunner
 
+from flows import cli
 from flows.cli import tune
-from flows.options import OPTIONS, explain, option_of, samples_of
+from flows.options import explain, samples_of
+from tasks.command import OPTIONS, beyond_options, reproduce_command
 from tasks.settings import TuneSettings
 from trials.records import TrialResult
 
@@ -32,8 +37,81 @@ def fields(model: type[BaseModel] = TuneSettings, before: str = "") -> set[str]:
 def test_every_option_of_tune_is_named_by_the_field_that_it_sets() -> None:
     options = {"--" + name.replace("_", "-") for name in inspect.signature(tune).parameters}
     assert set(OPTIONS) <= fields()
-    assert options - NO_SETTINGS <= {option_of(field) for field in fields()}
-    assert set(OPTIONS.values()) <= options
+    assert options - NO_SETTINGS - {"--dataset"} == set(OPTIONS.values())
+
+
+# One value of each field that an option sets, none of them its default.
+OTHERS: dict[str, Any] = {
+    "budget": {"amount": 90, "unit": "seconds"},
+    "parallel": 3,
+    "seed": 7,
+    "space": "sft",
+    "strategy": "sobol",
+    "schedule.total_steps": 61,
+    "schedule.max_length": 99,
+    "schedule.max_completion_tokens": 33,
+    "schedule.eval_rows": 44,
+    "schedule.eval_batch_size": 22,
+    "schedule.micro_batch_size": 11,
+    "schedule.pass_k": 3,
+    "schedule.pass_samples": 12,
+    "test_rows": 55,
+    "threads": 5,
+    "gpus_per_trial": 2,
+    "accelerate_config": "/etc/my gpus.yaml",
+    "compute.precision": "float32",
+    "compute.gradient_checkpointing": True,
+    "compute.vllm": True,
+    "limits.silent_seconds": 77,
+    "limits.checkpoint_seconds": 88,
+    "trials_on": "workers",
+    "store": "s3://bucket/runs",
+    "disk_gigabytes": 2.5,
+    "early_stopping": False,
+    "use_history": False,
+    "allow_user_code": True,
+}
+
+
+# review fault 3
+@pytest.mark.parametrize("field", [*(field for field in OPTIONS if field != "model"), "all"])
+def test_the_command_of_a_report_makes_the_settings_that_it_was_made_of(
+    field: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each option there and back, and all of them together; nothing is said to have none."""
+    given: dict[str, Any] = {"dataset": "gcd", "model": "tiny-1m"}
+    for name in OTHERS if field == "all" else [field]:
+        group, _, inner = name.rpartition(".")
+        (given.setdefault(group, {}) if group else given)[inner] = OTHERS[name]
+    settings = TuneSettings(**given)
+    begun: list[TuneSettings] = []
+    monkeypatch.setattr(cli, "run_tune", lambda settings, *_: begun.append(settings))
+    monkeypatch.setattr("tasks.preflight.check_settings", lambda settings: None)
+    _, *arguments = shlex.split(reproduce_command(settings))
+    done = CliRunner().invoke(cli.app, arguments)
+    assert done.exit_code == 0, done.output
+    assert begun == [settings]
+    assert beyond_options(settings) == []
+
+
+# review fault 14
+@pytest.mark.parametrize("option", ["dataset", "model", "space"])
+def test_a_name_means_the_same_whatever_lies_in_the_folder(
+    option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A name that AutoPipe knows is that name; the folder of that name is asked for by its path."""
+    name = {"dataset": "gcd", "model": "tiny-1m", "space": "sft"}[option]
+    (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    begun: list[TuneSettings] = []
+    monkeypatch.setattr(cli, "run_tune", lambda settings, *_: begun.append(settings))
+    monkeypatch.setattr("tasks.preflight.check_settings", lambda settings: None)
+    for given in (name, f"./{name}"):
+        options = [given] if option == "dataset" else [f"--{option}", given]
+        done = CliRunner().invoke(cli.app, ["tune", *options, "--parallel", "1"])
+        assert done.exit_code == 0, done.output
+    assert [getattr(settings, option) for settings in begun] == [name, str(tmp_path / name)]
+    assert caplog.text.count(f"./{name} is the one here") == 1
 
 
 @pytest.mark.parametrize(

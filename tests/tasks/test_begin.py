@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from types import SimpleNamespace
 
@@ -10,10 +11,12 @@ import pytest
 from tasks import begin
 from tasks.begin import begin_run
 from tasks.history import history_files
-from tasks.paths import HISTORY, OfflineFolder
+from tasks.paths import BUNDLED_HISTORY, OfflineFolder
 from tasks.run_folder import RunFolder
+from tasks.run_names import history_of
 from tasks.settings import TuneSettings
 from tasks.spaces import load_space
+from trials.errors import SettingsError
 from trials.records import SplitScore
 
 
@@ -35,10 +38,10 @@ def test_the_table_of_features_is_copied_and_stays_as_it_was(inputs, tmp_path, m
     offline = OfflineFolder(tmp_path / "offline")
     offline.path.mkdir()
     offline.features.write_text("first")
-    monkeypatch.setattr(begin, "OFFLINE", offline)
+    monkeypatch.setattr(begin, "offline_folder", lambda: offline)
     history = tmp_path / "history"
     history.mkdir()
-    shutil.copy(history_files(HISTORY)[0], history)
+    shutil.copy(history_files(BUNDLED_HISTORY)[0], history)
     settings = TuneSettings(dataset="d", model="m")
     space = load_space(settings.space)
 
@@ -55,3 +58,30 @@ def test_the_table_of_features_is_copied_and_stays_as_it_was(inputs, tmp_path, m
     fresh.path.mkdir()
     alone = settings.model_copy(update={"use_history": False})
     assert begin_run(alone, fresh, inputs, space, history).features is None
+
+
+# review fault 2
+def test_a_run_that_goes_on_joins_the_history_that_it_began_with(inputs, tmp_path):
+    """Whatever is the project's history by then; only one that is named counts more."""
+    history, other = tmp_path / "mine", tmp_path / "other"
+    other.mkdir()
+    settings, run = TuneSettings(dataset="d", model="m"), RunFolder(tmp_path / "run")
+    run.path.mkdir()
+    assert history_of(run, history) == history
+    begin_run(settings, run, inputs, load_space(settings.space), history)
+    assert history_of(run, None) == history
+    assert history_of(run, other) == other
+    assert history_of(run, None) == other
+    other.rmdir()
+    with pytest.raises(SettingsError, match=r"other, which is not there[\s\S]*--history FOLDER"):
+        history_of(run, None)
+
+
+def test_a_run_of_before_its_history_was_noted_joins_the_projects(inputs, tmp_path):
+    settings, run = TuneSettings(dataset="d", model="m"), RunFolder(tmp_path / "run")
+    run.path.mkdir()
+    begin_run(settings, run, inputs, load_space(settings.space), tmp_path / "mine")
+    content = json.loads((run.path / "run.json").read_text())
+    del content["history"]["folder"]
+    (run.path / "run.json").write_text(json.dumps(content))
+    assert history_of(run, None) == BUNDLED_HISTORY

@@ -75,20 +75,13 @@ def test_a_workspace_that_cannot_be_written_to(
 
 def test_the_history_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert only(doctor.history()).status == "good"
-    monkeypatch.setattr("tasks.seed.HISTORY", tmp_path / "history")
-    monkeypatch.setattr("tasks.seed.OFFLINE", doctor_offline(tmp_path))
+    monkeypatch.setenv("AUTOPIPE_HISTORY", str(tmp_path / "history"))
     shutil.copytree(doctor.BUNDLED_HISTORY, tmp_path / "history")
     [file, *_] = sorted((tmp_path / "history").glob("*.parquet"))
     file.write_bytes(file.read_bytes()[:1000])
     found = only(doctor.history())
     assert found.status == "bad"
     assert file.name in found.found
-
-
-def doctor_offline(folder: Path) -> object:
-    from tasks.paths import OfflineFolder
-
-    return OfflineFolder(folder / "offline")
 
 
 def test_a_dataset_that_is_there_and_one_that_is_not() -> None:

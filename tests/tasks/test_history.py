@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.history import (
+    RUN_KEY,
     append_history,
     history_files,
     history_row,
@@ -20,7 +21,7 @@ from tasks.history import (
     search_history,
     unpack_curve,
 )
-from tasks.settings import TuneSettings
+from tasks.settings import Budget, TuneSettings
 from trials.errors import SettingsError
 from trials.plan import StagePlan
 from trials.records import (
@@ -281,9 +282,28 @@ def test_a_repeated_run_does_not_learn_from_the_run_it_repeats(tmp_path):
     assert key != run_key(settings.model_copy(update={"seed": 2}), "f")
     elsewhere = {"trials_on": "workers", "store": "s3://bucket/runs"}
     assert key == run_key(settings.model_copy(update=elsewhere), "f")
-    append_history([row(0)], tmp_path, f"first.{key}")
-    append_history([row(0)], tmp_path, "other.0123")
-    assert [file.name for file in history_files(tmp_path, key)] == ["other.0123.parquet"]
+    append_history([row(0) | {RUN_KEY: key}], tmp_path, "first")
+    append_history([row(0) | {RUN_KEY: "0123"}], tmp_path, f"other.{key}")  # a name means nothing
+    append_history([row(0)], tmp_path, "older")
+    (tmp_path / "zbroken.parquet").write_text("no parquet")
+    names = [file.name for file in history_files(tmp_path, key)]
+    assert names == ["older.parquet", f"other.{key}.parquet", "zbroken.parquet"]
+
+
+# review fault 13
+def test_a_run_that_goes_on_with_another_budget_is_the_same_run(tmp_path):
+    settings = TuneSettings(dataset="d", model="m", seed=1)
+    more = settings.model_copy(update={"budget": Budget(amount=20, unit="full")})
+    assert run_key(more, "f") == run_key(settings, "f")
+
+
+# review fault 18
+def test_a_file_named_by_its_key_is_replaced_by_the_run_that_goes_on(tmp_path):
+    """Files of old runs bear the key in their name; their rows must not come twice."""
+    append_history([row(0)], tmp_path, "r.0123456789ab")
+    append_history([row(0), row(1)], tmp_path, "r")
+    assert [file.name for file in history_files(tmp_path)] == ["r.0123456789ab.parquet"]
+    assert len(read_history(history_files(tmp_path))) == 2
 
 
 def test_a_broken_file_is_named(tmp_path):

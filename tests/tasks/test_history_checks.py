@@ -20,7 +20,7 @@ from tasks.history_checks import (
     timeline_problems,
     write_history_docs,
 )
-from tasks.paths import HISTORY
+from tasks.paths import BUNDLED_HISTORY
 from tasks.validate import check
 from trials.errors import SettingsError
 from trials.records import FailureKind, State
@@ -55,7 +55,7 @@ FAILED = {"state": "failed", "failure_kind": "diverged", "score": None, "score_s
 
 
 def test_every_bundled_row_is_good():
-    rows = read_history(history_files(HISTORY))
+    rows = read_history(history_files(BUNDLED_HISTORY))
     good, bad = check_history(rows)
     assert len(rows) >= 260
     assert bad.empty, bad[["trial_id", "reason"]].to_string()

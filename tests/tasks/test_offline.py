@@ -8,7 +8,7 @@ import pytest
 from tasks.features import keys_of, write_features
 from tasks.history import history_files, read_history
 from tasks.offline import offline_models
-from tasks.paths import HISTORY
+from tasks.paths import BUNDLED_HISTORY
 from tasks.spaces import load_space
 
 
@@ -19,7 +19,7 @@ def home(tmp_path, monkeypatch):
 
 
 def test_the_table_describes_the_history_that_the_models_learn_from(home):
-    space, files = load_space("sft_grpo"), history_files(HISTORY)[:3]
+    space, files = load_space("sft_grpo"), history_files(BUNDLED_HISTORY)[:3]
     pairs = keys_of(read_history(files)).drop_duplicates()
     told = np.arange(len(pairs), dtype=float)
     table = home / "features.csv"

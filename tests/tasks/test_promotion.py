@@ -12,12 +12,22 @@ from prefect import flow
 
 from tasks.devices import launchers_for
 from tasks.paths import DATA
-from tasks.promotion import Decision, Promotion, challenge, incumbent_of, install, promoted_folder
+from tasks.promotion import (
+    Decision,
+    Promotion,
+    _rows_to_compare_on,
+    challenge,
+    incumbent_of,
+    install,
+    promoted_folder,
+)
 from tasks.run_folder import RunFolder
 from tests.tasks.conftest import MakeRun
+from trials.dataset import fingerprint
 from trials.errors import SettingsError
 from trials.records import Fidelity, read_record, write_json
 
+VALIDATION = 100
 TINY = DATA / "models" / "tiny-100k"
 
 
@@ -28,7 +38,7 @@ def run(make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> R
     data = tmp_path / "data"
     data.mkdir()
     rng = random.Random(0)
-    for split, count in (("train", 40), ("validation", 40), ("test", 12)):
+    for split, count in (("train", 40), ("validation", VALIDATION), ("test", 12)):
         rows = []
         for _ in range(count):
             a, b = rng.randrange(10_000), rng.randrange(10_000)
@@ -37,12 +47,16 @@ def run(make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> R
         (data / f"{split}.jsonl").write_text(text)
     run = make_run()
     info = run.info()
-    run.write_info(
-        info.model_copy(update={"dataset": info.dataset.model_copy(update={"path": str(data)})})
-    )
+    rows = {"train": 40, "validation": VALIDATION, "test": 12}
+    known = {"path": str(data), "fingerprint": fingerprint(data), "rows": rows}
+    run.write_info(info.model_copy(update={"dataset": info.dataset.model_copy(update=known)}))
     winner = next(t for t in run.trials() if t.spec.trial_id == run.summary().best.trial_id)
     spec = winner.spec.model_copy(
-        update={"dataset": str(data), "fidelity": Fidelity(model=str(TINY), fraction=1.0)}
+        update={
+            "dataset": str(data),
+            "fidelity": Fidelity(model=str(TINY), fraction=1.0),
+            "schedule": winner.spec.schedule.model_copy(update={"eval_rows": 30}),
+        }
     )
     write_json(winner.folder / "spec.json", spec)
     shutil.copytree(TINY, winner.folder / "checkpoint" / "final")
@@ -63,8 +77,47 @@ def test_an_equal_one_is_not_promoted(prefect_harness, run: RunFolder) -> None:
     assert not decision.promoted
     assert decision.against == "the base model"
     assert decision.gain == 0
-    assert decision.rows == 40
+    assert (decision.rows, decision.split) == (VALIDATION - 30, "validation")
     assert incumbent_of(promoted_folder("add", "tiny-m")) is None
+
+
+# review fault 15
+@pytest.mark.parametrize(
+    ("rows", "chosen_on", "split", "beyond"),
+    [
+        (200, (128,), "validation", (128,)),
+        (200, (40, 128), "validation", (40, 128)),
+        (170, (128,), "test", ()),  # 42 are left, too few
+        (64, (128,), "test", ()),
+    ],
+)
+def test_nothing_is_compared_on_the_rows_that_chose_it(
+    run: RunFolder, rows: int, chosen_on: tuple[int, ...], split: str, beyond: tuple[int, ...]
+) -> None:
+    info = run.info()
+    counted = info.dataset.model_copy(update={"rows": info.dataset.rows | {"validation": rows}})
+    assert _rows_to_compare_on(info.model_copy(update={"dataset": counted}), chosen_on) == (
+        split,
+        beyond,
+    )
+
+
+# review fault 15
+def test_a_winner_is_not_measured_on_data_that_changed(prefect_harness, run: RunFolder) -> None:
+    file = Path(run.info().dataset.path) / "train.jsonl"
+    file.write_text(file.read_text().replace("+", "-"))
+    with pytest.raises(SettingsError, match=r"changed since run .*fingerprint"):
+        decide(run)
+
+
+# review fault 15
+def test_an_incumbent_of_other_data_is_told_as_one(prefect_harness, run: RunFolder) -> None:
+    place = promoted_folder(run.info().dataset.name, run.info().model)
+    install(place, promotion("old"), TINY, run.path / "best")
+    decision = decide(run)
+    assert decision.against == "the incumbent, of run old"
+    assert decision.data_changed
+    assert "the data changed since" in str(decision)
 
 
 def test_a_run_without_its_end_or_its_weights_is_refused(prefect_harness, make_run, run) -> None:

@@ -9,10 +9,10 @@ import pytest
 from rich.console import Console
 
 from tasks import run_tables
+from tasks.command import beyond_options, reproduce_command
 from tasks.console import console_summary, console_table
 from tasks.page import Cell, Html, page, table, tag
 from tasks.report import write_report
-from tasks.report_outcome import OPTIONS, beyond_options, reproduce_command
 from tasks.report_reasons import _cells
 from tasks.run_folder import HistoryInfo, RunFolder
 from tasks.run_tables import RunTables
@@ -289,16 +289,6 @@ def test_the_command_names_what_is_no_default() -> None:
         "--steps 60 --no-early-stopping"
     )
     assert beyond_options(settings) == ["retries", "schedule.eval_points", "stopping.kl_patience"]
-
-
-def test_every_option_of_the_command_exists() -> None:
-    from typer.main import get_command
-
-    from flows.cli import app
-
-    command = get_command(app).commands["tune"]
-    known = {option for parameter in command.params for option in parameter.opts}
-    assert {f"--{option}" for option in OPTIONS} <= known
 
 
 @pytest.mark.parametrize("text", ["25m", "1h30m", "12", "8 full", "0.5 full"])

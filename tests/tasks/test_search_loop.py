@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 
+from surrogates.search import Search
+from tasks.conclude import recommend
 from tasks.ledger import Ledger
 from tasks.run_folder import ProposalRecord, RunFolder
-from tasks.search_loop import SearchLoop
+from tasks.search_loop import MODELS_KEPT, SearchLoop, final_model
 from tasks.settings import Budget, TuneSettings
+from tasks.spaces import load_space, plain
 from tests.trials.checkpoint_helpers import fill
 from trials.checkpoints import entry_path, partial_path, publish, stage_keys
 from trials.dataset import Dataset, DatasetCard, Row
@@ -161,6 +166,7 @@ def test_a_configuration_that_a_trial_would_refuse_starts_from_nothing(tmp_path)
 
 def test_the_disk_limit_spares_the_best_the_default_and_what_runs(tmp_path):
     loop = loop_with_data(tmp_path, disk_gigabytes=1e-6)
+    loop.search = Search(load_space("sft"))  # that was told nothing: what was scored counts
     scores = {"default": 0.1, "b": 0.9, "c": 0.8, "d": 0.7, "e": 0.2, "zero": 0.0}
     models = {}
     for name, score in scores.items():
@@ -178,6 +184,54 @@ def test_the_disk_limit_spares_the_best_the_default_and_what_runs(tmp_path):
     assert not useless.exists()
     assert set(told) == {useless, models["e"], models["zero"]}
     assert {name for name, model in models.items() if model.exists()} == {"default", "b", "c", "d"}
+
+
+def lucky_ones_and_a_good_one(loop: SearchLoop) -> dict[str, TrialSpec]:
+    """Full-length trials whose highest scores are the least certain: the search knows better."""
+    loop.search = Search(load_space("sft"), strategy="gp", seed=0)
+    told = [(1e-3, 0.50, 0.01), (1.1e-3, 0.58, 0.005), (1.2e-3, 0.579, 0.005), (3e-4, 0.3, 0.01)]
+    told += [(rate, 0.6, 0.4) for rate in (1e-4, 2e-4, 5e-3, 6e-3)]
+    specs = {}
+    for number, (rate, score, se) in enumerate(told):
+        config = dict(load_space("sft").get_default_configuration()) | {"sft_learning_rate": rate}
+        table = pd.DataFrame([plain(config)])
+        [proposal] = loop.search.ask(1, candidates=table, fraction=1.0)
+        loop.search.tell(proposal.id, score, score_se=se)
+        spec = trial(loop, f"{number:03d}", **plain(config))
+        leave_model(spec, size=300)
+        result = TrialResult(trial_id=spec.trial_id, state="completed", fraction=1.0, score=score)
+        loop.told[proposal.id] = (spec, result)
+        specs[proposal.id] = spec
+    return specs
+
+
+# review fault 6
+def test_the_disk_limit_spares_what_will_be_recommended(tmp_path):
+    """Not the luckiest scores: a recommendation without its model would end the run in nothing."""
+    loop = loop_with_data(tmp_path, disk_gigabytes=1e-6)
+    specs = lucky_ones_and_a_good_one(loop)
+    best = loop.search.best()
+    assert best.score < 0.6
+    loop._prune()
+    assert final_model(specs[best.id]).is_dir()
+    assert sum(final_model(spec).is_dir() for spec in specs.values()) <= MODELS_KEPT + 1
+    found, (spec, _) = loop.recommendation()
+    assert (found.id, spec) == (best.id, specs[best.id])
+
+
+# review fault 6
+def test_where_the_best_lost_its_model_the_next_one_is_recommended(tmp_path, caplog):
+    loop = loop_with_data(tmp_path)
+    specs = lucky_ones_and_a_good_one(loop)
+    first, second, *_ = loop.search.ranking()
+    shutil.rmtree(final_model(specs[first.id]))
+    found, (spec, _) = recommend(loop)
+    assert (found.id, spec) == (second.id, specs[second.id])
+    assert "--disk" in caplog.text
+    for each in specs.values():
+        shutil.rmtree(final_model(each), ignore_errors=True)
+    with pytest.raises(AutoPipeError, match="nothing to recommend"):
+        recommend(loop)
 
 
 @pytest.mark.parametrize("kind", ["bad_data", "reward_failed", "disk_full"])

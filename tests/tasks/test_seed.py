@@ -9,16 +9,25 @@ from pathlib import Path
 
 import pytest
 
+from flows.recurring import models_of
 from tasks.history import history_files
-from tasks.paths import BUILT, BUNDLED_HISTORY, BUNDLED_OFFLINE, HISTORY, OFFLINE, ROOT
+from tasks.paths import (
+    BUNDLED_HISTORY,
+    BUNDLED_OFFLINE,
+    ROOT,
+    built_folder,
+    history_folder,
+    offline_folder,
+)
 from tasks.seed import seed, the_history
 from trials.errors import SettingsError
 
 SHOW = """
 from tasks.history import history_files
-from tasks.paths import BUILT, OFFLINE
+from tasks.paths import built_folder, offline_folder
 from tasks.seed import the_history
-print(the_history(), len(history_files(the_history())), OFFLINE.features.exists(), BUILT)
+files = history_files(the_history())
+print(the_history(), len(files), offline_folder().features.exists(), built_folder())
 """
 
 
@@ -33,9 +42,21 @@ def begin(folder: Path) -> subprocess.Popen[str]:
 
 
 def test_without_a_word_it_is_the_one_of_the_checkout() -> None:
-    assert (HISTORY, OFFLINE.path) == (BUNDLED_HISTORY, BUNDLED_OFFLINE)
-    assert BUILT.parent == HISTORY.parent
-    assert the_history() == HISTORY
+    assert (history_folder(), offline_folder().path) == (BUNDLED_HISTORY, BUNDLED_OFFLINE)
+    assert built_folder().parent == BUNDLED_HISTORY.parent
+    assert the_history() == BUNDLED_HISTORY
+
+
+# review fault 19
+def test_a_history_named_later_is_the_one_from_then_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program may name it after AutoPipe was imported."""
+    monkeypatch.setenv("AUTOPIPE_HISTORY", str(tmp_path / "mine" / "history"))
+    assert the_history() == tmp_path / "mine" / "history"
+    assert history_files(tmp_path / "mine" / "history")
+    assert offline_folder().features.is_relative_to(tmp_path / "mine")
+    assert models_of(tmp_path / "mine" / "history") is None
 
 
 def test_any_other_that_is_named_is_taken_as_it_is(tmp_path: Path) -> None:
@@ -45,7 +66,9 @@ def test_any_other_that_is_named_is_taken_as_it_is(tmp_path: Path) -> None:
 
 def test_processes_that_begin_at_once_find_all_that_comes_with_autopipe(tmp_path: Path) -> None:
     folder = tmp_path / "history"
-    bundled = [file.name for file in history_files(HISTORY) if file.name.startswith("bundled")]
+    bundled = [
+        file.name for file in history_files(BUNDLED_HISTORY) if file.name.startswith("bundled")
+    ]
     begun = [begin(folder) for _ in range(3)]
     told = f"{folder} {len(bundled)} True {tmp_path / 'built'}"
     assert [process.communicate(timeout=120)[0].strip() for process in begun] == [told] * 3
@@ -70,7 +93,7 @@ def test_a_folder_that_cannot_be_made_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("no folder")
-    monkeypatch.setattr("tasks.seed.HISTORY", tmp_path / "file" / "history")
+    monkeypatch.setenv("AUTOPIPE_HISTORY", str(tmp_path / "file" / "history"))
     with pytest.raises(SettingsError, match="AUTOPIPE_HISTORY"):
         the_history()
 

@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 from tests.trials.helpers import TINY, sums, write_dataset, write_rows
 from trials.dataset import Dataset, load_dataset
 from trials.errors import SettingsError
-from trials.evaluate import Evaluator, estimate_pass_at_k, fixed_subset, standard_error
+from trials.evaluate import Evaluator, estimate_pass_at_k, standard_error
 from trials.models import load_model, load_tokenizer
 from trials.rewards import build_reward
+from trials.subsets import fixed_subset, rows_beyond
 
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=50))
@@ -321,3 +322,12 @@ def test_processes_share_the_rows_and_count_all_tokens(
     # Seven rows on two processes: one row is completed twice, and padding depends on the batch.
     assert tokens > alone.tokens
     assert 0 <= share <= 1
+
+
+def test_rows_that_no_trial_was_scored_on_are_all_the_others() -> None:
+    rows = list(range(90))
+    unseen = rows_beyond(rows, (30, 50))
+    assert sorted({*fixed_subset(rows, 30), *fixed_subset(rows, 50), *unseen}) == rows
+    assert not set(unseen) & {*fixed_subset(rows, 30), *fixed_subset(rows, 50)}
+    assert rows_beyond(rows, (90,)) == rows_beyond(rows, (1000,)) == []
+    assert rows_beyond(rows, ()) == rows

@@ -1,0 +1,26 @@
+"""The rows that trials are scored on, and those that none is."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import TypeVar
+
+Item = TypeVar("Item")
+
+
+def fixed_subset(rows: Sequence[Item], size: int) -> list[Item]:
+    """The same rows for every trial of a dataset: a sample that depends on nothing else."""
+    return [rows[index] for index in _chosen(len(rows), size)]
+
+
+def rows_beyond(rows: Sequence[Item], sizes: Sequence[int]) -> list[Item]:
+    """The rows that are in no ``fixed_subset`` of these sizes: no trial was scored on them."""
+    seen = {index for size in sizes for index in _chosen(len(rows), size)}
+    return [row for index, row in enumerate(rows) if index not in seen]
+
+
+def _chosen(count: int, size: int) -> Sequence[int]:
+    if count <= size:
+        return range(count)
+    return sorted(random.Random(0).sample(range(count), size))
