@@ -18,9 +18,12 @@ from peft import AutoPeftModelForCausalLM
 from transformers import AutoTokenizer
 
 adapter = "{output}/" + sys.argv[1]
-model = AutoPeftModelForCausalLM.from_pretrained(adapter, dtype="float32")
+model = AutoPeftModelForCausalLM.from_pretrained(
+    adapter, dtype="float32", trust_remote_code=False
+)
 model.merge_and_unload().save_pretrained(adapter + "-merged")
-AutoTokenizer.from_pretrained(adapter).save_pretrained(adapter + "-merged")
+tokenizer = AutoTokenizer.from_pretrained(adapter, trust_remote_code=False)
+tokenizer.save_pretrained(adapter + "-merged")
 '''
 COMMAND = "trl {0} --config best/{0}.yaml --accelerate_config best/accelerate.yaml"
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from trials.errors import ModelError
+from trials.text_files import first_bytes, named
 
 
 def convert(file: Path, cache: Path) -> Path:
@@ -21,6 +22,7 @@ def convert(file: Path, cache: Path) -> Path:
     """
     if not file.is_file():
         raise ModelError(f"no file {file}; expected a .gguf model")
+    check_gguf(file)
     digest = hashlib.sha256(f"{file.resolve()}:{file.stat().st_size}".encode()).hexdigest()[:8]
     folder = cache / f"{file.stem}-{digest}"
     if (folder / "config.json").exists():
@@ -28,8 +30,13 @@ def convert(file: Path, cache: Path) -> Path:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     try:
-        model = AutoModelForCausalLM.from_pretrained(str(file.parent), gguf_file=file.name)
-        tokenizer = AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name)
+        # A config.json beside the file could name code of its own.
+        model = AutoModelForCausalLM.from_pretrained(
+            str(file.parent), gguf_file=file.name, trust_remote_code=False
+        )
+        tokenizer = AutoTokenizer.from_pretrained(
+            str(file.parent), gguf_file=file.name, trust_remote_code=False
+        )
     except ImportError:
         raise ModelError(
             "reading .gguf files needs the package gguf; install it with: pip install gguf"
@@ -43,6 +50,18 @@ def convert(file: Path, cache: Path) -> Path:
     tokenizer.save_pretrained(partial)
     partial.replace(folder)
     return folder.resolve()
+
+
+def check_gguf(file: Path) -> None:
+    """Refuses a file that only has the name of one, by its first bytes.
+
+    Raises:
+        ModelError: saying what it is instead.
+    """
+    head = first_bytes(file)
+    if not head.startswith(b"GGUF"):
+        found = named(head, file) or "something else"
+        raise ModelError(f"{file} is no GGUF file but {found}\n  expected: a .gguf model")
 
 
 def _forget_quantiser(model: Any) -> None:

@@ -10,7 +10,9 @@ from typing import TypeVar
 from ConfigSpace import ConfigurationSpace
 
 from tasks.catalog import CatalogError, resolve_dataset, resolve_model
+from tasks.chats import check_chats, model_folder
 from tasks.devices import launchers_for, processes_elsewhere, trial_processes
+from tasks.gguf import check_gguf
 from tasks.paths import cache_folder
 from tasks.places.base import on_this_machine
 from tasks.settings import TuneSettings
@@ -19,6 +21,7 @@ from trials.arguments import Execution, batch_problems
 from trials.dataset import Dataset, load_dataset
 from trials.errors import AutoPipeError, HyperparameterError, ModelError, SettingsError
 from trials.hyperparameters import validate
+from trials.model_check import check_folder
 from trials.plan import plan_steps
 from trials.rewards import build_reward
 
@@ -36,7 +39,7 @@ def check_settings(settings: TuneSettings) -> None:
     dataset = _found(problems, lambda: _usable_dataset(settings))
     processes = _found(problems, lambda: _processes(settings))
     for check in (
-        lambda: _check_model(settings.model),
+        lambda: _check_model(settings.model, dataset),
         lambda: _check_vllm(settings),
     ):
         _found(problems, check)
@@ -94,11 +97,18 @@ def _space_problems(
     ]
 
 
-def _check_model(model: str) -> None:
-    if not model.endswith(".gguf"):
-        resolve_model(model)
-    elif not Path(model).is_file():
-        raise ModelError(f"no file {model}; expected a .gguf model")
+def _check_model(model: str, dataset: Dataset | None) -> None:
+    """What can be said of a model before it is loaded; of a .gguf file, before it is converted."""
+    if model.endswith(".gguf"):
+        if not Path(model).is_file():
+            raise ModelError(f"no file {model}; expected a .gguf model")
+        check_gguf(Path(model))
+        return
+    found = resolve_model(model)
+    if dataset is not None:
+        check_chats(dataset, found, cache_folder())
+    elif folder := model_folder(found):
+        check_folder(folder)
 
 
 def _check_vllm(settings: TuneSettings) -> None:

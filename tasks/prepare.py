@@ -10,6 +10,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.catalog import resolve_dataset, resolve_model
+from tasks.chats import check_chats
 from tasks.featurize import answered, meta_features, probe_all
 from tasks.fingerprint import model_fingerprint
 from tasks.paths import cache_folder
@@ -55,6 +56,8 @@ def prepare_inputs(
     Raises:
         DatasetError, CatalogError, ModelError: for what cannot be used.
     """
+    found = resolve_dataset(dataset, cache_folder() / "datasets").resolve()
+    check_chats(load_dataset(found), local_model(model, cache_folder() / "models"), cache_folder())
     return prepare([dataset], model, schedule, launcher, allow_user_code, compute)[0]
 
 

@@ -75,6 +75,10 @@ def unsafe_loading(source: str) -> list[str]:
             continue
         if (called := ast.unparse(node.func)) in UNSAFE_CALLS:
             found.append(f"{node.lineno}: {called}")
+        # Left to itself, transformers asks on standard input whether to run a model's own code.
+        asks = re.fullmatch(r"Auto\w+\.from_(?:pretrained|config)", called)
+        if asks and "trust_remote_code" not in {keyword.arg for keyword in node.keywords}:
+            found.append(f"{node.lineno}: {called} without trust_remote_code=False")
         found += [
             f"{node.lineno}: {keyword.arg}={ast.unparse(keyword.value)}"
             for keyword in node.keywords
@@ -134,6 +138,8 @@ def test_no_code_is_loaded_from_data() -> None:
         "np.load(path, allow_pickle=True)",
         "AutoModel.from_pretrained(name, trust_remote_code=True)",
         "AutoModel.from_pretrained(name, trust_remote_code=flag)",
+        "AutoTokenizer.from_pretrained(name)",
+        "AutoModelForCausalLM.from_config(config)",
     ],
 )
 def test_unsafe_loading_is_found(source: str) -> None:

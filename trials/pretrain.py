@@ -245,7 +245,7 @@ def run(size: str, params: dict[str, Any]) -> None:
     torch.set_num_threads(1)
     settings = {**params["pretrain"]["common"], **params["pretrain"]["sizes"][size]}
     seed = settings["seed"]
-    tokenizer = AutoTokenizer.from_pretrained(TOKENIZER)
+    tokenizer = AutoTokenizer.from_pretrained(TOKENIZER, trust_remote_code=False)
     model = build_model(settings, len(tokenizer), seed)
     examples = curriculum(settings["basics"], settings["mixed"], seed)
     encoded = encode(tokenizer, examples)
