@@ -44,7 +44,7 @@ from trials.hyperparameters import Hyperparameters, validate
 from trials.plain_yaml import read_yaml
 from trials.plan import StagePlan, plan_steps
 from trials.records import Stage, TrialSpec, write_json
-from trials.rewards import training_rewards
+from trials.rewards import choices_of, training_rewards
 from trials.trl_reward import CARD_VARIABLE, COMPLETION_LIMIT_VARIABLE, USER_CODE_VARIABLE
 
 # The schema is given: from JSON lines, `datasets` would guess it and turn answers such as
@@ -52,7 +52,14 @@ from trials.trl_reward import CARD_VARIABLE, COMPLETION_LIMIT_VARIABLE, USER_COD
 CHAT = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 SFT_SCHEMA = pa.schema([("prompt", CHAT), ("completion", CHAT)])
 DPO_SCHEMA = pa.schema([("prompt", CHAT), ("chosen", CHAT), ("rejected", CHAT)])
-RL_SCHEMA = pa.schema([("prompt", CHAT), ("answer", pa.string()), ("metadata", pa.string())])
+RL_SCHEMA = pa.schema(
+    [
+        ("prompt", CHAT),
+        ("answer", pa.string()),
+        ("alternatives", pa.list_(pa.string())),
+        ("metadata", pa.string()),
+    ]
+)
 
 # Pickled arguments, the frozen copy of the adapter that GRPO takes its KL to, an empty model card.
 LEFTOVERS = ("training_args.bin", "ref", "README.md")
@@ -307,15 +314,19 @@ def _sft_row(row: Row) -> dict[str, Any]:
 
 def _rl_row(row: Row) -> dict[str, Any]:
     # Metadata as text: rows that differ in their fields have no common Arrow type.
-    return {"prompt": row.prompt, "answer": row.answer, "metadata": json.dumps(row.metadata)}
+    return {
+        "prompt": row.prompt,
+        "answer": row.answer,
+        "alternatives": list(row.alternatives),
+        "metadata": json.dumps(row.metadata),
+    }
 
 
 def reward_card(dataset: Dataset) -> DatasetCard:
     """The card that makes the reward from itself alone, without the rows of the dataset."""
     card, args = dataset.card, dict(dataset.card.reward_args)
     if card.reward == "choice":
-        answers = {row.answer for rows in dataset.splits.values() for row in rows}
-        args.setdefault("choices", sorted(answers))
+        args.setdefault("choices", choices_of(dataset))
     return DatasetCard(
         reward=card.reward,
         reward_args=args,

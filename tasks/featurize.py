@@ -160,4 +160,4 @@ def _share_of(texts: list[str], test: Callable[[str], bool]) -> float:
 
 
 def _answer_in_prompt(row: Row) -> bool:
-    return row.answer in row.prompt[-1]["content"]
+    return any(answer in row.prompt[-1]["content"] for answer in row.answers)

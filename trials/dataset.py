@@ -13,7 +13,6 @@ import hashlib
 import json
 import math
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from trials.answers import infer_reward, read_answers
 from trials.data_files import SPLITS, Split, content_files, find_one, read_rows, split_files
 from trials.errors import DatasetError
 from trials.messages import (
@@ -36,8 +36,11 @@ from trials.messages import (
 )
 from trials.plain_yaml import read_yaml
 from trials.prompt_template import fill
+from trials.scoring.kinds import is_user_code
+from trials.scoring.text import USUAL_MARKER
 
-RewardKind = str  # "exact_match" | "choice" | "numeric" | "reasoning_gym" | "module:function"
+# "exact_match", "choice", "numeric", "reasoning_gym", "trl.rewards:NAME" or "module:function"
+RewardKind = str
 COMPLETION_MARGIN_TOKENS = 4
 PREFERENCES = "preferences"  # the name of their file, whatever its format
 # Fields of the card that came later: fingerprints of datasets without them must stay as they were.
@@ -58,7 +61,7 @@ class DatasetCard(BaseModel):
         None,
         description="Text with names of the row's fields in braces, e.g. '{context}\\n{prompt}'.",
     )
-    answer_marker: str = Field("Answer:", description="The answer follows its last occurrence.")
+    answer_marker: str = Field(USUAL_MARKER, description="The answer follows its last occurrence.")
     answer_format: str | None = Field(
         None,
         description="Regular expression that the format term of the RL reward looks for; absent: "
@@ -68,7 +71,12 @@ class DatasetCard(BaseModel):
 
 @dataclass(frozen=True)
 class Row:
-    """One example in chat form; ``answer`` and ``metadata`` are what the reward sees."""
+    """One example in chat form; answers and ``metadata`` are what the reward sees.
+
+    Attributes:
+        answer: the right answer, or the first of several.
+        alternatives: further ones, each as right as the first.
+    """
 
     prompt: list[Message]
     completion: list[Message]
@@ -76,6 +84,12 @@ class Row:
     metadata: dict[str, Any]
     file: Path | None = field(default=None, compare=False)
     line: int | None = field(default=None, compare=False)
+    alternatives: tuple[str, ...] = ()
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """All that are right."""
+        return (self.answer, *self.alternatives)
 
 
 @dataclass(frozen=True)
@@ -144,7 +158,7 @@ def load_dataset(path: Path | str, splits: tuple[Split, ...] = SPLITS) -> Datase
                 expected="at least one row in each of train, validation and test",
             )
     held_out = {key: seen for key, seen in first_seen.items() if seen[0] != "train"}
-    reward = card.reward or infer_reward([row.answer for row in rows["train"]])
+    reward = card.reward or infer_reward(each for row in rows["train"] for each in row.answers)
     return Dataset(
         path=path,
         card=card.model_copy(update={"reward": reward}),
@@ -173,16 +187,6 @@ def fingerprint(path: Path | str) -> str:
     absent = {name for name in LATER_CARD_FIELDS if getattr(card, name) is None}
     digest.update(card.model_dump_json(exclude=absent).encode())
     return digest.hexdigest()[:16]
-
-
-def infer_reward(answers: list[str]) -> RewardKind:
-    """``choice`` for a few short labels, ``numeric`` for numbers, else ``exact_match``."""
-    distinct = set(answers)
-    if all(re.fullmatch(r"-?[\d,]*\.?\d+", answer.strip()) for answer in distinct):
-        return "numeric"
-    if len(distinct) <= 12 and all(len(answer) <= 24 for answer in distinct):
-        return "choice"
-    return "exact_match"
 
 
 def check_lengths(dataset: Dataset, tokenizer: Any, max_length: int, context_limit: int) -> int:
@@ -279,10 +283,14 @@ def _parse_row(raw: Mapping[str, Any], card: DatasetCard, file: Path, line: int)
             f"metadata is a {type(metadata).__name__}", path=file, line=line, expected="an object"
         )
     prompt, before = _prompt_messages(raw, card, place)
+    # The user's own code gets answers as they are.
+    marker = None if is_user_code(str(card.reward)) else card.answer_marker
+    answer, *alternatives = read_answers(raw["answer"], marker, file, line)
     return Row(
         prompt=prompt,
         completion=read_completion(raw["completion"], "completion", (prompt, before), place),
-        answer=str(raw["answer"]).strip(),
+        answer=answer,
+        alternatives=tuple(alternatives),
         metadata=metadata,
         file=file,
         line=line,

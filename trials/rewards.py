@@ -2,22 +2,32 @@
 
 The same function is the RL reward and the validation metric, so the two never disagree on what
 counts as right. RL may add terms for the form and the length of a completion, the metric never.
+How completions are read is `trials.scoring`'s; here is which reward a card names, and what holds of
+every one: its arguments are bounded, and it gives one finite number.
 """
 
 from __future__ import annotations
 
-import importlib
+import json
 import math
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from numbers import Real
 from typing import Any, Protocol
 
 from trials.dataset import Dataset, DatasetCard, Row
 from trials.errors import RewardError, RewardFailed
 from trials.hyperparameters import Hyperparameters
+from trials.scoring.choices import Choice
+from trials.scoring.code import TRL_REWARDS, trl_reward, user_reward
+from trials.scoring.exact import ExactMatch
+from trials.scoring.gym import gym_scorer
+from trials.scoring.kinds import TRL, is_trl, is_user_code
+from trials.scoring.numeric import Numeric, can_be_read
+from trials.scoring.patterns import pattern_of
+
+MAX_ARGUMENTS = 100_000  # characters of reward_args, as JSON
+MAX_MARKER = 200  # characters
 
 
 class Reward(Protocol):
@@ -26,161 +36,119 @@ class Reward(Protocol):
     def __call__(self, completion: str, row: Row) -> float: ...
 
 
+class Reading(Protocol):
+    """A reward that says what it takes as the answer of a completion."""
+
+    def read(self, completion: str) -> str: ...
+
+    def score(self, completion: str, answers: tuple[str, ...]) -> float: ...
+
+
 def build_reward(dataset: Dataset, allow_user_code: bool = False) -> Reward:
     """The reward that the dataset's card names.
 
     Raises:
-        RewardError: for an unknown name, user code without ``allow_user_code``, an
-            ``answer_format`` that is no regular expression, or a row whose answer the reward
-            cannot read: such a row would count every completion as wrong.
+        RewardError: for an unknown name, code without ``allow_user_code``, arguments that it does
+            not take or that are too large, an ``answer_format`` that is no regular expression or
+            takes too long, or a row whose answer the reward cannot read: such a row would count
+            every completion as wrong.
     """
-    answer_format(dataset.card)  # refused now, and not when RL begins
-    kind, args = str(dataset.card.reward), dict(dataset.card.reward_args)
-    marker = dataset.card.answer_marker
-    if ":" in kind:
-        return _checked(kind, _user_reward(kind, args, allow_user_code))
-    builders: dict[str, Callable[..., Reward]] = {
-        "exact_match": _exact_match,
-        "choice": _choice,
-        "numeric": _numeric,
-        "reasoning_gym": _reasoning_gym,
-    }
-    if kind not in builders:
-        raise RewardError(
-            f"{dataset.path}: reward {kind!r} is unknown; expected one of "
-            f"{', '.join(builders)} or 'module:function'"
-        )
-    if kind == "choice":
-        answers = {row.answer for rows in dataset.splits.values() for row in rows}
-        args.setdefault("choices", sorted(answers))
-    try:
-        reward = builders[kind](marker, **args)
-    except TypeError as error:
-        raise RewardError(f"{dataset.path}: reward_args of {kind!r}: {error}") from None
+    card = dataset.card
+    answer_format(card)  # refused now, and not when RL begins
+    kind, args, marker = str(card.reward), dict(card.reward_args), card.answer_marker
+    _check_sizes(dataset, args, marker)
+    if is_trl(kind):
+        return _checked(kind, trl_reward(kind, args))
+    if is_user_code(kind):
+        return _checked(kind, user_reward(kind, args, allow_user_code))
+    if kind == "reasoning_gym":
+        _check_names(dataset, args, needed=("dataset",))
+        return _checked(kind, gym_scorer(marker, allow_user_code, **args))
+    reading = reader(dataset)
     if kind == "numeric":
         _check_numeric_answers(dataset)
-    return _checked(kind, reward)
+    return _checked(kind, lambda completion, row: reading.score(completion, row.answers))
 
 
-def final_answer(completion: str, marker: str) -> str:
-    """What follows the last marker, up to the end of its line; the whole text without a marker."""
-    _, found, tail = completion.rpartition(marker)
-    text = tail.strip().split("\n")[0] if found else completion
-    return text.strip()
+def reader(dataset: Dataset) -> Reading:
+    """The part of the rewards ``exact_match``, ``choice`` and ``numeric`` that reads completions.
 
-
-def _normalise(text: str) -> str:
-    return re.sub(r"\s+", " ", text).strip().strip(".").strip().lower()
-
-
-def _exact_match(marker: str) -> Reward:
-    def reward(completion: str, row: Row) -> float:
-        return float(_normalise(final_answer(completion, marker)) == _normalise(row.answer))
-
-    return reward
-
-
-def _choice(marker: str, choices: list[str]) -> Reward:
-    """Right when exactly one of the choices, the right one, stands in the final answer.
-
-    The longest choice is matched first: "New York" does not name "York" too.
+    Raises:
+        RewardError: when the card names none of these, or with arguments that it does not take.
     """
-    names = sorted({_normalise(choice) for choice in choices}, key=len, reverse=True)
-    pattern = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, names))})(?!\w)")
-
-    def reward(completion: str, row: Row) -> float:
-        text = _normalise(final_answer(completion, marker))
-        return float(set(pattern.findall(text)) == {_normalise(row.answer)})
-
-    return reward
-
-
-# An exponent of five digits or more, or one that is itself raised to a power.
-_ENDLESS_POWER = re.compile(
-    r"(?:\^|\*\*)[\s({-]*(?:\d{5,}|\d+[\s)}]*(?:\^|\*\*))|(?:\^|\*\*)\s*[({][^)}]*(?:\^|\*\*)"
-)
-# Known to be read; not so all others, "-01" among them.
-_PLAIN_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")
-
-
-def _numeric(marker: str) -> Reward:
-    """Equal as mathematics (math-verify), so '1,000' is '1000.0' and '1/2' is '0.5'.
-
-    Powers too large to be worked out, such as 9^9^9, are wrong: comparing them would never end,
-    and math-verify's own timeouts, which are signals, cannot interrupt big-number arithmetic.
-    """
-    from math_verify import parse, verify
-
-    def reward(completion: str, row: Row) -> float:
-        answer = final_answer(completion, marker)
-        if _ENDLESS_POWER.search(answer):
-            return 0.0
-        found = parse(answer, parsing_timeout=None)
-        return float(bool(found) and verify(list(_gold(row.answer)), found, timeout_seconds=None))
-
-    return reward
+    kind, args = str(dataset.card.reward), dict(dataset.card.reward_args)
+    marker = dataset.card.answer_marker
+    if kind == "choice":
+        _check_names(dataset, args, optional=("choices",))
+        choices = args.get("choices") or choices_of(dataset)
+        if not isinstance(choices, list | tuple) or not all(isinstance(c, str) for c in choices):
+            raise RewardError(f"{dataset.path}: reward_args.choices must be a list of texts")
+        return Choice(marker, tuple(choices))
+    if kind not in ("exact_match", "numeric"):
+        raise RewardError(
+            f"{dataset.path}: reward {kind!r} is unknown; expected one of exact_match, choice, "
+            f"numeric, reasoning_gym, {', '.join(f'{TRL}:{name}' for name in TRL_REWARDS)} or "
+            "'module:function'"
+        )
+    _check_names(dataset, args)
+    return ExactMatch(marker) if kind == "exact_match" else Numeric(marker)
 
 
-@lru_cache(maxsize=65_536)
-def _gold(answer: str) -> tuple[Any, ...]:
-    """What math-verify reads in an answer; nothing when it finds no mathematics in it."""
-    from math_verify import parse
+def choices_of(dataset: Dataset) -> list[str]:
+    """All answers that stand in the rows of a dataset, sorted."""
+    rows = (row for rows in dataset.splits.values() for row in rows)
+    return sorted({answer for row in rows for answer in row.answers})
 
-    return () if _ENDLESS_POWER.search(answer) else tuple(parse(answer, parsing_timeout=None))
+
+def _check_sizes(dataset: Dataset, args: dict[str, Any], marker: str) -> None:
+    if len(marker) > MAX_MARKER:
+        raise RewardError(
+            f"{dataset.path}: answer_marker has {len(marker)} characters; expected at most "
+            f"{MAX_MARKER}, such as 'Answer:'"
+        )
+    try:
+        size = len(json.dumps(args))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise RewardError(
+            f"{dataset.path}: reward_args hold what JSON cannot write: {error}; expected texts, "
+            "numbers, lists and mappings"
+        ) from None
+    if size > MAX_ARGUMENTS:
+        raise RewardError(
+            f"{dataset.path}: reward_args have {size:,} characters; expected at most "
+            f"{MAX_ARGUMENTS:,}"
+        )
+
+
+def _check_names(
+    dataset: Dataset,
+    args: dict[str, Any],
+    needed: tuple[str, ...] = (),
+    optional: tuple[str, ...] = (),
+) -> None:
+    kind, known = dataset.card.reward, (*needed, *optional)
+    unknown = sorted(map(str, set(args) - set(known)))
+    missing = [name for name in needed if name not in args]
+    if unknown or missing:
+        found = f"{', '.join(unknown)} unknown" if unknown else f"{', '.join(missing)} missing"
+        expected = ", ".join(known) or "none"
+        raise RewardError(f"{dataset.path}: reward_args of {kind!r}: {found}; expected {expected}")
 
 
 def _check_numeric_answers(dataset: Dataset) -> None:
-    """Refuses right answers that no completion could equal.
-
-    Every row is checked: an answer takes math-verify about 0.2 ms, once, and plain numbers nothing.
-    """
-    for rows in dataset.splits.values():
-        for row in rows:
-            if not _PLAIN_NUMBER.fullmatch(row.answer) and not _gold(row.answer):
-                raise RewardError(
-                    f"{_place(row)}: the answer {row.answer!r} is no number that the reward "
-                    "'numeric' can read, so every completion would be wrong\n  expected: a number "
-                    "or formula such as 12, 1/2 or $\\sqrt{2}$, no larger than can be worked out; "
-                    "mend the row, or set `reward: exact_match` in dataset.yaml"
-                )
+    """Refuses right answers that no completion could equal."""
+    rows = (row for rows in dataset.splits.values() for row in rows)
+    for row, answer in ((each, answer) for each in rows for answer in each.answers):
+        if not can_be_read(answer):
+            raise RewardError(
+                f"{_place(row)}: the answer {_shortened(answer)} is no number that the reward "
+                "'numeric' can read, so every completion would be wrong\n  expected: a number or "
+                "formula such as 12, 1/2 or $\\sqrt{2}$, no larger than can be worked out; mend "
+                "the row, or set `reward: exact_match` in dataset.yaml"
+            )
 
 
-def _reasoning_gym(marker: str, dataset: str) -> Reward:
-    from reasoning_gym import get_score_answer_fn
-
-    score = get_score_answer_fn(dataset)
-
-    def reward(completion: str, row: Row) -> float:
-        entry = {
-            "question": row.prompt[-1]["content"],
-            "answer": row.answer,
-            "metadata": row.metadata,
-        }
-        return float(score(final_answer(completion, marker), entry))
-
-    return reward
-
-
-def _user_reward(kind: str, args: dict[str, Any], allowed: bool) -> Reward:
-    if not allowed:
-        raise RewardError(
-            f"reward {kind!r} is code of yours and is not run unasked; add --allow-user-code"
-        )
-    module, _, name = kind.partition(":")
-    try:
-        function = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise RewardError(f"reward {kind!r} cannot be imported: {error}") from None
-
-    def reward(completion: str, row: Row) -> float:
-        return function(
-            completion, prompt=row.prompt, answer=row.answer, metadata=row.metadata, **args
-        )
-
-    return reward
-
-
-def _checked(kind: str, reward: Reward) -> Reward:
+def _checked(kind: str, reward: Callable[[str, Row], Any]) -> Reward:
     def checked(completion: str, row: Row) -> float:
         try:
             value: Any = reward(completion, row)  # user code may return anything
@@ -287,18 +255,11 @@ def answer_format(card: DatasetCard) -> Callable[[str], bool]:
     ("." matches line ends too); without one, exactly one answer marker with an answer on its line.
 
     Raises:
-        RewardError: when it is no regular expression.
+        RewardError: when it is no regular expression, or takes too long.
     """
     if not card.answer_format:
         return lambda text: _has_one_answer(text, card.answer_marker)
-    try:
-        pattern = re.compile(card.answer_format, re.DOTALL)
-    except re.error as error:
-        raise RewardError(
-            f"answer_format {card.answer_format!r} in dataset.yaml is no regular expression: "
-            f"{error}; expected one of Python's, such as '^<think>.*</think>Answer: '"
-        ) from None
-    return lambda text: pattern.search(text) is not None
+    return pattern_of(card.answer_format, "answer_format")
 
 
 def overlong(tokens: int, limit: int) -> float:

@@ -29,6 +29,7 @@ def reward(
     completions: list[list[Message]],
     answer: list[str],
     metadata: list[str],
+    alternatives: list[list[str]] | None = None,
     **_: Any,
 ) -> list[float]:
     """Scores completions as a trial does.
@@ -37,15 +38,20 @@ def reward(
         prompts, completions: chats; the last message of a completion is scored.
         answer: of each row.
         metadata: of each row, as JSON.
+        alternatives: further right answers of each row; None: there are none.
 
     Raises:
         RewardError: when no dataset card is named, or it names no reward.
     """
     score = _load_reward(_card_file(), os.environ.get(USER_CODE_VARIABLE) == "1")
+    further = alternatives or [[] for _ in answer]
     return [
-        score(completion[-1]["content"], Row(prompt, [], right, json.loads(extra)))
-        for prompt, completion, right, extra in zip(
-            prompts, completions, answer, metadata, strict=True
+        score(
+            completion[-1]["content"],
+            Row(prompt, [], right, json.loads(extra), alternatives=tuple(others)),
+        )
+        for prompt, completion, right, extra, others in zip(
+            prompts, completions, answer, metadata, further, strict=True
         )
     ]
 

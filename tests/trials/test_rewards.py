@@ -173,7 +173,7 @@ def test_numeric_accepts_what_it_is_given(number: int) -> None:
     assert reward(str(number + 1), row(str(number))) == 0.0
 
 
-@pytest.mark.parametrize("answer", ["twelve", "N/A", "-01", "9^9^9^9"])
+@pytest.mark.parametrize("answer", ["twelve", "N/A", "9^9^9^9"])
 def test_numeric_refuses_answers_that_nothing_could_equal(answer: str, tmp_path: Path) -> None:
     rows = [{"prompt": "?", "completion": str(n), "answer": str(n)} for n in range(3)]
     write_dataset(tmp_path, card="reward: numeric\n")

@@ -1,0 +1,1 @@
+"""Scoring: what a completion says, read as people read it, compared with the right answer."""

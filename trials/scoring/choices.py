@@ -1,0 +1,253 @@
+"""The reward ``choice``: one of a few labels or words, named in a sentence or alone."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import NamedTuple
+
+from trials.scoring.text import bare, first_sentence, plain, stated, tidy, unmarked
+
+# How surely a label is meant as one: "B) a dog" more than "B" in a sentence, and that more than the
+# "A" of "A dog", which may be the article.
+DOUBTFUL, NAMED, DEFINITE, CALLED_RIGHT = range(4)
+
+# Letters of these are written without spaces between words, so a neighbour says nothing.
+_UNSPACED = (
+    *((0x0E00, 0x0EFF), (0x0F00, 0x0FFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x3040, 0x30FF)),
+    *((0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x323AF)),
+)
+_HANGUL = (0xAC00, 0xD7AF)  # spaced, but particles are attached
+
+_DENIAL = r"""(?:
+      (?<!\w)(?:not|never|neither|nor|cannot\s+be|rather\s+than|instead\s+of|unlike|except|without
+        |non|nicht|keine?|kein|pas|ni|não|нет|не|ليس|ليست|không(?:\s+phải)?|NO)
+      |n't)
+      \s+(?:(?:a|an|the|un|une|eine?|be|is|answer|option|choice|label)\s+){0,3}["'(\[]*$
+    | (?:不是|并非|並非|不|非|没有|没|無|无|未|ไม่)["'(\[]*$
+    """
+_NOT_BEHIND = re.compile(
+    r"""["')\]]*\s*(?:
+        (?:is|are|was|seems?|looks?|would\s+be|must\s+be)\s+
+          (?:clearly\s+|definitely\s+|also\s+)?(?:not|wrong|incorrect|false|impossible|out)\b
+      | (?:is|are|was|does|can|would)n't\b | cannot\b | can't\b | ist\s+(?:nicht|falsch)\b
+      | (?:では|じゃ)(?:ない|ありません) | \s*(?:değil|नहीं) | 이?\s?아니)""",
+    re.VERBOSE | re.IGNORECASE,
+)
+_RIGHT_BEHIND = re.compile(
+    r"""["')\]]*\s*(?:is|must\s+be|seems|looks)\s+(?:clearly\s+|definitely\s+)?
+        (?:the\s+)?(?:(?:only|most|one)\s+)*(?:correct|right|best|answer|true\s+answer)\b""",
+    re.VERBOSE | re.IGNORECASE,
+)
+_CALLED = re.compile(
+    r"(?:(?<!\w)(?:option|choice|label|candidate|alternative|variant|opción|opção)\s|选项|選項|选择?)"
+    r"\s*[\"'(\[{]*$",
+    re.IGNORECASE,
+)
+_CHOSEN = re.compile(
+    r"(?<!\w)(?:choose|chose|pick|select|go\s+(?:with|for)|opt\s+for)\s+"
+    r"(?:(?:option|choice|answer|label)\s+)?",
+    re.IGNORECASE,
+)
+_JOINED_BY = re.compile(
+    r"""["'()\[\]{}.]*\s*(?:[,;/&+|、]|(?<!\w)(?:or|and|und|oder|ou|et|y|o|e|или|и|atau|veya|أو|و)(?!\w)
+        |[或和と와]|또는)+\s*(?:(?:or|and|maybe|perhaps|even|possibly|also|option|choice)\s+)*
+        ["'()\[\]{}]*""",
+    re.VERBOSE | re.IGNORECASE,
+)
+_SO = re.compile(
+    r"(?<!\w)(?:so|therefore|thus|hence|consequently|must be|in conclusion)(?!\w)", re.I
+)
+_GOES_ON = re.compile(
+    r"\s+(?:or|and|is|are|was|as|because|since|for|but|not|nor|vs|seems|looks|would|must|fits|nor)\b"
+)
+_OPENING, _CLOSING = "([{\"'", ")]}\"'"
+
+
+class Mention(NamedTuple):
+    """A choice that a text names."""
+
+    start: int
+    end: int
+    name: str
+    certainty: int
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Right when exactly one of the choices, a right one, is what the final answer names.
+
+    The longest choice is matched first: "New York" does not name "York" too. A single letter counts
+    as a label and not as a word ("a car"), a choice that is denied ("not entailment") does not
+    count, and two choices side by side are no answer.
+
+    Attributes:
+        marker: what the answer follows.
+        choices: all there are.
+    """
+
+    marker: str
+    choices: tuple[str, ...]
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        return frozenset(map(_name, self.choices))
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        forms = {
+            form for each in self.choices for form in (_name(each), unmarked(tidy(each)).strip())
+        }
+        longest_first = sorted(forms - {""}, key=lambda form: (-len(form), form))
+        spaced = (re.escape(form).replace(r"\ ", r"\s+") for form in longest_first)
+        return re.compile("|".join(spaced) or r"(?!)", re.IGNORECASE)
+
+    @cached_property
+    def _denial(self) -> re.Pattern[str]:
+        # "no entailment", but "no" is an answer of its own where it is one of the choices.
+        pattern = _DENIAL.replace("NO", "(?!)" if "no" in self.names else "no")
+        return re.compile(pattern, re.VERBOSE | re.IGNORECASE)
+
+    def read(self, completion: str) -> str:
+        """What is taken as the answer."""
+        return " and ".join(sorted(self._found(completion))) or "none of the choices"
+
+    def score(self, completion: str, answers: tuple[str, ...]) -> float:
+        found = self._found(completion)
+        return float(bool(found) and found <= {_name(answer) for answer in answers})
+
+    def _found(self, completion: str) -> set[str]:
+        """The different choices that the completion states as its answer."""
+        said, marked = stated(completion, self.marker)
+        sentence = first_sentence(said) if marked else said
+        for whole in (bare(said), bare(sentence)):
+            if whole in self.names:
+                return {whole}
+        found = self._stated(sentence) or self._stated(said)
+        if len(found) > 1 and not marked:
+            return self._concluded(said) or found
+        return found
+
+    def _stated(self, text: str) -> set[str]:
+        mentions = self._mentions(text)
+        if not mentions:
+            return set()
+        surest = max(each.certainty for each in mentions)
+        first = mentions[0]
+        leads = not re.search(r"\w", text[: first.start]) and _ends_label(text, first)
+        if leads and surest < CALLED_RIGHT and not _is_list(text, mentions):
+            meant = {first}
+        else:
+            meant = {each for each in mentions if each.certainty == surest}
+        for left, right in pairwise(mentions):  # "B or C": both are meant
+            if left in meant and _JOINED_BY.fullmatch(text[left.end : right.start]):
+                meant.add(right)
+        for left, right in reversed(list(pairwise(mentions))):
+            if right in meant and not leads and _JOINED_BY.fullmatch(text[left.end : right.start]):
+                meant.add(left)
+        return {each.name for each in meant}
+
+    def _concluded(self, text: str) -> set[str]:
+        """What the last conclusion in a text says: "I choose B", "So it is C."."""
+        chosen = [match.end() for match in _CHOSEN.finditer(text)]
+        if chosen and (found := self._stated(first_sentence(text[chosen[-1] :]))):
+            return found
+        sentences = [each for each in re.split(r"[.!?](?:\s+|$)|\n", text) if each.strip()]
+        last = sentences[-1] if len(sentences) > 1 else ""
+        return self._stated(last) if _SO.search(last) else set()
+
+    def _mentions(self, text: str) -> list[Mention]:
+        """All choices that stand in a text as words of their own, and are not denied."""
+        found = []
+        for match in self._pattern.finditer(text):
+            start, end, name = match.start(), match.end(), _name(match[0])
+            if name not in self.names or _within_word(text, start, end):
+                continue
+            certainty = _certainty(text, start, end)
+            if certainty is None:
+                continue
+            if not self._denial.search(text[:start][-60:]) and not _NOT_BEHIND.match(text, end):
+                found.append(Mention(start, end, name, certainty))
+        return found
+
+
+def _name(choice: str) -> str:
+    """One form for a choice, however it is written."""
+    return bare(choice) or plain(choice)
+
+
+def _certainty(text: str, start: int, end: int) -> int | None:
+    """How surely the label is meant as one; None for a letter that is but a word."""
+    if _RIGHT_BEHIND.match(text, end):
+        return CALLED_RIGHT
+    if end - start > 1 or not text[start].isalpha() or _unspaced(text[start]):
+        return NAMED
+    before, behind = text[:start].rstrip(), text[end:]
+    wrapped = before[-1:] in _OPENING and behind[:1] in _CLOSING if before and behind else False
+    if wrapped or behind[:1] in (")", "]", ":") or _CALLED.search(text[:start][-40:]):
+        return DEFINITE
+    if not re.search(r"\w", behind) or re.match(r"\.(?:\s|[^\W_]{2})", behind):
+        return DEFINITE
+    if text[start].islower():
+        return None
+    word = re.match(r"\s+[^\W\d_]", behind)
+    opens = not before or before[-1] in ".!?\n"
+    if word and text[start] in "AI" and opens and not _GOES_ON.match(behind):
+        return DOUBTFUL
+    return NAMED
+
+
+def _ends_label(text: str, mention: Mention) -> bool:
+    """Whether what follows a mention at the beginning sets it apart: "B) ...", "yes, ..."."""
+    return bool(
+        re.match(
+            r"""["'\]]*\s*(?:[)\].:,;!]|-\s|\s(?:because|since|as|for)\b|$)""", text[mention.end :]
+        )
+    )
+
+
+def _is_list(text: str, mentions: Iterable[Mention]) -> bool:
+    """Whether the options are listed again: "A) dog B) cat"."""
+    marks = [text[each.end : each.end + 1] for each in mentions]
+    return marks[0] in tuple(").:") and marks.count(marks[0]) > 1
+
+
+def _within_word(text: str, start: int, end: int) -> bool:
+    """Whether the letters at both sides make the match a part of a longer word."""
+    before, behind = text[max(0, start - 2) : start], text[end : end + 3]
+    first, last = text[start], text[end - 1]
+    if _joins(before[-1:], first) or (_joins(last, behind[:1]) and not _hangul(behind[:1])):
+        return True
+    if behind and unicodedata.category(behind[0]).startswith("M"):
+        return True
+    letter = end - start == 1 and first.isascii() and first.isalpha()
+    if letter and (re.match(r"'\w|[+#]|\.\w(?!\w)", behind) or re.search(r"\w['.]$|[#@]$", before)):
+        return True
+    if first.isdigit() and re.search(r"\d[.,]$", before):
+        return True
+    if last.isdigit() and re.match(r"[.,]\d", behind):
+        return True
+    return bool(re.match(r"-\w", behind) or re.search(r"\w-$", before))
+
+
+def _joins(left: str, right: str) -> bool:
+    """Whether two neighbours are letters of one word."""
+    if not left or not right or not (_is_letter(left) and _is_letter(right)):
+        return False
+    return not _unspaced(left) and not _unspaced(right)
+
+
+def _is_letter(character: str) -> bool:
+    return character == "_" or unicodedata.category(character)[0] in "LNM"
+
+
+def _unspaced(character: str) -> bool:
+    return any(low <= ord(character) <= high for low, high in _UNSPACED)
+
+
+def _hangul(character: str) -> bool:
+    return _HANGUL[0] <= ord(character) <= _HANGUL[1]

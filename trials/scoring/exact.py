@@ -1,0 +1,46 @@
+"""The reward ``exact_match``: the same text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from trials.scoring.text import (
+    USUAL_MARKER,
+    bare,
+    final_answer,
+    first_sentence,
+    has_marker,
+    plain,
+    stated,
+)
+
+
+@dataclass(frozen=True)
+class ExactMatch:
+    """Right when the final answer is the same text, up to what has no meaning of its own.
+
+    That is case, spaces, quotes, emphasis, punctuation at the end and Unicode's several ways to
+    write one thing.
+
+    Attributes:
+        marker: what the answer follows.
+    """
+
+    marker: str
+
+    def read(self, completion: str) -> str:
+        """What is taken as the answer."""
+        return final_answer(completion, self.marker)
+
+    def score(self, completion: str, answers: tuple[str, ...]) -> float:
+        lines = 1 + max(answer.count("\n") for answer in answers)
+        found = final_answer(completion, self.marker, lines)
+        readings = {plain(found), bare(found)}
+        right = {plain(answer) for answer in answers}
+        if readings & right - {""}:
+            return 1.0
+        said, marked = stated(completion, self.marker)
+        # A dataset that names a marker of its own means that one, and no other label.
+        if marked and (self.marker == USUAL_MARKER or has_marker(completion, self.marker)):
+            readings |= {bare(said), bare(first_sentence(said))}
+        return float(bool(readings & right - {""}))

@@ -1,0 +1,15 @@
+"""Which reward kinds are functions, and whose."""
+
+from __future__ import annotations
+
+TRL = "trl.rewards"
+
+
+def is_trl(kind: str) -> bool:
+    """Whether a reward is one of the functions that TRL itself brings along."""
+    return kind.partition(":")[0] == TRL and ":" in kind
+
+
+def is_user_code(kind: str) -> bool:
+    """Whether a reward is code that is run only when allowed."""
+    return ":" in kind and not is_trl(kind)

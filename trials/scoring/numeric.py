@@ -1,0 +1,147 @@
+"""The reward ``numeric``: the same number, or the same as mathematics."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+
+from trials.scoring.maths import MAX_CHARACTERS, readable, same
+from trials.scoring.numbers import Found, Number, Unreadable, equal, numbers_in, without_latex
+from trials.scoring.text import bare, first_sentence, plain, stated, tidy, unmarked
+
+# Between two numbers: nothing but this, and they are joined by an operation, not listed.
+_OPERATION = re.compile(r"[\s()\[\]{}]*[-+*/^×·!][-+*/^×·!\s()\[\]{}]*")
+_FORMULA = re.compile(r"\\[a-zA-Z]+|[π√∞∑∏∫]|(?<=[\w)}])\s*(?:\^|\*\*)|\d\s*!(?=\s*\$)")
+# Words, which math-verify would take for products of letters, have none of these.
+_MATHEMATICAL = re.compile(r"[\d\\+^=*√π]|^\s*\$?[A-Za-z]\$?\s*$")
+_OR = re.compile(
+    r"(?<!\w)(?:or|and|oder|und|ou|et|y|o|e|или|и|to|no|wait|actually|rather|instead|sorry|maybe"
+    r"|perhaps|alternatively|possibly|either|correction)(?!\w)|[或和と]",
+    re.IGNORECASE,
+)
+_NEGATED = re.compile(r"(?<!\w)(?:not|isn't|never|nicht|pas|no es|не)\s+\(?\$?$", re.IGNORECASE)
+_CUE = re.compile(
+    r"(?<!\w)(?:is|are|was|were|makes?|gives?|gets?|equals?|so|therefore|thus|hence|leaves?|totals?"
+    r"|total of|in total|altogether)(?!\w)",
+    re.IGNORECASE,
+)
+_LEADING = re.compile(
+    r"[\s$€£¥₹~≈:(\[]*(?:about|approximately|exactly|around|roughly)?[\s$€£¥₹(\[]*"
+)
+
+
+@dataclass(frozen=True)
+class Numeric:
+    """Right when the final answer is the same number, however it is written, or the same formula.
+
+    Two different numbers that are stated side by side are no answer.
+
+    Attributes:
+        marker: what the answer follows.
+    """
+
+    marker: str
+
+    def read(self, completion: str) -> str:
+        """What is taken as the answer."""
+        said, marked = stated(completion, self.marker)
+        found = _values(said, marked)
+        if isinstance(found, str):
+            return found
+        return " and ".join(dict.fromkeys(map(str, found))) or "no number"
+
+    def score(self, completion: str, answers: tuple[str, ...]) -> float:
+        said, marked = stated(completion, self.marker)
+        form = bare(said)
+        return float(any(_right(said, marked, form, answer) for answer in answers))
+
+
+def can_be_read(answer: str) -> bool:
+    """Whether an answer is a number or formula, which a completion could be equal to."""
+    if number(answer) is not None:
+        return True
+    return bool(_MATHEMATICAL.search(answer)) and readable(_formula(answer))
+
+
+@lru_cache(maxsize=65_536)
+def number(answer: str) -> Number | None:
+    """An answer that is one number; None for anything else, such as formulas and lists."""
+    found = _values(_prepared(answer), marked=True)
+    return found[0] if not isinstance(found, str) and len(found) == 1 else None
+
+
+def _right(said: str, marked: bool, form: str, answer: str) -> bool:
+    if form and form == bare(plain(answer)):
+        return True
+    right, found = number(answer), _values(said, marked)
+    if isinstance(found, str):
+        return same(str(right) if right else _formula(answer), _formula(found))
+    if right is None:
+        return bool(found) and same(_formula(answer), _formula(said)[-MAX_CHARACTERS:])
+    return len(found) == 1 and equal(found[0], right)
+
+
+def _prepared(text: str) -> str:
+    return stated(text, "")[0]
+
+
+def _formula(text: str) -> str:
+    """A formula as math-verify takes it: exponents in braces."""
+    return re.sub(r"\^(-?\d+)", r"^{\1}", unmarked(tidy(text)).strip())
+
+
+def _values(said: str, marked: bool) -> tuple[Number, ...] | str:
+    """The different numbers that a text states, or the text that is a formula."""
+    parts = [said] if marked else [line for line in said.split("\n") if line.strip()][-1:]
+    for text in parts:
+        found = _stated_in(text, marked)
+        if isinstance(found, str) or len(found) <= 1:
+            return found
+        # What is shown first may be the answer, with more said about it in further sentences.
+        narrower = _stated_in(first_sentence(text), True) if marked else _concluded(text)
+        return narrower if len(narrower) == 1 or isinstance(narrower, str) else found
+    return ()
+
+
+def _concluded(text: str) -> tuple[Number, ...] | str:
+    """What the last sentence with a number says, behind the last word such as "is" or "so"."""
+    sentences = [each for each in re.split(r"[.!?](?:\s+|$)", text) if re.search(r"\d", each)]
+    tail = _CUE.split(sentences[-1])[-1] if sentences else text
+    return _stated_in(tail if re.search(r"\d", tail) else text, True)
+
+
+def _stated_in(text: str, leading: bool) -> tuple[Number, ...] | str:
+    """The numbers of one line.
+
+    Args:
+        text: the line.
+        leading: whether a number that the line begins with is the answer, and what follows words
+            about it, unless they name another one.
+    """
+    cleaned = without_latex(text)
+    try:
+        found = numbers_in(cleaned)
+    except Unreadable:
+        return text if _FORMULA.search(cleaned) else ()
+    found = [each for each in found if not _NEGATED.search(cleaned[: each.start])]
+    if leading and len(found) > 1 and _LEADING.fullmatch(cleaned[: found[0].start]):
+        gap = cleaned[found[0].end : found[1].start]
+        if re.search(r"[^\W\d_]{2}", gap) and not _OR.search(gap):
+            return (found[0].number,)
+    equals = cleaned.rfind("=")
+    behind = [each for each in found if each.start > equals]
+    found = behind or found
+    if _is_formula(cleaned, equals + 1 if behind else 0, found):
+        return cleaned[equals + 1 :].strip() if behind and equals >= 0 else text
+    return tuple({each.number.value: each.number for each in found}.values())
+
+
+def _is_formula(text: str, start: int, found: list[Found]) -> bool:
+    """Whether more than numbers and words stands behind ``start``: operations, roots, letters^2."""
+    gaps = [text[a.end : b.start] for a, b in pairwise(found)]
+    if any(_OPERATION.fullmatch(gap) for gap in gaps):
+        return True
+    outside = [text[start : found[0].start], *gaps, text[found[-1].end :]] if found else [text]
+    return any(_FORMULA.search(part) for part in outside)

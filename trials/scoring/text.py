@@ -1,0 +1,188 @@
+"""Where the answer stands in a text, and one form for what people read as the same.
+
+Models write answers in bold, in quotes, in ``\\boxed``, behind labels, with digits, dashes and
+spaces of every kind. What is undone here has no meaning of its own; numbers and choices are read
+elsewhere.
+Every step takes time linear in the text, or in a window of it, so none can be made to run on.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+# More of a text than this is never looked at; its end is, for that is where answers stand.
+READ_CHARACTERS = 20_000
+USUAL_MARKER = "Answer:"
+
+_SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻"
+_SUPERSCRIPT = re.compile(f"[{_SUPERSCRIPTS}]+")
+_PLAIN_SUPERSCRIPT = str.maketrans(_SUPERSCRIPTS, "0123456789+-")
+_VULGAR = re.compile("[¼-¾⅐-⅞↉]")
+_SAME = str.maketrans(
+    dict.fromkeys("‐‑‒–—―−﹘﹣⁃", "-")
+    | dict.fromkeys("‘’‚‛`´ʼʹ′‹›", "'")
+    | dict.fromkeys("“”„‟«»″〝〞「」『』", '"')
+    | {"⁄": "/", "∕": "/", "٫": ".", "٬": ",", "،": ",", "⋅": "·", "∙": "·", "•": "·", "、": ","}
+    | {"。": ".", "｡": "."}
+)
+_EMPHASIS = re.compile(
+    r"(?<![\w*\\])(\*{1,3}|_{1,3}|~~|`{1,3})(?=\S)(.{0,300}?\S)\1(?![\w*])", re.DOTALL
+)
+_BROKEN_OFF = re.compile(r"(?<=[^\W\d_])\s?[—―]\s?(?=\w)")
+_HEADING = re.compile(r"^[ \t]*#{1,6}[ \t]+", re.MULTILINE)
+_CLOSING_TAG = re.compile(r"\s*</[\w-]{1,40}>\s*$")
+_BOXES = ("\\boxed", "\\fbox")
+_TEXT_COMMAND = re.compile(
+    r"\\(?:text(?:bf|it|rm|tt|normal)?|math(?:rm|bf|it|sf|tt)|mbox|operatorname|emph)\s*\{([^{}]*)\}"
+)
+
+# "the final answer is", "Result:", and the same in the languages that datasets are written in most.
+_LABEL = re.compile(
+    r"""(?<!\w)(?:(?:final|correct|right|best)\s+)*
+        (?:answer|choice|option|label|result|solution|verdict)s?
+        (?:\s+(?:to|for|of)\s[^.:\n]{0,60}?)?
+        \s*(?:(?:is|are|was|will\s+be|would\s+be|should\s+be|must\s+be|equals)\b\s*:?|[:=])
+      | (?:答案|正解|答え|정답)(?:应该)?\s*(?:就?是|为|為|は|은|는|:)\s*:?
+      | (?<!\w)(?:antwort|ergebnis|lösung)\s*(?:ist|lautet|:)\s*:?
+      | (?<!\w)(?:respuesta|resultado|solución|resposta|solução)\s*(?:correcta\s*)?(?:es|é|:)\s*:?
+      | (?<!\w)(?:réponse|résultat|risposta|risultato)\s*(?:correcte\s*)?(?:est|è|:)\s*:?
+      | (?<!\w)(?:ответ|відповідь|cevap)\s*[:-]
+      | (?:الجواب|الإجابة|الاجابة)\s*(?:الصحيحة\s*)?(?:هي|هو|:)\s*:?
+      | उत्तर\s*(?:है|:)
+      | คำตอบ\s*(?:คือ|:)
+      | ^[ \t]*\#{2,6}(?=[ \t]*\S)
+    """,
+    re.VERBOSE | re.IGNORECASE | re.MULTILINE,
+)
+_SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
+_BRACKETS = {"(": ")", "[": "]", "{": "}", '"': '"', "'": "'", "$": "$"}
+
+
+def tidy(text: str) -> str:
+    """The text in one Unicode form, with plain digits, dashes, quotes and spaces.
+
+    Compatible and decomposed characters are composed (NFKC), but ``10²`` becomes ``10^2`` and
+    ``2½`` becomes ``2 1/2``. Marks that are not seen, such as those of the writing direction, go.
+    """
+    if text.isascii():
+        return text
+    text = _SUPERSCRIPT.sub(lambda m: "^" + m[0].translate(_PLAIN_SUPERSCRIPT), text)
+    text = _BROKEN_OFF.sub(" - ", text)
+    text = _VULGAR.sub(_spelt_out, text).translate(_SAME)
+    text = unicodedata.normalize("NFKC", text).translate(_SAME)
+    return "".join(_digit(c) for c in text if c.isascii() or unicodedata.category(c) != "Cf")
+
+
+def _spelt_out(match: re.Match[str]) -> str:
+    before = match.string[: match.start()][-1:]
+    return " " * before.isdigit() + unicodedata.normalize("NFKC", match[0]).replace("⁄", "/")
+
+
+def _digit(character: str) -> str:
+    return str(unicodedata.decimal(character, character))
+
+
+def unmarked(text: str) -> str:
+    """The text without Markdown's emphasis, code spans and headings."""
+    for _ in range(3):  # bold within italics within code
+        text, found = _EMPHASIS.subn(r"\2", text)
+        if not found:
+            break
+    return _HEADING.sub("", text)
+
+
+def final_answer(completion: str, marker: str, lines: int = 1) -> str:
+    """What follows the last marker, up to the end of its line; the whole text without a marker.
+
+    Answers of several lines, such as matrices, are read with as many ``lines``.
+
+    A marker is found in another case too (``answer:``), and where emphasis splits it
+    (``**Answer**:``). A closing tag at the end, as of ``<answer>``, is left out.
+    """
+    completion = completion[-READ_CHARACTERS:]
+    for text in (completion, unmarked(tidy(completion))):
+        found = [match.end() for match in re.finditer(re.escape(marker), text, re.IGNORECASE)]
+        if marker and found:
+            said = "\n".join(text[found[-1] :].strip().split("\n")[:lines])
+            return _CLOSING_TAG.sub("", said).strip()
+    return completion.strip()
+
+
+def has_marker(text: str, marker: str) -> bool:
+    """Whether `final_answer` finds the marker in a text."""
+    within = marker.lower()
+    return within in text.lower() or within in unmarked(tidy(text)).lower()
+
+
+def boxed(text: str) -> str | None:
+    """What is in the last ``\\boxed{...}``, which may hold braces itself; None without one."""
+    start = max(
+        (text.rfind(box + "{") + len(box) for box in _BOXES if box + "{" in text), default=0
+    )
+    if not start:
+        return None
+    depth = 0
+    for index in range(start, len(text)):
+        depth += {"{": 1, "}": -1}.get(text[index], 0) if text[index - 1] != "\\" else 0
+        if depth == 0:
+            return text[start + 1 : index].strip()
+    return text[start + 1 :].strip()
+
+
+def labelled(text: str) -> str | None:
+    """What follows the last label, such as "the answer is", on its line; None without a label."""
+    found = [match.end() for match in _LABEL.finditer(text)]
+    rests = (text[end:].strip().split("\n")[0].strip() for end in reversed(found))
+    return next((rest for rest in rests if rest), None)
+
+
+def first_sentence(text: str) -> str:
+    """Up to the first full stop, exclamation or question mark that ends a sentence."""
+    end = _SENTENCE_END.search(text)
+    return text[: end.start()] if end else text
+
+
+def stated(completion: str, marker: str) -> tuple[str, bool]:
+    """The part of a completion that states the answer, tidied, and whether it is marked as that.
+
+    In this order: the last line with the marker, in it or else in all of the text the last
+    ``\\boxed``, what follows the last label. Without any of them, all of the text.
+    """
+    marked = bool(marker) and has_marker(completion[-READ_CHARACTERS:], marker)
+    raw = final_answer(completion, marker)
+    text = unmarked(tidy(raw)).strip()
+    box = boxed(text)
+    if box is not None:
+        return _without_text_commands(box), True
+    label = labelled(text if marked else tidy(raw))
+    if label is not None:
+        return _without_text_commands(unmarked(label)), True
+    return _without_text_commands(text), marked
+
+
+def _without_text_commands(text: str) -> str:
+    return _TEXT_COMMAND.sub(r" \1 ", text).strip()
+
+
+def plain(text: str) -> str:
+    """One form for exact comparison: letters in one case, single spaces, no quotes or full stop."""
+    text = unmarked(tidy(text))
+    text = re.sub(r"\s+", " ", text).strip()
+    text = text.strip("\"'").strip().rstrip(".").strip().strip("\"'")
+    return text.strip().casefold()
+
+
+def bare(text: str) -> str:
+    """As `plain`, also without brackets around it, punctuation at its end, or LaTeX's wrapping."""
+    text = plain(_TEXT_COMMAND.sub(r"\1", text))
+    for opening, closing in (("\\(", "\\)"), ("\\[", "\\]")):
+        if text.startswith(opening) and text.endswith(closing):
+            text = text[2:-2].strip()
+    before = None
+    while text != before:
+        before = text
+        text = text.rstrip("!?,;:.").strip()
+        if len(text) > 2 and _BRACKETS.get(text[0]) == text[-1]:
+            text = text[1:-1].strip()
+    return text
