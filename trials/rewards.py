@@ -25,6 +25,7 @@ from trials.scoring.gym import gym_scorer
 from trials.scoring.kinds import TRL, is_trl, is_user_code
 from trials.scoring.numeric import Numeric, can_be_read
 from trials.scoring.patterns import pattern_of
+from trials.scoring.text import final_answer as final_answer
 
 MAX_ARGUMENTS = 100_000  # characters of reward_args, as JSON
 MAX_MARKER = 200  # characters
