@@ -80,6 +80,8 @@ def tune(
 
         begun: Begun = begin_run(settings, folder, inputs, space, history)
         watcher.begun(begun.info)
+        for warning in begun.info.dataset.warnings:
+            watcher.message(warning)
         keep_inputs(folder, begun.history_files, begun.features)
         watcher.phase("training the offline models on the history")
         document_history(begun.history_files, folder)

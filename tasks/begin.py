@@ -104,6 +104,7 @@ def _info(
             reward=str(dataset.card.reward),
             reward_inferred=dataset.reward_inferred,
             rows={split: len(dataset.splits[split]) for split in SPLITS},
+            warnings=list(inputs.warnings),
         ),
         model=inputs.model_id,
         model_parameters=inputs.probe.parameters,

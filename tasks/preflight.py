@@ -22,8 +22,8 @@ from trials.dataset import Dataset, load_dataset
 from trials.errors import AutoPipeError, HyperparameterError, ModelError, SettingsError
 from trials.hyperparameters import validate
 from trials.model_check import check_folder
+from trials.own_completions import check_own_completions
 from trials.plan import plan_steps
-from trials.rewards import build_reward
 
 Found = TypeVar("Found")
 
@@ -61,7 +61,7 @@ def _found(problems: list[str], look: Callable[[], Found]) -> Found | None:
 def _usable_dataset(settings: TuneSettings) -> Dataset:
     path = resolve_dataset(settings.dataset, cache_folder() / "datasets")
     dataset = load_dataset(path)
-    build_reward(dataset, settings.allow_user_code)
+    check_own_completions(dataset, settings.allow_user_code)
     return dataset
 
 

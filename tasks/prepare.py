@@ -17,6 +17,7 @@ from tasks.paths import cache_folder
 from tasks.progress import Progress, quiet
 from trials.dataset import Dataset, load_dataset
 from trials.launch import Launcher
+from trials.own_completions import check_own_completions
 from trials.records import Compute, ProbeAnswer, ProbeRequest, Schedule
 
 
@@ -29,6 +30,7 @@ class Inputs:
         model: what ``from_pretrained`` takes.
         meta: meta-features of both.
         model_fingerprint: content hash of the model folder; None for a hub id.
+        warnings: what the check of the rewards has to say to people.
         schedule: of full-length trials, with the completion length taken from the data.
     """
 
@@ -40,6 +42,7 @@ class Inputs:
     probe: ProbeAnswer
     schedule: Schedule
     model_fingerprint: str | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @task(cache_policy=NO_CACHE)
@@ -87,11 +90,14 @@ def prepare(
 
     Raises:
         DatasetError, CatalogError, ModelError: for what cannot be used.
+        RewardError: where the rows' own completions do not earn the reward.
     """
     cache = cache_folder()
     loaded = [
         load_dataset(resolve_dataset(name, cache / "datasets").resolve()) for name in datasets
     ]
+    # Before anything is spent; what they warn of is told when the run begins.
+    warnings = [check_own_completions(each, allow_user_code) for each in loaded]
     folder = local_model(model, cache / "models")
     requests = [
         probe_request(each.path, folder, schedule, compute, allow_user_code) for each in loaded
@@ -112,8 +118,9 @@ def prepare(
                 update={"max_completion_tokens": answer.max_completion_tokens}
             ),
             model_fingerprint=fingerprint,
+            warnings=tuple(said),
         )
-        for each, answer in zip(loaded, answers, strict=True)
+        for each, answer, said in zip(loaded, answers, warnings, strict=True)
     ]
 
 

@@ -214,6 +214,7 @@ def reproduction(tables: RunTables) -> Html:
         "dataset fingerprint": info.dataset.fingerprint,
         "reward": info.dataset.reward + (" (inferred)" if info.dataset.reward_inferred else ""),
         "rows": ", ".join(f"{split} {rows}" for split, rows in info.dataset.rows.items()),
+        "check of the reward": " ".join(info.dataset.warnings) or "every completion earns it",
         "history": f"{info.history.trials} trials on {info.history.datasets} datasets",
         "history files": ", ".join(info.history.files) or "none",
     }

@@ -42,6 +42,7 @@ class DatasetInfo(Record):
     reward: str
     reward_inferred: bool
     rows: dict[str, int] = Field(description="Rows in each split.")
+    warnings: list[str] = Field([], description="What the check of the rewards has to say.")
 
 
 class HistoryInfo(Record):

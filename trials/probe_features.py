@@ -18,7 +18,7 @@ from trials.errors import DatasetError, ModelError
 from trials.evaluate import Evaluator, pass_at_k
 
 # Part of the key under which answers are kept: to be raised when a feature is added or changed.
-PROBE_VERSION = 2
+PROBE_VERSION = 3
 PROBE_ROWS = 32
 PROBE_SAMPLES = 8
 PROBE_TEMPERATURE = 1.0

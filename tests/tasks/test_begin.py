@@ -30,7 +30,12 @@ def inputs(tmp_path):
     score = SplitScore(score=0.5, score_se=0.1, rows=4, outcomes=[0.0, 1.0, 0.0, 1.0])
     probe = SimpleNamespace(parameters=5, scores={"base": score}, seconds=1.0)
     return SimpleNamespace(
-        dataset_id="d", dataset=dataset, model_id="m", meta={"log_rows": 1.0}, probe=probe
+        dataset_id="d",
+        dataset=dataset,
+        model_id="m",
+        meta={"log_rows": 1.0},
+        probe=probe,
+        warnings=("w",),
     )
 
 
@@ -49,6 +54,7 @@ def test_the_table_of_features_is_copied_and_stays_as_it_was(inputs, tmp_path, m
     run.path.mkdir()
     begun = begin_run(settings, run, inputs, space, history)
     assert begun.features == run.path / "features.csv"
+    assert run.info().dataset.warnings == ["w"]
     offline.features.write_text("second")
     again = begin_run(settings, run, inputs, space, history)
     assert again.features is not None

@@ -136,3 +136,16 @@ def test_gpus_of_this_machine_count_only_for_trials_on_it(
     others = {"accelerate_config": str(config), "gpus_per_trial": 4}
     with pytest.raises(SettingsError, match="has num_processes for 2"):
         check_settings(settings(trials_on="workers", **others))
+
+
+def test_completions_that_earn_nothing_are_refused_before_anything_is_started(
+    settings: Settings, tmp_path: Path
+) -> None:
+    run = settings()
+    for split in ("train", "validation", "test"):
+        file = tmp_path / "data" / f"{split}.jsonl"
+        rows = [json.loads(line) for line in file.read_text().splitlines()]
+        file.write_text("\n".join(json.dumps({**row, "answer": 3}) for row in rows))
+    text = refusal(run)
+    assert "own completions earn nothing from the reward 'exact_match': 200 of 200 in train" in text
+    assert "train.jsonl:1" in text
