@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -362,5 +361,10 @@ def show_outcome(run: RunFolder, summary: Summary | None) -> None:
         console.print(console_summary(run))
 
 
+def main() -> None:
+    """The command, as it is installed."""
+    app()
+
+
 if __name__ == "__main__":
-    sys.exit(app())
+    main()

@@ -29,6 +29,7 @@ from flows.server import (
 )
 from tasks.paths import workspace
 from tasks.report_url import DEFAULT, VARIABLE
+from trials.imports import child_environment
 from trials.redact import redacted
 from trials.watchdog import SUPERVISOR_VARIABLE, supervisor_token
 
@@ -95,14 +96,14 @@ def ui(
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     note_served(Served(api, reports))
     serve_reports(host, port + 1)
-    os.execv(sys.executable, serving_command(port, host))
+    os.execve(sys.executable, serving_command(port, host), child_environment())
 
 
 def serve_reports(host: str, port: int) -> None:
     """Starts the server of reports, which ends with this process whatever this becomes."""
     subprocess.Popen(
         [sys.executable, "-m", "flows.reports", str(port), host],
-        env=os.environ | {SUPERVISOR_VARIABLE: supervisor_token()},
+        env=child_environment({SUPERVISOR_VARIABLE: supervisor_token()}),
         stdin=subprocess.DEVNULL,
         start_new_session=True,
     )

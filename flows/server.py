@@ -22,6 +22,7 @@ from flows.origins import OwnPagesOnly, in_url
 from tasks.paths import workspace
 from tasks.report_url import VARIABLE
 from trials.errors import AutoPipeError, SettingsError
+from trials.imports import child_environment
 from trials.records import write_json
 from trials.watchdog import SUPERVISOR_VARIABLE, end_with_supervisor, is_alive, supervisor_token
 
@@ -193,7 +194,7 @@ def _launch(port: int, url: str) -> subprocess.Popen[bytes]:
     }
     return subprocess.Popen(
         serving_command(port),
-        env=os.environ | own,
+        env=child_environment(own),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -28,11 +28,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
+from tasks.paths import DATA
 from tasks.progress import Progress, quiet
+from trials.imports import child_environment
 from trials.plain_yaml import read_yaml
 
-ROOT = Path(__file__).resolve().parents[1]
-CATALOG = ROOT / "data" / "catalog.yaml"
+CATALOG = DATA / "catalog.yaml"
 SPLITS = ("train", "validation", "test")
 
 
@@ -201,8 +202,7 @@ def _generate(entries: Mapping[str, DatasetEntry], folder: Path, report: Progres
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "tasks.generate", str(folder.resolve()), json.dumps(content)],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONHASHSEED": "0"},
+            env=child_environment({"PYTHONHASHSEED": "0"}),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=log,
@@ -227,7 +227,7 @@ def resolve_model(name_or_path: str, catalog: Catalog | None = None) -> str:
     """
     models = (catalog or load_catalog()).models
     if name_or_path in models:
-        folder = ROOT / models[name_or_path].path
+        folder = DATA.parent / models[name_or_path].path
         if not (folder / "config.json").is_file():
             raise CatalogError(f"{name_or_path} is not at {folder}. Make it with: dvc repro")
         return str(folder)

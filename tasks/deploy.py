@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -15,11 +14,11 @@ from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 from prefect.client.schemas.objects import WorkPool
 from prefect.settings import PREFECT_API_URL
 
-from tasks.paths import ROOT
+from tasks.paths import DEPLOYMENTS, ROOT
 from trials.errors import AutoPipeError, SettingsError
+from trials.imports import child_environment
 from trials.provenance import git_commit
 
-FOLDER = ROOT / "deployments"
 LEAD, TRAIN = POOLS = ("autopipe", "autopipe-trials")
 KINDS = ("process", "docker", "kubernetes")
 IN_IMAGE = "/opt/autopipe"  # where deployments/Dockerfile puts the checkout
@@ -57,11 +56,11 @@ def deploy(kind: str = "process", root: Path | None = None) -> list[str]:
     seen = root or (ROOT if kind == "process" else Path(IN_IMAGE))
     command = [
         sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all",
-        "--prefect-file", str(FOLDER / "prefect.yaml"),
+        "--prefect-file", str(DEPLOYMENTS / "prefect.yaml"),
     ]  # fmt: skip
     own = {"AUTOPIPE_ROOT": str(seen), "AUTOPIPE_VERSION": git_commit() or "unknown"}
     done = subprocess.run(
-        command, cwd=ROOT, env=os.environ | own, capture_output=True, text=True, check=False
+        command, cwd=ROOT, env=child_environment(own), capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
         raise AutoPipeError(f"prefect deploy failed:\n{done.stdout}{done.stderr}")
@@ -114,7 +113,9 @@ def make_pool(
 
 def template(kind: str, pool: str) -> dict[str, Any]:
     """The base job template of a pool, as deployments/pools has it for its kind."""
-    content: dict[str, Any] = json.loads((FOLDER / "pools" / f"{kind}.json").read_text("utf-8"))
+    content: dict[str, Any] = json.loads(
+        (DEPLOYMENTS / "pools" / f"{kind}.json").read_text("utf-8")
+    )
     if pool == LEAD:
         variables = content["variables"]["properties"]
         for name in WITHOUT_GPU.keys() & variables.keys():

@@ -23,6 +23,7 @@ from packaging.requirements import Requirement
 from tasks.devices import visible_gpus
 from tasks.paths import BUNDLED_HISTORY, ROOT, runs_folder, workspace
 from trials.errors import AutoPipeError, ModelError
+from trials.imports import child_environment
 from trials.memory import available_ram_bytes
 
 Status = Literal["good", "note", "bad"]
@@ -100,8 +101,10 @@ def python() -> Iterator[Finding]:
 
 def requirements() -> list[str]:
     """Those of AutoPipe itself, without its extras."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return list(project["dependencies"])
+    project = ROOT / "pyproject.toml"
+    if not project.is_file():  # installed; the markers of extras leave theirs out
+        return importlib.metadata.requires("autopipe") or []
+    return list(tomllib.loads(project.read_text(encoding="utf-8"))["project"]["dependencies"])
 
 
 def problem_of(requirement: Requirement) -> str:
@@ -297,8 +300,8 @@ def dry_run() -> Iterator[Finding]:
         start = time.monotonic()
         with log.open("w") as output:
             code = subprocess.run(
-                [sys.executable, "-m", "flows.cli", "tune", *DRY_RUN, "--history", f"{home}/past"],
-                env=os.environ | {"AUTOPIPE_HOME": home},
+                [sys.executable, "-m", "autopipe", "tune", *DRY_RUN, "--history", f"{home}/past"],
+                env=child_environment({"AUTOPIPE_HOME": home}),
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 check=False,

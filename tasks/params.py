@@ -7,11 +7,11 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from tasks.paths import ROOT
+from tasks.paths import DATA
 from trials.errors import SettingsError
 from trials.plain_yaml import read_yaml
 
-PARAMS = ROOT / "params.yaml"
+PARAMS = (DATA / "params.yaml").resolve()  # a link to that of the checkout
 
 Section = TypeVar("Section", bound=BaseModel)
 

@@ -1,8 +1,12 @@
 """Where things lie: the data that comes with the project, and what is made while working.
 
+What comes with it lies in ``data/`` of the checkout, or in ``autopipe/data`` of an installed
+AutoPipe, where nothing is ever written.
+
 The history, the offline models and the built datasets lie side by side: in ``data/`` of the
-checkout, or where ``AUTOPIPE_HISTORY`` says, for a checkout that is not to be written to or that is
-not the same on every machine. Such a history begins as a copy of the bundled one.
+checkout; in ``autopipe-data/`` of the workspace, if AutoPipe is installed; or where
+``AUTOPIPE_HISTORY`` says, for a checkout that is not to be written to or that is not the same on
+every machine. A history of the latter two begins as a copy of the bundled one.
 """
 
 from __future__ import annotations
@@ -12,7 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-DATA = ROOT / "data"
+INSTALLED = (ROOT / "autopipe" / "data").is_dir()  # pyproject.toml says what goes there
+BUNDLED = ROOT / "autopipe" if INSTALLED else ROOT
+DATA, DEPLOYMENTS = BUNDLED / "data", BUNDLED / "deployments"
 SPACES = DATA / "spaces"
 BUNDLED_HISTORY, BUNDLED_OFFLINE = DATA / "history", DATA / "offline"
 HISTORY_VARIABLE = "AUTOPIPE_HISTORY"
@@ -68,8 +74,9 @@ class OfflineFolder:
 
 
 def history_folder() -> Path:
-    """The history: where ``AUTOPIPE_HISTORY`` says by now, else the one of the checkout."""
-    return Path(os.environ.get(HISTORY_VARIABLE) or BUNDLED_HISTORY).resolve()
+    """The history: where ``AUTOPIPE_HISTORY`` says by now, else the checkout's or workspace's."""
+    own = workspace() / "autopipe-data" / "history" if INSTALLED else BUNDLED_HISTORY
+    return Path(os.environ.get(HISTORY_VARIABLE) or own).resolve()
 
 
 def built_folder() -> Path:

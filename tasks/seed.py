@@ -1,4 +1,4 @@
-"""A history of one's own (``AUTOPIPE_HISTORY``) begins with what AutoPipe knows already."""
+"""A history outside of the checkout begins with what AutoPipe knows already."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def the_history(given: Path | None = None) -> Path:
     """The folder of the history: the one that was given, else the project's, filled when empty.
 
     Raises:
-        SettingsError: the folder of ``AUTOPIPE_HISTORY`` cannot be made.
+        SettingsError: its folder cannot be made.
     """
     own = history_folder()
     if given is not None and given.resolve() != own:
@@ -42,7 +42,8 @@ def the_history(given: Path | None = None) -> Path:
         except OSError as error:
             raise SettingsError(
                 f"{folder} cannot be filled with {bundled}: {error}\n"
-                f"  expected: {HISTORY_VARIABLE} is a folder below one that can be written to"
+                f"  expected: a folder below one that can be written to; choose it with "
+                f"{HISTORY_VARIABLE} or AUTOPIPE_HOME"
             ) from None
     return own
 

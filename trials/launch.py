@@ -18,6 +18,7 @@ from pathlib import Path
 
 import psutil
 
+from trials.imports import child_environment
 from trials.records import LOG_TAIL_LINES
 from trials.redact import redact_file, redacted
 from trials.watchdog import SUPERVISOR_VARIABLE, supervisor_token
@@ -33,12 +34,15 @@ QUIET = {
     "TOKENIZERS_PARALLELISM": "false",
     "PYTHONWARNINGS": "ignore",
 }
-# Left over from an enclosing launch, these would steer the inner one; an empty thread count
-# crashes the launcher.
+# Left over from an enclosing launch (of Accelerate, torchrun or MPI) or set for another program,
+# these would steer the trial; an empty thread count crashes the launcher.
 SCRUBBED = (
     *("ACCELERATE_", "MASTER_", "RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"),
-    *("GROUP_", "ROLE_", "TORCHELASTIC_", "OMP_NUM_THREADS"),
+    *("GROUP_", "ROLE_", "NODE_RANK", "TORCHELASTIC_", "OMP_NUM_THREADS"),
+    *("FSDP_", "DEEPSPEED_", "MEGATRON_", "PARALLELISM_CONFIG_", "FORK_LAUNCHED"),
+    *("OMPI_COMM_WORLD_", "PMI_", "PMIX_", "MV2_COMM_WORLD_", "MPI_LOCAL", "CCL_WORLD_SIZE"),
 )
+OWN_CONFIG = Path(__file__).with_name("accelerate.yaml")
 
 
 @dataclass(frozen=True)
@@ -46,8 +50,9 @@ class Launcher:
     """How trials are launched.
 
     Attributes:
-        config_file: an Accelerate config passed through (FSDP, DeepSpeed), or None
-            for one process on whatever device is found.
+        config_file: an Accelerate config passed through (FSDP, DeepSpeed), or None for
+            AutoPipe's own: one process on whatever device is found. The user's default one, of
+            ``accelerate config``, is never read.
         processes: processes of one trial; more than one on CPU uses gloo.
         threads: CPU threads of each process.
         devices: value for CUDA_VISIBLE_DEVICES, or None for all.
@@ -61,9 +66,8 @@ class Launcher:
     def command(self, module: str, files: Sequence[Path]) -> list[str]:
         """The command line that runs ``module`` on ``files``."""
         accelerate = [sys.executable, "-m", "accelerate.commands.launch"]
-        if self.config_file is not None:
-            accelerate += ["--config_file", str(self.config_file)]
-        else:
+        accelerate += ["--config_file", str(self.config_file or OWN_CONFIG)]
+        if self.config_file is None:
             accelerate += ["--num_machines", "1", "--num_processes", str(self.processes)]
             accelerate += ["--mixed_precision", "no", "--dynamo_backend", "no"]
             # `--cpu --num_processes 2` would silently run one process. And trials side by side
@@ -73,8 +77,8 @@ class Launcher:
         return [*accelerate, "-m", module, *map(str, files)]
 
     def environment(self) -> dict[str, str]:
-        """The environment of one launch: quiet, own threads, no trace of an enclosing launch."""
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(SCRUBBED)}
+        """The environment of one launch: quiet, own code and threads, no trace of another one."""
+        kept = {k: v for k, v in child_environment().items() if not k.startswith(SCRUBBED)}
         own = {
             **QUIET,
             "OMP_NUM_THREADS": str(self.threads),

@@ -36,11 +36,17 @@ def versions(packages: tuple[str, ...]) -> dict[str, str]:
 
 @lru_cache
 def git_commit() -> str | None:
-    """Commit of this project's checkout, or None outside of one."""
+    """Commit of this project's checkout, or None outside of one.
+
+    An installed AutoPipe may lie inside of a user's repository, whose commit says nothing of it.
+    """
+    root = Path(__file__).resolve().parents[1]
+    if not (root / "pyproject.toml").is_file():
+        return None
     try:
         answer = subprocess.run(
             ["git", "rev-parse", "HEAD"],
-            cwd=Path(__file__).parent,
+            cwd=root,
             capture_output=True,
             text=True,
             check=False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -47,6 +48,90 @@ def test_the_command_line(tmp_path: Path) -> None:
     configured = Launcher(config_file=Path("eight.yaml"), processes=2).command("trials.run", [])
     assert configured[3:5] == ["--config_file", "eight.yaml"]
     assert "--num_processes" not in configured
+
+
+# What the home of whoever runs it says of other programs
+
+SEEN = """
+import json, os, sys
+from accelerate import PartialState
+state = PartialState()
+told = {
+    name: value
+    for name, value in os.environ.items()
+    if name.startswith(("ACCELERATE_", "FSDP_", "PARALLELISM_CONFIG_"))
+}
+told |= {"processes": state.num_processes, "kind": str(state.distributed_type)}
+open(sys.argv[1], "w").write(json.dumps(told))
+"""
+DEFAULT_CONFIGS = {
+    "fsdp": "distributed_type: FSDP\nfsdp_config: {fsdp_version: 2, fsdp_offload_params: true}\n",
+    "precision": "distributed_type: 'NO'\nmixed_precision: fp16\n"
+    "dynamo_config: {dynamo_backend: INDUCTOR}\n",
+    "broken": "distributed_type: [",
+}
+
+
+@pytest.mark.parametrize("kind", DEFAULT_CONFIGS)
+def test_the_users_own_accelerate_config_is_not_read(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "home" / ".cache" / "huggingface" / "accelerate" / "default_config.yaml"
+    file.parent.mkdir(parents=True)
+    common = "compute_environment: LOCAL_MACHINE\nnum_processes: 3\nnum_machines: 1\n"
+    file.write_text(common + DEFAULT_CONFIGS[kind])
+    (tmp_path / "seen.py").write_text(SEEN)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for name in ("HF_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("ACCELERATE_MIXED_PRECISION", "FSDP_VERSION", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE"):
+        monkeypatch.setenv(name, "2")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    log = tmp_path / "log.txt"
+    assert Launcher().run("seen", [tmp_path / "seen.json"], log) == 0, log.read_text()
+    seen = json.loads((tmp_path / "seen.json").read_text())
+    assert seen.pop("processes") == 1
+    assert seen.pop("kind") == "DistributedType.NO"
+    assert seen.pop("ACCELERATE_MIXED_PRECISION") == "no"
+    assert seen.pop("ACCELERATE_DYNAMO_BACKEND").lower() == "no"
+    assert not [name for name, value in seen.items() if value.lower() in ("true", "2", "3")], seen
+
+
+# Whose code is imported
+
+SHADOWS = ("autopipe", "flows", "tasks", "trials", "surrogates", "random", "yaml", "accelerate")
+IMPORTS = """
+import sys
+import random, yaml, trials.records, trials.imports
+try:
+    trials.imports.user_module("tasks")
+except ImportError as error:
+    print(error)
+print(trials.imports.user_module("my_reward").score)
+"""
+
+
+@pytest.mark.parametrize("path", ["", ":", "."])
+def test_files_in_the_current_folder_shadow_nothing_in_a_trial(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, programs = tmp_path / "project", tmp_path / "programs"
+    folder.mkdir()
+    programs.mkdir()
+    # With "." in PYTHONPATH ours still come first; a library's names are then the user's own doing.
+    for name in SHADOWS[:5] if path == "." else SHADOWS:
+        (folder / f"{name}.py").write_text(f"raise SystemExit('{name}.py of the user was run')\n")
+    (folder / "my_reward.py").write_text("import my_words\nscore = len(my_words.WORDS)\n")
+    (folder / "my_words.py").write_text("WORDS = ['one', 'two']\n")
+    (programs / "imports_of_a_trial.py").write_text(IMPORTS)
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("PYTHONPATH", f"{programs}:{path}")
+    log = tmp_path / "log.txt"
+    assert Launcher().run("imports_of_a_trial", [], log) == 0, log.read_text()
+    assert log.read_text().splitlines()[-2:] == [
+        "tasks is a package of AutoPipe's own; give yours another name",
+        "2",
+    ]
 
 
 # What happens without a supervisor

@@ -1,0 +1,82 @@
+"""What programs call: the same jobs as the command's, with plain arguments and nothing printed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flows.environment import configure
+
+if TYPE_CHECKING:
+    from tasks.run_folder import RunFolder
+    from tasks.settings import TuneSettings
+    from tasks.watch import Watcher
+
+
+def tune(
+    dataset: str | Path,
+    model: str | Path = "tiny-1m",
+    *,
+    budget: str | int = 12,
+    history: str | Path | None = None,
+    watcher: Watcher | None = None,
+    **settings: Any,
+) -> RunFolder:
+    """Finds the best configuration for a dataset and a model under a budget, as `autopipe tune`.
+
+    Args:
+        dataset: name in the catalog, folder or file.
+        model: name in the catalog, folder, .gguf file or hub id.
+        budget: a number of trials, or text: ``"25m"``, ``"8 full"``.
+        history: folder of parquet files to learn from and to append to; None: the usual one.
+        watcher: is told what happens while it runs.
+        settings: further fields of ``tasks.settings.TuneSettings``, as ``seed=1`` or
+            ``schedule={"total_steps": 200}``.
+
+    Returns:
+        The folder of the run: ``.path``, ``.summary()``, ``.trials()``.
+
+    Raises:
+        AutoPipeError: settings, data or model cannot be used.
+    """
+    configure()
+    from flows.server import prefect_server
+    from flows.tune import tune as flow
+    from tasks.paths import runs_folder
+    from tasks.places.base import WORKERS
+    from tasks.preflight import check_settings
+    from tasks.run_folder import RunFolder
+    from tasks.watch import Watcher, watched_by
+
+    chosen = _settings(dataset, model, budget, settings)
+    check_settings(chosen)
+    with prefect_server(chosen.trials_on == WORKERS), watched_by(watcher or Watcher()):
+        run = flow(chosen, None, Path(history) if history is not None else None)
+    return RunFolder.open(run, runs_folder())
+
+
+def _settings(
+    dataset: str | Path, model: str | Path, budget: str | int, further: dict[str, Any]
+) -> TuneSettings:
+    from pydantic import ValidationError
+
+    from flows.options import absolute
+    from tasks.settings import Budget, TuneSettings
+    from trials.errors import SettingsError
+
+    try:
+        return TuneSettings(
+            dataset=absolute(str(dataset)),
+            model=absolute(str(model)),
+            budget=Budget.parse(str(budget)),
+            **further,
+        )
+    except ValidationError as error:
+        problems = [
+            f"  {'.'.join(map(str, each['loc'])) or 'settings'}: "
+            f"{each['msg'].removeprefix('Value error, ')}"
+            for each in error.errors()
+        ]
+        raise SettingsError("\n".join(["refused:", *problems])) from None
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
