@@ -102,7 +102,7 @@ def users_folder(tmp_path: Path) -> Path:
 
 def outside(**own: str) -> Mapping[str, str]:
     """An environment that knows nothing of the checkout."""
-    dropped = ("PYTHONPATH", "PYTHONSAFEPATH", "AUTOPIPE_", "VIRTUAL_ENV")
+    dropped = ("PYTHONPATH", "PYTHONSAFEPATH", "AUTOPIPE_", "PREFECT_HOME", "VIRTUAL_ENV")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
     return {**kept, **own}
 
@@ -169,7 +169,7 @@ def test_the_installed_package_reads_its_own_data(environment: Path, users_folde
         "rich",
         "prefect",
         "torch",
-    ):  # of a program's own folder
+    ):  # the program's own doing
         (users_folder / f"{name}.py").unlink()
     shown = run(environment, users_folder, "python", "program.py").stdout
     assert f"True 2 {site_packages(environment)}/autopipe/data/models/tiny-4m" in shown

@@ -13,7 +13,6 @@ from transformers import AutoTokenizer
 
 from tasks.catalog import (
     CATALOG,
-    ROOT,
     SPLITS,
     Catalog,
     CatalogError,
@@ -25,6 +24,7 @@ from tasks.catalog import (
     resolve_dataset,
     resolve_model,
 )
+from tasks.paths import ROOT
 from trials.dataset import load_dataset
 from trials.rewards import build_reward
 
