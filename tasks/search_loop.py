@@ -77,6 +77,7 @@ class SearchLoop:
     registry: CheckpointRegistry = field(init=False)
     compute: Compute = field(init=False)
     reference_flops: float = math.nan
+    _first_cost: float = math.nan
     _order: int = 0
     _recorded: dict[int, ProposalRecord] = field(init=False)
 
@@ -101,7 +102,16 @@ class SearchLoop:
     def _default_proposal(self, config: dict[str, Any]) -> Proposal:
         """Asks for the default by offering nothing else; the yardstick, so it runs in full."""
         [proposal] = self.search.ask(1, candidates=pd.DataFrame([config]), fraction=1.0)
+        self._first_cost = proposal.expected_cost
         return proposal
+
+    def _expected_cost(self, proposal: Proposal) -> float:
+        """What is left to run of a proposal, in default trials at full length.
+
+        Before the first cost is told the search knows that of past runs alone, in whatever unit
+        the history has; then the default, which is proposed first, is the measure.
+        """
+        return proposal.expected_cost / (1.0 if self.told else self._first_cost)
 
     def _next_explored(self, first: Proposal) -> tuple[Proposal, str, float]:
         if self._order == 0:
@@ -164,7 +174,7 @@ class SearchLoop:
                 config=spec.config,
                 expected_score=_finite(proposal.expected_score),
                 expected_score_sd=_finite(proposal.expected_score_sd),
-                expected_cost=_finite(proposal.expected_cost),
+                expected_cost=_finite(self._expected_cost(proposal)),
                 prior_score=_finite(proposal.prior_score),
                 failure_probability=_finite(proposal.failure_probability),
             )

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
+from ConfigSpace import ConfigurationSpace
 
 from surrogates.search import Search
 from tasks.conclude import recommend
@@ -264,3 +267,34 @@ def test_memory_is_shared_out_where_trials_are_on_this_machine(
     run = RunFolder(tmp_path)
     loop = SearchLoop(run, settings, None, None, ledger, nothing_to_submit, lambda *_: None)
     assert (loop.compute.memory_bytes is not None) == shared
+
+
+# What the search believed, as people read it
+
+
+def test_the_default_is_expected_to_cost_one_whatever_the_history_counts_in(tmp_path: Path) -> None:
+    """Before a cost was told the search knows the history's unit alone, seconds for one."""
+    space = ConfigurationSpace({"sft_share": (0.1, 0.9), "sft_learning_rate": (1e-4, 1e-1)}, seed=0)
+    rng = np.random.default_rng(0)
+    rows = [
+        {"dataset_id": name} | {f"config.{key}": value for key, value in dict(config).items()}
+        for name in "abc"
+        for config in space.sample_configuration(15)
+    ]
+    past = pd.DataFrame(rows)
+    past["meta.rows"] = 100.0
+    past["score"] = rng.uniform(size=len(past))
+    past["cost_seconds"] = 40.0 * past["config.sft_share"]  # so that the default costs 20 s
+    loop = loop_with_data(tmp_path)
+    loop.search = Search(space, history=past, dataset={"rows": 100.0}, seed=0)
+    loop.submit = lambda spec: Future()
+    default = dict(space.get_default_configuration())
+    first = loop._default_proposal(default)
+    assert first.expected_cost > 10  # the history's seconds
+    loop._submit(first, "default", 1.0, "explore")
+    [longer] = loop.search.ask(1, candidates=pd.DataFrame([{**default, "sft_share": 0.85}]))
+    loop._submit(longer, "new", 1.0, "explore")
+    costs = [record.expected_cost for record in loop.run.proposals()]
+    assert costs[0] == pytest.approx(1.0)
+    assert costs[1] == pytest.approx(longer.expected_cost / first.expected_cost)
+    assert 0 < costs[1] < 3
