@@ -9,8 +9,12 @@ def main() -> None:
     """Runs the command; nothing is imported from the folder that it is typed in."""
     from autopipe import find_packages
 
-    find_packages()
-    from flows.cli import main as command
+    try:
+        find_packages()
+        from flows.cli import main as command
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; nothing was begun\n")
+        sys.exit(130)
 
     command()
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from flows import operations_cli
 from flows.environment import configure
 from flows.errors import friendly_errors
 from flows.history_cli import app as history_app
+from flows.interrupts import INTERRUPTED, interrupts
 from flows.options import (
     given,
     parsed_budget,
@@ -21,6 +22,7 @@ from flows.options import (
     settled,
 )
 from flows.server import prefect_server
+from flows.terminal import console
 from tasks.paths import runs_folder
 
 if TYPE_CHECKING:
@@ -35,7 +37,6 @@ app = typer.Typer(
 )
 app.add_typer(history_app, name="history")
 operations_cli.register(app)
-console = Console()
 
 EXAMPLE_MODEL = "tiny-1m"
 DEVICES = "Devices and limits"
@@ -363,7 +364,13 @@ def show_outcome(run: RunFolder, summary: Summary | None) -> None:
 
 def main() -> None:
     """The command, as it is installed."""
-    app()
+    interrupts.listen()
+    try:
+        app()
+    except SystemExit:
+        if interrupts.came:  # before a command had begun, typer's own exit code is another
+            sys.exit(INTERRUPTED)
+        raise
 
 
 if __name__ == "__main__":

@@ -9,25 +9,49 @@ from typing import NoReturn
 
 import typer
 from pydantic import ValidationError
-from rich.console import Console
-from rich.markup import escape
 
+from flows.interrupts import INTERRUPTED, KEPT, interrupts
 from flows.options import explain
 from flows.server import AWAY
+from flows.terminal import own_lines, streams
+from tasks.escape import markup
 from trials.redact import redacted
 
-CRASHED, REFUSED, INTERRUPTED, TERMINATED = 1, 2, 130, 143  # exit codes
-KEPT = "finished trials are kept"
+CRASHED, REFUSED, TERMINATED = 1, 2, 143  # exit codes
 
 
 @contextmanager
 def friendly_errors(as_json: bool = False) -> Iterator[None]:
     """Shows errors that are meant for people as text, and bugs as tracebacks.
 
+    What else is printed by whatever runs in this context is kept away from the terminal.
+
     Args:
         as_json: standard output is for programs: they get ``{"event": "failed", ...}`` there, and
             people the text on standard error.
     """
+    interrupts.as_json = as_json
+    with own_lines(as_json):
+        try:
+            yield
+        except (typer.Exit, SystemExit, GeneratorExit):
+            raise
+        except BaseException as error:
+            text, code = _explained(error)
+            if text is not None:
+                _end(as_json, error, text, code)
+            if as_json:
+                _tell(error, str(error), code)
+            raise  # shown by typer, or a bug: both on standard error
+
+
+def _explained(error: BaseException) -> tuple[str | None, int]:
+    """What people are told, and the exit code; no text for what is shown as it is.
+
+    Nothing is imported before there is an error: a command may be interrupted while it loads.
+    """
+    if isinstance(error, KeyboardInterrupt):
+        return _with_notes(f"interrupted; {KEPT}", error), INTERRUPTED
     import httpx
     from prefect.exceptions import TerminationSignal
 
@@ -35,31 +59,16 @@ def friendly_errors(as_json: bool = False) -> Iterator[None]:
     from tasks.catalog import CatalogError
     from trials.errors import AutoPipeError
 
-    try:
-        yield
-    except (AutoPipeError, CatalogError, SurrogateError) as error:
-        _end(as_json, error, str(error), REFUSED)
-    except ValidationError as error:
-        _end(as_json, error, f"refused:\n{explain(error)}", REFUSED)
-    except TerminationSignal as error:
-        _end(as_json, error, _with_notes(f"terminated; {KEPT}", error), TERMINATED)
-    except KeyboardInterrupt as error:
-        _end(as_json, error, _with_notes(f"interrupted; {KEPT}", error), INTERRUPTED)
-    except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-        _end(as_json, error, _away(), REFUSED)
-    except typer.Exit:
-        raise
-    except Exception as error:  # shown by typer, or a bug: both on standard error
-        if isinstance(error, RuntimeError) and "Failed to reach API" in str(error):  # Prefect's
-            _end(as_json, error, _away(), REFUSED)
-        if as_json:
-            refused = isinstance(error, typer.BadParameter)
-            _tell(error, str(error), REFUSED if refused else CRASHED)
-        raise
-
-
-def _away() -> str:
-    return AWAY.format(os.environ.get("PREFECT_API_URL", ""))
+    if isinstance(error, (AutoPipeError, CatalogError, SurrogateError)):
+        return str(error), REFUSED
+    if isinstance(error, ValidationError):
+        return f"refused:\n{explain(error)}", REFUSED
+    if isinstance(error, TerminationSignal):
+        return _with_notes(f"terminated; {KEPT}", error), TERMINATED
+    away = isinstance(error, RuntimeError) and "Failed to reach API" in str(error)  # Prefect's
+    if away or isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout)):
+        return AWAY.format(os.environ.get("PREFECT_API_URL", "")), REFUSED
+    return None, REFUSED if isinstance(error, typer.BadParameter) else CRASHED
 
 
 def _with_notes(text: str, error: BaseException) -> str:
@@ -75,8 +84,12 @@ def _end(as_json: bool, error: BaseException, text: str, code: int) -> NoReturn:
     """
     if as_json:
         _tell(error, text, code)
-    mark = "[bold red]error:[/bold red] " if code == REFUSED else ""
-    Console(stderr=as_json).print(mark + escape(redacted(text)), highlight=False)
+    if code == INTERRUPTED:
+        interrupts.answer(text)
+    else:
+        mark = "[bold red]error:[/bold red] " if code == REFUSED else ""
+        shown = mark + markup(redacted(text), lines=True)
+        streams(as_json).print(shown, highlight=False, soft_wrap=True)
     raise typer.Exit(code) from None
 
 

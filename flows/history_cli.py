@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from flows.environment import configure
 from flows.errors import friendly_errors
+from flows.terminal import console
 from tasks.paths import history_folder
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="The history of trials: import, show, check and export it.", no_args_is_help=True
 )
-console = Console()
 
 History = Annotated[Path | None, typer.Option(help="Folder of parquet files: what past runs know.")]
 MOST_REASONS = 50

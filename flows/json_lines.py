@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 import threading
 from typing import Any, TextIO
 
+from flows.terminal import json_stream
 from tasks.run_folder import RunInfo, Summary
 from tasks.watch import Watcher
 from trials.events import Event
@@ -17,7 +17,7 @@ from trials.redact import redacted
 
 def write_event(event: str, stream: TextIO | None = None, **fields: Any) -> None:
     """One line ``{"event": ..., ...}`` on standard output, or another stream."""
-    stream = stream or sys.stdout
+    stream = stream or json_stream()
     # NaN is no JSON; null says the same.
     stream.write(json.dumps({"event": event, **_plain(fields)}, allow_nan=False) + "\n")
     stream.flush()

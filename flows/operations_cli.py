@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from flows.environment import configure
@@ -27,6 +26,7 @@ from flows.server import (
     served_here,
     serving_command,
 )
+from flows.terminal import console, streams
 from tasks.paths import workspace
 from tasks.report_url import DEFAULT, VARIABLE
 from trials.imports import child_environment
@@ -36,7 +36,6 @@ from trials.watchdog import SUPERVISOR_VARIABLE, supervisor_token
 if TYPE_CHECKING:
     from tasks.doctor import Finding
 
-console = Console()
 Run = Annotated[str, typer.Argument(help="Id or folder of a run.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON lines on stdout, for programs.")]
 MARKS = {"good": "[green]✓[/green]", "note": "[yellow]![/yellow]", "bad": "[red]✗[/red]"}
@@ -206,7 +205,7 @@ def doctor(
 
         bad = 0
         for name, check in looks.checks(dataset, model, dry_run).items():
-            with Console(stderr=as_json).status(f"looking: {name}"):
+            with streams(as_json).status(f"looking: {name}"):
                 findings = looks.look(name, check)
             for finding in findings:
                 bad += finding.status == "bad"

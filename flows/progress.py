@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.text import Text
 
+from flows.interrupts import interrupts
+from flows.pace import Pace
 from tasks.escape import markup, printable
 from tasks.run_folder import RunInfo
 from tasks.watch import Watcher
+from tasks.wording import plus_minus
 from trials.events import Event
 from trials.records import TrialResult, TrialSpec
 
@@ -25,6 +39,32 @@ SHOWN = {
 }
 
 
+BAR_WIDTH, NARROW = 24, 80  # characters; a narrow terminal has no bars
+TELL_SECONDS = 30.0
+
+
+class _Note(ProgressColumn):
+    """What is said of a task, as text; some of it changes with time alone."""
+
+    def render(self, task: Task) -> Text:
+        return Text(printable(task.fields["note"]))
+
+
+def _bars(console: Console, width: int | None) -> Progress:
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        *([] if width is None else [BarColumn(bar_width=width)]),
+        _Note(),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        redirect_stdout=False,  # what others print is kept away from the terminal already
+        redirect_stderr=False,
+        disable=console.is_dumb_terminal,
+    )
+
+
 class _Shown:
     """A context in which a progress display is on the screen."""
 
@@ -32,9 +72,11 @@ class _Shown:
 
     def __enter__(self) -> Self:
         self._progress.start()
+        interrupts.closing.append(self._progress.stop)
         return self
 
     def __exit__(self, *raised: object) -> None:
+        interrupts.closing.remove(self._progress.stop)
         self._progress.stop()
 
 
@@ -42,32 +84,34 @@ class LiveProgress(_Shown, Watcher):
     """Shows a run as it happens; prints one line for each finished trial.
 
     Args:
-        console: where to show it. Without a terminal only the lines are printed.
+        console: where to show it. Without a terminal, or in one that cannot move its cursor, only
+            lines are printed: phases, trials, and now and then how far the run is.
     """
 
     def __init__(self, console: Console):
         self._console = console
-        self._progress = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[note]}"),
-            TimeElapsedColumn(),
-            console=console,
-            transient=True,
-        )
+        self._lines_only = not console.is_terminal or console.is_dumb_terminal
+        self._narrow = console.width < NARROW
+        self._progress = _bars(console, None if self._narrow else BAR_WIDTH)
         self._phase = self._progress.add_task("starting", total=None, note="")
-        self._bars: dict[str, TaskID] = {}
+        self._budget: TaskID | None = None
+        self._pace: Pace | None = None
+        self._trials: dict[str, TaskID] = {}
         self._lock = threading.Lock()
         self._best: float | None = None
+        self._told = time.monotonic()
 
     def phase(self, text: str) -> None:
-        self._progress.update(self._phase, description=markup(text), completed=0, total=None)
-        if not self._console.is_terminal:
-            self._console.print(text)
+        self._progress.reset(self._phase, total=None, description=markup(text), note="")
+        if self._lines_only:
+            self._console.print(printable(text), markup=False, highlight=False)
+            self._told = time.monotonic()
 
     def progress(self, done: float, total: float) -> None:
-        self._progress.update(self._phase, completed=done, total=total)
+        counted = float(done).is_integer() and float(total).is_integer()
+        note = f"{done:g} of {total:g}" if counted else f"{done / total:.0%}" if total else ""
+        self._progress.update(self._phase, completed=done, total=total, note=note)
+        self._tell_now_and_then(f"  {note}")
 
     def message(self, text: str) -> None:
         self._console.print(printable(text, lines=True), markup=False, highlight=False)
@@ -76,24 +120,38 @@ class LiveProgress(_Shown, Watcher):
         rows = info.dataset.rows
         inferred = " (inferred)" if info.dataset.reward_inferred else ""
         base = info.base_validation
+        self._pace = Pace(info.settings.budget)
         self._console.print(
-            f"[bold]{info.dataset.name}[/bold]: {rows['train']} training, {rows['validation']} "
-            f"validation, {rows['test']} test rows; reward {info.dataset.reward}{inferred}\n"
-            f"[bold]{info.model}[/bold]: {info.model_parameters / 1e6:.2f} M parameters; "
-            f"validation score as it is {base.score:.3f} ± {base.score_se:.3f}\n"
+            f"[bold]{markup(info.dataset.name)}[/bold]: {rows['train']} training, "
+            f"{rows['validation']} validation, {rows['test']} test rows; "
+            f"reward {markup(info.dataset.reward)}{inferred}\n"
+            f"[bold]{markup(info.model)}[/bold]: {info.model_parameters / 1e6:.2f} M parameters; "
+            f"scores {base.score:.3f} ± {base.score_se:.3f} before any training "
+            f"(on {base.rows} validation rows)\n"
             f"history: {info.history.trials} trials on {info.history.datasets} datasets; "
             f"budget {info.settings.budget}, {info.settings.parallel} at a time, "
-            f"seed {info.settings.seed}; run [bold]{info.run_id}[/bold]"
+            f"seed {info.settings.seed}; run [bold]{markup(info.run_id)}[/bold]",
+            highlight=False,
         )
+
+    def spent(self, share: float) -> None:
+        if self._pace is None:
+            return
+        self._pace.spent(share)
+        with self._lock:
+            if self._budget is None:
+                self._budget = self._progress.add_task("budget", total=1.0, note=self._pace)
+            self._progress.update(self._budget, completed=share)
+        self._tell_now_and_then(f"  {self._pace}")
 
     def event(self, spec: TrialSpec, event: Event) -> None:
         with self._lock:
-            bar = self._bars.get(spec.trial_id)
+            bar = self._trials.get(spec.trial_id)
             if bar is None:
                 last = round(spec.fidelity.fraction * spec.schedule.total_steps)
                 name = f"  trial {spec.trial_id[:3]}"
                 bar = self._progress.add_task(name, total=last, note="loading")
-                self._bars[spec.trial_id] = bar
+                self._trials[spec.trial_id] = bar
             if event["kind"] == "metric":
                 values = event["values"]
                 shown = "reward" if event["stage"] == "rl" else "loss"
@@ -107,13 +165,20 @@ class LiveProgress(_Shown, Watcher):
 
     def result(self, spec: TrialSpec, result: TrialResult) -> None:
         with self._lock:
-            bar = self._bars.pop(spec.trial_id, None)
+            bar = self._trials.pop(spec.trial_id, None)
             if bar is not None:
                 self._progress.remove_task(bar)
             full = result.fraction >= 1.0 and result.score is not None
             if full and (self._best is None or (result.score or 0.0) > self._best):
                 self._best = result.score
             self._console.print(self._line(spec, result), highlight=False)
+
+    def _tell_now_and_then(self, text: str) -> None:
+        """For those who have lines alone: a long phase says how far it is."""
+        now = time.monotonic()
+        if self._lines_only and now - self._told >= TELL_SECONDS:
+            self._told = now
+            self._console.print(text, markup=False, highlight=False)
 
     def _line(self, spec: TrialSpec, result: TrialResult) -> str:
         settings = "  ".join(
@@ -122,16 +187,15 @@ class LiveProgress(_Shown, Watcher):
             if spec.config.get(name) is not None
         )
         if result.failure:
-            ending = f"[red]failed: {result.failure.kind}[/red]"
+            ending = f"[red]failed: {markup(result.failure.kind)}[/red]"
         else:
-            ending = f"{result.score:.3f} ± {result.score_se:.3f}"
+            ending = plus_minus(result.score, result.score_se)
             if result.stop:
-                ending += f" [yellow]stopped: {result.stop.rule}[/yellow]"
+                ending += f" [yellow]stopped: {markup(result.stop.rule)}[/yellow]"
         best = f"  best {self._best:.3f}" if self._best is not None else ""
-        return (
-            f"trial {spec.trial_id[:3]}  {result.fraction:4.0%} of the schedule  {ending}  "
-            f"{result.cost.seconds:4.0f} s  [dim]{settings}[/dim]{best}"
-        )
+        length = f"{result.fraction:4.0%}" + ("" if self._narrow else " of the schedule")
+        more = "" if self._narrow else f"  [dim]{markup(settings)}[/dim]{best}"
+        return f"trial {spec.trial_id[:3]}  {length}  {ending}  {result.cost.seconds:4.0f} s{more}"
 
 
 class CollectProgress(_Shown, Watcher):
@@ -144,15 +208,8 @@ class CollectProgress(_Shown, Watcher):
 
     def __init__(self, console: Console, total: int):
         self._console, self._total, self._done = console, total, 0
-        self._progress = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.completed}/{task.total} trials"),
-            BarColumn(bar_width=40),
-            TextColumn("{task.fields[note]}"),
-            TimeElapsedColumn(),
-            console=console,
-        )
-        self._bar = self._progress.add_task("collect", total=total, note="")
+        self._progress = _bars(console, None if console.width < NARROW else BAR_WIDTH)
+        self._bar = self._progress.add_task("collecting", total=total, note="")
 
     def probed(self, done: int, total: int) -> None:
         note = f"base model measured on {done}/{total} datasets"
@@ -163,7 +220,8 @@ class CollectProgress(_Shown, Watcher):
     def result(self, spec: TrialSpec, result: TrialResult) -> None:
         score = "failed" if result.score is None else f"{result.score:.3f}"
         self._done += 1
-        self._progress.update(self._bar, advance=1, note=score)
+        told = f"{self._done} of {self._total} trials, the last: {score}"
+        self._progress.update(self._bar, completed=self._done, note=told)
         if not self._console.is_terminal:
             self._console.print(f"{self._done}/{self._total} trials  {score}", highlight=False)
 

@@ -5,30 +5,34 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from flows.interrupts import interrupts
 from tasks.run_folder import RunInfo
 from tasks.watch import Several, Watcher, watched_by
 
 
 class _Begun(Watcher):
-    """Remembers the run, once there is something to go on with."""
+    """Remembers how to go on with the run, once there is something to go on with."""
 
-    info: RunInfo | None = None
+    def __init__(self) -> None:
+        self.lines: list[str] = []
 
     def begun(self, info: RunInfo) -> None:
-        self.info = info
+        self.lines = [f"go on with: autopipe tune --resume {info.run_id}"]
+        if store := info.settings.store:
+            url = f"{store.rstrip('/')}/{info.run_id}"
+            self.lines.append(f"on another machine: autopipe tune --resume {url}")
+        interrupts.notes = self.lines
 
 
 @contextmanager
 def resumable(watcher: Watcher) -> Iterator[None]:
-    """Tells ``watcher`` of the run that a flow leads; what ends it is given a note how to go on."""
+    """Tells ``watcher`` of the run that a flow leads; what ends it is given notes how to go on."""
     begun = _Begun()
     try:
         with watched_by(Several([begun, watcher])):
             yield
+            interrupts.notes = []
     except BaseException as error:
-        if begun.info is not None:
-            error.add_note(f"go on with: autopipe tune --resume {begun.info.run_id}")
-            if store := begun.info.settings.store:
-                url = f"{store.rstrip('/')}/{begun.info.run_id}"
-                error.add_note(f"on another machine: autopipe tune --resume {url}")
+        for line in begun.lines:
+            error.add_note(line)
         raise

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from flows.interrupts import LASTING_SECONDS, interrupts
 from flows.origins import OwnPagesOnly, in_url
 from tasks.paths import workspace
 from tasks.report_url import VARIABLE
@@ -54,9 +55,11 @@ def prefect_server(lasting: bool = False) -> Iterator[None]:
 
     if url := PREFECT_API_URL.value():
         _check_named(url)
+        interrupts.seconds = LASTING_SECONDS
         yield
     elif served := served_here():
         os.environ.setdefault(VARIABLE, served.reports)
+        interrupts.seconds = LASTING_SECONDS
         with _talking_to(served.api):
             yield
     elif lasting:
@@ -154,6 +157,9 @@ def _own_server() -> Iterator[str]:
     process, url = _start()
     try:
         yield url
+    except KeyboardInterrupt:  # its database is nobody's, and somebody waits
+        process.kill()
+        raise
     finally:
         process.terminate()
         try:

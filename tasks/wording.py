@@ -56,6 +56,17 @@ def duration(seconds: float | None) -> str:
     return f"{hours} h {minutes:02d} min"
 
 
+def about(seconds: float) -> str:
+    """A time that is estimated: ``less than a minute``, ``about 3 min``, ``about 2 h 10 min``."""
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return "less than a minute"
+    if minutes < 60:
+        return f"about {minutes} min"
+    hours, rest = divmod(5 * round(minutes / 5), 60)
+    return f"about {hours} h" + (f" {rest:02d} min" if rest else "")
+
+
 def share(value: float | None) -> str:
     """A share in [0, 1] as a percentage."""
     return "–" if value is None or not math.isfinite(value) else f"{100 * value:.0f} %"

@@ -1,0 +1,150 @@
+"""The terminal is AutoPipe's own: its lines and bars are on it, and nobody else's.
+
+Libraries print bars, notes and warnings, some through Python and some past it. While
+``own_lines`` is entered both go to a file without a name, which is shown only when the command
+ends by a defect. AutoPipe writes through ``console`` and ``error_console``.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from typing import IO, TextIO
+
+from rich.console import Console, ConsoleDimensions
+
+from tasks.escape import printable
+from trials.redact import redacted
+
+PACKAGES = ("flows", "tasks", "surrogates", "trials")
+TAIL_BYTES = 8000
+STDOUT, STDERR = 1, 2
+
+
+class OwnConsole(Console):
+    """A console whose size is that of the terminal that it writes to, wherever 1 and 2 lead."""
+
+    @property
+    def size(self) -> ConsoleDimensions:
+        if self._width is None and self._height is None and not self.is_dumb_terminal:
+            with suppress(OSError, ValueError, AttributeError):
+                return ConsoleDimensions(*os.get_terminal_size(self.file.fileno()))
+        return super().size
+
+    @size.setter
+    def size(self, new_size: tuple[int, int]) -> None:
+        self._width, self._height = new_size
+
+
+console = OwnConsole()
+error_console = OwnConsole(stderr=True)
+
+
+def streams(as_json: bool = False) -> Console:
+    """Where text for people goes: standard output belongs to programs that asked for JSON."""
+    return error_console if as_json else console
+
+
+def json_stream() -> TextIO:
+    """Standard output for programs."""
+    return console.file  # type: ignore[return-value]
+
+
+@contextmanager
+def own_lines(as_json: bool = False) -> Iterator[None]:
+    """Keeps away from the terminal whatever is not AutoPipe's.
+
+    Warnings of AutoPipe's own loggers are lines of its own.
+
+    Args:
+        as_json: text for people goes to standard error.
+    """
+    if sys.stdout is not sys.__stdout__ or sys.stderr is not sys.__stderr__ or not _has_files():
+        yield  # within own_lines, or in a test that reads what is printed
+        return
+    with ExitStack() as stack:
+        printed = stack.enter_context(tempfile.TemporaryFile())
+        stack.enter_context(_redirected(printed))
+        stack.enter_context(_notes_on(streams(as_json)))
+        try:
+            yield
+        except Exception:
+            stack.callback(_show_tail, _tail(printed))  # on the terminal, before the traceback
+            raise
+
+
+def _has_files() -> bool:
+    try:
+        return (sys.stdout.fileno(), sys.stderr.fileno()) == (STDOUT, STDERR)
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+@contextmanager
+def _redirected(printed: IO[bytes]) -> Iterator[None]:
+    """Standard output and error, of Python and of the process, lead to a file; ours stay."""
+    before = sys.stdout, sys.stderr
+    own = [os.dup(STDOUT), os.dup(STDERR)]
+    with ExitStack() as stack:
+        for stream in before:
+            stream.flush()
+        for number in (STDOUT, STDERR):
+            os.dup2(printed.fileno(), number)
+        sys.stdout, sys.stderr = (
+            stack.enter_context(open(os.dup(number), "w", encoding="utf-8", errors="replace"))
+            for number in (STDOUT, STDERR)
+        )
+        for shown, number, stream in zip((console, error_console), own, before, strict=True):
+            shown.file = stack.enter_context(
+                open(number, "w", encoding=stream.encoding, errors="replace", buffering=1)
+            )
+        try:
+            yield
+        finally:
+            for shown, number, fd in zip(
+                (console, error_console), (STDOUT, STDERR), own, strict=True
+            ):
+                shown.file.flush()
+                os.dup2(fd, number)
+                shown.file = None  # type: ignore[assignment]  # sys.stdout or sys.stderr, again
+            sys.stdout, sys.stderr = before
+
+
+class _Notes(logging.Handler):
+    """Warnings of AutoPipe's own as lines for people."""
+
+    def __init__(self, shown: Console):
+        super().__init__(logging.WARNING)
+        self._shown = shown
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = printable(redacted(record.getMessage()), lines=True)
+        self._shown.print(f"note: {text}", markup=False, highlight=False)
+
+
+@contextmanager
+def _notes_on(shown: Console) -> Iterator[None]:
+    notes = _Notes(shown)
+    for name in PACKAGES:
+        logging.getLogger(name).addHandler(notes)
+    try:
+        yield
+    finally:
+        for name in PACKAGES:
+            logging.getLogger(name).removeHandler(notes)
+
+
+def _tail(printed: IO[bytes]) -> str:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    printed.seek(max(0, printed.seek(0, os.SEEK_END) - TAIL_BYTES))
+    return redacted(printed.read().decode("utf-8", errors="replace"))
+
+
+def _show_tail(text: str) -> None:
+    if text.strip():
+        sys.stderr.write(f"what was printed before, at the end:\n{printable(text, lines=True)}\n")
