@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -23,11 +25,13 @@ from flows.options import (
 )
 from flows.server import prefect_server
 from flows.terminal import console
+from tasks.escape import markup, printable
 from tasks.paths import runs_folder
 
 if TYPE_CHECKING:
     from tasks.run_folder import RunFolder, Summary
     from tasks.settings import TuneSettings
+    from tasks.watch import Watcher
 
 app = typer.Typer(
     help="Configures LLM post-training (SFT, then RL) under a compute budget.",
@@ -38,6 +42,7 @@ app = typer.Typer(
 app.add_typer(history_app, name="history")
 operations_cli.register(app)
 
+AS_IT_IS: dict[str, Any] = {"markup": False, "highlight": False, "soft_wrap": True}  # of a path
 EXAMPLE_MODEL = "tiny-1m"
 DEVICES = "Devices and limits"
 
@@ -133,16 +138,17 @@ def tune(
     as_json: AsJson = False,
 ) -> None:
     """Find the best configuration for a dataset and a model under a budget."""
-    configure()
-    from tasks.catalog import load_catalog
-    from tasks.devices import default_parallel
-    from tasks.places.base import WORKERS
-    from tasks.preflight import check_settings
-    from tasks.settings import TuneSettings
-    from tasks.spaces import bundled_spaces
-    from tasks.stored_run import open_run
+    with friendly_errors(as_json), shown(as_json) as watcher:
+        watcher.phase("looking at the settings, the dataset and the model")
+        configure()
+        from tasks.catalog import load_catalog
+        from tasks.devices import default_parallel
+        from tasks.places.base import WORKERS
+        from tasks.preflight import check_settings
+        from tasks.settings import TuneSettings
+        from tasks.spaces import bundled_spaces
+        from tasks.stored_run import open_run
 
-    with friendly_errors(as_json):
         if resume is not None:
             refuse_beside_resume(context)
             run = open_run(resume, runs_folder())
@@ -150,7 +156,7 @@ def tune(
             if budget is not None:
                 changed = run.info().settings.model_copy(update={"budget": parsed_budget(budget)})
             lasting = run.info().settings.trials_on == WORKERS
-            run_tune(changed, str(run.path), history, as_json, lasting)
+            run_tune(changed, str(run.path), history, watcher, lasting)
             return
         schedule = given(
             total_steps=steps,
@@ -193,7 +199,7 @@ def tune(
             ),
         )
         check_settings(settings)
-        run_tune(settings, None, history, as_json, settings.trials_on == WORKERS)
+        run_tune(settings, None, history, watcher, settings.trials_on == WORKERS)
 
 
 @app.command()
@@ -207,7 +213,7 @@ def report(run: Annotated[str, typer.Argument(help="Id, folder or URL of a run."
         folder = view_run(run, runs_folder())
         path = write_report(folder)
         show_outcome(folder, folder.summary())
-        console.print(f"report: {path}", soft_wrap=True)
+        console.print(f"report: {printable(path)}", **AS_IT_IS)
 
 
 @app.command()
@@ -289,7 +295,7 @@ def collect(
         with prefect_server(), CollectProgress(console, trials) as shown, watched_by(shown):
             files = run_collect(settings, name, history)
         for file in files:
-            console.print(f"wrote {file}", soft_wrap=True)
+            console.print(f"wrote {printable(file)}", **AS_IT_IS)
 
 
 @app.command()
@@ -304,7 +310,7 @@ def reproduce(run: Annotated[str, typer.Argument(help="Id or folder of a run.")]
         with prefect_server(), LiveProgress(console) as progress, watched_by(progress):
             found = reproduce_flow(run)
         for difference in found.differences:
-            console.print(f"[yellow]{difference}[/yellow]", highlight=False)
+            console.print(f"[yellow]{markup(difference)}[/yellow]", highlight=False)
         verdict = "the same" if found.same else "not the same"
         console.print(
             f"{verdict}: {found.proposals} proposals and {found.scores} scores compared",
@@ -321,43 +327,54 @@ def list_datasets() -> None:
     with friendly_errors():
         table = Table("name", "rows", "answer", "reward", "description", box=None)
         for key, entry in load_catalog().datasets.items():
-            table.add_row(
-                key, str(entry.sizes.train), entry.answer_form, entry.reward, entry.description
-            )
+            told = key, entry.sizes.train, entry.answer_form, entry.reward, entry.description
+            table.add_row(*map(markup, told))
         console.print(table)
+
+
+@contextmanager
+def shown(as_json: bool) -> Iterator[Watcher]:
+    """Who shows a run: JSON lines for programs, else progress in the terminal."""
+    if as_json:
+        from flows.json_lines import JsonLines
+
+        yield JsonLines()
+        return
+    from flows.progress import LiveProgress
+
+    with LiveProgress(console) as progress:
+        yield progress
 
 
 def run_tune(
     settings: TuneSettings | None,
     run: str | None,
     history: Path | None,
-    as_json: bool,
+    watcher: Watcher,
     lasting: bool,
 ) -> None:
-    """Runs or resumes one run with live progress, then shows its outcome."""
-    from flows.json_lines import JsonLines
+    """Runs or resumes one run, then shows its outcome to people."""
+    watcher.phase("starting Prefect")
     from flows.progress import LiveProgress
     from flows.resumable import resumable
     from flows.tune import tune as tune_flow
     from tasks.run_folder import RunFolder
 
-    if as_json:
-        with prefect_server(lasting), resumable(JsonLines()):
-            tune_flow(settings, run, history)
-        return
-    with prefect_server(lasting), LiveProgress(console) as progress, resumable(progress):
+    with prefect_server(lasting), resumable(watcher):
         run_id = tune_flow(settings, run, history)
-    folder = RunFolder.open(run_id, runs_folder())
-    show_outcome(folder, folder.summary())
-    console.print(f"report:   {folder.path / 'report.html'}", soft_wrap=True)
-    console.print(f"exported: {folder.path / 'best'}", soft_wrap=True)
+    if isinstance(watcher, LiveProgress):
+        watcher.stop()
+        folder = RunFolder.open(run_id, runs_folder())
+        show_outcome(folder, folder.summary())
+        console.print(f"report:   {printable(folder.path / 'report.html')}", **AS_IT_IS)
+        console.print(f"exported: {printable(folder.path / 'best')}", **AS_IT_IS)
 
 
 def show_outcome(run: RunFolder, summary: Summary | None) -> None:
     """The table of trials and, when there is one, the comparison."""
     from tasks.console import console_summary, console_table
 
-    console.print(console_table(run))
+    console.print(console_table(run, console.width))
     if summary is not None:
         console.print(console_summary(run))
 

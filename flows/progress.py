@@ -61,7 +61,6 @@ def _bars(console: Console, width: int | None) -> Progress:
         transient=True,
         redirect_stdout=False,  # what others print is kept away from the terminal already
         redirect_stderr=False,
-        disable=console.is_dumb_terminal,
     )
 
 
@@ -69,15 +68,22 @@ class _Shown:
     """A context in which a progress display is on the screen."""
 
     _progress: Progress
+    _lines_only: bool
 
     def __enter__(self) -> Self:
-        self._progress.start()
-        interrupts.closing.append(self._progress.stop)
+        if not self._lines_only:
+            self._progress.start()
+            interrupts.closing.append(self._progress.stop)
         return self
 
     def __exit__(self, *raised: object) -> None:
-        interrupts.closing.remove(self._progress.stop)
-        self._progress.stop()
+        self.stop()
+
+    def stop(self) -> None:
+        """Leaves the screen, for what is printed afterwards."""
+        if self._progress.stop in interrupts.closing:
+            interrupts.closing.remove(self._progress.stop)
+            self._progress.stop()
 
 
 class LiveProgress(_Shown, Watcher):
@@ -208,13 +214,14 @@ class CollectProgress(_Shown, Watcher):
 
     def __init__(self, console: Console, total: int):
         self._console, self._total, self._done = console, total, 0
+        self._lines_only = not console.is_terminal or console.is_dumb_terminal
         self._progress = _bars(console, None if console.width < NARROW else BAR_WIDTH)
         self._bar = self._progress.add_task("collecting", total=total, note="")
 
     def probed(self, done: int, total: int) -> None:
         note = f"base model measured on {done}/{total} datasets"
         self._progress.update(self._bar, note=note)
-        if not self._console.is_terminal:
+        if self._lines_only:
             self._console.print(note, highlight=False)
 
     def result(self, spec: TrialSpec, result: TrialResult) -> None:
@@ -222,7 +229,7 @@ class CollectProgress(_Shown, Watcher):
         self._done += 1
         told = f"{self._done} of {self._total} trials, the last: {score}"
         self._progress.update(self._bar, completed=self._done, note=told)
-        if not self._console.is_terminal:
+        if self._lines_only:
             self._console.print(f"{self._done}/{self._total} trials  {score}", highlight=False)
 
 

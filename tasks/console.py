@@ -10,41 +10,103 @@ from rich.table import Table
 from rich.text import Text
 
 from tasks.escape import styled
-from tasks.run_folder import Measured, RunFolder
+from tasks.paired import compare_trials
+from tasks.run_folder import Measured, RunFolder, Summary
 from tasks.run_tables import RunTables, rows_of
-from tasks.wording import duration, outcome, plus_minus, share, verdict
+from tasks.wording import Z95, duration, number, outcome, plus_minus, share, verdict
+from trials.errors import AutoPipeError
 
 STATE_STYLES = {"completed": "green", "stopped": "yellow", "failed": "red"}
 
 
-def console_table(run: RunFolder) -> Table:
-    """All trials of a run, in the order they were proposed; the best is marked with a star."""
+COLUMNS = ("trial", "origin", "length", "state", "score", "predicted final", "time")
+NARROW_COLUMNS = ("trial", "length", "score", "state")  # in a terminal below WIDE characters
+WIDE = 80
+ON_THE_RIGHT = ("length", "score", "predicted final", "time")
+
+
+def console_table(run: RunFolder, width: int = WIDE) -> RenderableType:
+    """All trials of a run, in the order they were proposed; the best is marked with a star.
+
+    Below the table: over how many rows a score was measured, and why the star is not on the
+    highest one, where it is not.
+
+    Args:
+        width: of the terminal, in characters.
+    """
     tables = RunTables.read(run)
-    best = tables.best_row
-    title = styled(f"Trials of {run.run_id}", "italic")
-    view = Table(title=title, title_justify="left", header_style="bold")
-    for name in ("trial", "origin", "length", "state", "score", "predicted final", "time"):
-        right = name in ("length", "score", "predicted final", "time")
+    columns = COLUMNS if width >= WIDE else NARROW_COLUMNS
+    view = Table(
+        title=styled(f"Trials of {run.run_id}", "italic"),
+        title_justify="left",
+        header_style="bold",
+    )
+    for name in columns:
+        right = name in ON_THE_RIGHT
         view.add_column(name, justify="right" if right else "left", no_wrap=name != "state")
     for row in rows_of(tables.trials):
-        view.add_row(*_cells(row, best, tables.labels))
-    return view
+        cells = _cells(row, tables.best_row, tables.labels)
+        view.add_row(*(cells[name] for name in columns))
+    return Group(view, *map(Text, _remarks(run, tables)))
 
 
-def _cells(row: Any, best: pd.Series | None, labels: dict[str, str]) -> list[Text]:
+def _cells(row: Any, best: pd.Series | None, labels: dict[str, str]) -> dict[str, Text]:
+    """By column; never markup, for names and reasons come from outside."""
     is_best = best is not None and best.trial_id == row.trial_id
     parent = labels.get(row.continues, row.continues)
     origin = f"{row.origin} of {parent}" if parent else row.origin
     state = f"{row.state}: {row.reason}" if row.reason else row.state
-    return [
-        styled(f"{row.label} ★" if is_best else row.label, "bold" if is_best else ""),
-        styled(origin),
-        Text(share(row.fraction)),
-        styled(state, STATE_STYLES.get(row.state, "dim")),
-        Text(plus_minus(row.score, row.score_se)),
-        Text(plus_minus(row.predicted, row.predicted_sd)),
-        Text(duration(row.seconds)),
-    ]
+    label = f"{row.label} ★" if is_best else row.label
+    return {
+        "trial": styled(label, "bold" if is_best else ""),
+        "origin": styled(origin),
+        "length": Text(share(row.fraction)),
+        "state": styled(state, STATE_STYLES.get(row.state, "dim")),
+        "score": Text(plus_minus(row.score, row.score_se)),
+        "predicted final": Text(plus_minus(row.predicted, row.predicted_sd)),
+        "time": Text(duration(row.seconds)),
+    }
+
+
+def _remarks(run: RunFolder, tables: RunTables) -> list[str]:
+    measured = [len(t.result.outcomes) for t in tables.records if t.result and t.result.outcomes]
+    remarks = []
+    if measured:
+        low, high = min(measured), max(measured)
+        rows = str(high) if low == high else f"{low} to {high}"
+        remarks.append(f"A score is the mean over {rows} validation rows, ± its standard error.")
+    if tables.summary is not None and tables.best_row is not None:
+        remarks += _why_not_the_highest(run, tables, tables.best_row, tables.summary)
+    return remarks
+
+
+def _why_not_the_highest(
+    run: RunFolder, tables: RunTables, best: pd.Series, summary: Summary
+) -> list[str]:
+    """Why the star is on a trial although another one has a higher score."""
+    scored = tables.trials[tables.trials.score.notna()]
+    highest = scored.loc[scored.score.idxmax()]
+    if not highest.score > best.score:
+        return []
+    told = [f"★ {best.label} is not the highest score: {highest.label} has"]
+    if not highest.full_length:
+        told.append(f"{number(highest.score)}, but at {share(highest.fraction)} of full length,")
+        told.append("and only what ran in full is recommended.")
+        return [" ".join(told)]
+    try:
+        found = compare_trials(run, highest.trial_id, best.trial_id)
+    except AutoPipeError:  # not measured on the same rows
+        told.append(f"{number(highest.score)}.")
+    else:
+        gap = plus_minus(found.mean, found.se, signed=True)
+        noise = "within noise" if abs(found.mean) <= Z95 * found.se else "more than noise"
+        told.append(f"{gap} on the same {found.rows} rows, {noise}.")
+    expected = plus_minus(summary.best_expected, summary.best_expected_se)
+    told.append(
+        f"What counts is the score that is expected, {expected} for {best.label}: it weighs each "
+        "measurement with those of similar configurations and with past runs."
+    )
+    return [" ".join(told)]
 
 
 def console_summary(run: RunFolder) -> RenderableType:
