@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -140,6 +141,7 @@ def tune(
     """Find the best configuration for a dataset and a model under a budget."""
     with friendly_errors(as_json), shown(as_json) as watcher:
         watcher.phase("looking at the settings, the dataset and the model")
+        interrupts.notes = [f"no trial had begun; again with: autopipe {shlex.join(sys.argv[1:])}"]
         configure()
         from tasks.catalog import load_catalog
         from tasks.devices import default_parallel
@@ -152,6 +154,7 @@ def tune(
         if resume is not None:
             refuse_beside_resume(context)
             run = open_run(resume, runs_folder())
+            interrupts.notes = [f"go on with: autopipe tune --resume {run.run_id}"]
             changed = None
             if budget is not None:
                 changed = run.info().settings.model_copy(update={"budget": parsed_budget(budget)})

@@ -51,7 +51,8 @@ def _explained(error: BaseException) -> tuple[str | None, int]:
     Nothing is imported before there is an error: a command may be interrupted while it loads.
     """
     if isinstance(error, KeyboardInterrupt):
-        return _with_notes(f"interrupted; {KEPT}", error), INTERRUPTED
+        notes = getattr(error, "__notes__", interrupts.notes)
+        return "\n  ".join([f"interrupted; {KEPT}", *notes]), INTERRUPTED
     import httpx
     from prefect.exceptions import TerminationSignal
 

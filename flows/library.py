@@ -60,14 +60,16 @@ def _settings(
 ) -> TuneSettings:
     from pydantic import ValidationError
 
-    from flows.options import absolute
+    from flows.options import settled
+    from tasks.catalog import load_catalog
     from tasks.settings import Budget, TuneSettings
     from trials.errors import SettingsError
 
+    catalog = load_catalog()
     try:
         return TuneSettings(
-            dataset=absolute(str(dataset)),
-            model=absolute(str(model)),
+            dataset=settled(str(dataset), catalog.datasets),
+            model=settled(str(model), catalog.models),
             budget=Budget.parse(str(budget)),
             **further,
         )

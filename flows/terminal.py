@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import IO, TextIO
 
 from rich.console import Console, ConsoleDimensions
+from typer import BadParameter, Exit
 
 from tasks.escape import printable
 from trials.redact import redacted
@@ -66,15 +67,23 @@ def own_lines(as_json: bool = False) -> Iterator[None]:
     if sys.stdout is not sys.__stdout__ or sys.stderr is not sys.__stderr__ or not _has_files():
         yield  # within own_lines, or in a test that reads what is printed
         return
-    with ExitStack() as stack:
-        printed = stack.enter_context(tempfile.TemporaryFile())
-        stack.enter_context(_redirected(printed))
-        stack.enter_context(_notes_on(streams(as_json)))
-        try:
-            yield
-        except Exception:
-            stack.callback(_show_tail, _tail(printed))  # on the terminal, before the traceback
-            raise
+    tail = ""
+    try:
+        with (
+            tempfile.TemporaryFile() as printed,
+            _redirected(printed),
+            _notes_on(streams(as_json)),
+        ):
+            try:
+                yield
+            except (Exit, BadParameter):
+                raise
+            except Exception:
+                tail = _tail(printed)
+                raise
+    finally:
+        if tail.strip():  # before the traceback
+            sys.stderr.write(f"printed before, at the end:\n{printable(tail, lines=True)}\n")
 
 
 def _has_files() -> bool:
@@ -143,8 +152,3 @@ def _tail(printed: IO[bytes]) -> str:
     sys.stderr.flush()
     printed.seek(max(0, printed.seek(0, os.SEEK_END) - TAIL_BYTES))
     return redacted(printed.read().decode("utf-8", errors="replace"))
-
-
-def _show_tail(text: str) -> None:
-    if text.strip():
-        sys.stderr.write(f"what was printed before, at the end:\n{printable(text, lines=True)}\n")

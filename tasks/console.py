@@ -85,7 +85,7 @@ def _why_not_the_highest(
 ) -> list[str]:
     """Why the star is on a trial although another one has a higher score."""
     scored = tables.trials[tables.trials.score.notna()]
-    highest = scored.loc[scored.score.idxmax()]
+    highest = scored.iloc[int(scored.score.argmax())]
     if not highest.score > best.score:
         return []
     told = [f"★ {best.label} is not the highest score: {highest.label} has"]

@@ -6,6 +6,7 @@ import pytest
 import typer
 
 from flows.errors import friendly_errors
+from flows.interrupts import interrupts
 from flows.resumable import resumable
 from tasks.run_folder import RunInfo
 from tasks.watch import Watcher, watching
@@ -25,8 +26,13 @@ class Seen(Watcher):
 @pytest.mark.parametrize("store", [None, "s3://bucket/runs/"])
 @pytest.mark.parametrize("begun", [True, False])
 def test_how_to_go_on_is_said_once_there_is_a_run(
-    make_run: MakeRun, capsys: pytest.CaptureFixture[str], store: str | None, begun: bool
+    make_run: MakeRun,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    store: str | None,
+    begun: bool,
 ) -> None:
+    monkeypatch.setattr(interrupts, "notes", [])
     run, seen = make_run(), Seen()
     info = run.info()
     info = info.model_copy(update={"settings": info.settings.model_copy(update={"store": store})})
