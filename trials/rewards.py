@@ -8,10 +8,7 @@ every one: its arguments are bounded, and it gives one finite number.
 
 from __future__ import annotations
 
-<<<<<<< HEAD
 import json
-=======
->>>>>>> c626388 (AutoPipe can be installed, and imports its own code wherever it is started)
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +18,6 @@ from typing import Any, Protocol
 from trials.dataset import Dataset, DatasetCard, Row
 from trials.errors import RewardError, RewardFailed
 from trials.hyperparameters import Hyperparameters
-<<<<<<< HEAD
 from trials.scoring.choices import Choice
 from trials.scoring.code import TRL_REWARDS, trl_reward, user_reward
 from trials.scoring.exact import ExactMatch
@@ -33,9 +29,6 @@ from trials.scoring.text import final_answer as final_answer
 
 MAX_ARGUMENTS = 100_000  # characters of reward_args, as JSON
 MAX_MARKER = 200  # characters
-=======
-from trials.imports import user_module
->>>>>>> c626388 (AutoPipe can be installed, and imports its own code wherever it is started)
 
 
 class Reward(Protocol):
@@ -156,46 +149,7 @@ def _check_numeric_answers(dataset: Dataset) -> None:
             )
 
 
-<<<<<<< HEAD
 def _checked(kind: str, reward: Callable[[str, Row], Any]) -> Reward:
-=======
-def _reasoning_gym(marker: str, dataset: str) -> Reward:
-    from reasoning_gym import get_score_answer_fn
-
-    score = get_score_answer_fn(dataset)
-
-    def reward(completion: str, row: Row) -> float:
-        entry = {
-            "question": row.prompt[-1]["content"],
-            "answer": row.answer,
-            "metadata": row.metadata,
-        }
-        return float(score(final_answer(completion, marker), entry))
-
-    return reward
-
-
-def _user_reward(kind: str, args: dict[str, Any], allowed: bool) -> Reward:
-    if not allowed:
-        raise RewardError(
-            f"reward {kind!r} is code of yours and is not run unasked; add --allow-user-code"
-        )
-    module, _, name = kind.partition(":")
-    try:
-        function = getattr(user_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise RewardError(f"reward {kind!r} cannot be imported: {error}") from None
-
-    def reward(completion: str, row: Row) -> float:
-        return function(
-            completion, prompt=row.prompt, answer=row.answer, metadata=row.metadata, **args
-        )
-
-    return reward
-
-
-def _checked(kind: str, reward: Reward) -> Reward:
->>>>>>> c626388 (AutoPipe can be installed, and imports its own code wherever it is started)
     def checked(completion: str, row: Row) -> float:
         try:
             value: Any = reward(completion, row)  # user code may return anything

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from typing import Any
 
 from trials.dataset import Row
 from trials.errors import RewardError
+from trials.imports import user_module
 from trials.scoring.kinds import TRL
 from trials.scoring.maths import trl_score
 
@@ -71,7 +71,7 @@ def user_reward(kind: str, args: dict[str, Any], allowed: bool) -> Callable[[str
         )
     module, _, name = kind.partition(":")
     try:
-        function = getattr(importlib.import_module(module), name)
+        function = getattr(user_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise RewardError(f"reward {kind!r} cannot be imported: {error}") from None
 

@@ -20,6 +20,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from trials.imports import child_environment
+
 MAX_CHARACTERS = 600
 # What a comparison may take: of the child's processor time, enforced by the system in the child ...
 CPU_SECONDS = 2.0
@@ -128,7 +130,7 @@ def _start() -> subprocess.Popen[str]:
     options: dict[str, Any] = {"text": True, "encoding": "utf-8", "errors": "replace"}
     return subprocess.Popen(
         [*command, str(CPU_SECONDS)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env=child_environment({"OMP_NUM_THREADS": "1"}),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
