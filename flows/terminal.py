@@ -83,7 +83,7 @@ def own_lines(as_json: bool = False) -> Iterator[None]:
                 raise
     finally:
         if tail.strip():  # before the traceback
-            sys.stderr.write(f"printed before, at the end:\n{printable(tail, lines=True)}\n")
+            error_console.file.write(f"printed before, at the end:\n{printable(tail, lines=True)}\n")
 
 
 def _has_files() -> bool:
