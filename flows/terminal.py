@@ -83,7 +83,8 @@ def own_lines(as_json: bool = False) -> Iterator[None]:
                 raise
     finally:
         if tail.strip():  # before the traceback
-            error_console.file.write(f"printed before, at the end:\n{printable(tail, lines=True)}\n")
+            told = f"printed before, at the end:\n{printable(tail, lines=True)}\n"
+            error_console.file.write(told)
 
 
 def _has_files() -> bool:
