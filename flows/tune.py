@@ -114,6 +114,7 @@ def tune(
             )
             try:
                 watcher.phase("searching")
+                watcher.spent(ledger.share)
                 loop.explore(begun.default_config)
                 watcher.phase("running the finalists at full length")
                 loop.finish()

@@ -22,6 +22,7 @@ from typing import IO, Any
 
 from trials.dataset import Dataset, Row, load_dataset
 from trials.errors import AutoPipeError, RewardError
+from trials.imports import child_environment
 from trials.rewards import Reward, build_reward, reader
 from trials.scoring.fits import suggestions
 from trials.scoring.kinds import is_user_code
@@ -215,6 +216,7 @@ def _in_own_process(dataset: Dataset, allow_user_code: bool) -> list[SplitCheck]
     allowed = ["--allow-user-code"] * allow_user_code
     process = subprocess.Popen(
         [sys.executable, "-P", "-c", _PROGRAM, json.dumps(sys.path), str(dataset.path), *allowed],
+        env=child_environment(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
