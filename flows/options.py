@@ -12,6 +12,7 @@ import typer
 from pydantic import ValidationError
 
 from tasks.command import OPTIONS, option_of
+from tasks.paths import writable
 from trials.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def settled(name_or_path: str, names: Collection[str] = ()) -> str:
         if path.exists():
             log.warning("%s is the one that AutoPipe brings; ./%s is the one here", path, path)
         return name_or_path
-    return str(path.resolve()) if path.exists() else name_or_path
+    return str(writable(path.resolve())) if path.exists() else name_or_path
 
 
 def parsed_budget(text: str | None) -> Budget | None:

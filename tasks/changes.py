@@ -49,7 +49,9 @@ def look(settings: TuneSettings, history: Path) -> tuple[Seen, str | None]:
     """
     before = last_seen(settings)
     own = before.own_files if before else ()
-    dataset = load_dataset(resolve_dataset(settings.dataset, cache_folder() / "datasets").resolve())
+    dataset = load_dataset(
+        resolve_dataset(settings.dataset, cache_folder() / "datasets").absolute()
+    )
     now = Seen(
         dataset=dataset.fingerprint,
         history=_hash([file for file in history_files(history) if file.name not in own]),

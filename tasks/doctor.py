@@ -229,7 +229,7 @@ def dataset_loads(name: str) -> Iterator[Finding]:
 
     what = f"dataset {name}"
     try:
-        loaded = load_dataset(resolve_dataset(name, cache_folder() / "datasets").resolve())
+        loaded = load_dataset(resolve_dataset(name, cache_folder() / "datasets").absolute())
     except (AutoPipeError, CatalogError) as error:
         mend = "autopipe datasets lists the catalog; docs/datasets.md shows the form"
         yield Finding(what, "bad", _first_line(error), mend)

@@ -7,27 +7,28 @@
         accelerate.yaml         for their --accelerate_config
         data/                   the rows, as TRL reads them, and the card that names the reward
         merge_adapter.py        with LoRA in several stages: the step between two of them
+        chat_template.jinja     of a base model that has none: the one it was trained with
+        prepare_base.py         and the step before training, where SFT is not the first stage
         README.md               scores, commands, and what could not be translated
+        retrained/              what TRL made of it later; exporting again keeps it
 
-Paths in the files are relative to the run folder, so that a run can be moved as a whole.
+Paths in the files are relative to this folder: it can be moved alone, and TRL is started in it.
 """
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import yaml
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.export_readme import COMMAND, MERGE_SCRIPT, readme
+from tasks.export_data import GREEDY_DATA, reward_card, write_data
+from tasks.export_readme import BASE_SCRIPT, COMMAND, MERGE_SCRIPT, readme
 from tasks.run_folder import RunFolder, RunInfo, Summary, Trial
 from trials.arguments import (
     Execution,
@@ -38,34 +39,21 @@ from trials.arguments import (
     use_bf16,
     weights_dtype,
 )
-from trials.dataset import Dataset, DatasetCard, Row, load_dataset
+from trials.dataset import Dataset, load_dataset
 from trials.errors import SettingsError
 from trials.hyperparameters import Hyperparameters, validate
+from trials.messages import PLAIN_TEMPLATE
 from trials.plain_yaml import read_yaml
 from trials.plan import StagePlan, plan_steps
 from trials.records import Stage, TrialSpec, write_json
-from trials.rewards import choices_of, training_rewards
+from trials.rewards import training_rewards
 from trials.trl_reward import CARD_VARIABLE, COMPLETION_LIMIT_VARIABLE, USER_CODE_VARIABLE
-
-# The schema is given: from JSON lines, `datasets` would guess it and turn answers such as
-# 2024-01-02 into timestamps.
-CHAT = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
-SFT_SCHEMA = pa.schema([("prompt", CHAT), ("completion", CHAT)])
-DPO_SCHEMA = pa.schema([("prompt", CHAT), ("chosen", CHAT), ("rejected", CHAT)])
-RL_SCHEMA = pa.schema(
-    [
-        ("prompt", CHAT),
-        ("answer", pa.string()),
-        ("alternatives", pa.list_(pa.string())),
-        ("metadata", pa.string()),
-    ]
-)
 
 # Pickled arguments, the frozen copy of the adapter that GRPO takes its KL to, an empty model card.
 LEFTOVERS = ("training_args.bin", "ref", "README.md")
 COMMANDS: dict[Stage, str] = {"sft": "sft", "dpo": "dpo", "rl": "grpo"}  # of TRL, by stage
-GREEDY_DATA = "best/data/sft_followed"  # rows of SFT with those whose loss its schedule follows
-OUTPUT = "retrained"  # beside best/: exporting again must not remove what was trained from it
+OUTPUT = "retrained"
+TEMPLATE = "chat_template.jinja"
 
 
 @dataclass(frozen=True)
@@ -101,11 +89,22 @@ class Export:
         """TRL's command line cannot go on training an adapter: it is merged between the stages."""
         return self.weights == "adapter" and len(self.plan.stages) > 1
 
+    @property
+    def gives_template(self) -> bool:
+        """The base model has no chat template: TRL needs the one that trials gave it."""
+        file = self.trial.folder / "checkpoint" / "final" / TEMPLATE
+        return file.is_file() and file.read_text(encoding="utf-8") == PLAIN_TEMPLATE
+
+    @property
+    def prepares_base(self) -> bool:
+        """Only ``trl sft`` can be told of a template: for others the base model gets it before."""
+        return self.gives_template and self.plan.stages[0] != "sft"
+
     def start(self, stage: Stage) -> str:
         """The model that a stage starts from, as its YAML file names it."""
         index = self.plan.stages.index(stage)
         if index == 0:
-            return self.base_model
+            return f"{OUTPUT}/base" if self.prepares_base else self.base_model
         before = f"{OUTPUT}/{COMMANDS[self.plan.stages[index - 1]]}"
         return f"{before}-merged" if self.merges else before
 
@@ -124,17 +123,41 @@ def export_best(run: RunFolder) -> Path:
     source = export.trial.folder / "checkpoint" / "final"
     shutil.copytree(source, partial / export.weights, ignore=shutil.ignore_patterns(*LEFTOVERS))
     write_json(partial / "config.json", dict(export.spec.config))
-    _write_data(export, partial / "data")
+    write_data(export, partial / "data")
+    if "rl" in export.plan.stages:
+        card = reward_card(export.dataset).model_dump(exclude_defaults=True)
+        _write_yaml(partial / "data" / "dataset.yaml", card, "The reward.")
     for stage in export.plan.stages:
         name = COMMANDS[stage]
         _write_yaml(partial / f"{name}.yaml", YAMLS[stage](export), COMMAND.format(name))
     _write_accelerate(export, partial / "accelerate.yaml")
     if export.merges:
         (partial / "merge_adapter.py").write_text(MERGE_SCRIPT.format(output=OUTPUT), "utf-8")
+    if export.gives_template:
+        (partial / TEMPLATE).write_text(PLAIN_TEMPLATE, "utf-8")
+    if export.prepares_base:
+        script = BASE_SCRIPT.format(base=export.base_model, folder=export.start("rl"))
+        (partial / "prepare_base.py").write_text(script, "utf-8")
     (partial / "README.md").write_text(readme(export), "utf-8")
-    shutil.rmtree(best, ignore_errors=True)
-    partial.replace(best)
+    _replace(best, partial)
     return best
+
+
+def _replace(best: Path, partial: Path) -> None:
+    """Puts a whole export in the place of an earlier one, but for what was trained from that.
+
+    Killed at any moment it loses nothing: what was trained lies in one of the two folders, and the
+    next export goes on with it.
+    """
+    previous = best.with_name(".best.previous")
+    if best.exists() and previous.exists():  # killed below
+        shutil.rmtree(previous if (best / OUTPUT).exists() else best)
+    if best.exists():
+        best.rename(previous)
+    partial.replace(best)
+    if (previous / OUTPUT).exists():
+        (previous / OUTPUT).rename(best / OUTPUT)
+    shutil.rmtree(previous, ignore_errors=True)
 
 
 def _prepare(run: RunFolder) -> Export:
@@ -200,8 +223,10 @@ def sft_yaml(export: Export) -> dict[str, Any]:
     rows: dict[str, Any] = {"datasets": [_dataset_argument("sft")]}
     if h.sft_schedule == "greedy":  # a mixture has no rows to evaluate on but random ones
         rows = {"dataset_name": GREEDY_DATA, "dataset_test_split": "validation"}
+    template = {"chat_template_path": TEMPLATE} if export.gives_template else {}
     return {
         "output_dir": f"{OUTPUT}/sft",
+        **template,
         **_model_arguments(export, export.start("sft")),
         **rows,
         **sft_arguments(h, export.plan, export.spec.schedule, export.execution),
@@ -226,7 +251,7 @@ def grpo_yaml(export: Export) -> dict[str, Any]:
     limit = arguments["max_completion_length"]
     # For names and weights only: nothing is scored here, and the user's code is not imported.
     first, *others = training_rewards(lambda *_: 0.0, h, export.dataset.card, limit)
-    environment = {CARD_VARIABLE: "best/data/dataset.yaml"}
+    environment = {CARD_VARIABLE: "data/dataset.yaml"}
     if h.rl_length_weight:
         environment[COMPLETION_LIMIT_VARIABLE] = str(limit)
     if export.spec.allow_user_code:
@@ -269,70 +294,8 @@ def _model_arguments(export: Export, model: str) -> dict[str, Any]:
 def _dataset_argument(
     stage: Stage, splits: tuple[str, ...] = ("train", "validation")
 ) -> dict[str, Any]:
-    files = {split: f"best/data/{stage}_{split}.parquet" for split in splits}
+    files = {split: f"data/{stage}_{split}.parquet" for split in splits}
     return {"path": "parquet", "data_files": files, "split": "train"}
-
-
-def _write_data(export: Export, folder: Path) -> None:
-    """Rows of the training split in the order of the trial, and those of validation beside them."""
-    dataset, stages = export.dataset, export.plan.stages
-    folder.mkdir(parents=True)
-    for split, rows in dataset.splits.items():
-        if "sft" in stages and rows:
-            _write_table(folder / f"sft_{split}.parquet", map(_sft_row, rows), SFT_SCHEMA)
-        if "rl" in stages and rows:
-            _write_table(folder / f"rl_{split}.parquet", map(_rl_row, rows), RL_SCHEMA)
-    if "dpo" in stages:
-        pairs = ({name: getattr(p, name) for name in DPO_SCHEMA.names} for p in dataset.preferences)
-        _write_table(folder / "dpo_train.parquet", pairs, DPO_SCHEMA)
-    if "sft" in stages and export.hyperparameters.sft_schedule == "greedy":
-        _write_followed(export, folder / Path(GREEDY_DATA).name)
-    if "rl" in stages:
-        card = reward_card(dataset)
-        _write_yaml(folder / "dataset.yaml", card.model_dump(exclude_defaults=True), "The reward.")
-
-
-def _write_followed(export: Export, folder: Path) -> None:
-    """The rows of SFT with the validation rows that the trial's own evaluations were on."""
-    from trials.subsets import fixed_subset
-
-    splits = dict(export.dataset.splits)
-    splits["validation"] = fixed_subset(splits["validation"], export.spec.schedule.eval_rows)
-    folder.mkdir()
-    for split, rows in splits.items():
-        if rows:
-            _write_table(folder / f"{split}.parquet", map(_sft_row, rows), SFT_SCHEMA)
-
-
-def _write_table(file: Path, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> None:
-    pq.write_table(pa.Table.from_pylist(list(rows), schema), file)
-
-
-def _sft_row(row: Row) -> dict[str, Any]:
-    return {"prompt": row.prompt, "completion": row.completion}
-
-
-def _rl_row(row: Row) -> dict[str, Any]:
-    # Metadata as text: rows that differ in their fields have no common Arrow type.
-    return {
-        "prompt": row.prompt,
-        "answer": row.answer,
-        "alternatives": list(row.alternatives),
-        "metadata": json.dumps(row.metadata),
-    }
-
-
-def reward_card(dataset: Dataset) -> DatasetCard:
-    """The card that makes the reward from itself alone, without the rows of the dataset."""
-    card, args = dataset.card, dict(dataset.card.reward_args)
-    if card.reward == "choice":
-        args.setdefault("choices", choices_of(dataset))
-    return DatasetCard(
-        reward=card.reward,
-        reward_args=args,
-        answer_marker=card.answer_marker,
-        answer_format=card.answer_format,
-    )
 
 
 def _write_accelerate(export: Export, file: Path) -> None:

@@ -25,7 +25,20 @@ model.merge_and_unload().save_pretrained(adapter + "-merged")
 tokenizer = AutoTokenizer.from_pretrained(adapter, trust_remote_code=False)
 tokenizer.save_pretrained(adapter + "-merged")
 '''
-COMMAND = "trl {0} --config best/{0}.yaml --accelerate_config best/accelerate.yaml"
+BASE_SCRIPT = '''"""Gives the base model the chat template that it was trained with: it has none."""
+
+from pathlib import Path
+
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+base, folder = {base!r}, {folder!r}
+tokenizer = AutoTokenizer.from_pretrained(base, trust_remote_code=False)
+tokenizer.chat_template = Path("chat_template.jinja").read_text(encoding="utf-8")
+tokenizer.save_pretrained(folder)
+model = AutoModelForCausalLM.from_pretrained(base, dtype="float32", trust_remote_code=False)
+model.save_pretrained(folder)
+'''
+COMMAND = "trl {0} --config {0}.yaml --accelerate_config accelerate.yaml"
 
 
 def readme(export: Export) -> str:
@@ -46,13 +59,15 @@ end.
 
 ## Use it
 
+From this folder:
+
 ```python
 {_usage(export)}
 ```
 
 ## Train it again
 
-From the folder of the run, which contains `best/`:
+In this folder, wherever it was moved to:
 
 ```sh
 {_commands(export)}
@@ -106,17 +121,17 @@ def _usage(export: Export) -> str:
     return (
         f"from {package} import {loader}\n"
         "from transformers import AutoTokenizer\n\n"
-        f'model = {loader}.from_pretrained("best/{export.weights}")\n'
-        f'tokenizer = AutoTokenizer.from_pretrained("best/{export.weights}")'
+        f'model = {loader}.from_pretrained("{export.weights}")\n'
+        f'tokenizer = AutoTokenizer.from_pretrained("{export.weights}")'
     )
 
 
 def _commands(export: Export) -> str:
     names = {"sft": "sft", "dpo": "dpo", "rl": "grpo"}
-    commands = []
+    commands = ["python prepare_base.py"] if export.prepares_base else []
     for number, stage in enumerate(export.plan.stages):
         if number and export.merges:
-            commands.append(f"python best/merge_adapter.py {names[export.plan.stages[number - 1]]}")
+            commands.append(f"python merge_adapter.py {names[export.plan.stages[number - 1]]}")
         commands.append(COMMAND.format(names[stage]))
     return "\n".join(commands)
 
@@ -134,6 +149,11 @@ def _notes(export: Export) -> str:
     if Path(export.base_model).is_absolute():
         notes.append(
             f"The base model is named by where it lay when the run was made: `{export.base_model}`."
+        )
+    if export.gives_template:
+        notes.append(
+            "The base model has no chat template: `chat_template.jinja` is the one that it was "
+            "trained with, a text a line, and the end token after the answer."
         )
     if export.execution.on_cpu:
         notes.append("To train on a GPU, set `use_cpu: false` in all YAML files.")

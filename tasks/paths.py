@@ -11,9 +11,11 @@ every machine. A history of the latter two begins as a copy of the bundled one.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 ROOT = Path(__file__).resolve().parents[1]
 INSTALLED = (ROOT / "autopipe" / "data").is_dir()  # pyproject.toml says what goes there
@@ -97,6 +99,25 @@ def workspace() -> Path:
 def runs_folder() -> Path:
     """Where run folders are made."""
     return workspace() / "runs"
+
+
+def writable(path: Path) -> Path:
+    """A path that can be written down, in JSON and on a terminal.
+
+    Where a name on the way is not UTF-8, that is a link to it, whose name shows the bytes as
+    escapes and is always the same.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        place = os.fsencode(path.absolute())
+        shown = quote(os.fsencode(path.name), safe=" ()[]{}+,=@~")
+        link = cache_folder() / "names" / hashlib.sha256(place).hexdigest()[:16] / shown
+        link.parent.mkdir(parents=True, exist_ok=True)
+        if not link.is_symlink():
+            link.symlink_to(path.absolute())
+        return link
+    return path
 
 
 def cache_folder() -> Path:

@@ -59,7 +59,7 @@ def prepare_inputs(
     Raises:
         DatasetError, CatalogError, ModelError: for what cannot be used.
     """
-    found = resolve_dataset(dataset, cache_folder() / "datasets").resolve()
+    found = resolve_dataset(dataset, cache_folder() / "datasets").absolute()
     check_chats(load_dataset(found), local_model(model, cache_folder() / "models"), cache_folder())
     return prepare([dataset], model, schedule, launcher, allow_user_code, compute)[0]
 
@@ -94,7 +94,7 @@ def prepare(
     """
     cache = cache_folder()
     loaded = [
-        load_dataset(resolve_dataset(name, cache / "datasets").resolve()) for name in datasets
+        load_dataset(resolve_dataset(name, cache / "datasets").absolute()) for name in datasets
     ]
     # Before anything is spent; what they warn of is told when the run begins.
     warnings = [check_own_completions(each, allow_user_code) for each in loaded]

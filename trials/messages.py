@@ -39,6 +39,12 @@ ROLES: dict[str, str] = {
 # What chat templates read of a message besides role and content.
 TEMPLATE_KEYS = ("tool_calls", "reasoning_content", "thinking", "name", "tool_call_id")
 CONVERSATION_FIELDS = ("messages", "conversations", "conversation")
+# For base models that have none: the texts, a line each, and the end token after the answer.
+PLAIN_TEMPLATE = (
+    "{% for message in messages %}{{ message['content'] }}"
+    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% else %}{{ '\n' }}{% endif %}"
+    "{% endfor %}"
+)
 _CHAT_AS_TEXT = re.compile(r"\s*\[\s*\{\s*(['\"])(?:role|from|content|value)\1\s*:")
 _WORD = re.compile(r"[^\W\d_]{2,}")
 

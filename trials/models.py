@@ -10,10 +10,9 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM
 
 from trials.errors import ModelError
-from trials.tokenizer import PLAIN_TEMPLATE, context_limit, load_config, load_tokenizer, short
+from trials.tokenizer import context_limit, load_config, load_tokenizer, short
 
 __all__ = [
-    "PLAIN_TEMPLATE",
     "context_limit",
     "count_parameters",
     "load_config",

@@ -11,13 +11,7 @@ from typing import Any
 from transformers import AutoConfig, AutoTokenizer
 
 from trials.errors import ModelError
-
-# For base models that have none: the texts, a line each, and the end token after the answer.
-PLAIN_TEMPLATE = (
-    "{% for message in messages %}{{ message['content'] }}"
-    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% else %}{{ '\n' }}{% endif %}"
-    "{% endfor %}"
-)
+from trials.messages import PLAIN_TEMPLATE
 
 
 def load_config(model: str) -> Any:

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from datasets import Dataset as HFDataset
-from datasets import Features, Json, Value
 from peft import LoraConfig
 from trl import (
     DPOConfig,
@@ -27,10 +26,10 @@ from trials.arguments import (
     lora_arguments,
     sft_arguments,
 )
+from trials.chat_rows import chat_rows
 from trials.context import TrialContext
 from trials.dataset import Row
 from trials.errors import HyperparameterError
-from trials.messages import has_extras
 from trials.models import load_model
 from trials.records import Stage
 from trials.reuse import prepared
@@ -130,7 +129,7 @@ def dpo_trainer(context: TrialContext, start: str | Path, output: Path) -> DPOTr
             output_dir=str(output),
             **dpo_arguments(h, context.plan, context.spec.schedule, context.execution),
         ),
-        train_dataset=_chats(pairs),
+        train_dataset=chat_rows(pairs),
         processing_class=context.tokenizer,
         peft_config=_fresh_adapter(context, "dpo", model),
     )
@@ -149,7 +148,7 @@ def rl_trainer(context: TrialContext, start: str | Path, output: Path) -> GRPOTr
         args=GRPOConfig(
             output_dir=str(output), reward_weights=[term.weight for term in terms], **arguments
         ),
-        train_dataset=_chats(
+        train_dataset=chat_rows(
             [{"prompt": row.prompt, "row_index": index} for index, row in enumerate(rows)]
         ),
         processing_class=context.tokenizer,
@@ -189,21 +188,7 @@ def _fresh_adapter(context: TrialContext, stage: Stage, model: Any) -> LoraConfi
 
 
 def _completions(rows: Sequence[Row]) -> HFDataset:
-    return _chats([{"prompt": row.prompt, "completion": row.completion} for row in rows])
-
-
-def _chats(rows: list[dict[str, Any]]) -> HFDataset:
-    """Rows of chats for a trainer.
-
-    Arrow gives all messages the same keys, and all tool calls the same arguments: those that one
-    lacks become None, and templates write them. Where messages hold more than text they are kept
-    as JSON, which hands them back as they were.
-    """
-    chats = {name for row in rows for name, value in row.items() if isinstance(value, list)}
-    if not any(has_extras(row[name]) for row in rows for name in chats):
-        return HFDataset.from_list(rows)
-    features = {name: Json() if name in chats else Value("int64") for name in rows[0]}
-    return HFDataset.from_list(rows, features=Features(features))
+    return chat_rows([{"prompt": row.prompt, "completion": row.completion} for row in rows])
 
 
 def _reward_function(term: RewardTerm, rows: Sequence[Row]) -> Callable[..., list[float | None]]:

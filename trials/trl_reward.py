@@ -76,7 +76,7 @@ def length_reward(completion_ids: list[list[int]], **_: Any) -> list[float]:
     if not limit.isdigit() or int(limit) < 1:
         raise RewardError(
             f"{COMPLETION_LIMIT_VARIABLE} is {limit!r}; expected the max_completion_length of "
-            "grpo.yaml: start TRL from the run folder, as best/README.md says"
+            "grpo.yaml: start TRL in the folder of the export, as its README.md says"
         )
     return [overlong(len(tokens), int(limit)) for tokens in completion_ids]
 
@@ -90,7 +90,7 @@ def _load_card(file: Path) -> DatasetCard:
     if not file.is_file():
         raise RewardError(
             f"{CARD_VARIABLE} names {file}, which is no file; expected the dataset card that lies "
-            "beside the exported data: start TRL from the run folder, as best/README.md says"
+            "beside the exported data: start TRL in the folder of the export, as its README.md says"
         )
     return DatasetCard(**read_yaml(file))
 

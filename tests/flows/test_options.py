@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import shlex
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ from typer.testing import CliRunner
 
 from flows import cli
 from flows.cli import tune
-from flows.options import explain, samples_of
+from flows.options import explain, samples_of, settled
 from tasks.command import OPTIONS, beyond_options, reproduce_command
 from tasks.settings import TuneSettings
+from tests.trials.helpers import write_dataset
+from trials.dataset import fingerprint, load_dataset
 from trials.records import TrialResult
 
 NO_SETTINGS = {"--as-json", "--resume", "--history", "--context"}
@@ -151,3 +154,17 @@ def test_there_are_enough_samples_for_pass_at_k(
     pass_k: int | None, pass_samples: int | None, expected: int | None
 ) -> None:
     assert samples_of(pass_k, pass_samples) == expected
+
+
+def test_a_folder_whose_name_is_not_utf8_gets_one_that_can_be_written_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AUTOPIPE_HOME", str(tmp_path / "home"))
+    folder = write_dataset(tmp_path / os.fsdecode(b"caf\xe9 1"))
+    name = settled(str(folder))
+    assert name.endswith("/caf%E9 1")
+    assert settled(str(folder)) == name
+    run = TuneSettings(dataset=name, model="tiny-100k")
+    assert TuneSettings.model_validate_json(run.model_dump_json()) == run
+    assert load_dataset(name).fingerprint == fingerprint(folder)
+    assert settled(str(tmp_path / "home")) == str(tmp_path / "home")

@@ -35,6 +35,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunFolder]:
     """Runs with one real trial each, all trained in one launched process."""
     root = tmp_path_factory.mktemp("export")
     datasets = {kind: write_dataset(root / kind, kind).resolve() for kind in set(KINDS.values())}
+    bare = shutil.copytree(MODEL, root / "bare-model")
+    (bare / "chat_template.jinja").unlink()
     specs = {}
     for name, config in CONFIGS.items():
         path = datasets[KINDS[name]]
@@ -43,7 +45,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunFolder]:
             dataset=str(path),
             dataset_fingerprint=load_dataset(path).fingerprint,
             config=COMMON | config,
-            fidelity=Fidelity(model=str(MODEL), fraction=1.0),
+            fidelity=Fidelity(model=str(bare if name.startswith("bare") else MODEL), fraction=1.0),
             seed=EXECUTION.seed,
             folder=str(root / "runs" / name / "trials" / "000-best"),
             schedule=SCHEDULE,

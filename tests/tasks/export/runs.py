@@ -32,6 +32,8 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "lora": {"sft_share": 0.5, "adapter": "lora", "lora_rank": 4, "lora_dropout": 0.1},
     "rl_only": {"sft_share": 0.0, "adapter": "lora", "lora_alpha_ratio": 1.5},
     "sft_only": {"sft_share": 1.0, "sft_schedule": "constant", "sft_warmup": 0.4},
+    "bare": {"sft_share": 0.67},
+    "bare_rl": {"sft_share": 0.0},
     "greedy": {"sft_steps": 4, "sft_schedule": "greedy", "rl_steps": 0},
     "three": {
         "sft_share": 0.34,
@@ -57,8 +59,8 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "lora_targets": "attention",
     },
 }
-STAGES = {"sft_only": ("sft",), "greedy": ("sft",), "rl_only": ("rl",)}
-STAGES |= dict.fromkeys(("full", "lora"), ("sft", "rl"))
+STAGES = {"sft_only": ("sft",), "greedy": ("sft",), "rl_only": ("rl",), "bare_rl": ("rl",)}
+STAGES |= dict.fromkeys(("full", "lora", "bare"), ("sft", "rl"))
 STAGES |= dict.fromkeys(("three", "lora_three"), ("sft", "dpo", "rl"))
 COMMANDS = {"sft": "sft", "dpo": "dpo", "rl": "grpo"}
 COMMON: dict[str, Any] = {"sft_batch_size": 8, "rl_batch_size": 8, "rl_num_generations": 4}
@@ -70,6 +72,7 @@ EXECUTION = Execution(seed=3, processes=1, on_cpu=True, bf16=False)
 # letters with a reward of the user's own.
 KINDS = {"full": "letters", "lora": "dates", "rl_only": "code", "sft_only": "dates"}
 KINDS |= {"greedy": "dates", "three": "letters", "lora_three": "letters"}
+KINDS |= {"bare": "letters", "bare_rl": "letters"}  # of a base model without chat template
 USER_REWARD = """
 def score(completion, prompt, answer, metadata):
     return float((len(completion) + int(prompt[0]["content"][:-1])) % 2)

@@ -25,6 +25,7 @@ from tests.tasks.export.runs import (
     write_dataset,
 )
 from trials.errors import SettingsError
+from trials.messages import PLAIN_TEMPLATE
 from trials.records import (
     Stop,
     write_json,
@@ -45,6 +46,8 @@ def test_the_files_are_those_of_the_stages_that_ran(run: RunFolder, name: str) -
     expected |= {"data/dpo_train.parquet"} if "dpo" in stages else set()
     expected |= {"data/dataset.yaml"} if "rl" in stages else set()
     expected |= {"merge_adapter.py"} if name.startswith("lora") else set()
+    expected |= {"chat_template.jinja"} if name.startswith("bare") else set()
+    expected |= {"prepare_base.py"} if name == "bare_rl" else set()
     if name == "greedy":
         expected |= {f"data/sft_followed/{split}.parquet" for split in ("train", "validation")}
     weights = "adapter" if CONFIGS[name].get("adapter") == "lora" else "model"
@@ -52,7 +55,7 @@ def test_the_files_are_those_of_the_stages_that_ran(run: RunFolder, name: str) -
     assert json.loads((best / "config.json").read_text()) == COMMON | CONFIGS[name]
 
 
-def test_the_weights_load_and_are_those_of_the_trial(run: RunFolder) -> None:
+def test_the_weights_load_and_are_those_of_the_trial(run: RunFolder, name: str) -> None:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -69,7 +72,10 @@ def test_the_weights_load_and_are_those_of_the_trial(run: RunFolder) -> None:
     assert_equal_tensors(tensors(folder), tensors(final(run)))
     tokenizer = AutoTokenizer.from_pretrained(folder)
     text = [{"role": "user", "content": "1+1?"}]
-    expected = AutoTokenizer.from_pretrained(MODEL).apply_chat_template(text)
+    original = AutoTokenizer.from_pretrained(MODEL)
+    expected = original.apply_chat_template(text)
+    if name.startswith("bare"):
+        expected = original.apply_chat_template(text, chat_template=PLAIN_TEMPLATE)
     assert tokenizer.apply_chat_template(text) == expected
 
 
@@ -89,11 +95,20 @@ def test_exporting_again_replaces_the_folder_whole_and_nothing_else(run: RunFold
     (best / "stray").write_text("of an older version")
     (run.path / ".best.partial").mkdir()
     (run.path / ".best.partial" / "stray").write_text("of an export that was killed")
-    (run.path / "retrained").mkdir()
+    trained = best / "retrained" / "sft" / "weights"
+    trained.parent.mkdir(parents=True)
+    trained.write_text("trained by hand")
+    before[trained] = trained.read_bytes()
     assert export_best.fn(run) == best
     assert {path: path.read_bytes() for path in best.rglob("*") if path.is_file()} == before
-    assert (run.path / "retrained").is_dir()
-    assert not (run.path / ".best.partial").exists()
+    # Killed between the two renamings, and just after them.
+    for name in ("best", ".best.partial"):
+        best.rename(run.path / ".best.previous")
+        if name == "best":
+            shutil.copytree(run.path / ".best.previous" / "data", best / "data")
+        assert export_best.fn(run) == best
+        assert {path: path.read_bytes() for path in best.rglob("*") if path.is_file()} == before
+    assert not list(run.path.glob(".best.*"))
 
 
 @pytest.mark.parametrize("name", ["full"], indirect=True)
