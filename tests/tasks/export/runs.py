@@ -72,7 +72,7 @@ EXECUTION = Execution(seed=3, processes=1, on_cpu=True, bf16=False)
 # letters with a reward of the user's own.
 KINDS = {"full": "letters", "lora": "dates", "rl_only": "code", "sft_only": "dates"}
 KINDS |= {"greedy": "dates", "three": "letters", "lora_three": "letters"}
-KINDS |= {"bare": "letters", "bare_rl": "letters"}  # of a base model without chat template
+KINDS |= {"bare": "letters", "bare_rl": "code"}  # of a base model without chat template
 USER_REWARD = """
 def score(completion, prompt, answer, metadata):
     return float((len(completion) + int(prompt[0]["content"][:-1])) % 2)
