@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from trials.dataset import Dataset, DatasetCard, Row
+from trials.rewards import choices_of
 
 if TYPE_CHECKING:
     from tasks.export import Export
@@ -20,7 +21,14 @@ if TYPE_CHECKING:
 CHAT = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 SFT_SCHEMA = pa.schema([("prompt", CHAT), ("completion", CHAT)])
 DPO_SCHEMA = pa.schema([("prompt", CHAT), ("chosen", CHAT), ("rejected", CHAT)])
-RL_SCHEMA = pa.schema([("prompt", CHAT), ("answer", pa.string()), ("metadata", pa.string())])
+RL_SCHEMA = pa.schema(
+    [
+        ("prompt", CHAT),
+        ("answer", pa.string()),
+        ("alternatives", pa.list_(pa.string())),
+        ("metadata", pa.string()),
+    ]
+)
 
 GREEDY_DATA = "data/sft_followed"  # rows of SFT with those whose loss its schedule follows
 
@@ -69,15 +77,19 @@ def _sft_row(row: Row) -> dict[str, Any]:
 
 def _rl_row(row: Row) -> dict[str, Any]:
     # Metadata as text: rows that differ in their fields have no common Arrow type.
-    return {"prompt": row.prompt, "answer": row.answer, "metadata": json.dumps(row.metadata)}
+    return {
+        "prompt": row.prompt,
+        "answer": row.answer,
+        "alternatives": list(row.alternatives),
+        "metadata": json.dumps(row.metadata),
+    }
 
 
 def reward_card(dataset: Dataset) -> DatasetCard:
     """The card that makes the reward from itself alone, without the rows of the dataset."""
     card, args = dataset.card, dict(dataset.card.reward_args)
     if card.reward == "choice":
-        answers = {row.answer for rows in dataset.splits.values() for row in rows}
-        args.setdefault("choices", sorted(answers))
+        args.setdefault("choices", choices_of(dataset))
     return DatasetCard(
         reward=card.reward,
         reward_args=args,

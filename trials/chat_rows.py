@@ -24,7 +24,11 @@ def chat_rows(rows: list[dict[str, Any]]) -> Dataset:
 
 def holds_extras(row: dict[str, Any]) -> bool:
     """Whether a chat of a row holds more than roles and texts."""
-    return any(has_extras(value) for value in row.values() if isinstance(value, list))
+    return any(has_extras(value) for value in row.values() if _is_chat(value))
+
+
+def _is_chat(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(message, dict) for message in value)
 
 
 def _feature(value: Any) -> Any:

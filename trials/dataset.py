@@ -286,6 +286,8 @@ def _parse_row(raw: Mapping[str, Any], card: DatasetCard, file: Path, line: int)
     # The user's own code gets answers as they are.
     marker = None if is_user_code(str(card.reward)) else card.answer_marker
     answer, *alternatives = read_answers(raw["answer"], marker, file, line)
+    for each in (answer, *alternatives):
+        checked_text(each, "answer", place)
     return Row(
         prompt=prompt,
         completion=read_completion(raw["completion"], "completion", (prompt, before), place),

@@ -143,6 +143,7 @@ def test_a_restated_sum_is_an_answer_and_a_restated_question_is_not(tmp_path: Pa
         ({"completion": {"role": "assistant", "content": "x"}}, "completion is a dict"),
         ({"completion": "half \ud83d of it"}, "completion has half a surrogate pair"),
         ({"prompt": "a\0b"}, "prompt has a NUL byte at character 2"),
+        ({"answer": "\ud83d"}, "answer has half a surrogate pair"),
         ({"completion": [{**ASSISTANT, "content": "\udfff"}]}, "message 0 of completion has half"),
     ],
 )
