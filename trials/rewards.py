@@ -23,12 +23,13 @@ from trials.scoring.code import TRL_REWARDS, trl_reward, user_reward
 from trials.scoring.exact import ExactMatch
 from trials.scoring.gym import gym_scorer
 from trials.scoring.kinds import TRL, is_trl, is_user_code
-from trials.scoring.numeric import Numeric, can_be_read
+from trials.scoring.numeric import Numeric, can_be_read, number
 from trials.scoring.patterns import pattern_of
 from trials.scoring.text import final_answer as final_answer
 
 MAX_ARGUMENTS = 100_000  # characters of reward_args, as JSON
 MAX_MARKER = 200  # characters
+MAX_FORMULAS = 500  # answers that are no plain numbers, read when a reward is built
 
 
 class Reward(Protocol):
@@ -137,9 +138,16 @@ def _check_names(
 
 
 def _check_numeric_answers(dataset: Dataset) -> None:
-    """Refuses right answers that no completion could equal."""
+    """Refuses right answers that no completion could equal.
+
+    Numbers cost nothing, formulas some milliseconds each, so that of many only the first are read.
+    """
     rows = (row for rows in dataset.splits.values() for row in rows)
+    formulas = 0
     for row, answer in ((each, answer) for each in rows for answer in each.answers):
+        formulas += number(answer) is None
+        if formulas > MAX_FORMULAS:
+            break
         if not can_be_read(answer):
             raise RewardError(
                 f"{_place(row)}: the answer {_shortened(answer)} is no number that the reward "

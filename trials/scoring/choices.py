@@ -27,7 +27,9 @@ _DENIAL = r"""(?:
       (?<!\w)(?:not|never|neither|nor|cannot\s+be|rather\s+than|instead\s+of|unlike|except|without
         |non|nicht|keine?|kein|pas|ni|não|нет|не|ليس|ليست|không(?:\s+phải)?|NO)
       |n't)
-      \s+(?:(?:a|an|the|un|une|eine?|be|is|answer|option|choice|label)\s+){0,3}["'(\[]*$
+      \s+(?:(?:a|an|the|un|une|eine?|be|is|it|it's|that|case|think|believe|answer|option|choice
+        |label|correct|right)\s+){0,6}["'(\[]*$
+    | (?<!\w)(?:anything|everything|all)\s+but\s+["'(\[]*$
     | (?:不是|并非|並非|不|非|没有|没|無|无|未|ไม่)["'(\[]*$
     """
 _NOT_BEHIND = re.compile(
@@ -127,14 +129,15 @@ class Choice:
         for whole in (bare(said), bare(sentence)):
             if whole in self.names:
                 return {whole}
-        found = self._stated(sentence) or self._stated(said)
+        least = DOUBTFUL if marked else NAMED
+        found = self._stated(sentence, least) or self._stated(said, least)
         if len(found) > 1 and not marked:
             return self._concluded(said) or found
         return found
 
-    def _stated(self, text: str) -> set[str]:
+    def _stated(self, text: str, least: int = DOUBTFUL) -> set[str]:
         mentions = self._mentions(text)
-        if not mentions:
+        if not mentions or max(each.certainty for each in mentions) < least:
             return set()
         surest = max(each.certainty for each in mentions)
         first = mentions[0]

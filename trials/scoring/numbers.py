@@ -36,6 +36,9 @@ _LATEX = (
         "=",
     ),
     (re.compile(r"÷"), "/"),
+    (re.compile(r"\\pm\b|\\mp\b|∓"), "±"),
+    # The power of a unit is not one of the number.
+    (re.compile(r"(\d\s*(?:[mck]?m|ft|in|yd|mi|s))\s*\^\s*\{?-?[1-4]\}?(?![\w^])"), r"\1"),
     (re.compile(r"\b(?:minus|negative)\s+(?=[\d.])", re.IGNORECASE), "-"),
 )
 _DOLLAR = re.compile(r"(?<!\\)\$")
@@ -47,7 +50,7 @@ _EXPONENT = re.compile(
     r"|\s*[×*·xX]\s*10\s*(?:\^|\*\*)\s*[{(]?\s*([+-]?\s?\d+)\s*[})]?)"
 )
 _OVER = re.compile(r"\s?/\s?(-?)(\d+(?:[.,]\d+)?)(?![\d/])")
-_PARTS = re.compile(r"[ -]?(\d{1,9})\s?/\s?(\d{1,9})(?![\d/.,])")
+_PARTS = re.compile(r"(?: {1,3}|-)(\d{1,9})\s?/\s?(\d{1,9})(?![\d/.,])")
 _POWER = re.compile(r"\s*(?:\^|\*\*)")
 _PERCENT = re.compile(r"\s*(?:%|percent\b|per cent\b|pct\b|percentage\b)", re.IGNORECASE)
 _UNIT = re.compile(r"\s*(°?[^\W\d_]+)")
@@ -164,7 +167,7 @@ def _numbers_of(text: str, match: re.Match[str]) -> list[Found]:
             raise Unreadable(shift[0])
         value, written, end = value * Fraction(10) ** power, max(0, places - power), shift.end()
     parts = _PARTS.match(text, end) if not shift and "." not in run and "," not in run else None
-    if parts and text[end] in " -" and int(parts[2]):
+    if parts and int(parts[2]):
         value, written, end = value + Fraction(int(parts[1]), int(parts[2])), None, parts.end()
     elif over := _OVER.match(text, end):
         below, _ = _decimal(over[2])
@@ -173,6 +176,8 @@ def _numbers_of(text: str, match: re.Match[str]) -> list[Found]:
         value, written, end = value / (-below if over[1] else below), None, over.end()
     if _POWER.match(text, end):
         raise Unreadable(run)
+    if re.search(r"±\s?$", text[max(0, start - 2) : start]):
+        return [Found(start, end, Number(signed, written)) for signed in (value, -value)]
     start, sign = _sign_before(text, start)
     return [_with_unit(text, start, end, value * sign, written)]
 

@@ -13,7 +13,8 @@ from trials.scoring.text import bare, first_sentence, plain, stated, tidy, unmar
 
 # Between two numbers: nothing but this, and they are joined by an operation, not listed.
 _OPERATION = re.compile(r"[\s()\[\]{}]*[-+*/^×·!][-+*/^×·!\s()\[\]{}]*")
-_FORMULA = re.compile(r"\\[a-zA-Z]+|[π√∞∑∏∫]|(?<=[\w)}])\s*(?:\^|\*\*)|\d\s*!(?=\s*\$)")
+_FORMULA = re.compile(r"\\[a-zA-Z]+|[π√∞∑∏∫]|(?<=[\w)}])\s*(?:\^|\*\*)")
+_FACTORIAL = re.compile(r"\$[^$\n]{0,80}[\d)]\s*![^$\n]{0,80}\$|\\\([^$\n]{0,80}[\d)]\s*!")
 # Words, which math-verify would take for products of letters, have none of these.
 _MATHEMATICAL = re.compile(r"[\d\\+^=*√π]|^\s*\$?[A-Za-z]\$?\s*$")
 _OR = re.compile(
@@ -120,6 +121,8 @@ def _stated_in(text: str, leading: bool) -> tuple[Number, ...] | str:
         leading: whether a number that the line begins with is the answer, and what follows words
             about it, unless they name another one.
     """
+    if _FACTORIAL.search(text):  # elsewhere it is an exclamation mark
+        return text
     cleaned = without_latex(text)
     try:
         found = numbers_in(cleaned)

@@ -30,6 +30,7 @@ _EMPHASIS = re.compile(
     r"(?<![\w*\\])(\*{1,3}|_{1,3}|~~|`{1,3})(?=\S)(.{0,300}?\S)\1(?![\w*])", re.DOTALL
 )
 _BROKEN_OFF = re.compile(r"(?<=[^\W\d_])\s?[—―]\s?(?=\w)")
+_FENCE = re.compile(r"^[ \t]*```\w*[ \t]*$", re.MULTILINE)
 _HEADING = re.compile(r"^[ \t]*#{1,6}[ \t]+", re.MULTILINE)
 _CLOSING_TAG = re.compile(r"\s*</[\w-]{1,40}>\s*$")
 _BOXES = ("\\boxed", "\\fbox")
@@ -85,6 +86,7 @@ def _digit(character: str) -> str:
 
 def unmarked(text: str) -> str:
     """The text without Markdown's emphasis, code spans and headings."""
+    text = _FENCE.sub("", text)
     for _ in range(3):  # bold within italics within code
         text, found = _EMPHASIS.subn(r"\2", text)
         if not found:
@@ -175,7 +177,7 @@ def plain(text: str) -> str:
 
 def bare(text: str) -> str:
     """As `plain`, also without brackets around it, punctuation at its end, or LaTeX's wrapping."""
-    text = plain(_TEXT_COMMAND.sub(r"\1", text))
+    text = re.sub(r"^[-*+·]\s+(?=[^\W\d])", "", plain(_TEXT_COMMAND.sub(r"\1", text)))
     for opening, closing in (("\\(", "\\)"), ("\\[", "\\]")):
         if text.startswith(opening) and text.endswith(closing):
             text = text[2:-2].strip()
