@@ -6,6 +6,7 @@ its holder ends, however it ends. Who holds it is written beside it, for people.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import socket
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from tasks.lease import LEADER_FILE, Lease, leader_of
 from trials.errors import AutoPipeError
 
 LOCK_FILE = ".lock"
@@ -57,13 +59,43 @@ def locked(folder: Path, what: str, otherwise: str, wait_seconds: float = 0.0) -
 
 @contextmanager
 def run_lock(folder: Path) -> Iterator[None]:
-    """Only one process works on a run; one that was refused before it began leaves no folder."""
+    """Only one process works on a run; one that was refused before it began leaves no folder.
+
+    Three things are looked at, for files are removed and shared folders do not always pass locks
+    on: the lock file, a lock on the folder itself, and the leader's sign of life.
+
+    Raises:
+        Locked: another process works on it, here or on another machine.
+    """
     otherwise = "wait for it or end it; a run killed on this machine frees its lock by itself"
-    with locked(folder, f"run {folder.name}", otherwise):
+    what = f"run {folder.name}"
+    with locked(folder, what, otherwise), _folder_itself(folder, what, otherwise):
+        if leader := leader_of(folder):
+            raise Locked(f"{what} is led by {leader}: see its {LEADER_FILE}\n  {otherwise}")
         try:
-            yield
+            with Lease(folder, file=LEADER_FILE):
+                yield
         finally:
             _remove_without_content(folder)
+
+
+@contextmanager
+def _folder_itself(folder: Path, what: str, otherwise: str) -> Iterator[None]:
+    """A lock that lasts when somebody removes the lock file."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise Locked(
+            f"{what} is in use by another process, though its lock file was removed\n  {otherwise}"
+        ) from None
+    except OSError:  # a network's file system that locks no folders
+        pass
+    try:
+        yield
+    finally:
+        os.close(handle)
 
 
 def history_lock(folder: Path) -> AbstractContextManager[None]:

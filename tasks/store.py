@@ -7,6 +7,8 @@ with the store. A file is only sent when it changed; records that say "this is c
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -23,11 +25,20 @@ from trials.errors import AutoPipeError, SettingsError
 LAST = ("result.json", "summary.json")  # their presence says that the rest is there
 # Of the moment, not of the run: who works on a folder, signs of life of who leads it.
 SKIPPED = (".lock", ".lock.holder.json", "lease.json", "leader.json")
+LASTING = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ENOTDIR}
 UNFINISHED = (".partial", ".removed")  # ends of names of what is being written or removed
 
 
 class StoreError(AutoPipeError):
-    """The storage could not be read or written."""
+    """The storage could not be read or written.
+
+    Attributes:
+        passing: whether it may be over in a moment; a request that was refused is refused again.
+    """
+
+    def __init__(self, text: str, passing: bool = True):
+        super().__init__(text)
+        self.passing = passing
 
 
 @dataclass(eq=False)
@@ -43,6 +54,7 @@ class Store:
     _root: str = field(init=False, repr=False)
     _sent: dict[str, tuple[int, int]] = field(init=False, default_factory=dict, repr=False)
     _lock: threading.Lock = field(init=False, default_factory=threading.Lock, repr=False)
+    _sent_lock: threading.Lock = field(init=False, default_factory=threading.Lock, repr=False)
 
     def __post_init__(self) -> None:
         try:
@@ -57,6 +69,8 @@ class Store:
                 f"the storage {self.url!r} cannot be opened: {error}\n"
                 f"  expected a URL as {EXPECTED}"
             ) from None
+        except Exception as error:  # of whichever library: it may connect already
+            raise self._error("open", self.url, error) from error
 
     def push(
         self, folder: Path, name: str, chosen: Callable[[PurePosixPath], bool] = lambda _: True
@@ -127,7 +141,7 @@ class Store:
                 return str(stream.read().decode("utf-8"))
         except FileNotFoundError:
             return None
-        except OSError as error:
+        except Exception as error:
             raise self._error("read", path, error) from error
 
     def write(self, text: str, *parts: str) -> None:
@@ -144,12 +158,13 @@ class Store:
     def remove(self, *parts: str) -> None:
         """A file, if it is there."""
         path = self._removable(*parts)
-        self._sent.pop(path, None)
+        with self._sent_lock:
+            self._sent.pop(path, None)
         try:
             self._fs.rm(path)
         except FileNotFoundError:
             return
-        except OSError as error:
+        except Exception as error:
             raise self._error("write", path, error) from error
 
     def remove_folder(self, *parts: str) -> None:
@@ -160,9 +175,10 @@ class Store:
         """
         path = self._removable(*parts)
         with self._lock:
-            for known in [known for known in self._sent if known.startswith(f"{path}/")]:
-                del self._sent[known]
-            self._fs.invalidate_cache()
+            with self._sent_lock:
+                for known in [known for known in self._sent if known.startswith(f"{path}/")]:
+                    del self._sent[known]
+            self._try("read", path, self._fs.invalidate_cache)
             if self._try("read", path, lambda: self._fs.exists(path)):
                 self._try("write", path, lambda: self._fs.rm(path, recursive=True))
 
@@ -170,12 +186,13 @@ class Store:
         try:
             return "/".join([self._root.rstrip("/"), *map(checked_path, parts)])
         except ValueError as error:
-            raise StoreError(f"the storage {self.url}: {error}") from None
+            raise StoreError(f"the storage {self.url}: {error}", passing=False) from None
 
     def _removable(self, *parts: str) -> str:
         """A path that is removed: storages take ``*`` and ``[`` in one for many files."""
         if not parts or any(set("*?[]{}") & set(part) for part in parts):
-            raise StoreError(f"the storage {self.url}: {'/'.join(parts)!r} is not removed")
+            what = "/".join(parts)
+            raise StoreError(f"the storage {self.url}: {what!r} is not removed", passing=False)
         return self._path(*parts)
 
     def _is_new(self, file: Path, where: str) -> bool:
@@ -183,7 +200,13 @@ class Store:
             state = file.stat()
         except FileNotFoundError:  # removed since it was listed
             return False
-        return self._sent.get(where) != (state.st_size, state.st_mtime_ns)
+        with self._sent_lock:
+            return self._sent.get(where) != (state.st_size, state.st_mtime_ns)
+
+    def _note_sent(self, where: str, state: os.stat_result) -> None:
+        """Notes it; also called by threads that fetch while others send."""
+        with self._sent_lock:
+            self._sent[where] = state.st_size, state.st_mtime_ns
 
     def _put(self, file: Path, where: str) -> None:
         state = file.stat()
@@ -192,7 +215,7 @@ class Store:
         partial = f"{where}.partial-{uuid.uuid4().hex}"
         self._fs.put_file(str(file), partial)
         self._fs.mv(partial, where)
-        self._sent[where] = state.st_size, state.st_mtime_ns
+        self._note_sent(where, state)
 
     def _get(self, where: str, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -200,7 +223,7 @@ class Store:
         self._fs.get_file(where, str(partial))
         state = partial.stat()
         partial.replace(target)
-        self._sent[where] = state.st_size, state.st_mtime_ns  # it need not be sent back
+        self._note_sent(where, state)  # it need not be sent back
 
     def _list(self, root: str) -> dict[str, int]:
         self._fs.invalidate_cache()
@@ -214,14 +237,30 @@ class Store:
             if ".partial-" not in path
         }
 
-    def _try(self, verb: str, path: str, action: Any) -> Any:
+    def _try(self, verb: str, path: str, action: Callable[[], Any]) -> Any:
         try:
             return action()
-        except OSError as error:
+        except AutoPipeError:
+            raise
+        except Exception as error:  # gcsfs, botocore and paramiko raise what is no OSError
             raise self._error(verb, path, error) from error
 
-    def _error(self, verb: str, path: str, error: OSError) -> StoreError:
-        return StoreError(f"cannot {verb} {path} of the storage {self.url}: {error}")
+    def _error(self, verb: str, path: str, error: Exception) -> StoreError:
+        reason = str(error) or type(error).__name__
+        return StoreError(
+            f"cannot {verb} {path} of the storage {self.url}: {reason}", _may_pass(error)
+        )
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether an error of a storage's library may be over in a moment."""
+    if isinstance(error, OSError):
+        return not isinstance(error, PermissionError) and error.errno not in LASTING
+    # Google's errors say it themselves. Bugs do not pass; what else there is may.
+    told = getattr(error, "retryable", True)
+    return bool(told) and not isinstance(
+        error, (TypeError, AttributeError, ValueError, LookupError)
+    )
 
 
 @dataclass(frozen=True)
@@ -253,5 +292,6 @@ def _files(folder: Path) -> Iterator[Path]:
 def _inside(folder: Path, relative: PurePosixPath) -> Path:
     """A path below the folder: names in the storage never lead out of it."""
     if relative.is_absolute() or ".." in relative.parts:
-        raise StoreError(f"the storage has a file named {str(relative)!r}, which is refused")
+        text = f"the storage has a file named {str(relative)!r}, which is refused"
+        raise StoreError(text, passing=False)
     return folder.joinpath(*relative.parts)

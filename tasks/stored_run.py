@@ -12,13 +12,13 @@ from pathlib import Path, PurePosixPath
 from typing import Self
 
 from tasks.background import Background
-from tasks.lease import LEADER_FILE, Lease, is_led
+from tasks.lease import LEADER_FILE, Lease, leader_of
 from tasks.lock import locked
 from tasks.paths import cache_folder
 from tasks.places.base import HERE, LOG, RESULT, SPEC, TRIALS, may_run_again
 from tasks.run_folder import RunFolder, RunInfo, Summary
 from tasks.settings import TuneSettings
-from tasks.store import Store, Stored, StoreError, store_of
+from tasks.store import Store, Stored, store_of
 from tasks.store_names import stored_name_of
 from tasks.watch import Watcher
 from trials.checkpoints import CHECKPOINTS
@@ -94,10 +94,9 @@ def refuse_if_led(run: Stored) -> None:
     Raises:
         SettingsError: another one leads it now.
     """
-    if is_led(run):
+    if leader := leader_of(run):
         raise SettingsError(
-            f"run {run.name} of {run.store.url} is led by another process, perhaps on another "
-            f"machine: its {LEADER_FILE} changes\n"
+            f"run {run.name} of {run.store.url} is led by {leader}: see its {LEADER_FILE}\n"
             "  wait for it or end it; a leader that was killed is noticed within seconds"
         )
 
@@ -169,7 +168,7 @@ class StoredRun(Background, Watcher):
                 checkpoint = self._removed[0].relative_to(self._run.path)
                 self._store.remove_folder(self._run.run_id, checkpoint.as_posix())
                 self._removed.popleft()
-        except (StoreError, OSError) as error:
+        except Exception as error:  # whatever becomes of the copy, the run itself goes on
             log.warning("%s\n  what is missing there is sent with the next trial", error)
 
     def _is_sent(self, file: PurePosixPath) -> bool:

@@ -31,6 +31,7 @@ FailureKind = Literal[
     "reward_failed",  # the reward function raised, or returned no finite number
     "disk_full",
 ]
+WALL_CLOCK = "wall_clock"  # rule of a Stop: the trial's time was over, whatever it was doing
 Stage = Literal["sft", "dpo", "rl"]
 STAGES: tuple[Stage, ...] = ("sft", "dpo", "rl")
 

@@ -71,24 +71,30 @@ class _Supervisors:
 
     def __init__(self) -> None:
         self._open: dict[Key, tuple[Supervisor, ExitStack]] = {}
-        self._lock = threading.Lock()
+        self._opening: dict[Key, threading.Lock] = {}
+        self._lock = threading.Lock()  # held for a moment, never while something is waited for
 
     def of(self, how: Elsewhere, run: Path | Stored) -> Supervisor:
-        """The supervisor of a run; it is closed when the run's lease is lost."""
+        """The supervisor of a run; it is closed when the run's lease is lost.
+
+        Raises:
+            SettingsError: too few GPUs of this machine get free.
+        """
+        key = how, run
         with self._lock:
-            if (how, run) not in self._open:
-                with ExitStack() as stack:
-                    config, named = how.accelerate_config, how.gpus_per_trial
-                    count = gpus_of_trial(config, named)
-                    gpus = stack.enter_context(
-                        free_gpus(1 if count is None else count, wait_seconds=GPU_WAIT_SECONDS)
-                    )
-                    launchers = launchers_for(1, how.threads, config, named, gpus)
-                    supervisor = Supervisor(launchers, trials_per_worker=how.trials_per_worker)
-                    stack.enter_context(supervisor)
-                    stack.enter_context(LeaseWatch(run, lambda: self.close(how, run)))
-                    self._open[how, run] = supervisor, stack.pop_all()
-            return self._open[how, run][0]
+            opening = self._opening.setdefault(key, threading.Lock())
+        with opening:
+            with self._lock:
+                if key in self._open:
+                    return self._open[key][0]
+            with ExitStack() as stack:
+                supervisor = _opened(how, stack)
+                watch = LeaseWatch(run, lambda: self.close(how, run))
+                stack.push(watch)
+                with self._lock:
+                    self._open[key] = supervisor, stack.pop_all()
+            watch.__enter__()  # now that there is something that a lost lease can close
+            return supervisor
 
     def close(self, how: Elsewhere, run: Path | Stored) -> None:
         """Ends what a run has here: its trial, its training process, its hold on the GPUs."""
@@ -100,6 +106,17 @@ class _Supervisors:
         """At the end of this process."""
         for key in list(self._open):
             self.close(*key)
+
+
+def _opened(how: Elsewhere, stack: ExitStack) -> Supervisor:
+    """A supervisor on GPUs that no other process has; the stack gives both back."""
+    config, named = how.accelerate_config, how.gpus_per_trial
+    count = gpus_of_trial(config, named)
+    gpus = stack.enter_context(
+        free_gpus(1 if count is None else count, wait_seconds=GPU_WAIT_SECONDS)
+    )
+    launchers = launchers_for(1, how.threads, config, named, gpus)
+    return stack.enter_context(Supervisor(launchers, trials_per_worker=how.trials_per_worker))
 
 
 _supervisors = _Supervisors()

@@ -53,4 +53,4 @@ def _passes(error: Exception) -> bool:
     """Whether it may be over in a moment; a request that is refused will be refused again."""
     if isinstance(error, httpx.HTTPStatusError):
         return error.response.status_code >= 500 or error.response.status_code == 429
-    return True
+    return error.passing if isinstance(error, StoreError) else True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.lease import LEADER_FILE, Lease
 from tasks.lock import Locked, locked, run_lock
 
 HOLD = """
@@ -79,3 +81,65 @@ def test_a_run_that_was_refused_leaves_no_folder_and_one_with_content_stays(tmp_
     assert (tmp_path / "run" / "run.json").exists()
     with run_lock(tmp_path / "run"):
         pass
+
+
+def remove(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).unlink()
+
+
+@pytest.mark.parametrize(
+    "removed",
+    [
+        (".lock",),
+        (".lock", ".lock.holder.json"),
+        (".lock", LEADER_FILE),
+        (".lock", ".lock.holder.json", LEADER_FILE),
+    ],
+)
+def test_without_its_lock_file_a_run_still_has_one_leader(
+    tmp_path: Path, removed: tuple[str, ...]
+) -> None:
+    other = holder(tmp_path / "run")
+    try:
+        remove(tmp_path / "run", *removed)
+        for _ in range(2):  # a refusal frees nothing
+            with pytest.raises(Locked, match="run run is"), run_lock(tmp_path / "run"):
+                pass
+        (tmp_path / "run").rename(tmp_path / "moved")
+        with pytest.raises(Locked), run_lock(tmp_path / "moved"):
+            pass
+    finally:
+        other.kill()
+        other.wait()
+    start = time.monotonic()
+    with run_lock(tmp_path / "moved"):
+        assert time.monotonic() - start < 2.0  # one that was killed is not waited for
+
+
+def test_a_leader_on_another_machine_is_seen_by_its_beats(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No lock passes between the machines, and their clocks and process numbers differ."""
+    run = tmp_path / "run"
+    run.mkdir()
+    monkeypatch.setattr("tasks.lease.this_machine", lambda: "another")
+    with Lease(run, 0.2, LEADER_FILE):
+        monkeypatch.setattr("tasks.lease.this_machine", lambda: "this one")
+        with pytest.raises(Locked, match=f"led by process {os.getpid()} on"), run_lock(run):
+            pass
+    with run_lock(run):
+        pass
+
+
+def test_a_leader_on_another_machine_that_was_killed_is_replaced_within_seconds(
+    tmp_path: Path,
+) -> None:
+    content = {"beat": 3, "holder": "x", "machine": "another", "process": "1:1", "host": "tuner"}
+    (tmp_path / LEADER_FILE).write_text(json.dumps(content))
+    (tmp_path / "run.json").touch()
+    start = time.monotonic()
+    with run_lock(tmp_path):
+        assert 4.0 < time.monotonic() - start < 15.0
+        assert json.loads((tmp_path / LEADER_FILE).read_text())["holder"] != "x"
+    assert not (tmp_path / LEADER_FILE).exists()

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import sys
+import threading
 import uuid
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -124,3 +128,95 @@ def test_a_name_never_leads_out_of_the_folder(tmp_path: Path, name: str) -> None
 def test_an_unknown_protocol_is_refused_with_what_is_expected() -> None:
     with pytest.raises(SettingsError, match="s3://bucket/folder"):
         Store("nowhere://x")
+
+
+class OwnErrors(Exception):
+    """As gcsfs, botocore and paramiko raise them: no OSError."""
+
+
+class Failing:
+    """A file system all of whose requests fail."""
+
+    def __init__(self, error: Exception):
+        self._error = error
+
+    def __getattr__(self, name: str) -> Callable[..., object]:
+        def fail(*_: object, **__: object) -> object:
+            raise self._error
+
+        return fail
+
+
+@pytest.mark.parametrize(
+    ("error", "passing"),
+    [
+        (OwnErrors("503 slow down"), True),
+        (ConnectionResetError(104, "reset"), True),
+        (TimeoutError("timed out"), True),
+        (PermissionError(13, "denied"), False),
+        (OSError(30, "read-only file system"), False),
+        (TypeError("a bug"), False),
+    ],
+)
+def test_every_error_of_a_storage_is_one_of_ours(
+    tmp_path: Path, error: Exception, passing: bool
+) -> None:
+    # review fault 17: only OSError was caught; review fault 18: what passes is told by its type.
+    store = Store(tmp_path.as_uri())
+    store._fs = Failing(error)
+    (tmp_path / "file").touch()
+    for use in (
+        lambda: store.push(tmp_path / "file", "run"),
+        lambda: store.pull("run", tmp_path / "there"),
+        lambda: store.text("run", "file"),
+        lambda: store.write("text", "run", "file"),
+        lambda: store.remove("run", "file"),
+        lambda: store.remove_folder("run"),
+    ):
+        with pytest.raises(StoreError, match=str(error.args[-1])) as raised:
+            use()
+        assert raised.value.passing == passing
+
+
+def test_files_are_fetched_while_others_are_sent_and_removed(tmp_path: Path) -> None:
+    # review fault 5: fetching changed what removing iterated over, and sending stopped silently.
+    store, sizes = Store((tmp_path / "storage").as_uri()), 40
+    for name in ("sent", "fetched"):
+        (tmp_path / name).mkdir()
+    for number in range(sizes):
+        (tmp_path / "sent" / f"{number:03d}").write_text("x")
+    store.push(tmp_path / "sent", "fetched")
+    over, errors = threading.Event(), []
+
+    def repeat(action: Callable[[], object]) -> None:
+        while not over.is_set():
+            try:
+                action()
+            except Exception as error:
+                errors.append(error)
+                return
+
+    def fetch() -> None:
+        where = f"{store._root}/fetched/{next(numbers):07d}"
+        store._note_sent(where, (tmp_path / "sent" / "000").stat())
+
+    numbers = itertools.count()
+    actions = (
+        fetch,
+        lambda: store.pull("fetched", tmp_path / "fetched" / uuid.uuid4().hex),
+        lambda: store.remove_folder("removed"),
+        lambda: store.push(tmp_path / "sent", "kept"),
+    )
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=repeat, args=(each,)) for each in actions]
+        for thread in threads:
+            thread.start()
+        over.wait(2.0)
+        over.set()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert errors == []

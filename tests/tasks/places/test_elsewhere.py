@@ -102,3 +102,32 @@ def test_a_trial_has_as_many_gpus_as_its_accelerate_config_has_processes(
         supervisors.of(Elsewhere(), run)
         supervisors.close_all()
     assert seen == [("e-0,e-1", config), ("e-2", None)]
+
+
+def test_a_run_that_waits_for_a_gpu_lets_the_one_before_it_give_its_own_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # review fault 4: the lock that closing needs was held for as long as a GPU was waited for.
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "s-0")
+    supervisors, how = elsewhere._Supervisors(), Elsewhere()
+    first, second = tmp_path / "first", tmp_path / "second"
+    for run in (first, second):
+        run.mkdir()
+    with Lease(second, 0.2):
+        try:
+            with Lease(first, 0.2):
+                supervisors.of(how, first)
+                opened: list[object] = []
+                waiting = threading.Thread(
+                    target=lambda: opened.append(supervisors.of(how, second))
+                )
+                waiting.start()
+                waiting.join(1.5)
+                assert waiting.is_alive()
+            # The lease of the first is over: it is closed, and its GPU is free.
+            waiting.join(20.0)
+            assert not waiting.is_alive()
+            assert opened
+            assert supervisors.of(how, second) is opened[0]
+        finally:
+            supervisors.close_all()
