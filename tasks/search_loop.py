@@ -34,6 +34,7 @@ from trials.errors import HyperparameterError
 from trials.hyperparameters import validate
 from trials.plan import plan_steps
 from trials.records import (
+    WALL_CLOCK,
     Compute,
     FailureKind,
     Fidelity,
@@ -340,7 +341,7 @@ def final_model(spec: TrialSpec) -> Path:
 
 
 def _ran_out_of_time(result: TrialResult) -> bool:
-    return result.stop is not None and result.stop.rule == "wall_clock"
+    return result.stop is not None and result.stop.rule == WALL_CLOCK
 
 
 def _or_least(score: float | None) -> float:

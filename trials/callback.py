@@ -12,7 +12,7 @@ from transformers import TrainerCallback
 
 from trials.context import TrialContext
 from trials.events import CURVE_METRICS, read_events
-from trials.records import Stage, Stop
+from trials.records import WALL_CLOCK, Stage, Stop
 from trials.saving import save_in_stage
 from trials.stopping import DynamicsMonitor
 
@@ -113,7 +113,7 @@ class TrialCallback(TrainerCallback):
         can_end = plan.is_boundary(step) and step < plan.end(self._stage)
         if limit is None or not self._out_of_time or not can_end:
             return False
-        self.stop = Stop(rule="wall_clock", step=step, values={"seconds": seconds, "limit": limit})
+        self.stop = Stop(rule=WALL_CLOCK, step=step, values={"seconds": seconds, "limit": limit})
         return True
 
     def _save_is_due(self) -> bool:

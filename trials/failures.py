@@ -6,6 +6,7 @@ import errno
 import re
 import shutil
 import signal
+import sys
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,8 +18,16 @@ from trials.stopping import Diverged
 BAD_INPUT = (DatasetError, ModelError, RewardError)
 FULL = {errno.ENOSPC, errno.EDQUOT}
 MEMORY_WORDS = ("out of memory", "can't allocate memory", "cannot allocate memory", "memoryerror")
-# Bad luck, though it comes as an exception of the program.
-DEVICE_WORDS = ("cuda error", "nccl", "gloo", "connection", "timed out", "temporarily unavailable")
+# Bad luck, though it comes as an exception of the program: what was reached is away for a moment.
+PASSING = {
+    errno.EAGAIN, errno.ECONNABORTED, errno.ECONNREFUSED, errno.ECONNRESET, errno.EHOSTDOWN,
+    errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETRESET, errno.ENETUNREACH, errno.EPIPE,
+    errno.ESTALE, errno.ETIMEDOUT, errno.EREMOTEIO,
+}  # fmt: skip
+# Of libraries that raise a plain RuntimeError, as they begin: PyTorch's of CUDA, NCCL and Gloo.
+DEVICE_ERROR = re.compile(
+    r"(?i)(cuda|hip|nccl) error\b|\[?\S*/gloo/\S*:\d+\]|gloo\b.*(closed|reset)"
+)
 DISK_WORDS = ("no space left on device", "disk quota exceeded", "os error 28")
 # A disk with less than this left is full, whatever a library makes of the failed write.
 FULL_BELOW_BYTES = 1 << 20
@@ -54,7 +63,29 @@ def failure_kind(error: Exception, folder: Path) -> FailureKind:
     # Sampling from logits that are NaN is how a diverged policy shows in generation.
     if "probability tensor contains either" in text:
         return "diverged"
-    return "crashed" if _any_in(DEVICE_WORDS, text) else "error"
+    return "crashed" if any(map(_is_passing, chain)) else "error"
+
+
+def _is_passing(error: BaseException) -> bool:
+    """Whether a device, a network or another process let the program down: told by the type."""
+    if isinstance(error, OSError):
+        return isinstance(error, (ConnectionError, TimeoutError)) or error.errno in PASSING
+    if isinstance(error, _device_errors()):
+        return True
+    return isinstance(error, RuntimeError) and DEVICE_ERROR.match(str(error)) is not None
+
+
+def _device_errors() -> tuple[type[BaseException], ...]:
+    """PyTorch's own; where it was never imported nothing can have raised them."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return ()
+    distributed = torch.distributed
+    found = (
+        getattr(torch, "AcceleratorError", None),
+        getattr(distributed, "DistError", None) if distributed.is_available() else None,
+    )
+    return tuple(kind for kind in found if kind is not None)
 
 
 def exit_failure(code: int, log: str, oom_killed: bool, folder: Path) -> tuple[FailureKind, str]:

@@ -6,6 +6,7 @@ import errno
 from pathlib import Path
 
 import pytest
+import torch
 
 from trials.errors import DatasetError, HyperparameterError, ModelError, RewardError, RewardFailed
 from trials.failures import exit_failure, failure_kind, failure_of
@@ -50,6 +51,47 @@ def raised_from(error: Exception, cause: Exception) -> Exception:
 )
 def test_the_kind_of_an_exception(tmp_path: Path, error: Exception, kind: str) -> None:
     assert failure_kind(error, tmp_path) == kind
+
+
+# review fault 18: retried because of words in a text, whatever the error was.
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("no connection between the columns"),
+        KeyError("connection"),
+        RuntimeError("the connection matrix is singular"),
+        RuntimeError("the run timed out of luck"),
+        TypeError("gloo is not a backend of this model"),
+        FileNotFoundError(errno.ENOENT, "No such file", "connection.json"),
+        PermissionError(errno.EACCES, "denied", "/nccl"),
+        AssertionError("cuda error expected"),
+    ],
+    ids=repr,
+)
+def test_words_make_no_bad_luck(tmp_path: Path, error: Exception) -> None:
+    assert failure_kind(error, tmp_path) == "error"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConnectionResetError(errno.ECONNRESET, "reset by peer"),
+        BrokenPipeError(errno.EPIPE, "broken"),
+        TimeoutError("no answer"),
+        OSError(errno.EAGAIN, "Resource temporarily unavailable"),
+        OSError(errno.ESTALE, "Stale file handle"),
+        torch.AcceleratorError("CUDA error: device-side assert triggered"),
+        torch.distributed.DistBackendError("NCCL communicator was aborted"),
+        torch.distributed.DistNetworkError("the client socket has failed to connect"),
+        RuntimeError("CUDA error: an illegal memory access was encountered"),
+        RuntimeError("NCCL Error 2: unhandled system error"),
+        RuntimeError("[/src/third_party/gloo/transport/tcp/pair.cc:534] Connection closed"),
+        raised_from(RuntimeError("in a step"), ConnectionResetError("gone")),
+    ],
+    ids=repr,
+)
+def test_what_may_pass_is_told_by_its_type(tmp_path: Path, error: Exception) -> None:
+    assert failure_kind(error, tmp_path) == "crashed"
 
 
 def test_a_failure_holds_the_end_of_the_traceback(tmp_path: Path) -> None:
