@@ -23,13 +23,13 @@ class Background(ABC):
     def __init__(self, name: str):
         self.over = threading.Event()
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread = threading.Thread(target=self._noting_errors, name=name, daemon=True)
 
     @abstractmethod
     def work(self) -> None:
         """What is done meanwhile."""
 
-    def _run(self) -> None:
+    def _noting_errors(self) -> None:
         try:
             self.work()
         except BaseException as error:

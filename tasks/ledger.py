@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tasks.settings import Budget
+from tasks.settings import LONGEST_SECONDS, Budget
+from trials.errors import RecordError
+from trials.record_files import read_json, remedy_of
 from trials.records import TrialResult, write_json
 
 SAVE_EVERY_SECONDS = 5.0
@@ -42,7 +43,7 @@ class Ledger:
     def __post_init__(self) -> None:
         self._start = self.clock()
         if self.file.exists():
-            self._before = json.loads(self.file.read_text())["elapsed_seconds"]
+            self._before = _elapsed(self.file)
 
     @property
     def elapsed(self) -> float:
@@ -111,3 +112,19 @@ class Ledger:
         if self.budget.unit != "seconds":
             return None
         return max(30.0, self.budget.amount - self.closing_seconds - self.elapsed)
+
+
+def _elapsed(file: Path) -> float:
+    """The seconds that a ledger's file says.
+
+    Raises:
+        RecordError: it says none.
+    """
+    seconds = read_json(file).get("elapsed_seconds")
+    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool):
+        found = "expected a number of seconds as elapsed_seconds"
+        raise RecordError(file, found, remedy_of(file))
+    if not 0 <= seconds <= LONGEST_SECONDS:
+        found = f"elapsed_seconds is not between 0 and {LONGEST_SECONDS:g}"
+        raise RecordError(file, found, remedy_of(file))
+    return float(seconds)

@@ -12,8 +12,9 @@ runs/<run-id>/
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from tasks.settings import TuneSettings
-from trials.errors import SettingsError
+from trials.errors import FileError, RecordError, SettingsError
+from trials.record_files import problems_of, read_json, read_text, remedy_of
 from trials.records import (
     Record,
     SplitScore,
@@ -75,7 +77,7 @@ class ProposalRecord(Record):
     """One line of ``proposals.jsonl``."""
 
     order: int
-    trial_id: str
+    trial_id: str = Field(pattern=r"^[\w-][\w.-]*$", description="A folder is called so.")
     proposal_id: str
     phase: str = Field("explore", description="explore or finish.")
     origin: str = Field(description="default, new, continue or finalist.")
@@ -133,13 +135,6 @@ class Trial:
         return Path(self.spec.folder)
 
 
-def _proposal(line: str) -> ProposalRecord | None:
-    try:
-        return ProposalRecord.model_validate_json(line)
-    except ValidationError:
-        return None
-
-
 @dataclass(frozen=True)
 class RunFolder:
     """Reads and writes one run folder."""
@@ -190,26 +185,57 @@ class RunFolder:
             yield Trial(spec, result)
 
     def proposals(self) -> list[ProposalRecord]:
-        file = self.path / "proposals.jsonl"
+        """What the search proposed, in order.
+
+        A last line that a kill cut short is left out: its trial is proposed again.
+
+        Raises:
+            RecordError: another line is no proposal; it is named.
+        """
+        file = self._proposals_file
         if not file.exists():
             return []
-        lines = file.read_text(encoding="utf-8").splitlines()
-        records = [record for line in lines if (record := _proposal(line)) is not None]
+        *lines, cut = read_text(file).split("\n")
+        records = [_proposal(line, file, number) for number, line in enumerate(lines, 1)]
+        if cut:
+            with suppress(RecordError):
+                records.append(_proposal(cut, file, len(lines) + 1))
         # A resumed run proposes the same again: the last line of an order counts.
         return list({record.order: record for record in records}.values())
 
     def add_proposal(self, record: ProposalRecord) -> None:
-        file = self.path / "proposals.jsonl"
-        whole = not file.exists() or file.read_bytes().endswith(b"\n")
-        with file.open("a", encoding="utf-8") as stream:
-            # A line that a kill cut short is closed off, and skipped by the reader.
-            stream.write(("" if whole else "\n") + record.model_dump_json() + "\n")
+        """Adds one line.
+
+        Raises:
+            FileError: it cannot be written.
+        """
+        file = self._proposals_file
+        try:
+            if file.exists():
+                _close_last_line(file)
+            with file.open("a", encoding="utf-8") as stream:
+                stream.write(record.model_dump_json() + "\n")
+        except FileError:
+            raise
+        except OSError as error:
+            raise FileError("write", file, error) from error
+
+    @property
+    def _proposals_file(self) -> Path:
+        return self.path / "proposals.jsonl"
 
     def observations(self) -> list[dict[str, Any]]:
-        """What the search made of every result: told score, predicted final score and its sd."""
+        """What the search made of every result: told score, predicted final score and its sd.
+
+        Raises:
+            RecordError: the file holds something else.
+        """
         file = self.path / "observations.json"
-        content = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"rows": []}
-        rows: list[dict[str, Any]] = content["rows"]
+        if not file.exists():
+            return []
+        rows = read_json(file).get("rows")
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise RecordError(file, "expected rows, each a mapping", remedy_of(file))
         return rows
 
     def write_observations(self, rows: list[dict[str, Any]]) -> None:
@@ -221,3 +247,25 @@ class RunFolder:
 
     def write_summary(self, summary: Summary) -> None:
         write_json(self.path / "summary.json", summary)
+
+
+def _proposal(line: str, file: Path, number: int) -> ProposalRecord:
+    try:
+        return ProposalRecord.model_validate_json(line)
+    except ValidationError as error:
+        raise RecordError(file, problems_of(error), remedy_of(file), number) from None
+
+
+def _close_last_line(file: Path) -> None:
+    """Cuts off what a killed writer left of its last line, or adds the end of a whole one."""
+    content = file.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    if whole == len(content):
+        return
+    try:
+        ProposalRecord.model_validate_json(content[whole:])
+    except ValidationError:
+        os.truncate(file, whole)
+    else:
+        with file.open("ab") as stream:
+            stream.write(b"\n")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,8 +15,10 @@ from tasks.paths import cache_folder, runs_folder
 from tasks.run_folder import RunFolder
 from tasks.seed import the_history
 from tasks.settings import TuneSettings
+from tasks.store_names import checked_name
 from tasks.stored_run import open_run
 from trials.errors import SettingsError
+from trials.record_files import read_json
 from trials.records import write_json
 
 OF_FLOW_RUNS = "flow-runs"  # flow run id -> run id, so that a flow run started again goes on
@@ -102,7 +103,7 @@ def folder_of_run(settings: TuneSettings | None, run: str | None) -> RunFolder:
     own = hashlib.sha256(settings.model_dump_json().encode()).hexdigest()[:8]
     note = cache_folder() / OF_FLOW_RUNS / f"{id}-{own}.json"
     if note.exists():
-        return RunFolder(runs_folder() / json.loads(note.read_text(encoding="utf-8"))["run"])
+        return RunFolder(runs_folder() / checked_name(str(read_json(note).get("run", ""))))
     folder = new_run_folder(settings)
     write_json(note, {"run": folder.name})
     return RunFolder(folder)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
 from surrogates.options import Strategy
 from tasks.names import short_name
 from tasks.store_names import checked_store
-from trials.records import Compute, Limits, Record, Schedule, StoppingRules
+from trials.records import Compute, Limits, Schedule, Settings, StoppingRules
 from trials.redact import URL_PASSWORD
 
 # Descriptions of fields, as forms show them.
@@ -22,8 +22,13 @@ STOPPING = "When a trial's own dynamics end it."
 LIMITS = "When a trial that hangs or takes too long is ended."
 COMPUTE = "How a trial uses its device."
 
+NUMBER = r"\d{1,9}(?:\.\d{1,9})?"
+LONGEST_SECONDS = 366 * 86_400.0
+BUDGETS = {"seconds": (1.0, LONGEST_SECONDS), "trials": (2.0, 1e6), "full": (1.0, 1e6)}
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]  # as all libraries take them
 
-class Budget(Record):
+
+class Budget(Settings):
     """What a run may spend: wall-clock time, trials, or full-trial equivalents.
 
     A full-trial equivalent is the compute (FLOPs) of the default configuration at full length, so
@@ -35,6 +40,22 @@ class Budget(Record):
         description="Seconds, trials, or full: the compute of default trials at full length."
     )
 
+    @model_validator(mode="after")
+    def _can_be_spent(self) -> Self:
+        least, most = BUDGETS[self.unit]
+        if not least <= self.amount <= most:
+            what = {"seconds": "s", "trials": "trials", "full": "full-trial equivalents"}[self.unit]
+            raise ValueError(
+                f"budget: {self.amount:.10g} {what}: expected {least:g} to {most:g}"
+                + (": less does not hold the default configuration" * (self.amount < least))
+            )
+        if self.unit == "trials" and self.amount != int(self.amount):
+            raise ValueError(
+                f"budget: {self.amount:g} trials: expected a whole number of trials, or "
+                f"full-trial equivalents as '{self.amount:g} full'"
+            )
+        return self
+
     @classmethod
     def parse(cls, text: str) -> Budget:
         """Reads ``25m``, ``1h30m``, ``90s``, ``12`` or ``12 trials``, ``8 full``.
@@ -43,18 +64,17 @@ class Budget(Record):
             ValueError: for anything else.
         """
         text = text.strip().lower()
-        if match := re.fullmatch(r"(\d+)(?: ?trials?)?", text):
+        if match := re.fullmatch(r"(\d{1,9})(?: ?trials?)?", text, re.ASCII):
             return cls(amount=float(match[1]), unit="trials")
-        if match := re.fullmatch(r"(\d+(?:\.\d+)?) ?(?:full|x)", text):
+        if match := re.fullmatch(rf"({NUMBER}) ?full", text, re.ASCII):
             return cls(amount=float(match[1]), unit="full")
-        parts = re.fullmatch(
-            r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?", text
-        )
+        parts = re.fullmatch(rf"(?:({NUMBER})h)?(?:({NUMBER})m)?(?:({NUMBER})s)?", text, re.ASCII)
         if parts and any(parts.groups()):
             hours, minutes, seconds = (float(part or 0) for part in parts.groups())
             return cls(amount=3600 * hours + 60 * minutes + seconds, unit="seconds")
+        shown = text if len(text) <= 40 else f"{text[:40]}..."
         raise ValueError(
-            f"budget {text!r} is not understood; expected a time (25m, 1h30m), a number of trials "
+            f"budget {shown!r} is not understood; expected a time (25m, 1h30m), a number of trials "
             "(12) or full-trial equivalents (8 full)"
         )
 
@@ -69,7 +89,7 @@ class Budget(Record):
         return "".join(parts)
 
 
-class TuneSettings(Record):
+class TuneSettings(Settings):
     """All settings of one tune run."""
 
     # An error must not repeat a URL with a password.
@@ -79,22 +99,28 @@ class TuneSettings(Record):
     model: str = Field(description=MODEL)
     space: str = Field("sft_grpo", description=SPACE)
     budget: Budget = Field(Budget(amount=12, unit="trials"), description="What may be spent.")
-    parallel: int = Field(2, ge=1, description="Trials that run at the same time.")
-    seed: int = Field(0, description="Same seed, same proposals.")
+    parallel: int = Field(2, ge=1, le=1024, description="Trials that run at the same time.")
+    seed: Seed = Field(0, description="Same seed, same proposals.")
     strategy: Strategy = Field("autopipe", description="How the next trial is chosen.")
     schedule: Schedule = Field(Schedule(), description=SCHEDULE)
     stopping: StoppingRules = Field(StoppingRules(), description=STOPPING)
     limits: Limits = Field(Limits(), description=LIMITS)
     compute: Compute = Field(Compute(), description=COMPUTE)
-    test_rows: int = Field(400, ge=10, description="Test rows of the final measurement.")
-    retries: int = Field(1, ge=0, description="Further attempts at a trial that crashed.")
+    test_rows: int = Field(
+        400, ge=10, le=10_000_000, description="Test rows of the final measurement."
+    )
+    retries: int = Field(1, ge=0, le=100, description="Further attempts at a trial that crashed.")
     finalist_share: float = Field(0.25, ge=0, lt=1, description="Of the budget, at full length.")
     early_stopping: bool = Field(True, description="Stop trials early by the predictor.")
-    threads: int | None = Field(None, ge=1, description="CPU threads a trial; default: its share.")
-    gpus_per_trial: int | None = Field(None, ge=1, description="Default: shared out evenly.")
+    threads: int | None = Field(
+        None, ge=1, le=4096, description="CPU threads a trial; default: its share."
+    )
+    gpus_per_trial: int | None = Field(
+        None, ge=1, le=1024, description="Default: shared out evenly."
+    )
     accelerate_config: str | None = Field(None, description="Passed through to accelerate launch.")
-    trials_per_worker: int = Field(50, ge=1, description="1 starts every trial cold.")
-    disk_gigabytes: float = Field(50.0, gt=0, description="Limit of the run's checkpoints.")
+    trials_per_worker: int = Field(50, ge=1, le=1_000_000, description="1 starts every trial cold.")
+    disk_gigabytes: float = Field(50.0, gt=0, le=1e6, description="Limit of the run's checkpoints.")
     allow_user_code: bool = Field(False, description="Run 'module:function' rewards.")
     use_history: bool = Field(True, description="Learn from past runs.")
     trials_on: str = Field(
@@ -129,27 +155,29 @@ class TuneSettings(Record):
                 raise ValueError(f"store: {error}") from None
         if self.store is not None and self.trials_on not in ("here", "workers"):
             raise ValueError("store: it is for trials_on here or workers; Dask shares the folder")
-        if self.budget.unit == "trials" and self.budget.amount < 2:
-            raise ValueError("budget: at least 2 trials, the default configuration being the first")
         return self
 
 
-class CollectSettings(Record):
+class CollectSettings(Settings):
     """All settings of one collect run: a space-filling design over datasets and models."""
 
-    datasets: list[str] = Field(min_length=1, description=f"Each one: {DATASET}")
+    datasets: list[str] = Field(min_length=1, max_length=10_000, description=f"Each one: {DATASET}")
     model: str = Field(description=MODEL)
     space: str = Field("sft_grpo", description=SPACE)
-    configurations: int = Field(30, ge=1, description="Configurations for each dataset.")
-    parallel: int = Field(2, ge=1, description="Trials that run at the same time.")
-    seed: int = Field(0, description="Of the training, and of the design.")
-    design_seed: int | None = Field(None, description="Of the design; default: the seed.")
+    configurations: int = Field(
+        30, ge=1, le=100_000, description="Configurations for each dataset."
+    )
+    parallel: int = Field(2, ge=1, le=1024, description="Trials that run at the same time.")
+    seed: Seed = Field(0, description="Of the training, and of the design.")
+    design_seed: Seed | None = Field(None, description="Of the design; default: the seed.")
     schedule: Schedule = Field(Schedule(), description=SCHEDULE)
     stopping: StoppingRules = Field(StoppingRules(enabled=False), description=STOPPING)
     limits: Limits = Field(Limits(), description=LIMITS)
     compute: Compute = Field(Compute(), description=COMPUTE)
-    threads: int | None = Field(None, ge=1, description="CPU threads a trial; default: its share.")
-    retries: int = Field(1, ge=0, description="Further attempts at a trial that crashed.")
+    threads: int | None = Field(
+        None, ge=1, le=4096, description="CPU threads a trial; default: its share."
+    )
+    retries: int = Field(1, ge=0, le=100, description="Further attempts at a trial that crashed.")
 
     @property
     def title(self) -> str:

@@ -13,7 +13,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -94,7 +94,7 @@ class Store:
             changed = [file for file in files if self._is_new(file, places[file])]
             for file in changed:
                 where = places[file]
-                self._try("write", where, lambda file=file, where=where: self._put(file, where))
+                self._try("write", where, partial(self._put, file, where))
             return len(changed)
 
     def pull(
@@ -128,7 +128,7 @@ class Store:
             if known and relative.name not in anyway:
                 continue
             where = f"{root}/{path}"
-            self._try("read", where, lambda where=where, target=target: self._get(where, target))
+            self._try("read", where, partial(self._get, where, target))
             fetched.append(target)
         return fetched
 
@@ -212,17 +212,17 @@ class Store:
         state = file.stat()
         self._fs.makedirs(where.rpartition("/")[0], exist_ok=True)
         # Under another name first: a reader never sees half of it.
-        partial = f"{where}.partial-{uuid.uuid4().hex}"
-        self._fs.put_file(str(file), partial)
-        self._fs.mv(partial, where)
+        draft = f"{where}.partial-{uuid.uuid4().hex}"
+        self._fs.put_file(str(file), draft)
+        self._fs.mv(draft, where)
         self._note_sent(where, state)
 
     def _get(self, where: str, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
-        self._fs.get_file(where, str(partial))
-        state = partial.stat()
-        partial.replace(target)
+        draft = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
+        self._fs.get_file(where, str(draft))
+        state = draft.stat()
+        draft.replace(target)
         self._note_sent(where, state)  # it need not be sent back
 
     def _list(self, root: str) -> dict[str, int]:

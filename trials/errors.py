@@ -6,16 +6,35 @@ AutoPipeError
 ├── RewardError           a reward is unknown, unavailable or not allowed
 │   └── RewardFailed      a reward raised, or returned something that is no score
 ├── ModelError            a model cannot be loaded or used
+├── FileError             a file cannot be read or written: permissions, a full or read-only disk
+├── RecordError           a file that AutoPipe wrote is damaged
 └── SettingsError         the settings of a run contradict each other
 """
 
 from __future__ import annotations
+
+import errno
 
 from trials.redact import redacted
 
 
 def _writable(text: str) -> str:
     return redacted(text.encode("utf-8", "backslashreplace").decode())
+
+
+FILE_HINTS = {
+    errno.ENOSPC: "make space on that disk",
+    errno.EDQUOT: "make space within your quota",
+    errno.EROFS: "the disk is read-only: mount it for writing, or name another workspace in "
+    "AUTOPIPE_HOME",
+    errno.EACCES: "you may not: change the owner or the mode of the file or its folder, or name "
+    "another workspace in AUTOPIPE_HOME",
+    errno.EPERM: "you may not: change the owner or the mode of the file or its folder",
+    errno.EISDIR: "a folder is where a file belongs: move it away",
+    errno.ENOTDIR: "a file is where a folder belongs: move it away",
+    errno.EEXIST: "a file is where a folder belongs: move it away",
+    errno.ENAMETOOLONG: "use a shorter path",
+}
 
 
 class AutoPipeError(Exception):
@@ -27,6 +46,19 @@ class AutoPipeError(Exception):
 
     def __init__(self, *args: object):
         super().__init__(*(_writable(each) if isinstance(each, str) else each for each in args))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # From another process it comes as it was, whatever its class was made from.
+        return _remade, (type(self), self.args, self.__dict__)
+
+
+def _remade(
+    kind: type[AutoPipeError], args: tuple[object, ...], attributes: dict[str, object]
+) -> AutoPipeError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(attributes)
+    return error
 
 
 class DatasetError(AutoPipeError):
@@ -64,6 +96,37 @@ class RewardFailed(RewardError):
 
 class ModelError(AutoPipeError):
     """A model or its tokenizer cannot be loaded or used."""
+
+
+class FileError(AutoPipeError, OSError):
+    """A file cannot be read or written; an OSError too, for who goes on without it.
+
+    Args:
+        verb: read or write.
+        path: of the file.
+        error: what the operating system said.
+    """
+
+    def __init__(self, verb: str, path: object, error: OSError):
+        reason = error.strerror or str(error) or type(error).__name__
+        hint = FILE_HINTS.get(error.errno or 0, "look whether the disk is there and you may use it")
+        super().__init__(f"cannot {verb} {path}: {reason}\n  {hint}; then repeat the command")
+        self.errno = error.errno
+
+
+class RecordError(AutoPipeError, ValueError):
+    """A file that AutoPipe wrote is damaged.
+
+    Args:
+        path: of the file.
+        found: what is wrong with it.
+        remedy: what to do.
+        line: 1-based line number, or None when the whole file is meant.
+    """
+
+    def __init__(self, path: object, found: str, remedy: str, line: int | None = None):
+        place = f"{path}:{line}" if line is not None else f"{path}"
+        super().__init__(f"{place}: {found}\n  {remedy}")
 
 
 class SettingsError(AutoPipeError):

@@ -15,6 +15,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from trials.errors import RecordError
+from trials.record_files import remedy_of
 from trials.records import CurvePoint
 
 # What a curve keeps of everything that TRL logs, under shorter names.
@@ -95,6 +97,9 @@ def read_new_events(path: Path, offset: int) -> tuple[list[Event], int]:
     """Events from a byte offset on, and the offset to read from next time.
 
     A last line that is still being written is left for the next read.
+
+    Raises:
+        RecordError: another line is no event.
     """
     if not path.exists():
         return [], offset
@@ -102,7 +107,20 @@ def read_new_events(path: Path, offset: int) -> tuple[list[Event], int]:
         file.seek(offset)
         whole, _, _ = file.read().rpartition(b"\n")
     lines = whole.split(b"\n") if whole else []
-    return [json.loads(line) for line in lines], offset + len(whole) + bool(whole)
+    return [_event(line, path) for line in lines], offset + len(whole) + bool(whole)
+
+
+def _event(line: bytes, path: Path) -> Event:
+    try:
+        event = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        event, found = None, f"is no JSON ({error})"
+    else:
+        found = "is no event"
+    if not isinstance(event, dict) or "kind" not in event:
+        start = line[:60].decode("utf-8", errors="replace")
+        raise RecordError(path, f"the line {start!r} {found}", remedy_of(path))
+    return event
 
 
 def curve(events: Iterable[Event]) -> list[CurvePoint]:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import threading
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from trials.record_files import read_record as read_record
+from trials.record_files import write_json as write_json
 from trials.redact import redacted
 
 Value = bool | int | float | str
@@ -40,10 +40,11 @@ TRANSIENT_KINDS: frozenset[str] = frozenset({"killed", "crashed", "hung"})
 # These say nothing about the configuration, and would end every other trial in the same way.
 FATAL_KINDS: frozenset[str] = frozenset({"bad_data", "reward_failed", "disk_full"})
 
+LARGEST_INTEGER = 2**53
+MOST_TOKENS, MOST_SECONDS = 10_000_000, 366 * 86_400.0  # of a setting: more is a slip of the keys
+
 # How much of its log a failed trial keeps.
 LOG_TAIL_LINES = 30
-
-Model = TypeVar("Model", bound=BaseModel)
 
 
 class Record(BaseModel):
@@ -52,35 +53,67 @@ class Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
 
-class Fidelity(Record):
+class Settings(Record):
+    """What people set: every number is finite and JSON holds it, so that it can be read again."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _is_exact_in_json(self) -> Self:
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
+                raise ValueError(f"{name}: a number beyond ±{LARGEST_INTEGER}")
+        return self
+
+
+class Fidelity(Settings):
     """How much of the full job a trial runs."""
 
     model: str = Field(description="Model folder or hub id; a smaller proxy is a lower fidelity.")
     fraction: float = Field(gt=0, le=1, description="Share of the full schedule, in (0, 1].")
 
 
-class Schedule(Record):
+class Schedule(Settings):
     """The full-length schedule of a trial. A fraction runs its first steps, never a shorter one."""
 
-    total_steps: int = Field(100, ge=2, description="Optimizer steps of SFT and RL together.")
-    max_length: int = Field(256, ge=8, description="Tokens of prompt + completion in SFT.")
-    max_completion_tokens: int | None = Field(
-        None, ge=1, description="Tokens generated in RL and evaluation; None: from the data."
+    total_steps: int = Field(
+        100, ge=2, le=10_000_000, description="Optimizer steps of SFT and RL together."
     )
-    eval_rows: int = Field(128, ge=4, description="Validation rows, the same for every trial.")
-    eval_batch_size: int = Field(128, ge=1, description="Rows generated at once.")
-    eval_points: tuple[float, ...] = Field(
-        (0.1, 0.2, 0.3, 0.5, 1.0), description="Fractions at which the validation score is taken."
+    max_length: int = Field(
+        256, ge=8, le=MOST_TOKENS, description="Tokens of prompt + completion in SFT."
+    )
+    max_completion_tokens: int | None = Field(
+        None,
+        ge=1,
+        le=MOST_TOKENS,
+        description="Tokens generated in RL and evaluation; None: from the data.",
+    )
+    eval_rows: int = Field(
+        128, ge=4, le=10_000_000, description="Validation rows, the same for every trial."
+    )
+    eval_batch_size: int = Field(128, ge=1, le=65_536, description="Rows generated at once.")
+    eval_points: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
+        (0.1, 0.2, 0.3, 0.5, 1.0),
+        max_length=1000,
+        description="Fractions at which the validation score is taken.",
     )
     micro_batch_size: int | None = Field(
-        None, ge=1, description="Largest per-device batch; larger ones use gradient accumulation."
+        None,
+        ge=1,
+        le=65_536,
+        description="Largest per-device batch; larger ones use gradient accumulation.",
     )
-    pass_k: int | None = Field(None, ge=1, description="Also measure pass@k at the last step ...")
-    pass_samples: int = Field(8, ge=1, description="... from this many samples a row ...")
-    pass_temperature: float = Field(1.0, gt=0, description="... at this temperature.")
+    pass_k: int | None = Field(
+        None, ge=1, le=10_000, description="Also measure pass@k at the last step ..."
+    )
+    pass_samples: int = Field(
+        8, ge=1, le=10_000, description="... from this many samples a row ..."
+    )
+    pass_temperature: float = Field(1.0, gt=0, le=100, description="... at this temperature.")
 
 
-class Compute(Record):
+class Compute(Settings):
     """How a trial uses its device; none of it is meant to change what is learned."""
 
     precision: Literal["auto", "float32", "bfloat16"] = Field(
@@ -90,15 +123,20 @@ class Compute(Record):
     vllm: bool = Field(False, description="Generate RL completions with vLLM, when installed.")
     vllm_memory: float = Field(0.3, gt=0, lt=1, description="Share of the GPU that vLLM takes.")
     memory_bytes: int | None = Field(
-        None, gt=0, description="Memory of each device a trial may use; None: what is free."
+        None,
+        gt=0,
+        le=2**60,
+        description="Memory of each device a trial may use; None: what is free.",
     )
 
 
-class StoppingRules(Record):
+class StoppingRules(Settings):
     """Thresholds of the rules on training dynamics; NaN stops a trial even when not ``enabled``."""
 
     enabled: bool = Field(True, description="Off, only NaN stops a trial.")
-    loss_explosion: float = Field(3.0, gt=1, description="SFT loss over its running minimum ...")
+    loss_explosion: float = Field(
+        3.0, gt=1, le=1e9, description="SFT loss over its running minimum ..."
+    )
     loss_patience: int = Field(8, ge=1, description="... for this many steps in a row.")
     kl_growth: float = Field(0.15, gt=0, description="Growth of the KL from step to step ...")
     kl_patience: int = Field(5, ge=1, description="... for this many steps in a row ...")
@@ -110,13 +148,20 @@ class StoppingRules(Record):
     no_spread_steps: int = Field(25, ge=1, description="RL steps where no group has any spread.")
 
 
-class Limits(Record):
+class Limits(Settings):
     """When the supervisor ends a trial, in seconds."""
 
-    wall_seconds: float | None = Field(None, gt=0, description="Longest life of the trial.")
-    silent_seconds: float = Field(600.0, gt=0, description="Longest time without any event.")
+    wall_seconds: float | None = Field(
+        None, gt=0, le=MOST_SECONDS, description="Longest life of the trial."
+    )
+    silent_seconds: float = Field(
+        600.0, gt=0, le=MOST_SECONDS, description="Longest time without any event."
+    )
     checkpoint_seconds: float | None = Field(
-        600.0, gt=0, description="Save now and then, so that a killed trial goes on from there."
+        600.0,
+        gt=0,
+        le=MOST_SECONDS,
+        description="Save now and then, so that a killed trial goes on from there.",
     )
 
 
@@ -298,24 +343,3 @@ class ProbeAnswer(Record):
     parameters: int
     max_completion_tokens: int
     seconds: float = Field(description="Time of generating and scoring, all models together.")
-
-
-def write_json(path: Path, record: BaseModel | dict[str, Any]) -> None:
-    """Writes JSON whole, then renames: readers see the old file or the new one, never a half."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = (
-        record.model_dump_json(indent=1)
-        if isinstance(record, BaseModel)
-        else json.dumps(record, indent=1, sort_keys=True, default=str)
-    )
-    partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-
-
-def read_record(path: Path, kind: type[Model]) -> Model:
-    """Reads one record; raises pydantic's ValidationError where the file is not one."""
-    return kind.model_validate_json(path.read_text(encoding="utf-8"))

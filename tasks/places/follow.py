@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from pathlib import Path
 
 from tasks.background import Background
 from tasks.places.base import EVENTS, RESULT, may_run_again
+from trials.errors import RecordError
 from trials.events import read_new_events
 from trials.records import TrialResult, TrialSpec, read_record
 from trials.supervisor import OnEvent
 
+log = logging.getLogger(__name__)
 POLL_SECONDS = 0.5
 REMEMBERED_BYTES = 200
 
@@ -48,7 +51,11 @@ class Follower(Background):
         offset, before = self._read_to[spec.trial_id]
         if _bytes_before(file, offset) != before:  # a new attempt begins anew
             offset = 0
-        events, offset = read_new_events(file, offset)
+        try:
+            events, offset = read_new_events(file, offset)
+        except RecordError as error:  # what is shown of it ends here; its result is read anyway
+            log.warning("%s", error)
+            events, over = [], True
         self._read_to[spec.trial_id] = offset, _bytes_before(file, offset)
         for event in events:
             self._on_event(spec, event)

@@ -119,9 +119,9 @@ def test_a_checkpoint_that_was_removed_for_want_of_space_goes_there_too(
 def test_a_run_has_one_leader(store: Store, make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run()
     with StoredRun(run, store, whole=True):
-        with pytest.raises(SettingsError, match="led by another process"):
+        with pytest.raises(SettingsError, match="led by process"):
             StoredRun(run, Store(store.url), whole=True).__enter__()
-        with pytest.raises(SettingsError, match="led by another process"):
+        with pytest.raises(SettingsError, match="led by process"):
             open_run(f"{store.url}/{run.run_id}", tmp_path / "runs-of-another")
         assert not (tmp_path / "runs-of-another" / run.run_id).exists()
     fetched = open_run(f"{store.url}/{run.run_id}", tmp_path / "runs-of-another")
