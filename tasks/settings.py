@@ -11,7 +11,7 @@ from surrogates.options import Strategy
 from tasks.names import short_name
 from tasks.store_names import checked_store
 from trials.records import Compute, Limits, Schedule, Settings, StoppingRules
-from trials.redact import URL_PASSWORD
+from trials.redact import has_secret
 
 # Descriptions of fields, as forms show them.
 DATASET = "Name in the catalog, folder, or .jsonl file."
@@ -143,7 +143,7 @@ class TuneSettings(Settings):
                 f"trials_on: {self.trials_on!r} is none of here, workers, dask, or an address as "
                 "tcp://10.0.0.1:8786"
             )
-        if self.store is not None and URL_PASSWORD.search(self.store):
+        if self.store is not None and has_secret(self.store):
             raise ValueError(
                 "store: the URL has a password, which would be kept in run.json and on Prefect's "
                 "pages; leave it to the environment, as FSSPEC_SFTP_PASSWORD, or to a key"

@@ -25,7 +25,7 @@ import yaml
 from tasks.lock import locked
 from tasks.paths import workspace
 from trials.errors import AutoPipeError
-from trials.redact import URL_PASSWORD
+from trials.redact import has_secret, redacted
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -146,9 +146,9 @@ class Versions:
             VersionsError: it does not take that, and stays named; or the URL has a password.
             Locked: another process of AutoPipe did not let go of the folder.
         """
-        if URL_PASSWORD.search(url):
+        if has_secret(url):
             raise VersionsError(
-                f"the URL {shown(url)} has a password, which would be kept in "
+                f"the URL {shown(url)} has a password or another secret, which would be kept in "
                 f"{self.folder / '.dvc' / 'config'}\n"
                 f"  name the remote in the environment instead: {REMOTE_VARIABLE}=URL; "
                 "from there it is not written anywhere"
@@ -261,8 +261,8 @@ def _file_name(revision: str) -> str:
 
 
 def shown(text: str) -> str:
-    """A text with URLs as people may see it: without user and password."""
-    return re.sub(r"(?<=://)[^/@\s]*@", "", text)
+    """A text with URLs as people may see it: without users and secrets."""
+    return redacted(re.sub(r"(?<=://)[^/@\s]*@", "", text))
 
 
 def _remove(path: Path) -> None:

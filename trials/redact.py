@@ -10,20 +10,86 @@ from functools import lru_cache
 from pathlib import Path
 from urllib.parse import quote
 
-# Short words stand between underscores: PATH, PATTERN and MAX_TOKENS hold no secrets.
-SECRET_NAMES = re.compile(
-    r"SECRET|PASSW(OR)?D|PASSPHRASE|CREDENTIAL|WEBHOOK|BEARER"
-    r"|TOKEN(?!IZER|S(_|$))"
-    r"|AUTH(?!OR(?!I[SZ]))"  # OAUTH and AUTHORIZATION; no AUTHOR, no AUTHORITY
-    r"|(^|_)(PASS|PAT|DSN|COOKIE)(_|$)|_PWD$"
-    r"|(API|ACCESS|STORAGE|ACCOUNT|PRIVATE|SIGNING|ENCRYPTION)_?KEY|[A-Z]_KEY$"
-    r"|CONN(ECTION)?_?(STR(ING)?|UR[LI])",
+# A name is told by its words: DB_PW, PGPASS and apiTokens say secret; MONKEY and COMPASS do not.
+WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+# Whatever the value looks like: who calls it that means it.
+SECRET_WORD = re.compile(
+    r".*(SECRET|PASSW|PASSPHRASE|PASSCODE|CREDENTIAL|WEBHOOK|BEARER|APIKEY|ACCESSKEY|PRIVATEKEY).*"
+    r"|.*TOKENS?|(?!COM|BY|TRES|SUR|ENCOM|OVER|UNDER).*PASS|.*PWD?|CREDS?"
+    r"|(?!.*AUTHOR(?!I[SZ])).*AUTH.*|PAT|DSN|COOKIES?|SAS|JWT|PSK|CONN(ECTION)?STR(ING)?"
+)
+# These may be called something harmless as well, so the value has to look like a secret, too.
+PERHAPS_WORD = re.compile(r"KEYS?|HOOKS?|SIG(NATURES?)?|SIGNING|SESSIONS?|OTP|PEM")
+TOGETHER = re.compile(
+    r"CONN(ECTION)?_(STR(ING)?|UR[LI]|INFO)"
+    r"|(API|ACCESS|STORAGE|ACCOUNT|PRIVATE|SIGNING|ENCRYPTION)[_.-]KEYS?(?![A-Z])",
     re.IGNORECASE,
+)
+NO_SECRETS = frozenset({"PWD", "OLDPWD", "XAUTHORITY"})
+COUNTED = frozenset({"MAX", "MIN", "NUM", "COUNT", "LIMIT", "TOTAL", "NEW", "BATCHED"})  # of tokens
+# What a secret is like, and not itself.
+ABOUT = frozenset(
+    [
+        "TYPE",
+        "MODE",
+        "METHOD",
+        "TIMEOUT",
+        "TTL",
+        "LENGTH",
+        "SIZE",
+        "COUNT",
+        "ENABLED",
+        "PARALLELISM",
+        "ALGORITHM",
+        "PORT",
+    ]
 )
 # Of a URL in any text: who gives it a password means it to be one, whatever the variable is called.
 URL_PASSWORD = re.compile(r"(?<=://)([^\s/:@'\"]*):([^\s/@'\"]+)@")
+URL_USER = re.compile(r"(?<=://)([^\s/:@'\"]{16,})@")  # a token in the place of a name
+URL_PARAMETER = re.compile(r"(?<=[?&;])([\w.%-]{1,100})=([^\s&;#'\"<>]+)")
+HEADER = re.compile(
+    r"(?i)\b((?:proxy-)?authorization|x-api-key|api-key|(?:set-)?cookie|x-auth-token)"
+    r"(['\"]?\s*[:=]\s*['\"]?)([^\r\n'\"]{6,})"
+)
+BEARER = re.compile(r"(?i)\b(bearer|basic)(\s+)([\w.~+/-]{12,}=*)")
+PRIVATE_KEY = re.compile(
+    r"(-----BEGIN [A-Z ]*PRIVATE KEY-----)(.+?)(?=-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL
+)
+# Tokens that say themselves what they are: of GitHub, GitLab, Hugging Face, OpenAI, Slack, AWS and
+# Google, and JSON web tokens.
+KNOWN = re.compile(
+    r"\b(?:gh[pousr]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|hf_[A-Za-z0-9]{20,}"
+    r"|sk-[\w-]{20,}|xox[abprs]-[\w-]{10,}|A[KS]IA[A-Z0-9]{16}|AIza[\w-]{30,}"
+    r"|eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]{5,})"
+)
 SHORTEST = 6  # shorter values, as "1" or "true", are no secrets and occur everywhere
+HARMLESS = frozenset(
+    [
+        "true",
+        "false",
+        "enabled",
+        "disabled",
+        "required",
+        "optional",
+        "default",
+        "ignore",
+        "always",
+        "never",
+        "nothing",
+    ]
+)
 MASK = "[secret of the environment]"
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether a variable or parameter of that name holds a secret, if its value looks like one."""
+    return _says_secret(name) or _may_say_secret(name)
+
+
+def has_secret(url: str) -> bool:
+    """Whether a URL holds a password or another secret in itself."""
+    return _without_patterns(url, lambda secret: MASK) != url
 
 
 def secrets() -> list[str]:
@@ -61,9 +127,65 @@ def _hidden(text: str, mask: Callable[[str], str]) -> str:
     for secret in secrets():
         if secret in text:
             text = text.replace(secret, mask(secret))
-    if "://" not in text:
-        return text
-    return URL_PASSWORD.sub(lambda found: f"{found[1]}:{mask(found[2])}@", text)
+    return _without_patterns(text, mask)
+
+
+def _without_patterns(text: str, mask: Callable[[str], str]) -> str:
+    """The text without secrets that are told by what stands around them, whoever's they are."""
+    if "PRIVATE KEY-----" in text:
+        text = PRIVATE_KEY.sub(lambda found: found[1] + mask(found[2]), text)
+    if "://" in text:
+        text = URL_PASSWORD.sub(lambda found: f"{found[1]}:{mask(found[2])}@", text)
+        text = URL_USER.sub(
+            lambda found: f"{mask(found[1])}@" if _looks_secret(found[1]) else found[0], text
+        )
+    if "=" in text:
+        text = URL_PARAMETER.sub(lambda found: _parameter(found, mask), text)
+    text = HEADER.sub(lambda found: found[1] + found[2] + mask(found[3]), text)
+    text = BEARER.sub(
+        lambda found: found[1] + found[2] + mask(found[3]) if _has_digit(found[3]) else found[0],
+        text,
+    )
+    return KNOWN.sub(lambda found: mask(found[0]), text)
+
+
+def _parameter(found: re.Match[str], mask: Callable[[str], str]) -> str:
+    name, value = found[1], found[2]
+    secret = _says_secret(name) or (_may_say_secret(name) and len(value) >= SHORTEST)
+    return f"{name}={mask(value)}" if secret and MASK[0] != value[0] else found[0]
+
+
+def _says_secret(name: str) -> bool:
+    if name.upper() in NO_SECRETS:
+        return False
+    if TOGETHER.search(name):
+        return True
+    words = _words(name)
+    if not words or words[-1] in ABOUT:
+        return False
+    counted = not COUNTED.isdisjoint(words)
+    return any(SECRET_WORD.fullmatch(word) and not (counted and word == "TOKENS") for word in words)
+
+
+def _may_say_secret(name: str) -> bool:
+    words = _words(name)
+    return any(map(PERHAPS_WORD.fullmatch, words)) and words[-1] not in ABOUT
+
+
+def _words(name: str) -> list[str]:
+    return [word.upper() for word in WORDS.findall(name)]
+
+
+def _looks_secret(value: str) -> bool:
+    """Whether a value is no plain word, number or path."""
+    if value.startswith("-----BEGIN"):
+        return True
+    plain = value.isdecimal() or (value.isalpha() and (value.islower() or value.istitle()))
+    return len(value) >= 8 and not plain and (_has_digit(value) or not value.islower())
+
+
+def _has_digit(text: str) -> bool:
+    return any(character.isdecimal() for character in text)
 
 
 @lru_cache(maxsize=1)
@@ -82,12 +204,28 @@ def _secrets_of(name: str, value: str) -> Iterator[str]:
     """What of a variable's value is secret; nothing of most."""
     if password := URL_PASSWORD.search(value):
         yield password[2]
-    if not SECRET_NAMES.search(name):
+    for found in URL_PARAMETER.finditer(value):
+        if is_secret_name(found[1]):
+            yield found[2]
+    said = _says_secret(name) or (_may_say_secret(name) and _may_be_secret(value))
+    if not said or value.lower() in HARMLESS or _is_path(value):
         return
     yield value
     yield from value.splitlines()  # of a private key: logs are read line by line
-    if "WEBHOOK" in name.upper():  # what programs say of a request leaves the host out
+    if "HOOK" in name.upper():  # what programs say of a request leaves the host out
         yield "/" + value.partition("://")[2].partition("/")[2]
+
+
+def _may_be_secret(value: str) -> bool:
+    return _looks_secret(value) or "://" in value
+
+
+def _is_path(value: str) -> bool:
+    """Whether it says where a secret lies, as SSH_AUTH_SOCK does."""
+    try:
+        return value.startswith("/") and "\n" not in value and Path(value).exists()
+    except (OSError, ValueError):
+        return False
 
 
 def _forms(secret: str) -> Iterator[str]:
