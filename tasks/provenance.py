@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import configparser
+import logging
 import os
 import shutil
 import tempfile
@@ -17,8 +19,11 @@ from surrogates.offline import OfflineModels
 from tasks.names import slug
 from tasks.run_folder import RunFolder
 from tasks.versions import shown, versions
-from trials.errors import SettingsError
+from trials.errors import AutoPipeError, SettingsError
 from trials.records import Record, read_record, write_json
+from trials.redact import redacted
+
+log = logging.getLogger(__name__)
 
 FILE = "versions.json"
 # What things are called in it; those of a dataset or a model have a function each.
@@ -109,10 +114,8 @@ def keep_read(folder: Path, inputs: Mapping[str, Content]) -> None:
 
     Args:
         folder: of the run, or where else the flow leaves what it makes.
-        inputs: what each is called, and its file, folder, or files. What is empty is left out.
-
-    Raises:
-        VersionsError: DVC could not.
+        inputs: what each is called, and its file, folder, or files. What is empty is left out, and
+            so is, with a warning, what DVC could not keep: keeping versions never ends a run.
     """
     _note(folder, read=_revisions(inputs))
 
@@ -126,21 +129,31 @@ def keep_written(folder: Path, outputs: Mapping[str, Content]) -> None:
 def _revisions(things: Mapping[str, Content]) -> dict[str, str]:
     found = {}
     for name, content in things.items():
-        if isinstance(content, Path):
-            found[name] = versions().keep(name, content)
-        elif content:
-            with gathered(content) as folder:
-                found[name] = versions().keep(name, folder)
+        try:
+            if isinstance(content, Path):
+                found[name] = versions().keep(name, content)
+            elif content:
+                with gathered(content) as folder:
+                    found[name] = versions().keep(name, folder)
+        except Exception as error:  # DVC's own, the disk's, or of whichever library a remote takes
+            log.warning(
+                "%s is not kept: %s\n  the run goes on; it can be repeated from the files that are "
+                "there now, not from versions.json",
+                *(name, redacted(str(error) or type(error).__name__)),
+            )
     return found
 
 
 def _note(folder: Path, **revisions: Mapping[str, str]) -> None:
     """Adds to what is noted already: a flow that is repeated or resumed goes on with its note."""
     file = folder / FILE
-    before = read_record(file, RunVersions) if file.exists() else RunVersions()
-    changes = {kind: getattr(before, kind) | dict(new) for kind, new in revisions.items()}
-    remote = versions().remote
-    write_json(file, before.model_copy(update={**changes, "remote": remote and shown(remote)}))
+    try:
+        before = read_record(file, RunVersions) if file.exists() else RunVersions()
+        changes = {kind: getattr(before, kind) | dict(new) for kind, new in revisions.items()}
+        remote = versions().remote
+        write_json(file, before.model_copy(update={**changes, "remote": remote and shown(remote)}))
+    except (AutoPipeError, configparser.Error) as error:
+        log.warning("the versions are not noted: %s\n  the run goes on", error)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -165,3 +166,20 @@ def test_gathered_files_are_gone_afterwards_and_their_origins_are_not(history: l
         assert texts(folder) == {"a.parquet": "a as it was", "b.parquet": "b as it was"}
     assert not folder.exists()
     assert all(file.exists() for file in history)
+
+
+def test_keeping_versions_never_ends_a_run(
+    run: RunFolder, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "home").mkdir(exist_ok=True)
+    (tmp_path / "home" / "versions").write_text("a file where DVC's folder belongs")
+    with caplog.at_level(logging.WARNING, "tasks"):
+        keep_inputs.fn(run, [], None)
+    assert "dataset-add is not kept" in caplog.text
+    assert run_versions(run).read == {}
+    caplog.clear()
+    (run.path / "versions.json").write_text("{")
+    with caplog.at_level(logging.WARNING, "tasks"):
+        keep_written.fn(run.path, {"thing": tmp_path / "mine.yaml"})
+    assert "versions are not noted" in caplog.text
+    assert (run.path / "versions.json").read_text() == "{"  # nothing is lost
