@@ -7,9 +7,13 @@ is off by ``tasks.telemetry``, on workers too.
 from __future__ import annotations
 
 import os
+import sys
 
 from tasks.paths import workspace
 from tasks.plain_errors import plain_records
+from trials.errors import FileError
+
+REFUSED = 2  # exit code
 
 DEFAULTS = {
     "PREFECT_HOME": str(workspace() / ".prefect"),
@@ -33,6 +37,10 @@ def configure() -> None:
     What is logged from now on has no characters that a terminal acts on.
     """
     plain_records()
-    workspace().mkdir(parents=True, exist_ok=True)
+    try:
+        workspace().mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        print(f"error: {FileError('write', workspace(), error)}", file=sys.stderr)
+        raise SystemExit(REFUSED) from None
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)

@@ -58,7 +58,7 @@ def _explained(error: BaseException) -> tuple[str | None, int]:
 
     from surrogates.base import SurrogateError
     from tasks.catalog import CatalogError
-    from trials.errors import AutoPipeError
+    from trials.errors import FILE_HINTS, AutoPipeError, FileError
 
     if isinstance(error, (AutoPipeError, CatalogError, SurrogateError)):
         return str(error), REFUSED
@@ -66,6 +66,8 @@ def _explained(error: BaseException) -> tuple[str | None, int]:
         return f"refused:\n{explain(error)}", REFUSED
     if isinstance(error, TerminationSignal):
         return _with_notes(f"terminated; {KEPT}", error), TERMINATED
+    if isinstance(error, OSError) and error.errno in FILE_HINTS and error.filename:
+        return str(FileError("use", error.filename, error)), REFUSED
     away = isinstance(error, RuntimeError) and "Failed to reach API" in str(error)  # Prefect's
     if away or isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout)):
         return AWAY.format(os.environ.get("PREFECT_API_URL", "")), REFUSED
