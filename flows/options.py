@@ -34,6 +34,8 @@ def explain(error: ValidationError) -> str:
     for problem in error.errors():
         field = ".".join(map(str, problem["loc"]))
         message = problem["msg"].removeprefix("Value error, ")
+        if field and message.startswith(f"{field}: "):  # of a part of the settings, as a whole
+            field = ""
         if not field:  # of several fields together; the message names them
             lines.append(_with_options(message) if named else message)
         else:
@@ -108,7 +110,8 @@ def parsed_budget(text: str | None) -> Budget | None:
     try:
         return Budget.parse(text)
     except ValidationError as error:
-        raise typer.BadParameter(f"{text!r}\n{explain(error)}", param_hint="--budget") from None
+        shown = text if len(text) <= 40 else f"{text[:40]}..."
+        raise typer.BadParameter(f"{shown!r}\n{explain(error)}", param_hint="--budget") from None
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--budget") from None
 

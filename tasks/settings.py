@@ -24,7 +24,17 @@ COMPUTE = "How a trial uses its device."
 
 NUMBER = r"\d{1,9}(?:\.\d{1,9})?"
 LONGEST_SECONDS = 366 * 86_400.0
-BUDGETS = {"seconds": (1.0, LONGEST_SECONDS), "trials": (2.0, 1e6), "full": (1.0, 1e6)}
+# The default configuration comes first in every run, so a budget holds it at least.
+LEAST = {
+    "seconds": (1.0, "at least 1 s"),
+    "trials": (2.0, "at least 2 trials, the default configuration being the first"),
+    "full": (1.0, "at least 1 full, which is what the default configuration takes"),
+}
+MOST = {
+    "seconds": (LONGEST_SECONDS, "366 days"),
+    "trials": (1e6, "a million"),
+    "full": (1e6, "a million"),
+}
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]  # as all libraries take them
 
 
@@ -42,13 +52,11 @@ class Budget(Settings):
 
     @model_validator(mode="after")
     def _can_be_spent(self) -> Self:
-        least, most = BUDGETS[self.unit]
-        if not least <= self.amount <= most:
-            what = {"seconds": "s", "trials": "trials", "full": "full-trial equivalents"}[self.unit]
-            raise ValueError(
-                f"budget: {self.amount:.10g} {what}: expected {least:g} to {most:g}"
-                + (": less does not hold the default configuration" * (self.amount < least))
-            )
+        (least, why), (most, limit) = LEAST[self.unit], MOST[self.unit]
+        if self.amount < least:
+            raise ValueError(f"budget: {self.amount:g} {self.unit}: {why}")
+        if self.amount > most:
+            raise ValueError(f"budget: {self.amount:.10g} {self.unit}: at most {limit}")
         if self.unit == "trials" and self.amount != int(self.amount):
             raise ValueError(
                 f"budget: {self.amount:g} trials: expected a whole number of trials, or "

@@ -102,7 +102,11 @@ def command(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("tune", "no-such-data"), ("collect", "no-such-data"), ("recurring", "x", "--budget", "1")],
+    [
+        ("tune", "no-such-data"),
+        ("collect", "no-such-data"),
+        ("recurring", "x", "--store", "nowhere"),
+    ],
 )
 def test_a_refused_command_prints_nothing_but_json(
     tmp_path: Path, arguments: tuple[str, ...]

@@ -127,7 +127,7 @@ def test_a_name_means_the_same_whatever_lies_in_the_folder(
         ),
         ({"limits": {"silent_seconds": 0}}, ["--silent-after 0: Input should be greater than 0"]),
         ({"schedule": {"pass_k": 16}}, ["--pass-k: 16 is more than the --pass-samples of 8"]),
-        ({"budget": {"amount": 1, "unit": "trials"}}, ["--budget: at least 2 trials"]),
+        ({"budget": {"amount": 1, "unit": "trials"}}, ["--budget: 1 trials: at least 2 trials"]),
     ],
 )
 def test_what_is_wrong_with_a_setting_names_option_and_value(

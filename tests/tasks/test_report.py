@@ -291,7 +291,7 @@ def test_the_command_names_what_is_no_default() -> None:
     assert beyond_options(settings) == ["retries", "schedule.eval_points", "stopping.kl_patience"]
 
 
-@pytest.mark.parametrize("text", ["25m", "1h30m", "12", "8 full", "0.5 full"])
+@pytest.mark.parametrize("text", ["25m", "1h30m", "12", "8 full", "1.5 full"])
 def test_the_budget_in_the_command_is_the_budget(text: str) -> None:
     budget = Budget.parse(text)
     command = reproduce_command(TuneSettings(dataset="d", model="m", budget=budget))
