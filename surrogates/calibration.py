@@ -44,13 +44,13 @@ class Calibration:
         sd: np.ndarray,
         fraction: np.ndarray,
         dataset: np.ndarray,
+        rung: np.ndarray,
     ) -> Calibration:
-        """From n held-out forecasts with their outcome and dataset, each of shape (n,).
+        """From n held-out forecasts with their outcome, dataset and rung, each of shape (n,).
 
         lambda is the one with the least mean absolute error: most runs hardly move and a few jump,
         and a mean that is drawn to the few is a worse forecast of most.
         """
-        rung = rung_of(fraction)
         shrink, excess = {}, {}
         for r in np.unique(rung):
             rows = rung == r
@@ -75,6 +75,7 @@ def cross_calibrate(
     sd: np.ndarray,
     fraction: np.ndarray,
     dataset: np.ndarray,
+    rung: np.ndarray,
     held_out: list[np.ndarray],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Each fold corrected by what the other folds say, so that its outcome is not used on itself.
@@ -85,6 +86,7 @@ def cross_calibrate(
         sd: Their standard deviations.
         fraction: Of the full schedule.
         dataset: Each row's.
+        rung: Each row's, see `rung_of`.
         held_out: Masks of the folds.
 
     Returns:
@@ -95,14 +97,18 @@ def cross_calibrate(
     for fold in held_out:
         others, own = known & ~fold, known & fold
         if others.any() and own.any():
-            told = (target, mean, sd, fraction, dataset)
+            told = (target, mean, sd, fraction, dataset, rung)
             fitted = Calibration.fit(*(values[others] for values in told))
             new_mean[own], new_sd[own] = fitted.apply(mean[own], sd[own], fraction[own])
     return new_mean, new_sd
 
 
 def rung_of(fraction: np.ndarray) -> np.ndarray:
-    """The fraction itself, rounded; the nearest bin where there are many distinct ones."""
+    """The fraction itself, rounded; the nearest bin where there are many distinct ones.
+
+    Which of the two depends on all fractions given, so a part of them is another question: rungs
+    are told once for a set of prefixes (`prefixes.PrefixRows.rung`) and handed on with its rows.
+    """
     rounded = np.round(fraction, 2)
     if len(pd.unique(rounded)) <= MAX_RUNGS:
         return rounded

@@ -206,10 +206,10 @@ def judge_target(
         return None
     tables = []
     for mean, sd in made:
-        judged = cross_calibrate(data.target, mean, sd, data.fraction, data.dataset, held_out)
+        judged = cross_calibrate(data.target, mean, sd, *data.places, held_out)
         told = judged if np.isfinite(judged[0]).any() else (mean, sd)
         tables.append(judge_forecasts(data, *told))
-    typical = (data.target, *made[0], data.fraction, data.dataset)
+    typical = (data.target, *made[0], *data.places)
     ratios = [each["mae"] / each["mae_last"].clip(lower=1e-9) for each in tables if len(each)]
     return JudgedTarget(
         apart,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from surrogates.calibration import Z90, Calibration, rung_of
+from surrogates.calibration import Z90, Calibration
 from surrogates.metrics import spearman
 from surrogates.prefixes import PrefixRows
 
@@ -51,7 +51,7 @@ def judge_forecasts(data: PrefixRows, mean: np.ndarray, sd: np.ndarray) -> pd.Da
         mean: Forecasts of `data.target`, NaN where there is none.
         sd: Their calibrated standard deviations.
     """
-    rung, group = rung_of(data.fraction), data.group.astype(str)
+    rung, group = data.rung, data.group.astype(str)
     records = []
     for r in np.unique(rung):
         for name in np.unique(group):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -38,6 +39,16 @@ class PrefixRows:
     full_cost: np.ndarray
     sign: float
 
+    @cached_property
+    def rung(self) -> np.ndarray:
+        """(n,): which fraction a row counts for, among those of all rows."""
+        return rung_of(self.fraction)
+
+    @property
+    def places(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Fraction, dataset and rung of the rows, each of shape (n,)."""
+        return self.fraction, self.dataset, self.rung
+
     def target_of(self, apart: bool) -> np.ndarray:
         """What a model learns, shape (n,): the change, or what sets the trials of a task apart.
 
@@ -46,14 +57,14 @@ class PrefixRows:
         if not apart:
             return self.target
         change = pd.Series(self.target)
-        place = [self.group.astype(str), rung_of(self.fraction)]
+        place = [self.group.astype(str), self.rung]
         return (change - change.groupby(place).transform("mean")).to_numpy()
 
     def typical_changes(
         self, apart: bool, rows: np.ndarray | slice = slice(None)
     ) -> dict[float, float]:
         """What is added to a forecast of `target_of`, by rung: a median over groups, or 0."""
-        rungs = rung_of(self.fraction)[rows]
+        rungs = self.rung[rows]
         if not apart:
             return dict.fromkeys(np.unique(rungs).tolist(), 0.0)
         means = pd.Series(self.target[rows]).groupby([self.group[rows].astype(str), rungs]).mean()
