@@ -40,14 +40,16 @@ class Blend:
             trials: That both were fitted to.
         """
         alone = cls(0.0, ranker.skill)
-        names = np.unique(trials.dataset)
+        known = np.flatnonzero(np.isfinite(ranker.foreseen))
+        names = np.unique(trials.dataset[known])
         if past is None or len(names) < 2:
             return alone
-        parts = foreseen_by_others(past, trials)
+        parts = foreseen_by_others(past, trials, known)
+        ranked, trials = ranker.foreseen[known], trials.part(known)
         masks = [trials.dataset == name for name in names]
         best, tau = alone, ranker.skill.kendall_tau
         for share in SHARES[1:]:
-            both = mix(share, ranker.foreseen, parts, trials.group)
+            both = mix(share, ranked, parts, trials.group)
             table = judged(trials, both, masks)
             reached = float(dataset_means(table)["kendall_tau"].mean())
             if reached > tau + CLEARLY:
@@ -64,12 +66,14 @@ class Blend:
         return cls(payload["share"], RankerSkill(**payload["skill"]))
 
 
-def foreseen_by_others(past: PastTasks, trials: Trials) -> np.ndarray:
-    """(n,): mean over the past tasks of other datasets; 0 where there is none."""
+def foreseen_by_others(
+    past: PastTasks, trials: Trials, rows: np.ndarray | slice = slice(None)
+) -> np.ndarray:
+    """Mean over the past tasks of other datasets, for n of the trials, (n,); 0 without any."""
     datasets = dict(zip(trials.group, trials.dataset, strict=True))
     owners = np.array([datasets.get(task.name) for task in past.tasks], dtype=object)
-    others = owners[:, None] != trials.dataset[None, :]
-    told = past.predict(trials.cube) * others
+    others = owners[:, None] != trials.dataset[None, rows]
+    told = past.predict(trials.cube[rows]) * others
     return told.sum(axis=0) / np.maximum(others.sum(axis=0), 1)
 
 

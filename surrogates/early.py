@@ -30,13 +30,21 @@ from surrogates.base import Config
 from surrogates.calibration import Calibration, at_rungs, cross_calibrate
 from surrogates.early_skill import RungSkill, judge_forecasts, rung_skills
 from surrogates.encoding import SpaceEncoder
-from surrogates.features import QUIET, FeatureSchema, fixed_columns, informative, save_model
+from surrogates.features import (
+    QUIET,
+    FeatureSchema,
+    fixed_columns,
+    informative,
+    sample_of,
+    save_model,
+)
 from surrogates.history import META, SIGNAL, History
 from surrogates.prefixes import FRACTION, LAST, PrefixRows, prefix_rows, relative
 
 MAX_FOLDS = 6
 MIN_ROWS = 20
 MAX_ROWS = 10_000  # a model learns from so many; more of them cost time and add next to no skill
+MAX_JUDGED = 12_000  # its skill is measured on so many prefixes of whole datasets
 
 
 @dataclass
@@ -75,18 +83,18 @@ class EarlyPredictor:
         data = prefix_rows(history, encoder)
         if len(data.target) < MIN_ROWS or len(np.unique(data.trial.astype(str))) < 5:
             return None
-        held_out = data.folds(at_most)
-        tried = [judge_target(data, held_out, seed, apart) for apart in (False, True)]
+        judged = data.part(sample_of(data.dataset, MAX_JUDGED, seed))
+        held_out = judged.folds(at_most)
+        tried = [judge_target(judged, held_out, seed, apart) for apart in (False, True)]
         best = min(filter(None, tried), key=lambda each: each.error, default=None)
         if best is None:
             return None
         scales = history.group_scales()["std"]
         scales = scales[scales > 0]
-        features = relative(data.features, data.scale, history.sign)
-        schema = FeatureSchema.infer(informative(features))
+        schema, model = _train(data, data.target_of(best.apart), seed)
         return cls(
             schema,
-            _train(schema, schema.prepare(features), data.target_of(best.apart), seed),
+            model,
             best.calibration.factor,
             float(scales.median()),
             float(np.log(scales).std(ddof=0)),
@@ -237,10 +245,9 @@ def held_out_forecasts(
     for test in held_out:
         if (~test).sum() < MIN_ROWS // 2:
             continue
-        features = relative(data.features, data.scale, data.sign)
-        schema = FeatureSchema.infer(informative(features[~test]))
+        others = np.flatnonzero(~test)
         try:
-            model = _train(schema, schema.prepare(features[~test]), target[~test], seed)
+            schema, model = _train(data.part(others), target[others], seed)
         except CatBoostError:  # e.g. every target or feature is constant in what is left
             continue
         groups = pd.Series(data.scale[~test]).groupby(data.group[~test])
@@ -257,8 +264,15 @@ def held_out_forecasts(
 
 
 def _train(
-    schema: FeatureSchema, prepared: pd.DataFrame, target: np.ndarray, seed: int
-) -> CatBoostRegressor:
+    data: PrefixRows, target: np.ndarray, seed: int
+) -> tuple[FeatureSchema, CatBoostRegressor]:
+    """A model of the target, and the columns that it sees; of at most `MAX_ROWS` of the rows."""
+    if len(target) > MAX_ROWS:
+        drawn = np.random.default_rng(seed).choice(len(target), MAX_ROWS, replace=False)
+        drawn.sort()
+        data, target = data.part(drawn), target[drawn]
+    features = relative(data.features, data.scale, data.sign)
+    schema = FeatureSchema.infer(informative(features))
     model = CatBoostRegressor(
         loss_function="RMSEWithUncertainty",
         iterations=200,
@@ -271,11 +285,7 @@ def _train(
         random_seed=seed,
         **QUIET,
     )
-    if len(target) > MAX_ROWS:
-        rng = np.random.default_rng(seed)
-        drawn = np.sort(rng.choice(len(target), MAX_ROWS, replace=False))
-        prepared, target = prepared.iloc[drawn], target[drawn]
-    return model.fit(schema.pool(prepared, label=target))
+    return schema, model.fit(schema.pool(schema.prepare(features), label=target))
 
 
 def _mean_sd(

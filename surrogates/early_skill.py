@@ -51,14 +51,14 @@ def judge_forecasts(data: PrefixRows, mean: np.ndarray, sd: np.ndarray) -> pd.Da
         mean: Forecasts of `data.target`, NaN where there is none.
         sd: Their calibrated standard deviations.
     """
-    rung, group = data.rung, data.group.astype(str)
+    known = np.flatnonzero(np.isfinite(mean))
+    places = pd.DataFrame({"rung": data.rung[known], "group": data.group[known].astype(str)})
     records = []
-    for r in np.unique(rung):
-        for name in np.unique(group):
-            rows = (rung == r) & (group == name) & np.isfinite(mean)
-            if rows.sum() >= 4 and np.ptp(data.final[rows]) > 0:
-                where = {"fraction": float(r), "group": name, "dataset": data.dataset[rows][0]}
-                records.append(where | _judge_group(data, mean, sd, rows))
+    for (r, name), found in places.groupby(["rung", "group"]).indices.items():
+        rows = known[found]
+        if len(rows) >= 4 and np.ptp(data.final[rows]) > 0:
+            where = {"fraction": float(r), "group": name, "dataset": data.dataset[rows][0]}
+            records.append(where | _judge_group(data, mean, sd, rows))
     return pd.DataFrame(records)
 
 
@@ -89,12 +89,12 @@ def rung_skills(
 def _judge_group(
     data: PrefixRows, mean: np.ndarray, sd: np.ndarray, rows: np.ndarray
 ) -> dict[str, float]:
-    """Skill on one held-out group at one fraction."""
+    """Skill on one held-out group at one fraction; ``rows`` are its numbers."""
     actual, error = data.final[rows], data.target[rows] - mean[rows]
     last = actual - data.target[rows] * data.scale[rows]
     missed = error * data.scale[rows]
     return {
-        "rows": int(rows.sum()),
+        "rows": len(rows),
         "spearman": spearman(actual - missed, actual),
         # An error that all trials of a task share does not hurt a choice among them.
         "explained": max(0.0, 1.0 - float(np.var(missed) / np.var(actual))),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -86,9 +86,18 @@ class SpaceEncoder:
             name: frame[PREFIX + name] if PREFIX + name in frame else frame.get(name)
             for name in (*self.names, *self.constants)
         }
-        present = {k: v.tolist() for k, v in named.items() if v is not None}
-        found = [self.normalise({k: v[i] for k, v in present.items()}) for i in range(len(frame))]
-        return [self.activate(config) if self.lacks(config) is None else config for config in found]
+        columns = {name: v.tolist() for name, v in named.items() if v is not None}
+        for axis in self.axes:
+            if axis.name in columns:
+                columns[axis.name] = _each(axis.normalise, columns[axis.name])
+        names, known = tuple(columns), {}  # rows of one trial have one configuration
+        found = []
+        for row in zip(*columns.values(), strict=True) if columns else [()] * len(frame):
+            if row not in known:
+                config = self.normalise(dict(zip(names, row, strict=True)))
+                known[row] = self.activate(config) if self.lacks(config) is None else config
+            found.append(dict(known[row]))
+        return found
 
     def lacks(self, config: Mapping[str, Any]) -> str | None:
         """The first unconditional hyperparameter that has no value; None where all have."""
@@ -185,7 +194,7 @@ class SpaceEncoder:
         blocks: list[np.ndarray] = []
         for axis, conditional in zip(self.axes, self.conditional, strict=True):
             values = [c.get(axis.name) for c in configs]
-            blocks.append(np.array([axis.embed(v) for v in values]).reshape(-1, axis.width))
+            blocks.append(np.array(_each(axis.embed, values)).reshape(-1, axis.width))
             if conditional:
                 blocks.append(np.array([[float(v is not None)] for v in values]).reshape(-1, 1))
         return np.hstack(blocks) if configs else np.zeros((0, self.dim))
@@ -193,7 +202,21 @@ class SpaceEncoder:
     def frame(self, configs: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
         """Table for CatBoost: `columns` in fixed order, log10 of log-scaled numbers, ranks for
         ordinals, strings for categoricals, NaN or "<missing>" where inactive."""
-        return pd.DataFrame(
-            {PREFIX + a.name: [a.feature(c.get(a.name)) for c in configs] for a in self.axes},
-            columns=list(self.columns),
-        )
+        named = {a.name: (a, [c.get(a.name) for c in configs]) for a in self.axes}
+        data = {PREFIX + name: _each(a.feature, values) for name, (a, values) in named.items()}
+        return pd.DataFrame(data, columns=list(self.columns))
+
+
+def _each(function: Callable[[Any], Any], values: Sequence[Any]) -> list[Any]:
+    """The function of every value, computed once for each value (and type) that there is."""
+    known: dict[tuple[type, Any], Any] = {}
+    out = []
+    for value in values:
+        key = (type(value), value)
+        try:
+            if key not in known:
+                known[key] = function(value)
+            out.append(known[key])
+        except TypeError:  # a list, say, which no dictionary takes as a key
+            out.append(function(value))
+    return out

@@ -14,6 +14,7 @@ from surrogates.base import Config, HistoryError
 from surrogates.encoding import PREFIX, SpaceEncoder
 
 META, SIGNAL = "meta.", "signal."
+LARGEST = 1e100  # of scores and costs: squares of larger ones leave the range of floats
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,8 @@ def read_history(
         The history, or None if there are no rows.
 
     Raises:
-        HistoryError: It is no DataFrame, or a required column is missing.
+        HistoryError: It is no DataFrame, a required column is missing, or a score is beyond
+            `LARGEST`.
     """
     if history is None:
         return None
@@ -108,12 +110,19 @@ def _interpret(frame: pd.DataFrame, encoder: SpaceEncoder, maximize: bool) -> Hi
         group = dataset + " | " + frame["model_id"].astype(str).to_numpy(object)
     state = _strings(frame, "state", "completed")
     score = _numbers(frame, "score", np.nan) * (1.0 if maximize else -1.0)
+    huge = np.flatnonzero(np.isfinite(score) & (np.abs(score) > LARGEST))
+    if len(huge):
+        raise HistoryError(
+            f"history: row {huge[0]} has the score {score[huge[0]]:g}, expected one between "
+            f"-{LARGEST:g} and {LARGEST:g}. Leave such rows out, or scale the scores."
+        )
     failed = (state == "failed") | ~np.isfinite(score)
     fraction = _numbers(frame, "fraction", np.nan)
     # A stopped trial of unknown length is no final score; any other row without a fraction is.
     fraction = np.where(np.isnan(fraction), np.where(state == "stopped", np.nan, 1.0), fraction)
     cost = _numbers(frame, "cost" if "cost" in frame else "cost_seconds", np.nan)
-    cost = np.where(np.isfinite(cost) & (cost > 0), cost, np.nan)
+    cost = np.where((cost > 0) & (cost < LARGEST), cost, np.nan)
+    score_se = _numbers(frame, "score_se", np.nan)
     used = [c for c in frame if str(c).startswith((META, SIGNAL))]
     return History(
         configs=configs,
@@ -123,7 +132,7 @@ def _interpret(frame: pd.DataFrame, encoder: SpaceEncoder, maximize: bool) -> Hi
         trial=_trials(frame, encoder, configs, group),
         fraction=fraction,
         score=np.where(failed, np.nan, score),
-        score_se=_numbers(frame, "score_se", np.nan),
+        score_se=np.where(np.abs(score_se) < LARGEST, score_se, np.nan),
         cost=cost,
         failed=failed,
         sign=1.0 if maximize else -1.0,

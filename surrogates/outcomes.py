@@ -83,6 +83,10 @@ class Trials(Past):
     score: np.ndarray
     """Mean over repeats with other seeds."""
 
+    def part(self, rows: np.ndarray) -> Trials:
+        """The trials of these sorted numbers."""
+        return Trials(**vars(self.past(rows)), score=self.score[rows])
+
     @classmethod
     def of(cls, history: History, encoder: SpaceEncoder) -> Trials:
         """Full-length trials of the groups whose scores have an order.
@@ -167,8 +171,10 @@ def judged(trials: Trials, predicted: np.ndarray, masks: Iterable[np.ndarray]) -
     """
     records = []
     for test in masks:
-        for group in np.unique(trials.group[test]):
-            rows = np.flatnonzero(test & (trials.group == group))
+        held_out = np.flatnonzero(test)
+        groups = pd.Series(held_out).groupby(trials.group[test].astype(str)).indices
+        for group, found in groups.items():
+            rows = held_out[found]
             if len(rows) < MIN_TRIALS:
                 continue
             drawn = pd.DataFrame([_judge(p[rows], trials, rows) for p in np.atleast_2d(predicted)])

@@ -33,6 +33,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from safetensors.numpy import load_file, save_file
 from scipy.optimize import minimize
@@ -176,9 +177,9 @@ class _Data:
 
 def _standardised(history: History, encoder: SpaceEncoder, seed: int) -> Iterator[_Data]:
     """Distinct configurations of each task with standardised scores; repeats are averaged."""
-    group = history.group.astype(str)
-    for name in np.unique(group[history.final]):
-        rows = np.flatnonzero(history.final & (group == name))
+    final = np.flatnonzero(history.final)
+    for name, found in pd.Series(final).groupby(history.group[final].astype(str)).indices.items():
+        rows = final[found]
         keys = [encoder.key(history.configs[i]) for i in rows]
         se = history.score_se[rows]
         variance = np.where(np.isfinite(se), se, 0.0) ** 2
@@ -191,7 +192,7 @@ def _standardised(history: History, encoder: SpaceEncoder, seed: int) -> Iterato
         if len(first) < MIN_TRIALS or not scale > 0:
             continue
         cube = encoder.matrix([history.configs[rows[i]] for i in first])
-        yield _Data(name, cube, (y - y.mean()) / scale, variance / scale**2)
+        yield _Data(str(name), cube, (y - y.mean()) / scale, variance / scale**2)
 
 
 def _fit_kernel(data: Sequence[_Data]) -> Kernel:

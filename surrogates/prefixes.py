@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, fields
 
 import numpy as np
 import pandas as pd
@@ -38,11 +37,18 @@ class PrefixRows:
     """Of the prefix."""
     full_cost: np.ndarray
     sign: float
+    rung: np.ndarray
+    """Which fraction a row counts for, among those of all prefixes of the history."""
 
-    @cached_property
-    def rung(self) -> np.ndarray:
-        """(n,): which fraction a row counts for, among those of all rows."""
-        return rung_of(self.fraction)
+    def part(self, rows: np.ndarray) -> PrefixRows:
+        """The rows of these numbers; their rungs stay what they are among all."""
+        arrays = {
+            f.name: getattr(self, f.name)[rows]
+            for f in fields(self)
+            if f.name not in ("features", "sign")
+        }
+        features = self.features.iloc[rows].reset_index(drop=True)
+        return PrefixRows(features=features, sign=self.sign, **arrays)
 
     @property
     def places(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -111,6 +117,7 @@ def prefix_rows(history: History, encoder: SpaceEncoder) -> PrefixRows:
         cost=history.cost[keep],
         full_cost=ends["cost"].to_numpy()[keep],
         sign=history.sign,
+        rung=rung_of(history.fraction[keep]),
     )
 
 
@@ -121,9 +128,14 @@ def relative(features: pd.DataFrame, scale: np.ndarray | float, sign: float) -> 
     whichever of them a signal of that name holds where less is better: the lowest or the highest.
     """
     out = features.drop(columns=[c for c in RAW_SCORES if c in features])
-    base = sign * pd.to_numeric(features[BASE]).fillna(0.0) if BASE in features else 0.0
+    base = sign * _numbers(features[BASE]).fillna(0.0) if BASE in features else 0.0
     out[GAIN] = (features[LAST] - base) / scale
     if BEST in features:
-        best = np.maximum(sign * pd.to_numeric(features[BEST]), features[LAST])
+        best = np.maximum(sign * _numbers(features[BEST]), features[LAST])
         out[BEST_GAIN] = (best - base) / scale
     return out.drop(columns=BASE, errors="ignore")
+
+
+def _numbers(column: pd.Series) -> pd.Series:
+    """As numbers; what is none counts as not known."""
+    return pd.to_numeric(column, errors="coerce")

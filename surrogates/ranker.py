@@ -19,11 +19,19 @@ import pandas as pd
 from surrogates.base import Config, HistoryError
 from surrogates.boosting import POINTWISE, Boosted, Model, new_model, predictions
 from surrogates.encoding import SpaceEncoder
-from surrogates.features import FeatureSchema, fixed_columns, folds, informative, save_model
+from surrogates.features import (
+    FeatureSchema,
+    fixed_columns,
+    folds,
+    informative,
+    sample_of,
+    save_model,
+)
 from surrogates.history import META, History
 from surrogates.outcomes import Trials, dataset_means, held_out_predictions, judged
 
 MAX_FOLDS = 8
+MAX_JUDGED = 6_000  # variants are compared on so many trials of whole datasets
 MEMBERS = 5
 
 
@@ -98,7 +106,8 @@ class Ranker:
     held_out: pd.DataFrame = field(default_factory=pd.DataFrame)
     """One row a held-out group: tau, pearson, ndcg5, regrets (kept for reports)."""
     foreseen: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    """(n,): what it said of the trials it was fitted to when they were held out; not saved."""
+    """(n,): what it said of the trials it was fitted to when they were held out; NaN for those
+    that were not among the judged ones. Not saved."""
 
     @classmethod
     def fit(
@@ -117,13 +126,17 @@ class Ranker:
         trials = Trials.of(history, encoder)
         if not any(str(c).startswith(META) for c in informative(trials.features)):
             variants = tuple(v for v in variants if not v.use_meta) or variants
-        masks = _masks(trials)
-        tried = [_held_out(trials, v, masks, seed) for v in variants]
+        rows = sample_of(trials.dataset, MAX_JUDGED, seed)
+        judged_trials = trials.part(rows)
+        masks = _masks(judged_trials)
+        tried = [_held_out(judged_trials, v, masks, seed) for v in variants]
         # Earlier variants are simpler: a later one must be clearly better, not luckier.
-        best, foreseen, table = tried[0]
+        best, told, table = tried[0]
         for variant, predicted, scores in tried[1:]:
             if _tau(scores) > _tau(table) + 0.01:
-                best, foreseen, table = variant, predicted, scores
+                best, told, table = variant, predicted, scores
+        foreseen = np.full(len(trials.score), np.nan)
+        foreseen[rows] = told
         ensemble = replace(best.boosted, members=members)
         schema = ensemble.schema(trials)
         if not schema.columns:

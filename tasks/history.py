@@ -28,6 +28,7 @@ COUNTED = ("steps", "epochs")  # ways to give the length of a stage, but for its
 RUN_KEY = "run_key"  # column of rows that a tune run wrote
 # Settings that make no other run of it: how long it goes on, and where.
 BESIDE = ("budget", "trials_on", "store")
+DOUBT = "doubt"  # column of what is wrong with the file that a row is from
 COSTS = ("cost_seconds", "cost_flops", "cost_tokens")
 # Kinds of failure that the configuration brought about, on this data or for this memory. The others
 # (killed, hung, timed out, crashed, an error in the program, bad data, a failing reward, a full
@@ -102,15 +103,15 @@ def pack_timeline(timeline: Sequence[Spent]) -> str:
     return json.dumps(series, separators=(",", ":")) if timeline else ""
 
 
-def spent_at(row: Mapping[str, Any], step: int) -> dict[str, float]:
-    """Seconds and FLOPs that a trial had used when it was scored at a step; empty if unknown."""
+def spent_by(row: Mapping[str, Any]) -> dict[int, dict[str, float]]:
+    """Seconds and FLOPs that a trial had used, by the step at which it was scored."""
     timeline = row.get("timeline")
     if not isinstance(timeline, str) or not timeline:
         return {}
-    for at, seconds, flops in zip(*json.loads(timeline), strict=True):
-        if at == step:
-            return {"cost_seconds": seconds, "cost_flops": flops}
-    return {}
+    return {
+        at: {"cost_seconds": seconds, "cost_flops": flops}
+        for at, seconds, flops in zip(*json.loads(timeline), strict=True)
+    }
 
 
 def unpack_curve(text: str) -> dict[tuple[Stage, str], tuple[list[int], list[float]]]:
@@ -211,19 +212,33 @@ def run_key(settings: BaseModel, dataset_fingerprint: str) -> str:
 def read_history(files: Sequence[Path]) -> pd.DataFrame:
     """All rows of the files; columns that a file lacks are empty in its rows.
 
+    Rows of a file that has a column twice say so in a column `DOUBT`, for the check to find.
+
     Raises:
         SettingsError: when a file cannot be read as parquet.
     """
     frames = []
     for file in files:
         try:
-            frames.append(pd.read_parquet(file))
-        except (OSError, ValueError) as error:
+            frames.append(_frame_of(file))
+        except (OSError, ValueError, TypeError, LookupError, NotImplementedError) as error:
             raise SettingsError(
                 f"{file} cannot be read as parquet: {error}\n"
-                "  restore it with: git checkout, or dvc checkout"
+                "  restore it with: git checkout, or dvc checkout; or move it out of the folder"
             ) from None
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def _frame_of(file: Path) -> pd.DataFrame:
+    # Not pandas' own reader, which cannot tell columns of one name apart.
+    with parquet.ParquetFile(file) as opened:
+        frame: pd.DataFrame = opened.read().to_pandas()
+    frame.columns = frame.columns.map(str)
+    twice = frame.columns.duplicated()
+    if twice.any():
+        names = ", ".join(sorted(set(frame.columns[twice])))
+        frame = frame.loc[:, ~twice].assign(**{DOUBT: f"two columns are named {names[:200]}"})
+    return frame
 
 
 def search_history(rows: pd.DataFrame) -> pd.DataFrame:
@@ -270,7 +285,9 @@ def _prefixes(row: dict[str, Any]) -> list[dict[str, Any]]:
         if metric == "score"
         for step, value in zip(*curve, strict=True)
     }
-    ends = {name for name in row if name.startswith("signal.")} | {"score_se"}
+    ends = {name for name in row if name.startswith("signal.")} | {"score_se", "curve", "timeline"}
+    kept = {name: value for name, value in row.items() if name not in ends}
+    spent = spent_by(row)
     prefixes = []
     for fraction in PREFIX_FRACTIONS:
         # Where the trial was scored: at the fraction itself, or at the boundary that follows it.
@@ -279,10 +296,9 @@ def _prefixes(row: dict[str, Any]) -> list[dict[str, Any]]:
         if step is None:
             continue
         signals = signals_of(series, step, plan)
-        prefix = {name: value for name, value in row.items() if name not in ends}
-        prefix |= {"fraction": fraction, "score": scores[step]}
+        prefix = kept | {"fraction": fraction, "score": scores[step]}
         prefix |= {name: row[name] * fraction for name in COSTS if name in row}
-        prefix |= spent_at(row, step)
+        prefix |= spent.get(step, {})
         prefixes.append(prefix | {f"signal.{name}": value for name, value in signals.items()})
     return prefixes
 

@@ -6,23 +6,21 @@ for is here: whole copies, curves, and configurations.
 
 from __future__ import annotations
 
-import json
 import logging
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from tasks.doubts import doubts
 from tasks.expectations import ROW, load_suite, run_suite, unexpected_rows, write_data_docs
-from tasks.history import DEFAULTS, append_history, read_history, records, write_parquet
+from tasks.history import DEFAULTS, DOUBT, append_history, read_history, records, write_parquet
 from tasks.lock import history_lock
+from tasks.packed import curve_problems, timeline_problems
 from trials.errors import HyperparameterError, SettingsError
 from trials.hyperparameters import is_unset, validate
-from trials.records import STAGES
 
 SUITE = "history"
 QUARANTINE = "quarantine"
@@ -32,6 +30,7 @@ CONFIG = "config."
 TYPES = "expect_column_values_to_be_in_type_list"
 SEVERAL = ("mixed", "mixed-integer")
 NUMBERS = ("integer", "floating", "mixed-integer-float")
+LONGEST_REASON = 1000  # characters
 
 log = logging.getLogger(__name__)
 
@@ -49,22 +48,25 @@ def check_history(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
         return rows, rows.assign(**{REASON: pd.Series(dtype=str)})
     rows = rows.drop(columns=REASON, errors="ignore").reset_index(drop=True)
     reasons: dict[int, list[str]] = defaultdict(list)
+    if DOUBT in rows:
+        for number, doubt in rows.pop(DOUBT).dropna().items():
+            reasons[int(str(number))].append(str(doubt))
     copies = rows.assign(**_texts(rows)).duplicated()
     again = _known_before(rows) & ~copies
     for number in rows.index[copies]:
         reasons[int(number)].append("a copy of a row before it")
     for number in rows.index[again]:
         reasons[int(number)].append("trial_id is that of a row before it")
-    seen = suite_frame(rows[~copies & ~again])
+    seen = suite_frame(rows[~copies & ~again & ~rows.index.isin(list(reasons))])
     _add(reasons, run_suite(seen, load_suite(SUITE, lambda kind: kind == TYPES)))
     typed = _typed(seen[~seen[ROW].isin(reasons)])
     if len(typed):
         _add(reasons, run_suite(typed, load_suite(SUITE, lambda kind: kind != TYPES)))
-    for number, row in zip(typed[ROW], records(rows.loc[typed[ROW]]), strict=True):
-        reasons[int(number)] += config_problems(row) + curve_problems(row.get("curve"))
-        reasons[int(number)] += timeline_problems(row.get("timeline"))
+    _add_cells(reasons, rows.loc[typed[ROW]])
+    for number, found in doubts(rows.loc[[n for n in typed[ROW] if not reasons.get(n)]]).items():
+        reasons[number] += found
     bad = pd.Series([bool(reasons.get(number)) for number in rows.index], index=rows.index)
-    joined = ["; ".join(dict.fromkeys(reasons[number])) for number in rows.index[bad]]
+    joined = [_joined(reasons[number]) for number in rows.index[bad]]
     return rows[~bad].reset_index(drop=True), rows[bad].assign(**{REASON: joined})
 
 
@@ -98,55 +100,6 @@ def config_problems(row: Mapping[str, Any]) -> list[str]:
     except HyperparameterError as error:
         return error.problems
     return []
-
-
-def curve_problems(text: Any) -> list[str]:
-    """What is wrong with a packed curve: its form, its stages, steps that do not rise."""
-    if not isinstance(text, str) or not text:
-        return []
-    try:
-        series = {
-            name: ([int(step) for step in steps], [float(value) for value in values])
-            for name, (steps, values) in json.loads(text).items()
-        }
-    except (ValueError, TypeError, AttributeError, OverflowError):
-        return ['curve is not {"stage/metric": [[steps], [values]]}']
-    problems = []
-    for name, (steps, values) in series.items():
-        stage, _, metric = name.partition("/")
-        if stage not in STAGES or not metric:
-            problems.append(f"curve {name}: not one of {', '.join(STAGES)}, '/', a metric")
-        if len(steps) != len(values):
-            problems.append(f"curve {name}: {len(steps)} steps and {len(values)} values")
-        fall = next((pair for pair in pairwise(steps) if pair[1] <= pair[0]), None)
-        if fall:
-            problems.append(f"curve {name}: step {fall[1]} follows step {fall[0]}")
-        if steps and steps[0] < 1:
-            problems.append(f"curve {name}: starts at step {steps[0]}, expected 1 or later")
-        if metric == "score" and not all(map(math.isfinite, values)):
-            problems.append(f"curve {name}: a score is not finite")
-    return problems
-
-
-def timeline_problems(text: Any) -> list[str]:
-    """What is wrong with a packed timeline: its form, steps or costs that fall."""
-    if not isinstance(text, str) or not text:
-        return []
-    try:
-        steps, seconds, flops = ([float(v) for v in series] for series in json.loads(text))
-    except (ValueError, TypeError):
-        return ["timeline is not [[steps], [seconds], [FLOPs]]"]
-    if not len(steps) == len(seconds) == len(flops):
-        return [f"timeline: {len(steps)} steps, {len(seconds)} seconds, {len(flops)} FLOPs"]
-    problems = []
-    if any(later <= earlier for earlier, later in pairwise(steps)):
-        problems.append("timeline: steps do not rise")
-    for name, values in (("seconds", seconds), ("FLOPs", flops)):
-        if not all(map(math.isfinite, values)) or min(values, default=0.0) < 0:
-            problems.append(f"timeline: {name} are not all finite and 0 or more")
-        elif any(later < earlier for earlier, later in pairwise(values)):
-            problems.append(f"timeline: {name} fall")
-    return problems
 
 
 def append_checked(
@@ -255,6 +208,24 @@ def _texts(rows: pd.DataFrame) -> dict[str, pd.Series]:
         for column in rows
         if pd.api.types.infer_dtype(rows[column], skipna=True) in SEVERAL
     }
+
+
+def _add_cells(reasons: dict[int, list[str]], rows: pd.DataFrame) -> None:
+    """What is wrong with configurations, curves and timelines, each looked at on its own."""
+    columns = [column for column in rows if str(column).startswith(CONFIG)]
+    columns += [column for column in ("state", "failure_kind") if column in rows]
+    for number, row in zip(rows.index, records(rows[columns]), strict=True):
+        reasons[int(number)] += config_problems(row)
+    for column, problems in (("curve", curve_problems), ("timeline", timeline_problems)):
+        if column in rows:
+            for number, text in rows[column].items():
+                reasons[int(str(number))] += problems(text)
+
+
+def _joined(reasons: Sequence[str]) -> str:
+    """All reasons of a row, each once; what a cell holds may be very long."""
+    text = "; ".join(dict.fromkeys(reasons))
+    return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]} ..."
 
 
 def _add(reasons: dict[int, list[str]], results: Iterable[Any]) -> None:

@@ -30,6 +30,7 @@ def rows(shift: float = 0.0) -> PrefixRows:
         cost=empty,
         full_cost=empty,
         sign=1.0,
+        rung=np.tile([0.1, 0.5], COUNT // 2),
     )
 
 
