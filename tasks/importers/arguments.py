@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from tasks.importers.common import NoRowError, number
+from tasks.importers.dialects import STAGE
 from trials.arguments import LORA_TARGETS, TRL_SCHEDULES
 from trials.hyperparameters import DPOLoss
 from trials.records import Stage
@@ -59,13 +60,17 @@ def stage_of(arguments: Mapping[str, Any], told: Stage | None) -> Stage:
     Raises:
         NoRowError: when they do not tell, and the user did not.
     """
-    for stage, names in OWN_ARGUMENTS:
-        if any(arguments.get(name) is not None for name in names):
-            return stage
+    known = arguments.get(STAGE)
+    if known is not None:
+        return cast(Stage, known)
     losses = arguments.get("loss_type")
     loss = losses[0] if isinstance(losses, list) and losses else losses
-    if arguments.get("beta") is not None and loss in get_args(DPOLoss):
-        return "dpo"
+    preferences = arguments.get("beta") is not None and loss in get_args(DPOLoss)
+    for stage, names in OWN_ARGUMENTS:
+        if stage == "sft" and preferences:  # some write packing: false whatever they train
+            return "dpo"
+        if any(arguments.get(name) is not None for name in names):
+            return stage
     if told is None:
         raise NoRowError(
             "its arguments are not those of SFT, DPO or GRPO: give --stage sft, dpo or rl"

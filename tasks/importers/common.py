@@ -23,6 +23,9 @@ from trials.records import CurvePoint, Stage
 # Evaluation metrics that are scores, higher is better, in the order in which they are looked for.
 SCORES = ("accuracy", "exact_match", "score", "pass@1", "reward", "rewards/accuracies")
 DIGEST_DIGITS = 10
+MOST_BYTES = 20_000_000  # of a file of arguments, or of the state of a trainer
+# Names under which a loss is logged; where the last one is no number, the run diverged.
+LOSSES = ("loss", "train_loss", "eval_loss", "grad_norm")
 
 
 @dataclass(frozen=True)
@@ -210,13 +213,43 @@ def make_curve(log: Iterable[Mapping[str, Any]], stage: Stage, score: str, sign:
     )
 
 
+def diverged_at(log: Iterable[Mapping[str, Any]], *scores: str) -> int | None:
+    """The step from which on a loss or a score is no finite number, to the end; None if none is.
+
+    A mixed-precision run skips a step with an infinite gradient now and then: what counts is how
+    the log of each value ends.
+    """
+    first: dict[str, int] = {}
+    for entry in log:
+        step = int(number(entry.get("step")) or 0)
+        for name, value in entry.items():
+            bare = plain_metric(name.removeprefix("train/")) if name not in scores else name
+            if name not in scores and bare not in LOSSES and plain_metric(bare) != "loss":
+                continue
+            if is_not_finite(value):
+                first.setdefault(name, step)
+            elif number(value) is not None:
+                first.pop(name, None)
+    return min(first.values(), default=None)
+
+
+def is_not_finite(value: Any) -> bool:
+    """Whether a value is NaN or infinite, also as text: JSON has no such numbers."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return False
+    try:
+        return not math.isfinite(float(value))
+    except (ValueError, OverflowError):
+        return False
+
+
 def number(value: Any) -> float | None:
     """A finite number, or None for anything else."""
     if isinstance(value, bool) or value is None:
         return None
     try:
         found = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return found if math.isfinite(found) else None
 
@@ -246,8 +279,12 @@ def read_mapping(file: Path) -> dict[str, Any]:
         SettingsError: when it cannot be read, or holds something else.
     """
     try:
-        text = file.read_text(encoding="utf-8")
+        if file.stat().st_size > MOST_BYTES:
+            raise SettingsError(f"{file} cannot be read: it has more than {MOST_BYTES:,} bytes")
+        text = file.read_text(encoding="utf-8-sig")
         content = json.loads(text) if file.suffix == ".json" else yaml.safe_load(text)
+    except RecursionError:
+        raise SettingsError(f"{file} cannot be read: it is nested too deeply") from None
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise SettingsError(f"{file} cannot be read: {error}") from None
     if not isinstance(content, dict):

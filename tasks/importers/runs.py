@@ -9,10 +9,13 @@ from typing import Any
 
 from tasks.importers.arguments import config_of, stage_of
 from tasks.importers.cells import CONFIG, typed
+from tasks.importers.dialects import translated
 from tasks.importers.common import (
     NoRowError,
     Target,
+    diverged_at,
     find_score,
+    is_not_finite,
     make_curve,
     make_row,
     number,
@@ -52,37 +55,64 @@ def row_of(run: Run, target: Target, metrics: Counter[tuple[str, float]]) -> dic
         NoRowError: when it has no score, or its configuration is not known.
     """
     reached, planned = _steps(run)
-    stage = stage_of(run.arguments, target.stage)
-    evaluated = {name for entry in run.log for name, v in entry.items() if number(v) is not None}
-    best = (run.arguments.get(each) for each in ("metric_for_best_model", "greater_is_better"))
-    name, sign = find_score(evaluated - {"step", "epoch"}, target.score, *best)
-    sign = -1.0 if target.minimize else sign
-    config = config_of(run.arguments, stage, planned, run.adapter, target.processes)
+    arguments = translated(run.arguments)
+    stage = stage_of(arguments, target.stage)
+    name, sign, broken = _score_of(run, arguments, target)
+    config = config_of(arguments, stage, planned, run.adapter, target.processes)
     values = dict(run.values)
     config |= {
         key.removeprefix(CONFIG): values.pop(key) for key in list(values) if key.startswith(CONFIG)
     }
     config = {key: typed(f"{CONFIG}{key}", value) for key, value in config.items()}
-    fraction = min(1.0, reached / planned)
+    fraction = min(1.0, (reached if broken is None else max(1, broken)) / planned)
     row = make_row(
         target,
         run.item,
         **{
             "config": {key: value for key, value in config.items() if value is not None},
-            "state": "stopped" if fraction < 1 or run.interrupted else "completed",
+            **_ending(fraction, run, broken),
             "fraction": fraction,
-            "score": sign * _last(run.log, name),
+            "score": None if broken is not None else sign * _last(run.log, name),
             "cost_seconds": _total(run.log, "train_runtime"),
             "cost_flops": _total(run.log, "total_flos"),
             "cost_tokens": _total(run.log, "num_tokens"),
-            "seed": number(run.arguments.get("seed")),
+            "seed": number(arguments.get("seed")),
             "total_steps": planned,
             "curve": make_curve(run.log, stage, name, sign),
         }
         | values,
     )
+    if broken is not None:  # whatever a column says
+        return row | {"score": None, **_ending(fraction, run, broken)}
     metrics[name, sign] += 1
     return row
+
+
+def _score_of(
+    run: Run, arguments: Mapping[str, Any], target: Target
+) -> tuple[str, float, int | None]:
+    """The metric that is the score, its sign, and the step at which the run diverged, or None.
+
+    Raises:
+        NoRowError: when it has no score, and did not diverge.
+    """
+    given = {n for entry in run.log for n, v in entry.items() if number(v) is not None}
+    seen = given | {n for entry in run.log for n, v in entry.items() if is_not_finite(v)}
+    best = [arguments.get(each) for each in ("metric_for_best_model", "greater_is_better")]
+    try:
+        name, sign = find_score(seen - {"step", "epoch"}, target.score, *best)
+    except NoRowError:
+        broken = diverged_at(run.log)
+        if broken is None:
+            raise
+        return "", 1.0, broken  # it failed before it was evaluated
+    return name, -1.0 if target.minimize else sign, diverged_at(run.log, name)
+
+
+def _ending(fraction: float, run: Run, broken: int | None) -> dict[str, Any]:
+    if broken is not None:
+        return {"state": "failed", "failure_kind": "diverged"}
+    return {"state": "stopped" if fraction < 1 or run.interrupted else "completed"}
 
 
 def _steps(run: Run) -> tuple[int, int]:
