@@ -37,16 +37,24 @@ def begin() -> None:
 @app.command("import")
 def import_runs(
     source: Annotated[
-        Path, typer.Argument(help="Output folder(s), mlruns, or a .csv, .tsv or .parquet table.")
+        Path,
+        typer.Argument(
+            help="Output folder(s), mlruns or mlflow.db, results of Ray Tune, a folder of W&B, or "
+            "a .csv, .tsv or .parquet table."
+        ),
     ],
     dataset: Annotated[str | None, typer.Option(help="Id of what was trained on.")] = None,
     model: Annotated[str | None, typer.Option(help="Id of the base model.")] = None,
     form: Annotated[
-        str, typer.Option("--format", help="auto, trl, mlflow, wandb or csv.")
+        str, typer.Option("--format", help="auto, trl, mlflow, wandb, optuna, ray or csv.")
     ] = "auto",
     columns: Annotated[
         list[str] | None,
         typer.Option("--map", help="FIELD=COLUMN of a table, as score=accuracy; repeatable."),
+    ] = None,
+    ignore: Annotated[
+        list[str] | None,
+        typer.Option(help="A column of a table to pass over; repeatable."),
     ] = None,
     score: Annotated[
         str | None,
@@ -90,6 +98,7 @@ def import_runs(
             config=config,
             processes=processes,
             columns=parsed_columns(columns or []),
+            ignore=frozenset(ignore or []),
         )
         folder = history or history_folder()
         joined = join_history(read_source(source, target, form), folder, label)

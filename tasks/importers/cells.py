@@ -7,7 +7,7 @@ import math
 from types import NoneType
 from typing import Any, Literal, get_args
 
-from tasks.importers.common import NoRowError
+from tasks.importers.common import NoRowError, seconds_of
 from trials.hyperparameters import Hyperparameters
 
 Kind = Literal["text", "choice", "truth", "whole", "number", "any number"]
@@ -25,6 +25,21 @@ CONFIG = "config."
 # How programs write "nothing"; in a field of text these are words as any other.
 EMPTY = ("", "nan", "NaN", "NA", "N/A", "n/a", "null", "NULL", "None", "<NA>")
 LARGEST = 2**63 - 1  # whole number that parquet can hold
+# How others say how a run ended.
+STATES = {
+    "completed": (
+        "complete",
+        "completed",
+        "finished",
+        "success",
+        "succeeded",
+        "terminated",
+        "done",
+    ),
+    "stopped": ("pruned", "stopped", "killed", "early_stopped", "cancelled", "canceled"),
+    "failed": ("fail", "failed", "error", "errored", "crashed", "crash"),
+}
+UNFINISHED = ("running", "pending", "waiting", "paused", "queued", "scheduled", "preempting")
 TRUTHS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 
 
@@ -69,6 +84,10 @@ def typed(field: str, value: Any, column: str | None = None) -> Any:
     bare = value.strip() if isinstance(value, str) else value
     if bare is None or (isinstance(bare, float) and math.isnan(bare)):
         return None
+    if field == "state":
+        return _state(_text(value).strip())
+    if field == "cost_seconds" and isinstance(bare, str) and (":" in bare or "day" in bare):
+        bare = seconds_of(bare)
     if kind == "text":
         return _text(value) or None
     if isinstance(bare, str) and bare in EMPTY:
@@ -89,6 +108,18 @@ def typed(field: str, value: Any, column: str | None = None) -> Any:
     if kind == "truth":
         return found
     return int(found) if kind == "whole" else float(found)
+
+
+def _state(told: str) -> str | None:
+    """A state in our words, from those of trackers, sweepers and schedulers.
+
+    Raises:
+        NoRowError: the run is not finished; a word that is not known is left for the check.
+    """
+    word = told.rpartition(".")[2].lower()
+    if word in UNFINISHED:
+        raise NoRowError(f"its state is {told}: it is not finished")
+    return next((ours for ours, words in STATES.items() if word in words), told) or None
 
 
 def _text(value: Any) -> str:

@@ -13,6 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import yaml
 
 from tasks.history import pack_curve
@@ -22,7 +23,9 @@ from trials.records import CurvePoint, Stage
 
 # Evaluation metrics that are scores, higher is better, in the order in which they are looked for.
 SCORES = ("accuracy", "exact_match", "score", "pass@1", "reward", "rewards/accuracies")
+SCORES += ("mean_accuracy", "mean_reward")
 DIGEST_DIGITS = 10
+LONGEST_VALUE = 2000  # characters of a setting
 MOST_BYTES = 20_000_000  # of a file of arguments, or of the state of a trainer
 # Names under which a loss is logged; where the last one is no number, the run diverged.
 LOSSES = ("loss", "train_loss", "eval_loss", "grad_norm")
@@ -43,6 +46,7 @@ class Target:
         config: file with the arguments of runs that saved none.
         processes: devices that shared a batch.
         columns: from our fields to columns of a table.
+        ignore: columns and settings that are passed over, whatever they are called.
     """
 
     name: str
@@ -55,6 +59,7 @@ class Target:
     config: Path | None = None
     processes: int = 1
     columns: Mapping[str, str] = field(default_factory=dict)
+    ignore: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -96,7 +101,9 @@ class Imported:
         except UnicodeError as error:
             reason = f"cannot be understood: a file of it is not in UTF-8 ({error})"
             self.refused.append(Refused(item, reason))
-        except (OSError, ValueError, TypeError, ArithmeticError) as error:
+        except RecursionError:
+            self.refused.append(Refused(item, "cannot be understood: it is nested too deeply"))
+        except (OSError, ValueError, TypeError, LookupError, ArithmeticError) as error:
             reason = f"cannot be understood: {type(error).__name__}: {error}"
             self.refused.append(Refused(item, reason))
         else:
@@ -149,6 +156,7 @@ def find_score(
     wanted: str | None,
     best: Any = None,
     greater_is_better: Any = None,
+    anywhere: bool = False,
 ) -> tuple[str, float]:
     """The metric that is the score, and its sign, which is minus where lower is better.
 
@@ -160,6 +168,7 @@ def find_score(
         wanted: as the user has it, or None.
         best: ``metric_for_best_model`` of the arguments.
         greater_is_better: of the arguments, of that metric.
+        anywhere: whether metrics need no prefix of evaluations, as a sweeper's have none.
 
     Raises:
         NoRowError: when there is none, naming what there is.
@@ -174,6 +183,8 @@ def find_score(
             return name, -1.0 if low else 1.0
         raise NoRowError(f"no metric {name}; found: {', '.join(names) or 'none'}")
     plain = {plain_metric(name): name for name in names if name.startswith("eval")}
+    if anywhere:
+        plain = {plain_metric(name): name for name in names} | plain
     candidates = SCORES if not best or best.endswith("loss") else (best, *SCORES)
     found = next((name for name in candidates if name in plain), None)
     if found is None:
@@ -254,6 +265,16 @@ def number(value: Any) -> float | None:
     return found if math.isfinite(found) else None
 
 
+def seconds_of(value: Any) -> float | None:
+    """A duration in seconds, also where it was written as ``0 days 00:04:22.3``; None if empty."""
+    if value is None or number(value) is not None:
+        return positive(value)
+    try:
+        return positive(pd.Timedelta(str(value)).total_seconds())
+    except (ValueError, OverflowError):
+        return None
+
+
 def positive(value: Any) -> float | None:
     """A number above zero, or None: trackers write 0 for what they did not measure."""
     found = number(value)
@@ -264,7 +285,8 @@ def parsed(text: Any) -> Any:
     """A value of which only the text was kept, as ``1e-05``, ``True``, ``None`` or ``['a']``."""
     if not isinstance(text, str):
         return text
-    for parse in (json.loads, ast.literal_eval):
+    # A long text is no value that was set; the parser of Python's own literals may crash on one.
+    for parse in (json.loads, ast.literal_eval) if len(text) <= LONGEST_VALUE else ():
         try:
             return parse(text.strip())
         except (ValueError, SyntaxError, MemoryError, RecursionError):

@@ -9,7 +9,6 @@ from typing import Any
 
 from tasks.importers.arguments import config_of, stage_of
 from tasks.importers.cells import CONFIG, typed
-from tasks.importers.dialects import translated
 from tasks.importers.common import (
     NoRowError,
     Target,
@@ -21,6 +20,7 @@ from tasks.importers.common import (
     number,
     positive,
 )
+from tasks.importers.dialects import translated
 
 
 @dataclass(frozen=True)

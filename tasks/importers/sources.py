@@ -13,21 +13,38 @@ import pandas as pd
 
 from tasks.history import history_files, read_history
 from tasks.history_checks import REASON, append_checked
-from tasks.importers import mlflow, trl
+from tasks.importers import mlflow, mlflow_database, optuna, ray, trl, wandb
 from tasks.importers.common import Imported, Refused, Target
 from tasks.importers.files import PARQUET, SUFFIXES, header
 from tasks.importers.mlflow import import_mlflow
+from tasks.importers.named import what_it_is
+from tasks.importers.optuna import import_optuna
+from tasks.importers.ray import import_ray
 from tasks.importers.table import import_table
 from tasks.importers.trl import import_trl
 from tasks.importers.wandb import import_wandb
 from trials.errors import SettingsError
 
-Format = Literal["trl", "mlflow", "wandb", "csv"]
+Format = Literal["trl", "mlflow", "wandb", "optuna", "ray", "csv"]
 READERS: dict[Format, Callable[[Path, Target], Imported]] = {
     "trl": import_trl,
     "mlflow": import_mlflow,
     "wandb": import_wandb,
+    "optuna": import_optuna,
+    "ray": import_ray,
     "csv": import_table,
+}
+EXPECTED = (
+    f"a folder with {trl.STATE}, an mlruns folder or mlflow.db, the results of Ray Tune, a "
+    ".csv, .tsv or .parquet file"
+)
+WANTED = {
+    "trl": trl.STATE,
+    "mlflow": "mlflow.db, or meta.yaml beside params or metrics",
+    "ray": f"{ray.PARAMS} beside {ray.PROGRESS} or {ray.RESULTS}",
+    "wandb": wandb.SUMMARY,
+    "optuna": "trials",
+    "csv": "lines",
 }
 # Columns of every export of Weights & Biases.
 WANDB_COLUMNS = {"Name", "State"}
@@ -61,21 +78,47 @@ def detect(source: Path) -> Format:
         SettingsError: when it is not there, or nothing that is known is in it.
     """
     if source.is_file():
-        suffix = source.suffix.lower()
-        if suffix == PARQUET:
-            return "csv"
-        if suffix in SUFFIXES:
-            return "wandb" if set(header(source)) >= WANDB_COLUMNS else "csv"
+        if source.name in (ray.RESULTS, ray.PROGRESS) and ray.trial_folders(source.parent):
+            return "ray"
+        if mlflow_database.database_of(source):
+            return "mlflow"
+        if source.suffix.lower() in SUFFIXES:
+            return _table_form(source)
     elif source.is_dir():
+        # Sweepers and trackers keep checkpoints of trainers in their folders.
+        if ray.trial_folders(source):
+            return "ray"
         if next(source.rglob(trl.STATE), None):
             return "trl"
-        if mlflow.run_folders(source):
+        if mlflow_database.database_of(source) or mlflow.run_folders(source):
             return "mlflow"
-    found = "nothing of the kind" if source.exists() else "no such file or folder"
+        if wandb.run_folders(source):
+            return "wandb"
+    found = what_it_is(source) or "nothing of the kind"
     raise SettingsError(
-        f"{source}: expected a folder with {trl.STATE}, an mlruns folder, a .csv, .tsv or "
-        f".parquet file; found {found}"
+        f"{source}: expected {EXPECTED}; found "
+        f"{found if source.exists() else 'no such file or folder'}"
     )
+
+
+def _table_form(source: Path) -> Format:
+    """Whose table it is, by its columns.
+
+    Raises:
+        SettingsError: it cannot be read, or has no settings of runs in it.
+    """
+    if source.suffix.lower() == PARQUET:
+        return "csv"
+    columns = header(source)
+    if ray.is_progress(columns):
+        raise SettingsError(
+            f"{source} is the {ray.PROGRESS} of a trial of Ray Tune, one line an iteration, "
+            f"without the {ray.PARAMS} that its settings are in: import its folder, or that of "
+            "the experiment"
+        )
+    if optuna.is_optuna(columns):
+        return "optuna"
+    return "wandb" if set(columns) >= WANDB_COLUMNS else "csv"
 
 
 def read_source(source: Path, target: Target, form: str = "auto") -> Imported:
@@ -105,16 +148,20 @@ def read_source(source: Path, target: Target, form: str = "auto") -> Imported:
                 f"{option} is missing: name what these runs trained on and from, or map a column "
                 f"of the table: --map {column}=COLUMN"
             )
-    if target.columns and chosen in ("trl", "mlflow"):
-        raise SettingsError(f"--map is for tables; a source of the format {chosen} has no columns")
-    if source.is_dir() != (chosen in ("trl", "mlflow")):
-        kind = "folder" if chosen in ("trl", "mlflow") else "file"
-        raise SettingsError(f"{source}: the format {chosen} is read from a {kind}")
+    without = chosen in ("trl", "mlflow") or (chosen == "wandb" and source.is_dir())
+    if (target.columns or target.ignore) and without:
+        option = "--map" if target.columns else "--ignore"
+        raise SettingsError(
+            f"{option} is for tables; a source of the format {chosen} has no columns"
+        )
+    kinds = {"trl": "a folder", "csv": "a file", "optuna": "a file"}
+    kind = "a folder" if source.is_dir() else "a file"
+    if kinds.get(chosen, kind) != kind:
+        raise SettingsError(f"{source}: the format {chosen} is read from {kinds[chosen]}")
     imported = READERS[chosen](source, target)
     if not imported.rows and not imported.refused:
-        expected = trl.STATE if chosen == "trl" else "meta.yaml beside params or metrics"
         raise SettingsError(
-            f"{source}: found no run; expected {expected} in it or in folders below"
+            f"{source}: found no run; expected {WANTED[chosen]} in it or in folders below"
         )
     return imported
 

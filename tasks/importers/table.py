@@ -13,6 +13,8 @@ from typing import Any
 from tasks.importers.cells import CONFIG, FIELDS, is_field, typed
 from tasks.importers.common import Imported, NoRowError, Target, make_row, number_by_content
 from tasks.importers.files import Line, Table, read_table
+from tasks.importers.named import refuse_chart
+from tasks.packed import curve_problems
 from trials.errors import SettingsError
 from trials.hyperparameters import Hyperparameters
 
@@ -28,9 +30,10 @@ def import_table(source: Path, target: Target) -> Imported:
     """
     target = with_score(target)
     table = read_table(source)
-    check_columns(table, target.columns)
-    check_hyperparameters(table, target.columns)
-    imported = Imported(notes=unused(table, target.columns))
+    refuse_chart(source, table.columns)
+    check_columns(table, target.columns, target.ignore)
+    check_hyperparameters(table, target.columns, target.ignore)
+    imported = Imported(notes=unused(table, target.columns, target.ignore))
     same: Counter[str] = Counter()
     for line in table.lines:
         item = f"{source.name}, {line.place}"
@@ -58,7 +61,7 @@ def with_score(target: Target) -> Target:
 
 
 def _line(line: Line, stem: str, target: Target, same: Counter[str]) -> dict[str, Any]:
-    values = mapped(line, target.columns)
+    values = mapped(line, target.columns, target.ignore)
     item = values.get("trial_id")
     if "run_id" not in values:  # else it is an export of a history, whose ids are kept
         values.pop("trial_id", None)
@@ -91,6 +94,8 @@ def turned_round(row: Mapping[str, Any]) -> dict[str, Any]:
     if row.get("score") is not None:
         row["score"] = -row["score"]
     if row.get("curve"):
+        if problems := curve_problems(row["curve"]):
+            raise NoRowError("; ".join(problems))
         curve = json.loads(row["curve"])
         for name, (steps, values) in curve.items():
             if name.endswith("/score"):
@@ -99,15 +104,15 @@ def turned_round(row: Mapping[str, Any]) -> dict[str, Any]:
     return row
 
 
-def mapped(line: Line, columns: Mapping[str, str]) -> dict[str, Any]:
-    """The values of a line under our names; what is empty is left out.
+def mapped(line: Line, columns: Mapping[str, str], ignore: Collection[str] = ()) -> dict[str, Any]:
+    """The values of a line under our names; what is empty, or to be ignored, is left out.
 
     Raises:
         NoRowError: when a cell is not of its field's type, naming all such cells.
     """
     if line.problem:
         raise NoRowError(line.problem)
-    own = {name: name for name in line.cells if is_field(name)}
+    own = {name: name for name in line.cells if is_field(name) and name not in ignore}
     found, problems = {}, []
     for field, column in (own | dict(columns)).items():
         try:
@@ -119,12 +124,18 @@ def mapped(line: Line, columns: Mapping[str, str]) -> dict[str, Any]:
     return {field: value for field, value in found.items() if value is not None}
 
 
-def check_columns(table: Table, columns: Mapping[str, str]) -> None:
-    """Refuses to map what is not there.
+def check_columns(table: Table, columns: Mapping[str, str], ignore: Collection[str] = ()) -> None:
+    """Refuses to map, or to ignore, what is not there.
 
     Raises:
-        SettingsError: when a field or a column of ``columns`` is unknown.
+        SettingsError: when a field or a column of ``columns`` is unknown, or one to be ignored.
     """
+    for column in ignore:
+        if column not in table.columns:
+            raise SettingsError(
+                f"--ignore {column}: {table.source.name} has no such column"
+                f"{_near(column, table.columns)}\n  it has: {', '.join(table.columns)}"
+            )
     for field, column in columns.items():
         if not is_field(field):
             raise SettingsError(
@@ -139,7 +150,9 @@ def check_columns(table: Table, columns: Mapping[str, str]) -> None:
             )
 
 
-def check_hyperparameters(table: Table, columns: Mapping[str, str]) -> None:
+def check_hyperparameters(
+    table: Table, columns: Mapping[str, str], ignore: Collection[str] = ()
+) -> None:
     """Refuses columns ``config.*`` that are no hyperparameters: their values would be lost.
 
     Raises:
@@ -148,23 +161,27 @@ def check_hyperparameters(table: Table, columns: Mapping[str, str]) -> None:
     unknown = [
         name
         for name in table.columns
-        if name.startswith(CONFIG) and not is_field(name) and name not in columns.values()
+        if name.startswith(CONFIG)
+        and not is_field(name)
+        and name not in columns.values()
+        and name not in ignore
     ]
     for name in unknown:
         if any(line.cells.get(name) is not None for line in table.lines):
             raise SettingsError(
                 f"{table.source.name}: its column {name!r} is no hyperparameter"
                 f"{_near(name, HYPERPARAMETERS)}\n"
-                "  rename it, map it (--map config.NAME=COLUMN), or leave it out of the table"
+                "  rename it, map it (--map config.NAME=COLUMN), or pass it over (--ignore "
+                f"{name})"
             )
 
 
-def unused(table: Table, columns: Mapping[str, str]) -> list[str]:
+def unused(table: Table, columns: Mapping[str, str], ignore: Collection[str] = ()) -> list[str]:
     """One sentence that lists the columns which fill no field; none when there are none."""
     names = [
         repr(name) + _near(name, [*FIELDS, *HYPERPARAMETERS])
         for name in table.columns
-        if name and not is_field(name) and name not in columns.values()
+        if name and not is_field(name) and name not in columns.values() and name not in ignore
     ]
     return [f"columns that were not used: {', '.join(names)}"] if names else []
 

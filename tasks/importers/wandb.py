@@ -1,8 +1,9 @@
-"""CSV exports of Weights & Biases: one line a run, with its arguments and its last values."""
+"""Weights & Biases: CSV exports, one line a run, and the folders that it writes beside a run."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,17 +12,22 @@ from tasks.importers.common import (
     Imported,
     NoRowError,
     Target,
+    diverged_at,
+    is_not_finite,
     number,
     number_by_content,
     parsed,
     positive,
     read_mapping,
 )
+from tasks.importers.dialects import unwrapped
 from tasks.importers.files import Line, read_table
+from tasks.importers.named import refuse_chart
 from tasks.importers.runs import Run, row_of
 from tasks.importers.table import check_columns, mapped, score_column
 from tasks.importers.table import row_of as table_row
 
+SUMMARY = "wandb-summary.json"
 UNFINISHED = ("crashed", "failed", "running", "preempted", "preempting", "pending")
 
 
@@ -31,7 +37,10 @@ def import_wandb(source: Path, target: Target) -> Imported:
     With columns given for fields (``--map``), these go before what the arguments say.
     """
     shared = read_mapping(target.config) if target.config else {}
+    if source.is_dir():
+        return _import_folders(source, shared, target)
     table = read_table(source)
+    refuse_chart(source, table.columns)
     check_columns(table, target.columns)
     imported = Imported()
     same: Counter[str] = Counter()
@@ -52,14 +61,18 @@ def _row(
 ) -> dict[str, Any]:
     """The row of a line, under its id; names need not be unique, so what is in it is added."""
     status = str(line.cells.get("State") or "finished").lower()
-    if status in UNFINISHED:
+    if status in UNFINISHED and not _diverged(line.cells, status):
         raise NoRowError(f"its state is {status}")
-    own = mapped(line, target.columns)
+    own = mapped(line, target.columns, target.ignore)
     if "score" in own and any(column.startswith("config.") for column in own):
         row = table_row(name, own, target)  # all is said by the columns
         metrics[score_column(target)] += 1
     else:
-        values = {_plain(column): parsed(value) for column, value in line.cells.items()}
+        values = {
+            _plain(column): parsed(value)
+            for column, value in line.cells.items()
+            if column not in target.ignore
+        }
         run = _run(name, values, shared, own, interrupted=status == "killed")
         row = _summarised(run, own, target, metrics)
     return row if line.cells.get("ID") else number_by_content(row, same)
@@ -74,7 +87,11 @@ def _run(
 ) -> Run:
     """A run whose log is its summary: the last value of everything."""
     step = positive(values.get("global_step")) or positive(values.get("_step")) or 1
-    summary = {column: value for column, value in values.items() if number(value) is not None}
+    summary = {
+        column: value
+        for column, value in values.items()
+        if number(value) is not None or is_not_finite(value)
+    }
     runtime = values.get("train_runtime") or values.get("Runtime") or values.get("_runtime")
     log = [{**summary, "step": int(step), "train_runtime": runtime}]
     # A curve of one point tells nothing.
@@ -92,6 +109,56 @@ def _summarised(
     row = row_of(run, replace(target, score="eval_score"), Counter())
     metrics[score_column(target)] += 1
     return row
+
+
+def run_folders(source: Path) -> list[Path]:
+    """Folders with the summary of a run, in a fixed order."""
+    return sorted(file.parent for file in source.rglob(SUMMARY))
+
+
+def _import_folders(source: Path, shared: dict[str, Any], target: Target) -> Imported:
+    imported = Imported()
+    for folder in run_folders(source):
+        own = folder.parent if folder.name == "files" else folder
+        item = own.name if own == source else own.relative_to(source).as_posix()
+        imported.attempt(item, _folder_row, item, folder, shared, target, imported.metrics)
+    return imported
+
+
+def _folder_row(
+    item: str,
+    folder: Path,
+    shared: dict[str, Any],
+    target: Target,
+    metrics: Counter[tuple[str, float]],
+) -> dict[str, Any]:
+    """The row of a run, from its ``config.yaml`` and ``wandb-summary.json``."""
+    config = folder / "config.yaml"
+    if not config.is_file() and not shared:
+        raise NoRowError("its config.yaml is not beside its summary, nor was --config given")
+    settings = unwrapped(read_mapping(config)) if config.is_file() else {}
+    summary = {_plain(n): v for n, v in _flat(read_mapping(folder / SUMMARY)).items()}
+    values = {n: v for n, v in (settings | summary).items() if n not in target.ignore}
+    return row_of(_run(item, values, shared, {}, interrupted=False), target, metrics)
+
+
+def _flat(summary: dict[str, Any]) -> dict[str, Any]:
+    """Values in groups under names with slashes; of a value with several summaries the last."""
+    flat: dict[str, Any] = {}
+    for name, value in summary.items():
+        if not isinstance(value, dict):
+            flat[name] = value
+        elif "last" in value or "value" in value:
+            flat[name] = value.get("last", value.get("value"))
+        else:
+            flat |= {f"{name}/{part}": each for part, each in value.items()}
+    return flat
+
+
+def _diverged(cells: Mapping[str, Any], status: str) -> bool:
+    if status not in ("crashed", "failed"):
+        return False
+    return diverged_at([{_plain(name): value for name, value in cells.items()}]) is not None
 
 
 def _plain(name: str) -> str:

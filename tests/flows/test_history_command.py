@@ -79,7 +79,7 @@ def test_import_of_a_folder_without_arguments_ends_with_2(history, tmp_path):
     [
         (["--map", "score"], "expected FIELD=COLUMN"),
         (["--map", "score=a", "--map", "score=b"], "twice"),
-        (["--format", "excel"], "expected auto, trl, mlflow, wandb, csv"),
+        (["--format", "excel"], "expected auto, trl, mlflow, wandb, optuna, ray, csv"),
         (["--stage", "ppo"], "expected sft, dpo or rl"),
         (["--format", "trl", "--model", "m"], "--dataset is missing"),
     ],

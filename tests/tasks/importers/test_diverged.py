@@ -1,0 +1,185 @@
+"""A run whose numbers end in NaN or infinity failed: its last good score is not its outcome."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+
+import pandas as pd
+import pytest
+
+from tasks.history import unpack_curve
+from tasks.history_checks import check_history
+from tasks.importers.common import Target, diverged_at
+from tasks.importers.sources import read_source
+
+TARGET = Target(name="team", dataset_id="sums", model_id="m")
+SFT = {"learning_rate": 0.5, "per_device_train_batch_size": 4, "packing": False}
+DPO = {"learning_rate": 0.1, "per_device_train_batch_size": 4, "beta": 0.1, "loss_type": "ipo"}
+
+
+def state(folder, broken, *, arguments=SFT, metric="eval_accuracy", good=0.4, tail=()):
+    """A trainer's state: evaluated at step 10 of 30, and what is logged from step 20 on."""
+    log = [{"step": 10, "loss": 1.0, "grad_norm": 1.0}, {"step": 10, metric: good}]
+    log += [{"step": step, **broken} for step in (20, 30)]
+    content = {"global_step": 30, "max_steps": 30, "log_history": [*log, *tail]}
+    folder.mkdir(parents=True)
+    (folder / "trainer_state.json").write_text(json.dumps(content))
+    (folder / "training_args.json").write_text(json.dumps(arguments))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"loss": float("nan"), "eval_accuracy": float("nan")},
+        {"loss": float("inf")},
+        {"loss": 0.0, "grad_norm": float("nan")},
+        {"eval_loss": float("nan"), "eval_accuracy": 0.0},
+        {"loss": "NaN"},
+        {"loss": "Infinity"},
+        {"loss": 1.0, "eval_accuracy": float("-inf")},
+    ],
+)
+def test_a_state_that_ends_without_numbers_is_a_failure(tmp_path, broken):
+    imported = read_source(state(tmp_path / "out", broken), TARGET)
+    [row] = imported.rows
+    assert (row["state"], row["failure_kind"], row["score"]) == ("failed", "diverged", None)
+    assert row["fraction"] == pytest.approx(2 / 3)
+    assert row["config.sft_learning_rate"] == 0.5
+    assert unpack_curve(row["curve"])["sft", "score"][1][0] == 0.4
+    assert not imported.metrics
+    assert check_history(pd.DataFrame([row]))[1].empty
+
+
+def test_a_run_that_recovered_did_not_fail(tmp_path):
+    tail = [{"step": 30, "loss": 0.5, "grad_norm": 1.0, "eval_accuracy": 0.7}]
+    folder = state(tmp_path / "out", {"grad_norm": float("inf"), "loss": 1.0}, tail=tail)
+    [row] = read_source(folder, TARGET).rows
+    assert (row["state"], row["score"]) == ("completed", 0.7)
+
+
+def test_one_that_was_never_evaluated_still_says_what_failed(tmp_path):
+    folder = state(tmp_path / "out", {"loss": float("nan")}, metric="loss")
+    [row] = read_source(folder, TARGET).rows
+    assert (row["state"], row["failure_kind"]) == ("failed", "diverged")
+
+
+def test_preference_runs_fail_alike(tmp_path):
+    folder = state(
+        tmp_path / "out",
+        {"loss": float("inf"), "eval_rewards/accuracies": 0.5},
+        arguments=DPO,
+        metric="eval_rewards/accuracies",
+    )
+    [row] = read_source(folder, TARGET).rows
+    assert (row["state"], row["config.dpo_loss_type"]) == ("failed", "ipo")
+
+
+@pytest.mark.parametrize("told", ["NaN", "Infinity", "-Infinity"])
+def test_an_export_and_a_folder_of_wandb_say_it_as_text(tmp_path, told):
+    file = tmp_path / "runs.csv"
+    file.write_text(
+        '"ID","Name","State","learning_rate","per_device_train_batch_size","packing","train/loss",'
+        f'"eval/accuracy"\n"a","x","crashed","0.1","4","false","{told}","0.3"\n'
+        '"b","y","crashed","0.1","4","false","0.5","0.3"\n'
+    )
+    imported = read_source(file, TARGET)
+    assert [row["state"] for row in imported.rows] == ["failed"]
+    assert "crashed" in imported.refused[0].reason
+    files = tmp_path / "wandb" / "run-1" / "files"
+    files.mkdir(parents=True)
+    (files / "config.yaml").write_text(
+        "wandb_version: 1\n"
+        + "".join(f"{name}:\n  desc: null\n  value: {json.dumps(v)}\n" for name, v in SFT.items())
+    )
+    (files / "wandb-summary.json").write_text(
+        json.dumps({"train/loss": told, "eval/accuracy": 0.3, "_step": 12, "_runtime": 8.5})
+    )
+    [row] = read_source(tmp_path / "wandb", TARGET).rows
+    assert (row["state"], row["failure_kind"]) == ("failed", "diverged")
+
+
+@pytest.mark.parametrize("status", [3, 4])
+def test_a_run_of_mlflow_keeps_its_nan(tmp_path, status):
+    folder = tmp_path / "mlruns" / "0" / "r1"
+    for name in ("params", "metrics"):
+        (folder / name).mkdir(parents=True)
+    (folder / "meta.yaml").write_text(f"run_id: r1\nstatus: {status}\nlifecycle_stage: active\n")
+    for name, value in SFT.items():
+        (folder / "params" / name).write_text(str(value))
+    (folder / "metrics" / "loss").write_text("1 2.0 10\n2 nan 20\n")
+    (folder / "metrics" / "eval_accuracy").write_text("1 0.4 10\n")
+    [row] = read_source(tmp_path / "mlruns", TARGET).rows
+    assert (row["state"], row["failure_kind"], row["score"]) == ("failed", "diverged", None)
+
+
+def test_the_last_value_of_each_number_counts():
+    nan = float("nan")
+    assert diverged_at([{"step": 1, "loss": nan}, {"step": 2, "loss": 1.0}]) is None
+    assert diverged_at([{"step": 1, "loss": 1.0}, {"step": 2, "loss": nan}]) == 2
+    assert diverged_at([{"step": 5, "kl": nan}]) is None
+    assert diverged_at([{"step": 5, "kl": nan}], "kl") == 5
+
+
+class TestDatabase:
+    """MLflow's database, as its own schema has it."""
+
+    SCHEMA = """
+    create table runs (run_uuid text, name text, status text, start_time integer,
+                       end_time integer, lifecycle_stage text, experiment_id integer);
+    create table params (key text, value text, run_uuid text);
+    create table metrics (key text, value real, timestamp integer, run_uuid text, step integer,
+                          is_nan boolean);
+    """
+
+    def write(self, file, points, status="FINISHED"):
+        with sqlite3.connect(file) as base:
+            base.executescript(self.SCHEMA)
+            base.execute(
+                "insert into runs values ('r1', 'fox', ?, 1000, 91000, 'active', 1)", (status,)
+            )
+            base.execute(
+                "insert into runs values ('r0', 'owl', 'RUNNING', 1000, null, 'active', 1)"
+            )
+            base.executemany(
+                "insert into params values (?, ?, 'r1')", [(k, str(v)) for k, v in SFT.items()]
+            )
+            base.executemany("insert into metrics values (?, ?, 1, 'r1', ?, ?)", points)
+        return file
+
+    @pytest.mark.parametrize("given", ["file", "folder"])
+    def test_runs_are_read_and_nothing_is_written(self, tmp_path, given):
+        points = [
+            ("loss", 1.0, 10, 0),
+            ("eval_accuracy", 0.2, 10, 0),
+            ("eval_accuracy", 0.6, 20, 0),
+        ]
+        file = self.write(tmp_path / "mlflow.db", points)
+        before = file.read_bytes()
+        imported = read_source(file if given == "file" else tmp_path, TARGET)
+        [row] = imported.rows
+        assert (row["score"], row["cost_seconds"], row["state"]) == (0.6, 90.0, "completed")
+        assert unpack_curve(row["curve"])["sft", "score"] == ([10, 20], [0.2, 0.6])
+        assert "RUNNING" in imported.refused[0].reason
+        assert file.read_bytes() == before
+        assert {path.name for path in tmp_path.iterdir()} == {"mlflow.db"}
+
+    def test_what_is_marked_as_no_number_is_a_failure(self, tmp_path):
+        points = [("eval_accuracy", 0.2, 10, 0), ("eval_accuracy", 0.0, 20, 1)]
+        [row] = read_source(self.write(tmp_path / "mlflow.db", points), TARGET).rows
+        assert (row["state"], row["failure_kind"]) == ("failed", "diverged")
+
+
+def test_a_logged_model_is_no_run(tmp_path):
+    for name, meta in (("r1", "run_id: r1\nstatus: 3\n"), ("models/m-9", "model_id: m-9\n")):
+        folder = tmp_path / "mlruns" / "1" / name
+        for part in ("params", "metrics"):
+            (folder / part).mkdir(parents=True)
+        (folder / "meta.yaml").write_text(meta)
+        for key, value in SFT.items():
+            (folder / "params" / key).write_text(str(value))
+        (folder / "metrics" / "eval_accuracy").write_text("1 0.4 10\n")
+    imported = read_source(tmp_path / "mlruns", TARGET)
+    assert [row["trial_id"] for row in imported.rows] == ["team/sums/r1"]
+    assert imported.refused == []
