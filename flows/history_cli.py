@@ -175,6 +175,7 @@ def export(
     history: History = None,
 ) -> None:
     """Write all rows into one table."""
+    from tasks.csv_tables import write_csv
     from tasks.history import history_files, read_history, write_parquet
     from trials.errors import SettingsError
 
@@ -188,8 +189,7 @@ def export(
         if file.suffix == ".parquet":
             write_parquet(rows, file)
         else:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            rows.to_csv(file, index=False)
+            write_csv(rows, file)
         console.print(f"wrote {len(rows)} rows to {file}", soft_wrap=True)
 
 

@@ -24,6 +24,7 @@ from surrogates.judge import (
 from surrogates.judge_methods import LOSSES
 from surrogates.offline import OfflineModels
 from surrogates.ranker import VARIANTS
+from tasks.csv_tables import read_csv, write_csv
 from tasks.feature_groups import groups_of, learned_features, meta_names
 from tasks.history import PREFIX_FRACTIONS
 from tasks.numbers import DIGITS, FLOATS, named_numbers
@@ -197,7 +198,7 @@ def write_evaluation(found: Evaluation, output: OfflineFolder) -> None:
     for name, field in TABLES.items():
         table = getattr(found, field)
         file = output.plots / f"{name}.csv"
-        table.to_csv(file, index=False, float_format=FLOATS, lineterminator="\n")
+        write_csv(table, file, FLOATS)
     metrics = {
         "history": {"trials": found.trials, "groups": found.groups, "datasets": found.datasets},
         "search": {"chosen": found.chosen, "trusted": round(found.trusted, DIGITS)},
@@ -216,9 +217,7 @@ def read_evaluation(output: OfflineFolder) -> Evaluation:
     """
     try:
         metrics = json.loads(output.metrics.read_text(encoding="utf-8"))
-        tables = {
-            field: pd.read_csv(output.plots / f"{name}.csv") for name, field in TABLES.items()
-        }
+        tables = {field: read_csv(output.plots / f"{name}.csv") for name, field in TABLES.items()}
         return Evaluation(**metrics["history"], **metrics["search"], **tables)
     except (OSError, ValueError, KeyError) as error:
         raise SettingsError(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from tasks.paths import DATA
 from trials.errors import SettingsError
 
 EXPECTATIONS = DATA / "expectations"
+LONGEST_SHOWN = 300  # characters of a value on a page
 ROW = "row"  # column that numbers the rows of a frame, so that unexpected ones can be named
 # The second one sets a level of its own when it is imported.
 TALKATIVE = ("great_expectations", "great_expectations.data_context.types.base")
@@ -70,6 +73,9 @@ def unexpected_rows(result: Any) -> list[int]:
 def write_data_docs(batches: Mapping[str, tuple[pd.DataFrame, Any]], folder: Path) -> Path:
     """Runs suites and writes their Data Docs, a page for each suite and one for each outcome.
 
+    Great Expectations writes values into its pages as they are, so they are escaped in what the
+    pages are made of: nothing of the data is markup there.
+
     Args:
         batches: what to validate and with which suite (see ``load_suite``), by name.
         folder: is replaced by the pages.
@@ -81,7 +87,8 @@ def write_data_docs(batches: Mapping[str, tuple[pd.DataFrame, Any]], folder: Pat
 
     with tempfile.TemporaryDirectory() as place:
         context = _context(mode="file", project_root_dir=place)
-        for name, (frame, suite) in batches.items():
+        for given, (frame, suite) in batches.items():
+            name = re.sub(r"[^\w.-]", "_", given)  # it becomes a part of paths and of pages
             suite = context.suites.add_or_update(suite)
             definition = gx.ValidationDefinition(
                 name=name, data=_definition(context, name), suite=suite
@@ -89,11 +96,34 @@ def write_data_docs(batches: Mapping[str, tuple[pd.DataFrame, Any]], folder: Pat
             definition = context.validation_definitions.add_or_update(definition)
             # The run is kept in the context's store, which the pages are made of.
             definition.run(batch_parameters={"dataframe": frame})
+        for outcome in Path(place).rglob("uncommitted/validations/**/*.json"):
+            _escape(outcome)
         context.build_data_docs()
         [index] = Path(place).rglob("local_site/index.html")
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(index.parent, folder)
     return folder / "index.html"
+
+
+def _escape(outcome: Path) -> None:
+    """Escapes and shortens what an outcome quotes of the data."""
+    content = json.loads(outcome.read_text(encoding="utf-8"))
+    for result in content["results"]:
+        for part in ("result", "exception_info"):
+            result[part] = _harmless(result.get(part))
+    outcome.write_text(json.dumps(content), encoding="utf-8")
+
+
+def _harmless(value: Any) -> Any:
+    if isinstance(value, str):
+        shown = value if len(value) <= LONGEST_SHOWN else f"{value[:LONGEST_SHOWN]} ..."
+        # A dollar sign begins a variable in the templates of the pages.
+        return escape(shown).replace("$", "&#36;")
+    if isinstance(value, list):
+        return [_harmless(each) for each in value]
+    if isinstance(value, dict):
+        return {name: _harmless(each) for name, each in value.items()}
+    return value
 
 
 def _context(**options: Any) -> Any:

@@ -15,6 +15,7 @@ from prefect.cache_policies import NO_CACHE
 
 from surrogates.history import META
 from tasks.catalog import ModelEntry, resolve_model
+from tasks.csv_tables import read_csv, write_csv
 from tasks.featurize import Refusal, meta_features, probe_all
 from tasks.fingerprint import model_fingerprint
 from tasks.history import records
@@ -104,8 +105,7 @@ def write_features(table: pd.DataFrame, file: Path) -> None:
     """Writes the table: keys, then features by name, rows sorted, six significant digits."""
     names = sorted(str(column) for column in table if column not in KEYS)
     ordered = table[[*KEYS, *names]].sort_values(KEYS, ignore_index=True)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    ordered.to_csv(file, index=False, float_format=FLOATS, lineterminator="\n")
+    write_csv(ordered, file, FLOATS)
 
 
 def read_features(file: Path) -> pd.DataFrame:
@@ -114,7 +114,7 @@ def read_features(file: Path) -> pd.DataFrame:
         return pd.DataFrame(columns=KEYS)
     # As text: a fingerprint may look like a number, and a dataset may be called "null".
     keys = dict.fromkeys(KEYS, str)
-    table = pd.read_csv(file, dtype=keys, keep_default_na=False, na_values=[""])
+    table = read_csv(file, dtype=keys, keep_default_na=False, na_values=[""])
     return table.fillna({"model_fingerprint": ""})
 
 

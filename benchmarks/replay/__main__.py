@@ -24,6 +24,7 @@ import typer  # noqa: E402
 from rich.console import Console  # noqa: E402
 
 from flows.errors import friendly_errors  # noqa: E402
+from tasks.csv_tables import write_csv  # noqa: E402
 
 if TYPE_CHECKING:
     from benchmarks.replay.run import Plan
@@ -127,8 +128,7 @@ def show(
         for line in goals(found):
             console.print(line, highlight=False, markup=False)
         if csv is not None:
-            csv.parent.mkdir(parents=True, exist_ok=True)
-            rows.to_csv(csv, index=False, float_format="%.5g")
+            write_csv(rows, csv, "%.5g")
             console.print(f"table: {csv}", highlight=False)
         for line in draw(found, settings.results / "regret.html", picture):
             console.print(line, highlight=False, markup=False)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from tasks.csv_tables import restored
 from tasks.history import records
 from trials.errors import SettingsError
 
@@ -94,7 +95,8 @@ def _csv(source: Path) -> Table:
             if len(cells) > len(names) and any(cells[len(names) :]):
                 problem = f"it has {len(cells)} cells, where the header has {len(names)}"
             padded = [*cells, *[""] * (len(names) - len(cells))]
-            values = {name: cell or None for name, cell in zip(names, padded, strict=False)}
+            cells = [restored(cell) or None for cell in padded]
+            values = dict(zip(names, cells, strict=False))
             lines.append(Line(place, values, problem))
         return Table(source, names, lines)
 
@@ -109,7 +111,7 @@ def _opened(source: Path) -> Iterator[tuple[Any, list[str]]]:
             file.seek(0)
             reader = csv.reader(file, delimiter=delimiter_of(first))
             names = next((cells for cells in reader if any(cells)), [])
-            yield reader, _distinct([name.strip() for name in names])
+            yield reader, _distinct([restored(name.strip()) for name in names])
     except (UnicodeError, csv.Error) as error:
         if isinstance(error, UnicodeError) or "NUL" in str(error):
             raise SettingsError(

@@ -21,6 +21,7 @@ from surrogates.insights.importance import importance, interactions, own_effects
 from surrogates.insights.landscape import Landscape
 from surrogates.insights.marginals import best_region, marginal_effects, pair_effects
 from surrogates.insights.rules import judge_rules
+from tasks.csv_tables import write_csv
 from tasks.history import history_files
 from tasks.history_checks import learnable_history
 from tasks.numbers import FLOATS, named_numbers
@@ -148,7 +149,7 @@ def write_insights(found: Insights, folder: Path) -> Path:
     tables = folder / "tables"
     tables.mkdir(parents=True, exist_ok=True)
     for name, table in found.tables.items():
-        table.to_csv(tables / f"{name}.csv", index=False, float_format=FLOATS)
+        write_csv(table, tables / f"{name}.csv", FLOATS)
     file = folder / "metrics.json"
     file.write_text(json.dumps(metrics(found), indent=1) + "\n", encoding="utf-8")
     return file

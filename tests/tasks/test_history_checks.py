@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import math
 import multiprocessing
@@ -10,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tasks.expectations import EXPECTATIONS, load_suite
+from tasks.expectations import EXPECTATIONS, load_suite, write_data_docs
 from tasks.history import append_history, history_files, read_history
 from tasks.history_checks import (
     append_checked,
@@ -241,3 +242,36 @@ def test_a_half_written_file_is_ignored(tmp_path):
     assert len(read_history(history_files(tmp_path))) == 1
     append_history([row(2)], tmp_path, "b")
     assert len(read_history(history_files(tmp_path))) == 2
+
+
+@pytest.mark.parametrize(
+    "attack",
+    ["</script><script>alert(1)</script>", "<img src=x onerror=alert(1)>", "$value {{7*7}} %s"],
+)
+def test_cells_are_no_markup_of_the_pages(tmp_path, attack):
+    rows = [
+        row(1),
+        row(2, state=attack, stop_rule="<b>"),
+        row(3, trial_id=f"{attack}3", score=1e300),
+    ]
+    index = write_history_docs(pd.DataFrame(rows), tmp_path / "docs")
+    pages = "".join(page.read_text() for page in index.parent.rglob("*.html"))
+    assert attack not in pages
+    assert html.escape(attack).replace("$", "&#36;") in pages
+
+
+def test_cells_of_a_dataset_are_no_markup_either(tmp_path):
+    attack = "</script><script>alert(1)</script>"
+    frame = pd.DataFrame(
+        {
+            "row": range(6),
+            "split": ["train", "train", "validation", "validation", "test", attack],
+            "prompt": [f"{attack}{n}" for n in range(3)] + [f"p{n}" for n in range(3)],
+            "completion": ["c"] * 6,
+            "answer": [attack, attack, attack, attack, attack, attack],
+        }
+    ).drop(columns="row")
+    index = write_data_docs({attack: (frame, load_suite("dataset"))}, tmp_path / "docs")
+    pages = "".join(page.read_text() for page in index.parent.rglob("*.html"))
+    assert attack not in pages
+    assert html.escape(attack) in pages

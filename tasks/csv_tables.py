@@ -1,0 +1,70 @@
+"""Tables as CSV files: the one place where they are written, so that no cell becomes a formula.
+
+A spreadsheet takes text that begins with =, +, - or @ for a formula, and may run a command that is
+in it. Such text gets an apostrophe before it, as a spreadsheet itself marks text; numbers stay
+numbers. Source: OWASP, "CSV Injection".
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+MARK = "'"
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+
+
+def write_csv(table: pd.DataFrame, file: Path, float_format: str | None = None) -> None:
+    """Writes a table without its index, in UTF-8, with line feeds.
+
+    Args:
+        table: to write; text in it and in its header is neutralised.
+        file: that is replaced; its folder is made.
+        float_format: of numbers with a point; None keeps all digits.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    neutral = table.rename(columns=neutralised)
+    returns = any("\r" in str(name) for name in neutral)
+    for place in range(neutral.shape[1]):
+        values = neutral.iloc[:, place]
+        if not pd.api.types.is_numeric_dtype(values) and not values.empty:
+            cells = [neutralised(value) for value in values.to_numpy(dtype=object)]
+            returns |= any(isinstance(cell, str) and "\r" in cell for cell in cells)
+            neutral.isetitem(place, pd.Series(cells, index=values.index, dtype=object))
+    # A carriage return outside quotes begins a line, and so a cell.
+    quoting = csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL
+    neutral.to_csv(
+        file, index=False, float_format=float_format, lineterminator="\n", quoting=quoting
+    )
+
+
+def read_csv(file: Path, **options: Any) -> pd.DataFrame:
+    """A table that `write_csv` wrote, its text as it was; ``options`` are those of pandas."""
+    table = pd.read_csv(file, **options).rename(columns=restored)
+    texts = [c for c in table if not pd.api.types.is_numeric_dtype(table[c])]
+    return table.assign(**{column: table[column].map(restored) for column in texts})
+
+
+def neutralised(value: Any) -> Any:
+    """A cell that no spreadsheet runs; anything but text is as it was."""
+    return f"{MARK}{value}" if isinstance(value, str) and _is_formula(value) else value
+
+
+def restored(value: Any) -> Any:
+    """The inverse of `neutralised`, for cells that were read from a file that was written so."""
+    marked = isinstance(value, str) and value.startswith(MARK) and _is_formula(value[1:])
+    return value[1:] if marked else value
+
+
+def _is_formula(text: str) -> bool:
+    bare = text.lstrip(f"{MARK} ")
+    if not bare.startswith(FORMULA):
+        return False
+    try:
+        float(bare)
+    except ValueError:
+        return True
+    return bare != bare.strip()  # a number alone is none; a tab before it is no part of one
