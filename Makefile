@@ -43,7 +43,7 @@ bench: $(installed) ## Replay the history, every strategy and peer side by side 
 	$(bin)/python -m benchmarks.replay run $(ARGS)
 	$(bin)/python -m benchmarks.replay show --csv docs/replay.csv --picture docs/images/replay.svg
 
-bench-offline: $(installed) ## Measure how long the offline models take to learn from 10,000 trials
+bench-offline: $(installed) ## Measure how long 20,000 past trials take until the first proposal
 	$(bin)/python -m benchmarks.offline_fit
 
 insights: $(installed) ## Say what the history knows of hyperparameters, proxies and noise

@@ -1,11 +1,11 @@
-"""How long the offline models take to learn from a large history, on one core.
+"""How long a large history takes until the first trial is proposed, on one core.
 
-    python -m benchmarks.offline_fit --rows 10000   # or: make bench-offline
+    python -m benchmarks.offline_fit --rows 20000   # or: make bench-offline
 
 The history is the bundled one, repeated under new dataset ids until it has so many trials: whole
 datasets are drawn, their scores and curves are shaken, their meta-features shifted. It is written,
-read, checked and fitted as `python -m flows.offline` does it. Every part is timed, in seconds of
-the processor too, which on a busy machine is what one free core would take.
+read, checked and fitted as a run does it. Every part is timed, in seconds of the processor too,
+which on a busy machine is what one free core would take.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from surrogates.offline import OfflineModels
+from surrogates.search import Search
 from tasks.history import history_files, read_history, search_history, write_parquet
 from tasks.history_checks import check_history
 from tasks.paths import BUNDLED_HISTORY
@@ -69,7 +70,7 @@ def _shaken(curve: str, rng: np.random.Generator) -> str:
 
 
 def main(
-    rows: Annotated[int, typer.Option(help="Trials in the history.")] = 10_000,
+    rows: Annotated[int, typer.Option(help="Trials in the history.")] = 20_000,
     space: Annotated[str, typer.Option(help="Name in data/spaces, or a file.")] = "sft_grpo",
     history: Annotated[Path, typer.Option(help="What is repeated.")] = BUNDLED_HISTORY,
 ) -> None:
@@ -97,6 +98,10 @@ def main(
             models = OfflineModels.fit(learned, searched)
         with timed("save"):
             models.save(Path(folder) / "models")
+        with timed("first proposal"):
+            meta = [column for column in learned if str(column).startswith("meta.")]
+            dataset = learned[meta].iloc[0].to_dict()
+            Search(searched, offline=models, dataset=dataset, budget=10.0).ask()
     title = f"{len(good)} trials, {len(learned)} rows with prefixes; seconds"
     table = Table("part", "wall clock", "processor", title=title, title_justify="left")
     totals = tuple(map(sum, zip(*seconds.values(), strict=True)))

@@ -179,5 +179,5 @@ def append_dataset(
         )
         for spec in specs
     ]
-    file, _ = append_checked(rows, history, f"{run_id}--{folder_name(inputs)}")
+    file, _ = append_checked(rows, history, f"{run_id}--{folder_name(inputs)}", one_run=True)
     return file

@@ -14,6 +14,7 @@ import pandas as pd
 
 from tasks.packed import LARGEST
 
+FINGERPRINTS = ("dataset_fingerprint", "model_fingerprint")
 GROUP = ["dataset_id", "model_id"]
 COSTS = ("cost_seconds", "cost_flops", "cost_tokens")
 ENOUGH = 8  # scored rows of a pair of dataset and model, before one of them can be called odd
@@ -39,6 +40,19 @@ def doubts(rows: pd.DataFrame) -> Reasons:
         for column in COSTS:
             if column in rows:
                 _far_costs(rows, column, reasons)
+    return dict(reasons)
+
+
+def changed_inputs(rows: pd.DataFrame) -> Reasons:
+    """Reasons to put rows of one run aside whose data or weights are not those of its first row."""
+    reasons: Reasons = defaultdict(list)
+    for column in FINGERPRINTS:
+        given = rows[column].dropna() if column in rows else pd.Series(dtype=object)
+        for row in given.index[given != given.iloc[0]] if len(given) else []:
+            reasons[_label(row)].append(
+                f"{column} is not that of the run's first trial: what it trained on, or from, "
+                "changed in mid-run"
+            )
     return dict(reasons)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from tasks.doubts import doubts
+from tasks.doubts import changed_inputs, doubts
 from tasks.expectations import ROW, load_suite, run_suite, unexpected_rows, write_data_docs
 from tasks.history import DEFAULTS, DOUBT, append_history, read_history, records, write_parquet
 from tasks.lock import history_lock
@@ -35,11 +35,12 @@ LONGEST_REASON = 1000  # characters
 log = logging.getLogger(__name__)
 
 
-def check_history(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+def check_history(rows: pd.DataFrame, one_run: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Parts the rows into good and bad ones; together they are all rows.
 
     Args:
         rows: in the form of data/history/README.md; a column that is missing counts as empty.
+        one_run: whether all are trials of one run, on the same data and from the same weights.
 
     Returns:
         Good rows, and bad rows with the column ``reason``: all reasons, joined by semicolons.
@@ -51,6 +52,8 @@ def check_history(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     if DOUBT in rows:
         for number, doubt in rows.pop(DOUBT).dropna().items():
             reasons[int(str(number))].append(str(doubt))
+    for number, found in changed_inputs(rows).items() if one_run else ():
+        reasons[number] += found
     copies = rows.assign(**_texts(rows)).duplicated()
     again = _known_before(rows) & ~copies
     for number in rows.index[copies]:
@@ -103,7 +106,7 @@ def config_problems(row: Mapping[str, Any]) -> list[str]:
 
 
 def append_checked(
-    rows: Iterable[Mapping[str, Any]], folder: Path, name: str
+    rows: Iterable[Mapping[str, Any]], folder: Path, name: str, one_run: bool = False
 ) -> tuple[Path | None, pd.DataFrame]:
     """Appends the good rows to the history and puts the bad ones into the quarantine.
 
@@ -111,7 +114,7 @@ def append_checked(
         The history file, None when no row is good, and the bad rows with their reasons.
     """
     rows = list(rows)
-    _, bad = check_history(pd.DataFrame(rows))
+    _, bad = check_history(pd.DataFrame(rows), one_run)
     # The rows as they came, not as a frame that made integers beside empty values floats.
     kept = [row for number, row in enumerate(rows) if number not in bad.index]
     with history_lock(folder):

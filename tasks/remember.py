@@ -33,5 +33,5 @@ def append_run_to_history(run: RunFolder, history: Path) -> Path | None:
         for trial in run.trials()
         if trial.result is not None
     ]
-    file, _ = append_checked(rows, history, run.run_id)
+    file, _ = append_checked(rows, history, run.run_id, one_run=True)
     return file

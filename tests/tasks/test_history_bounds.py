@@ -123,3 +123,13 @@ def test_a_file_that_has_a_column_twice_is_put_aside_row_by_row(tmp_path):
     assert good["trial_id"].tolist() == ["r/d/002"]
     assert "two columns are named score" in bad["reason"].iloc[0]
     assert list(good.columns) == list(read_history([tmp_path / "one.parquet"]).columns)
+
+
+@pytest.mark.parametrize("column", ["dataset_fingerprint", "model_fingerprint"])
+def test_what_changed_in_mid_run_is_doubtful(tmp_path, column):
+    rows = [row(number, **{"model_fingerprint": "w" * 16}) for number in range(3)]
+    rows[2][column] = "other"
+    file, bad = append_checked(rows, tmp_path, "r", one_run=True)
+    assert len(read_history([file])) == 2
+    assert f"{column} is not that of the run's first trial" in bad["reason"].iloc[0]
+    assert check_history(pd.DataFrame(rows))[1].empty  # of several runs, these are versions
