@@ -200,3 +200,32 @@ def test_export_refuses_other_files_and_empty_histories(history, tmp_path):
     done = run("export", tmp_path / "x.csv", "--history", tmp_path / "none")
     assert done.exit_code == 2
     assert "nothing to export" in done.output
+
+
+def test_a_column_is_passed_over_and_a_chart_is_named(history, tmp_path):
+    file = tmp_path / "runs.csv"
+    file.write_text("config.sft_share,score,state,note\n0.5,0.4,odd,a\n")
+    given = [file, "--dataset", "d", "--model", "m", "--history", history]
+    done = run("import", *given, "--ignore", "state", "--ignore", "note")
+    assert done.exit_code == 0, done.output
+    assert "were not used" not in done.output
+    assert "no such column" in run("import", *given, "--ignore", "nothing").output
+    file.write_text('"Step","a - eval/accuracy"\n1,0.5\n')
+    done = run("import", *given)
+    assert done.exit_code == 2
+    assert "is a chart exported from Weights & Biases" in done.output
+    assert "Traceback" not in done.output
+
+
+def test_an_exported_table_holds_no_formula(history, tmp_path):
+    rows = read_history(history_files(history))
+    rows["dataset_id"] = "=cmd|' /C calc'!A0"
+    write_parquet(rows, history / "chain_sum.parquet")
+    file = tmp_path / "all.csv"
+    assert run("export", file, "--history", history).exit_code == 0
+    back = pd.read_csv(file)
+    assert set(back["dataset_id"]) == {"'=cmd|' /C calc'!A0"}
+    assert back["score"].dtype == float
+    other = tmp_path / "other"
+    assert run("import", file, "--history", other).exit_code == 0
+    assert set(read_history(history_files(other))["dataset_id"]) == {"=cmd|' /C calc'!A0"}
