@@ -14,17 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from tasks.history import pack_curve
 from trials.errors import SettingsError
 from trials.events import CURVE_METRICS
+from trials.plain_yaml import parse_yaml
 from trials.records import CurvePoint, Stage
 
 # Evaluation metrics that are scores, higher is better, in the order in which they are looked for.
 SCORES = ("accuracy", "exact_match", "score", "pass@1", "reward", "rewards/accuracies")
 SCORES += ("mean_accuracy", "mean_reward")
 DIGEST_DIGITS = 10
+LONGEST_REASON = 1000  # characters
 LONGEST_VALUE = 2000  # characters of a setting
 MOST_BYTES = 20_000_000  # of a file of arguments, or of the state of a trainer
 # Names under which a loss is logged; where the last one is no number, the run diverged.
@@ -97,18 +98,20 @@ class Imported:
         try:
             row = make(*arguments)
         except (NoRowError, SettingsError) as error:
-            self.refused.append(Refused(item, str(error)))
+            reason = str(error)
         except UnicodeError as error:
             reason = f"cannot be understood: a file of it is not in UTF-8 ({error})"
-            self.refused.append(Refused(item, reason))
         except RecursionError:
-            self.refused.append(Refused(item, "cannot be understood: it is nested too deeply"))
+            reason = "cannot be understood: it is nested too deeply"
         except (OSError, ValueError, TypeError, LookupError, ArithmeticError) as error:
             reason = f"cannot be understood: {type(error).__name__}: {error}"
-            self.refused.append(Refused(item, reason))
         else:
             self.rows.append(row)
             self.places[str(row["trial_id"])] = item
+            return
+        # It may quote what was found, which may be of any length.
+        short = reason if len(reason) <= LONGEST_REASON else f"{reason[:LONGEST_REASON]} ..."
+        self.refused.append(Refused(item, short))
 
 
 def make_row(target: Target, item: str, **values: Any) -> dict[str, Any]:
@@ -304,10 +307,10 @@ def read_mapping(file: Path) -> dict[str, Any]:
         if file.stat().st_size > MOST_BYTES:
             raise SettingsError(f"{file} cannot be read: it has more than {MOST_BYTES:,} bytes")
         text = file.read_text(encoding="utf-8-sig")
-        content = json.loads(text) if file.suffix == ".json" else yaml.safe_load(text)
+        content = json.loads(text) if file.suffix == ".json" else parse_yaml(text)
     except RecursionError:
         raise SettingsError(f"{file} cannot be read: it is nested too deeply") from None
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError) as error:
         raise SettingsError(f"{file} cannot be read: {error}") from None
     if not isinstance(content, dict):
         raise SettingsError(f"{file}: expected names and values, found {type(content).__name__}")

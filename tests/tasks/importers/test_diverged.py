@@ -183,3 +183,29 @@ def test_a_logged_model_is_no_run(tmp_path):
     imported = read_source(tmp_path / "mlruns", TARGET)
     assert [row["trial_id"] for row in imported.rows] == ["team/sums/r1"]
     assert imported.refused == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("training_args.json", '{"learning_rate": ' + "[" * 100_000),
+        ("training_args.json", '{"learning_rate": 1, "x": ' + "9" * 6000 + "}"),
+        ("args.yaml", "a: &a [x, x, x, x, x, x, x, x, x]\nb: &b [*a, *a, *a, *a, *a, *a, *a, *a]\n"
+         "c: &c [*b, *b, *b, *b, *b, *b, *b, *b]\nd: &d [*c, *c, *c, *c, *c, *c, *c, *c]\n"
+         "e: &e [*d, *d, *d, *d, *d, *d, *d, *d]\nlearning_rate: [*e, *e, *e, *e, *e, *e, *e]\n"),
+        ("trainer_state.json", "[" * 100_000),
+        ("trainer_state.json", '{"global_step": "many", "log_history": [{"step": 1}]}'),
+        ("trainer_state.json", '{"global_step": 1e400, "max_steps": 3, "log_history": []}'),
+    ],
+)  # fmt: skip
+def test_a_file_that_asks_for_too_much_refuses_its_own_run(tmp_path, name, content):
+    state(tmp_path / "good", {"loss": 0.5, "eval_accuracy": 0.6})
+    bad = state(tmp_path / "bad", {"loss": 0.5})
+    if name == "args.yaml":
+        (bad / "training_args.json").unlink()
+    (bad / name).write_text(content)
+    imported = read_source(tmp_path, TARGET)
+    assert [row["score"] for row in imported.rows] == [0.6]
+    [refused] = imported.refused
+    assert refused.item == "bad"
+    assert len(refused.reason) < 1100
