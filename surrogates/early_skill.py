@@ -54,10 +54,12 @@ def judge_forecasts(data: PrefixRows, mean: np.ndarray, sd: np.ndarray) -> pd.Da
     known = np.flatnonzero(np.isfinite(mean))
     places = pd.DataFrame({"rung": data.rung[known], "group": data.group[known].astype(str)})
     records = []
-    for (r, name), found in places.groupby(["rung", "group"]).indices.items():
-        rows = known[found]
+    for _, part in places.groupby(["rung", "group"]):
+        rows = known[part.index]
         if len(rows) >= 4 and np.ptp(data.final[rows]) > 0:
-            where = {"fraction": float(r), "group": name, "dataset": data.dataset[rows][0]}
+            first = rows[0]
+            where = {"fraction": float(data.rung[first]), "group": str(data.group[first])}
+            where["dataset"] = data.dataset[first]
             records.append(where | _judge_group(data, mean, sd, rows))
     return pd.DataFrame(records)
 

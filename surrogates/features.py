@@ -139,7 +139,7 @@ def sample_of(labels: np.ndarray, most: int, seed: int = 0) -> np.ndarray:
     chosen: list[np.ndarray] = []
     left = most
     for name in names:
-        own = rows[name]
+        own = np.asarray(rows[name])
         own = own if len(own) <= share else rng.choice(own, share, replace=False)
         if len(own) <= left:
             chosen.append(own)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 
 MARK = "'"
@@ -33,9 +34,9 @@ def write_csv(table: pd.DataFrame, file: Path, float_format: str | None = None) 
         if not pd.api.types.is_numeric_dtype(values) and not values.empty:
             cells = [neutralised(value) for value in values.to_numpy(dtype=object)]
             returns |= any(isinstance(cell, str) and "\r" in cell for cell in cells)
-            neutral.isetitem(place, pd.Series(cells, index=values.index, dtype=object))
+            neutral.isetitem(place, np.array([*cells, None], dtype=object)[:-1])
     # A carriage return outside quotes begins a line, and so a cell.
-    quoting = csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL
+    quoting: Literal[0, 2] = csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL
     neutral.to_csv(
         file, index=False, float_format=float_format, lineterminator="\n", quoting=quoting
     )
@@ -45,7 +46,9 @@ def read_csv(file: Path, **options: Any) -> pd.DataFrame:
     """A table that `write_csv` wrote, its text as it was; ``options`` are those of pandas."""
     table = pd.read_csv(file, **options).rename(columns=restored)
     texts = [c for c in table if not pd.api.types.is_numeric_dtype(table[c])]
-    return table.assign(**{column: table[column].map(restored) for column in texts})
+    for column in texts:
+        table[column] = table[column].map(restored).astype(table[column].dtype)
+    return table
 
 
 def neutralised(value: Any) -> Any:

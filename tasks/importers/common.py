@@ -22,8 +22,10 @@ from trials.plain_yaml import parse_yaml
 from trials.records import CurvePoint, Stage
 
 # Evaluation metrics that are scores, higher is better, in the order in which they are looked for.
-SCORES = ("accuracy", "exact_match", "score", "pass@1", "reward", "rewards/accuracies")
-SCORES += ("mean_accuracy", "mean_reward")
+SCORES = (
+    *("accuracy", "exact_match", "score", "pass@1", "reward", "rewards/accuracies"),
+    *("mean_accuracy", "mean_reward"),  # as sweepers call them
+)
 DIGEST_DIGITS = 10
 LONGEST_REASON = 1000  # characters
 LONGEST_VALUE = 2000  # characters of a setting

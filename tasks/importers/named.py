@@ -14,8 +14,10 @@ from trials.errors import SettingsError
 SQLITE = b"SQLite format 3\x00"
 PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".bin", ".joblib")
 SHEETS = (".xlsx", ".xls", ".ods", ".numbers")
-CHART_AXES = ("Step", "step", "_step", "global_step", "train/global_step", "epoch", "_runtime")
-CHART_AXES += ("Relative Time (Process)", "Relative Time (Wall)", "Wall Time", "_timestamp")
+CHART_AXES = (
+    *("Step", "step", "_step", "global_step", "train/global_step", "epoch", "_runtime"),
+    *("Relative Time (Process)", "Relative Time (Wall)", "Wall Time", "_timestamp"),
+)
 
 
 def chart_of(columns: Sequence[str]) -> list[str]:

@@ -98,9 +98,9 @@ def _score_of(
     """
     given = {n for entry in run.log for n, v in entry.items() if number(v) is not None}
     seen = given | {n for entry in run.log for n, v in entry.items() if is_not_finite(v)}
-    best = [arguments.get(each) for each in ("metric_for_best_model", "greater_is_better")]
+    best, greater = (arguments.get(n) for n in ("metric_for_best_model", "greater_is_better"))
     try:
-        name, sign = find_score(seen - {"step", "epoch"}, target.score, *best)
+        name, sign = find_score(seen - {"step", "epoch"}, target.score, best, greater)
     except NoRowError:
         broken = diverged_at(run.log)
         if broken is None:
