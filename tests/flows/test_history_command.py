@@ -170,7 +170,7 @@ def test_values_outside_the_bundled_space_are_named(history, tmp_path):
     [
         ("runs.csv", "score,lr\n", [], "no lines below its header"),
         ("empty", None, ["--format", "trl"], "found no run; expected trainer_state.json"),
-        ("empty", None, ["--format", "mlflow"], "found no run; expected meta.yaml"),
+        ("empty", None, ["--format", "mlflow"], "found no run; expected mlflow.db, or meta.yaml"),
         ("empty", None, ["--format", "csv"], "is read from a file"),
         ("nowhere", None, ["--format", "trl"], "no such file or folder"),
         ("runs.csv", "score;lr\n0.5;1\n", ["--map", "score=scor"], "did you mean 'score'"),
