@@ -17,7 +17,7 @@ from surrogates.history import META
 from tasks.catalog import ModelEntry, resolve_model
 from tasks.csv_tables import read_csv, write_csv
 from tasks.featurize import Refusal, meta_features, probe_all
-from tasks.fingerprint import model_fingerprint
+from trials.fingerprints import model_fingerprint
 from tasks.history import records
 from tasks.numbers import FLOATS
 from tasks.paths import OfflineFolder, cache_folder

@@ -12,7 +12,7 @@ from prefect.cache_policies import NO_CACHE
 from tasks.catalog import resolve_dataset, resolve_model
 from tasks.chats import check_chats
 from tasks.featurize import answered, meta_features, probe_all
-from tasks.fingerprint import model_fingerprint
+from trials.fingerprints import model_fingerprint
 from tasks.paths import cache_folder
 from tasks.progress import Progress, quiet
 from trials.dataset import Dataset, load_dataset

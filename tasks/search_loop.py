@@ -34,7 +34,6 @@ from trials.errors import HyperparameterError
 from trials.hyperparameters import validate
 from trials.plan import plan_steps
 from trials.records import (
-    WALL_CLOCK,
     Compute,
     FailureKind,
     Fidelity,
@@ -242,7 +241,7 @@ class SearchLoop:
         self.told[proposal.id] = (spec, result)
         # A trial that a rule ended is over: its score stands for its final one. One that ran out
         # of wall-clock time is just short.
-        over = result.state == "stopped" and not _ran_out_of_time(result)
+        over = result.state == "stopped" and not result.out_of_time
         self.search.tell(
             proposal.id,
             score=result.score,
@@ -332,16 +331,12 @@ class SearchLoop:
             if spec.config == wanted and final_model(spec).exists()
         ]
         # One that ran out of time also left its model; it counts only where there is no other.
-        return min(found, key=lambda trial: _ran_out_of_time(trial[1]), default=None)
+        return min(found, key=lambda trial: trial[1].out_of_time, default=None)
 
 
 def final_model(spec: TrialSpec) -> Path:
     """Where a trial that ran to its end leaves its model or adapter."""
     return Path(spec.folder) / "checkpoint" / "final"
-
-
-def _ran_out_of_time(result: TrialResult) -> bool:
-    return result.stop is not None and result.stop.rule == WALL_CLOCK
 
 
 def _or_least(score: float | None) -> float:

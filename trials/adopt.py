@@ -87,7 +87,7 @@ def _lay_out(folder: Path, checkpoint: Checkpoint | None, before: list[Event]) -
             link_tree(checkpoint.path / "start", own_start(folder))
     else:
         clear_leftovers(folder)
-    # A stop or a note of an evaluation belongs to the trial that it was written in.
-    kept = [event for event in before if event["kind"] not in ("stop", "evaluating")]
+    # These belong to the trial that they were written in.
+    kept = [event for event in before if event["kind"] not in ("stop", "evaluating", "facts")]
     text = "".join(json.dumps(event) + "\n" for event in kept)
     (folder / "events.jsonl").write_text(text, encoding="utf-8")

@@ -100,7 +100,12 @@ def weights_dtype(h: Hyperparameters, bf16: bool) -> str:
     Weights that are trained stay in float32 under autocast. Frozen ones are loaded as bfloat16:
     autocast would cast them anew for every generated token, which costs more than the token.
     """
-    return "bfloat16" if bf16 and h.adapter == "lora" else "float32"
+    return held_dtype(h.adapter == "lora", bf16)
+
+
+def held_dtype(lora: bool, bf16: bool) -> Literal["bfloat16", "float32"]:
+    """Type of the base model's weights, with an adapter on top or without."""
+    return "bfloat16" if bf16 and lora else "float32"
 
 
 def sft_arguments(

@@ -6,13 +6,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from accelerate import PartialState
-from accelerate.utils import gather_object
 from transformers import TrainerCallback
 
 from trials.context import TrialContext
+from trials.deadline import Deadline, any_process
 from trials.events import CURVE_METRICS, read_events
-from trials.records import WALL_CLOCK, Stage, Stop
+from trials.records import Stage, Stop
 from trials.saving import save_in_stage
 from trials.stopping import DynamicsMonitor
 
@@ -31,12 +30,13 @@ class TrialCallback(TrainerCallback):
         self._monitor = DynamicsMonitor(stage, context.spec.stopping)
         self._tokens = 0
         self._saved_at = time.monotonic()
-        self._out_of_time = False
+        self._deadline = Deadline(context, stage)
         self.stop: Stop | None = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
         """Shows the rules what was logged before a continued stage, as if it had run straight."""
         last = self._offset + state.global_step
+        self._deadline.begin()
         # TRL counts tokens anew in every process, but GRPO goes on from the checkpoint's count.
         self._tokens = int(state.num_input_tokens_seen) if self._stage == "rl" else 0
         for event in read_events(self._context.folder / "events.jsonl"):
@@ -68,9 +68,12 @@ class TrialCallback(TrainerCallback):
         self.stop = self.stop or self._monitor.observe(step, values)
         if self.stop:
             control.should_training_stop = True
-        elif self._ends_for_time(step):
+        elif stop := self._deadline.after(step):
+            self.stop = stop
             control.should_training_stop = True
-            control.should_save = self._context.spec.keep_checkpoint
+            # At the end of a stage there is nothing to save in it: its weights are saved as such.
+            inside = step < self._context.plan.end(self._stage)
+            control.should_save = inside and self._context.spec.keep_checkpoint
         return control
 
     def on_step_end(
@@ -91,6 +94,7 @@ class TrialCallback(TrainerCallback):
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
         written = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         save_in_stage(self._context, written, self._stage, self._offset + state.global_step)
+        self._context.saved(self._deadline.since)
         self._saved_at = time.monotonic()
         return control
 
@@ -99,33 +103,11 @@ class TrialCallback(TrainerCallback):
             self._context.events.write("inactive_rules", stage=self._stage, rules=inactive)
         return control
 
-    def _ends_for_time(self, step: int) -> bool:
-        """Whether the wall-clock limit has passed, at a step where the trial can be continued."""
-        # Of this attempt: the limit of one that goes on is what was left when it was started.
-        limit, seconds = (
-            self._context.spec.limits.wall_seconds,
-            self._context.events.attempt_seconds,
-        )
-        if limit is not None and not self._out_of_time:
-            self._out_of_time = _any_process(seconds >= limit)
-        plan = self._context.plan
-        # At the end of a stage there is nothing to save in it: the next stage ends at once.
-        can_end = plan.is_boundary(step) and step < plan.end(self._stage)
-        if limit is None or not self._out_of_time or not can_end:
-            return False
-        self.stop = Stop(rule=WALL_CLOCK, step=step, values={"seconds": seconds, "limit": limit})
-        return True
-
     def _save_is_due(self) -> bool:
         every = self._context.spec.limits.checkpoint_seconds
         if every is None or not self._context.spec.keep_checkpoint:
             return False
-        return _any_process(time.monotonic() - self._saved_at >= every)
-
-
-def _any_process(here: bool) -> bool:
-    """Clocks differ between processes, but all must stop and save at the same step."""
-    return any(gather_object([here])) if PartialState().num_processes > 1 else here
+        return any_process(time.monotonic() - self._saved_at >= every)
 
 
 def score(context: TrialContext, model: Any, stage: Stage, step: int) -> None:
@@ -142,6 +124,8 @@ def score(context: TrialContext, model: Any, stage: Stage, step: int) -> None:
     pass_at_k = None
     if context.spec.schedule.pass_k and step == context.last_step:
         pass_at_k = evaluator.pass_at_k(model)
+    took = events.seconds - started
+    context.measured("scoring", took)
     events.write(
         "score",
         stage=stage,
@@ -151,5 +135,5 @@ def score(context: TrialContext, model: Any, stage: Stage, step: int) -> None:
         outcomes=measured.outcomes,
         pass_at_k=pass_at_k,
         tokens=evaluator.tokens - tokens,
-        took=round(events.seconds - started, 3),
+        took=round(took, 3),
     )

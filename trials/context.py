@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import os
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from accelerate import PartialState
@@ -18,6 +18,7 @@ from trials.dataset import Dataset, Row
 from trials.errors import ModelError
 from trials.evaluate import Evaluator
 from trials.events import EventLog
+from trials.fingerprints import check_model_unchanged
 from trials.hyperparameters import Hyperparameters, validate
 from trials.memory import available_memory_bytes, check_fits, estimate_memory
 from trials.models import (
@@ -26,9 +27,10 @@ from trials.models import (
     load_config,
     load_tokenizer,
 )
-from trials.plan import StagePlan, plan_steps
-from trials.records import Stage, TrialSpec
+from trials.plan import StagePlan, evaluation_steps, plan_steps
+from trials.records import Pace, Stage, TrialSpec
 from trials.reuse import token_lengths, unchanged_dataset
+from trials.reward_watch import WatchedReward
 from trials.rewards import Reward, build_reward, training_rewards
 from trials.subsets import fixed_subset
 
@@ -43,6 +45,8 @@ class TrialContext:
         keys: of the stages; what is saved can be continued by trials with the same key.
         start: the checkpoint that the trial goes on from, or None.
         weights: model or adapter that the stage at hand starts from: folder or hub id.
+        longest: of each part of this trial so far.
+        aside: seconds that were spent on scoring and saving between steps.
     """
 
     spec: TrialSpec
@@ -58,6 +62,20 @@ class TrialContext:
     keys: dict[Stage, str]
     start: Checkpoint | None
     weights: str | Path
+    longest: Pace = field(default_factory=Pace)
+    aside: float = 0.0
+
+    def measured(self, part: Literal["scoring", "saving"], seconds: float) -> None:
+        """Notes how long a part of the trial took; the longest time of each is kept."""
+        self.aside += seconds
+        longest = max(seconds, getattr(self.longest, part))
+        self.longest = self.longest.model_copy(update={part: longest})
+
+    def saved(self, since: float) -> None:
+        """Notes that something was saved, and how long that took since a monotonic time."""
+        took = time.monotonic() - since
+        self.measured("saving", took)
+        self.events.write("phase", phase="saved", took=round(took, 3))
 
     @property
     def folder(self) -> Path:
@@ -143,6 +161,8 @@ def prepare(spec: TrialSpec, events: EventLog, start: Checkpoint | None = None) 
             "  expected: one of this trial or of one with the same stages up to there; "
             "leave continue_from out, or remove the folder's checkpoint/"
         )
+    if spec.model_fingerprint is not None:
+        check_model_unchanged(spec.fidelity.model, spec.model_fingerprint)
     tokenizer = load_tokenizer(spec.fidelity.model)
     config = load_config(spec.fidelity.model)
     longest, completion = token_lengths(
@@ -155,8 +175,10 @@ def prepare(spec: TrialSpec, events: EventLog, start: Checkpoint | None = None) 
     limit = spec.schedule.max_completion_tokens or completion
     schedule = spec.schedule.model_copy(update={"max_completion_tokens": limit})
     spec = spec.model_copy(update={"schedule": schedule})
-    reward = build_reward(dataset, spec.allow_user_code)
     state = PartialState()
+    reward = WatchedReward(
+        build_reward(dataset, spec.allow_user_code), Path(spec.folder), state.process_index
+    )
     context = TrialContext(
         spec=spec,
         hyperparameters=hyperparameters,
@@ -212,13 +234,6 @@ def _check_memory(context: TrialContext, config: Any, longest: int) -> None:
         or os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true",
     )
     check_fits(estimate, limit)
-
-
-def evaluation_steps(spec: TrialSpec, plan: StagePlan) -> set[int]:
-    """Steps of a trial at which the validation score is taken; the last one is always there."""
-    last = plan.last_step(spec.fidelity.fraction)
-    points = {math.floor(point * plan.total + 0.5) for point in spec.schedule.eval_points}
-    return {step for step in points if 0 < step < last} | {last}
 
 
 def _starting_weights(spec: TrialSpec, start: Checkpoint | None) -> str | Path:

@@ -9,19 +9,47 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from accelerate import PartialState
 from accelerate.utils import gather_object
 
+from trials.arguments import held_dtype, use_bf16
 from trials.dataset import Row, render
 from trials.errors import SettingsError
+from trials.models import base_of, count_parameters, is_adapter, load_config, load_model
 from trials.records import SplitScore
 from trials.rewards import Reward
 
 # Sampling settings of the model's own generation_config have no say here.
 GREEDY: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+
+
+def scored_model(
+    folder: str, precision: Literal["auto", "float32", "bfloat16"], lora: bool
+) -> tuple[Any, torch.dtype | None]:
+    """A model to be scored as trials score theirs, on the device of this process.
+
+    Args:
+        folder: of a model or an adapter, or a hub id.
+        precision: as the settings have it.
+        lora: trials train adapters: their base model is held as it is here.
+
+    Returns:
+        The model, and the type of autocast that it is scored under, or None.
+    """
+    adapter = is_adapter(folder)
+    base = base_of(folder) if adapter else folder
+    bf16 = use_bf16(precision, count_parameters(load_config(base)))
+    model = load_model(folder, dtype=held_dtype(lora or adapter, bf16))
+    return model.to(PartialState().device), torch.bfloat16 if bf16 else None
+
+
+def autocast(device: torch.device, dtype: torch.dtype | None) -> torch.autocast:
+    """Autocast to a type; none where that is None."""
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)
 
 
 @dataclass
@@ -36,8 +64,8 @@ class Evaluator:
         batch_size: rows generated at once on each process.
         processes: rows are dealt out to this many processes, and gathered.
         process_index: which of them this is.
-        autocast: dtype of autocast on an accelerator, or None. On a CPU generation is bound by
-            memory, and casting the weights for every token would only slow it down.
+        autocast: dtype of autocast, or None. The forward pass of a model in training is under it
+            anyway; so a model that was only loaded is scored in the same precision.
         pass_k: the k of ``pass_at_k``, or None when it is not asked for.
         pass_samples: completions sampled for each row.
         pass_temperature: at which they are sampled.
@@ -146,8 +174,7 @@ class Evaluator:
             add_special_tokens=False,
             return_token_type_ids=False,
         ).to(model.device)
-        enabled = self.autocast is not None and model.device.type != "cpu"
-        with torch.autocast(model.device.type, dtype=self.autocast, enabled=enabled):
+        with autocast(model.device, self.autocast):
             generated = model.generate(
                 **batch,
                 **sampling,

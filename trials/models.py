@@ -28,20 +28,31 @@ def count_parameters(config: Any) -> int:
     return int(model.num_parameters())
 
 
+def is_adapter(model: str | Path) -> bool:
+    """Whether a folder holds an adapter and no model of its own."""
+    return (Path(model) / "adapter_config.json").exists()
+
+
+def base_of(adapter: str | Path) -> str:
+    """The model that an adapter is for: folder or hub id."""
+    from peft import PeftConfig
+
+    return str(PeftConfig.from_pretrained(str(adapter)).base_model_name_or_path)
+
+
 def load_model(model: str | Path, trainable_adapter: bool = False, dtype: str = "float32") -> Any:
     """Model with weights of a type; a folder with an adapter is loaded on top of its base model.
 
     Without ``is_trainable`` PEFT loads adapters frozen, and training them changes nothing.
     """
     try:
-        if (Path(model) / "adapter_config.json").exists():
-            from peft import PeftConfig, PeftModel
+        if is_adapter(model):
+            from peft import PeftModel
 
             if not (Path(model) / "adapter_model.safetensors").exists():
                 raise OSError("it has no adapter_model.safetensors; weights as pickles are refused")
-            base = PeftConfig.from_pretrained(str(model)).base_model_name_or_path
             return PeftModel.from_pretrained(
-                load_model(str(base), dtype=dtype), str(model), is_trainable=trainable_adapter
+                load_model(base_of(model), dtype=dtype), str(model), is_trainable=trainable_adapter
             )
         # Weights as pickles are refused: reading one may run code.
         return AutoModelForCausalLM.from_pretrained(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from trials.errors import HyperparameterError
 from trials.hyperparameters import Hyperparameters
-from trials.records import STAGES, Schedule, Stage
+from trials.records import STAGES, Schedule, Stage, TrialSpec
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,18 @@ class StagePlan:
         while not self.is_boundary(step):
             step += 1
         return step
+
+
+def evaluation_steps(spec: TrialSpec, plan: StagePlan) -> set[int]:
+    """Steps of a trial at which the validation score is taken; the last one is always there."""
+    return scored_steps(plan, spec.schedule, spec.fidelity.fraction)
+
+
+def scored_steps(plan: StagePlan, schedule: Schedule, fraction: float) -> set[int]:
+    """As `evaluation_steps`, of a trial of a fraction."""
+    last = plan.last_step(fraction)
+    points = {math.floor(point * plan.total + 0.5) for point in schedule.eval_points}
+    return {step for step in points if 0 < step < last} | {last}
 
 
 def plan_steps(h: Hyperparameters, schedule: Schedule, rows: int, pairs: int) -> StagePlan:

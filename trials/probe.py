@@ -3,8 +3,8 @@
     accelerate launch -m trials.probe REQUEST.json ...
 
 Reads ``ProbeRequest`` files, each in a folder of its own, and writes into that folder a
-``ProbeAnswer``, ``answer.json``, or what is wrong with dataset or model, ``refusal.txt``. One
-process answers all of them, for its start costs more than a small answer.
+``ProbeAnswer``, ``answer.json``, or what is wrong with dataset or model, ``refusal.txt``. Under a
+supervisor, ``trials.worker`` answers them in a process that runs trials, too.
 """
 
 from __future__ import annotations
@@ -21,12 +21,15 @@ import torch
 from accelerate import PartialState
 from transformers import set_seed
 
-from trials.arguments import use_bf16
-from trials.dataset import check_lengths, completion_limit, load_dataset
+from trials.dataset import Dataset, check_lengths, completion_limit, load_dataset
 from trials.device import settle_device
 from trials.errors import AutoPipeError
-from trials.evaluate import Evaluator
-from trials.models import context_limit, load_model, load_tokenizer
+from trials.evaluate import Evaluator, autocast, scored_model
+from trials.events import EventLog
+from trials.failures import failure_of
+from trials.measurement import ANSWER, REFUSAL
+from trials.models import context_limit, load_tokenizer
+from trials.output import output_to
 from trials.probe_features import (
     PROBE_ROWS,
     PROBE_SAMPLES,
@@ -36,10 +39,10 @@ from trials.probe_features import (
     reward_features,
 )
 from trials.records import Compute, ProbeAnswer, ProbeRequest, SplitScore, read_record, write_json
+from trials.reward_watch import WatchedReward
 from trials.rewards import build_reward
 from trials.subsets import fixed_subset, rows_beyond
 from trials.watchdog import end_with_supervisor
-from trials.worker import output_to
 
 
 class LastModel:
@@ -49,18 +52,22 @@ class LastModel:
     """
 
     def __init__(self) -> None:
-        self._key: tuple[str, str] | None = None
-        self._model: Any = None
+        self._key: tuple[str, str, bool] | None = None
+        self._model: tuple[Any, torch.dtype | None] | None = None
 
-    def get(self, folder: str, compute: Compute) -> Any:
-        """The model on the device of this process, in the precision that trials would use."""
-        if self._key != (folder, compute.precision):
-            self._model = None  # freed before the next one needs its place
-            model = load_model(folder).to(PartialState().device)
-            if use_bf16(compute.precision, model.num_parameters()):
-                model = model.to(torch.bfloat16)
-            self._key, self._model = (folder, compute.precision), model
+    def get(self, folder: str, compute: Compute, lora: bool) -> tuple[Any, torch.dtype | None]:
+        """The model and the type of its autocast, as `scored_model` gives them."""
+        key = folder, compute.precision, lora
+        if self._key != key:
+            self.drop()  # freed before the next one needs its place
+            self._model = scored_model(folder, compute.precision, lora)
+            self._key = key
+        assert self._model is not None
         return self._model
+
+    def drop(self) -> None:
+        """Frees the model."""
+        self._key = self._model = None
 
 
 def main(request_files: Sequence[Path]) -> int:
@@ -72,20 +79,25 @@ def main(request_files: Sequence[Path]) -> int:
     end_with_supervisor()
     settle_device()
     models = LastModel()
-    return sum(not _answered(file, models) for file in request_files)
+    return sum(not measure(file, models) for file in request_files)
 
 
-def _answered(file: Path, models: LastModel) -> bool:
-    with output_to(file.with_name("log.txt")):
+def measure(file: Path, models: LastModel) -> bool:
+    """Answers one request, and says whether it could; if not, why is in the request's folder."""
+    folder = file.parent
+    with output_to(folder / "log.txt"):
         try:
             answer(file, models)
         except AutoPipeError as refusal:
             # For the person who started the run: the parent shows this and not a traceback.
-            file.with_name("refusal.txt").write_text(str(refusal), encoding="utf-8")
-        except Exception:
-            if PartialState().num_processes > 1:
-                raise  # the others may wait for this process
+            (folder / REFUSAL).write_text(str(refusal), encoding="utf-8")
+        except Exception as error:
             traceback.print_exc()
+            state = PartialState()
+            failure = failure_of(error, folder)
+            write_json(folder / f"failure.{state.process_index}.json", failure)
+            if state.num_processes > 1:
+                raise  # the others may wait for this process
         else:
             return True
     return False
@@ -97,64 +109,99 @@ def answer(request_file: Path, models: LastModel) -> None:
     Raises:
         AutoPipeError: when dataset, model or reward cannot be used.
     """
-    request = read_record(request_file, ProbeRequest)
+    request, folder = read_record(request_file, ProbeRequest), request_file.parent
+    state = PartialState()
+    events = EventLog(folder / "events.jsonl", active=state.is_main_process)
+    events.write("phase", phase="loading")
     set_seed(0)
     dataset = load_dataset(request.dataset)
     tokenizer = load_tokenizer(request.tokenizer)
-    reward = build_reward(dataset, request.allow_user_code)
-    limit = request.schedule.max_completion_tokens or completion_limit(dataset, tokenizer)
-    unseen = rows_beyond(dataset.splits[request.split], request.beyond)
-    rows = fixed_subset(unseen, request.rows)
-    state = PartialState()
+    evaluator = _evaluator(request, dataset, tokenizer, folder)
     scores: dict[str, SplitScore] = {}
     features: dict[str, float] = {}
     parameters, seconds = 0, 0.0
-    for label, folder in request.models.items():
-        model = models.get(folder, request.compute)
+    for label, path in request.models.items():
+        events.write("phase", phase=f"loading {label}")
+        model, evaluator.autocast = models.get(path, request.compute, request.lora)
         parameters = model.num_parameters()
         check_lengths(dataset, tokenizer, request.schedule.max_length, context_limit(model.config))
+        _tell(evaluator, events, f"scoring {label}")
         start = time.monotonic()
-        evaluator = Evaluator(
-            tokenizer,
-            rows,
-            reward,
-            limit,
-            request.schedule.eval_batch_size,
-            processes=state.num_processes,
-            process_index=state.process_index,
-            pass_k=request.schedule.pass_k,
-            pass_samples=request.schedule.pass_samples,
-            pass_temperature=request.schedule.pass_temperature,
-        )
-        scores[label] = evaluator(model)
-        if evaluator.pass_k is not None:
-            update = {"pass_at_k": evaluator.pass_at_k(model)}
-            scores[label] = scores[label].model_copy(update=update)
+        scores[label] = _scored(evaluator, model)
         seconds += time.monotonic() - start
         if request.features and not features:
-            sample = fixed_subset(dataset.splits["train"], PROBE_ROWS)
-            sampler = replace(
-                evaluator,
-                rows=sample,
-                pass_k=None,
-                pass_samples=PROBE_SAMPLES,
-                pass_temperature=PROBE_TEMPERATURE,
-            )
-            features = (
-                model_features(model)
-                | completion_features(model, tokenizer, sample)
-                | reward_features(model, sampler)
-            )
+            _tell(evaluator, events, f"describing {label}")
+            with autocast(model.device, evaluator.autocast):
+                features = _features(request, model, evaluator, dataset)
         del model
     if state.is_main_process:
         found = ProbeAnswer(
             scores=scores,
             features=features,
             parameters=parameters,
-            max_completion_tokens=limit,
+            max_completion_tokens=evaluator.max_new_tokens,
             seconds=seconds,
         )
-        write_json(request_file.with_name("answer.json"), found)
+        write_json(folder / ANSWER, found)
+    events.close()
+
+
+def _evaluator(
+    request: ProbeRequest, dataset: Dataset, tokenizer: Any, folder: Path
+) -> Evaluator:
+    state, schedule = PartialState(), request.schedule
+    reward = build_reward(dataset, request.allow_user_code)
+    return Evaluator(
+        tokenizer,
+        fixed_subset(rows_beyond(dataset.splits[request.split], request.beyond), request.rows),
+        WatchedReward(reward, folder, state.process_index),
+        schedule.max_completion_tokens or completion_limit(dataset, tokenizer),
+        schedule.eval_batch_size,
+        processes=state.num_processes,
+        process_index=state.process_index,
+        pass_k=schedule.pass_k,
+        pass_samples=schedule.pass_samples,
+        pass_temperature=schedule.pass_temperature,
+    )
+
+
+def _tell(evaluator: Evaluator, events: EventLog, what: str) -> None:
+    """Has the evaluator write a sign of life after each batch."""
+
+    def alive(done: int, rows: int) -> None:
+        events.write("evaluating", what=what, done=done, rows=rows)
+
+    events.write("phase", phase=what)
+    evaluator.on_batch = alive
+
+
+def _scored(evaluator: Evaluator, model: Any) -> SplitScore:
+    score = evaluator(model)
+    if evaluator.pass_k is None:
+        return score
+    return score.model_copy(update={"pass_at_k": evaluator.pass_at_k(model)})
+
+
+def _features(
+    request: ProbeRequest, model: Any, evaluator: Evaluator, dataset: Dataset
+) -> dict[str, float]:
+    """What describes model and dataset, from as many rows as are asked for."""
+    looked = PROBE_ROWS if request.feature_rows is None else request.feature_rows
+    sampled = PROBE_ROWS if request.sampled_rows is None else request.sampled_rows
+    features = model_features(model)
+    if looked:
+        rows = fixed_subset(dataset.splits["train"], looked)
+        features |= completion_features(model, evaluator.tokenizer, rows)
+    if sampled:
+        sampler = replace(
+            evaluator,
+            rows=fixed_subset(dataset.splits["train"], sampled),
+            pass_k=None,
+            pass_samples=PROBE_SAMPLES,
+            pass_temperature=PROBE_TEMPERATURE,
+        )
+        features |= reward_features(model, sampler)
+    return features
 
 
 if __name__ == "__main__":

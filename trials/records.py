@@ -25,7 +25,7 @@ FailureKind = Literal[
     "crashed",  # the process ended without a result, or lost its device or network
     "error",  # the program raised an exception that is none of the others
     "hung",  # no event for Limits.silent_seconds
-    "timed_out",  # still running after Limits.wall_seconds and a grace
+    "timed_out",  # still running after Limits.wall_seconds and a grace, without any score
     "bad_data",  # dataset, model or reward cannot be used
     "bad_config",  # the hyperparameters contradict each other or the data
     "reward_failed",  # the reward function raised, or returned no finite number
@@ -148,11 +148,37 @@ class StoppingRules(Settings):
     no_spread_steps: int = Field(25, ge=1, description="RL steps where no group has any spread.")
 
 
+class Pace(Record):
+    """How long the parts of a trial take, in seconds; 0 where it is not known."""
+
+    loading: float = Field(0.0, ge=0, description="From its beginning to its first stage.")
+    starting: float = Field(0.0, ge=0, description="Of a stage: model and trainer.")
+    sft_step: float = Field(0.0, ge=0, description="An optimizer step of SFT.")
+    dpo_step: float = Field(0.0, ge=0, description="An optimizer step of DPO.")
+    rl_step: float = Field(0.0, ge=0, description="An optimizer step of RL, with generation.")
+    scoring: float = Field(0.0, ge=0, description="All validation rows, once.")
+    saving: float = Field(0.0, ge=0, description="The weights, once.")
+
+    def step(self, stage: Stage) -> float:
+        """Seconds of an optimizer step of a stage."""
+        return {"sft": self.sft_step, "dpo": self.dpo_step, "rl": self.rl_step}[stage]
+
+
 class Limits(Settings):
-    """When the supervisor ends a trial, in seconds."""
+    """When a trial ends itself, or its supervisor ends it, in seconds."""
 
     wall_seconds: float | None = Field(
-        None, gt=0, le=MOST_SECONDS, description="Longest life of the trial."
+        None,
+        gt=0,
+        le=MOST_SECONDS,
+        description="Longest life of the trial, from the moment it begins.",
+    )
+    pace: Pace = Field(Pace(), description="What the trial expects before it has measured it.")
+    reward_seconds: float = Field(
+        60.0,
+        gt=0,
+        le=MOST_SECONDS,
+        description="Longest time that the reward may take for one completion.",
     )
     silent_seconds: float = Field(
         600.0, gt=0, le=MOST_SECONDS, description="Longest time without any event."
@@ -307,6 +333,11 @@ class TrialResult(Record):
     inactive_rules: list[str] = Field([], description="Rules whose metric was never logged.")
     provenance: Provenance | None = None
 
+    @property
+    def out_of_time(self) -> bool:
+        """Whether it was stopped for want of time alone, and could go on."""
+        return self.stop is not None and self.stop.rule == WALL_CLOCK
+
 
 class SplitScore(Record):
     """Score of one model on one split, with the rows it was measured on."""
@@ -319,7 +350,15 @@ class SplitScore(Record):
 
 
 class ProbeRequest(Record):
-    """What to score: ``models`` maps a label to a model folder, adapter folder or hub id."""
+    """What to score: ``models`` maps a label to a model folder, adapter folder or hub id.
+
+    Attributes:
+        rows: of the split that are scored.
+        lora: trials train adapters, so that models without one are held as theirs are under it.
+        features: whether the first model is described on the training split.
+        feature_rows, sampled_rows: training rows that are looked at and that samples are drawn for;
+            None: as many as the history was described with.
+    """
 
     dataset: str
     models: dict[str, str]
@@ -331,7 +370,10 @@ class ProbeRequest(Record):
     )
     schedule: Schedule
     compute: Compute = Compute()
+    lora: bool = False
     features: bool = False
+    feature_rows: int | None = None
+    sampled_rows: int | None = None
     allow_user_code: bool = False
 
 

@@ -20,14 +20,14 @@ from accelerate import PartialState
 from accelerate.state import AcceleratorState
 from transformers import set_seed
 
-from trials.adopt import Adopted, adopt
+from trials.adopt import adopt
 from trials.checkpoints import clear_partials
-from trials.context import TrialContext, prepare
+from trials.context import prepare
 from trials.device import settle_device
 from trials.events import EventLog, read_events
 from trials.failures import failure_of
-from trials.memory import reset_peak_memory
-from trials.outcome import trial_result
+from trials.memory import peak_memory_bytes, reset_peak_memory
+from trials.outcome import facts, trial_result
 from trials.records import (
     TRANSIENT_KINDS,
     Failure,
@@ -80,7 +80,6 @@ def run_trial(spec: TrialSpec) -> TrialResult:
         return read_record(folder / "result.json", TrialResult)
     folder.mkdir(parents=True, exist_ok=True)
     _clean_state(spec.seed)
-    context: TrialContext | None = None
     stop: Stop | None = None
     failure: Failure | None = None
     adopted = adopt(spec)
@@ -95,6 +94,8 @@ def run_trial(spec: TrialSpec) -> TrialResult:
             continued_from=str(adopted.checkpoint.path) if adopted.checkpoint else None,
         )
         context = prepare(spec, events, adopted.checkpoint)
+        told = facts(context.plan, context.parameters, context.hyperparameters)
+        events.write("facts", inherited_step=adopted.inherited_step, **told)
         stop = run_stages(context)
         if stop:
             events.write("stop", **stop.model_dump())
@@ -102,17 +103,11 @@ def run_trial(spec: TrialSpec) -> TrialResult:
         traceback.print_exc()
         failure = failure_of(error, folder)
         _give_up_if_not_alone(folder, failure)
-    result = _conclude(spec, adopted, context, events, stop, failure)
-    return result
+    return _conclude(spec, events, stop, failure)
 
 
 def _conclude(
-    spec: TrialSpec,
-    adopted: Adopted,
-    context: TrialContext | None,
-    events: EventLog,
-    stop: Stop | None,
-    failure: Failure | None,
+    spec: TrialSpec, events: EventLog, stop: Stop | None, failure: Failure | None
 ) -> TrialResult:
     """The result, on disk; what is not to be kept is removed first, for the disk may be full."""
     folder = Path(spec.folder)
@@ -122,7 +117,7 @@ def _conclude(
             shutil.rmtree(folder / "checkpoint", ignore_errors=True)
         clear_partials(folder)
     log = list(read_events(folder / "events.jsonl"))
-    result = trial_result(spec, adopted, context, log, events.seconds, stop, failure)
+    result = trial_result(spec, log, events.seconds, stop, failure, peak_memory_bytes())
     events.close()
     if events.active:
         write_json(folder / "result.json", result)

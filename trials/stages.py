@@ -7,6 +7,7 @@ continues exactly: the length of the learning-rate schedule is always that of th
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from trials.checkpoints import Checkpoint
 from trials.context import TrialContext
 from trials.events import read_events
 from trials.models import load_model
-from trials.records import Stage, Stop
+from trials.records import WALL_CLOCK, Stage, Stop
 from trials.saving import save_final, save_stage_end
 from trials.trainers import dpo_trainer, rl_trainer, sft_trainer
 
@@ -71,15 +72,19 @@ def _run_stage(context: TrialContext, stage: Stage) -> Stop | None:
     trainer.train(resume_from_checkpoint=resume)
     context.events.write("phase", phase=f"{stage}_trained")
     step = plan.start(stage) + trainer.state.global_step
-    # The rule fired after the step's own evaluation could have been due.
-    if callback.stop and step not in context.eval_steps:
-        score(context, trainer.model, stage, step)
-    if callback.stop or step >= plan.total:
-        # A trial that a rule ended is over: its weights are final at the stage where it stopped.
-        save_final(context, trainer)
-    elif step >= plan.end(stage):
+    started, stop = time.monotonic(), callback.stop
+    can_go_on = stop is None or stop.rule == WALL_CLOCK
+    if plan.end(stage) <= step < plan.total and can_go_on:
         context.weights = save_stage_end(context, trainer, stage, step)
+    if stop or step >= plan.total:
+        # A trial that a rule ended is over: its weights are final where it stopped.
+        save_final(context, trainer)
+    context.saved(started)
+    # Saved first: should the last scoring be interrupted, what was trained is not lost. A rule
+    # fires after the step's own evaluation could have been due.
+    if stop and step not in context.eval_steps:
+        score(context, trainer.model, stage, step)
     if trainer.accelerator.is_main_process:
         shutil.rmtree(work, ignore_errors=True)
     trainer.accelerator.wait_for_everyone()
-    return callback.stop
+    return stop

@@ -1,7 +1,7 @@
-"""The supervisor: hands trials to warm workers, watches them, and always answers.
+"""The supervisor: hands trials and measurements to warm workers, watches them, always answers.
 
 Whatever happens to a worker, every trial gets a ``TrialResult``; a worker that crashed or hung is
-ended with all that it started, and the next trial gets a new one.
+ended with all that it started, and the next job gets a new one.
 """
 
 from __future__ import annotations
@@ -11,38 +11,53 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
-from trials.errors import SettingsError
-from trials.events import Event, curve, read_events, read_new_events
+from trials.errors import AutoPipeError, SettingsError
+from trials.events import Event, read_events
 from trials.failures import disk_is_full, exit_failure
+from trials.following import Following
 from trials.launch import Launcher
 from trials.leftovers import clear_leftovers, last_checkpoint
-from trials.provenance import provenance
+from trials.measurement import clear_measurement, is_measured
+from trials.outcome import overrun, trial_result
 from trials.records import (
     TRANSIENT_KINDS,
-    Cost,
     Failure,
-    FailureKind,
+    Limits,
+    ProbeRequest,
     TrialResult,
     TrialSpec,
     read_record,
     write_json,
 )
 from trials.redact import redact_file
-from trials.warm import WarmWorker
+from trials.warm import LOG, WarmWorker
 
+Told = Callable[[Event], None]
 OnEvent = Callable[[TrialSpec, Event], None]
 OnResult = Callable[[TrialSpec, TrialResult], None]
 POLL_SECONDS = 0.02
-# A trial stops itself at its wall-clock limit; the supervisor only acts when it does not.
-WALL_GRACE_SECONDS = 60.0
 # Kinds of failure that leave a single process in good order; after others it is replaced.
 HARMLESS_KINDS = frozenset({"diverged", "bad_data", "bad_config", "reward_failed"})
 
 
 class Cancelled(Exception):
     """The supervisor was told to stop; unfinished trials have no result."""
+
+
+class MeasurementFailed(AutoPipeError):
+    """A measurement has neither an answer nor a refusal.
+
+    Attributes:
+        failure: why.
+    """
+
+    def __init__(self, failure: Failure):
+        super().__init__(f"{failure.kind}: {failure.message}\n{failure.log_tail}".rstrip())
+        self.failure = failure
 
 
 class Supervisor:
@@ -108,87 +123,150 @@ class Supervisor:
             self.on_result(spec, result)
         return result
 
-    def _run_in_worker(self, spec: TrialSpec) -> TrialResult:
-        worker = self._free_worker(spec)
+    def measure(self, request_file: Path, limits: Limits, on_event: Told | None = None) -> None:
+        """Has a worker answer a ``ProbeRequest``; the answer lies in the request's folder then.
+
+        Args:
+            request_file: its ``request.json``.
+            limits: of the whole measurement.
+            on_event: called with what the measurement says while it runs.
+
+        Raises:
+            Cancelled: when ``cancel`` was set.
+            MeasurementFailed: there is neither an answer nor a refusal, and why.
+        """
+        folder = request_file.parent
+        request = read_record(request_file, ProbeRequest)
+        clear_measurement(folder)
+        following = Following(folder, limits, on_event or (lambda event: None))
+        alone = request.allow_user_code
         try:
-            _claim_folder(spec)
-            worker.submit(Path(spec.folder) / "spec.json")
-            result = self._watch(worker, spec)
-            # Modules of the user's may keep a state of their own from one trial to the next, and
-            # nothing takes down the engine that vLLM has on the GPU.
-            alone = spec.allow_user_code or spec.compute.vllm
-            if worker.served >= self._trials_per_worker or alone:
+            failure = self._in_worker(
+                request_file, lambda: is_measured(folder), following, alone=alone
+            )
+        finally:
+            redact_file(folder / LOG)
+        failure = failure or _reported_failure(folder)
+        if failure:
+            raise MeasurementFailed(failure)
+
+    def _run_in_worker(self, spec: TrialSpec) -> TrialResult:
+        folder = Path(spec.folder)
+        on_event = self.on_event
+        told = partial(on_event, spec) if on_event else lambda event: None
+        following = Following(folder, spec.limits, told)
+        # Modules of the user's may keep a state of their own from one trial to the next, and
+        # nothing takes down the engine that vLLM has on the GPU.
+        failure = self._in_worker(
+            folder / "spec.json",
+            lambda: _result_file(spec).exists(),
+            following,
+            alone=spec.allow_user_code or spec.compute.vllm,
+            prepare=lambda: _claim_folder(spec),
+        )
+        # By now its worker is gone; it may have got to its end at the last moment.
+        if failure is None or _result_file(spec).exists():
+            return read_record(_result_file(spec), TrialResult)
+        assert failure is not None
+        return _unfinished(spec, failure, following.seconds)
+
+    def _in_worker(
+        self,
+        file: Path,
+        done: Callable[[], bool],
+        following: Following,
+        alone: bool = False,
+        prepare: Callable[[], None] = lambda: None,
+    ) -> Failure | None:
+        """Gives one job to a free worker and waits; says why it is not done, if it is not.
+
+        Args:
+            file: of the job.
+            done: whether the job has left what it was to leave.
+            following: reads its events.
+            alone: no other job shares the worker's process with it.
+            prepare: called when there is a worker, before the job is given to it.
+        """
+        worker = self._free_worker(file.parent.name)
+        try:
+            prepare()
+            worker.submit(file)
+            failure = self._watch(worker, file.parent, done, following)
+            harmless = failure is None and _ended_harmlessly(file.parent)
+            if harmless and (worker.served >= self._trials_per_worker or alone):
                 worker.close()
-            elif result.failure and result.failure.kind not in HARMLESS_KINDS:
+            elif not harmless:
                 worker.kill()
-            return result
+            return failure
         except BaseException:
             worker.kill()
             raise
         finally:
             self._idle.put(worker)
 
-    def _free_worker(self, spec: TrialSpec) -> WarmWorker:
+    def _free_worker(self, name: str) -> WarmWorker:
         while not self.cancel.is_set():
             try:
                 return self._idle.get(timeout=0.1)
             except queue.Empty:
                 continue
-        raise Cancelled(spec.trial_id)
+        raise Cancelled(name)
 
-    def _watch(self, worker: WarmWorker, spec: TrialSpec) -> TrialResult:
-        """Returns the trial's own result, or one that says why there is none."""
-        progress = _Progress(spec, self.on_event)
+    def _watch(
+        self, worker: WarmWorker, folder: Path, done: Callable[[], bool], following: Following
+    ) -> Failure | None:
+        """Waits for a job; says why it is not done, if it is not."""
         while True:
             if self.cancel.is_set():
-                raise Cancelled(spec.trial_id)
+                raise Cancelled(folder.name)
             exited = worker.exit_code()
-            progress.read()
-            if result := _read_result(spec):
-                return result
+            following.read()
+            if done():
+                return None
             if exited is not None:
                 if self.cancel.is_set():  # then it was ended by us, and is no failure
-                    raise Cancelled(spec.trial_id)
+                    raise Cancelled(folder.name)
                 # A process of several that failed left its reason before it ended the others.
-                failure = _reported_failure(spec) or exit_failure(
-                    exited, worker.tail(), worker.oom_killed(), Path(spec.folder)
-                )
-                return self._failed(worker, spec, failure, progress.seconds)
-            if problem := progress.overdue():
-                return self._failed(worker, spec, problem, progress.seconds)
+                if reported := _reported_failure(folder):
+                    return reported
+                kind, message = exit_failure(exited, worker.tail(), worker.oom_killed(), folder)
+                return Failure(kind=kind, message=message, log_tail=worker.tail())
+            if problem := following.overdue():
+                kind, message = problem
+                return Failure(kind=kind, message=message, log_tail=worker.tail())
             time.sleep(POLL_SECONDS)
 
-    def _failed(
-        self,
-        worker: WarmWorker,
-        spec: TrialSpec,
-        failure: Failure | tuple[FailureKind, str],
-        seconds: float,
-    ) -> TrialResult:
-        if not isinstance(failure, Failure):
-            kind, message = failure
-            failure = Failure(kind=kind, message=message, log_tail=worker.tail())
-        worker.kill()
-        folder = Path(spec.folder)
-        events = list(read_events(folder / "events.jsonl"))
-        result = TrialResult(
-            trial_id=spec.trial_id,
-            state="failed",
-            fraction=0.0,
-            curve=curve(events),
-            cost=Cost(seconds=seconds),
-            failure=failure,
-            provenance=provenance(spec),
-        )
-        if failure.kind not in TRANSIENT_KINDS or disk_is_full(folder):
-            # On a full disk this makes room for the result.
-            shutil.rmtree(folder / "checkpoint", ignore_errors=True)
-        try:
-            write_json(_result_file(spec), result)
-        except OSError:
-            # Nothing at all can be written; who waits is told, and the trial will be run again.
-            return result
-        return result
+
+def _unfinished(spec: TrialSpec, failure: Failure, seconds: float) -> TrialResult:
+    """The result of a trial whose worker was ended, on disk.
+
+    One that was ended for want of time is stopped where it was scored last, and keeps what it
+    saved: it can go on from there.
+    """
+    folder = Path(spec.folder)
+    events = list(read_events(folder / "events.jsonl"))
+    limit = spec.limits.wall_seconds
+    result = None
+    if failure.kind == "timed_out" and limit is not None:
+        result = overrun(spec, events, seconds, limit)
+    if result is None:
+        result = trial_result(spec, events, seconds, failure=failure)
+        result = result.model_copy(update={"fraction": 0.0, "signals": {}})
+    lost = failure.kind not in TRANSIENT_KINDS and failure.kind != "timed_out"
+    if lost or disk_is_full(folder):
+        # On a full disk this makes room for the result.
+        shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+    with suppress(OSError):
+        # Where nothing can be written, who waits is told, and the trial will be run again.
+        write_json(_result_file(spec), result)
+    return result
+
+
+def _ended_harmlessly(folder: Path) -> bool:
+    """Whether a job left its process in good order."""
+    file = folder / "result.json"
+    failure = read_record(file, TrialResult).failure if file.exists() else _reported_failure(folder)
+    return failure is None or failure.kind in HARMLESS_KINDS
 
 
 def _check_folder(spec: TrialSpec) -> None:
@@ -212,37 +290,6 @@ def _claim_folder(spec: TrialSpec) -> None:
     write_json(folder / "spec.json", spec)
 
 
-class _Progress:
-    """Follows the events of one trial and knows when it is overdue."""
-
-    def __init__(self, spec: TrialSpec, on_event: OnEvent | None):
-        self._spec, self._on_event = spec, on_event
-        self._file = Path(spec.folder) / "events.jsonl"
-        self._offset = 0
-        self._start = self._last = time.monotonic()
-
-    @property
-    def seconds(self) -> float:
-        return time.monotonic() - self._start
-
-    def read(self) -> None:
-        events, self._offset = read_new_events(self._file, self._offset)
-        if events:
-            self._last = time.monotonic()
-        for event in events:
-            if self._on_event:
-                self._on_event(self._spec, event)
-
-    def overdue(self) -> tuple[FailureKind, str] | None:
-        limits = self._spec.limits
-        silent = time.monotonic() - self._last
-        if silent > limits.silent_seconds:
-            return "hung", f"no event for {silent:.0f} s (the limit is --silent-after)"
-        if limits.wall_seconds and self.seconds > limits.wall_seconds + WALL_GRACE_SECONDS:
-            return "timed_out", f"still running {WALL_GRACE_SECONDS:.0f} s after its limit"
-        return None
-
-
 def _result_file(spec: TrialSpec) -> Path:
     return Path(spec.folder) / "result.json"
 
@@ -252,7 +299,7 @@ def _read_result(spec: TrialSpec) -> TrialResult | None:
     return read_record(file, TrialResult) if file.exists() else None
 
 
-def _reported_failure(spec: TrialSpec) -> Failure | None:
+def _reported_failure(folder: Path) -> Failure | None:
     """What the first process of several that failed wrote before it ended."""
-    files = sorted(Path(spec.folder).glob("failure.*.json"), key=lambda file: file.stat().st_mtime)
+    files = sorted(folder.glob("failure.*.json"), key=lambda file: file.stat().st_mtime)
     return read_record(files[0], Failure) if files else None

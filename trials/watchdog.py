@@ -1,21 +1,25 @@
-"""Ends a trial whose supervisor is gone: a killed tune run leaves no training process behind."""
+"""Ends a trial whose supervisor is gone: a killed tune run leaves no training process behind.
+
+The watch is kept by a small process beside the one that trains. A thread of that process would
+wait for the interpreter's lock, and a regular expression that never ends does not give it back.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
-import threading
+import subprocess
+import sys
 import time
+from contextlib import suppress
 from pathlib import Path
-
-import psutil
 
 SUPERVISOR_VARIABLE = "AUTOPIPE_SUPERVISOR"  # "<pid>:<start time>" of the supervising process
 
 
 def supervisor_token() -> str:
     """Names this process so that its children can tell whether it still lives."""
-    return f"{os.getpid()}:{_start_time(os.getpid())}"
+    return _token(os.getpid())
 
 
 def is_alive(token: str) -> bool:
@@ -25,23 +29,47 @@ def is_alive(token: str) -> bool:
 
 
 def end_with_supervisor(interval_seconds: float = 0.5) -> None:
-    """Watches the supervisor named in the environment; kills the own process group without it.
+    """Has this process's group killed when the supervisor named in the environment is gone.
 
     So too without the launcher in between: no signal would reach a process that a distributed
     launcher gave a session of its own. The start time is compared too, since process ids are
     reused. Started by hand, with no supervisor named, nothing is watched.
     """
-    token = os.environ.get(SUPERVISOR_VARIABLE)
-    if not token:
+    supervisor = os.environ.get(SUPERVISOR_VARIABLE)
+    if not supervisor:
         return
-    threading.Thread(target=_watch, args=(token, interval_seconds), daemon=True).start()
+    command = [sys.executable, "-I", str(Path(__file__).resolve()), str(interval_seconds)]
+    tokens = [_token(os.getpid()), supervisor, _token(os.getppid())]
+    global _watcher
+    _watcher = subprocess.Popen(
+        [*command, str(os.getpgrp()), *tokens],
+        env={k: v for k, v in os.environ.items() if k != SUPERVISOR_VARIABLE},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # else it would be killed with the group before it is done
+    )
 
 
-def _watch(token: str, interval_seconds: float) -> None:
-    launcher = os.getppid()
-    while is_alive(token) and os.getppid() == launcher:
+# Kept, for a process object that is collected while its process runs warns of it.
+_watcher: subprocess.Popen[bytes] | None = None
+
+
+def _watch(interval_seconds: float, group: int, watched: str, *needed: str) -> None:
+    """Waits for the end of any process that is needed; then kills what is watched."""
+    while is_alive(watched):
+        if not all(map(is_alive, needed)):
+            with suppress(ProcessLookupError):
+                os.killpg(group, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # should it have left the group
+                if is_alive(watched):
+                    os.kill(int(watched.partition(":")[0]), signal.SIGKILL)
+            return
         time.sleep(interval_seconds)
-    os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
+def _token(pid: int) -> str:
+    return f"{pid}:{_start_time(pid)}"
 
 
 def _start_time(pid: int) -> str | None:
@@ -58,9 +86,16 @@ def _start_time(pid: int) -> str | None:
         pass
     if Path("/proc/self/stat").exists():
         return None
+    import psutil  # not needed where there is /proc
+
     try:
         process = psutil.Process(pid)
         zombie = process.status() == psutil.STATUS_ZOMBIE
         return None if zombie else f"{process.create_time():.0f}"
     except psutil.NoSuchProcess:
         return None
+
+
+if __name__ == "__main__":
+    _interval, _group, *_tokens = sys.argv[1:]
+    _watch(float(_interval), int(_group), *_tokens)

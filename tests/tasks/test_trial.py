@@ -23,7 +23,7 @@ from trials.events import EventLog
 from trials.inbox import Inbox
 from trials.records import Cost, Failure, TrialResult, TrialSpec, read_record, write_json
 from trials.watchdog import end_with_supervisor
-from trials.worker import output_to
+from trials.output import output_to
 
 ATTEMPTS = {attempts}
 

@@ -173,7 +173,7 @@ def test_timed_out(
     tmp_path: Path, user_code: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A step that takes longer than the limit and the grace, though it shows life."""
-    monkeypatch.setattr("trials.supervisor.WALL_GRACE_SECONDS", 1.0)
+    monkeypatch.setattr("trials.following.LEAST_GRACE_SECONDS", 1.0)
     spec = make_spec(
         tmp_path / "slow",
         user_code("is_slow"),

@@ -170,8 +170,36 @@ def test_a_killed_supervisor_takes_its_trials_along(tmp_path: Path) -> None:
     supervisor.send_signal(signal.SIGKILL)
     supervisor.wait()
     supervisor.stdout.close()
-    assert gone(trial, within=3)
-    assert gone(grandchild, within=1)
+    assert gone(trial, within=10)
+    assert gone(grandchild, within=5)
+
+
+# Neither a regular expression nor a power of integers gives the interpreter's lock back.
+ENDLESS = """
+import re, sys
+from trials.watchdog import end_with_supervisor
+end_with_supervisor()
+print("child", __import__("os").getpid(), flush=True)
+re.match("(a+)+$", "a" * 64 + "b")
+"""
+
+
+def test_a_regular_expression_that_never_ends_dies_with_its_supervisor(tmp_path: Path) -> None:
+    """A thread that watched would wait for the interpreter's lock for ever."""
+    supervisor = subprocess.Popen(
+        [sys.executable, "-c", SUPERVISING.replace("WATCHED", "ENDLESS"), str(tmp_path / "log")],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert supervisor.stdout is not None
+    trial = int(supervisor.stdout.readline())
+    assert wait_for_child(tmp_path / "log") == trial
+    assert not gone(trial, within=1)
+    supervisor.send_signal(signal.SIGKILL)
+    supervisor.wait()
+    supervisor.stdout.close()
+    assert gone(trial, within=10)
 
 
 LAUNCHER_BETWEEN = """
@@ -190,5 +218,5 @@ def test_a_killed_launcher_takes_its_workers_along(tmp_path: Path) -> None:
     worker = int(log.read_text().split()[1])
     process.kill()
     process.wait()
-    assert gone(worker, within=3)
-    assert gone(grandchild, within=1)
+    assert gone(worker, within=10)
+    assert gone(grandchild, within=5)

@@ -22,7 +22,7 @@ from trials.events import EventLog
 from trials.inbox import Inbox
 from trials.records import TrialResult, TrialSpec, read_record, write_json
 from trials.watchdog import end_with_supervisor
-from trials.worker import output_to
+from trials.output import output_to
 
 def serve(spec):
     log = EventLog(Path(spec.folder) / "events.jsonl")
@@ -136,7 +136,7 @@ def test_a_silent_trial_is_ended_with_all_it_started(specs: Specs) -> None:
 def test_a_trial_that_outlives_its_limit_is_ended(
     specs: Specs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trials.supervisor.WALL_GRACE_SECONDS", 1.0)
+    monkeypatch.setattr("trials.following.LEAST_GRACE_SECONDS", 1.0)
     [result] = supervise(specs(5, limits=Limits(wall_seconds=1, silent_seconds=60)))
     assert result.failure is not None
     assert result.failure.kind == "timed_out"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from tasks.fingerprint import model_fingerprint
+from trials.fingerprints import model_fingerprint
 
 TINY = Path(__file__).resolve().parents[2] / "data" / "models" / "tiny-100k"
 
