@@ -67,7 +67,9 @@ def tune(
         int | None, typer.Option(help="Trials at a time; default: as GPUs allow, else 2.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same proposals.")] = 0,
-    space: Annotated[str, typer.Option(help="Name in data/spaces, or a file.")] = "sft_grpo",
+    space: Annotated[
+        str, typer.Option(help="Name in data/spaces, or a file; auto: by the model's size.")
+    ] = "auto",
     strategy: Annotated[
         str, typer.Option(help="autopipe, gp, ranker, tpe, bohb, sobol or random.")
     ] = "autopipe",
@@ -143,6 +145,9 @@ def tune(
         watcher.phase("looking at the settings, the dataset and the model")
         interrupts.notes = [f"no trial had begun; again with: autopipe {shlex.join(sys.argv[1:])}"]
         configure()
+        from tasks.started import check_time
+
+        check_time(parsed_budget(budget))  # before the imports below, which take seconds
         from tasks.catalog import load_catalog
         from tasks.devices import default_parallel
         from tasks.places.base import WORKERS
@@ -362,8 +367,9 @@ def run_tune(
     from flows.resumable import resumable
     from flows.tune import tune as tune_flow
     from tasks.run_folder import RunFolder
+    from tasks.started import counted_from_start
 
-    with prefect_server(lasting), resumable(watcher):
+    with counted_from_start(), prefect_server(lasting), resumable(watcher):
         run_id = tune_flow(settings, run, history)
     if isinstance(watcher, LiveProgress):
         watcher.stop()

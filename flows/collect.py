@@ -61,14 +61,15 @@ def collect(
         launchers_here(settings.parallel, settings.threads, tell=watcher.phase) as launchers,
     ):
         watcher.phase("preparing the datasets and probing the base model")
-        inputs = prepare_datasets(
-            settings.datasets,
-            settings.model,
-            settings.schedule,
-            launchers[0],
-            settings.compute,
-            watcher.probed,
-        )
+        with Supervisor(launchers[0]) as measurer:
+            inputs = prepare_datasets(
+                settings.datasets,
+                settings.model,
+                settings.schedule,
+                measurer,
+                settings.compute,
+                watcher.probed,
+            )
         keep_read(run.path, {dataset_name(each.dataset_id): each.dataset.path for each in inputs})
         designs = [design(settings, each, run.trial_folder(folder_name(each))) for each in inputs]
         watcher.phase("running trials")

@@ -17,6 +17,7 @@ from tasks.places.gpus import measuring
 from tasks.promotion import Decision, challenge, promoted_folder
 from tasks.provenance import dataset_name, keep_read, keep_written, promoted_name, winner_name
 from tasks.stored_run import open_run
+from trials.supervisor import Supervisor
 
 
 @flow(name="promote", flow_run_name="{run}")
@@ -41,8 +42,11 @@ def promote(run: str, rows: int = 1000) -> Decision:
         promoted: where,  # the incumbent
     }
     keep_read(note, {name: path for name, path in inputs.items() if path.exists()})
-    with measuring(info.settings.threads, log.info) as launcher:
-        decision = challenge(folder, rows, launcher)
+    with (
+        measuring(info.settings.threads, log.info) as launcher,
+        Supervisor(launcher) as measurer,
+    ):
+        decision = challenge(folder, rows, measurer)
     if decision.promoted:
         keep_written(note, {promoted: where})
     log.info("%s: %s", info.dataset.name, decision)

@@ -6,32 +6,41 @@ autopipe tune --resume RUN
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from ConfigSpace import ConfigurationSpace
 from prefect import flow
 
-from surrogates.search import Search
-from tasks.begin import Begun, begin_run
+from surrogates.search import OfflineModels, Search
+from tasks.begin import Begun, begin_run, learn_from
 from tasks.conclude import conclude
 from tasks.export import export_best
 from tasks.history import history_files
 from tasks.ledger import Ledger
 from tasks.lock import run_lock
-from tasks.offline import offline_models
-from tasks.places.choose import check_place, place_of
-from tasks.places.gpus import measuring, trial_launchers
-from tasks.prepare import prepare_inputs
+from tasks.offline import OfflineTraining
+from tasks.places.choose import Place, check_place, measurer_of, place_of
+from tasks.places.gpus import trial_launchers
+from tasks.planning import planned, told_to, waiting_seconds
+from tasks.prepare import Inputs, find_inputs, probe_inputs
 from tasks.provenance import keep_inputs, keep_learned, keep_winner
 from tasks.remember import append_run_to_history
 from tasks.report import write_report
+from tasks.run_folder import RunFolder
 from tasks.run_names import folder_of_run, history_of, settings_of, title_of
 from tasks.search_loop import SearchLoop
 from tasks.settings import TuneSettings
-from tasks.spaces import load_space
+from tasks.spaces import load_space, with_space
+from tasks.started import seconds_before
 from tasks.stored_run import stored
+from tasks.time_plan import TimePlan
 from tasks.validate import document_history, validate_dataset
-from tasks.watch import watching
+from tasks.warm_up import FOLDER as WARM_UP
+from tasks.watch import Watcher, watching
 from trials.events import Event
+from trials.launch import Launcher
 from trials.records import TrialResult, TrialSpec
 
 
@@ -52,84 +61,140 @@ def tune(
         The id of the run.
 
     Raises:
-        SettingsError: neither settings nor a run are given, or something in them cannot work.
+        SettingsError: neither settings nor a run are given, something in them cannot work, or a
+            time budget is too short, with settings that fit it.
     """
     folder = folder_of_run(settings, run)
     with (
         run_lock(folder.path),
-        stored(folder, settings := settings_of(folder, settings)) as storage,
+        stored(folder, settings := with_space(settings_of(folder, settings))) as storage,
         watching(folder, storage) as watcher,
         trial_launchers(settings, watcher.phase) as launchers,
     ):
-        history = history_of(folder, history)
         check_place(settings)
-        ledger = Ledger(folder.path / "ledger.json", settings.budget, settings.finalist_share)
-        space = load_space(settings.space)
-
-        watcher.phase("checking the dataset and probing the base model")
-        with measuring(settings.threads, watcher.phase, launchers) as launcher:
-            inputs = prepare_inputs(
-                settings.dataset,
-                settings.model,
-                settings.schedule,
-                launcher,
-                settings.allow_user_code,
-                settings.compute,
-            )
-        validate_dataset(inputs, folder)
-
-        begun: Begun = begin_run(settings, folder, inputs, space, history)
-        watcher.begun(begun.info)
-        for warning in begun.info.dataset.warnings:
-            watcher.message(warning)
-        keep_inputs(folder, begun.history_files, begun.features)
-        watcher.phase("training the offline models on the history")
-        document_history(begun.history_files, folder)
-        offline = offline_models(begun.history_files, space, None, features=begun.features)
-
-        search = Search(
-            space,
-            dataset=inputs.meta,
-            budget=settings.budget.amount if settings.budget.unit == "full" else None,
-            seed=settings.seed,
-            strategy=settings.strategy,
-            rungs=None if settings.early_stopping else (1.0,),
-            finalist_share=0.0,  # the ledger keeps the finalists' share, in the budget's own unit
-            offline=offline,
+        ledger = Ledger(
+            folder.path / "ledger.json",
+            settings.budget,
+            settings.finalist_share,
+            already=seconds_before(),
         )
-        ledger.closing_seconds = begun.closing_seconds
 
         def on_event(spec: TrialSpec, event: Event) -> None:
             ledger.tick()
-            watcher.event(spec, event)
+            if not spec.trial_id.startswith(WARM_UP):
+                watcher.event(spec, event)
 
-        def on_result(spec: TrialSpec, result: TrialResult) -> None:
-            watcher.result(spec, result)
-            watcher.spent(ledger.share)
-
-        # Whatever ends the loop, no training process outlives the place.
+        # Whatever ends the run, no training process outlives the place.
         with place_of(settings, folder, launchers, on_event) as place:
-            loop = SearchLoop(
-                folder, settings, inputs, search, ledger, place.submit, on_result, watcher.removed
-            )
-            try:
-                watcher.phase("searching")
-                watcher.spent(ledger.share)
-                loop.explore(begun.default_config)
-                watcher.phase("running the finalists at full length")
-                loop.finish()
-            finally:
-                ledger.save()
-
-        # First: trials are kept even when none can be recommended.
-        append_run_to_history(folder, history)
-        keep_learned(folder, history_files(history), offline)
-        watcher.phase("measuring on the test split")
-        with measuring(settings.threads, watcher.phase, launchers) as launcher:
-            summary = conclude(folder, loop, begun.default_config, launcher)
+            job = _Job(settings, folder, history_of(folder, history), watcher, ledger, place)
+            ready = _prepare(job, launchers)
+            loop = _search(job, ready)
+            # First: trials are kept even when none can be recommended.
+            append_run_to_history(folder, job.history)
+            keep_learned(folder, history_files(job.history), ready.offline)
+            watcher.phase("measuring on the test split")
+            with measurer_of(place, settings, watcher.phase) as measurer:
+                seconds = ledger.left + ready.plan.test_seconds
+                default = ready.begun.default_config
+                summary = conclude(folder, loop, default, measurer, seconds, told_to(watcher))
         export_best(folder)
         write_report(folder)
         watcher.phase("done")
         watcher.ended(summary)
         keep_winner(folder)
     return folder.run_id
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What all parts of a run need."""
+
+    settings: TuneSettings
+    folder: RunFolder
+    history: Path
+    watcher: Watcher
+    ledger: Ledger
+    place: Place
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """What a run knows before its first trial."""
+
+    plan: TimePlan
+    inputs: Inputs
+    begun: Begun
+    offline: OfflineModels | None
+    space: ConfigurationSpace
+
+
+def _prepare(job: _Job, launchers: Sequence[Launcher]) -> _Ready:
+    """Checks the data, plans, and probes the base model, with the offline models made meanwhile."""
+    settings, folder, watcher = job.settings, job.folder, job.watcher
+    watcher.phase("checking the dataset and the model")
+    job.place.warm_up()
+    space = load_space(settings.space)
+    found = find_inputs(settings)
+    validate_dataset(found, folder)
+    learned = learn_from(settings, folder, found, job.history)
+    with OfflineTraining(learned.files, space, features=learned.features) as training:
+        watcher.phase("measuring what a trial costs")
+        plan = planned(settings, folder, found, space, job.place, launchers, job.ledger)
+        watcher.message(plan.text)
+        watcher.phase("probing the base model")
+        with measurer_of(job.place, settings, watcher.phase) as measurer:
+            inputs = probe_inputs(found, settings, plan.probe, measurer, told_to(watcher))
+        begun = begin_run(settings, folder, inputs, space, learned, job.history)
+        watcher.begun(begun.info)
+        for warning in begun.info.dataset.warnings:
+            watcher.message(warning)
+        keep_inputs(folder, begun.history_files, begun.features)
+        document_history(begun.history_files, folder)
+        watcher.phase("training the offline models on the history")
+        offline = training.models(waiting_seconds(job.ledger))
+    if offline is None and learned.files:
+        watcher.message(
+            "the offline models are not trained in time for this budget: the search begins "
+            "without what past runs know"
+        )
+    return _Ready(plan, inputs, begun, offline, space)
+
+
+def _search(job: _Job, ready: _Ready) -> SearchLoop:
+    """Runs trials until the budget is spent, the default configuration first."""
+    settings, watcher, ledger = job.settings, job.watcher, job.ledger
+
+    def on_result(spec: TrialSpec, result: TrialResult) -> None:
+        watcher.result(spec, result)
+        watcher.spent(ledger.share)
+
+    search = Search(
+        ready.space,
+        dataset=ready.inputs.meta,
+        budget=settings.budget.amount if settings.budget.unit == "full" else None,
+        seed=settings.seed,
+        strategy=settings.strategy,
+        rungs=None if settings.early_stopping else (1.0,),
+        finalist_share=0.0,  # the ledger keeps the finalists' share, in the budget's own unit
+        offline=ready.offline,
+    )
+    loop = SearchLoop(
+        job.folder,
+        settings,
+        ready.inputs,
+        search,
+        ledger,
+        job.place.submit,
+        on_result,
+        watcher.removed,
+        ready.plan.pace,
+    )
+    try:
+        watcher.phase("searching")
+        watcher.spent(ledger.share)
+        loop.explore(ready.begun.default_config)
+        watcher.phase("running the finalists at full length")
+        loop.finish()
+    finally:
+        ledger.save()
+    return loop

@@ -13,7 +13,7 @@ from ConfigSpace import ConfigurationSpace
 
 from tasks.history import history_files, read_history, run_key
 from tasks.paths import BUNDLED_OFFLINE, OfflineFolder, offline_folder
-from tasks.prepare import Inputs
+from tasks.prepare import Found, Inputs
 from tasks.run_folder import DatasetInfo, HistoryInfo, RunFolder, RunInfo
 from tasks.settings import TuneSettings
 from tasks.spaces import plain, space_text
@@ -31,48 +31,73 @@ class Begun:
 
     Attributes:
         features: table of meta-features that describes the history; None without one.
-        closing_seconds: estimate of the measurement on the test split.
     """
 
     info: RunInfo
     history_files: list[Path]
     features: Path | None
     default_config: dict[str, Any]
-    closing_seconds: float
 
 
-def begin_run(
-    settings: TuneSettings, run: RunFolder, inputs: Inputs, space: ConfigurationSpace, history: Path
-) -> Begun:
-    """Writes ``run.json``, or reads it when the run is resumed.
+@dataclass(frozen=True)
+class Learned:
+    """What a run learns from.
+
+    Attributes:
+        files: of the history.
+        features: table of meta-features that describes it; None without one.
+    """
+
+    files: list[Path]
+    features: Path | None
+
+
+def learn_from(settings: TuneSettings, run: RunFolder, inputs: Found, history: Path) -> Learned:
+    """The history of a run: of a new one what there is, of a resumed one what it began with.
 
     Raises:
-        SettingsError: when a resumed run finds other data, or lacks a history file it learned from.
+        SettingsError: a resumed run finds other data, or lacks a history file it learned from.
     """
+    features = run.path / FEATURES
     if (run.path / "run.json").exists():
         info = run.info()
         _check_unchanged(info, inputs)
+        files = [Path(file) for file in info.history.files]
     else:
         history.mkdir(parents=True, exist_ok=True)  # that the run joins it may be long from now
-        info = _info(settings, run, inputs, space, history)
-        features = features_of(history)
-        if info.history.files and features.exists():
-            shutil.copyfile(features, run.path / FEATURES)
-        run.write_info(info)
-    files = [Path(file) for file in info.history.files]
+        key = run_key(settings, inputs.dataset.fingerprint)
+        files = history_files(history, without_key=key) if settings.use_history else []
+        known = features_of(history)
+        if files and known.exists():
+            shutil.copyfile(known, features)
     missing = [str(file) for file in files if not file.exists()]
     if missing:
         raise SettingsError(
             f"run {run.run_id} learned from {', '.join(missing)}, now missing; "
             "restore it with: git checkout or dvc checkout"
         )
-    features = run.path / FEATURES
+    return Learned(files, features if features.exists() else None)
+
+
+def begin_run(
+    settings: TuneSettings,
+    run: RunFolder,
+    inputs: Inputs,
+    space: ConfigurationSpace,
+    learned: Learned,
+    history: Path,
+) -> Begun:
+    """Writes ``run.json``, or reads it when the run is resumed."""
+    if (run.path / "run.json").exists():
+        info = run.info()
+    else:
+        info = _info(settings, run, inputs, space, history, learned.files)
+        run.write_info(info)
     return Begun(
         info=info,
-        history_files=files,
-        features=features if features.exists() else None,
+        history_files=learned.files,
+        features=learned.features,
         default_config=plain(space.get_default_configuration()),
-        closing_seconds=_closing_seconds(settings, inputs),
     )
 
 
@@ -88,9 +113,8 @@ def _info(
     inputs: Inputs,
     space: ConfigurationSpace,
     history: Path,
+    files: list[Path],
 ) -> RunInfo:
-    key = run_key(settings, inputs.dataset.fingerprint)
-    files = history_files(history, without_key=key) if settings.use_history else []
     rows = read_history(files)
     dataset = inputs.dataset
     return RunInfo(
@@ -122,19 +146,10 @@ def _info(
     )
 
 
-def _check_unchanged(info: RunInfo, inputs: Inputs) -> None:
+def _check_unchanged(info: RunInfo, inputs: Found) -> None:
     if info.dataset.fingerprint != inputs.dataset.fingerprint:
         raise SettingsError(
             f"{inputs.dataset.path} changed since run {info.run_id} began "
             f"(fingerprint {inputs.dataset.fingerprint}, was {info.dataset.fingerprint}); "
             "restore the data, or start a new run"
         )
-
-
-def _closing_seconds(settings: TuneSettings, inputs: Inputs) -> float:
-    """Three models on the test rows, at the speed of the base model's probe, and start-up."""
-    if not inputs.probe.seconds:
-        return 0.0
-    rows = min(settings.test_rows, len(inputs.dataset.splits["test"]))
-    per_row = inputs.probe.seconds / max(1, inputs.probe.scores["base"].rows)
-    return 30.0 + 3 * rows * per_row

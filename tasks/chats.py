@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tasks.fingerprint import model_fingerprint
 from trials.dataset import Dataset, Message, Preference, Row
 from trials.errors import DatasetError, ModelError
+from trials.fingerprints import model_fingerprint
 from trials.launch import Launcher, end_group, log_tail
 from trials.messages import has_extras
 from trials.model_check import check_folder

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import logging
 import math
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from surrogates.base import Recommendation
-from tasks.featurize import probe
+from tasks.featurize import Say, probe, unsaid
 from tasks.prepare import Inputs
 from tasks.run_folder import Measured, RunFolder, Summary, Trial
 from tasks.search_loop import SearchLoop, final_model
 from tasks.settings import TuneSettings
+from tasks.time_plan import LEAST_ROWS, MARGIN
 from trials.compare import paired_difference
 from trials.errors import AutoPipeError
-from trials.launch import Launcher
+from trials.events import read_events
+from trials.pace import pace_of
 from trials.records import ProbeAnswer, ProbeRequest, SplitScore, TrialResult, TrialSpec
+from trials.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
 
@@ -29,26 +34,85 @@ def measure_on_test(
     settings: TuneSettings,
     inputs: Inputs,
     models: dict[str, str],
-    launcher: Launcher,
+    measurer: Supervisor,
+    closing: Closing,
+    lora: bool = False,
+    say: Say = unsaid,
 ) -> ProbeAnswer:
-    """Scores the models on the test split, in one process; kept in the run folder."""
+    """Scores the models on the same rows of the test split; kept in the run folder.
+
+    Args:
+        run: its folder.
+        settings: of the run.
+        inputs: dataset and base model.
+        models: by label.
+        measurer: has a worker measure them.
+        closing: on how many rows, and how long it may take.
+        lora: the trials trained adapters.
+        say: told how far it is.
+    """
     request = ProbeRequest(
         dataset=str(inputs.dataset.path),
         models=models,
         tokenizer=inputs.model,
         split="test",
-        rows=settings.test_rows,
+        rows=closing.rows,
         schedule=inputs.schedule,
         compute=settings.compute,
+        lora=lora,
         allow_user_code=settings.allow_user_code,
     )
-    return probe(request, run.path / "test", launcher)
+    limits = settings.limits.model_copy(update={"wall_seconds": closing.wall_seconds})
+    return probe(request, run.path / "test", measurer, limits, say)
+
+
+@dataclass(frozen=True)
+class Closing:
+    """How the final measurement is kept within the time that is left.
+
+    Attributes:
+        rows: of the test split.
+        wall_seconds: that it may take at most; None without a time budget.
+    """
+
+    rows: int
+    wall_seconds: float | None = None
+
+    @classmethod
+    def of(cls, asked: int, left: float, row_seconds: float, models: int) -> Closing:
+        """As many rows as there is time for, but never so few that they say nothing.
+
+        Args:
+            asked: rows of the settings.
+            left: seconds for the measurement; infinite without a time budget.
+            row_seconds: for completing and scoring one row.
+            models: that are measured.
+        """
+        if math.isinf(left):
+            return cls(asked)
+        affordable = int(left / (MARGIN * models * row_seconds)) if row_seconds else asked
+        rows = min(asked, max(LEAST_ROWS, affordable))
+        expected = models * rows * row_seconds
+        return cls(rows, wall_seconds=max(30.0, left, 3 * expected))
 
 
 def conclude(
-    run: RunFolder, loop: SearchLoop, default_config: dict[str, Any], launcher: Launcher
+    run: RunFolder,
+    loop: SearchLoop,
+    default_config: dict[str, Any],
+    measurer: Supervisor,
+    test_seconds: float = math.inf,
+    say: Say = unsaid,
 ) -> Summary:
     """Measures base, default and best configuration and writes ``summary.json``.
+
+    Args:
+        run: its folder.
+        loop: whose search is over.
+        default_config: what the recommendation is compared with.
+        measurer: has a worker measure them.
+        test_seconds: that are left for the measurement.
+        say: told how far it is.
 
     Raises:
         AutoPipeError: when no trial ran to its end.
@@ -58,7 +122,12 @@ def conclude(
     models = {"base": loop.inputs.model, "best": str(final_model(spec))}
     if default:
         models["default"] = str(final_model(default[0]))
-    test = measure_on_test(run, loop.settings, loop.inputs, models, launcher).scores
+    asked = min(loop.settings.test_rows, len(loop.inputs.dataset.splits["test"]))
+    closing = Closing.of(asked, test_seconds, _row_seconds(loop), len(models))
+    lora = default_config.get("adapter") == "lora"
+    test = measure_on_test(
+        run, loop.settings, loop.inputs, models, measurer, closing, lora, say
+    ).scores
     gain, gain_se = _paired(test["best"], test["default"]) if default else (None, None)
     base = loop.inputs.probe.scores["base"]
     trials = run.trials()
@@ -89,6 +158,15 @@ def conclude(
     return summary
 
 
+def _row_seconds(loop: SearchLoop) -> float:
+    """Seconds for completing and scoring a row, by the slowest trial; else by the base model."""
+    rows = loop.inputs.schedule.eval_rows
+    events = (Path(spec.folder) / "events.jsonl" for spec, _ in loop.told.values())
+    found = [pace_of(list(read_events(file))).scoring / rows for file in events]
+    probe = loop.inputs.probe
+    return max([*found, probe.seconds / max(1, probe.scores["base"].rows)])
+
+
 def recommend(loop: SearchLoop) -> tuple[Recommendation, tuple[TrialSpec, TrialResult]]:
     """The search's recommendation and the trial that ran it to its end.
 
@@ -101,8 +179,10 @@ def recommend(loop: SearchLoop) -> tuple[Recommendation, tuple[TrialSpec, TrialR
             for spec, result in loop.told.values()
         )
         raise AutoPipeError(
-            f"no trial ran to its end, so there is nothing to recommend ({ends}).\n"
-            f"  Look at {loop.run.path}/trials/*/log.txt, or give a larger --budget."
+            f"no trial ran to its end, so there is nothing to recommend "
+            f"({ends or 'none was begun'}).\n"
+            + (f"  Look at {loop.run.path}/trials/*/log.txt, or resume" if ends else "  Resume")
+            + f" with a larger budget: autopipe tune --resume {loop.run.run_id} --budget ..."
         )
     found = loop.recommendation()
     if found is None:

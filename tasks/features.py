@@ -17,15 +17,16 @@ from surrogates.history import META
 from tasks.catalog import ModelEntry, resolve_model
 from tasks.csv_tables import read_csv, write_csv
 from tasks.featurize import Refusal, meta_features, probe_all
-from trials.fingerprints import model_fingerprint
 from tasks.history import records
 from tasks.numbers import FLOATS
 from tasks.paths import OfflineFolder, cache_folder
 from tasks.prepare import probe_request
 from tasks.progress import Report, silent
 from trials.dataset import fingerprint, load_dataset
+from trials.fingerprints import model_fingerprint
 from trials.launch import Launcher
 from trials.records import Schedule
+from trials.supervisor import Supervisor
 
 # Content of data and of weights; the latter is empty in older rows, imported ones and a hub's.
 MATCHED = ["dataset_fingerprint", "model_id", "model_fingerprint"]
@@ -70,15 +71,15 @@ def featurize_history(
     here = pairs["dataset_fingerprint"].isin(list(places)) & pairs["model_id"].isin(named) & same
     known = records(pairs[here])
     paths = [places[pair["dataset_fingerprint"]] for pair in known]
-    answers = probe_all(
-        [
-            probe_request(path, folders[pair["model_id"]], Schedule())
-            for path, pair in zip(paths, known, strict=True)
-        ],
-        [cache_folder() / "probes" / pair["dataset_fingerprint"] for pair in known],
-        launcher,
-        lambda done, total: report("probes", done, total),
-    )
+    requests = [
+        probe_request(path, folders[pair["model_id"]], Schedule())
+        for path, pair in zip(paths, known, strict=True)
+    ]
+    probes = [cache_folder() / "probes" / pair["dataset_fingerprint"] for pair in known]
+    with Supervisor(launcher) as measurer:
+        answers = probe_all(
+            requests, probes, measurer, lambda done, total: report("probes", done, total)
+        )
     left = [f"{_name(pair)}: not built or loaded here" for pair in records(pairs[same & ~here])]
     left += [f"{_name(pair)}: other weights than those here" for pair in records(pairs[~same])]
     measured = []

@@ -17,11 +17,18 @@ from pathlib import Path
 from tasks.progress import Progress, quiet
 from trials.dataset import Dataset, Row
 from trials.errors import AutoPipeError
-from trials.launch import Launcher, log_tail
+from trials.events import Event
+from trials.measurement import ANSWER, REFUSAL, REQUEST
 from trials.probe_features import PROBE_VERSION
-from trials.records import ProbeAnswer, ProbeRequest, read_record, write_json
+from trials.records import Limits, ProbeAnswer, ProbeRequest, read_record, write_json
+from trials.supervisor import MeasurementFailed, Supervisor
 
-ANSWER, REFUSAL, LOG = "answer.json", "refusal.txt", "log.txt"
+Say = Callable[[str, int, int], None]
+"""Told what is being measured, how many rows of it are done, and of how many."""
+
+
+def unsaid(what: str, done: int, rows: int) -> None:
+    """Says nothing."""
 
 
 class Refusal(str):
@@ -53,36 +60,45 @@ def text_features(dataset: Dataset) -> dict[str, float]:
     }
 
 
-def probe(request: ProbeRequest, folder: Path, launcher: Launcher) -> ProbeAnswer:
-    """Scores models in a process of their own; the answer is kept in ``folder`` and reused.
+def probe(
+    request: ProbeRequest,
+    folder: Path,
+    measurer: Supervisor,
+    limits: Limits = Limits(),  # noqa: B008  # frozen
+    say: Say = unsaid,
+) -> ProbeAnswer:
+    """Scores models; the answer is kept in ``folder`` and reused.
 
     Raises:
-        AutoPipeError: when the request is refused, or the process leaves no answer, with the end of
-            its log.
+        AutoPipeError: the request is refused, or there is no answer, with why.
     """
-    return answered(probe_all([request], [folder], launcher))[0]
+    return answered(probe_all([request], [folder], measurer, limits=limits, say=say))[0]
 
 
 def probe_all(
     requests: Sequence[ProbeRequest],
     folders: Sequence[Path],
-    launcher: Launcher,
+    measurer: Supervisor,
     report: Progress = quiet,
+    limits: Limits = Limits(),  # noqa: B008  # frozen
+    say: Say = unsaid,
 ) -> list[ProbeAnswer | Refusal]:
-    """Answers many requests with one launch; those that are kept already are not asked again.
+    """Has requests answered one after the other; those that are kept already are not asked again.
 
     Args:
         requests: those for one model side by side, so that it is loaded once.
         folders: where the answers are kept, one folder a request; several may share one.
-        launcher: of the process.
+        measurer: has a warm worker answer them.
         report: told how many are answered, and of how many, whenever that changes.
+        limits: of each one.
+        say: told what is measured.
 
     Returns:
         In the order of the requests: the answer, or why dataset and model do not go together.
 
     Raises:
-        AutoPipeError: when a request has neither, for the process crashed, with the end of its log.
-            What was answered before is kept.
+        AutoPipeError: a request has neither, for it crashed or took too long, with the end of its
+            log. All others are answered and kept.
     """
     places = [_place(*pair) for pair in zip(requests, folders, strict=True)]
     pending = {
@@ -90,27 +106,28 @@ def probe_all(
         for place, request in zip(places, requests, strict=True)
         if not (place / ANSWER).exists()
     }
-    for place, request in pending.items():
-        (place / REFUSAL).unlink(missing_ok=True)
-        write_json(place / "request.json", request)
-    if pending:
-        shown = -1
-
-        def watch() -> None:
-            nonlocal shown
-            done = sum((p / ANSWER).exists() or (p / REFUSAL).exists() for p in pending)
-            if done != shown:
-                shown = done
-                report(len(places) - len(pending) + done, len(places))
-
-        log_file = next(iter(pending)) / LOG
-        launcher.run("trials.probe", [place / "request.json" for place in pending], log_file, watch)
-        for place, request in pending.items():
-            if not (place / ANSWER).exists() and not (place / REFUSAL).exists():
-                log = log_tail(place / LOG) or log_tail(log_file)
-                raise AutoPipeError(f"measuring {request.dataset} failed:\n{log}")
-    report(len(places), len(places))
+    report(len(places) - len(pending), len(places))
+    failures: list[str] = []
+    for number, (place, request) in enumerate(pending.items(), 1):
+        write_json(place / REQUEST, request)
+        try:
+            measurer.measure(place / REQUEST, limits, _heard_by(say))
+        except MeasurementFailed as failed:
+            failures.append(f"measuring {request.dataset} failed: {failed}")
+        report(len(places) - len(pending) + number, len(places))
+    if failures:
+        raise AutoPipeError("\n".join(failures))
     return [_found(place) for place in places]
+
+
+def _heard_by(say: Say) -> Callable[[Event], None]:
+    def on_event(event: Event) -> None:
+        if event["kind"] == "evaluating":
+            say(event["what"], event["done"], event["rows"])
+        elif event["kind"] == "phase":
+            say(event["phase"], 0, 0)
+
+    return on_event
 
 
 def answered(found: Sequence[ProbeAnswer | Refusal]) -> list[ProbeAnswer]:

@@ -25,6 +25,9 @@ class Ledger:
         budget: the whole budget.
         finalist_share: of the budget, kept for finalists at full length.
         closing_seconds: kept for the measurement on the test split and the report.
+        trial_seconds: that a full-length trial is planned to take; NaN when that is not known.
+        overhead_seconds: of these, what a trial takes whatever its length.
+        already: seconds that were spent before there was a ledger, as on starting a server.
         clock: seconds; monotonic, so that setting the clock changes nothing.
     """
 
@@ -32,6 +35,9 @@ class Ledger:
     budget: Budget
     finalist_share: float = 0.25
     closing_seconds: float = 0.0
+    trial_seconds: float = math.nan
+    overhead_seconds: float = 0.0
+    already: float = 0.0
     clock: Callable[[], float] = time.monotonic
     started: int = 0
     spent_full: float = 0.0
@@ -41,7 +47,7 @@ class Ledger:
     _seconds_per_full: list[float] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
-        self._start = self.clock()
+        self._start = self.clock() - self.already
         if self.file.exists():
             self._before = _elapsed(self.file)
 
@@ -52,9 +58,26 @@ class Ledger:
 
     @property
     def seconds_per_full(self) -> float:
-        """Median seconds of a full-length trial, scaled up from partial ones; NaN at first."""
+        """Median seconds of a full-length trial, scaled up from partial ones; at first as planned.
+
+        Without what every trial takes whatever its length.
+        """
         ordered = sorted(self._seconds_per_full)
-        return ordered[len(ordered) // 2] if ordered else math.nan
+        if ordered:
+            return ordered[len(ordered) // 2]
+        return self.trial_seconds - self.overhead_seconds
+
+    def seconds(self, cost_full: float) -> float:
+        """Seconds that a trial of a cost is expected to take; 0 when nothing is known."""
+        seconds = self.overhead_seconds + cost_full * self.seconds_per_full
+        return 0.0 if math.isnan(seconds) else seconds
+
+    @property
+    def left(self) -> float:
+        """Seconds of a time budget until the closing measurement begins; infinite without one."""
+        if self.budget.unit != "seconds":
+            return math.inf
+        return self.budget.amount - self.closing_seconds - self.elapsed
 
     @property
     def share(self) -> float:
@@ -85,7 +108,8 @@ class Ledger:
         """
         self.spent_full += cost_full
         if result.state != "failed" and cost_full > 0:
-            self._seconds_per_full.append(result.cost.seconds / cost_full)
+            seconds = max(0.0, result.cost.seconds - self.overhead_seconds)
+            self._seconds_per_full.append(seconds / cost_full)
         self.save()
 
     def allows(self, cost_full: float, finalist: bool = False, pending_full: float = 0.0) -> bool:
@@ -103,15 +127,12 @@ class Ledger:
         if self.budget.unit == "full":
             usable = self.budget.amount * (1 - reserve)
             return self.spent_full + pending_full + cost_full <= usable + 1e-9
-        seconds = 0.0 if math.isnan(self.seconds_per_full) else cost_full * self.seconds_per_full
         usable = (self.budget.amount - self.closing_seconds) * (1 - reserve)
-        return self.elapsed + seconds <= usable
+        return self.elapsed + self.seconds(cost_full) <= usable
 
     def trial_limit(self) -> float | None:
         """Wall-clock limit of a trial that starts now, in seconds; None unless time is budgeted."""
-        if self.budget.unit != "seconds":
-            return None
-        return max(30.0, self.budget.amount - self.closing_seconds - self.elapsed)
+        return max(1.0, self.left) if self.budget.unit == "seconds" else None
 
 
 def _elapsed(file: Path) -> float:

@@ -16,7 +16,7 @@ from tasks.gguf import check_gguf
 from tasks.paths import cache_folder
 from tasks.places.base import on_this_machine
 from tasks.settings import TuneSettings
-from tasks.spaces import checked_sample, distinct, load_space
+from tasks.spaces import checked_sample, distinct, load_space, with_space
 from trials.arguments import Execution, batch_problems
 from trials.dataset import Dataset, load_dataset
 from trials.errors import AutoPipeError, HyperparameterError, ModelError, SettingsError
@@ -35,6 +35,7 @@ def check_settings(settings: TuneSettings) -> None:
         SettingsError: with every problem that was found.
     """
     problems: list[str] = []
+    settings = with_space(settings)
     space = _found(problems, lambda: load_space(settings.space))
     dataset = _found(problems, lambda: _usable_dataset(settings))
     processes = _found(problems, lambda: _processes(settings))

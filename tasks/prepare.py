@@ -11,57 +11,120 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.catalog import resolve_dataset, resolve_model
 from tasks.chats import check_chats
-from tasks.featurize import answered, meta_features, probe_all
-from trials.fingerprints import model_fingerprint
+from tasks.featurize import Say, answered, meta_features, probe_all, unsaid
 from tasks.paths import cache_folder
 from tasks.progress import Progress, quiet
+from tasks.settings import TuneSettings
 from trials.dataset import Dataset, load_dataset
-from trials.launch import Launcher
+from trials.fingerprints import model_fingerprint
 from trials.own_completions import check_own_completions
-from trials.records import Compute, ProbeAnswer, ProbeRequest, Schedule
+from trials.records import Compute, Limits, ProbeAnswer, ProbeRequest, Record, Schedule
+from trials.supervisor import Supervisor
 
 
-@dataclass(frozen=True)
-class Inputs:
-    """A dataset and a model, found, checked and described.
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """A dataset and a model, found and checked.
 
     Attributes:
         dataset_id, model_id: short names for tables and the history.
         model: what ``from_pretrained`` takes.
-        meta: meta-features of both.
+        schedule: of full-length trials.
         model_fingerprint: content hash of the model folder; None for a hub id.
         warnings: what the check of the rewards has to say to people.
-        schedule: of full-length trials, with the completion length taken from the data.
     """
 
     dataset_id: str
     dataset: Dataset
     model_id: str
     model: str
-    meta: dict[str, float]
-    probe: ProbeAnswer
     schedule: Schedule
     model_fingerprint: str | None = None
     warnings: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Inputs(Found):
+    """A dataset and a model, also described; the completion length is taken from the data.
+
+    Attributes:
+        meta: meta-features of both; what could not be measured in time is missing.
+        probe: what the probe of the base model found.
+    """
+
+    meta: dict[str, float]
+    probe: ProbeAnswer
+
+
+class ProbeSize(Record):
+    """How many rows a probe of a base model looks at, and how long it may take.
+
+    Attributes:
+        rows: validation rows that are scored.
+        feature_rows, sampled_rows: training rows that are looked at, and that 8 completions each
+            are sampled for; None: as many as the history was described with.
+        lora: trials train adapters, and the base model is held as it is under theirs.
+        limits: of the probe.
+    """
+
+    rows: int
+    feature_rows: int | None = None
+    sampled_rows: int | None = None
+    lora: bool = False
+    limits: Limits = Limits()
+
+
 @task(cache_policy=NO_CACHE)
-def prepare_inputs(
-    dataset: str,
-    model: str,
-    schedule: Schedule,
-    launcher: Launcher,
-    allow_user_code: bool = False,
-    compute: Compute = Compute(),  # noqa: B008  # frozen
-) -> Inputs:
-    """Finds or builds the dataset, checks every row, and probes the base model (cached).
+def find_inputs(settings: TuneSettings) -> Found:
+    """Finds or builds the dataset and the model of a run, and checks every row.
 
     Raises:
         DatasetError, CatalogError, ModelError: for what cannot be used.
     """
-    found = resolve_dataset(dataset, cache_folder() / "datasets").absolute()
-    check_chats(load_dataset(found), local_model(model, cache_folder() / "models"), cache_folder())
-    return prepare([dataset], model, schedule, launcher, allow_user_code, compute)[0]
+    inputs = found(
+        settings.dataset, settings.model, settings.schedule, settings.allow_user_code
+    )
+    check_chats(inputs.dataset, inputs.model, cache_folder())
+    return inputs
+
+
+def found(
+    dataset: str, model: str, schedule: Schedule, allow_user_code: bool = False
+) -> Found:
+    """As `find_inputs`, of one dataset and model."""
+    cache = cache_folder()
+    loaded = load_dataset(resolve_dataset(dataset, cache / "datasets").absolute())
+    folder = local_model(model, cache / "models")
+    return Found(
+        dataset_id=loaded.name,
+        dataset=loaded,
+        model_id=Path(model).name.removesuffix(".gguf") if Path(model).exists() else model,
+        model=folder,
+        schedule=schedule,
+        model_fingerprint=model_fingerprint(folder, cache / "fingerprints"),
+        warnings=tuple(check_own_completions(loaded, allow_user_code)),
+    )
+
+
+@task(cache_policy=NO_CACHE)
+def probe_inputs(
+    inputs: Found, settings: TuneSettings, size: ProbeSize, measurer: Supervisor, say: Say = unsaid
+) -> Inputs:
+    """Probes the base model on the dataset (cached).
+
+    Raises:
+        AutoPipeError: it cannot be measured, or not in time.
+    """
+    request = probe_request(
+        inputs.dataset.path,
+        inputs.model,
+        inputs.schedule,
+        settings.compute,
+        settings.allow_user_code,
+    ).model_copy(update=size.model_dump(exclude={"limits"}))
+    folder = cache_folder() / "probes" / inputs.dataset.fingerprint
+    [answer] = answered(probe_all([request], [folder], measurer, limits=size.limits, say=say))
+    return described(inputs, answer)
 
 
 @task(cache_policy=NO_CACHE)
@@ -69,59 +132,44 @@ def prepare_datasets(
     datasets: Sequence[str],
     model: str,
     schedule: Schedule,
-    launcher: Launcher,
-    compute: Compute = Compute(),  # noqa: B008  # frozen
-    report: Progress = quiet,
-) -> list[Inputs]:
-    """As `prepare_inputs` for many datasets, with one launch; ``report`` is told of each probe."""
-    return prepare(datasets, model, schedule, launcher, compute=compute, report=report)
-
-
-def prepare(
-    datasets: Sequence[str],
-    model: str,
-    schedule: Schedule,
-    launcher: Launcher,
-    allow_user_code: bool = False,
+    measurer: Supervisor,
     compute: Compute = Compute(),  # noqa: B008  # frozen
     report: Progress = quiet,
 ) -> list[Inputs]:
     """Finds or builds datasets, checks every row, and probes the base model on them (cached).
 
+    Args:
+        datasets, model, schedule, compute: as the settings have them.
+        measurer: has a worker answer the probes.
+        report: told of each probe.
+
     Raises:
         DatasetError, CatalogError, ModelError: for what cannot be used.
         RewardError: where the rows' own completions do not earn the reward.
     """
-    cache = cache_folder()
-    loaded = [
-        load_dataset(resolve_dataset(name, cache / "datasets").absolute()) for name in datasets
-    ]
-    # Before anything is spent; what they warn of is told when the run begins.
-    warnings = [check_own_completions(each, allow_user_code) for each in loaded]
-    folder = local_model(model, cache / "models")
+    all_found = [found(name, model, schedule) for name in datasets]
     requests = [
-        probe_request(each.path, folder, schedule, compute, allow_user_code) for each in loaded
+        probe_request(each.dataset.path, each.model, schedule, compute) for each in all_found
     ]
-    folders = [cache / "probes" / each.fingerprint for each in loaded]
-    answers = answered(probe_all(requests, folders, launcher, report))
-    model_id = Path(model).name.removesuffix(".gguf") if Path(model).exists() else model
-    fingerprint = model_fingerprint(folder, cache / "fingerprints")
-    return [
-        Inputs(
-            dataset_id=each.name,
-            dataset=each,
-            model_id=model_id,
-            model=folder,
-            meta=meta_features(each, answer),
-            probe=answer,
-            schedule=schedule.model_copy(
-                update={"max_completion_tokens": answer.max_completion_tokens}
-            ),
-            model_fingerprint=fingerprint,
-            warnings=tuple(said),
-        )
-        for each, answer, said in zip(loaded, answers, warnings, strict=True)
-    ]
+    folders = [cache_folder() / "probes" / each.dataset.fingerprint for each in all_found]
+    answers = answered(probe_all(requests, folders, measurer, report))
+    return [described(*pair) for pair in zip(all_found, answers, strict=True)]
+
+
+def described(inputs: Found, answer: ProbeAnswer) -> Inputs:
+    """A dataset and a model with what a probe found out about them."""
+    length = {"max_completion_tokens": answer.max_completion_tokens}
+    return Inputs(
+        dataset_id=inputs.dataset_id,
+        dataset=inputs.dataset,
+        model_id=inputs.model_id,
+        model=inputs.model,
+        meta=meta_features(inputs.dataset, answer),
+        probe=answer,
+        schedule=inputs.schedule.model_copy(update=length),
+        model_fingerprint=inputs.model_fingerprint,
+        warnings=inputs.warnings,
+    )
 
 
 def probe_request(

@@ -26,9 +26,9 @@ from tasks.search_loop import final_model
 from trials.compare import PairedDifference, paired_difference
 from trials.dataset import fingerprint
 from trials.errors import SettingsError
-from trials.launch import Launcher
 from trials.records import ProbeRequest, Record, Value, read_record, write_json
 from trials.subsets import rows_beyond
+from trials.supervisor import Supervisor
 
 # Fewer rows that no trial was scored on than this tell next to nothing apart.
 LEAST_ROWS = 50
@@ -92,14 +92,14 @@ def incumbent_of(folder: Path) -> Promotion | None:
 
 
 @task(cache_policy=NO_CACHE)
-def challenge(run: RunFolder, rows: int, launcher: Launcher) -> Decision:
+def challenge(run: RunFolder, rows: int, measurer: Supervisor) -> Decision:
     """Compares a run's winner with the incumbent, else with the base model; promotes a better one.
 
     Args:
         run: finished.
         rows: to compare on, all if there are fewer: of the validation split those that no trial was
             scored on, else of the test split.
-        launcher: of the one process that measures both.
+        measurer: has a worker measure both.
 
     Raises:
         SettingsError: the run is not finished, its winner's weights were removed, or its data are
@@ -117,7 +117,7 @@ def challenge(run: RunFolder, rows: int, launcher: Launcher) -> Decision:
     _check_data(info)
     folder = promoted_folder(info.dataset.name, info.model)
     with promotion_lock(folder):
-        return _challenge(run, winner, weights, folder, rows, launcher)
+        return _challenge(run, winner, weights, folder, rows, measurer)
 
 
 def _check_data(info: RunInfo) -> None:
@@ -144,7 +144,7 @@ def _rows_to_compare_on(
 
 
 def _challenge(
-    run: RunFolder, winner: Trial, weights: Path, folder: Path, rows: int, launcher: Launcher
+    run: RunFolder, winner: Trial, weights: Path, folder: Path, rows: int, measurer: Supervisor
 ) -> Decision:
     info, before = run.info(), incumbent_of(folder)
     base = winner.spec.fidelity.model
@@ -164,7 +164,7 @@ def _challenge(
             allow_user_code=info.settings.allow_user_code,
         ),
         run.path / "promotion",
-        launcher,
+        measurer,
     )
     outcomes = {name: score.outcomes for name, score in answer.scores.items()}
     found = paired_difference(outcomes["challenger"], outcomes["incumbent"])

@@ -30,13 +30,15 @@ from tasks.spaces import plain
 from tasks.trial import give_up, is_fatal
 from trials.checkpoint_registry import CheckpointRegistry
 from trials.compare import own_error
-from trials.errors import HyperparameterError
+from trials.errors import HyperparameterError, SettingsError
 from trials.hyperparameters import validate
 from trials.plan import plan_steps
 from trials.records import (
     Compute,
     FailureKind,
     Fidelity,
+    Limits,
+    Pace,
     TrialResult,
     TrialSpec,
 )
@@ -61,6 +63,7 @@ class SearchLoop:
         on_removed: told which checkpoints were removed to keep within the disk limit.
         told: finished trials by proposal id.
         registry: checkpoints of all trials of the run.
+        pace: that trials expect of themselves.
         compute: the settings', with each trial's share of the memory where all are on this machine.
         reference_flops: cost of the default configuration at full length, the unit of cost.
     """
@@ -73,6 +76,7 @@ class SearchLoop:
     submit: Submit
     on_result: OnResult
     on_removed: OnRemoved = lambda paths: None
+    pace: Pace = field(default_factory=Pace)
     told: dict[str, tuple[TrialSpec, TrialResult]] = field(default_factory=dict)
     registry: CheckpointRegistry = field(init=False)
     compute: Compute = field(init=False)
@@ -91,13 +95,34 @@ class SearchLoop:
             self.compute = self.compute.model_copy(update={"memory_bytes": share})
 
     def explore(self, default_config: dict[str, Any]) -> None:
-        """The default configuration at full length, then what the search asks for."""
+        """The default configuration at full length, then what the search asks for.
+
+        Raises:
+            SettingsError: a time budget has no time left for the default configuration.
+        """
+        self._check_time_for_default()
         first = self._default_proposal(default_config)
         self._run_all(lambda: self._next_explored(first), "explore")
 
     def finish(self) -> None:
         """Runs the most promising stopped trials to full length, until the budget is spent."""
         self._run_all(self._next_finalist, "finish")
+
+    def _check_time_for_default(self) -> None:
+        """Everything is compared with the default: without it a run comes to nothing."""
+        first = self._recorded.get(0)
+        needed = self.ledger.seconds(1.0)
+        done = first is not None and first.origin == "default" and self._finished(first)
+        if done or self.ledger.left >= needed:
+            return
+        longer = self.ledger.budget.amount + 3 * needed - self.ledger.left
+        minutes = math.ceil(longer / 60)
+        raise SettingsError(
+            f"{max(0.0, self.ledger.left):.0f} s of the budget of {self.ledger.budget} are left "
+            f"for trials, and one of the default configuration takes about {needed:.0f} s\n"
+            f"  go on with a larger one: autopipe tune --resume {self.run.run_id} "
+            f"--budget {minutes}m"
+        )
 
     def _default_proposal(self, config: dict[str, Any]) -> Proposal:
         """Asks for the default by offering nothing else; the yardstick, so it runs in full."""
@@ -140,6 +165,8 @@ class SearchLoop:
 
     def _allows(self, phase: Phase, running: int) -> bool:
         """Whether another trial fits, or was made in this phase before the run was interrupted."""
+        if self._order == 0:
+            return phase == "explore"  # the default comes first, whatever phase was reached before
         finalist = phase == "finish"
         before = self._recorded.get(self._order)
         if before is not None:
@@ -195,9 +222,7 @@ class SearchLoop:
             model_fingerprint=self.inputs.model_fingerprint,
             schedule=self.inputs.schedule,
             stopping=self.settings.stopping,
-            limits=self.settings.limits.model_copy(
-                update={"wall_seconds": self.ledger.trial_limit()}
-            ),
+            limits=self._limits(),
             compute=self.compute,
             allow_user_code=self.settings.allow_user_code,
         )
@@ -207,6 +232,21 @@ class SearchLoop:
         folder = str(self.run.trial_folder(trial_id))
         placed = {"trial_id": trial_id, "folder": folder, "continue_from": self._start_of(spec)}
         return spec.model_copy(update=placed)
+
+    def _limits(self) -> Limits:
+        """Of a trial that starts now."""
+        limits = self.settings.limits.model_copy(update={"pace": self.pace})
+        wall = self.ledger.trial_limit()
+        if wall is None:
+            return limits
+        # A time budget ends sooner than the limits that are made for long runs.
+        return limits.model_copy(
+            update={
+                "wall_seconds": wall,
+                "silent_seconds": min(limits.silent_seconds, max(60.0, wall)),
+                "reward_seconds": min(limits.reward_seconds, max(10.0, wall / 10)),
+            }
+        )
 
     def _start_of(self, spec: TrialSpec) -> str | None:
         """The furthest checkpoint of the same configuration, or of one with the same first stages.

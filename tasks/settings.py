@@ -105,7 +105,7 @@ class TuneSettings(Settings):
 
     dataset: str = Field(description=DATASET)
     model: str = Field(description=MODEL)
-    space: str = Field("sft_grpo", description=SPACE)
+    space: str = Field("auto", description=f"{SPACE} auto: by the model's size.")
     budget: Budget = Field(Budget(amount=12, unit="trials"), description="What may be spent.")
     parallel: int = Field(2, ge=1, le=1024, description="Trials that run at the same time.")
     seed: Seed = Field(0, description="Same seed, same proposals.")

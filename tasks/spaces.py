@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -10,13 +11,19 @@ from typing import Any
 
 from ConfigSpace import Configuration, ConfigurationSpace
 
+from tasks.catalog import CatalogError, resolve_model
 from tasks.paths import SPACES
+from tasks.settings import TuneSettings
 from trials.errors import HyperparameterError, SettingsError
 from trials.hyperparameters import validate
 from trials.plain_yaml import read_yaml
 from trials.records import Value
 
 CHECKED_SAMPLES = 64
+# The space where none is named. Learning rates suit a size: those that teach a model of a million
+# parameters something would ruin one that speaks already.
+AUTO, TINY_SPACE, REAL_SPACE = "auto", "sft_grpo", "sft_grpo_lora"
+TINY_BYTES = 40e6  # ten million parameters in float32
 
 
 def load_space(name: str) -> ConfigurationSpace:
@@ -49,6 +56,29 @@ def load_space(name: str) -> ConfigurationSpace:
 def bundled_spaces() -> list[str]:
     """Names of the spaces in ``data/spaces``."""
     return sorted(file.stem for file in SPACES.glob("*.yaml"))
+
+
+def with_space(settings: TuneSettings) -> TuneSettings:
+    """Settings whose space has a name: ``auto`` is settled by the size of the model."""
+    if settings.space != AUTO:
+        return settings
+    large = model_bytes(settings.model) > TINY_BYTES
+    return settings.model_copy(update={"space": REAL_SPACE if large else TINY_SPACE})
+
+
+def model_bytes(model: str) -> float:
+    """Size of a model's weights on disk; infinite for a hub id, behind which no tiny model is.
+
+    The size is enough to tell a tiny model from a real one, and nothing has to be loaded for it.
+    """
+    if model.endswith(".gguf"):
+        return Path(model).stat().st_size if Path(model).is_file() else math.inf
+    try:
+        folder = Path(resolve_model(model))
+    except CatalogError:
+        return math.inf
+    sizes = [file.stat().st_size for file in folder.glob("*.safetensors")]
+    return float(sum(sizes)) if sizes else math.inf
 
 
 def check_space(space: ConfigurationSpace) -> None:

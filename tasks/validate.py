@@ -18,7 +18,7 @@ from tasks.history import history_files, read_history, write_parquet
 from tasks.history_checks import QUARANTINE, history_batch, set_aside, write_history_docs
 from tasks.history_checks import SUITE as HISTORY_SUITE
 from tasks.paths import DATASET_DOCS, HISTORY_DOCS, OfflineFolder
-from tasks.prepare import Inputs
+from tasks.prepare import Found
 from tasks.progress import Report, silent
 from tasks.run_folder import RunFolder
 from trials.dataset import Dataset, load_dataset
@@ -29,7 +29,7 @@ SUITE = "dataset"
 
 
 @task(cache_policy=NO_CACHE)
-def validate_dataset(inputs: Inputs, run: RunFolder) -> None:
+def validate_dataset(inputs: Found, run: RunFolder) -> None:
     """Validates the dataset; writes ``validation.json`` and Data Docs into the run folder.
 
     Raises:

@@ -146,9 +146,7 @@ def answer(request_file: Path, models: LastModel) -> None:
     events.close()
 
 
-def _evaluator(
-    request: ProbeRequest, dataset: Dataset, tokenizer: Any, folder: Path
-) -> Evaluator:
+def _evaluator(request: ProbeRequest, dataset: Dataset, tokenizer: Any, folder: Path) -> Evaluator:
     state, schedule = PartialState(), request.schedule
     reward = build_reward(dataset, request.allow_user_code)
     return Evaluator(

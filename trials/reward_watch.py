@@ -43,7 +43,11 @@ class WatchedReward:
 
     def _note(self, text: str) -> None:
         with suppress(OSError):
-            os.pwrite(self._file.fileno(), text.encode("utf-8", "replace")[:NOTE_BYTES].ljust(NOTE_BYTES), 0)
+            os.pwrite(
+                self._file.fileno(),
+                text.encode("utf-8", "replace")[:NOTE_BYTES].ljust(NOTE_BYTES),
+                0,
+            )
 
 
 def scored_now(folder: Path) -> str:

@@ -68,6 +68,7 @@ class Supervisor:
         on_event: called with every event of every trial, from the thread that waits.
         on_result: called with every result, as soon as it is there.
         trials_per_worker: after so many a worker is replaced; 1 starts every trial cold.
+        beside: folder in which the workers have their inboxes; None: beside the first job of each.
 
     Attributes:
         cancel: set it to end what is running; ``run`` then raises ``Cancelled``.
@@ -79,6 +80,7 @@ class Supervisor:
         on_event: OnEvent | None = None,
         on_result: OnResult | None = None,
         trials_per_worker: int = 50,
+        beside: Path | None = None,
     ):
         launchers = [launchers] if isinstance(launchers, Launcher) else list(launchers)
         self.on_event, self.on_result = on_event, on_result
@@ -86,7 +88,7 @@ class Supervisor:
         self._trials_per_worker = trials_per_worker
         # The worker used last is used next: one trial at a time needs one warm worker only.
         self._idle: queue.LifoQueue[WarmWorker] = queue.LifoQueue()
-        self._workers = [WarmWorker(launcher) for launcher in launchers]
+        self._workers = [WarmWorker(launcher, beside) for launcher in launchers]
         for worker in self._workers:
             self._idle.put(worker)
 
@@ -101,6 +103,17 @@ class Supervisor:
         self.cancel.set()
         for worker in self._workers:
             worker.kill()
+
+    def warm_up(self) -> None:
+        """Starts the worker that the next job gets: its imports take seconds.
+
+        Needs the folder ``beside`` which workers have their inboxes.
+        """
+        worker = self._free_worker("warm-up")
+        try:
+            worker.start()
+        finally:
+            self._idle.put(worker)
 
     def run(self, spec: TrialSpec) -> TrialResult:
         """Runs one trial to its end; never raises for what happens inside the trial.

@@ -24,13 +24,14 @@ class WarmWorker:
 
     Args:
         launcher: how it is launched.
+        beside: where its inbox is; None: two folders above the first job.
 
     Attributes:
         served: trials that the present launch was given.
     """
 
-    def __init__(self, launcher: Launcher):
-        self._launcher = launcher
+    def __init__(self, launcher: Launcher, beside: Path | None = None):
+        self._launcher, self._beside = launcher, beside
         self._process: subprocess.Popen[bytes] | None = None
         self._inbox: Inbox | None = None
         self._trial_log: Path | None = None
@@ -39,11 +40,17 @@ class WarmWorker:
         self._ending = threading.Lock()  # a closing supervisor and a waiting thread may both kill
         self.served = 0
 
+    def start(self) -> None:
+        """Starts the worker if it does not run; only where it was said where its inbox is."""
+        if self._beside is not None and (self._process is None or self._process.poll() is not None):
+            self.kill()
+            self._start(self._beside)
+
     def submit(self, spec_file: Path) -> None:
-        """Gives the worker its next trial; starts it if need be."""
+        """Gives the worker its next job; starts it if need be."""
         if self._process is None or self._process.poll() is not None:
             self.kill()
-            self._start(spec_file.parent.parent)
+            self._start(self._beside or spec_file.parent.parent)
         inbox = self._inbox
         if inbox is None:
             return  # closed at this moment; who waits will see it
@@ -93,6 +100,7 @@ class WarmWorker:
 
     def _start(self, beside: Path) -> None:
         # Beside the trials, and not in a temporary folder: all machines of a launch must see it.
+        beside.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=".worker-", dir=beside))
         self._inbox = Inbox(folder)
         self._process = self._launcher.start("trials.worker", [folder], folder / LOG)

@@ -15,9 +15,10 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from tasks.devices import core_share, gpus_of_trial
 from tasks.lease import Lease
-from tasks.places.base import DASK, HERE, WORKERS, RunsTrials
+from tasks.places.base import DASK, HERE, TRIALS, WORKERS, RunsTrials
 from tasks.places.elsewhere import Elsewhere
 from tasks.places.follow import Follower
+from tasks.places.gpus import Tell, measuring
 from tasks.places.workers import OnWorkers
 from tasks.run_folder import RunFolder
 from tasks.settings import TuneSettings
@@ -47,6 +48,11 @@ class Place:
     retries: int
     follower: Follower | None = None
 
+    def warm_up(self) -> None:
+        """Starts a worker, where trials run on this machine: the first job needs it."""
+        if isinstance(self.runs, Supervisor):
+            self.runs.warm_up()
+
     def submit(self, spec: TrialSpec) -> PrefectFuture[TrialResult]:
         """``run_trial`` as a task of the flow at hand."""
         if self.follower is not None:
@@ -54,6 +60,22 @@ class Place:
         task = run_trial.with_options(retries=self.retries)
         parameters = {"spec": spec, "place": self.runs, "retries": self.retries}
         return self.tasks.submit(task, parameters)
+
+
+@contextmanager
+def measurer_of(place: Place, settings: TuneSettings, tell: Tell) -> Iterator[Supervisor]:
+    """Who measures models outside of trials: the workers of trials on this machine, else its own.
+
+    Args:
+        place: of the run's trials.
+        settings: of the run.
+        tell: is told when other processes have to be waited for.
+    """
+    if isinstance(place.runs, Supervisor):
+        yield place.runs
+        return
+    with measuring(settings.threads, tell) as launcher, Supervisor(launcher) as measurer:
+        yield measurer
 
 
 @contextmanager
@@ -76,7 +98,7 @@ def place_of(
         warm = settings.trials_per_worker
         with (
             threads(settings.parallel) as tasks,
-            Supervisor(launchers, on_event, None, warm) as here,
+            Supervisor(launchers, on_event, None, warm, run.path / TRIALS) as here,
         ):
             yield Place(here, tasks, settings.retries)
         return

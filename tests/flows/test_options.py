@@ -45,7 +45,7 @@ def test_every_option_of_tune_is_named_by_the_field_that_it_sets() -> None:
 
 # One value of each field that an option sets, none of them its default.
 OTHERS: dict[str, Any] = {
-    "budget": {"amount": 90, "unit": "seconds"},
+    "budget": {"amount": 5400.0, "unit": "seconds"},
     "parallel": 3,
     "seed": 7,
     "space": "sft",

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from tasks import begin
-from tasks.begin import begin_run
+from tasks.begin import begin_run, learn_from
 from tasks.history import history_files
 from tasks.paths import BUNDLED_HISTORY, OfflineFolder
 from tasks.run_folder import RunFolder
@@ -48,22 +48,24 @@ def test_the_table_of_features_is_copied_and_stays_as_it_was(inputs, tmp_path, m
     history.mkdir()
     shutil.copy(history_files(BUNDLED_HISTORY)[0], history)
     settings = TuneSettings(dataset="d", model="m")
-    space = load_space(settings.space)
+    space = load_space("sft_grpo")
 
     run = RunFolder(tmp_path / "run")
     run.path.mkdir()
-    begun = begin_run(settings, run, inputs, space, history)
+    learned = learn_from(settings, run, inputs, history)
+    begun = begin_run(settings, run, inputs, space, learned, history)
     assert begun.features == run.path / "features.csv"
     assert run.info().dataset.warnings == ["w"]
     offline.features.write_text("second")
-    again = begin_run(settings, run, inputs, space, history)
+    again = learn_from(settings, run, inputs, history)
+    assert again.files == learned.files == begun.history_files
     assert again.features is not None
     assert again.features.read_text() == "first"
 
     fresh = RunFolder(tmp_path / "fresh")
     fresh.path.mkdir()
     alone = settings.model_copy(update={"use_history": False})
-    assert begin_run(alone, fresh, inputs, space, history).features is None
+    assert learn_from(alone, fresh, inputs, history).features is None
 
 
 # review fault 2
@@ -74,7 +76,8 @@ def test_a_run_that_goes_on_joins_the_history_that_it_began_with(inputs, tmp_pat
     settings, run = TuneSettings(dataset="d", model="m"), RunFolder(tmp_path / "run")
     run.path.mkdir()
     assert history_of(run, history) == history
-    begin_run(settings, run, inputs, load_space(settings.space), history)
+    learned = learn_from(settings, run, inputs, history)
+    begin_run(settings, run, inputs, load_space("sft_grpo"), learned, history)
     assert history_of(run, None) == history
     assert history_of(run, other) == other
     assert history_of(run, None) == other
@@ -86,7 +89,9 @@ def test_a_run_that_goes_on_joins_the_history_that_it_began_with(inputs, tmp_pat
 def test_a_run_of_before_its_history_was_noted_joins_the_projects(inputs, tmp_path):
     settings, run = TuneSettings(dataset="d", model="m"), RunFolder(tmp_path / "run")
     run.path.mkdir()
-    begin_run(settings, run, inputs, load_space(settings.space), tmp_path / "mine")
+    mine = tmp_path / "mine"
+    learned = learn_from(settings, run, inputs, mine)
+    begin_run(settings, run, inputs, load_space("sft_grpo"), learned, mine)
     content = json.loads((run.path / "run.json").read_text())
     del content["history"]["folder"]
     (run.path / "run.json").write_text(json.dumps(content))

@@ -112,7 +112,7 @@ def measured(tmp_path_factory):
 
         # Again, and from the answers that are kept.
         class NoLauncher(Launcher):
-            def run(self, *_, **__):
+            def start(self, *_, **__):
                 raise AssertionError("launched again")
 
         featurize_history.fn(home / "all", models, output, launcher=NoLauncher())

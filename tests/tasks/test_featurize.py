@@ -13,6 +13,7 @@ from trials.dataset import load_dataset
 from trials.errors import AutoPipeError
 from trials.launch import Launcher
 from trials.records import ProbeRequest, Schedule
+from trials.supervisor import Supervisor
 
 MODEL = str(DATA / "models" / "tiny-100k")
 
@@ -54,7 +55,8 @@ def request(folder, **schedule):
 
 def test_the_base_model_is_probed_once_and_the_answer_kept(tmp_path):
     folder = write_dataset(tmp_path, [(f"What is {n}?", str(n)) for n in range(20)])
-    answer = probe(request(folder), tmp_path / "probes", Launcher())
+    with Supervisor(Launcher()) as measurer:
+        answer = probe(request(folder), tmp_path / "probes", measurer)
     assert answer.scores["base"].rows == 8
     assert answer.parameters > 50_000
     assert answer.max_completion_tokens >= 5
@@ -62,17 +64,16 @@ def test_the_base_model_is_probed_once_and_the_answer_kept(tmp_path):
     assert features["probe_loss"] > 0
     assert features["model_log_parameters"] == pytest.approx(math.log10(answer.parameters))
 
-    class NoLauncher(Launcher):
-        def run(self, *_):
-            raise AssertionError("launched again")
-
-    assert probe(request(folder), tmp_path / "probes", NoLauncher()) == answer
+    assert probe(request(folder), tmp_path / "probes", None) == answer  # nobody is asked again
 
 
 def test_a_row_that_does_not_fit_is_refused_with_its_place_and_what_to_do(tmp_path):
     folder = write_dataset(tmp_path, [("word " * 60, "yes"), ("short", "no")])
-    with pytest.raises(AutoPipeError, match=r"train\.jsonl:1: the row has \d+ tokens") as caught:
-        probe(request(folder, max_length=32), tmp_path / "probes", Launcher())
+    with (
+        pytest.raises(AutoPipeError, match=r"train\.jsonl:1: the row has \d+ tokens") as caught,
+        Supervisor(Launcher()) as measurer,
+    ):
+        probe(request(folder, max_length=32), tmp_path / "probes", measurer)
     assert "--max-length" in str(caught.value)
     assert "Traceback" not in str(caught.value)
 
@@ -87,21 +88,23 @@ def test_many_requests_are_answered_by_one_launch_and_a_refusal_stays_its_own(tm
     launches, seen = [], []
 
     class Counted(Launcher):
-        def run(self, module, files, log_file, watch=None):
-            launches.append(len(files))
-            return super().run(module, files, log_file, watch)
+        def start(self, *arguments):
+            launches.append(1)
+            return super().start(*arguments)
 
-    found = probe_all(requests, probes, Counted(), lambda *done: seen.append(done))
-    assert launches == [3]
+    with Supervisor(Counted()) as measurer:
+        found = probe_all(requests, probes, measurer, lambda *done: seen.append(done))
+    assert len(launches) == 1
     assert isinstance(found[1], Refusal)
     assert "train.jsonl:1: the row has" in found[1]
     assert seen[0] == (0, 3)
     assert seen[-1] == (3, 3)
     # Only what was refused is asked again, and what the others got is what each gets alone.
-    again = probe_all(requests, probes, Counted())
-    assert launches == [3, 1]
-    assert again == found
-    alone = probe(requests[2], tmp_path / "alone", Launcher())
+    with Supervisor(Counted()) as measurer:
+        again = probe_all(requests, probes, measurer, lambda *done: seen.append(done))
+        assert again == found
+        assert seen[-2:] == [(2, 3), (3, 3)]
+        alone = probe(requests[2], tmp_path / "alone", measurer)
     assert found[2].model_copy(update={"seconds": alone.seconds}) == alone
     with pytest.raises(AutoPipeError, match="max-length"):
         answered(found)
@@ -110,6 +113,9 @@ def test_many_requests_are_answered_by_one_launch_and_a_refusal_stays_its_own(tm
 def test_a_process_that_crashes_is_told_with_the_end_of_its_log(tmp_path):
     folder = write_dataset(tmp_path, [(f"What is {n}?", str(n)) for n in range(20)])
     broken = request(folder).model_copy(update={"split": "validation", "rows": 0})
-    with pytest.raises(AutoPipeError, match=r"(?s)measuring .* failed:.*Error"):
-        probe_all([broken, request(folder)], [tmp_path / "a", tmp_path / "b"], Launcher())
+    with (
+        pytest.raises(AutoPipeError, match=r"(?s)measuring .* failed:.*Error"),
+        Supervisor(Launcher()) as measurer,
+    ):
+        probe_all([broken, request(folder)], [tmp_path / "a", tmp_path / "b"], measurer)
     assert len(list(tmp_path.glob("b/*/answer.json"))) == 1  # the others are answered and kept

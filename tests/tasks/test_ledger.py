@@ -67,6 +67,31 @@ def test_a_time_budget_keeps_room_for_finalists_and_the_closing_measurement(tmp_
     assert books.trial_limit() == pytest.approx(250)
 
 
+def test_until_a_trial_is_measured_the_plan_says_what_one_takes(tmp_path):
+    clock = Clock()
+    books = ledger(
+        tmp_path,
+        600,
+        "seconds",
+        closing_seconds=100,
+        finalist_share=0.0,
+        trial_seconds=200.0,
+        overhead_seconds=40.0,
+        already=150.0,
+        clock=clock,
+    )
+    assert books.elapsed == pytest.approx(150)  # the server had to start
+    assert books.left == pytest.approx(350)
+    assert books.seconds(1.0) == pytest.approx(200)
+    assert books.seconds(0.5) == pytest.approx(120)  # half of its steps, but all of its loading
+    assert books.allows(1.0)
+    clock.now += 151
+    assert not books.allows(1.0)
+    assert books.allows(0.9)
+    books.settle(result(60), 0.5)
+    assert books.seconds(1.0) == pytest.approx(80)
+
+
 def test_failed_trials_are_charged_but_do_not_set_the_pace(tmp_path):
     books = ledger(tmp_path, 10, "full")
     books.settle(result(3, "failed"), 0.4)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import time
+
 import numpy as np
 import pytest
 
 from tasks.features import keys_of, write_features
 from tasks.history import history_files, read_history
-from tasks.offline import offline_models
+from tasks.offline import OfflineTraining, offline_models
 from tasks.paths import BUNDLED_HISTORY
 from tasks.spaces import load_space
+from tests.trials.helpers import gone
+from trials.errors import AutoPipeError
 
 
 @pytest.fixture
@@ -45,3 +52,58 @@ def test_the_table_describes_the_history_that_the_models_learn_from(home):
 
 def test_without_a_history_there_are_no_models(home):
     assert offline_models.fn([], load_space("sft_grpo"), None) is None
+
+
+def test_training_ends_with_the_run_that_wants_it(home):
+    space, files = load_space("sft_grpo"), history_files(BUNDLED_HISTORY)[:3]
+    with OfflineTraining(files, space) as training:
+        assert training.models(wait_seconds=0.0) is None
+        process = training._process
+        assert process is not None
+        assert process.poll() is None
+    assert process.poll() is not None
+    assert not list((home / ".cache" / "autopipe" / "offline").iterdir())
+
+
+def test_what_cannot_be_trained_on_is_said_with_what_to_do(home, tmp_path):
+    broken = tmp_path / "broken.parquet"
+    broken.write_bytes(b"no parquet")
+    with (
+        pytest.raises(AutoPipeError, match=r"(?s)--no-use-history.*parquet"),
+        OfflineTraining([broken], load_space("sft_grpo")) as training,
+    ):
+        training.models()
+
+
+WAITING = """
+import sys
+from pathlib import Path
+from tasks.history import history_files
+from tasks.offline import OfflineTraining
+from tasks.spaces import load_space
+from tasks.paths import BUNDLED_HISTORY
+
+with OfflineTraining(history_files(BUNDLED_HISTORY), load_space("sft_grpo")) as training:
+    print("child", training._process.pid, flush=True)
+    training.models()
+"""
+
+
+@pytest.mark.slow
+def test_an_interrupt_is_answered_at_once_while_models_are_trained(home):
+    """CatBoost and BoTorch do not look at signals; the process that waits for them does."""
+    waiting = subprocess.Popen(
+        [sys.executable, "-c", WAITING],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    assert waiting.stdout is not None
+    child = int(waiting.stdout.readline().split()[1])
+    time.sleep(8)  # it is at work by now
+    assert waiting.poll() is None
+    waiting.send_signal(signal.SIGINT)
+    waiting.wait(timeout=5)
+    waiting.stdout.close()
+    assert gone(child, within=1)

@@ -26,6 +26,7 @@ from tests.tasks.conftest import MakeRun
 from trials.dataset import fingerprint
 from trials.errors import SettingsError
 from trials.records import Fidelity, read_record, write_json
+from trials.supervisor import Supervisor
 
 VALIDATION = 100
 TINY = DATA / "models" / "tiny-100k"
@@ -66,8 +67,8 @@ def run(make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> R
 def decide(run: RunFolder) -> Decision:
     @flow
     def one() -> Decision:
-        [launcher] = launchers_for(1, 1)
-        return challenge(run, 1000, launcher)
+        with Supervisor(launchers_for(1, 1)) as measurer:
+            return challenge(run, 1000, measurer)
 
     return one()
 

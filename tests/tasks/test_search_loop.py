@@ -22,7 +22,7 @@ from tasks.spaces import load_space, plain
 from tests.trials.checkpoint_helpers import fill
 from trials.checkpoints import entry_path, partial_path, publish, stage_keys
 from trials.dataset import Dataset, DatasetCard, Row
-from trials.errors import AutoPipeError
+from trials.errors import AutoPipeError, SettingsError
 from trials.hyperparameters import validate
 from trials.plan import plan_steps
 from trials.records import (
@@ -80,10 +80,40 @@ def test_finished_trials_are_replayed_however_late_it_is(tmp_path, elapsed):
 
 
 def test_an_unfinished_trial_is_run_again_only_while_the_budget_lasts(tmp_path):
-    early = loop_after(tmp_path / "early", [("explore", False)], 10.0)
-    late = loop_after(tmp_path / "late", [("explore", False)], 999.0)
+    early = loop_after(tmp_path / "early", [("explore", True), ("explore", False)], 10.0)
+    late = loop_after(tmp_path / "late", [("explore", True), ("explore", False)], 999.0)
+    early._order = late._order = 1
     assert early._allows("explore", 0.0)
     assert not late._allows("explore", 0.0)
+
+
+@pytest.mark.parametrize("elapsed", [0.0, 760.0])
+def test_the_default_comes_first_however_late_a_run_is_resumed(tmp_path, elapsed):
+    """Resumed after three quarters of its time, a run went to the finalists without it."""
+    loop = loop_after(tmp_path, [], elapsed)
+    loop.ledger.trial_seconds = 200.0
+    loop._check_time_for_default()
+    assert loop._allows("explore", 0)
+    assert not loop._allows("finish", 0)
+
+
+def test_without_time_for_the_default_a_run_says_what_budget_it_needs(tmp_path):
+    loop = loop_after(tmp_path, [], 900.0)
+    loop.ledger.trial_seconds = 200.0
+    with pytest.raises(SettingsError, match=rf"--resume {tmp_path.name} --budget 25m"):
+        loop._check_time_for_default()
+    # One that has it already is only brought to its end.
+    done = loop_after(tmp_path / "done", [("explore", True)], 900.0)
+    done._recorded[0] = done._recorded[0].model_copy(update={"origin": "default"})
+    done.ledger.trial_seconds = 200.0
+    done._check_time_for_default()
+
+
+def test_the_limits_of_a_trial_follow_from_the_time_that_is_left(tmp_path):
+    loop = loop_after(tmp_path, [], 900.0)
+    assert loop._limits().wall_seconds == 100.0
+    assert loop._limits().reward_seconds == 10.0
+    assert loop._limits().silent_seconds == 100.0
 
 
 # Checkpoints and failures that concern the whole run

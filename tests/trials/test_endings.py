@@ -31,6 +31,7 @@ pytestmark = pytest.mark.slow
 LONG = SCHEDULE.model_copy(update={"total_steps": 100_000, "eval_points": (1.0,)})
 REWARDS = textwrap.dedent(
     """
+    import re
     import time
 
     def raises(completion, **_):
@@ -48,6 +49,9 @@ REWARDS = textwrap.dedent(
     def is_slow(completion, **_):
         time.sleep(1)
         return 0.0
+
+    def tries_all(completion, **_):
+        return float(bool(re.fullmatch("(a+)+", "a" * 64 + "b")))
     """
 )
 
@@ -101,7 +105,8 @@ def test_stopped_by_the_wall_clock(tmp_path: Path, dataset_folder: Path) -> None
     assert (result.state, result.failure) == ("stopped", None)
     assert result.stop is not None
     assert result.stop.rule == "wall_clock"
-    assert result.stop.values["seconds"] >= result.stop.values["limit"] == 5
+    # It ends in time to be scored and saved before the limit.
+    assert result.stop.values["seconds"] < result.stop.values["limit"] == 5
     assert result.fraction == result.stop.step / LONG.total_steps
     assert result.score is not None
     assert result.cost.seconds < 15
@@ -169,17 +174,29 @@ def test_hung(tmp_path: Path, user_code: Callable[[str], Path], dataset_folder: 
     assert not trial_processes()
 
 
+@pytest.mark.parametrize("reward", ["sleeps", "tries_all"])
+def test_a_reward_that_never_ends(
+    tmp_path: Path, user_code: Callable[[str], Path], reward: str
+) -> None:
+    """Also one that holds the interpreter's lock; a worker that is ended takes it along."""
+    limits = Limits(silent_seconds=600, reward_seconds=3)
+    spec = make_spec(tmp_path / "trial", user_code(reward), allow_user_code=True, limits=limits)
+    [result] = supervised(spec)
+    assert_failed(spec, result, "reward_failed", "has not returned", "validation.jsonl:")
+    assert not trial_processes()
+
+
 def test_timed_out(
     tmp_path: Path, user_code: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A step that takes longer than the limit and the grace, though it shows life."""
+    """Its first scoring takes longer than the limit and the grace, though it shows life."""
     monkeypatch.setattr("trials.following.LEAST_GRACE_SECONDS", 1.0)
     spec = make_spec(
         tmp_path / "slow",
         user_code("is_slow"),
         allow_user_code=True,
         schedule=SCHEDULE.model_copy(update={"eval_batch_size": 1}),
-        limits=Limits(wall_seconds=12, silent_seconds=600),
+        limits=Limits(wall_seconds=4, silent_seconds=600),
     )
     [result] = supervised(spec)
     assert_failed(spec, result, "timed_out", "after its limit")

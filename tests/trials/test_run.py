@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ from safetensors.torch import load_file
 from tests.trials.helpers import LORA, SCHEDULE, TINY, make_spec, write_dataset
 from tests.trials.runs import assert_same_run, checkpoint_at, metric, run, weights
 from trials.dataset import fingerprint
+from trials.fingerprints import model_fingerprint
 from trials.models import load_model
 from trials.plan import StagePlan
-from trials.records import StoppingRules, TrialResult, TrialSpec, read_record
+from trials.records import Fidelity, StoppingRules, TrialResult, TrialSpec, read_record
+from trials.run import run_trial
 from trials.signals import signals_at
 
 STEPS = SCHEDULE.total_steps
@@ -209,3 +212,25 @@ def test_a_checkpoint_is_kept_only_if_asked(batch: Batch) -> None:
     spec, result = batch["unkept"]
     assert (result.state, result.checkpoint) == ("completed", None)
     assert not (Path(spec.folder) / "checkpoint").exists()
+
+
+def test_a_model_that_was_replaced_is_not_trained(tmp_path: Path, dataset_folder: Path) -> None:
+    """Its rows would join the history under the fingerprint of the other one."""
+    model = Path(shutil.copytree(TINY, tmp_path / "model"))
+    known = model_fingerprint(str(model), tmp_path / "cache")
+    spec = make_spec(
+        tmp_path / "before",
+        dataset_folder,
+        {"rl_steps": 0, "sft_steps": 1, "sft_share": None},
+        fidelity=Fidelity(model=str(model), fraction=1.0),
+        model_fingerprint=known,
+    )
+    assert run_trial(spec).failure is None
+    weights = bytearray((model / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (model / "model.safetensors").write_bytes(weights)
+    after = spec.model_copy(update={"trial_id": "after", "folder": str(tmp_path / "after")})
+    failure = run_trial(after).failure
+    assert failure is not None
+    assert failure.kind == "bad_data"
+    assert "changed since the run began" in failure.message

@@ -18,13 +18,20 @@ from trials.supervisor import Cancelled, Supervisor
 PROGRAM = """
 import os, signal, subprocess, sys, time
 from pathlib import Path
+from trials.dataset import Row
 from trials.events import EventLog
+from trials.hyperparameters import Hyperparameters
 from trials.inbox import Inbox
+from trials.outcome import facts
+from trials.plan import StagePlan
+from trials.reward_watch import WatchedReward
 from trials.records import TrialResult, TrialSpec, read_record, write_json
 from trials.watchdog import end_with_supervisor
 from trials.output import output_to
 
 def serve(spec):
+    if spec.seed == 8:  # takes a while to start, and then none
+        time.sleep(4)
     log = EventLog(Path(spec.folder) / "events.jsonl")
     log.write("phase", phase="loading")
     print("running", spec.trial_id, os.environ.get("HF_TOKEN"), flush=True)
@@ -43,6 +50,23 @@ def serve(spec):
         while True:
             log.write("metric", stage="sft", step=1, values={"loss": 1.0})
             time.sleep(0.2)
+    if spec.seed == 9:  # is scored at step 4 of 8, saves, and goes on too long
+        plan = StagePlan(sft=8, dpo=0, rl=0)
+        told = facts(plan, 1000, Hyperparameters())
+        log.write("facts", inherited_step=0, **told)
+        for step in range(1, 9):
+            log.write("metric", stage="sft", step=step, values={"loss": 1.0}, tokens=10)
+            if step == 4:
+                log.write("score", stage="sft", step=4, values={"score": 0.25}, score_se=0.1,
+                          outcomes=[0.0, 1.0, 0.0, 0.0], tokens=8, took=0.1)
+        final = Path(spec.folder) / "checkpoint" / "final"
+        final.mkdir(parents=True)
+        while True:
+            log.write("evaluating", stage="sft", step=8, done=1, rows=4)
+            time.sleep(0.2)
+    if spec.seed == 10:  # a reward that never ends
+        row = Row([], [], "", {}, Path("rows.jsonl"), 7)
+        WatchedReward(lambda *_: time.sleep(600), Path(spec.folder))("a text", row)
     if spec.seed == 6:
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"],
                                  start_new_session=True)
@@ -142,6 +166,44 @@ def test_a_trial_that_outlives_its_limit_is_ended(
     assert result.failure.kind == "timed_out"
     assert "after its limit" in result.failure.message
     assert 2 <= result.cost.seconds < 10
+
+
+# review fault 8
+def test_the_limit_counts_from_the_beginning_of_the_trial(
+    specs: Specs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker has to be started first, which may take longer than the limit of a small trial."""
+    monkeypatch.setattr("trials.following.LEAST_GRACE_SECONDS", 0.5)
+    [result] = supervise(specs(8, limits=Limits(wall_seconds=1)))
+    assert (result.state, result.failure) == ("completed", None)
+
+
+# review fault 8
+def test_what_was_trained_and_scored_before_the_limit_is_kept(
+    specs: Specs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ended in the middle of its last scoring: it is told as what it is, and can go on."""
+    monkeypatch.setattr("trials.following.LEAST_GRACE_SECONDS", 0.5)
+    [spec] = specs(9, limits=Limits(wall_seconds=1))
+    [result] = supervise([spec])
+    assert (result.state, result.failure) == ("stopped", None)
+    assert result.out_of_time
+    assert (result.fraction, result.score, result.outcomes) == (0.5, 0.25, [0.0, 1.0, 0.0, 0.0])
+    assert result.stop is not None
+    assert result.stop.step == 4
+    assert result.checkpoint == "checkpoint"
+    assert (Path(spec.folder) / "checkpoint" / "final").is_dir()
+    assert result.cost.flops == 8 * 10 * 6000 + 8 * 2000  # also of what came after the score
+    assert result.signals["score"] == 0.25
+
+
+def test_a_reward_that_never_ends_is_named(specs: Specs) -> None:
+    [spec] = specs(10, limits=Limits(reward_seconds=1))
+    [result] = supervise([spec])
+    assert result.failure is not None
+    assert result.failure.kind == "reward_failed"
+    assert "has not returned" in result.failure.message
+    assert "rows.jsonl:7, for the completion 'a text'" in result.failure.message
 
 
 @pytest.mark.parametrize("seed", [4, 6])

@@ -1,0 +1,89 @@
+"""The plan of a run as its flow makes it: measured once, kept in the run folder, then relied on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import datetime
+
+from ConfigSpace import ConfigurationSpace
+
+from tasks.devices import trial_processes
+from tasks.featurize import Say
+from tasks.ledger import Ledger
+from tasks.places.choose import Place
+from tasks.prepare import Found
+from tasks.run_folder import RunFolder
+from tasks.settings import TuneSettings
+from tasks.spaces import plain
+from tasks.time_plan import TimePlan, plan_of, unmeasured
+from tasks.warm_up import warm_up
+from tasks.watch import Watcher
+from trials.launch import Launcher
+from trials.records import read_record, write_json
+from trials.supervisor import Supervisor
+
+PLAN = "plan.json"
+# Of a time budget: how long the offline models are waited for once the probe is done.
+OFFLINE_SHARE = 0.1
+
+
+def planned(
+    settings: TuneSettings,
+    run: RunFolder,
+    inputs: Found,
+    space: ConfigurationSpace,
+    place: Place,
+    launchers: Sequence[Launcher],
+    ledger: Ledger,
+) -> TimePlan:
+    """Makes the plan of a run after a warm-up, or reads that of a resumed one; tells the ledger.
+
+    Where trials run on other machines this one says nothing about their speed: then nothing is
+    planned, and nothing refused.
+
+    Raises:
+        SettingsError: a time budget is too short, with the commands that are not.
+        AutoPipeError: no trial of this run could be run.
+    """
+    file = run.path / PLAN
+    config = plain(space.get_default_configuration())
+    if file.exists():
+        plan = read_record(file, TimePlan)
+    elif isinstance(place.runs, Supervisor):
+        processes = trial_processes(launchers[0])
+        costs = warm_up(
+            settings, run, inputs, config, place.runs, lambda: ledger.elapsed, processes
+        )
+        plan = (
+            plan_of(costs, settings, datetime.now(), ledger.elapsed)
+            if costs
+            else unmeasured(settings, "the default configuration could not be measured: no plan")
+        )
+        write_json(file, plan)
+    else:
+        plan = unmeasured(settings, "trials run on other machines, which are not measured: no plan")
+    ledger.trial_seconds = math.nan if plan.trial_seconds is None else plan.trial_seconds
+    ledger.overhead_seconds = plan.overhead_seconds
+    ledger.closing_seconds = plan.closing_seconds
+    return plan
+
+
+def waiting_seconds(ledger: Ledger) -> float | None:
+    """How long the offline models may be waited for; None, as long as it takes."""
+    if ledger.budget.unit != "seconds":
+        return None
+    spare = ledger.left - 3 * ledger.seconds(1.0)
+    return max(0.0, min(OFFLINE_SHARE * ledger.budget.amount, spare))
+
+
+def told_to(watcher: Watcher) -> Say:
+    """Tells a watcher how far a measurement is."""
+
+    def say(what: str, done: int, rows: int) -> None:
+        if rows:
+            watcher.progress(done, rows)
+        elif what:
+            watcher.phase(f"measuring: {what}")
+
+    return say

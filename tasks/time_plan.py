@@ -1,0 +1,312 @@
+"""The plan of a run: what a full trial costs, how many fit, when it will be finished.
+
+Costs are added up from a measured pace (`trials.pace`). Where a time budget is too short, the plan
+says which settings fit it, and which budget fits the settings; both by the same sums.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from tasks.prepare import ProbeSize
+from tasks.report_outcome import reproduce_command
+from tasks.settings import Budget, TuneSettings
+from tasks.wording import duration
+from trials.errors import HyperparameterError, SettingsError
+from trials.hyperparameters import Hyperparameters
+from trials.pace import trial_seconds
+from trials.plan import StagePlan, plan_steps, scored_steps
+from trials.probe_features import PROBE_ROWS, PROBE_SAMPLES
+from trials.records import Pace, Record, Schedule
+
+# Least that says anything: the default, and two others to choose from.
+LEAST_TRIALS = 3
+# Shares of a time budget that the probe of the base model and the final measurement may take.
+PROBE_SHARE, TEST_SHARE = 0.1, 0.1
+# A machine is not equally fast all the time: what is planned may take so much longer. A command
+# that is offered must be accepted in its turn, so it has more room.
+MARGIN, OFFERED_MARGIN = 1.1, 1.35
+CLOSING_SECONDS = 30.0  # where nothing was measured
+LEAST_ROWS = 10  # of the final measurement
+LEAST_SCORED = 4  # of a base model, see `Schedule.eval_rows`
+LEAST_SAMPLED = 4
+MODELS_TESTED = 3  # base, default and best
+OFFERED_ROWS = (128, 64, 32, 16, 8)
+OFFERED_STEPS = 4
+MINUTE = 60
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What trials of one dataset and model cost, in seconds, for any schedule.
+
+    Attributes:
+        pace: as measured; ``scoring`` is that of ``scored_rows``.
+        scored_rows: validation rows of one scoring.
+        config: the default configuration.
+        train_rows, pairs, test_rows: that the dataset has.
+        start_up: from the beginning of the run until the pace was measured.
+    """
+
+    pace: Pace
+    scored_rows: int
+    config: Hyperparameters
+    train_rows: int
+    pairs: int
+    test_rows: int
+    start_up: float
+
+    @property
+    def row(self) -> float:
+        """Seconds for completing and scoring one row."""
+        return self.pace.scoring / self.scored_rows
+
+    @property
+    def tail(self) -> float:
+        """Seconds for what else there is to do: history, pages, report, export, versions.
+
+        It is work of the kind that the start is, on the same machine, and two fifths of it.
+        """
+        return min(90.0, max(4.0, 0.4 * self.start_up))
+
+    def pace_of(self, schedule: Schedule) -> Pace:
+        """The pace of trials with a schedule."""
+        rows = schedule.eval_rows
+        return self.pace.model_copy(update={"scoring": rows * self.row})
+
+    def steps(self, schedule: Schedule) -> StagePlan:
+        """Steps of the default configuration."""
+        return plan_steps(self.config, schedule, self.train_rows, self.pairs)
+
+    def trial(self, schedule: Schedule) -> float:
+        """Seconds of the default configuration at full length."""
+        return trial_seconds(self.pace_of(schedule), self.steps(schedule), schedule)
+
+    def tested(self, settings: TuneSettings) -> int:
+        """Test rows of the final measurement: as many as its share of the time is enough for."""
+        rows = min(settings.test_rows, self.test_rows)
+        if settings.budget.unit != "seconds":
+            return rows
+        affordable = TEST_SHARE * settings.budget.amount / (MODELS_TESTED * self.row or 1e-9)
+        return min(rows, max(LEAST_ROWS, int(affordable)))
+
+    def closing(self, settings: TuneSettings) -> float:
+        """Seconds from the end of the last trial to the end of the run."""
+        loads = MODELS_TESTED * (self.pace.loading + self.pace.starting)
+        return loads + MODELS_TESTED * self.tested(settings) * self.row + self.tail
+
+    def probe(self, settings: TuneSettings) -> ProbeSize:
+        """How much of the base model is looked at: what a tenth of the time is enough for."""
+        rows = settings.schedule.eval_rows
+        looked = min(PROBE_ROWS, rows)
+        size = ProbeSize(
+            rows=rows,
+            feature_rows=None if looked == PROBE_ROWS else looked,
+            sampled_rows=None if looked == PROBE_ROWS else looked,
+            lora=self.config.adapter == "lora",
+            limits=settings.limits,
+        )
+        if settings.budget.unit != "seconds":
+            return size
+        allowed = PROBE_SHARE * settings.budget.amount
+        rows = max(LEAST_SCORED, min(rows, int(allowed / (self.row or 1e-9))))
+        left = max(0.0, allowed - rows * self.row)
+        looked = min(looked, int(left / 4 / (self.row or 1e-9)))
+        left -= looked * self.row
+        sampled = min(looked, int(left / (PROBE_SAMPLES * self.row or 1e-9)))
+        sampled = sampled if sampled >= LEAST_SAMPLED else 0
+        return size.model_copy(
+            update={
+                "rows": rows,
+                "feature_rows": None if looked == PROBE_ROWS else looked,
+                "sampled_rows": None if sampled == PROBE_ROWS else sampled,
+                "limits": settings.limits.model_copy(
+                    update={"wall_seconds": 10.0 + 2 * allowed, "silent_seconds": 60 + 2 * allowed}
+                ),
+            }
+        )
+
+    def probe_seconds(self, settings: TuneSettings) -> float:
+        """Seconds of the probe."""
+        size = self.probe(settings)
+        looked = PROBE_ROWS if size.feature_rows is None else size.feature_rows
+        sampled = PROBE_ROWS if size.sampled_rows is None else size.sampled_rows
+        return (size.rows + looked + PROBE_SAMPLES * sampled) * self.row + self.pace.loading
+
+    def needed(self, settings: TuneSettings, trials: int, margin: float) -> float:
+        """Seconds that a run with so many full trials takes, from its beginning to its end."""
+        rounds = math.ceil(trials / settings.parallel)
+        seconds = rounds * self.trial(settings.schedule) + self.probe_seconds(settings)
+        return self.start_up + margin * (seconds + self.closing(settings))
+
+    def fits(self, settings: TuneSettings, margin: float) -> bool:
+        """Whether a time budget is enough for the default and two others at full length."""
+        return self.needed(settings, LEAST_TRIALS, margin) <= settings.budget.amount
+
+
+class TimePlan(Record):
+    """``plan.json``: what a run expected of itself before its first trial.
+
+    Attributes:
+        pace: of trials, measured.
+        overhead_seconds: of a trial, whatever its length.
+        trial_seconds: of the default configuration at full length; None where it is not known.
+        closing_seconds: kept for the measurement on the test split and what follows.
+        test_rows: that it is planned to be measured on.
+        test_seconds: of the closing seconds, for that measurement.
+        probe: how much of the base model is looked at.
+        text: the plan as people are told it.
+    """
+
+    pace: Pace
+    overhead_seconds: float
+    trial_seconds: float | None
+    closing_seconds: float
+    test_rows: int
+    test_seconds: float
+    probe: ProbeSize
+    text: str
+
+
+def unmeasured(settings: TuneSettings, text: str) -> TimePlan:
+    """The plan of a run of which nothing is known."""
+    rows = settings.schedule.eval_rows
+    return TimePlan(
+        pace=Pace(),
+        overhead_seconds=0.0,
+        trial_seconds=None,
+        closing_seconds=CLOSING_SECONDS,
+        test_rows=settings.test_rows,
+        test_seconds=0.0,
+        probe=ProbeSize(rows=rows, limits=settings.limits),
+        text=text,
+    )
+
+
+def plan_of(costs: Costs, settings: TuneSettings, now: datetime, elapsed: float) -> TimePlan:
+    """The plan of a run.
+
+    Args:
+        costs: of its trials.
+        settings: of the run.
+        now: time of day, to say when it will be finished.
+        elapsed: seconds since it began.
+
+    Raises:
+        SettingsError: a time budget is too short, with the commands that are not.
+    """
+    if settings.budget.unit == "seconds" and not costs.fits(settings, MARGIN):
+        raise SettingsError(_refusal(costs, settings))
+    pace = costs.pace_of(settings.schedule)
+    return TimePlan(
+        pace=pace,
+        overhead_seconds=pace.loading + len(costs.steps(settings.schedule).stages) * pace.starting,
+        trial_seconds=costs.trial(settings.schedule),
+        closing_seconds=costs.closing(settings),
+        test_rows=costs.tested(settings),
+        test_seconds=costs.closing(settings) - costs.tail,
+        probe=costs.probe(settings),
+        text=_text(costs, settings, now, elapsed),
+    )
+
+
+def _text(costs: Costs, settings: TuneSettings, now: datetime, elapsed: float) -> str:
+    trial = costs.trial(settings.schedule)
+    before = costs.probe_seconds(settings) + costs.closing(settings)
+    if settings.budget.unit == "seconds":
+        left = settings.budget.amount - elapsed
+        fit = int((left - before) / trial * settings.parallel)
+        how_many = f"about {fit} fit in what is left of {settings.budget}"
+    else:
+        trials = settings.budget.amount
+        left = before + math.ceil(trials / settings.parallel) * trial
+        how_many = f"at most {trials:g} of them are in the budget of {settings.budget}"
+    at_a_time = f", {settings.parallel} at a time" if settings.parallel > 1 else ""
+    end = (now + timedelta(seconds=left)).strftime("%H:%M")
+    lines = [
+        f"plan: a full trial takes about {duration(trial)} ({_parts(costs, settings)}); "
+        f"{how_many}{at_a_time}; finished by {end}, in {duration(left)} at most"
+    ]
+    size, rows = costs.probe(settings), settings.schedule.eval_rows
+    if size.rows < rows:
+        lines.append(
+            f"the base model is scored on {size.rows} of the {rows} validation rows: more would "
+            "take over a tenth of the budget"
+        )
+    if size.sampled_rows == 0:
+        lines.append("no completions of it are sampled for the search, for the same reason")
+    if (tested := costs.tested(settings)) < (asked := min(settings.test_rows, costs.test_rows)):
+        lines.append(f"the final measurement is on {tested} of {asked} test rows")
+    return "\n".join(lines)
+
+
+def _parts(costs: Costs, settings: TuneSettings) -> str:
+    schedule = settings.schedule
+    plan, pace = costs.steps(schedule), costs.pace_of(schedule)
+    parts = [
+        f"{plan.steps(stage)} {stage.upper()} steps of {pace.step(stage):.3g} s"
+        for stage in plan.stages
+    ]
+    scorings = len(scored_steps(plan, schedule, 1.0))
+    return ", ".join(
+        [*parts, f"{scorings} scorings of {schedule.eval_rows} rows in {pace.scoring:.3g} s"]
+    )
+
+
+def _refusal(costs: Costs, settings: TuneSettings) -> str:
+    needed = costs.needed(settings, LEAST_TRIALS, MARGIN)
+    text = (
+        f"--budget {settings.budget} is too short: a full trial takes about "
+        f"{duration(costs.trial(settings.schedule))} here ({_parts(costs, settings)}), and the "
+        f"default with two others, the probe and the final measurement {duration(needed)}"
+    )
+    smaller = next(_smaller(costs, settings), None)
+    if smaller is not None:
+        text += f"\n  this fits:          {reproduce_command(smaller)}"
+    return f"{text}\n  or give it longer:  {reproduce_command(longer(costs, settings))}"
+
+
+def _smaller(costs: Costs, settings: TuneSettings) -> Iterator[TuneSettings]:
+    """Settings that fit the budget, those that keep most of the schedule and the rows first."""
+    full, asked = settings.schedule.total_steps, settings.schedule.eval_rows
+    rows_tried = [asked, *(rows for rows in OFFERED_ROWS if rows < asked)]
+    found = []
+    for rows in rows_tried:
+        schedule = settings.schedule.model_copy(update={"eval_rows": rows})
+        candidate = settings.model_copy(update={"schedule": schedule})
+        if steps := _most_steps(costs, candidate):
+            kept = schedule.model_copy(update={"total_steps": steps})
+            found.append((steps, settings.model_copy(update={"schedule": kept})))
+    # Fewer rows only make the score less sure; a trial with too few steps learns nothing.
+    for share in (1.0, 0.5, 0.25):
+        yield from (each for steps, each in found if steps >= share * full)
+    yield from (each for _, each in sorted(found, key=lambda pair: -pair[0]))
+
+
+def _most_steps(costs: Costs, settings: TuneSettings) -> int | None:
+    """The longest schedule that fits, no longer than that of the settings; None if none does."""
+
+    def fit(steps: int) -> bool:
+        schedule = settings.schedule.model_copy(update={"total_steps": steps})
+        try:
+            return costs.fits(settings.model_copy(update={"schedule": schedule}), OFFERED_MARGIN)
+        except HyperparameterError:  # too few for the stages
+            return False
+
+    most = settings.schedule.total_steps
+    steps = [most, *range(most - most % 5, 10, -5), *range(10, OFFERED_STEPS - 1, -1)]
+    return next((each for each in steps if OFFERED_STEPS <= each <= most and fit(each)), None)
+
+
+def longer(costs: Costs, settings: TuneSettings) -> TuneSettings:
+    """The same settings with a time budget, in whole minutes, that is enough for them."""
+    minutes = 1
+    while True:
+        budget = Budget(amount=MINUTE * minutes, unit="seconds")
+        candidate = settings.model_copy(update={"budget": budget})
+        if costs.fits(candidate, OFFERED_MARGIN):
+            return candidate
+        minutes += max(1, minutes // 10)

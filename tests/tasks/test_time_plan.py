@@ -1,0 +1,127 @@
+"""What a run plans, what it refuses, and that what it offers instead is accepted."""
+
+from __future__ import annotations
+
+import shlex
+from datetime import datetime
+
+import pytest
+
+from tasks.settings import Budget, TuneSettings
+from tasks.time_plan import LEAST_ROWS, Costs, longer, plan_of
+from trials.errors import SettingsError
+from trials.hyperparameters import Hyperparameters
+from trials.records import Pace, Schedule
+
+NOW = datetime(2026, 3, 1, 12, 0)
+# A model of a hundred million parameters on two cores, with prompts of a page.
+REAL = Pace(loading=6, starting=3, sft_step=8, rl_step=25, scoring=8, saving=1)
+TINY = Pace(loading=0.2, starting=0.2, sft_step=0.02, rl_step=0.05, scoring=0.05, saving=0.1)
+
+
+def costs(pace: Pace = REAL, **changes: object) -> Costs:
+    fields = {
+        "pace": pace,
+        "scored_rows": 8,
+        "config": Hyperparameters(adapter="lora", lora_rank=16, sft_batch_size=4, rl_batch_size=8),
+        "train_rows": 400,
+        "pairs": 0,
+        "test_rows": 500,
+        "start_up": 40.0,
+    }
+    return Costs(**{**fields, **changes})
+
+
+def settings(budget: str, **changes: object) -> TuneSettings:
+    fields = {"dataset": "qa", "model": "smol", "parallel": 1, **changes}
+    return TuneSettings(budget=Budget.parse(budget), **fields)
+
+
+def test_a_trial_is_added_up_from_its_parts() -> None:
+    schedule = Schedule(total_steps=10, eval_rows=16, eval_points=(0.5, 1.0))
+    by_hand = 6 + (3 + 6 * 8 + 1) + (3 + 4 * 25 + 1) + 2 * 16
+    assert costs().trial(schedule) == pytest.approx(by_hand)
+
+
+def offered(text: str, mark: str) -> TuneSettings:
+    """The settings of a command that a refusal offers."""
+    [line] = [line for line in text.splitlines() if line.strip().startswith(mark)]
+    words = shlex.split(line.split("autopipe tune ")[1])
+    options = dict(zip(words[1::2], words[2::2], strict=True))
+    schedule = Schedule(
+        total_steps=int(options.get("--steps", 100)),
+        eval_rows=int(options.get("--eval-rows", 128)),
+    )
+    return settings(options["--budget"], schedule=schedule)
+
+
+@pytest.mark.parametrize("budget", ["13m", "30m", "1h", "1h30m"])
+def test_what_does_not_fit_is_refused_with_commands_that_do(budget: str) -> None:
+    with pytest.raises(SettingsError, match=r"a full trial takes about \d") as refused:
+        plan_of(costs(), settings(budget), NOW, elapsed=40)
+    text = str(refused.value)
+    smaller = offered(text, "this fits")
+    assert smaller.budget == Budget.parse(budget)
+    assert smaller.schedule.total_steps < 100
+    # Also where everything takes a fifth longer when the command is run.
+    slower = REAL.model_copy(update={name: 1.2 * value for name, value in REAL})
+    for accepted in (smaller, offered(text, "or give it longer")):
+        plan_of(costs(slower), accepted, NOW, elapsed=40)
+
+
+def test_only_a_budget_is_offered_where_no_schedule_fits() -> None:
+    with pytest.raises(SettingsError) as refused:
+        plan_of(costs(), settings("4m"), NOW, elapsed=40)
+    assert "this fits" not in str(refused.value)
+    assert "or give it longer" in str(refused.value)
+
+
+def test_what_fits_is_planned_and_asks_for_nothing() -> None:
+    plan = plan_of(costs(TINY), settings("10m"), NOW, elapsed=40)
+    assert plan.trial_seconds == pytest.approx(costs(TINY).trial(Schedule()))
+    assert "a full trial takes about" in plan.text
+    assert "finished by 12:" in plan.text
+    assert plan.probe.rows == 128
+    assert plan.probe.sampled_rows is None  # in full, as the history was described
+    assert plan.test_rows == 400
+
+
+def test_other_budgets_are_planned_and_never_refused() -> None:
+    plan = plan_of(costs(), settings("12"), NOW, elapsed=40)
+    assert "at most 12 of them" in plan.text
+    assert plan.probe.rows == 128
+    assert plan.probe.sampled_rows is None
+    assert plan.probe.limits.wall_seconds is None
+
+
+@pytest.mark.parametrize("budget", ["5m", "13m", "30m", "2h", "10h"])
+def test_the_probe_takes_a_tenth_of_the_time_at_most(budget: str) -> None:
+    chosen = settings(budget)
+    size = costs().probe(chosen)
+    allowed = 0.1 * chosen.budget.amount
+    seconds = costs().probe_seconds(chosen) - REAL.loading
+    assert seconds <= max(allowed, 4 * costs().row) + 1e-6
+    assert size.rows <= 128
+    assert size.limits.wall_seconds is not None
+
+
+def test_the_probe_is_as_small_as_the_rows_of_a_scoring() -> None:
+    size = costs().probe(settings("12", schedule=Schedule(eval_rows=8)))
+    assert (size.rows, size.feature_rows, size.sampled_rows) == (8, 8, 8)
+
+
+def test_what_is_left_out_is_said() -> None:
+    schedule = Schedule(total_steps=4, eval_rows=32)
+    chosen = settings("30m", schedule=schedule)
+    plan = plan_of(costs(REAL.model_copy(update={"scoring": 24.0})), chosen, NOW, elapsed=40)
+    assert plan.probe.sampled_rows == 0
+    assert "no completions" in plan.text
+    assert LEAST_ROWS <= plan.test_rows < 400
+    assert f"{plan.test_rows} of 400 test rows" in plan.text
+
+
+def test_more_time_is_in_whole_minutes() -> None:
+    found = longer(costs(), settings("10m"))
+    assert found.budget.amount % 60 == 0
+    assert found.budget.amount > 600
+    assert found.schedule == settings("10m").schedule
