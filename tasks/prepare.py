@@ -81,16 +81,12 @@ def find_inputs(settings: TuneSettings) -> Found:
     Raises:
         DatasetError, CatalogError, ModelError: for what cannot be used.
     """
-    inputs = found(
-        settings.dataset, settings.model, settings.schedule, settings.allow_user_code
-    )
+    inputs = found(settings.dataset, settings.model, settings.schedule, settings.allow_user_code)
     check_chats(inputs.dataset, inputs.model, cache_folder())
     return inputs
 
 
-def found(
-    dataset: str, model: str, schedule: Schedule, allow_user_code: bool = False
-) -> Found:
+def found(dataset: str, model: str, schedule: Schedule, allow_user_code: bool = False) -> Found:
     """As `find_inputs`, of one dataset and model."""
     cache = cache_folder()
     loaded = load_dataset(resolve_dataset(dataset, cache / "datasets").absolute())
