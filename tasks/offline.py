@@ -127,9 +127,8 @@ class OfflineTraining:
             write_json(self._work / "request.json", self._request)
             with (self._work / LOG).open("wb") as log:
                 self._process = subprocess.Popen(
-                    # -P: a tasks.py in the user's folder is not ours.
-                    [sys.executable, "-P", "-m", "tasks.offline", self._work / "request.json"],
-                    env=Launcher(threads=1).environment(),
+                    [sys.executable, "-m", "tasks.offline", self._work / "request.json"],
+                    env=Launcher().environment(),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,

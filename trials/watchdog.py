@@ -35,6 +35,8 @@ def end_with_supervisor(interval_seconds: float = 0.5) -> None:
     launcher gave a session of its own. The start time is compared too, since process ids are
     reused. Started by hand, with no supervisor named, nothing is watched.
     """
+    from trials.imports import child_environment  # the watcher itself needs nothing of ours
+
     supervisor = os.environ.get(SUPERVISOR_VARIABLE)
     if not supervisor:
         return
@@ -43,7 +45,7 @@ def end_with_supervisor(interval_seconds: float = 0.5) -> None:
     global _watcher
     _watcher = subprocess.Popen(
         [*command, str(os.getpgrp()), *tokens],
-        env={k: v for k, v in os.environ.items() if k != SUPERVISOR_VARIABLE},
+        env={k: v for k, v in child_environment().items() if k != SUPERVISOR_VARIABLE},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
