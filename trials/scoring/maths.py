@@ -103,10 +103,13 @@ class _Child:
             return json.loads(line)
 
     def _running(self) -> subprocess.Popen[str]:
-        # A forked process must not share the pipes of the one it comes from.
-        if self._process is None or self._owner != os.getpid() or self._process.poll() is not None:
+        if self._process is None or self._process.poll() is not None:
             self._process, self._owner = _start(), os.getpid()
         return self._process
+
+    def forget(self) -> None:
+        """Leaves the child to the process that this one was forked from."""
+        self._lock, self._process = threading.Lock(), None
 
     def close(self) -> None:
         if self._owner == os.getpid():
@@ -140,3 +143,4 @@ def _start() -> subprocess.Popen[str]:
 
 _child = _Child()
 atexit.register(_child.close)
+os.register_at_fork(after_in_child=_child.forget)

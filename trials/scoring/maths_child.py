@@ -28,14 +28,14 @@ def main(seconds: float) -> None:
 
     logging.disable(logging.CRITICAL)
     math_verify.verify(math_verify.parse("$1$", parsing_timeout=None), [], timeout_seconds=None)
-    signal.signal(signal.SIGVTALRM, signal.SIG_DFL)  # which ends the process
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)  # which ends the process
     for line in sys.stdin:
         question = json.loads(line)
         if "call" in question:
             import trl.rewards  # noqa: F401  # also before the limit
-        signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+        signal.setitimer(signal.ITIMER_PROF, seconds)
         answer = _called(question) if "call" in question else _answer(question)
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         print(json.dumps(answer), file=answers, flush=True)
 
 

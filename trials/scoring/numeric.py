@@ -11,6 +11,7 @@ from trials.scoring.maths import MAX_CHARACTERS, readable, same
 from trials.scoring.numbers import Found, Number, Unreadable, equal, numbers_in, without_latex
 from trials.scoring.text import bare, first_sentence, plain, stated, tidy, unmarked
 
+MAX_READ = 4_000  # characters of what states the answer: its beginning, or the end of a text
 # Between two numbers: nothing but this, and they are joined by an operation, not listed.
 _OPERATION = re.compile(r"[\s()\[\]{}]*[-+*/^×·!][-+*/^×·!\s()\[\]{}]*")
 _FORMULA = re.compile(r"\\[a-zA-Z]+|[π√∞∑∏∫]|(?<=[\w)}])\s*(?:\^|\*\*)")
@@ -95,6 +96,7 @@ def _formula(text: str) -> str:
 
 def _values(said: str, marked: bool) -> tuple[Number, ...] | str:
     """The different numbers that a text states, or the text that is a formula."""
+    said = said[:MAX_READ] if marked else said[-MAX_READ:]
     parts = [said] if marked else [line for line in said.split("\n") if line.strip()][-1:]
     for text in parts:
         found = _stated_in(text, marked)
@@ -128,7 +130,7 @@ def _stated_in(text: str, leading: bool) -> tuple[Number, ...] | str:
         found = numbers_in(cleaned)
     except Unreadable:
         return text if _FORMULA.search(cleaned) else ()
-    found = [each for each in found if not _NEGATED.search(cleaned[: each.start])]
+    found = [each for each in found if not _denied(cleaned, each.start)]
     if leading and len(found) > 1 and _LEADING.fullmatch(cleaned[: found[0].start]):
         gap = cleaned[found[0].end : found[1].start]
         if re.search(r"[^\W\d_]{2}", gap) and not _OR.search(gap):
@@ -139,6 +141,10 @@ def _stated_in(text: str, leading: bool) -> tuple[Number, ...] | str:
     if _is_formula(cleaned, equals + 1 if behind else 0, found):
         return cleaned[equals + 1 :].strip() if behind and equals >= 0 else text
     return tuple({each.number.value: each.number for each in found}.values())
+
+
+def _denied(text: str, start: int) -> bool:
+    return bool(_NEGATED.search(text[max(0, start - 24) : start]))
 
 
 def _is_formula(text: str, start: int, found: list[Found]) -> bool:

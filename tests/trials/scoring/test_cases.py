@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -104,3 +105,28 @@ def test_choice(answer: str, completion: str, expected: float) -> None:
 )
 def test_words(choices: list[str], answer: str, completion: str, expected: float) -> None:
     assert score("choice", answer, completion, choices) == expected
+
+
+UNITS = [
+    "1 ",
+    "1,",
+    "$1",
+    "1 2 ",
+    "±1 ",
+    "1^",
+    "A ",
+    "A or ",
+    "not A ",
+    "answer is ",
+    "\\boxed{",
+    "*",
+    "a ",
+]
+
+
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("kind", ["numeric", "choice", "exact_match"])
+def test_reading_takes_time_in_proportion_to_the_text(kind: str, unit: str) -> None:
+    begin = time.process_time()
+    score(kind, "3" if kind == "numeric" else "A", unit * (20_000 // len(unit)))
+    assert time.process_time() - begin < 2

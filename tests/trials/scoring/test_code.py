@@ -48,9 +48,10 @@ def test_a_solution_that_trl_cannot_read_is_told() -> None:
         reward_of("trl.rewards:accuracy_reward")(r"\boxed{3}", row("three"))
 
 
+# review fault 1
 @pytest.mark.parametrize("endless", [r"$77777777!$", r"$\binom{80000000}{40000000}$"])
 def test_trl_rewards_are_bounded_too(endless: str) -> None:
-    """Review fault 1, in TRL's own use of math-verify."""
+    """TRL asks math-verify too."""
     begin = time.monotonic()
     assert reward_of("trl.rewards:accuracy_reward")(rf"so \boxed{{{endless}}}", row("$7$")) == 0.0
     assert time.monotonic() - begin < 60

@@ -224,17 +224,19 @@ ENDLESS = [
 ]
 
 
+# review fault 1
 @pytest.mark.parametrize("completion", ENDLESS)
 def test_what_cannot_be_worked_out_is_wrong_and_takes_no_time(completion: str) -> None:
-    """Review fault 1: math-verify worked these out for hours, with its time limits off."""
+    """Math-verify worked these out for hours, with its time limits off."""
     begin = time.process_time(), time.monotonic()
     assert score("7", completion) == 0.0
     assert time.process_time() - begin[0] < 5
     assert time.monotonic() - begin[1] < 30 * CPU_SECONDS
 
 
+# review fault 1
 def test_what_ends_the_child_leaves_the_next_comparison_alone() -> None:
-    """Review fault 1: the limit is the system's, and a new process answers what comes next."""
+    """The limit is the system's, and a new process answers what comes next."""
     assert not same("$7$", r"$\sum_{k=1}^{999999999} \frac{k!}{2}$")
     assert same("$7$", r"$\sqrt{49}$")
 
