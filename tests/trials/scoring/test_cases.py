@@ -107,7 +107,7 @@ def test_words(choices: list[str], answer: str, completion: str, expected: float
     assert score("choice", answer, completion, choices) == expected
 
 
-UNITS = [
+UNITS = ["1 ", "1,", "$1", "1 2 ", "±1 ", "1^", "A ", "A or ", "not A ", "\\boxed{", "*", "a "]
     "1 ",
     "1,",
     "$1",
