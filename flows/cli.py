@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -16,7 +15,7 @@ from flows import operations_cli
 from flows.environment import configure
 from flows.errors import friendly_errors
 from flows.history_cli import app as history_app
-from flows.interrupts import INTERRUPTED, interrupts
+from flows.interrupts import INTERRUPTED, interrupts, this_command
 from flows.options import (
     given,
     parsed_budget,
@@ -25,8 +24,8 @@ from flows.options import (
     settled,
 )
 from flows.server import prefect_server
-from flows.terminal import console
-from tasks.escape import markup, printable
+from flows.terminal import console, say
+from tasks.escape import markup
 from tasks.paths import runs_folder
 
 if TYPE_CHECKING:
@@ -43,7 +42,6 @@ app = typer.Typer(
 app.add_typer(history_app, name="history")
 operations_cli.register(app)
 
-AS_IT_IS: dict[str, Any] = {"markup": False, "highlight": False, "soft_wrap": True}  # of a path
 EXAMPLE_MODEL = "tiny-1m"
 DEVICES = "Devices and limits"
 
@@ -143,7 +141,7 @@ def tune(
     """Find the best configuration for a dataset and a model under a budget."""
     with friendly_errors(as_json), shown(as_json) as watcher:
         watcher.phase("looking at the settings, the dataset and the model")
-        interrupts.notes = [f"no trial had begun; again with: autopipe {shlex.join(sys.argv[1:])}"]
+        interrupts.notes = [f"no trial had begun; again with: {this_command()}"]
         configure()
         from tasks.started import check_time
 
@@ -221,7 +219,7 @@ def report(run: Annotated[str, typer.Argument(help="Id, folder or URL of a run."
         folder = view_run(run, runs_folder())
         path = write_report(folder)
         show_outcome(folder, folder.summary())
-        console.print(f"report: {printable(path)}", **AS_IT_IS)
+        say(f"report: {path}")
 
 
 @app.command()
@@ -300,10 +298,11 @@ def collect(
             write_event("ended", files=[str(file) for file in files])
             return
         trials = len(chosen) * configurations
-        with prefect_server(), CollectProgress(console, trials) as shown, watched_by(shown):
+        interrupts.notes = [f"go on with: {this_command()}"]
+        with CollectProgress(console, trials) as shown, prefect_server(), watched_by(shown):
             files = run_collect(settings, name, history)
         for file in files:
-            console.print(f"wrote {printable(file)}", **AS_IT_IS)
+            say(f"wrote {file}")
 
 
 @app.command()
@@ -315,7 +314,7 @@ def reproduce(run: Annotated[str, typer.Argument(help="Id or folder of a run.")]
     from tasks.watch import watched_by
 
     with friendly_errors():
-        with prefect_server(), LiveProgress(console) as progress, watched_by(progress):
+        with LiveProgress(console) as progress, prefect_server(), watched_by(progress):
             found = reproduce_flow(run)
         for difference in found.differences:
             console.print(f"[yellow]{markup(difference)}[/yellow]", highlight=False)
@@ -375,8 +374,8 @@ def run_tune(
         watcher.stop()
         folder = RunFolder.open(run_id, runs_folder())
         show_outcome(folder, folder.summary())
-        console.print(f"report:   {printable(folder.path / 'report.html')}", **AS_IT_IS)
-        console.print(f"exported: {printable(folder.path / 'best')}", **AS_IT_IS)
+        say(f"report:   {folder.path / 'report.html'}")
+        say(f"exported: {folder.path / 'best'}")
 
 
 def show_outcome(run: RunFolder, summary: Summary | None) -> None:
@@ -385,7 +384,7 @@ def show_outcome(run: RunFolder, summary: Summary | None) -> None:
 
     console.print(console_table(run, console.width))
     if summary is not None:
-        console.print(console_summary(run))
+        console.print(console_summary(run, console.width))
 
 
 def main() -> None:

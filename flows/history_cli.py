@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from flows.environment import configure
 from flows.errors import friendly_errors
-from flows.terminal import console
+from flows.terminal import console, say
+from tasks.escape import markup
 from tasks.paths import history_folder
 
 if TYPE_CHECKING:
@@ -102,15 +102,15 @@ def import_runs(
         )
         folder = history or history_folder()
         joined = join_history(read_source(source, target, form), folder, label)
-        console.print(f"imported {joined.imported}, refused {len(joined.refused)}")
+        say(f"imported {joined.imported}, refused {len(joined.refused)}")
         for note in [*joined.notes, *outside_space(joined.rows)]:
-            console.print(note, soft_wrap=True, markup=False, highlight=False)
+            say(note)
         show_reasons([(each.item, each.reason) for each in joined.refused])
         if joined.quarantined:
-            console.print(f"{joined.quarantined} of these are kept in {folder / 'quarantine'}")
+            say(f"{joined.quarantined} of these are kept in {folder / 'quarantine'}")
         if joined.file is None:
             raise typer.Exit(2)
-        console.print(f"wrote {joined.file}", soft_wrap=True)
+        say(f"wrote {joined.file}")
 
 
 @app.command()
@@ -123,7 +123,7 @@ def show(history: History = None) -> None:
         files = history_files(folder)
         rows = read_history(files)
         if rows.empty:
-            console.print(f"no rows in {folder}", soft_wrap=True)
+            say(f"no rows in {folder}")
             return
         shown = named_rows(rows)
         table = Table("dataset", "model", "rows", "completed", "best", "median", box=None)
@@ -131,15 +131,15 @@ def show(history: History = None) -> None:
             scores = part["score"]
             done = int((part["state"] == "completed").sum())
             table.add_row(
-                escape(str(dataset)),
-                escape(str(model)),
+                markup(str(dataset)),
+                markup(str(model)),
                 str(len(part)),
                 str(done),
                 "-" if scores.isna().all() else f"{scores.max():.3f}",
                 "-" if scores.isna().all() else f"{scores.median():.3f}",
             )
         console.print(table)
-        console.print(f"{len(rows)} rows in {len(files)} files of {folder}", soft_wrap=True)
+        say(f"{len(rows)} rows in {len(files)} files of {folder}")
 
 
 @app.command()
@@ -158,14 +158,14 @@ def check(
         folder = history or history_folder()
         rows = read_history(history_files(folder))
         good, bad = check_history(rows)
-        console.print(f"{len(good)} good rows, {len(bad)} bad ones")
+        say(f"{len(good)} good rows, {len(bad)} bad ones")
         show_reasons([(str(row.get("trial_id")), row[REASON]) for _, row in bad.iterrows()])
         if docs is not None and len(rows):
-            console.print(f"pages: {write_history_docs(rows, docs)}", soft_wrap=True)
+            say(f"pages: {write_history_docs(rows, docs)}")
         if len(bad):
             kept = put_aside(bad, folder, "check")
             if kept is not None:
-                console.print(f"kept in {kept}", soft_wrap=True)
+                say(f"kept in {kept}")
             raise typer.Exit(1)
 
 
@@ -190,7 +190,7 @@ def export(
             write_parquet(rows, file)
         else:
             write_csv(rows, file)
-        console.print(f"wrote {len(rows)} rows to {file}", soft_wrap=True)
+        say(f"wrote {len(rows)} rows to {file}")
 
 
 def parsed_columns(pairs: list[str]) -> dict[str, str]:
@@ -247,7 +247,7 @@ def show_reasons(reasons: list[tuple[str, str]]) -> None:
         return
     table = Table("item", "reason", box=None)
     for item, reason in reasons[:MOST_REASONS]:
-        table.add_row(escape(item), escape(reason))
+        table.add_row(markup(item), markup(reason))
     console.print(table)
     if len(reasons) > MOST_REASONS:
-        console.print(f"... and {len(reasons) - MOST_REASONS} more")
+        say(f"... and {len(reasons) - MOST_REASONS} more")

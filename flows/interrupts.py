@@ -9,7 +9,9 @@ whole at any moment, and what was started ends with who started it.
 from __future__ import annotations
 
 import os
+import shlex
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -107,6 +109,11 @@ def _restore(shown: Console) -> None:
         if shown.is_terminal and not shown.is_dumb_terminal:
             shown.file.write("\x1b[?25h")
         shown.file.flush()
+
+
+def this_command() -> str:
+    """What was typed, to be typed again."""
+    return f"autopipe {shlex.join(sys.argv[1:])}"
 
 
 interrupts = Interrupts()

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
 from flows.environment import configure
 from flows.errors import friendly_errors
+from flows.interrupts import interrupts, this_command
 from flows.options import parsed_budget, settled
 from flows.origins import in_url
 from flows.server import (
@@ -26,7 +26,8 @@ from flows.server import (
     served_here,
     serving_command,
 )
-from flows.terminal import console, streams
+from flows.terminal import console, say, streams
+from tasks.escape import markup
 from tasks.paths import workspace
 from tasks.report_url import DEFAULT, VARIABLE
 from trials.imports import child_environment
@@ -57,13 +58,13 @@ def deploy(
     with friendly_errors(), prefect_server(lasting=True):
         with console.status("deploying"):
             notes = make(pool, root)
-        console.print("deployed: tune, trial, collect, offline, promote, recurring")
-        console.print("start a worker for each pool, on as many machines as you like:")
+        say("deployed: tune, trial, collect, offline, promote, recurring")
+        say("start a worker for each pool, on as many machines as you like:")
         for name in POOLS:
-            console.print(f"  prefect worker start --pool {name} --limit 1", highlight=False)
-        console.print("  (--limit of the second: as many trials as the machine has GPUs)")
+            say(f"  prefect worker start --pool {name} --limit 1")
+        say("  (--limit of the second: as many trials as the machine has GPUs)")
         for note in notes:
-            console.print(note, highlight=False, markup=False, soft_wrap=True)
+            say(note)
 
 
 def ui(
@@ -92,7 +93,7 @@ def ui(
     if reports != DEFAULT:
         lines.append(f"  export {VARIABLE}={reports}")
     for line in lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        say(line)
     note_served(Served(api, reports))
     serve_reports(host, port + 1)
     os.execve(sys.executable, serving_command(port, host), child_environment())
@@ -116,7 +117,7 @@ def promote(
     from flows.promote import promote as promote_flow
 
     with friendly_errors(), prefect_server():
-        console.print(str(promote_flow(run, rows)), highlight=False)
+        say(str(promote_flow(run, rows)))
 
 
 def recurring(
@@ -145,11 +146,11 @@ def recurring(
     from flows.options import given
     from flows.progress import LiveProgress
     from flows.recurring import recurring as recurring_flow
+    from flows.resumable import resumable
     from tasks.catalog import load_catalog
     from tasks.devices import default_parallel
     from tasks.places.base import WORKERS
     from tasks.settings import TuneSettings
-    from tasks.watch import watched_by
 
     with friendly_errors(as_json):
         catalog = load_catalog()
@@ -160,15 +161,17 @@ def recurring(
             schedule=given(total_steps=steps),
             **given(budget=parsed_budget(budget), seed=seed, trials_on=trials_on, store=store),
         )
-        with prefect_server(settings.trials_on == WORKERS), ExitStack() as shown:
+        interrupts.notes = [f"no trial had begun; again with: {this_command()}"]
+        with ExitStack() as shown:
             watcher = JsonLines() if as_json else shown.enter_context(LiveProgress(console))
-            shown.enter_context(watched_by(watcher))
+            shown.enter_context(prefect_server(settings.trials_on == WORKERS))
+            shown.enter_context(resumable(watcher))
             state = recurring_flow(settings, history, notify=notify, return_state=True)
         state.result()
         if as_json:
             write_event("outcome", message=state.message)
         else:
-            console.print(state.message, highlight=False)
+            say(state.message)
 
 
 def versions(
@@ -182,9 +185,9 @@ def versions(
         if remote is not None:
             of_workspace().set_remote(remote)
         found = of_workspace()
-        console.print(f"kept in {found.folder}", highlight=False, soft_wrap=True)
+        say(f"kept in {found.folder}")
         remote = redacted(found.remote) if found.remote else "nowhere: no remote is named"
-        console.print(f"pushed to {remote}", highlight=False, markup=False, soft_wrap=True)
+        say(f"pushed to {remote}")
 
 
 def doctor(
@@ -220,14 +223,14 @@ def doctor(
 
 def show(finding: Finding) -> None:
     """One line, and what to do about it."""
-    line = f"{MARKS[finding.status]} [bold]{escape(finding.what)}[/bold]: {_safe(finding.found)}"
+    line = f"{MARKS[finding.status]} [bold]{markup(finding.what)}[/bold]: {_safe(finding.found)}"
     console.print(line, highlight=False)
     if finding.mend:
         console.print(f"    {_safe(finding.mend)}", highlight=False, style="dim")
 
 
 def _safe(text: str) -> str:
-    return escape(redacted(text))
+    return markup(redacted(text), lines=True)
 
 
 def register(app: typer.Typer) -> None:

@@ -50,6 +50,11 @@ def streams(as_json: bool = False) -> Console:
     return error_console if as_json else console
 
 
+def say(text: object, shown: Console = console) -> None:
+    """A line for people as it is, whatever names and paths in it look like."""
+    shown.print(printable(text, lines=True), markup=False, highlight=False, soft_wrap=True)
+
+
 def json_stream() -> TextIO:
     """Standard output for programs."""
     return console.file  # type: ignore[return-value]

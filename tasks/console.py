@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -19,10 +20,15 @@ from trials.errors import AutoPipeError
 STATE_STYLES = {"completed": "green", "stopped": "yellow", "failed": "red"}
 
 
-COLUMNS = ("trial", "origin", "length", "state", "score", "predicted final", "time")
-NARROW_COLUMNS = ("trial", "length", "score", "state")  # in a terminal below WIDE characters
-WIDE = 80
+# Columns of the table of trials, by the characters that a terminal must have for them.
+WIDE, NARROW = 100, 75
+COLUMNS = {
+    WIDE: ("trial", "origin", "length", "state", "score", "predicted final", "time"),
+    NARROW: ("trial", "origin", "length", "state", "score", "time"),
+    0: ("trial", "length", "score or state"),
+}
 ON_THE_RIGHT = ("length", "score", "predicted final", "time")
+LONG = ("state", "score or state")  # may take several lines
 
 
 def console_table(run: RunFolder, width: int = WIDE) -> RenderableType:
@@ -35,7 +41,7 @@ def console_table(run: RunFolder, width: int = WIDE) -> RenderableType:
         width: of the terminal, in characters.
     """
     tables = RunTables.read(run)
-    columns = COLUMNS if width >= WIDE else NARROW_COLUMNS
+    columns = next(names for least, names in COLUMNS.items() if width >= least)
     view = Table(
         title=styled(f"Trials of {run.run_id}", "italic"),
         title_justify="left",
@@ -43,7 +49,12 @@ def console_table(run: RunFolder, width: int = WIDE) -> RenderableType:
     )
     for name in columns:
         right = name in ON_THE_RIGHT
-        view.add_column(name, justify="right" if right else "left", no_wrap=name != "state")
+        view.add_column(
+            name,
+            justify="right" if right else "left",
+            no_wrap=name not in LONG,
+            overflow="fold",
+        )
     for row in rows_of(tables.trials):
         cells = _cells(row, tables.best_row, tables.labels)
         view.add_row(*(cells[name] for name in columns))
@@ -63,6 +74,9 @@ def _cells(row: Any, best: pd.Series | None, labels: dict[str, str]) -> dict[str
         "length": Text(share(row.fraction)),
         "state": styled(state, STATE_STYLES.get(row.state, "dim")),
         "score": Text(plus_minus(row.score, row.score_se)),
+        "score or state": Text(plus_minus(row.score, row.score_se))
+        if row.state == "completed"
+        else styled(state, STATE_STYLES.get(row.state, "dim")),
         "predicted final": Text(plus_minus(row.predicted, row.predicted_sd)),
         "time": Text(duration(row.seconds)),
     }
@@ -95,7 +109,7 @@ def _why_not_the_highest(
         return [" ".join(told)]
     try:
         found = compare_trials(run, highest.trial_id, best.trial_id)
-    except AutoPipeError:  # not measured on the same rows
+    except (AutoPipeError, ValueError):  # not measured on the same rows
         told.append(f"{number(highest.score)}.")
     else:
         gap = plus_minus(found.mean, found.se, signed=True)
@@ -109,8 +123,12 @@ def _why_not_the_highest(
     return [" ".join(told)]
 
 
-def console_summary(run: RunFolder) -> RenderableType:
-    """Best against default against base, and what may be said about the difference."""
+def console_summary(run: RunFolder, width: int = WIDE) -> RenderableType:
+    """Best against default against base, and what may be said about the difference.
+
+    Args:
+        width: of the terminal, in characters.
+    """
     tables = RunTables.read(run)
     summary = tables.summary
     if summary is None:
@@ -122,20 +140,36 @@ def console_summary(run: RunFolder) -> RenderableType:
         resume = f"autopipe tune --resume {run.run_id}"
         told = f"Run {run.run_id} is not finished; {found}.\nGo on with: {resume}"
         return styled(told, lines=True)
-    view = Table(header_style="bold")
     pass_k = tables.info.settings.schedule.pass_k
-    for name in ("", "trial", "validation", "test", *((f"pass@{pass_k}",) if pass_k else ())):
-        view.add_column(name, justify="left" if name in ("", "trial") else "right")
+    heads = ("", "trial", "validation", "test", *((f"pass@{pass_k}",) if pass_k else ()))
     rows = (("best", summary.best), ("default", summary.default), ("base", summary.base))
-    for name, measured in rows:
-        if measured is not None:
-            view.add_row(*_measured_cells(name, measured, tables.labels))
+    cells = [_measured_cells(name, each, tables.labels) for name, each in rows if each is not None]
+    view = _measured_table(heads, cells) if width >= NARROW else _measured_lines(heads, cells)
     cost = (
         f"{summary.trials} trials ({summary.failed} failed, {summary.full_length} at full length) "
         f"took {duration(summary.trial_seconds)} of trial time, "
         f"{duration(summary.elapsed_seconds)} by the wall clock."
     )
     return Group(view, Text(outcome(summary)), Text(verdict(summary), "bold"), Text(cost))
+
+
+def _measured_table(heads: Sequence[str], rows: Sequence[Sequence[Text]]) -> RenderableType:
+    view = Table(header_style="bold")
+    for name in heads:
+        view.add_column(name, justify="left" if name in ("", "trial") else "right")
+    for row in rows:
+        view.add_row(*row)
+    return view
+
+
+def _measured_lines(heads: Sequence[str], rows: Sequence[Sequence[Text]]) -> RenderableType:
+    """The same for a narrow terminal."""
+    return Group(
+        *(
+            Text(", ".join(f"{head} {cell}".strip() for head, cell in zip(heads, row, strict=True)))
+            for row in rows
+        )
+    )
 
 
 def _measured_cells(name: str, measured: Measured, labels: dict[str, str]) -> list[Text]:

@@ -10,8 +10,11 @@ import pytest
 from rich.console import Console
 
 from flows.json_lines import JsonLines
+from flows.pace import Pace
 from flows.progress import CollectProgress, LiveProgress
+from tasks.settings import Budget
 from tasks.watch import Several
+from tests.tasks.conftest import MakeRun
 from trials.records import Failure, Fidelity, TrialResult, TrialSpec
 
 CONFIG = {
@@ -89,3 +92,53 @@ def test_how_far_a_phase_is_and_what_is_said_reach_every_watcher(console: Consol
         {"event": "progress", "done": 3, "total": 12},
         {"event": "message", "text": "a full trial takes [2 min]\n6 of them fit"},
     ]
+
+
+def test_names_from_outside_are_text(console: Console, make_run: MakeRun, spec: TrialSpec) -> None:
+    name = "a[red]b[/x] \x1b[2J [link=http://evil.example]c[/link]"
+    info = make_run().info()
+    dataset = info.dataset.model_copy(update={"name": name, "reward": "[/]"})
+    with LiveProgress(console) as progress:
+        progress.begun(info.model_copy(update={"dataset": dataset, "model": name}))
+        progress.phase(name)
+        progress.result(spec.model_copy(update={"config": {"adapter": "[/dim]"}}), DONE)
+    text = "\n".join(lines(console))
+    assert text.count(r"a[red]b[/x] \x1b[2J [link=http://evil.example]c[/link]") == 3
+    assert "\x1b" not in text
+    assert "[/dim]" in text
+
+
+@pytest.mark.parametrize("unit", ["trials", "full", "seconds"])
+def test_the_rest_of_a_budget_is_foreseen(unit: Any) -> None:
+    now = [100.0]
+    pace = Pace(Budget(amount=1200 if unit == "seconds" else 12, unit=unit), lambda: now[0])
+    pace.spent(0.25)  # of a run that is resumed
+    now[0] += 300.0
+    pace.spent(0.5)
+    told = {
+        "trials": "6 of 12 trials, about 10 min left",
+        "full": "6.0 of 12 full-trial equivalents, about 10 min left",
+        "seconds": "10 min 00 s of 20m, about 10 min left",
+    }
+    assert str(pace) == told[unit]
+    now[0] += 300.0
+    assert str(pace).endswith("about 5 min left")
+    pace.spent(1.0)
+    assert "left" not in str(pace)
+
+
+def test_nothing_is_foreseen_before_something_was_spent() -> None:
+    pace = Pace(Budget(amount=12, unit="trials"))
+    pace.spent(0.0)
+    assert str(pace) == "0 of 12 trials"
+
+
+def test_a_long_phase_without_a_terminal_says_now_and_then_how_far_it_is(
+    console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.progress.TELL_SECONDS", 0.0)
+    with LiveProgress(console) as progress:
+        progress.phase("probing")
+        progress.progress(3, 12)
+        progress.progress(0.5, 0.8)
+    assert lines(console) == ["probing", "3 of 12", "62%"]
