@@ -50,7 +50,8 @@ def _explained(error: BaseException) -> tuple[str | None, int]:
 
     Nothing is imported before there is an error: a command may be interrupted while it loads.
     """
-    if isinstance(error, KeyboardInterrupt):
+    # Whatever follows from a Ctrl-C, as a server of our own that is gone already, is none of itself.
+    if isinstance(error, KeyboardInterrupt) or interrupts.came:
         notes = getattr(error, "__notes__", interrupts.notes)
         return "\n  ".join([f"interrupted; {KEPT}", *notes]), INTERRUPTED
     import httpx
