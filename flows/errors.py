@@ -50,7 +50,7 @@ def _explained(error: BaseException) -> tuple[str | None, int]:
 
     Nothing is imported before there is an error: a command may be interrupted while it loads.
     """
-    # Whatever follows from a Ctrl-C, as a server of our own that is gone already, is none of itself.
+    # What follows from a Ctrl-C, as a server of ours that is gone already, is no error of its own.
     if isinstance(error, KeyboardInterrupt) or interrupts.came:
         notes = getattr(error, "__notes__", interrupts.notes)
         return "\n  ".join([f"interrupted; {KEPT}", *notes]), INTERRUPTED
