@@ -243,10 +243,13 @@ def model_loads(name: str) -> Iterator[Finding]:
     from tasks.catalog import CatalogError
     from tasks.paths import cache_folder
     from tasks.prepare import local_model
+    from trials.model_check import check_folder
 
     what = f"model {name}"
     try:
         place = local_model(name, cache_folder() / "models")
+        if Path(place).is_dir():
+            check_folder(Path(place))
         size = _size_of(place)
     except (AutoPipeError, CatalogError) as error:
         mend = "name a model of the catalog, a folder with config.json, or a hub id"
@@ -254,12 +257,8 @@ def model_loads(name: str) -> Iterator[Finding]:
             mend += "; the hub is switched off: unset HF_HUB_OFFLINE"
         yield Finding(what, "bad", _first_line(error), mend)
         return
-    folder = Path(place)
-    if not folder.is_dir():
+    if not Path(place).is_dir():
         yield Finding(what, "good", f"{size}, of the hub; weights are fetched when it is used")
-    elif not [*folder.glob("*.safetensors"), *folder.glob("*.bin")]:
-        mend = f"model.save_pretrained({place!r}) writes model.safetensors"
-        yield Finding(what, "bad", f"{place} has no weights", mend)
     else:
         yield Finding(what, "good", f"{size}, at {place}")
 

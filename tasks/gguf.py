@@ -41,8 +41,14 @@ def convert(file: Path, cache: Path) -> Path:
         raise ModelError(
             "reading .gguf files needs the package gguf; install it with: pip install gguf"
         ) from None
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{file} cannot be read as a model: {error}") from None
+    except MemoryError:
+        raise
+    except Exception as error:  # a file that is cut short can fail anywhere in its readers
+        found = " ".join(str(error).split())[:300]
+        raise ModelError(
+            f"{file} cannot be read as a model: {found}\n  expected: a whole .gguf file of an "
+            "architecture that transformers reads"
+        ) from None
     _forget_quantiser(model)
     partial = folder.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)

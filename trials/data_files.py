@@ -40,7 +40,7 @@ _SHARD = re.compile(r"-\d{5}-of-\d{5}$")
 BATCH = 1_000  # rows of a table that are made Python objects at once
 MOST_ROWS = 20_000_000  # of one table; a few bytes of parquet can stand for any number
 # Fields whose cells may hold JSON in a table of texts.
-JSON_CELLS = ("metadata", "messages", "conversations")
+JSON_CELLS = ("messages", "conversations")
 
 csv.field_size_limit(LONGEST_LINE)
 

@@ -14,6 +14,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from trials.messages import (
     has_extras,
     read_completion,
     read_prompt,
+    refuse_tools,
     with_common_prompt,
     with_prompt_and_completion,
 )
@@ -277,11 +279,7 @@ def _parse_row(raw: Mapping[str, Any], card: DatasetCard, file: Path, line: int)
     place = Place(file, line)
     raw = with_prompt_and_completion(raw, place)
     _require(raw, ("prompt", "completion", "answer"), file, line)
-    metadata = raw.get("metadata") or {}
-    if not isinstance(metadata, dict):
-        raise DatasetError(
-            f"metadata is a {type(metadata).__name__}", path=file, line=line, expected="an object"
-        )
+    refuse_tools(raw, place)
     prompt, before = _prompt_messages(raw, card, place)
     # The user's own code gets answers as they are.
     marker = None if is_user_code(str(card.reward)) else card.answer_marker
@@ -293,10 +291,21 @@ def _parse_row(raw: Mapping[str, Any], card: DatasetCard, file: Path, line: int)
         completion=read_completion(raw["completion"], "completion", (prompt, before), place),
         answer=answer,
         alternatives=tuple(alternatives),
-        metadata=metadata,
+        metadata=_metadata(raw.get("metadata"), place),
         file=file,
         line=line,
     )
+
+
+def _metadata(value: Any, place: Place) -> dict[str, Any]:
+    """Metadata as an object; tables, whose rows have the same fields, hold them as JSON."""
+    found = value
+    if isinstance(value, str) and value.strip():
+        with suppress(ValueError, RecursionError):
+            found = json.loads(value)
+    if not isinstance(found or {}, dict):
+        raise place.refusal(f"metadata is a {type(value).__name__}", "an object")
+    return found or {}
 
 
 def _read_preferences(
@@ -331,6 +340,7 @@ def _parse_preference(
 ) -> Preference:
     place = Place(file, line)
     raw = with_common_prompt(raw, place)
+    refuse_tools(raw, place)
     _require(raw, ("prompt", "chosen", "rejected"), file, line)
     prompt, before = _prompt_messages(raw, card, place)
     pair = Preference(

@@ -183,6 +183,20 @@ def with_common_prompt(raw: Mapping[str, Any], place: Place) -> Mapping[str, Any
     return {**raw, "prompt": shared} if shared else raw
 
 
+def refuse_tools(raw: Mapping[str, Any], place: Place) -> None:
+    """Refuses a row with descriptions of tools, which would be left out of every prompt.
+
+    Raises:
+        DatasetError: for a row that has some.
+    """
+    tools = raw.get("tools")
+    if tools and not isinstance(tools, bool | int | float) and tools not in ("[]", "null"):
+        raise place.refusal(
+            "the row describes tools, which no prompt would tell the model of",
+            "the description of the tools in a system message, and no field tools",
+        )
+
+
 def checked_text(text: str, what: str, place: Place) -> str:
     """The text itself, if a tokenizer can take it.
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tasks.chats import check_chats
+from tasks.gguf import convert
 from tests.trials.helpers import ROOT, TINY, sums, write_dataset, write_rows
 from trials.dataset import load_dataset
 from trials.errors import DatasetError, ModelError
@@ -231,6 +232,15 @@ def test_folders_that_cannot_work_are_refused_from_their_headers(
 def test_bundled_models_pass() -> None:
     for folder in sorted((ROOT / "data" / "models").glob("tiny-*")):
         assert check_folder(folder).layers
+
+
+def test_files_that_only_begin_as_gguf_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "model.gguf"
+    for content, found in ((LFS, "a Git LFS pointer"), (b"GGUF\3\0\0\0", "cannot be read")):
+        file.write_bytes(content)
+        with pytest.raises(ModelError, match="expected:") as caught:
+            convert(file, tmp_path / "cache")
+        assert found in str(caught.value)
 
 
 # Code out of a model folder

@@ -110,7 +110,7 @@ def test_a_model_is_loaded_but_for_its_weights(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("broken", "text"),
     [
-        ("config.json", "cannot be loaded"),
+        ("config.json", "has no config.json"),
         ("tokenizer.json", "no tokenizer"),
         ("model.safetensors", "has no weights"),
     ],

@@ -6,9 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
+from datasets import load_dataset as load_hub
 
 from tests.trials.helpers import write_dataset, write_preferences, write_rows
+from trials.chat_rows import chat_rows
 from trials.dataset import Preference, Row, load_dataset
 from trials.errors import DatasetError
 
@@ -103,6 +106,26 @@ def test_tool_calls_are_kept(tmp_path: Path) -> None:
     assert row.prompt == [USER, CALLING, result]
 
 
+def test_tool_calls_reach_trainers_as_they_were(tmp_path: Path) -> None:
+    other = {"type": "function", "function": {"name": "find", "arguments": {"text": "x"}}}
+    rows = [
+        {"prompt": [USER], "completion": [CALLING], "row_index": 0},
+        {"prompt": [USER], "completion": [ASSISTANT], "row_index": 1},
+        {"prompt": [USER], "completion": [{**CALLING, "tool_calls": [other]}], "row_index": 2},
+    ]
+    table = chat_rows(rows)
+    assert list(table) == rows
+    pq.write_table(table.data.table, tmp_path / "x.parquet")  # as exports do
+    cache = str(tmp_path / "cache")
+    found = load_hub("parquet", data_files=str(tmp_path / "x.parquet"), cache_dir=cache)
+    assert list(found["train"]) == rows
+
+
+def test_metadata_of_a_table_may_be_json(tmp_path: Path) -> None:
+    row = row_of(tmp_path, prompt="1 + 2 =", completion="3", metadata='{"level": 1}')
+    assert row.metadata == {"level": 1}
+
+
 def test_a_chat_as_text_is_read(tmp_path: Path) -> None:
     assert row_of(tmp_path, prompt=json.dumps([USER]), completion="3").prompt == [USER]
     assert "written as text" in refusal(tmp_path, prompt=str([USER]), completion="3")
@@ -144,6 +167,8 @@ def test_a_restated_sum_is_an_answer_and_a_restated_question_is_not(tmp_path: Pa
         ({"completion": "half \ud83d of it"}, "completion has half a surrogate pair"),
         ({"prompt": "a\0b"}, "prompt has a NUL byte at character 2"),
         ({"answer": "\ud83d"}, "answer has half a surrogate pair"),
+        ({"tools": [{"name": "add"}]}, "the row describes tools"),
+        ({"metadata": "[1]"}, "metadata is a str"),
         ({"completion": [{**ASSISTANT, "content": "\udfff"}]}, "message 0 of completion has half"),
     ],
 )
