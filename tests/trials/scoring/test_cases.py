@@ -108,20 +108,6 @@ def test_words(choices: list[str], answer: str, completion: str, expected: float
 
 
 UNITS = ["1 ", "1,", "$1", "1 2 ", "±1 ", "1^", "A ", "A or ", "not A ", "\\boxed{", "*", "a "]
-    "1 ",
-    "1,",
-    "$1",
-    "1 2 ",
-    "±1 ",
-    "1^",
-    "A ",
-    "A or ",
-    "not A ",
-    "answer is ",
-    "\\boxed{",
-    "*",
-    "a ",
-]
 
 
 @pytest.mark.parametrize("unit", UNITS)
