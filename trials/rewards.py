@@ -29,6 +29,7 @@ from trials.scoring.text import final_answer as final_answer
 
 MAX_ARGUMENTS = 100_000  # characters of reward_args, as JSON
 MAX_MARKER = 200  # characters
+MAX_CHOICES = 1_000
 MAX_FORMULAS = 500  # answers that are no plain numbers, read when a reward is built
 
 
@@ -85,6 +86,11 @@ def reader(dataset: Dataset) -> Reading:
         choices = args.get("choices") or choices_of(dataset)
         if not isinstance(choices, list | tuple) or not all(isinstance(c, str) for c in choices):
             raise RewardError(f"{dataset.path}: reward_args.choices must be a list of texts")
+        if len(choices) > MAX_CHOICES:
+            raise RewardError(
+                f"{dataset.path}: the reward 'choice' has {len(choices):,} labels to look for; "
+                f"expected at most {MAX_CHOICES:,}: set `reward: exact_match` in dataset.yaml"
+            )
         return Choice(marker, tuple(choices))
     if kind not in ("exact_match", "numeric"):
         raise RewardError(

@@ -88,6 +88,7 @@ def test_unknown_arguments_of_trls_rewards_are_refused() -> None:
         ("choice", {"choices": "AB"}, "must be a list of texts"),
         ("choice", {"choices": ["A", 1]}, "must be a list of texts"),
         ("choice", {"choices": ["A" * 200_000]}, "200,0.. characters; expected at most 100,000"),
+        ("choice", {"choices": [str(n) for n in range(1_001)]}, "1,001 labels to look for"),
         ("reasoning_gym", {}, "dataset missing; expected dataset"),
         ("exact_match", {"choices": ["A"]}, "choices unknown"),
     ],
