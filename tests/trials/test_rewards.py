@@ -379,3 +379,19 @@ def test_the_terms_are_the_same_on_the_command_line_of_trl(
     monkeypatch.delenv(trl_reward.COMPLETION_LIMIT_VARIABLE)
     with pytest.raises(RewardError, match=r"AUTOPIPE_COMPLETION_LIMIT is ''; expected"):
         trl_reward.length_reward(completion_ids=tokens)
+
+
+def test_alternatives_count_on_the_command_line_of_trl(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = tmp_path / "dataset.yaml"
+    card.write_text("reward: exact_match\n")
+    monkeypatch.setenv(trl_reward.CARD_VARIABLE, str(card))
+    scores = trl_reward.reward(
+        prompts=[[{"role": "user", "content": "?"}]] * 2,
+        completions=[[{"role": "assistant", "content": text}] for text in ("Eboracum", "Rome")],
+        answer=["York", "York"],
+        metadata=["{}", "{}"],
+        alternatives=[["Eboracum"], []],
+    )
+    assert scores == [1.0, 0.0]
