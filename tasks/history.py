@@ -220,7 +220,7 @@ def read_history(files: Sequence[Path]) -> pd.DataFrame:
     frames = []
     for file in files:
         try:
-            frames.append(_frame_of(file))
+            frames.append(frame_of(file))
         except (OSError, ValueError, TypeError, LookupError, NotImplementedError) as error:
             raise SettingsError(
                 f"{file} cannot be read as parquet: {error}\n"
@@ -229,7 +229,8 @@ def read_history(files: Sequence[Path]) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
-def _frame_of(file: Path) -> pd.DataFrame:
+def frame_of(file: Path) -> pd.DataFrame:
+    """The table of one file; with two columns of one name, the first, and `DOUBT` says so."""
     # Not pandas' own reader, which cannot tell columns of one name apart.
     with parquet.ParquetFile(file) as opened:
         frame: pd.DataFrame = opened.read().to_pandas()

@@ -11,10 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from tasks.csv_tables import restored
-from tasks.history import records
+from tasks.history import DOUBT, frame_of, records
 from trials.errors import SettingsError
 
 PARQUET = ".parquet"
@@ -75,12 +73,14 @@ def header(source: Path) -> list[str]:
 
 def _parquet(source: Path) -> Table:
     try:
-        frame = pd.read_parquet(source)
-    except (OSError, ValueError) as error:
+        frame = frame_of(source)
+    except (OSError, ValueError, TypeError, LookupError, NotImplementedError) as error:
         raise SettingsError(f"{source} cannot be read as parquet: {error}") from None
-    frame = frame.rename(columns=str)
+    problem = str(frame.pop(DOUBT).iloc[0]) if DOUBT in frame and len(frame) else None
     frame = frame.astype(object).where(frame.notna(), None)
-    lines = [Line(f"row {number}", row) for number, row in enumerate(records(frame), start=1)]
+    lines = [
+        Line(f"row {number}", row, problem) for number, row in enumerate(records(frame), start=1)
+    ]
     return Table(source, list(frame.columns), lines)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tasks.importers.files import delimiter_of, header, read_table
@@ -49,3 +51,11 @@ def test_what_cannot_be_read_says_what_to_do(tmp_path, content, reason):
     file.write_bytes(content)
     with pytest.raises(SettingsError, match=reason):
         read_table(file)
+
+
+def test_a_parquet_file_with_a_column_twice_refuses_its_rows(tmp_path):
+    table = pa.table({"score": [0.5]}).append_column("score", pa.array([0.9]))
+    pq.write_table(table, tmp_path / "twice.parquet")
+    [line] = read_table(tmp_path / "twice.parquet").lines
+    assert line.problem == "two columns are named score"
+    assert line.cells == {"score": 0.5}
