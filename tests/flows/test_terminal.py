@@ -145,7 +145,8 @@ OURS = re.compile(
     r"^(\S+: \d+ training, \d+ validation|\S+: [\d.]+ M parameters|history: \d+ trials on|"
     r"trial \d{3} |budget |A score is the mean over|★ |The |No configuration|This run |"
     r"\d+ trials \(|report: +/|exported: +/|interrupted; |go on with: |no trial had begun; |note: |"
-    r"a (full|trial) |A (full|trial) |plan: )"
+    r"plan: a full trial takes |the base model is scored on |no completions of it are sampled|"
+    r"the final measurement is on |the offline models are not trained in time)"
 )
 
 
@@ -203,6 +204,7 @@ PHASES = (
     "looking at the settings",
     "starting Prefect",
     "checking the dataset",
+    "measuring what a trial costs",
     "probing the base model",
     "offline models",
     "searching",
