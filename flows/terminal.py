@@ -41,6 +41,8 @@ class OwnConsole(Console):
         self._width, self._height = new_size
 
 
+# Loggers that libraries made meanwhile go on writing there, to the end of the process.
+_left_open: list[TextIO] = []
 console = OwnConsole()
 error_console = OwnConsole(stderr=True)
 
@@ -109,10 +111,11 @@ def _redirected(printed: IO[bytes]) -> Iterator[None]:
             stream.flush()
         for number in (STDOUT, STDERR):
             os.dup2(printed.fileno(), number)
-        sys.stdout, sys.stderr = (
-            stack.enter_context(open(os.dup(number), "w", encoding="utf-8", errors="replace"))
+        sys.stdout, sys.stderr = others = [
+            os.fdopen(os.dup(number), "w", encoding="utf-8", errors="replace", buffering=1)
             for number in (STDOUT, STDERR)
-        )
+        ]
+        _left_open.extend(others)
         for shown, number, stream in zip((console, error_console), own, before, strict=True):
             shown.file = stack.enter_context(
                 open(number, "w", encoding=stream.encoding, errors="replace", buffering=1)

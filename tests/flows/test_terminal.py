@@ -38,10 +38,13 @@ def main():
     for _ in tqdm(range(3), desc="Loading weights"):
         pass
     warnings.warn("mind this")
+    late = logging.StreamHandler()  # as libraries make them when they are imported
+    logging.getLogger("library").addHandler(late)
     logging.getLogger("prefect").warning("a log line")
     console.print("a line of ours")
     logging.getLogger("tasks.seed").warning("a warning of ours with [markup] and \\x1b[31m")
     ENDING
+  logging.getLogger("library").warning("said too late")
   print("afterwards")
 app()
 """
