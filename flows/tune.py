@@ -33,6 +33,7 @@ from tasks.run_names import folder_of_run, history_of, settings_of, title_of
 from tasks.search_loop import SearchLoop
 from tasks.settings import TuneSettings
 from tasks.spaces import load_space, with_space
+from tasks.stages import stages_of
 from tasks.started import seconds_before
 from tasks.stored_run import stored
 from tasks.time_plan import TimePlan
@@ -175,6 +176,12 @@ def _search(job: _Job, ready: _Ready) -> SearchLoop:
         seed=settings.seed,
         strategy=settings.strategy,
         rungs=None if settings.early_stopping else (1.0,),
+        price="flat" if settings.budget.unit == "trials" else "share",
+        stages=stages_of(
+            ready.inputs.schedule,
+            len(ready.inputs.dataset.splits["train"]),
+            len(ready.inputs.dataset.preferences),
+        ),
         finalist_share=0.0,  # the ledger keeps the finalists' share, in the budget's own unit
         offline=ready.offline,
     )

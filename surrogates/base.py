@@ -121,6 +121,8 @@ class Observation:
     fraction: float
     signals: Mapping[str, float] = field(default_factory=dict)
     state: State = "completed"
+    start: float = 0.0
+    """Share of the schedule that others had run for it: what it cost is of the rest."""
 
     @property
     def failed(self) -> bool:

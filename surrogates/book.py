@@ -16,6 +16,7 @@ from surrogates.base import (
     Proposal,
     UnknownProposalError,
 )
+from surrogates.stages import Run
 
 LARGEST = 1e100  # beyond is a penalty that stands for a failure; its square overflows
 
@@ -49,6 +50,9 @@ class Book:
                 f"proposal {id} was told before (score {self.told[id].score}). "
                 "Each proposal takes one tell; ask() for another trial."
             )
+        if told.get("start") is None:
+            parent = self.proposals[id].continues
+            told["start"] = self.told[parent].fraction if parent is not None else 0.0
         self.told[id] = observation = _observation(id, **told)
         return observation
 
@@ -75,6 +79,12 @@ class Book:
         return [o for i, o in self.told.items() if not o.failed and i not in dropped]
 
     @property
+    def runs(self) -> list[Run]:
+        """What was run of which configurations, and gave a score."""
+        told = (o for o in self.told.values() if not o.failed)
+        return [(self.proposals[o.id].config, o.fraction) for o in told]
+
+    @property
     def stopped(self) -> list[Observation]:
         """Partial trials that may be continued: not failed, not continued before."""
         taken = {p.continues for p in self.proposals.values()}
@@ -86,9 +96,7 @@ class Book:
 
     def told_full_cost(self, observation: Observation) -> float | None:
         """Cost a full-length trial would have had, from what was told; None if unknown."""
-        parent = self.proposals[observation.id].continues
-        start = self.told[parent].fraction if parent is not None else 0.0
-        run = observation.fraction - start
+        run = observation.fraction - observation.start
         if observation.failed or observation.cost <= 0 or run <= 0:
             return None
         return observation.cost / run
@@ -108,6 +116,9 @@ class Book:
         for p in data["proposals"]:
             book.proposals[p["id"]] = Proposal(**_nans(p))
         for o in data["told"]:
+            if "start" not in o:  # of before it was told
+                parent = book.proposals[o["id"]].continues
+                o = o | {"start": book.told[parent].fraction if parent is not None else 0.0}
             book.told[o["id"]] = Observation(**_nans(o))
         return book
 
@@ -134,6 +145,7 @@ def _observation(
     fraction: float,
     signals: Mapping[str, Any] | None,
     state: str,
+    start: float,
 ) -> Observation:
     if state not in STATES:
         raise OptionError(f"state={state!r}: expected one of {', '.join(STATES)}.")
@@ -141,6 +153,8 @@ def _observation(
     score_se = 0.0 if is_missing(score_se) else float(score_se)
     if not 0.0 < fraction <= 1.0:
         raise OptionError(f"{fraction=}: expected the share of the full schedule run, in (0, 1].")
+    if not 0.0 <= start <= 1.0:
+        raise OptionError(f"{start=}: expected the share that others had run for it, in [0, 1].")
     if not (math.isfinite(cost) and cost >= 0.0):
         raise OptionError(f"{cost=}: expected a finite number, zero or more.")
     if not (math.isfinite(score_se) and score_se >= 0.0):
@@ -149,7 +163,7 @@ def _observation(
     if state == "failed" or not abs(value) < LARGEST:
         state, value = "failed", math.nan
     numbers = {str(k): float(plain(v)) for k, v in (signals or {}).items() if _is_number(v)}
-    return Observation(id, value, score_se, cost, fraction, numbers, state)  # type: ignore[arg-type]
+    return Observation(id, value, score_se, cost, fraction, numbers, state, float(start))  # type: ignore[arg-type]
 
 
 def _is_number(value: Any) -> bool:

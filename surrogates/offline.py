@@ -75,7 +75,8 @@ class OfflineModels:
         if rows is None:
             return cls(encoder.columns, maximize)
         if not use_meta:
-            rows.table.drop(columns=rows.columns(META), inplace=True)
+            for column in rows.columns(META):
+                del rows.table[column]
         try:
             ranker: Ranker | None = Ranker.fit(rows, encoder, seed)
         except (HistoryError, CatBoostError):  # nothing to order: no opinion, no harm

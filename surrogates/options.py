@@ -11,6 +11,7 @@ from surrogates.base import OptionError
 
 Strategy = Literal["autopipe", "random", "sobol", "ranker", "gp", "tpe", "bohb"]
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
+PRICES = ("share", "flat")
 PARTS = ("ranker", "past_tasks", "residual", "early_stopping", "cost", "predictor_noise")
 
 
@@ -31,6 +32,9 @@ class SearchOptions:
     """Configurations the acquisition is evaluated on at each suggestion."""
     finalist_share: float = 0.25
     """Share of the budget kept for finishing the best stopped trials."""
+    price: str = "share"
+    """What a trial costs: "share", in proportion to the part of the schedule that it runs, or
+    "flat", the same however long and whatever it is, as in a budget that counts trials."""
     n_threads: int = 1
     """Torch threads inside `ask` and `best`."""
 
@@ -51,6 +55,8 @@ class SearchOptions:
             problems.append(f"n_candidates={self.n_candidates!r}: expected at least 8")
         if not 0.0 <= self.finalist_share <= 1.0:
             problems.append(f"finalist_share={self.finalist_share!r}: expected 0 to 1")
+        if self.price not in PRICES:
+            problems.append(f"price={self.price!r}: expected one of {', '.join(PRICES)}")
         if self.n_threads < 1:
             problems.append(f"n_threads={self.n_threads!r}: expected at least 1")
         if problems:
@@ -66,10 +72,12 @@ class SearchOptions:
         known = [f.name for f in fields(cls)]
         for name in given:
             if name not in known:
-                near = difflib.get_close_matches(name, [*known, "offline"], n=1)
+                every = [*known, "offline", "stages"]
+                near = difflib.get_close_matches(name, every, n=1)
                 hint = f" Did you mean {near[0]!r}?" if near else ""
-                names = ", ".join([*known, "offline"])
-                raise OptionError(f"unknown search option {name!r}.{hint} Known: {names}.")
+                raise OptionError(
+                    f"unknown search option {name!r}.{hint} Known: {', '.join(every)}."
+                )
         return cls(**given)
 
     def to_dict(self) -> dict[str, Any]:

@@ -9,8 +9,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +25,6 @@ from surrogates.base import (
     OptionError,
     Proposal,
     Recommendation,
-    SurrogateError,
 )
 from surrogates.book import Book
 from surrogates.candidates import generated_candidates, given_candidates
@@ -35,11 +32,14 @@ from surrogates.encoding import PREFIX, SpaceEncoder
 from surrogates.offline import OfflineModels
 from surrogates.opinion import OfflineOpinion
 from surrogates.options import SearchOptions
+from surrogates.saved import read_state, write_state
+from surrogates.stages import Beginnings, StagesOf
 from surrogates.strategies import (
     Choice,
     Round,
     bayesian,
     by_opinion,
+    distinct_rungs,
     next_finalist,
     planned_rung,
     random_choice,
@@ -47,8 +47,6 @@ from surrogates.strategies import (
 )
 from surrogates.task_model import TaskModel, torch_threads
 
-FORMAT = 2
-STATE_FILE = "search.json"
 BAYESIAN = ("autopipe", "gp")
 
 
@@ -62,7 +60,9 @@ class Search:
         maximize: Whether more score is better, here and in the history.
         budget: Total cost that may be told, in the caller's units; None if unknown.
         seed: Same seed and same calls, same proposals.
-        **options: See `SearchOptions`; `offline=OfflineModels` skips fitting the history again.
+        **options: See `SearchOptions`; `offline=OfflineModels` skips fitting the history again, and
+            `stages` says which stages a configuration's run has (see `surrogates.stages`), so that
+            no trial is proposed only to measure what another one has measured.
 
     Raises:
         OptionError: An argument or option is unknown or out of range.
@@ -79,7 +79,7 @@ class Search:
         seed: int = 0,
         **options: Any,
     ) -> None:
-        offline = options.pop("offline", None)
+        offline, stages = options.pop("offline", None), options.pop("stages", None)
         self.options = SearchOptions.of(options)
         if budget is not None and not (np.isfinite(budget) and budget > 0):
             raise OptionError(f"{budget=}: expected a positive cost, or None.")
@@ -88,6 +88,7 @@ class Search:
         if dataset is not None and not isinstance(dataset, Mapping):
             raise OptionError(f"dataset must be a mapping of meta-features, got {type(dataset)}.")
         self.encoder = SpaceEncoder(space)
+        self.beginnings = Beginnings(self.encoder, stages)
         self.maximize, self.budget, self.seed = bool(maximize), budget, int(seed)
         self.dataset = {str(k): plain(v) for k, v in dataset.items()} if dataset else None
         self.book = Book()
@@ -151,8 +152,8 @@ class Search:
             proposals = []
             for _ in range(n):
                 choice = self._choose(turn, model)
-                if fraction is not None and choice.continues is None:
-                    choice = replace(choice, fraction=fraction)
+                if choice.continues is None:
+                    choice = replace(choice, fraction=fraction or self._rung(turn, model, choice))
                 proposal = self._proposal(choice, model)
                 self.book.proposals[proposal.id] = proposal
                 turn.add(proposal)
@@ -193,6 +194,7 @@ class Search:
         fraction: float = 1.0,
         signals: Mapping[str, float] | None = None,
         state: str = "completed",
+        start: float | None = None,
     ) -> None:
         """Report one proposal's outcome.
 
@@ -204,6 +206,8 @@ class Search:
             fraction: Share of the full schedule run when the score was taken.
             signals: Early training signals, named as the history's `signal.*` columns.
             state: "completed", "stopped" (may be continued later) or "failed".
+            start: Share of the schedule that the trial did not have to run; None: what the trial
+                that it continues had run, else 0.
 
         Raises:
             UnknownProposalError: No such proposal.
@@ -212,7 +216,7 @@ class Search:
         """
         self.book.record(
             id, score=score, score_se=score_se, cost=cost, fraction=fraction, signals=signals,
-            state=state,
+            state=state, start=start,
         )  # fmt: skip
 
     def best(self) -> Recommendation:
@@ -272,50 +276,42 @@ class Search:
 
     def save(self, folder: str | Path) -> None:
         """Write the whole state into a folder: JSON and .cbm files, no pickle."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        if self.offline is not None:
-            self.offline.save(folder / "offline")
-        payload = {
-            "format": FORMAT,
-            "space": self.encoder.space.to_serialized_dict(),
-            "dataset": self.dataset,
-            "maximize": self.maximize,
-            "budget": self.budget,
-            "seed": self.seed,
-            "options": self.options.to_dict(),
-            "offline": self.offline is not None,
-            "book": self.book.to_dict(),
-        }
-        partial = folder / (STATE_FILE + ".partial")
-        partial.write_text(json.dumps(payload, indent=1, default=plain))
-        os.replace(partial, folder / STATE_FILE)  # a reader sees the old state or the new one
+        write_state(
+            Path(folder),
+            {
+                "space": self.encoder.space.to_serialized_dict(),
+                "dataset": self.dataset,
+                "maximize": self.maximize,
+                "budget": self.budget,
+                "seed": self.seed,
+                "options": self.options.to_dict(),
+                "stages": self.beginnings.stages_of is not None,
+                "book": self.book.to_dict(),
+            },
+            self.offline,
+        )
 
     @classmethod
-    def load(cls, folder: str | Path) -> Search:
+    def load(cls, folder: str | Path, stages: StagesOf | None = None) -> Search:
         """A search that goes on exactly where `save` left it.
+
+        Args:
+            folder: That it was saved to.
+            stages: As the search was made with, for it is not saved.
 
         Raises:
             SurrogateError: The folder holds no search, or one of another format.
+            OptionError: `stages` are missing, or the search had none.
         """
-        folder = Path(folder)
-        try:
-            payload = json.loads((folder / STATE_FILE).read_text())
-        except FileNotFoundError:
-            raise SurrogateError(
-                f"no search in {folder}: expected {STATE_FILE}. Write one with search.save(folder)."
-            ) from None
-        if payload.get("format") != FORMAT:
-            raise SurrogateError(
-                f"{folder / STATE_FILE} has format {payload.get('format')!r}, expected {FORMAT}."
-            )
+        payload, offline = read_state(Path(folder), stages is not None)
         search = cls(
             ConfigurationSpace.from_serialized_dict(payload["space"]),
             dataset=payload["dataset"],
             maximize=payload["maximize"],
             budget=payload["budget"],
             seed=payload["seed"],
-            offline=OfflineModels.load(folder / "offline") if payload["offline"] else None,
+            offline=offline,
+            stages=stages,
             **payload["options"],
         )
         search.book = Book.from_dict(payload["book"])
@@ -327,7 +323,8 @@ class Search:
         """The task model of the present observations, fitted once for each number of them."""
         told = len(self.book.told)
         if self._cached is None or self._cached[0] != told:
-            model = TaskModel(self._opinion, self.book, 1.0 if self.maximize else -1.0)
+            sign, flat = 1.0 if self.maximize else -1.0, self.options.price == "flat"
+            model = TaskModel(self._opinion, self.book, sign, self.beginnings, flat)
             self._cached = (told, model)
         return self._cached[1]
 
@@ -341,7 +338,16 @@ class Search:
         pool = given if given is not None else self._pool(model, rng, taken)
         started = sum(p.kind == "new" for p in self.book.proposals.values())
         pending = list(self.book.pending)
-        return Round(self.encoder, pool, given is not None, taken, pending, rng, self.seed, started)
+        runs = self.book.runs + [(p.config, p.fraction) for p in pending]
+        return Round(
+            self.encoder, pool, given is not None, taken, pending, rng, self.seed, started,
+            self.beginnings, runs,
+        )  # fmt: skip
+
+    def _rung(self, turn: Round, model: TaskModel, choice: Choice) -> float:
+        """The chosen fraction, or a later one where the score at this one is known."""
+        [rung] = distinct_rungs(turn, model, [choice.config], choice.fraction, self.options.rungs)
+        return float(rung)
 
     def _pool(
         self, model: TaskModel, rng: np.random.Generator, taken: dict[tuple, int]
@@ -387,8 +393,10 @@ class Search:
     def _proposal(self, choice: Choice, model: TaskModel) -> Proposal:
         bayesian_search = self.options.strategy in BAYESIAN
         [mean], [sd], [prior] = model.predict([choice.config], use_gp=bayesian_search)
-        start = choice.continues.fraction if choice.continues is not None else 0.0
-        cost = float(np.exp(model.log_cost([choice.config])[0])) * (choice.fraction - start)
+        begun = choice.continues.fraction if choice.continues is not None else 0.0
+        begun = max(begun, float(model.begun([choice.config])[0]))
+        part = max(choice.fraction - begun, 0.0)
+        cost = float(np.exp(model.log_cost([choice.config])[0])) * part
         return Proposal(
             id=self.book.next_id(),
             config=dict(choice.config),

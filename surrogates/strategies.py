@@ -13,8 +13,11 @@ from surrogates.base import Config, Observation, Proposal
 from surrogates.candidates import diverse_top, nearest, refine
 from surrogates.encoding import SpaceEncoder
 from surrogates.failure import log_survival
-from surrogates.rungs import choose_rung
+from surrogates.rungs import allowed_rungs, choose_rung
+from surrogates.stages import LEAST_PART, Beginnings, Run, distinct_rung
 from surrogates.task_model import TaskModel
+
+Rungs = tuple[float, ...] | None
 
 FINALIST_CHANCE = 0.1  # a stopped trial less likely than this to beat the best is let go
 PROMOTION = 3  # without a Gaussian process, one stopped trial in so many is finished
@@ -50,21 +53,33 @@ class Round:
     seed: int
     started: int
     """New configurations proposed so far."""
+    beginnings: Beginnings
+    runs: list[Run]
+    """What was run and what is being run."""
     cube: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
         self.cube = self.encoder.matrix(self.pool)
 
     def free(self) -> np.ndarray:
-        """Indices of the candidates not proposed before; the rarest ones if there are none."""
+        """Indices of the candidates not proposed before; the rarest ones if there are none.
+
+        One that differs from another only in what its run never uses was proposed with that one.
+        """
         counts = np.array([self.taken.get(self.encoder.key(c), 0) for c in self.pool])
+        counts += (counts == 0) & (self.known(self.pool) >= 1.0)
         return np.flatnonzero(counts == counts.min())
+
+    def known(self, configs: list[Config]) -> np.ndarray:
+        """Share of each configuration's run that another one shows, or will, shape (n,)."""
+        return self.beginnings.in_common(configs, self.runs)
 
     def add(self, proposal: Proposal) -> None:
         """Account for a proposal just made."""
         key = self.encoder.key(proposal.config)
         self.taken[key] = self.taken.get(key, 0) + 1
         self.pending.append(proposal)
+        self.runs.append((proposal.config, proposal.fraction))
         self.started += proposal.kind == "new"
 
 
@@ -136,7 +151,11 @@ def _initial(turn: Round, model: TaskModel) -> Choice:
     # One that the caller chose, having named no other, hedges nothing.
     if hedges < (turn.started + ROUND - HEDGE) // ROUND and len(turn.pool) > 1:
         return replace(space_filling(turn, model, turn.started), hedge=True)
-    return by_opinion(turn, model, 0.0 if "cost" in model.opinion.without else INITIAL_COST)
+    return by_opinion(turn, model, INITIAL_COST if _weighs_cost(model) else 0.0)
+
+
+def _weighs_cost(model: TaskModel) -> bool:
+    return not model.flat and "cost" not in model.opinion.without
 
 
 def bayesian(
@@ -145,7 +164,7 @@ def bayesian(
     *,
     budget: float | None,
     finalist_share: float,
-    rungs: tuple[float, ...] | None,
+    rungs: Rungs,
     n_initial: int | None,
 ) -> Choice:
     """Initial design, then acquisition over new starts and continuations, then finalists."""
@@ -168,8 +187,9 @@ def bayesian(
     if model.gp is None or turn.started < needed:
         return replace(_initial(turn, model), fraction=rung)
     if not model.full.any() and len(stopped) >= max(2, needed):
-        return _finalist(stopped, model) or _acquire(turn, model, rung, [], budget, spent)
-    return _acquire(turn, model, rung, stopped if model.full.any() else [], budget, spent)
+        return _finalist(stopped, model) or _acquire(turn, model, rung, rungs, [], budget, spent)
+    stopped = stopped if model.full.any() else []
+    return _acquire(turn, model, rung, rungs, stopped, budget, spent)
 
 
 def _in_doubt(stopped: list[Observation], model: TaskModel) -> Observation | None:
@@ -191,11 +211,22 @@ def _nothing_told_apart(model: TaskModel) -> bool:
     return int(model.full.sum()) >= 2 and len(scores) == 1
 
 
-def planned_rung(model: TaskModel, rungs: tuple[float, ...] | None) -> float:
+def planned_rung(model: TaskModel, rungs: Rungs) -> float:
     """Fraction at which new trials are stopped; 1 when stopping early cannot work."""
     if "early_stopping" in model.opinion.without or not model.partial_runs_work:
         return 1.0
-    return choose_rung(model.opinion.offline.early, rungs)
+    return choose_rung(model.opinion.offline.early, rungs, model.flat)
+
+
+def distinct_rungs(
+    turn: Round, model: TaskModel, configs: list[Config], planned: float, rungs: Rungs
+) -> np.ndarray:
+    """Where each configuration would be stopped: where its score is not known already, (n,).
+
+    Two configurations cannot differ before a stage has begun in which they do.
+    """
+    allowed = allowed_rungs(model.opinion.offline.early, rungs)
+    return np.array([distinct_rung(planned, allowed, known) for known in turn.known(configs)])
 
 
 def next_finalist(turn: Round, model: TaskModel) -> Choice | None:
@@ -236,24 +267,31 @@ def _acquire(
     turn: Round,
     model: TaskModel,
     rung: float,
+    rungs: Rungs,
     stopped: list[Observation],
     budget: float | None,
     spent: float,
 ) -> Choice:
-    """The best of: starting any candidate at the rung, finishing any stopped trial.
+    """The best of: starting any candidate at its rung, finishing any stopped trial.
 
     A new start improves on everything in hand, stopped trials included, and its improvement is
     worth only the share of variance that the predictor explains at the rung. Finishing a trial
-    improves on the full-length results. Both are divided by the fraction still to run.
+    improves on the full-length results. Both are divided by the fraction still to run, what other
+    trials have run of it left out; where all trials cost the same, by nothing.
     """
     assert model.gp is not None
     gp = model.gp
-    weight = 0.0 if "cost" in model.opinion.without else cost_weight(spent, budget)
+    weight = cost_weight(spent, budget) if _weighs_cost(model) else 0.0
     seed = int(turn.rng.integers(2**31))
     waiting = model.inputs([p.config for p in turn.pending]) if turn.pending else None
     observed = model.baseline(full_only=False)
     early = model.opinion.offline.early
-    worth = 0.0 if rung >= 1.0 or early is None else math.log(max(early.explained_at(rung), 1e-3))
+
+    def worth(at: float) -> float:
+        return 0.0 if at >= 1.0 or early is None else math.log(max(early.explained_at(at), 1e-3))
+
+    def parts(left: np.ndarray) -> np.ndarray:
+        return np.zeros(len(left)) if model.flat else np.log(np.maximum(left, LEAST_PART))
 
     def terms(configs: list[Config]) -> np.ndarray:
         survival = log_survival(model.failure_probability(configs))
@@ -261,7 +299,9 @@ def _acquire(
 
     def start(configs: list[Config]) -> np.ndarray:
         gain = log_noisy_ei(gp, model.inputs(configs), observed, waiting, seed)
-        return gain + worth - math.log(rung) + terms(configs)
+        at = distinct_rungs(turn, model, configs, rung, rungs)
+        explained = np.array([worth(each) for each in at])
+        return gain + explained - parts(at - model.begun(configs)) + terms(configs)
 
     configs = [turn.pool[i] for i in turn.free()]
     values = start(configs)
@@ -273,10 +313,10 @@ def _acquire(
         if found is not None and found[1] > value:
             best, value = Choice(found[0], rung), found[1]
     if stopped:
-        parts = [model.book.proposals[o.id].config for o in stopped]
-        gain = log_noisy_ei(gp, model.inputs(parts), model.baseline(True), waiting, seed)
+        begun = [model.book.proposals[o.id].config for o in stopped]
+        gain = log_noisy_ei(gp, model.inputs(begun), model.baseline(True), waiting, seed)
         left = np.array([1.0 - o.fraction for o in stopped])
-        finish = gain - np.log(left) + terms(parts)
+        finish = gain - parts(left) + terms(begun)
         if finish.max() > value:
             return _continue(stopped[int(np.argmax(finish))], model)
     return best

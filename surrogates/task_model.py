@@ -21,6 +21,7 @@ from surrogates.early import EarlyPredictor
 from surrogates.failure import FailureModel, past_weight
 from surrogates.opinion import OfflineOpinion
 from surrogates.residual_gp import ResidualGP, merge_duplicates
+from surrogates.stages import Beginnings
 
 SCALE_WEIGHT = 3.0  # how many observations the history's typical score scale counts as
 
@@ -43,14 +44,29 @@ class TaskModel:
         opinion: The offline part.
         book: Proposals and observations so far (read only).
         sign: 1 to maximise, -1 to minimise.
+        beginnings: Which runs are the same up to when.
+        flat: Whether a trial costs the same whatever it is.
     """
 
-    def __init__(self, opinion: OfflineOpinion, book: Book, sign: float) -> None:
+    def __init__(
+        self,
+        opinion: OfflineOpinion,
+        book: Book,
+        sign: float,
+        beginnings: Beginnings,
+        flat: bool = False,
+    ) -> None:
         self.opinion, self.book, self.sign = opinion, book, sign
+        self.beginnings, self.flat = beginnings, flat
         self.encoder = opinion.encoder
         self.observed: list[Observation] = book.usable
         self.configs: list[Config] = [book.proposals[o.id].config for o in self.observed]
         self.full = np.array([o.full_length for o in self.observed], dtype=bool)
+        self.scored: list[Config] = [
+            beginnings.settled(config, o.fraction)
+            for config, o in zip(self.configs, self.observed, strict=True)
+        ]
+        """The configurations that the scores are given to, see `Beginnings.settled`."""
         self.y, self.y_var = self._estimates()
         self._failures = self._failure_model()
         self._told_cost = self._told_costs()
@@ -107,18 +123,27 @@ class TaskModel:
         remains unknown of it counts as noise only once there are full-length scores to compare
         with.
         """
-        mean, variance = self._early_predict(early, partial, last, scale)
+        configs = [self.beginnings.settled(self._config(o), o.fraction) for o in partial]
+        mean, variance = self._early_predict(early, partial, configs, last, scale)
         shared = np.array([early.shared_at(o.fraction) for o in partial])
         errors, weights = self._finished_forecasts(early, scale)
         offset = float(weights @ errors / (1.0 + weights.sum())) if len(errors) else 0.0
         unknown = 1.0 / (1.0 + weights.sum()) if self.full.any() else 0.0
         return mean + offset, variance * (1.0 - shared + unknown * shared)
 
+    def _config(self, o: Observation) -> Config:
+        return self.book.proposals[o.id].config
+
     def _early_predict(
-        self, early: EarlyPredictor, partial: list[Observation], last: np.ndarray, scale: float
+        self,
+        early: EarlyPredictor,
+        partial: list[Observation],
+        configs: list[Config],
+        last: np.ndarray,
+        scale: float,
     ) -> tuple[np.ndarray, np.ndarray]:
         rows = early.rows(
-            [self.book.proposals[o.id].config for o in partial],
+            configs,
             [o.fraction for o in partial],
             list(last),
             [o.signals for o in partial],
@@ -141,7 +166,8 @@ class TaskModel:
             return np.zeros(0), np.zeros(0)
         parents = [p for p, _ in pairs]
         last = np.array([self.sign * p.score for p in parents])
-        mean, _ = self._early_predict(early, parents, last, scale)
+        configs = [self._config(p) for p in parents]
+        mean, _ = self._early_predict(early, parents, configs, last, scale)
         outcome = np.array([self.sign * c.score for _, c in pairs])
         shared = np.array([early.shared_at(p.fraction) for p in parents])
         return outcome - mean, shared / np.maximum(1.0 - shared, 0.01)
@@ -149,16 +175,25 @@ class TaskModel:
     @cached_property
     def gp(self) -> ResidualGP | None:
         """The Gaussian process over distinct configurations; None below two of them."""
-        keys = [self.encoder.key(c) for c in self.configs]
-        first, y, var = merge_duplicates(keys, self.y, self.y_var)
+        rows = self._distinct()
+        keys = [self.encoder.key(self.scored[i]) for i in rows]
+        first, y, var = merge_duplicates(keys, self.y[rows], self.y_var[rows])
         if len(first) < 2 or "residual" in self.opinion.without:
             return None
-        configs = [self.configs[i] for i in first]
+        configs = [self.scored[rows[i]] for i in first]
         known = all(o.score_se > 0 for o in self.observed)
         nugget = self.opinion.nugget if known else None
         return ResidualGP.fit(
             self.inputs(configs), self.opinion.split, y, var, self.opinion.prior, nugget
         )
+
+    def _distinct(self) -> list[int]:
+        """The observations without those of a beginning that is there already: one measurement."""
+        seen: dict[tuple, int] = {}
+        for i, (config, o) in enumerate(zip(self.configs, self.observed, strict=True)):
+            place = self.beginnings.stage(config, o.fraction).key
+            seen.setdefault((i,) if self.full[i] else (place, o.fraction, o.score), i)
+        return list(seen.values())
 
     @property
     def continued(self) -> int:
@@ -242,12 +277,21 @@ class TaskModel:
         0 until a first cost is told: before that the caller's unit is unknown, and the history's
         (seconds, say) may have nothing to do with the budget's (trials, say).
         """
+        if self.flat:
+            return float(len(pending))
         if not pending or not self._told_cost[0]:
             return 0.0
-        full = np.exp(self.log_cost([p.config for p in pending]))
-        done = [self.book.told[p.continues].fraction if p.continues else 0.0 for p in pending]
-        left = np.array([p.fraction for p in pending]) - np.array(done)
-        return float(full @ left)
+        configs = [p.config for p in pending]
+        begun = self.begun(configs)
+        for i, p in enumerate(pending):
+            if p.continues:
+                begun[i] = self.book.told[p.continues].fraction
+        left = np.array([p.fraction for p in pending]) - begun
+        return float(np.exp(self.log_cost(configs)) @ np.maximum(left, 0.0))
+
+    def begun(self, configs: list[Config]) -> np.ndarray:
+        """Share of each configuration's run that trials which were told have run, shape (n,)."""
+        return self.beginnings.in_common(configs, self.book.runs)
 
     def _failure_model(self) -> FailureModel:
         told = list(self.book.told.values())

@@ -13,7 +13,7 @@ from rich.text import Text
 from tasks.escape import styled
 from tasks.paired import compare_trials
 from tasks.run_folder import Measured, RunFolder, Summary
-from tasks.run_tables import RunTables, rows_of
+from tasks.run_tables import RunTables, origin_of, rows_of
 from tasks.wording import Z95, duration, number, outcome, plus_minus, share, verdict
 from trials.errors import AutoPipeError
 
@@ -64,8 +64,7 @@ def console_table(run: RunFolder, width: int = WIDE) -> RenderableType:
 def _cells(row: Any, best: pd.Series | None, labels: dict[str, str]) -> dict[str, Text]:
     """By column; never markup, for names and reasons come from outside."""
     is_best = best is not None and best.trial_id == row.trial_id
-    parent = labels.get(row.continues, row.continues)
-    origin = f"{row.origin} of {parent}" if parent else row.origin
+    origin = " ".join(origin_of(row, labels))
     state = f"{row.state}: {row.reason}" if row.reason else row.state
     label = f"{row.label} ★" if is_best else row.label
     return {

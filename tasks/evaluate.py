@@ -26,9 +26,9 @@ from surrogates.offline import OfflineModels
 from surrogates.ranker import VARIANTS
 from tasks.csv_tables import read_csv, write_csv
 from tasks.feature_groups import groups_of, learned_features, meta_names
-from tasks.history import PREFIX_FRACTIONS
 from tasks.numbers import DIGITS, FLOATS, named_numbers
 from tasks.paths import OfflineFolder
+from tasks.prefixes import PREFIX_FRACTIONS
 from tasks.progress import Report, silent
 from tasks.spaces import load_space
 from tasks.train import chosen_name, past_trials, trained

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,15 +13,9 @@ from ConfigSpace import ConfigurationSpace
 from ConfigSpace.hyperparameters import Constant
 
 from surrogates.axes import Axis, ChoiceAxis, NumberAxis, OrdinalAxis, make_axis
-from surrogates.metrics import spearman
+from surrogates.importance import Importance
 from tasks.figures import BLUE, GREY, SCORE_SCALE, styled, superseded
-from tasks.wording import number, setting
-
-Predictor = Callable[[pd.DataFrame], np.ndarray]
-MIN_TRIALS = 8
-MIN_SKILL = 0.3
-FOLDS = 5
-REPEATS = 20
+from tasks.wording import setting
 
 
 def axes_of(space: Mapping[str, Any]) -> dict[str, Axis]:
@@ -121,104 +114,6 @@ def _log_ticks(lower: float, upper: float) -> list[float]:
 def _linear_ticks(axis: NumberAxis) -> list[float]:
     ticks = np.linspace(axis.lower, axis.upper, 5)
     return sorted({round(float(t)) for t in ticks}) if axis.integer else [float(t) for t in ticks]
-
-
-@dataclass(frozen=True)
-class Importance:
-    """Which hyperparameters a model of this run's trials leans on.
-
-    Attributes:
-        table: columns ``name``, ``importance`` (rise of the squared error when the column is
-            shuffled, as a share of the score's variance) and ``sd`` over the shuffles; the most
-            important first.
-        trials: configurations the model was fitted to.
-        skill: Spearman correlation of predictions for held-out trials with their scores.
-    """
-
-    table: pd.DataFrame
-    trials: int
-    skill: float
-
-    @property
-    def trusted(self) -> bool:
-        """Whether the model says anything about configurations that it has not seen."""
-        return self.skill >= MIN_SKILL
-
-    @property
-    def honest_note(self) -> str:
-        """How far the table can be trusted."""
-        note = (
-            f"From a small model fitted to {self.trials} configurations of this run. For "
-            f"configurations held out of the fit, its ranking agrees with the scores at "
-            f"ρ = {number(self.skill, 2)} (Spearman). "
-        )
-        if not self.trusted:
-            return note + "That is too weak to read anything into the bars."
-        few = self.trials < 30
-        return note + ("With so few trials, take the order as a hint." if few else "")
-
-
-def importance_of(trials: pd.DataFrame, axes: Mapping[str, Axis], seed: int) -> Importance | None:
-    """Permutation importance (Breiman 2001) in a small CatBoost model of the final score.
-
-    Args:
-        trials: rows with a final score (``scored``), n of them.
-        axes: hyperparameters to judge.
-        seed: of the folds, the model and the shuffles.
-
-    Returns:
-        None with fewer than ``MIN_TRIALS`` trials, no hyperparameter, or no spread of scores.
-    """
-    score = trials.final.to_numpy(dtype=float)
-    if len(score) < MIN_TRIALS or not axes or np.ptp(score) == 0:
-        return None
-    features = pd.DataFrame(
-        {
-            name: [axis.feature(config.get(name)) for config in trials.config]
-            for name, axis in axes.items()
-        }
-    )
-    generator = np.random.default_rng(seed)
-    fold = generator.permutation(len(score)) % FOLDS
-    held_out = np.full(len(score), np.nan)
-    for k in range(FOLDS):
-        predict = _fit(features[fold != k], score[fold != k], seed)
-        held_out[fold == k] = predict(features[fold == k])
-    predict = _fit(features, score, seed)
-    error = np.mean((predict(features) - score) ** 2)
-    rows = []
-    for name in features:
-        # All shuffles in one call: the model's overhead for a call is that of many rows.
-        stacked = pd.concat([features] * REPEATS, ignore_index=True)
-        shuffles = [generator.permutation(features[name].to_numpy()) for _ in range(REPEATS)]
-        stacked[name] = np.concatenate(shuffles)
-        errors = (predict(stacked).reshape(REPEATS, -1) - score) ** 2
-        share = (errors.mean(axis=1) - error) / score.var()
-        rows.append((name, float(share.mean()), float(share.std(ddof=1))))
-    table = pd.DataFrame(rows, columns=["name", "importance", "sd"])
-    table = table.sort_values("importance", ascending=False, ignore_index=True)
-    return Importance(table, len(score), spearman(list(held_out), list(score)))
-
-
-def _fit(features: pd.DataFrame, score: np.ndarray, seed: int) -> Predictor:
-    """A small model of the score; the mean where there is nothing to learn from."""
-    from catboost import CatBoostRegressor  # slow to import, and only needed here
-
-    mean = float(score.mean())
-    if np.ptp(score) == 0 or (features.nunique(dropna=False) <= 1).all():
-        return lambda rows: np.full(len(rows), mean)
-    model = CatBoostRegressor(
-        iterations=100,
-        depth=3,
-        learning_rate=0.1,
-        random_seed=seed,
-        thread_count=1,
-        cat_features=[n for n in features if not pd.api.types.is_float_dtype(features[n])],
-        verbose=False,
-        allow_writing_files=False,
-    )
-    model.fit(features, score)
-    return lambda rows: np.asarray(model.predict(rows))
 
 
 def importance(ranking: Importance, rows: int = 12) -> go.Figure:

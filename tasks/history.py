@@ -15,21 +15,15 @@ import pandas as pd
 from pyarrow import parquet
 from pydantic import BaseModel
 
+from tasks.curves import pack_curve, pack_timeline
+from tasks.prefixes import COSTS, prefixes_of
 from trials.errors import SettingsError
-from trials.hyperparameters import is_unset
-from trials.plan import StagePlan
-from trials.records import STAGES, CurvePoint, Spent, Stage, TrialResult, TrialSpec
-from trials.signals import Series, signals_of
+from trials.records import TrialResult, TrialSpec
 
-# Prefixes of recorded curves at which the early predictor is trained.
-PREFIX_FRACTIONS = (0.1, 0.2, 0.3, 0.5)
-CURVE_DIGITS = 5
-COUNTED = ("steps", "epochs")  # ways to give the length of a stage, but for its share
 RUN_KEY = "run_key"  # column of rows that a tune run wrote
 # Settings that make no other run of it: how long it goes on, and where.
 BESIDE = ("budget", "trials_on", "store")
 DOUBT = "doubt"  # column of what is wrong with the file that a row is from
-COSTS = ("cost_seconds", "cost_flops", "cost_tokens")
 # Kinds of failure that the configuration brought about, on this data or for this memory. The others
 # (killed, hung, timed out, crashed, an error in the program, bad data, a failing reward, a full
 # disk) are told of the machine, the data or the code: learned from, they would teach the search to
@@ -74,6 +68,8 @@ def history_row(
         "failure_kind": result.failure.kind if result.failure else None,
         "stop_rule": result.stop.rule if result.stop else None,
         "continued": spec.inherits_from is not None,
+        "began_from": spec.inherits_from and f"{run_id}/{dataset_id}/{spec.inherits_from}",
+        "began_step": spec.inherited_step,
         "seed": spec.seed,
         "total_steps": spec.schedule.total_steps,
         "versions": json.dumps(result.provenance.versions if result.provenance else {}),
@@ -85,42 +81,6 @@ def history_row(
     row |= {f"meta.{name}": value for name, value in sorted(meta.items())}
     row |= {f"signal.{name}": value for name, value in sorted(result.signals.items())}
     return row
-
-
-def pack_curve(points: Sequence[CurvePoint]) -> str:
-    """A curve as compact JSON: {"stage/metric": [[steps], [values]]}."""
-    series: dict[str, tuple[list[int], list[float]]] = {}
-    for point in points:
-        steps, values = series.setdefault(f"{point.stage}/{point.metric}", ([], []))
-        steps.append(point.step)
-        values.append(float(f"{point.value:.{CURVE_DIGITS}g}"))
-    return json.dumps(series, separators=(",", ":"))
-
-
-def pack_timeline(timeline: Sequence[Spent]) -> str:
-    """What a trial had used when it was scored, as JSON: [[steps], [seconds], [FLOPs]]."""
-    series = [[getattr(spent, name) for spent in timeline] for name in Spent.model_fields]
-    return json.dumps(series, separators=(",", ":")) if timeline else ""
-
-
-def spent_by(row: Mapping[str, Any]) -> dict[int, dict[str, float]]:
-    """Seconds and FLOPs that a trial had used, by the step at which it was scored."""
-    timeline = row.get("timeline")
-    if not isinstance(timeline, str) or not timeline:
-        return {}
-    return {
-        at: {"cost_seconds": seconds, "cost_flops": flops}
-        for at, seconds, flops in zip(*json.loads(timeline), strict=True)
-    }
-
-
-def unpack_curve(text: str) -> dict[tuple[Stage, str], tuple[list[int], list[float]]]:
-    """The inverse of ``pack_curve``, up to its rounding: steps and values by stage and metric."""
-    series = {}
-    for name, (steps, values) in json.loads(text).items():
-        stage, _, metric = name.partition("/")
-        series[stage, metric] = steps, values
-    return series
 
 
 def append_history(rows: Iterable[Mapping[str, Any]], folder: Path, name: str) -> Path:
@@ -267,7 +227,7 @@ def search_history(rows: pd.DataFrame) -> pd.DataFrame:
     if "failure_kind" in failed:
         kinds = failed["failure_kind"]
         failed = failed[kinds.isna() | kinds.isin(TELLING_FAILURES)]
-    prefixes = [prefix for row in records(full) if row["curve"] for prefix in _prefixes(row)]
+    prefixes = [prefix for row in records(full) if row["curve"] for prefix in prefixes_of(row)]
     frame = pd.concat([full, failed, pd.DataFrame(prefixes)], ignore_index=True)
     return frame.drop(columns=["curve", "timeline"])
 
@@ -275,60 +235,3 @@ def search_history(rows: pd.DataFrame) -> pd.DataFrame:
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """One dict a row."""
     return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
-
-
-def _prefixes(row: dict[str, Any]) -> list[dict[str, Any]]:
-    series = unpack_curve(row["curve"])
-    plan = plan_of(row, series)
-    scores = {
-        step: value
-        for (_, metric), curve in series.items()
-        if metric == "score"
-        for step, value in zip(*curve, strict=True)
-    }
-    ends = {name for name in row if name.startswith("signal.")} | {"score_se", "curve", "timeline"}
-    kept = {name: value for name, value in row.items() if name not in ends}
-    spent = spent_by(row)
-    prefixes = []
-    for fraction in PREFIX_FRACTIONS:
-        # Where the trial was scored: at the fraction itself, or at the boundary that follows it.
-        steps = (round(fraction * plan.total), plan.last_step(fraction))
-        step = next((step for step in steps if step in scores), None)
-        if step is None:
-            continue
-        signals = signals_of(series, step, plan)
-        prefix = kept | {"fraction": fraction, "score": scores[step]}
-        prefix |= {name: row[name] * fraction for name in COSTS if name in row}
-        prefix |= spent.get(step, {})
-        prefixes.append(prefix | {f"signal.{name}": value for name, value in signals.items()})
-    return prefixes
-
-
-def plan_of(row: Mapping[str, Any], series: Series) -> StagePlan:
-    """Steps of each stage of a trial that ran to its end, from its row and curve alone.
-
-    The share of SFT says it where that is all there is; steps and epochs, which need the dataset,
-    and DPO are read off the curve: a stage's last point is its last step.
-    """
-
-    def given(name: str) -> Any:
-        value = row.get(f"config.{name}")
-        return None if is_unset(value) else value
-
-    boundary = int(given("rl_updates_per_generation") or 1) * int(given("rl_num_iterations") or 1)
-    counted = any(given(f"{stage}_{way}") is not None for stage in STAGES for way in COUNTED)
-    share = given("sft_share")
-    if share is not None and not counted and not given("dpo_share"):
-        total = row.get("total_steps")
-        total = max(_last_step(series, stage) for stage in STAGES) if is_unset(total) else total
-        total = int(total or 0)
-        sft = round(float(share) * total)
-        return StagePlan(sft, 0, total - sft, boundary)
-    ends = [_last_step(series, stage) for stage in STAGES]
-    sft, dpo, rl = ends[0], max(ends[:2]), max(ends)
-    return StagePlan(sft, dpo - sft, rl - dpo, boundary)
-
-
-def _last_step(series: Series, stage: Stage) -> int:
-    ends = (max(steps, default=0) for (of, _), (steps, _) in series.items() if of == stage)
-    return max(ends, default=0)

@@ -14,6 +14,8 @@ from trials.record_files import read_json, remedy_of
 from trials.records import TrialResult, write_json
 
 SAVE_EVERY_SECONDS = 5.0
+# After so many trials in a row that had nothing to run, nothing new is being proposed.
+MOST_IDLE = 20
 
 
 @dataclass
@@ -41,6 +43,7 @@ class Ledger:
     clock: Callable[[], float] = time.monotonic
     started: int = 0
     spent_full: float = 0.0
+    _idle: int = field(init=False, default=0)
     _before: float = field(init=False, default=0.0)
     _start: float = field(init=False)
     _saved: float = field(init=False, default=-math.inf)
@@ -102,11 +105,16 @@ class Ledger:
     def settle(self, result: TrialResult, cost_full: float) -> None:
         """Charges a finished trial, whatever became of it.
 
+        One that found its whole run done by another trial used nothing, and counts as no trial.
+
         Args:
             result: of the trial.
             cost_full: its cost in full-trial equivalents.
         """
         self.spent_full += cost_full
+        idle = result.state != "failed" and cost_full <= 0
+        self.started -= idle
+        self._idle = self._idle + 1 if idle else 0
         if result.state != "failed" and cost_full > 0:
             seconds = max(0.0, result.cost.seconds - self.overhead_seconds)
             self._seconds_per_full.append(seconds / cost_full)
@@ -120,6 +128,8 @@ class Ledger:
             finalist: finalists may use the share that is kept for them.
             pending_full: expected cost of the trials that run now.
         """
+        if self._idle >= MOST_IDLE:
+            return False
         reserve = 0.0 if finalist else self.finalist_share
         if self.budget.unit == "trials":
             usable = self.budget.amount - math.ceil(reserve * self.budget.amount)

@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from surrogates.importance import importance_of
 from tasks import report_outcome, report_reasons, report_sections
-from tasks.figures_space import axes_of, importance_of, scored
+from tasks.figures_space import axes_of, scored
 from tasks.page import page
 from tasks.paths import DATASET_DOCS, HISTORY_DOCS
 from tasks.run_folder import RunFolder
@@ -30,7 +31,8 @@ def write_report(run: RunFolder) -> Path:
     tables = RunTables.read(run)
     axes = axes_of(tables.info.space)
     varied = {name: axes[name] for name in tables.varied if name in axes}
-    ranking = importance_of(scored(tables.trials), varied, seed=tables.info.settings.seed)
+    rows = scored(tables.trials)
+    ranking = importance_of(list(rows.config), rows.final, varied, tables.info.settings.seed)
     if ranking is not None:
         varied = {name: varied[name] for name in ranking.table.name}
     exported = sorted(

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from surrogates.axes import Axis
+from surrogates.importance import MIN_TRIALS, Importance
 from surrogates.metrics import spearman
 from tasks import figures, figures_curves, figures_space
-from tasks.figures_space import MIN_TRIALS, Importance
 from tasks.page import Cell, Html, chart, details, join, note, section, table, tag
-from tasks.run_tables import UNFINISHED, RunTables, rows_of
+from tasks.run_tables import UNFINISHED, RunTables, origin_of, rows_of
 from tasks.wording import (
     duration,
     number,
@@ -85,8 +85,8 @@ def _breakable(name: str) -> Html:
 
 def _trial_cells(row: Any, keys: Sequence[str], labels: Mapping[str, str]) -> list[object]:
     state = join([row.state, tag("small", row.reason) if row.reason else None])
-    parent = labels.get(row.continues, row.continues)
-    origin = join([row.origin, tag("small", f"of {parent}") if parent else None])
+    origin, *rest = origin_of(row, labels)
+    origin = join([origin, *(tag("small", each) for each in rest)])
     settings = [row.trial_id]
     settings += [f"{name} = {setting(value)}" for name, value in row.config.items()]
     return [
@@ -224,6 +224,19 @@ def space(tables: RunTables, varied: Mapping[str, Axis]) -> Html:
     )
 
 
+def trust_in(ranking: Importance) -> str:
+    """How far the table of importances can be trusted."""
+    text = (
+        f"From a small model fitted to {ranking.trials} configurations of this run. For "
+        f"configurations held out of the fit, its ranking agrees with the scores at "
+        f"ρ = {number(ranking.skill, 2)} (Spearman). "
+    )
+    if not ranking.trusted:
+        return text + "That is too weak to read anything into the bars."
+    few = ranking.trials < 30
+    return text + ("With so few trials, take the order as a hint." if few else "")
+
+
 def importance(tables: RunTables, ranking: Importance | None) -> Html:
     """Hyperparameter importance, with how far it can be trusted."""
     title = "Hyperparameter importance"
@@ -238,7 +251,7 @@ def importance(tables: RunTables, ranking: Importance | None) -> Html:
     return section(
         "importance",
         title,
-        tag("p", ranking.honest_note),
+        tag("p", trust_in(ranking)),
         chart("importance-chart", figure, title),
         note(
             "Permutation importance, as a share of the score's variance. Whiskers: standard "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ TRIAL_COLUMNS = (
     "label",
     "origin",
     "continues",
+    "begun_by",
     "asked",
     "fraction",
     "state",
@@ -48,7 +49,8 @@ class RunTables:
         summary: ``summary.json``, None before the end of the run.
         trials: one row a trial, in the order they were proposed; columns ``TRIAL_COLUMNS``.
             ``label`` is the id, shortened where that is still unique. ``continues`` is empty where
-            a trial began afresh. ``final`` is the score at full length where the trial got there,
+            a trial began afresh; ``begun_by`` names the trial whose first stages it shares.
+            ``final`` is the score at full length where the trial got there,
             else the predicted final score, else the last score. ``config`` holds dicts; unknown
             numbers are NaN.
         curves: one row a curve point; columns ``CURVE_COLUMNS``.
@@ -191,6 +193,7 @@ def _trial_row(
         "trial_id": spec.trial_id,
         "origin": proposal.origin if proposal else "unknown",
         "continues": continues,
+        "begun_by": "" if continues else spec.inherits_from or "",
         "asked": spec.fidelity.fraction,
         "fraction": result.fraction if result else math.nan,
         "state": result.state if result else UNFINISHED,
@@ -224,3 +227,13 @@ def _reason(trial: Trial) -> str:
 
 def _number(value: Any) -> float:
     return math.nan if value is None else float(value)
+
+
+def origin_of(row: Any, labels: Mapping[str, str]) -> list[str]:
+    """Why a trial was run, and which other trial it goes on from, if any: in one or two parts."""
+    parts = [row.origin]
+    if row.continues:
+        parts.append(f"of {labels.get(row.continues, row.continues)}")
+    if row.begun_by:
+        parts.append(f"begun by {labels.get(row.begun_by, row.begun_by)}")
+    return parts

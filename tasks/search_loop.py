@@ -31,8 +31,8 @@ from tasks.trial import give_up, is_fatal
 from trials.checkpoint_registry import CheckpointRegistry
 from trials.compare import own_error
 from trials.errors import HyperparameterError, SettingsError
-from trials.hyperparameters import validate
-from trials.plan import plan_steps
+from trials.hyperparameters import Hyperparameters, validate
+from trials.plan import StagePlan, plan_steps
 from trials.records import (
     Compute,
     FailureKind,
@@ -41,6 +41,7 @@ from trials.records import (
     Pace,
     TrialResult,
     TrialSpec,
+    read_record,
 )
 
 Running = tuple[Proposal, TrialSpec, PrefectFuture[TrialResult]]
@@ -229,8 +230,15 @@ class SearchLoop:
         # The id says when it was proposed and what it is: should a resumed run ever propose
         # something else at this point, it gets a folder of its own and nothing is overwritten.
         trial_id = f"{self._order:03d}-{spec.identity()}"
-        folder = str(self.run.trial_folder(trial_id))
-        placed = {"trial_id": trial_id, "folder": folder, "continue_from": self._start_of(spec)}
+        folder = self.run.trial_folder(trial_id)
+        # A finished one began where it did; the checkpoint may have been removed since.
+        finished = (folder / "result.json").exists() and (folder / "spec.json").exists()
+        start = (
+            read_record(folder / "spec.json", TrialSpec).continue_from
+            if finished
+            else self._start_of(spec)
+        )
+        placed = {"trial_id": trial_id, "folder": str(folder), "continue_from": start}
         return spec.model_copy(update=placed)
 
     def _limits(self) -> Limits:
@@ -254,10 +262,8 @@ class SearchLoop:
         Only trials that were told are looked at, and not those that happen to have finished: what
         a trial costs must not depend on how fast the machine is.
         """
-        rows, pairs = len(self.inputs.dataset.splits["train"]), len(self.inputs.dataset.preferences)
         try:
-            hyperparameters = validate(spec.config)
-            plan = plan_steps(hyperparameters, spec.schedule, rows, pairs)
+            hyperparameters, plan = self._plan_of(spec)
         except HyperparameterError:
             return None  # the trial will say so
         checkpoint = self.registry.furthest(
@@ -267,6 +273,17 @@ class SearchLoop:
             among={told.trial_id for told, _ in self.told.values()},
         )
         return str(checkpoint.path) if checkpoint else None
+
+    def _plan_of(self, spec: TrialSpec) -> tuple[Hyperparameters, StagePlan]:
+        rows, pairs = len(self.inputs.dataset.splits["train"]), len(self.inputs.dataset.preferences)
+        hyperparameters = validate(spec.config)
+        return hyperparameters, plan_steps(hyperparameters, spec.schedule, rows, pairs)
+
+    def _begun_at(self, spec: TrialSpec) -> float:
+        """Share of the schedule that other trials had run for this one."""
+        if (step := spec.inherited_step) == 0:
+            return 0.0
+        return min(1.0, step / self._plan_of(spec)[1].total)
 
     def _tell(self, proposal: Proposal, spec: TrialSpec, result: TrialResult) -> None:
         if math.isnan(self.reference_flops) and result.state != "failed":
@@ -290,6 +307,7 @@ class SearchLoop:
             fraction=1.0 if over or result.state == "failed" else result.fraction,
             signals=result.signals,
             state=result.state,
+            start=self._begun_at(spec),
         )
         self.ledger.settle(result, cost)
         self.run.write_observations(self.observations())

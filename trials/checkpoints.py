@@ -129,28 +129,42 @@ def stage_keys(spec: TrialSpec, h: Hyperparameters, plan: StagePlan) -> dict[Sta
         "precision": spec.compute.precision,
         "total": plan.total,  # evaluation points are fractions of it
     }
-    config = h.model_dump(mode="json")
     keys: dict[Stage, str] = {}
-    for stage in plan.stages:
-        done = plan.stages[: plan.stages.index(stage) + 1]
-        content = {
-            **common,
-            "steps": {other: plan.steps(other) for other in done},
-            "config": {name: value for name, value in config.items() if _matters(name, done)},
-        }
-        if stage == "rl":
-            # Two settings have defaults that depend on others, and on being left out.
-            resolved = {"clip_range": h.clip_range, "sampling_level": h.sampling_level}
-            content |= {"boundary": plan.rl_boundary, "vllm": spec.compute.vllm, **resolved}
-        text = json.dumps(content, sort_keys=True)
+    for stage, content in deciding(h, plan).items():
+        whole = common | content | ({"vllm": spec.compute.vllm} if stage == "rl" else {})
+        text = json.dumps(whole, sort_keys=True)
         keys[stage] = hashlib.sha256(text.encode()).hexdigest()[:16]
     return keys
 
 
-def _matters(name: str, stages: tuple[Stage, ...]) -> bool:
-    """Whether a hyperparameter can change the state after some stages; no prefix: of all stages."""
+def deciding(h: Hyperparameters, plan: StagePlan) -> dict[Stage, dict[str, Any]]:
+    """For each stage that is run, what of a configuration decides the state inside it; as JSON."""
+    config = h.model_dump(mode="json")
+    found: dict[Stage, dict[str, Any]] = {}
+    for stage in plan.stages:
+        done = plan.stages[: plan.stages.index(stage) + 1]
+        found[stage] = {
+            "steps": {other: plan.steps(other) for other in done},
+            "config": {
+                name: value
+                for name, value in config.items()
+                if name not in _LENGTH_FIELDS and matters(name, done)
+            },
+        }
+        if stage == "rl":
+            # Two settings have defaults that depend on others, and on being left out.
+            resolved = {"clip_range": h.clip_range, "sampling_level": h.sampling_level}
+            found[stage] |= {"boundary": plan.rl_boundary, **resolved}
+    return found
+
+
+def matters(name: str, stages: tuple[Stage, ...]) -> bool:
+    """Whether a hyperparameter can change the state after some stages; no prefix: of all stages.
+
+    The lengths of all stages do: they decide what share of the run each of them is.
+    """
     prefix = name.partition("_")[0]
-    return name not in _LENGTH_FIELDS and (prefix not in STAGES or prefix in stages)
+    return prefix not in STAGES or prefix in stages or name in _LENGTH_FIELDS
 
 
 def publish(

@@ -233,6 +233,14 @@ class TrialSpec(Record):
         trial = Path(self.continue_from).parent.parent  # <trial>/checkpoint/step-000120
         return None if trial == Path(self.folder) else trial.name
 
+    @property
+    def inherited_step(self) -> int:
+        """The step up to which another trial ran for this one; 0 where it starts from the model."""
+        if self.continue_from is None or self.inherits_from is None:
+            return 0
+        _, _, step = Path(self.continue_from).name.rpartition("-")  # step-000120
+        return int(step) if step.isdigit() else 0
+
     def identity(self) -> str:
         """Hash of what decides the outcome: config, data, model, fraction, schedule and seed.
 

@@ -17,7 +17,8 @@ import pandas as pd
 from surrogates.base import Config
 from surrogates.encoding import PREFIX, SpaceEncoder
 from surrogates.history import META, SIGNAL
-from tasks.history import PREFIX_FRACTIONS, records
+from tasks.history import records
+from tasks.prefixes import PREFIX_FRACTIONS
 from trials.errors import SettingsError
 
 FRACTIONS = (*PREFIX_FRACTIONS, 1.0)

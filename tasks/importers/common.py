@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from tasks.history import pack_curve
+from tasks.curves import pack_curve
 from trials.errors import SettingsError
 from trials.events import CURVE_METRICS
 from trials.plain_yaml import parse_yaml

@@ -47,7 +47,7 @@ def test_a_full_disk_ends_the_run_and_room_lets_it_go_on(disk: Path) -> None:
     kept = {name: state for name, state in results(home).items() if b'"completed"' in state[1]}
     assert kept
     subprocess.run(["mount", "-o", "remount,size=1g", str(disk)], check=True)
-    resume = ["--resume", only_run(home).run_id, "--history", str(home / "history")]
+    resume = ["--resume", only_run(home).run_id]
     assert begin(home, "tune", *resume).wait(timeout=600) == 0, printed(home)
     assert kept.items() <= results(home).items()
     summary = only_run(home).summary()

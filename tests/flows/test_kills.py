@@ -28,8 +28,7 @@ def again(home: Path, seed: int) -> subprocess.Popen[bytes]:
     """Begins the run of a seed, or goes on with it."""
     begun = sorted((home / "runs").glob(f"*-s{seed}-*/run.json"))
     if begun:
-        history = str(home / "history")
-        return begin(home, "tune", "--history", history, "--resume", begun[0].parent.name)
+        return begin(home, "tune", "--resume", begun[0].parent.name)
     return begin(home, *tune(home, *BUDGET, "--seed", str(seed)))
 
 

@@ -17,9 +17,10 @@ from tasks.catalog import Sizes, build_dataset
 from tasks.evaluate import SECTION, OfflineSettings, judged_trials, parts, with_error
 from tasks.feature_groups import GROUPS, groups_of
 from tasks.features import KEYS, read_features
-from tasks.history import PREFIX_FRACTIONS, history_files, read_history, write_parquet
+from tasks.history import history_files, read_history, write_parquet
 from tasks.params import PARAMS, load_section
 from tasks.paths import OfflineFolder, offline_folder
+from tasks.prefixes import PREFIX_FRACTIONS
 from tasks.provenance import run_versions
 from tasks.run_folder import RunFolder
 from tasks.versions import versions

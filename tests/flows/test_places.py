@@ -124,8 +124,8 @@ def test_a_stored_run_goes_on_where_its_folder_is_lost(tmp_path: Path) -> None:
     kept = {file.parent.name: file.read_bytes() for file in finished}
     shutil.rmtree(home / "runs")
     [run] = [folder for folder in storage.iterdir() if (folder / "run.json").exists()]
-    resume = ("--resume", run.as_uri(), "--history", str(home / "history"))
-    assert begin(home, "tune", *resume).wait(timeout=RUN_SECONDS) == 0, printed(home)
+    resumed = begin(home, "tune", "--resume", run.as_uri())
+    assert resumed.wait(timeout=RUN_SECONDS) == 0, printed(home)
     after = {Path(name).parent.name: content for name, (_, content) in results(home).items()}
     assert kept.items() <= after.items()  # their seconds, too: none was run again
     assert len(after) == 4

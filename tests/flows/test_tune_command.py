@@ -96,14 +96,17 @@ def test_two_trials_are_compared_on_the_same_rows(finished):
     assert "there are: 000, 001, 002" in unknown.stdout.replace("\n", " ")
 
 
+# review fault 2: the history is that of the run, whatever is the project's
 def test_a_finished_run_resumed_runs_nothing_again(finished):
     home, _ = finished
     [path] = (home / "runs").iterdir()
     before = {t.spec.trial_id: t.folder.joinpath("result.json").stat().st_mtime_ns
               for t in RunFolder(path).trials()}  # fmt: skip
     proposals = RunFolder(path).proposals()
-    done = run(home, "tune", "--resume", path.name, "--history", str(home / "history"))
+    done = run(home, "tune", "--resume", path.name)
     assert done.returncode == 0, done.stdout + done.stderr
+    [file] = history_files(home / "history")
+    assert file.name == f"{path.name}.parquet"
     after = {t.spec.trial_id: t.folder.joinpath("result.json").stat().st_mtime_ns
              for t in RunFolder(path).trials()}  # fmt: skip
     assert after == before
@@ -134,7 +137,7 @@ def test_killed_in_mid_trial_it_resumes_and_matches_an_undisturbed_run(finished,
     [path] = (tmp_path / "runs").iterdir()
     kept = {f.parent.name: f.stat().st_mtime_ns for f in path.glob("trials/*/result.json")}
     assert kept
-    done = run(tmp_path, "tune", "--resume", path.name, "--history", str(tmp_path / "h"))
+    done = run(tmp_path, "tune", "--resume", path.name)
     assert done.returncode == 0, done.stdout + done.stderr
     for trial_id, written in kept.items():
         file = path / "trials" / trial_id / "result.json"

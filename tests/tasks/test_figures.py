@@ -15,8 +15,10 @@ from ConfigSpace.hyperparameters import (
     UniformIntegerHyperparameter,
 )
 
-from surrogates.axes import make_axis
+from surrogates.axes import Axis, make_axis
+from surrogates.importance import Importance, importance_of
 from tasks import figures, figures_curves, figures_space
+from tasks.report_sections import trust_in
 from tasks.run_folder import RunFolder
 from tasks.run_tables import TRIAL_COLUMNS, RunTables
 
@@ -203,32 +205,36 @@ def random_trials(n: int, noise: float) -> tuple[pd.DataFrame, dict[str, Any]]:
     return trials_of(configs, scores), axes
 
 
+def ranked(trials: pd.DataFrame, axes: dict[str, Axis], seed: int = 0) -> Importance | None:
+    return importance_of(list(trials.config), trials.final, axes, seed)
+
+
 def test_importance_finds_what_decides() -> None:
-    ranking = figures_space.importance_of(*random_trials(24, noise=0.0), seed=0)
+    ranking = ranked(*random_trials(24, noise=0.0))
     assert ranking is not None
     assert ranking.table.name.iloc[0] == "rate"
     assert ranking.table.importance.iloc[0] > 5 * ranking.table.importance.iloc[1]
     assert ranking.trusted
-    assert "take the order as a hint" in ranking.honest_note
+    assert "take the order as a hint" in trust_in(ranking)
     figure = figures_space.importance(ranking)
     assert list(figure.data[0].y) == ranking.table.name.tolist()
     assert figure.data[0].marker.color == figures.BLUE
 
 
 def test_importance_of_noise_is_not_to_be_trusted() -> None:
-    ranking = figures_space.importance_of(*random_trials(12, noise=1.0), seed=0)
+    ranking = ranked(*random_trials(12, noise=1.0))
     assert ranking is not None
     assert not ranking.trusted
-    assert "too weak" in ranking.honest_note
+    assert "too weak" in trust_in(ranking)
     assert figures_space.importance(ranking).data[0].marker.color == figures.GREY
 
 
 def test_importance_needs_enough_trials_and_different_scores() -> None:
     trials, axes = random_trials(24, noise=0.0)
-    assert figures_space.importance_of(trials.head(7), axes, seed=0) is None
-    assert figures_space.importance_of(trials.assign(final=0.5), axes, seed=0) is None
-    assert figures_space.importance_of(trials, {}, seed=0) is None
-    again = [figures_space.importance_of(trials, axes, seed=4) for _ in range(2)]
+    assert ranked(trials.head(7), axes) is None
+    assert ranked(trials.assign(final=0.5), axes) is None
+    assert ranked(trials, {}) is None
+    again = [ranked(trials, axes, 4) for _ in range(2)]
     assert again[0] is not None
     assert again[1] is not None
     pd.testing.assert_frame_equal(again[0].table, again[1].table)
@@ -238,4 +244,4 @@ def test_importance_survives_a_hyperparameter_that_hardly_varies() -> None:
     configs = [{"kind": "a" if i else "b"} for i in range(10)]
     axes = {"kind": make_axis(CategoricalHyperparameter("kind", ["a", "b"]))}
     scores = [0.1 * i for i in range(10)]
-    assert figures_space.importance_of(trials_of(configs, scores), axes, seed=0) is not None
+    assert ranked(trials_of(configs, scores), axes) is not None

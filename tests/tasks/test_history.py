@@ -9,18 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks.curves import pack_curve, unpack_curve
 from tasks.history import (
     RUN_KEY,
     append_history,
     history_files,
     history_row,
-    pack_curve,
-    plan_of,
     read_history,
     run_key,
     search_history,
-    unpack_curve,
 )
+from tasks.prefixes import plan_of
 from tasks.settings import Budget, TuneSettings
 from trials.errors import SettingsError
 from trials.plan import StagePlan

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.ledger import SAVE_EVERY_SECONDS, Ledger
+from tasks.ledger import MOST_IDLE, SAVE_EVERY_SECONDS, Ledger
 from tasks.settings import Budget
 from trials.records import Cost, Failure, TrialResult
 
@@ -109,3 +109,25 @@ def test_time_goes_on_after_a_kill_from_the_last_few_seconds(tmp_path):
     clock.now += 5000  # killed: nobody works in that time
     resumed = ledger(tmp_path, 1000, "seconds", clock=clock)
     assert 300 - SAVE_EVERY_SECONDS - 1 <= resumed.elapsed <= 300
+
+
+def test_a_trial_that_found_its_run_done_uses_no_unit(tmp_path):
+    """It shares its whole beginning with another; one that failed was launched all the same."""
+    books = ledger(tmp_path, 3, "trials", finalist_share=0.0)
+    for cost, state in ((1.0, "completed"), (0.0, "completed"), (0.0, "failed")):
+        assert books.allows(1.0)
+        books.start_trial()
+        books.settle(result(1.0, state), cost)
+    assert books.started == 2
+    assert books.allows(1.0)
+
+
+@pytest.mark.parametrize("unit", ["trials", "full", "seconds"])
+def test_trials_that_have_nothing_to_run_do_not_go_on_for_ever(tmp_path, unit):
+    books = ledger(tmp_path, 100, unit, finalist_share=0.0, clock=lambda: 0.0)
+    started = 0
+    while books.allows(1.0) and started < 1000:
+        books.start_trial()
+        books.settle(result(0.0), 0.0)
+        started += 1
+    assert started == MOST_IDLE

@@ -7,18 +7,19 @@ from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pandas as pd
 import pytest
-from ConfigSpace import ConfigurationSpace
 
 from surrogates.search import Search
 from tasks.conclude import recommend
+from tasks.history import history_row
+from tasks.history_checks import check_history
 from tasks.ledger import Ledger
 from tasks.run_folder import ProposalRecord, RunFolder
 from tasks.search_loop import MODELS_KEPT, SearchLoop, final_model
 from tasks.settings import Budget, TuneSettings
 from tasks.spaces import load_space, plain
+from tasks.stages import stages_of
 from tests.trials.checkpoint_helpers import fill
 from trials.checkpoints import entry_path, partial_path, publish, stage_keys
 from trials.dataset import Dataset, DatasetCard, Row
@@ -217,6 +218,62 @@ def test_the_disk_limit_spares_the_best_the_default_and_what_runs(tmp_path):
     assert not useless.exists()
     assert set(told) == {useless, models["e"], models["zero"]}
     assert {name for name, model in models.items() if model.exists()} == {"default", "b", "c", "d"}
+
+
+def shared_trial(loop: SearchLoop) -> tuple[SimpleNamespace, TrialSpec]:
+    """A trial that differs from a told one in RL alone, and ends where its SFT does."""
+    loop.ledger.budget = Budget(amount=9, unit="trials")
+    first = trial(loop, "000-first", 0.6)
+    leave_checkpoint(first, 60, "sft", "weights")
+    tell(loop, first, 0.5)
+    loop._order = 1
+    config = {"rl_learning_rate": 1e-3}
+    proposal = SimpleNamespace(id="0002", config=config, continues=None)
+    return proposal, loop._spec(proposal, 0.6)
+
+
+def test_a_trial_that_shares_its_whole_beginning_costs_nothing_and_is_told_so(tmp_path):
+    loop = loop_with_data(tmp_path)
+    loop.search = Search(load_space("sft_grpo"), stages=stages_of(Schedule(), 100, 0))
+    _, spec = shared_trial(loop)
+    assert spec.inherits_from == "000-first"
+    assert spec.inherited_step == 60
+    [asked] = loop.search.ask(1, fraction=0.6)
+    loop.reference_flops = 1e12
+    loop.ledger.start_trial()
+    result = TrialResult(trial_id=spec.trial_id, state="completed", fraction=0.6, score=0.5)
+    loop._tell(asked, spec, result)
+    assert loop.ledger.started == 0
+    observation = loop.search.book.told[asked.id]
+    assert (observation.cost, observation.start) == (0.0, 0.6)
+
+
+def test_its_row_of_the_history_is_good_and_says_where_it_began(tmp_path):
+    _, spec = shared_trial(loop_with_data(tmp_path))
+    result = TrialResult(
+        trial_id=spec.trial_id, state="completed", fraction=0.6, score=0.5, score_se=0.1
+    )
+    ids = {"run_id": "r", "dataset_id": "d", "model_id": "m", "meta": {}}
+    row = history_row(spec, result, **ids)
+    good, bad = check_history(pd.DataFrame([row]))
+    assert bad.empty, bad["reason"].tolist()
+    assert good["cost_flops"].tolist() == [0.0]
+    assert good["began_from"].tolist() == ["r/d/000-first"]
+    assert good["began_step"].tolist() == [60]
+    alone = history_row(spec.model_copy(update={"continue_from": None}), result, **ids)
+    assert check_history(pd.DataFrame([alone]))[1]["reason"].str.contains("not above 0").all()
+
+
+def test_a_finished_trial_began_where_it_did_whatever_is_left_of_that(tmp_path):
+    """Else a run that goes on would tell its search another cost, and propose other trials."""
+    loop = loop_with_data(tmp_path)
+    proposal, spec = shared_trial(loop)
+    write_json(Path(spec.folder) / "spec.json", spec)
+    (Path(spec.folder) / "result.json").touch()
+    shutil.rmtree(spec.continue_from)
+    assert loop._spec(proposal, 0.6) == spec
+    (Path(spec.folder) / "result.json").unlink()
+    assert loop._spec(proposal, 0.6).continue_from is None
 
 
 def lucky_ones_and_a_good_one(loop: SearchLoop) -> dict[str, TrialSpec]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from tasks.history import unpack_curve
+from tasks.curves import unpack_curve
 from tasks.history_checks import check_history
 from tasks.importers.common import Target
 from tasks.importers.mlflow import import_mlflow

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from tasks.history import unpack_curve
+from tasks.curves import unpack_curve
 from tasks.history_checks import check_history
 from tasks.importers.common import Target
 from tasks.importers.trl import import_trl
