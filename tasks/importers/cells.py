@@ -15,9 +15,10 @@ Kind = Literal["text", "choice", "truth", "whole", "number", "any number"]
 TEXTS = (
     *("run_id", "trial_id", "dataset_id", "dataset_fingerprint", "model_id", "model_fingerprint"),
     *("state", "failure_kind", "stop_rule", "versions", "git_commit", "curve", "timeline"),
+    *("run_key", "began_from"),
 )
 NUMBERS = ("fraction", "score", "score_se", "cost_seconds", "cost_flops", "cost_tokens")
-WHOLE = ("seed", "total_steps")
+WHOLE = ("seed", "total_steps", "began_step")
 # Fields of a row that a table may fill; of the groups, any name.
 FIELDS = (*TEXTS, *NUMBERS, *WHOLE, "continued")
 GROUPS = ("meta.", "signal.")

@@ -19,6 +19,7 @@ from tasks.history import (
     run_key,
     search_history,
 )
+from tasks.importers.cells import is_field
 from tasks.prefixes import plan_of
 from tasks.settings import Budget, TuneSettings
 from trials.errors import SettingsError
@@ -310,3 +311,7 @@ def test_a_broken_file_is_named(tmp_path):
     with pytest.raises(SettingsError, match=r"x\.parquet cannot be read"):
         read_history(history_files(tmp_path))
     assert json.loads(row(0)["versions"]) == {}
+
+
+def test_every_column_that_is_written_can_be_imported_again():
+    assert [name for name in [*row(0), RUN_KEY] if not is_field(name)] == []

@@ -7,8 +7,10 @@ from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
+from ConfigSpace import ConfigurationSpace
 
 from surrogates.search import Search
 from tasks.conclude import recommend
