@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.history import unpack_curve
+from tasks.curves import unpack_curve
 from tasks.packed import curve_problems, parsed, timeline_problems
 from trials.plan import StagePlan
 from trials.signals import signals_of

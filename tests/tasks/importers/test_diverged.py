@@ -8,7 +8,7 @@ import sqlite3
 import pandas as pd
 import pytest
 
-from tasks.history import unpack_curve
+from tasks.curves import unpack_curve
 from tasks.history_checks import check_history
 from tasks.importers.common import Target, diverged_at
 from tasks.importers.sources import read_source

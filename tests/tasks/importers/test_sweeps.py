@@ -8,7 +8,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from tasks.history import unpack_curve
+from tasks.curves import unpack_curve
 from tasks.history_checks import check_history
 from tasks.importers.common import Target
 from tasks.importers.sources import read_source
