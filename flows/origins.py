@@ -26,7 +26,8 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 
 def names_of(host: str) -> frozenset[str]:
     """Names under which a server that listens on ``host`` may be called, besides IP addresses."""
-    names = {"localhost", host, *named_in_environment()}
+    # The second is what Prefect's Docker worker calls its machine inside a container.
+    names = {"localhost", "host.docker.internal", host, *named_in_environment()}
     if not is_loopback(host):
         names |= {socket.gethostname(), socket.getfqdn()}
     return frozenset(name.lower() for name in names)

@@ -30,6 +30,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from tasks.paths import DATA
 from tasks.progress import Progress, quiet
+from tasks.replace import replace_folder
 from trials.imports import child_environment
 from trials.plain_yaml import read_yaml
 
@@ -184,11 +185,15 @@ def build_catalog(
     try:
         _generate(entries, draft, report)
         draft.chmod(0o755)
-        shutil.rmtree(folder, ignore_errors=True)
-        draft.rename(folder)
+        replace_folder(draft, folder, own=_is_dataset)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return [folder / name for name in entries]
+
+
+def _is_dataset(path: Path) -> bool:
+    """Of a catalog of before, which had others."""
+    return (path / "train.jsonl").is_file()
 
 
 def _generate(entries: Mapping[str, DatasetEntry], folder: Path, report: Progress = quiet) -> None:

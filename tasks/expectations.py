@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from tasks.paths import DATA
+from tasks.replace import refuse_others
 from trials.errors import SettingsError
 
 EXPECTATIONS = DATA / "expectations"
@@ -100,6 +101,7 @@ def write_data_docs(batches: Mapping[str, tuple[pd.DataFrame, Any]], folder: Pat
             _escape(outcome)
         context.build_data_docs()
         [index] = Path(place).rglob("local_site/index.html")
+        refuse_others(folder, {path.name for path in index.parent.iterdir()})
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(index.parent, folder)
     return folder / "index.html"

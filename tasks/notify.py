@@ -10,6 +10,7 @@ from typing import Any
 from prefect.blocks.core import Block
 from prefect.blocks.notifications import NotificationBlock
 
+from tasks.escape import printable
 from trials.errors import SettingsError
 from trials.redact import redacted
 
@@ -65,7 +66,8 @@ def _load(name: str) -> NotificationBlock:
 def _send(block: NotificationBlock, subject: str, body: str) -> None:
     try:
         # Sent before it returns: a coroutine is what it gives only where a loop runs.
-        sent: Any = block.notify(redacted(body), subject)
+        text, head = printable(redacted(body), lines=True), printable(redacted(subject))
+        sent: Any = block.notify(text, head)
         del sent
     except Exception as error:  # the work is done, whether somebody hears of it or not
         log.warning("the notification could not be sent: %s", redacted(str(error)))

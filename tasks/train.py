@@ -17,6 +17,7 @@ from tasks.features import read_features, with_features
 from tasks.history import search_history
 from tasks.numbers import rounded
 from tasks.paths import OfflineFolder
+from tasks.replace import replace_folder
 from tasks.spaces import load_space
 from trials.errors import SettingsError
 from trials.records import write_json
@@ -40,8 +41,8 @@ def train(space: str, seed: int, output: OfflineFolder) -> OfflineModels:
     draft = output.models.with_name(f".{output.models.name}.{os.getpid()}")
     shutil.rmtree(draft, ignore_errors=True)
     models.save(draft)
-    shutil.rmtree(output.models, ignore_errors=True)
-    draft.rename(output.models)
+    trained = output.training.exists()  # here before, perhaps with other names
+    replace_folder(draft, output.models, own=lambda path: trained)
     write_json(output.training, rounded(learned(rows, models)))
     return models
 

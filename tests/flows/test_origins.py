@@ -95,7 +95,10 @@ def test_a_name_that_was_rebound_is_refused_though_the_origin_is_the_same(host: 
         assert "access-control-allow-origin" not in answer.headers
 
 
-@pytest.mark.parametrize("called", ["127.0.0.1:4210", "localhost:4200", "[::1]:4200", "10.1.2.3"])
+@pytest.mark.parametrize(
+    "called",
+    ["127.0.0.1:4210", "localhost:4200", "[::1]:4200", "10.1.2.3", "host.docker.internal:4200"],
+)
 def test_pages_use_the_address_they_came_from(called: str) -> None:
     with client(called=called) as ours:
         assert ours.get("/ui-settings").json() == {
