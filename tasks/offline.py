@@ -11,9 +11,11 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -29,7 +31,7 @@ from tasks.history_checks import learnable_history
 from tasks.paths import cache_folder
 from tasks.spaces import load_space, space_text
 from trials.errors import AutoPipeError
-from trials.launch import Launcher, end_group, log_tail
+from trials.launch import Launcher, log_tail
 from trials.records import Record, read_record, write_json
 from trials.redact import redact_file
 from trials.watchdog import end_with_supervisor
@@ -138,7 +140,9 @@ class OfflineTraining:
 
     def __exit__(self, *_: object) -> None:
         if self._process is not None:
-            end_group(self._process)
+            with suppress(ProcessLookupError):  # at once: it has nothing to put in order
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
             shutil.rmtree(self._work, ignore_errors=True)
 
     def models(self, wait_seconds: float | None = None) -> OfflineModels | None:

@@ -18,7 +18,15 @@ from tasks.settings import TuneSettings
 from trials.dataset import Dataset, load_dataset
 from trials.fingerprints import model_fingerprint
 from trials.own_completions import check_own_completions
-from trials.records import Compute, Limits, ProbeAnswer, ProbeRequest, Record, Schedule
+from trials.records import (
+    LEAST_LENGTH,
+    Compute,
+    Limits,
+    ProbeAnswer,
+    ProbeRequest,
+    Record,
+    Schedule,
+)
 from trials.supervisor import Supervisor
 
 
@@ -45,7 +53,7 @@ class Found:
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs(Found):
-    """A dataset and a model, also described; the completion length is taken from the data.
+    """A dataset and a model, also described; lengths that were left open are those of the data.
 
     Attributes:
         meta: meta-features of both; what could not be measured in time is missing.
@@ -154,7 +162,10 @@ def prepare_datasets(
 
 def described(inputs: Found, answer: ProbeAnswer) -> Inputs:
     """A dataset and a model with what a probe found out about them."""
-    length = {"max_completion_tokens": answer.max_completion_tokens}
+    length = {
+        "max_completion_tokens": answer.max_completion_tokens,
+        "max_length": inputs.schedule.max_length or max(LEAST_LENGTH, answer.longest_row),
+    }
     return Inputs(
         dataset_id=inputs.dataset_id,
         dataset=inputs.dataset,

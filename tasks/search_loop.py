@@ -52,6 +52,8 @@ Submit = Callable[[TrialSpec], PrefectFuture[TrialResult]]
 MODELS_KEPT = 3
 # A finalist still has to run what is left after an early stop: most of the schedule.
 TYPICAL_REST = 0.7
+# Share of its time without which the default configuration is not begun.
+LEAST_OF_DEFAULT = 0.5
 Phase = Literal["explore", "finish"]
 
 
@@ -110,11 +112,14 @@ class SearchLoop:
         self._run_all(self._next_finalist, "finish")
 
     def _check_time_for_default(self) -> None:
-        """Everything is compared with the default: without it a run comes to nothing."""
+        """Everything is compared with the default: without it a run comes to nothing.
+
+        With a little less time than it needs it stops in time, and says as much as it can.
+        """
         first = self._recorded.get(0)
         needed = self.ledger.seconds(1.0)
         done = first is not None and first.origin == "default" and self._finished(first)
-        if done or self.ledger.left >= needed:
+        if done or self.ledger.left >= LEAST_OF_DEFAULT * needed:
             return
         longer = self.ledger.budget.amount + 3 * needed - self.ledger.left
         minutes = math.ceil(longer / 60)

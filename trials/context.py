@@ -28,7 +28,7 @@ from trials.models import (
     load_tokenizer,
 )
 from trials.plan import StagePlan, evaluation_steps, plan_steps
-from trials.records import Pace, Stage, TrialSpec
+from trials.records import LEAST_LENGTH, Pace, Stage, TrialSpec
 from trials.reuse import token_lengths, unchanged_dataset
 from trials.reward_watch import WatchedReward
 from trials.rewards import Reward, build_reward, training_rewards
@@ -173,7 +173,11 @@ def prepare(spec: TrialSpec, events: EventLog, start: Checkpoint | None = None) 
         context_limit(config),
     )
     limit = spec.schedule.max_completion_tokens or completion
-    schedule = spec.schedule.model_copy(update={"max_completion_tokens": limit})
+    lengths = {
+        "max_completion_tokens": limit,
+        "max_length": spec.schedule.max_length or max(LEAST_LENGTH, longest),
+    }
+    schedule = spec.schedule.model_copy(update=lengths)
     spec = spec.model_copy(update={"schedule": schedule})
     state = PartialState()
     reward = WatchedReward(

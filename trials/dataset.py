@@ -191,7 +191,9 @@ def fingerprint(path: Path | str) -> str:
     return digest.hexdigest()[:16]
 
 
-def check_lengths(dataset: Dataset, tokenizer: Any, max_length: int, context_limit: int) -> int:
+def check_lengths(
+    dataset: Dataset, tokenizer: Any, max_length: int | None, context_limit: int
+) -> int:
     """Refuses rows and preferences longer than the schedule's or the model's token limit.
 
     Returns:
@@ -200,7 +202,7 @@ def check_lengths(dataset: Dataset, tokenizer: Any, max_length: int, context_lim
     Raises:
         DatasetError: naming file and line of the row, and its length in tokens.
     """
-    limit = min(max_length, context_limit)
+    limit = context_limit if max_length is None else min(max_length, context_limit)
     found: list[tuple[Row | Preference, list[Message]]] = [
         (row, row.prompt + row.completion) for rows in dataset.splits.values() for row in rows
     ]
@@ -214,8 +216,12 @@ def check_lengths(dataset: Dataset, tokenizer: Any, max_length: int, context_lim
                 f"the row has {length} tokens with this model's tokenizer",
                 path=row.file or dataset.path,
                 line=row.line,
-                expected=f"at most {limit}: the model's context is {context_limit} and "
-                f"--max-length is {max_length}; shorten the row or raise --max-length",
+                expected=f"at most {limit}: the model's context is {context_limit}"
+                + (
+                    "; shorten the row"
+                    if max_length is None
+                    else f" and --max-length is {max_length}; shorten the row or raise --max-length"
+                ),
             )
     return max(lengths)
 

@@ -226,7 +226,8 @@ def estimate_memory(
     weight_bytes = BFLOAT16 if weights_dtype(h, execution.bf16) == "bfloat16" else FLOAT32
     trained = shape.lora_parameters(h) if lora else parameters
     weights = parameters * weight_bytes + lora * trained * FLOAT32
-    row = schedule.max_length if h.sft_packing or not longest_row else longest_row
+    longest = longest_row or schedule.max_length or 0
+    row = (schedule.max_length or longest) if h.sft_packing else longest
     completion = h.rl_max_completion_tokens or schedule.max_completion_tokens or 0
     length: dict[Stage, int] = {"sft": row, "dpo": 2 * row, "rl": completion}  # a pair: two rows
     has_reference = {"sft": False, "dpo": not lora, "rl": not lora and h.rl_beta > 0}

@@ -119,12 +119,13 @@ def answer(request_file: Path, models: LastModel) -> None:
     evaluator = _evaluator(request, dataset, tokenizer, folder)
     scores: dict[str, SplitScore] = {}
     features: dict[str, float] = {}
-    parameters, seconds = 0, 0.0
+    parameters, seconds, longest = 0, 0.0, 0
     for label, path in request.models.items():
         events.write("phase", phase=f"loading {label}")
         model, evaluator.autocast = models.get(path, request.compute, request.lora)
         parameters = model.num_parameters()
-        check_lengths(dataset, tokenizer, request.schedule.max_length, context_limit(model.config))
+        limit = context_limit(model.config)
+        longest = check_lengths(dataset, tokenizer, request.schedule.max_length, limit)
         _tell(evaluator, events, f"scoring {label}")
         start = time.monotonic()
         scores[label] = _scored(evaluator, model)
@@ -140,6 +141,7 @@ def answer(request_file: Path, models: LastModel) -> None:
             features=features,
             parameters=parameters,
             max_completion_tokens=evaluator.max_new_tokens,
+            longest_row=longest,
             seconds=seconds,
         )
         write_json(folder / ANSWER, found)

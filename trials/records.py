@@ -41,6 +41,7 @@ TRANSIENT_KINDS: frozenset[str] = frozenset({"killed", "crashed", "hung"})
 FATAL_KINDS: frozenset[str] = frozenset({"bad_data", "reward_failed", "disk_full"})
 
 LARGEST_INTEGER = 2**53
+LEAST_LENGTH = 8  # tokens of a row's limit
 MOST_TOKENS, MOST_SECONDS = 10_000_000, 366 * 86_400.0  # of a setting: more is a slip of the keys
 
 # How much of its log a failed trial keeps.
@@ -80,8 +81,11 @@ class Schedule(Settings):
     total_steps: int = Field(
         100, ge=2, le=10_000_000, description="Optimizer steps of SFT and RL together."
     )
-    max_length: int = Field(
-        256, ge=8, le=MOST_TOKENS, description="Tokens of prompt + completion in SFT."
+    max_length: int | None = Field(
+        None,
+        ge=LEAST_LENGTH,
+        le=MOST_TOKENS,
+        description="Most tokens of prompt + completion in SFT; None: as the longest row has.",
     )
     max_completion_tokens: int | None = Field(
         None,
@@ -392,4 +396,5 @@ class ProbeAnswer(Record):
     features: dict[str, float] = {}
     parameters: int
     max_completion_tokens: int
+    longest_row: int = Field(description="Tokens of the longest row, prompt and completion.")
     seconds: float = Field(description="Time of generating and scoring, all models together.")

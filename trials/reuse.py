@@ -48,7 +48,7 @@ def _dataset(path: str, content: str) -> Dataset:
 
 @lru_cache(maxsize=KEPT)
 def token_lengths(
-    path: str, content: str, model: str, max_length: int, context_limit: int
+    path: str, content: str, model: str, max_length: int | None, context_limit: int
 ) -> tuple[int, int]:
     """Tokens of the longest row, and the default limit of a completion.
 
