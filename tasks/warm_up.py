@@ -41,11 +41,15 @@ SMALL_BATCH, SMALL_ROWS = 2, 4
 FULL_STEPS = 3  # of each stage with full batches: the first does not count
 # Longest time of the first part, as a share of a time budget and at most; and how long the second
 # may take for it to be worth its time.
-SMALL_SHARE, SMALL_SECONDS = 0.2, 90.0
+SMALL_SHARE, SMALL_SECONDS = 0.2, 40.0
 FULL_SHARE, FULL_SECONDS = 0.05, 15.0
 # The first step of a process takes a while whatever its size. Where it took no longer than this,
 # the batch may hardly matter, and only the second part can tell.
 QUICK_SECONDS = 2.0
+# What the first part had no time for is taken to be so many times as long as a step of SFT on the
+# same number of rows: the reference of DPO, and what RL generates and scores, come on top of it.
+OF_SFT = {"sft": 1.0, "dpo": 2.5, "rl": 2.5}
+SCORING_OF_SFT = 1.5  # of SMALL_ROWS rows, with a batch of SMALL_BATCH in the step
 
 
 @task(cache_policy=NO_CACHE)
@@ -87,6 +91,8 @@ def warm_up(
         "rl": least,
     }
     small, done = trial.run("small", 1, SMALL_ROWS, batches, trial.limit)
+    if done.out_of_time or (done.failure and done.failure.kind == "timed_out"):
+        small = _filled(small, plan)
     if not _is_whole(small, plan):
         if done.failure is None or done.failure.kind == "timed_out":
             _refuse(settings, trial.limit)
@@ -191,6 +197,21 @@ def _expected(pace: Pace, plan: StagePlan, schedule: Schedule) -> float:
     short = StagePlan(**steps, rl=rl, rl_boundary=plan.rl_boundary)
     once = schedule.model_copy(update={"eval_points": ()})
     return trial_seconds(pace.model_copy(update={"scoring": 0.0}), short, once)
+
+
+def _filled(pace: Pace, plan: StagePlan) -> Pace:
+    """The pace with what there was no time for, taken from a step of the first stage."""
+    known = [pace.step(stage) / OF_SFT[stage] for stage in plan.stages if pace.step(stage)]
+    if not known:
+        return pace
+    missing = {
+        f"{stage}_step": OF_SFT[stage] * known[0] for stage in plan.stages if not pace.step(stage)
+    }
+    if not pace.scoring:
+        missing["scoring"] = SCORING_OF_SFT * known[0]
+    if not pace.saving:
+        missing["saving"] = pace.loading
+    return pace.model_copy(update=missing)
 
 
 def _is_whole(pace: Pace, plan: StagePlan) -> bool:

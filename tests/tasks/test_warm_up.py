@@ -10,11 +10,12 @@ from tasks.prepare import found
 from tasks.run_folder import RunFolder
 from tasks.settings import Budget, TuneSettings
 from tasks.spaces import load_space, plain
-from tasks.warm_up import warm_up
+from tasks.warm_up import _filled, warm_up
 from tests.trials.helpers import TINY, write_dataset
 from trials.errors import AutoPipeError
 from trials.launch import Launcher
-from trials.records import Schedule, TrialResult, read_record
+from trials.plan import StagePlan
+from trials.records import Pace, Schedule, TrialResult, read_record
 from trials.supervisor import Supervisor
 
 SIZES = {"train": 40, "validation": 30, "test": 12}
@@ -57,3 +58,13 @@ def test_data_that_no_trial_can_use_end_the_run_here(tmp_path: Path) -> None:
         warm_up.fn(settings, run, inputs, config, supervisor, lambda: 0.0)
     [result] = run.path.rglob("result.json")
     assert read_record(result, TrialResult).failure is not None
+
+
+def test_what_there_was_no_time_for_follows_from_the_first_stage() -> None:
+    """A refusal can then still offer a command, on however slow a machine."""
+    plan = StagePlan(sft=50, dpo=0, rl=50)
+    found = _filled(Pace(loading=8.0, starting=12.0, sft_step=30.0), plan)
+    assert found.rl_step > found.sft_step == 30.0
+    assert found.scoring > 0
+    assert found.dpo_step == 0
+    assert _filled(Pace(loading=8.0), plan) == Pace(loading=8.0)
