@@ -103,10 +103,10 @@ def test_the_default_comes_first_however_late_a_run_is_resumed(tmp_path, elapsed
 def test_without_time_for_the_default_a_run_says_what_budget_it_needs(tmp_path):
     loop = loop_after(tmp_path, [], 905.0)
     loop.ledger.trial_seconds = 200.0
-    with pytest.raises(SettingsError, match=rf"--resume {tmp_path.name} --budget 25m"):
+    with pytest.raises(SettingsError, match=rf"--resume {tmp_path.name} --budget 26m"):
         loop._check_time_for_default()
     # One that has it already is only brought to its end.
-    done = loop_after(tmp_path / "done", [("explore", True)], 900.0)
+    done = loop_after(tmp_path / "done", [("explore", True)], 950.0)
     done._recorded[0] = done._recorded[0].model_copy(update={"origin": "default"})
     done.ledger.trial_seconds = 200.0
     done._check_time_for_default()
