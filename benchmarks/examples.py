@@ -4,8 +4,8 @@
     python -m benchmarks.examples show      # gains over the default as a table
 
 Every run is `autopipe tune DATASET --seed S`, the command of the bundled example, with a copy of
-the bundled history, so no run learns from another. The budget is counted in trials, so the outcome
-does not depend on how busy the machine is. The example of the catalog was chosen by this table.
+the bundled history, so no run learns from another. The default budget is not one of time, so the
+outcome does not depend on how busy the machine is. The catalog's example was chosen by this table.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from flows.environment import configure
 from flows.errors import friendly_errors
 from tasks.catalog import Catalog, DatasetEntry, Sizes, build_dataset, load_catalog
 from tasks.history import history_files, read_history
-from tasks.paths import HISTORY
+from tasks.paths import BUNDLED_HISTORY
 from trials.errors import SettingsError
 
 RESULTS = Path(__file__).parent / "results" / "examples"
@@ -63,6 +63,7 @@ console = Console()
 
 Datasets = Annotated[str, typer.Option(help="Names with commas between; default: all candidates.")]
 Seeds = Annotated[int, typer.Option(help="Runs on each dataset.", min=1)]
+Budget = Annotated[str, typer.Option(help="Of each run; default: that of `autopipe tune`.")]
 Results = Annotated[Path, typer.Option(help="Folder of the runs.")]
 
 
@@ -92,7 +93,12 @@ def dataset_argument(name: str, results: Path) -> str:
     return str(named)
 
 
-def play(home: Path, dataset: str, seed: int) -> None:
+def home_of(results: Path, name: str, seed: int, budget: str) -> Path:
+    """Folder of one run; those of other budgets have other names."""
+    return results / f"{name}.{budget.replace(' ', '-') or 'default'}.{seed}"
+
+
+def play(home: Path, dataset: str, seed: int, budget: str) -> None:
     """One run from a clean start; what an interrupted one left is taken away.
 
     Raises:
@@ -104,7 +110,7 @@ def play(home: Path, dataset: str, seed: int) -> None:
         shutil.copyfile(file, home / "history" / file.name)
     command = [
         sys.executable, "-m", "flows.cli", "tune", dataset, "--seed", str(seed),
-        "--history", str(home / "history"),
+        "--history", str(home / "history"), *(["--budget", budget] if budget else []),
     ]  # fmt: skip
     with (home / "log.txt").open("w") as log:
         environment = os.environ | {"AUTOPIPE_HOME": str(home)}
@@ -121,22 +127,26 @@ def outcome(home: Path) -> dict[str, Any] | None:
 
 
 @app.command("run")
-def run_command(datasets: Datasets = "", seeds: Seeds = 5, results: Results = RESULTS) -> None:
+def run_command(
+    datasets: Datasets = "", seeds: Seeds = 5, budget: Budget = "", results: Results = RESULTS
+) -> None:
     """Play what was not played yet, one run after the other."""
     configure()
     with friendly_errors():
         for seed in range(seeds):
             for name in datasets.split(",") if datasets else candidates():
-                home = results / f"{name}.{seed}"
+                home = home_of(results, name, seed, budget)
                 if outcome(home) is None:
-                    play(home, dataset_argument(name, results), seed)
+                    play(home, dataset_argument(name, results), seed, budget)
                 found = outcome(home)
                 assert found is not None
                 console.print(f"{name} {seed}: {_gain(found)}", highlight=False)
 
 
 @app.command()
-def show(datasets: Datasets = "", seeds: Seeds = 5, results: Results = RESULTS) -> None:
+def show(
+    datasets: Datasets = "", seeds: Seeds = 5, budget: Budget = "", results: Results = RESULTS
+) -> None:
     """Test scores and gains over the default, mean over the seeds that were played."""
     with friendly_errors():
         table = Table(title="Gain over the default on the test rows")
@@ -150,7 +160,7 @@ def show(datasets: Datasets = "", seeds: Seeds = 5, results: Results = RESULTS) 
         ):
             table.add_column(column, justify="left" if column == "dataset" else "right")
         for name in datasets.split(",") if datasets else candidates():
-            ended = [outcome(results / f"{name}.{seed}") for seed in range(seeds)]
+            ended = [outcome(home_of(results, name, seed, budget)) for seed in range(seeds)]
             found = [summary for summary in ended if summary is not None]
             table.add_row(name, *_cells(found))
         console.print(table)
@@ -180,7 +190,7 @@ def _gain(summary: dict[str, Any]) -> str:
 
 
 def _bundled() -> list[Path]:
-    return [file for file in history_files(HISTORY) if file.name.startswith("bundled-")]
+    return [file for file in history_files(BUNDLED_HISTORY) if file.name.startswith("bundled-")]
 
 
 if __name__ == "__main__":

@@ -1,0 +1,46 @@
+"""What counts as a candidate for the bundled example, and what is said of its runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from benchmarks import examples
+from tasks.catalog import load_catalog
+from tasks.history import history_files, read_history
+from tasks.paths import BUNDLED_HISTORY
+from trials.dataset import load_dataset
+
+
+def test_no_candidate_is_in_the_bundled_history() -> None:
+    known = set(read_history(history_files(BUNDLED_HISTORY))["dataset_id"])
+    candidates = examples.candidates()
+    assert len(candidates) >= 12
+    assert not known & set(candidates)
+    assert load_catalog().example() in candidates
+
+
+def test_a_relative_is_built_under_its_own_name(tmp_path: Path) -> None:
+    folder = Path(examples.dataset_argument("chain_sum_of_two_digits", tmp_path))
+    assert folder.name == "chain_sum_of_two_digits"
+    assert len(load_dataset(folder).splits["test"]) == examples.SIZES.test
+    assert Path(examples.dataset_argument("chain_sum_of_two_digits", tmp_path)) == folder
+
+
+def test_the_table_counts_what_is_beyond_noise(tmp_path: Path) -> None:
+    for seed, (gain, error) in enumerate([(0.10, 0.02), (0.03, 0.02), (None, None)]):
+        run = examples.home_of(tmp_path, "gcd", seed, "") / "runs" / "r"
+        run.mkdir(parents=True)
+        scores = {"base": {"test": 0.1}, "default": {"test": 0.5}, "best": {"test": 0.6}}
+        summary = {**scores, "paired_gain": gain, "paired_gain_se": error}
+        (run / "summary.json").write_text(json.dumps(summary))
+    shown = CliRunner().invoke(
+        examples.app,
+        ["show", "--datasets", "gcd", "--results", str(tmp_path)],
+        env={"COLUMNS": "140"},
+    )
+    assert shown.exit_code == 0, shown.output
+    assert "1 of 3" in shown.output
+    assert "+0.043" in shown.output
