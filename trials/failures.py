@@ -11,7 +11,14 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
-from trials.errors import DatasetError, HyperparameterError, ModelError, RewardError, RewardFailed
+from trials.errors import (
+    AutoPipeError,
+    DatasetError,
+    HyperparameterError,
+    ModelError,
+    RewardError,
+    RewardFailed,
+)
 from trials.records import LOG_TAIL_LINES, Failure, FailureKind
 from trials.stopping import Diverged
 
@@ -36,9 +43,10 @@ FULL_BELOW_BYTES = 1 << 20
 def failure_of(error: Exception, folder: Path) -> Failure:
     """The record of an exception that ended a trial whose files are in ``folder``."""
     lines = "".join(traceback.format_exception(error)).splitlines()
+    for_people = isinstance(error, AutoPipeError)
     return Failure(
         kind=failure_kind(error, folder),
-        message=f"{type(error).__name__}: {error}",
+        message=str(error) if for_people else f"{type(error).__name__}: {error}",
         log_tail="\n".join(lines[-LOG_TAIL_LINES:]),
     )
 

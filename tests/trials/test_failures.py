@@ -112,6 +112,13 @@ def test_a_failure_holds_the_end_of_the_traceback(tmp_path: Path) -> None:
     assert len(failure.log_tail.splitlines()) == LOG_TAIL_LINES
 
 
+def test_what_is_said_to_people_is_not_preceded_by_the_name_of_a_class(tmp_path: Path) -> None:
+    error = DatasetError("empty", path="rows.jsonl", line=3, expected="an answer")
+    failure = failure_of(error, tmp_path)
+    assert failure.kind == "bad_data"
+    assert failure.message == "rows.jsonl:3: empty\n  expected: an answer"
+
+
 @pytest.mark.parametrize(
     ("code", "log", "oom_killed", "kind", "message"),
     [
