@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -21,6 +22,7 @@ from tasks.lease import LEADER_FILE, Lease, leader_of
 from trials.errors import AutoPipeError
 
 LOCK_FILE = ".lock"
+OWN = frozenset({LOCK_FILE, f"{LOCK_FILE}.holder.json"})
 HISTORY_WAIT_SECONDS = 120.0  # appending takes well under a second
 OFFLINE_WAIT_SECONDS = 3600.0  # learning from a long history takes minutes
 
@@ -58,11 +60,16 @@ def locked(folder: Path, what: str, otherwise: str, wait_seconds: float = 0.0) -
 
 
 @contextmanager
-def run_lock(folder: Path) -> Iterator[None]:
+def run_lock(folder: Path, record: str | None = None) -> Iterator[None]:
     """Only one process works on a run; one that was refused before it began leaves no folder.
 
     Three things are looked at, for files are removed and shared folders do not always pass locks
     on: the lock file, a lock on the folder itself, and the leader's sign of life.
+
+    Args:
+        folder: of the run.
+        record: name of the file without which there is nothing to go on with: as long as it is not
+            there, nothing of the folder is kept.
 
     Raises:
         Locked: another process works on it, here or on another machine.
@@ -76,6 +83,8 @@ def run_lock(folder: Path) -> Iterator[None]:
             with Lease(folder, file=LEADER_FILE):
                 yield
         finally:
+            if record is not None and not (folder / record).exists():
+                _empty(folder)
             _remove_without_content(folder)
 
 
@@ -126,11 +135,20 @@ def _beside(
     return locked(lock, f"{what} {folder}", otherwise, wait_seconds)
 
 
+def _empty(folder: Path) -> None:
+    """Removes all that is in a folder but its lock, which is still held."""
+    for each in folder.iterdir():
+        if each.is_dir() and not each.is_symlink():
+            shutil.rmtree(each, ignore_errors=True)
+        elif each.name not in OWN:
+            with suppress(OSError):
+                each.unlink()
+
+
 def _remove_without_content(folder: Path) -> None:
     """Removes a folder that has nothing but its lock, which is still held."""
-    own = {LOCK_FILE, f"{LOCK_FILE}.holder.json"}
-    if {file.name for file in folder.iterdir()} <= own:
-        for name in own:
+    if {file.name for file in folder.iterdir()} <= OWN:
+        for name in OWN:
             (folder / name).unlink(missing_ok=True)
         with suppress(OSError):  # somebody waits for it
             folder.rmdir()

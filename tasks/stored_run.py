@@ -162,6 +162,8 @@ class StoredRun(Background, Watcher):
             self._send()
 
     def _send(self) -> None:
+        if not (self._run.path / "run.json").exists():
+            return  # nothing that one could go on with
         try:
             self._store.push(self._run.path, self._run.run_id, self._is_sent)
             while self._removed:

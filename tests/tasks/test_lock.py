@@ -83,6 +83,26 @@ def test_a_run_that_was_refused_leaves_no_folder_and_one_with_content_stays(tmp_
         pass
 
 
+def test_what_was_prepared_for_a_run_that_never_began_is_not_kept(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+
+    def prepare() -> None:
+        (run / "warm-up" / "small").mkdir(parents=True)
+        (run / "warm-up" / "small" / "events.jsonl").touch()
+        (run / "plan.json").touch()
+
+    with run_lock(run, record="run.json"):
+        prepare()
+    assert not run.exists()
+    with run_lock(run, record="run.json"):
+        prepare()
+        (run / "run.json").touch()
+    assert (run / "plan.json").exists()
+    with run_lock(run):  # a run of another kind has other records
+        (run / "run.json").unlink()
+    assert (run / "plan.json").exists()
+
+
 def remove(folder: Path, *names: str) -> None:
     for name in names:
         (folder / name).unlink()
