@@ -211,11 +211,11 @@ def tune(
 @app.command()
 def report(run: Annotated[str, typer.Argument(help="Id, folder or URL of a run.")]) -> None:
     """Write a run's report.html again and show its outcome; works for unfinished runs too."""
-    configure()
-    from tasks.report import write_report
-    from tasks.stored_run import view_run
-
     with friendly_errors():
+        configure()
+        from tasks.report import write_report
+        from tasks.stored_run import view_run
+
         folder = view_run(run, runs_folder())
         path = write_report(folder)
         show_outcome(folder, folder.summary())
@@ -229,11 +229,11 @@ def compare(
     other: Annotated[str, typer.Argument(help="Id of the trial to compare it with.")],
 ) -> None:
     """Compare two trials of a run on the same validation rows."""
-    configure()
-    from tasks.paired import compare_trials
-    from tasks.stored_run import view_run
-
     with friendly_errors():
+        configure()
+        from tasks.paired import compare_trials
+        from tasks.stored_run import view_run
+
         found = compare_trials(view_run(run, runs_folder()), one, other)
         console.print(
             f"{one} minus {other}: {found.mean:+.3f} ± {found.se:.3f} on the same {found.rows} "
@@ -269,16 +269,16 @@ def collect(
     as_json: AsJson = False,
 ) -> None:
     """Run a space-filling design of full-length trials and add them to the history."""
-    configure()
-    from flows.collect import collect as run_collect
-    from flows.json_lines import JsonLines, write_event
-    from flows.progress import CollectProgress
-    from tasks.catalog import load_catalog
-    from tasks.devices import default_parallel
-    from tasks.settings import CollectSettings
-    from tasks.watch import watched_by
-
     with friendly_errors(as_json):
+        configure()
+        from flows.collect import collect as run_collect
+        from flows.json_lines import JsonLines, write_event
+        from flows.progress import CollectProgress
+        from tasks.catalog import load_catalog
+        from tasks.devices import default_parallel
+        from tasks.settings import CollectSettings
+        from tasks.watch import watched_by
+
         catalog = load_catalog()
         chosen = datasets or [key for key, entry in catalog.datasets.items() if not entry.example]
         settings = CollectSettings(
@@ -308,12 +308,12 @@ def collect(
 @app.command()
 def reproduce(run: Annotated[str, typer.Argument(help="Id or folder of a run.")]) -> None:
     """Run a search again on the data that it read, and say whether it went the same way."""
-    configure()
-    from flows.progress import LiveProgress
-    from flows.reproduce import reproduce as reproduce_flow
-    from tasks.watch import watched_by
-
     with friendly_errors():
+        configure()
+        from flows.progress import LiveProgress
+        from flows.reproduce import reproduce as reproduce_flow
+        from tasks.watch import watched_by
+
         with LiveProgress(console) as progress, prefect_server(), watched_by(progress):
             found = reproduce_flow(run)
         for difference in found.differences:
@@ -329,9 +329,9 @@ def reproduce(run: Annotated[str, typer.Argument(help="Id or folder of a run.")]
 @app.command("datasets")
 def list_datasets() -> None:
     """List the datasets that can be named on the command line."""
-    from tasks.catalog import load_catalog
-
     with friendly_errors():
+        from tasks.catalog import load_catalog
+
         table = Table("name", "rows", "answer", "reward", "description", box=None)
         for key, entry in load_catalog().datasets.items():
             told = key, entry.sizes.train, entry.answer_form, entry.reward, entry.description

@@ -35,12 +35,23 @@ def configure() -> None:
     """Sets the defaults that are not set, and makes the workspace, which Prefect does not.
 
     What is logged from now on has no characters that a terminal acts on.
+
+    Raises:
+        FileError: the workspace cannot be made.
     """
     plain_records()
     try:
         workspace().mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        print(f"error: {FileError('write', workspace(), error)}", file=sys.stderr)
-        raise SystemExit(REFUSED) from None
+        raise FileError("write", workspace(), error) from None
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
+
+
+def configure_script() -> None:
+    """As `configure`, for a script that calls it while it is imported; ends it with the reason."""
+    try:
+        configure()
+    except FileError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(REFUSED) from None

@@ -77,13 +77,13 @@ def import_runs(
     history: History = None,
 ) -> None:
     """Add runs that were made elsewhere; what cannot be used is listed with the reason."""
-    configure()
-    from tasks.importers.common import Target
-    from tasks.importers.sources import join_history, read_source
-    from trials.errors import SettingsError
-    from trials.records import STAGES
-
     with friendly_errors():
+        configure()
+        from tasks.importers.common import Target
+        from tasks.importers.sources import join_history, read_source
+        from trials.errors import SettingsError
+        from trials.records import STAGES
+
         if stage is not None and stage not in STAGES:
             raise SettingsError(f"--stage {stage}: expected sft, dpo or rl")
         label = name or source.resolve().stem
@@ -116,9 +116,9 @@ def import_runs(
 @app.command()
 def show(history: History = None) -> None:
     """Show what the history holds, by dataset and model."""
-    from tasks.history import history_files, read_history
-
     with friendly_errors():
+        from tasks.history import history_files, read_history
+
         folder = history or history_folder()
         files = history_files(folder)
         rows = read_history(files)
@@ -150,11 +150,11 @@ def check(
     ] = None,
 ) -> None:
     """Check every row; bad ones are listed and put into the quarantine. Exit code 1 with any."""
-    configure()
-    from tasks.history import history_files, read_history
-    from tasks.history_checks import REASON, check_history, put_aside, write_history_docs
-
     with friendly_errors():
+        configure()
+        from tasks.history import history_files, read_history
+        from tasks.history_checks import REASON, check_history, put_aside, write_history_docs
+
         folder = history or history_folder()
         rows = read_history(history_files(folder))
         good, bad = check_history(rows)

@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-from flows.environment import configure
+from flows.environment import configure_script
 
-configure()
+configure_script()
 
 import typer  # noqa: E402
 from prefect import flow  # noqa: E402

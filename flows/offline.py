@@ -19,9 +19,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-from flows.environment import configure
+from flows.environment import configure_script
 
-configure()
+configure_script()
 
 import pandas as pd  # noqa: E402
 import typer  # noqa: E402

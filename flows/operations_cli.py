@@ -51,12 +51,12 @@ def deploy(
     ] = None,
 ) -> None:
     """Make AutoPipe's work pools and deployments on the Prefect server of PREFECT_API_URL."""
-    configure()
-    from tasks.deploy import POOLS
-    from tasks.deploy import deploy as make
+    with friendly_errors():
+        configure()
+        from tasks.deploy import POOLS
+        from tasks.deploy import deploy as make
 
-    with friendly_errors(), prefect_server(lasting=True):
-        with console.status("deploying"):
+        with prefect_server(lasting=True), console.status("deploying"):
             notes = make(pool, root)
         say("deployed: tune, trial, collect, offline, promote, recurring")
         say("start a worker for each pool, on as many machines as you like:")
@@ -74,8 +74,8 @@ def ui(
     ] = LOOPBACK,
 ) -> None:
     """Serve Prefect's pages, its API and the reports of this workspace, until Ctrl-C."""
-    configure()
     with friendly_errors():
+        configure()
         refuse_taken(host, port, port + 1)
     # The pages call the address that the server has in its own environment.
     name = in_url(host)
@@ -113,11 +113,13 @@ def promote(
     run: Run, rows: Annotated[int, typer.Option(help="Validation rows, at most.")] = 1000
 ) -> None:
     """Promote a run's winner if it beats the incumbent on the same rows by more than noise."""
-    configure()
-    from flows.promote import promote as promote_flow
+    with friendly_errors():
+        configure()
+        from flows.promote import promote as promote_flow
 
-    with friendly_errors(), prefect_server():
-        say(str(promote_flow(run, rows)))
+        with prefect_server():
+            decision = promote_flow(run, rows)
+        say(str(decision))
 
 
 def recurring(
@@ -141,18 +143,18 @@ def recurring(
 
     The form of the deployment has all settings of a run.
     """
-    configure()
-    from flows.json_lines import JsonLines, write_event
-    from flows.options import given
-    from flows.progress import LiveProgress
-    from flows.recurring import recurring as recurring_flow
-    from flows.resumable import resumable
-    from tasks.catalog import load_catalog
-    from tasks.devices import default_parallel
-    from tasks.places.base import WORKERS
-    from tasks.settings import TuneSettings
-
     with friendly_errors(as_json):
+        configure()
+        from flows.json_lines import JsonLines, write_event
+        from flows.options import given
+        from flows.progress import LiveProgress
+        from flows.recurring import recurring as recurring_flow
+        from flows.resumable import resumable
+        from tasks.catalog import load_catalog
+        from tasks.devices import default_parallel
+        from tasks.places.base import WORKERS
+        from tasks.settings import TuneSettings
+
         catalog = load_catalog()
         settings = TuneSettings(
             dataset=settled(dataset, catalog.datasets),
@@ -178,10 +180,10 @@ def versions(
     remote: Annotated[str | None, typer.Option(help="Push to this URL from now on.")] = None,
 ) -> None:
     """Show or set where what runs read and wrote is pushed to (any DVC remote)."""
-    configure()
-    from tasks.versions import versions as of_workspace
-
     with friendly_errors():
+        configure()
+        from tasks.versions import versions as of_workspace
+
         if remote is not None:
             of_workspace().set_remote(remote)
         found = of_workspace()
@@ -199,10 +201,10 @@ def doctor(
     as_json: AsJson = False,
 ) -> None:
     """Look at everything a run needs, and say what mends what is missing."""
-    configure()
-    if served := served_here():
-        os.environ.setdefault("PREFECT_API_URL", served.api)
     with friendly_errors(as_json):
+        configure()
+        if served := served_here():
+            os.environ.setdefault("PREFECT_API_URL", served.api)
         from flows.json_lines import write_event
         from tasks import doctor as looks
 
