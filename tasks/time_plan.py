@@ -266,7 +266,13 @@ def _refusal(costs: Costs, settings: TuneSettings) -> str:
     smaller = next(_smaller(costs, settings), None)
     if smaller is not None:
         text += f"\n  this fits:          {reproduce_command(smaller)}"
-    return f"{text}\n  or give it longer:  {reproduce_command(longer(costs, settings))}"
+    text += f"\n  or give it longer:  {reproduce_command(longer(costs, settings))}"
+    if limit := settings.schedule.max_completion_tokens:
+        text += (
+            f"\n  completions may be {limit} tokens long: a smaller --max-completion takes less "
+            "time, and without it none is longer than the data's own need"
+        )
+    return text
 
 
 def _smaller(costs: Costs, settings: TuneSettings) -> Iterator[TuneSettings]:

@@ -69,6 +69,15 @@ def test_what_does_not_fit_is_refused_with_commands_that_do(budget: str) -> None
         plan_of(costs(slower), accepted, NOW, elapsed=40)
 
 
+def test_a_limit_of_completions_that_was_given_is_named_where_time_is_short() -> None:
+    schedule = Schedule(max_completion_tokens=512)
+    with pytest.raises(SettingsError, match="512 tokens long: a smaller --max-completion"):
+        plan_of(costs(), settings("13m", schedule=schedule), NOW, elapsed=40)
+    with pytest.raises(SettingsError) as refused:
+        plan_of(costs(), settings("13m"), NOW, elapsed=40)
+    assert "--max-completion" not in str(refused.value)
+
+
 def test_only_a_budget_is_offered_where_no_schedule_fits() -> None:
     with pytest.raises(SettingsError) as refused:
         plan_of(costs(), settings("4m"), NOW, elapsed=40)
