@@ -24,7 +24,7 @@ from flows.pace import Pace
 from tasks.escape import markup, printable
 from tasks.run_folder import RunInfo
 from tasks.watch import Watcher
-from tasks.wording import plus_minus
+from tasks.wording import counted, plus_minus
 from trials.events import Event
 from trials.records import TrialResult, TrialSpec
 
@@ -134,7 +134,8 @@ class LiveProgress(_Shown, Watcher):
             f"[bold]{markup(info.model)}[/bold]: {info.model_parameters / 1e6:.2f} M parameters; "
             f"scores {base.score:.3f} ± {base.score_se:.3f} before any training "
             f"(on {base.rows} validation rows)\n"
-            f"history: {info.history.trials} trials on {info.history.datasets} datasets; "
+            f"history: {counted(info.history.trials, 'trial')} on "
+            f"{counted(info.history.datasets, 'dataset')}; "
             f"budget {info.settings.budget}, {info.settings.parallel} at a time, "
             f"seed {info.settings.seed}; run [bold]{markup(info.run_id)}[/bold]",
             highlight=False,

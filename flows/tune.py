@@ -14,7 +14,7 @@ from ConfigSpace import ConfigurationSpace
 from prefect import flow
 
 from surrogates.search import OfflineModels, Search
-from tasks.begin import Begun, begin_run, learn_from
+from tasks.begin import Begun, begin_run, learn_from, note_used
 from tasks.conclude import conclude
 from tasks.export import export_best
 from tasks.history import history_files
@@ -67,7 +67,7 @@ def tune(
     """
     folder = folder_of_run(settings, run)
     with (
-        run_lock(folder.path),
+        run_lock(folder.path, record="run.json"),
         stored(folder, settings := with_space(settings_of(folder, settings))) as storage,
         watching(folder, storage) as watcher,
         trial_launchers(settings, watcher.phase) as launchers,
@@ -138,7 +138,9 @@ def _prepare(job: _Job, launchers: Sequence[Launcher]) -> _Ready:
     found = find_inputs(settings)
     validate_dataset(found, folder)
     learned = learn_from(settings, folder, found, job.history)
-    with OfflineTraining(learned.files, space, features=learned.features) as training:
+    # A search that goes on has to know what it knew, or it would not find its trials again.
+    files = [] if learned.used is False else learned.files
+    with OfflineTraining(files, space, features=learned.features) as training:
         watcher.phase("measuring what a trial costs")
         plan = planned(settings, folder, found, space, job.place, launchers, job.ledger)
         watcher.message(plan.text)
@@ -152,11 +154,15 @@ def _prepare(job: _Job, launchers: Sequence[Launcher]) -> _Ready:
         keep_inputs(folder, begun.history_files, begun.features)
         document_history(begun.history_files, folder)
         watcher.phase("training the offline models on the history")
-        offline = training.models(waiting_seconds(job.ledger))
+        offline = training.models(None if learned.used else waiting_seconds(job.ledger))
+    if learned.used is None:
+        note_used(folder, offline is not None)
     if offline is None and learned.files:
         watcher.message(
             "the offline models are not trained in time for this budget: the search begins "
             "without what past runs know"
+            if learned.used is None
+            else "the search goes on without what past runs know, as it began"
         )
     return _Ready(plan, inputs, begun, offline, space)
 
@@ -169,14 +175,15 @@ def _search(job: _Job, ready: _Ready) -> SearchLoop:
         watcher.result(spec, result)
         watcher.spent(ledger.share)
 
+    budget = ready.begun.info.search_budget
     search = Search(
         ready.space,
         dataset=ready.inputs.meta,
-        budget=settings.budget.amount if settings.budget.unit == "full" else None,
+        budget=budget.amount if budget.unit == "full" else None,
         seed=settings.seed,
         strategy=settings.strategy,
         rungs=None if settings.early_stopping else (1.0,),
-        price="flat" if settings.budget.unit == "trials" else "share",
+        price="flat" if budget.unit == "trials" else "share",
         stages=stages_of(
             ready.inputs.schedule,
             len(ready.inputs.dataset.splits["train"]),

@@ -46,10 +46,12 @@ class Learned:
     Attributes:
         files: of the history.
         features: table of meta-features that describes it; None without one.
+        used: whether the search of a resumed run began with it; None where none has begun.
     """
 
     files: list[Path]
     features: Path | None
+    used: bool | None = None
 
 
 def learn_from(settings: TuneSettings, run: RunFolder, inputs: Found, history: Path) -> Learned:
@@ -58,10 +60,11 @@ def learn_from(settings: TuneSettings, run: RunFolder, inputs: Found, history: P
     Raises:
         SettingsError: a resumed run finds other data, or lacks a history file it learned from.
     """
-    features = run.path / FEATURES
+    features, used = run.path / FEATURES, None
     if (run.path / "run.json").exists():
         info = run.info()
         _check_unchanged(info, inputs)
+        used = info.history.used
         files = [Path(file) for file in info.history.files]
     else:
         history.mkdir(parents=True, exist_ok=True)  # that the run joins it may be long from now
@@ -76,7 +79,14 @@ def learn_from(settings: TuneSettings, run: RunFolder, inputs: Found, history: P
             f"run {run.run_id} learned from {', '.join(missing)}, now missing; "
             "restore it with: git checkout or dvc checkout"
         )
-    return Learned(files, features if features.exists() else None)
+    return Learned(files, features if features.exists() else None, used)
+
+
+def note_used(run: RunFolder, used: bool) -> None:
+    """Notes whether the search begins with what the history knows: so it does when resumed."""
+    info = run.info()
+    history = info.history.model_copy(update={"used": used})
+    run.write_info(info.model_copy(update={"history": history}))
 
 
 def begin_run(

@@ -14,7 +14,7 @@ from tasks.escape import styled
 from tasks.paired import compare_trials
 from tasks.run_folder import Measured, RunFolder, Summary
 from tasks.run_tables import RunTables, origin_of, rows_of
-from tasks.wording import Z95, duration, number, outcome, plus_minus, share, verdict
+from tasks.wording import Z95, counted, duration, number, outcome, plus_minus, share, verdict
 from trials.errors import AutoPipeError
 
 STATE_STYLES = {"completed": "green", "stopped": "yellow", "failed": "red"}
@@ -145,9 +145,9 @@ def console_summary(run: RunFolder, width: int = WIDE) -> RenderableType:
     cells = [_measured_cells(name, each, tables.labels) for name, each in rows if each is not None]
     view = _measured_table(heads, cells) if width >= NARROW else _measured_lines(heads, cells)
     cost = (
-        f"{summary.trials} trials ({summary.failed} failed, {summary.full_length} at full length) "
-        f"took {duration(summary.trial_seconds)} of trial time, "
-        f"{duration(summary.elapsed_seconds)} by the wall clock."
+        f"{counted(summary.trials, 'trial')} ({summary.failed} failed, "
+        f"{summary.full_length} at full length) took {duration(summary.trial_seconds)} "
+        f"of trial time, {duration(summary.elapsed_seconds)} by the wall clock."
     )
     return Group(view, Text(outcome(summary)), Text(verdict(summary), "bold"), Text(cost))
 

@@ -14,7 +14,7 @@ from tasks.background import Background
 from tasks.places.base import TRIALS
 from tasks.run_folder import RunFolder, RunInfo, Summary
 from tasks.watch import Watcher
-from tasks.wording import outcome, plus_minus, share
+from tasks.wording import counted, outcome, plus_minus, share
 from trials.records import TrialResult, TrialSpec
 from trials.redact import redacted
 
@@ -53,9 +53,9 @@ class RunLog(Background, Watcher):
 
     def begun(self, info: RunInfo) -> None:
         self._log.info(
-            "run %s: %s with %s, budget %s; history of %d trials on %d datasets",
+            "run %s: %s with %s, budget %s; history of %s on %s",
             self._run.run_id, info.dataset.name, info.model, info.settings.budget,
-            info.history.trials, info.history.datasets,
+            counted(info.history.trials, "trial"), counted(info.history.datasets, "dataset"),
         )  # fmt: skip
 
     def result(self, spec: TrialSpec, result: TrialResult) -> None:

@@ -13,17 +13,17 @@ from tasks.featurize import Say
 from tasks.ledger import Ledger
 from tasks.places.choose import Place
 from tasks.prepare import Found
-from tasks.run_folder import RunFolder
+from tasks.run_folder import PLAN, RunFolder
 from tasks.settings import TuneSettings
 from tasks.spaces import plain
 from tasks.time_plan import TimePlan, plan_of, unmeasured
 from tasks.warm_up import warm_up
 from tasks.watch import Watcher
+from tasks.wording import duration
 from trials.launch import Launcher
 from trials.records import read_record, write_json
 from trials.supervisor import Supervisor
 
-PLAN = "plan.json"
 # Of a time budget: how long the offline models are waited for once the probe is done.
 OFFLINE_SHARE = 0.1
 
@@ -49,7 +49,7 @@ def planned(
     file = run.path / PLAN
     config = plain(space.get_default_configuration())
     if file.exists():
-        plan = read_record(file, TimePlan)
+        plan = _again(read_record(file, TimePlan), ledger)
     elif isinstance(place.runs, Supervisor):
         processes = trial_processes(launchers[0])
         costs = warm_up(
@@ -67,6 +67,21 @@ def planned(
     ledger.overhead_seconds = plan.overhead_seconds
     ledger.closing_seconds = plan.closing_seconds
     return plan
+
+
+def _again(plan: TimePlan, ledger: Ledger) -> TimePlan:
+    """The plan of a resumed run: what was measured, and what is left of the budget now."""
+    if plan.trial_seconds is None:
+        return plan
+    ledger.closing_seconds = plan.closing_seconds
+    left = f"the budget is {ledger.budget}"
+    if ledger.budget.unit == "seconds":
+        left = f"{duration(max(0.0, ledger.left))} of {ledger.budget} are left for trials"
+    text = (
+        f"plan: a full trial takes about {duration(plan.trial_seconds)}, as measured when the run "
+        f"began; {left}"
+    )
+    return plan.model_copy(update={"text": text})
 
 
 def waiting_seconds(ledger: Ledger) -> float | None:

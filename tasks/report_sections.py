@@ -12,6 +12,7 @@ from tasks import figures, figures_curves, figures_space
 from tasks.page import Cell, Html, chart, details, join, note, section, table, tag
 from tasks.run_tables import UNFINISHED, RunTables, origin_of, rows_of
 from tasks.wording import (
+    counted,
     duration,
     number,
     plus_minus,
@@ -39,6 +40,7 @@ def progress(tables: RunTables) -> Html:
             "proposed. Only trials at full length move the line: a partial score is no final one. "
             "Failed trials have no score and lie on the floor."
         ),
+        *([note(f"Before the first trial: {tables.plan}.")] if tables.plan else []),
     )
 
 
@@ -184,7 +186,10 @@ def prior(tables: RunTables) -> Html:
             text = "This run had no history to learn from, so there was no prior."
         return section("prior", title, tag("p", text))
     history = tables.info.history
-    learned = f"The prior comes from {history.trials} trials on {history.datasets} datasets. "
+    learned = (
+        f"The prior comes from {counted(history.trials, 'trial')} on "
+        f"{counted(history.datasets, 'dataset')}. "
+    )
     if len(rows) >= 3:
         rho = spearman(list(rows.prior), list(rows.final))
         learned += (
@@ -218,7 +223,7 @@ def space(tables: RunTables, varied: Mapping[str, Axis]) -> Html:
         note(
             "One line for each configuration, coloured by its final score (at full length, else "
             "predicted). Drag along an axis to select, drag its name to move it. "
-            f"Not drawn: {left_out} trials without a score or continued by another one."
+            f"Not drawn: {counted(left_out, 'trial')} without a score or continued by another one."
         ),
         chart("space-chart", figure, "Parallel coordinates", min_width=95 * (len(varied) + 1)),
     )

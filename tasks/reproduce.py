@@ -70,7 +70,9 @@ def restore_inputs(run: RunFolder) -> Restored:
     dataset = store.restore(read[dataset_name(info.dataset.name)], Path(info.dataset.path).name)
     space = place / "space.json"  # the name in the settings may mean another one by now
     space.write_text(json.dumps(info.space), encoding="utf-8")
-    changes = {"dataset": str(dataset), "space": str(space)}
+    changes: dict[str, object] = {"dataset": str(dataset), "space": str(space)}
+    if info.history.used is False:  # it was not learned in time, and might be now
+        changes["use_history"] = False
     if ACCELERATE_NAME in read:
         changes["accelerate_config"] = str(store.restore(read[ACCELERATE_NAME], "accelerate.yaml"))
     history = place / "history"

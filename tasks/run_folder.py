@@ -21,7 +21,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from tasks.settings import TuneSettings
+from tasks.settings import Budget, TuneSettings
 from trials.errors import FileError, RecordError, SettingsError
 from trials.record_files import problems_of, read_json, read_text, remedy_of
 from trials.records import (
@@ -33,6 +33,8 @@ from trials.records import (
     read_record,
     write_json,
 )
+
+PLAN = "plan.json"
 
 
 class DatasetInfo(Record):
@@ -54,6 +56,11 @@ class HistoryInfo(Record):
     trials: int
     datasets: int
     folder: str | None = Field(None, description="That its trials join; of old runs not known.")
+    used: bool | None = Field(
+        None,
+        description="Whether the search began with what it knows: where time is short it may not "
+        "be learned in time. None before the search began.",
+    )
 
 
 class RunInfo(Record):
@@ -71,6 +78,14 @@ class RunInfo(Record):
     history: HistoryInfo
     versions: dict[str, str]
     git_commit: str | None
+    first_budget: Budget | None = Field(
+        None, description="That the search began with; None while it is that of the settings."
+    )
+
+    @property
+    def search_budget(self) -> Budget:
+        """What the search takes for its budget, which decides what it proposes."""
+        return self.first_budget or self.settings.budget
 
 
 class ProposalRecord(Record):
@@ -135,6 +150,11 @@ class Trial:
         return Path(self.spec.folder)
 
 
+def final_model(spec: TrialSpec) -> Path:
+    """Where a trial that ran to its end leaves its model or adapter."""
+    return Path(spec.folder) / "checkpoint" / "final"
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """Reads and writes one run folder."""
@@ -166,6 +186,11 @@ class RunFolder:
 
     def write_info(self, info: RunInfo) -> None:
         write_json(self.path / "run.json", info)
+
+    def plan_text(self) -> str | None:
+        """The plan of the run as people were told it; None where it made none."""
+        file = self.path / PLAN
+        return str(read_json(file).get("text", "")) or None if file.exists() else None
 
     def trial_folder(self, trial_id: str) -> Path:
         return self.path / "trials" / trial_id

@@ -47,7 +47,10 @@ def settings_of(run: RunFolder, given: TuneSettings | None) -> TuneSettings:
     if given is None or given.budget == info.settings.budget:
         return info.settings
     settings = info.settings.model_copy(update={"budget": given.budget})
-    run.write_info(info.model_copy(update={"settings": settings}))
+    # Its search goes on as it began: asked with another budget it may propose other trials, and
+    # would not find again those that are finished.
+    changes = {"settings": settings, "first_budget": info.search_budget}
+    run.write_info(info.model_copy(update=changes))
     return settings
 
 

@@ -56,6 +56,7 @@ class RunTables:
         curves: one row a curve point; columns ``CURVE_COLUMNS``.
         records: the trials as they lie on disk, in the same order.
         proposals: what the search said of the trials when it proposed them, in that order.
+        plan: what the run expected of itself before its first trial; None where it made no plan.
     """
 
     info: RunInfo
@@ -64,6 +65,7 @@ class RunTables:
     curves: pd.DataFrame
     records: list[Trial]
     proposals: list[ProposalRecord]
+    plan: str | None = None
 
     @classmethod
     def read(cls, run: RunFolder) -> RunTables:
@@ -83,6 +85,7 @@ class RunTables:
             curve_table(records),
             records,
             sorted(proposals.values(), key=lambda p: p.order),
+            run.plan_text(),
         )
 
     @property

@@ -34,6 +34,11 @@ def plus_minus(value: float | None, se: float | None, signed: bool = False) -> s
     return text if se is None or not math.isfinite(se) else f"{text} ± {number(se, digits)}"
 
 
+def counted(number: int, one: str) -> str:
+    """``1 trial``, ``12 trials``."""
+    return f"{number:,} {one}" + ("" if number == 1 else "s")
+
+
 def setting(value: object) -> str:
     """A hyperparameter's value as one would write it: 3e-05, 0.213, cosine."""
     if value is None:

@@ -9,12 +9,12 @@ from types import SimpleNamespace
 import pytest
 
 from tasks import begin
-from tasks.begin import begin_run, learn_from
+from tasks.begin import begin_run, learn_from, note_used
 from tasks.history import history_files
 from tasks.paths import BUNDLED_HISTORY, OfflineFolder
 from tasks.run_folder import RunFolder
-from tasks.run_names import history_of
-from tasks.settings import TuneSettings
+from tasks.run_names import history_of, settings_of
+from tasks.settings import Budget, TuneSettings
 from tasks.spaces import load_space
 from trials.errors import SettingsError
 from trials.records import SplitScore
@@ -84,6 +84,25 @@ def test_a_run_that_goes_on_joins_the_history_that_it_began_with(inputs, tmp_pat
     other.rmdir()
     with pytest.raises(SettingsError, match=r"other, which is not there[\s\S]*--history FOLDER"):
         history_of(run, None)
+
+
+def test_a_run_that_goes_on_knows_what_it_knew_and_is_asked_as_it_was(inputs, tmp_path):
+    """Else its search would propose other trials, and its finished ones would be lost."""
+    settings, run = TuneSettings(dataset="d", model="m"), RunFolder(tmp_path / "run")
+    run.path.mkdir()
+    learned = learn_from(settings, run, inputs, tmp_path / "mine")
+    assert learned.used is None
+    begun = begin_run(settings, run, inputs, load_space("sft_grpo"), learned, tmp_path / "mine")
+    assert begun.info.search_budget == settings.budget
+    assert learn_from(settings, run, inputs, tmp_path / "mine").used is None  # killed before
+    note_used(run, False)
+    assert learn_from(settings, run, inputs, tmp_path / "mine").used is False
+
+    for text in ("20m", "30"):
+        given = settings.model_copy(update={"budget": Budget.parse(text)})
+        assert settings_of(run, given).budget == Budget.parse(text)
+        assert run.info().search_budget == settings.budget
+    assert run.info().history.used is False
 
 
 def test_a_run_of_before_its_history_was_noted_joins_the_projects(inputs, tmp_path):

@@ -336,3 +336,13 @@ def test_the_console_of_an_unfinished_run_says_how_to_go_on(make_run: MakeRun) -
 def test_the_console_of_a_run_without_trials_says_so(make_run: MakeRun) -> None:
     run = make_run(trials=0, finished=False)
     assert "no trial has a score yet" in printed(console_summary(run))
+
+
+def test_the_plan_of_a_run_is_in_its_report(make_run: MakeRun) -> None:
+    run = make_run()
+    assert "Before the first trial" not in Document(write_report(run).read_text()).words
+    (run.path / "plan.json").write_text(json.dumps({"text": "plan: about 9 <fit>"}))
+    assert (
+        "Before the first trial: plan: about 9 <fit>."
+        in Document(write_report(run).read_text()).words
+    )
