@@ -16,6 +16,7 @@ from surrogates.base import (
     Proposal,
     UnknownProposalError,
 )
+from surrogates.encoding import PREFIX
 from surrogates.stages import Run
 
 LARGEST = 1e100  # beyond is a penalty that stands for a failure; its square overflows
@@ -100,6 +101,21 @@ class Book:
         if observation.failed or observation.cost <= 0 or run <= 0:
             return None
         return observation.cost / run
+
+    def row(self, proposal: Proposal) -> dict[str, Any]:
+        """A proposal and what was told of it, "pending" while nothing was."""
+        told = self.told.get(proposal.id)
+        return (
+            {"id": proposal.id, "kind": proposal.kind, "continues": proposal.continues}
+            | {PREFIX + name: value for name, value in proposal.config.items()}
+            | {
+                "fraction": told.fraction if told else proposal.fraction,
+                "score": told.score if told else math.nan,
+                "score_se": told.score_se if told else math.nan,
+                "cost": told.cost if told else math.nan,
+                "state": told.state if told else "pending",
+            }
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form (NaN as null)."""

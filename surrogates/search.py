@@ -28,26 +28,22 @@ from surrogates.base import (
 )
 from surrogates.book import Book
 from surrogates.candidates import generated_candidates, given_candidates
-from surrogates.encoding import PREFIX, SpaceEncoder
+from surrogates.encoding import SpaceEncoder
 from surrogates.offline import OfflineModels
 from surrogates.opinion import OfflineOpinion
 from surrogates.options import SearchOptions
 from surrogates.saved import read_state, write_state
 from surrogates.stages import Beginnings, StagesOf
 from surrogates.strategies import (
+    BAYESIAN,
     Choice,
     Round,
-    bayesian,
-    by_opinion,
+    choose,
     distinct_rungs,
     next_finalist,
     planned_rung,
-    random_choice,
-    space_filling,
 )
 from surrogates.task_model import TaskModel, torch_threads
-
-BAYESIAN = ("autopipe", "gp")
 
 
 class Search:
@@ -151,7 +147,7 @@ class Search:
             self.book.asks += 1
             proposals = []
             for _ in range(n):
-                choice = self._choose(turn, model)
+                choice = choose(turn, model, self.options, self.budget)
                 if choice.continues is None:
                     choice = replace(choice, fraction=fraction or self._rung(turn, model, choice))
                 proposal = self._proposal(choice, model)
@@ -253,24 +249,11 @@ class Search:
         proposals = list(self.book.proposals.values())
         with torch_threads(self.options.n_threads):
             mean, sd, prior = self._model().predict([p.config for p in proposals])
-        rows = []
-        for p, mu, sigma, m in zip(proposals, mean, sd, prior, strict=True):
-            told = self.book.told.get(p.id)
-            rows.append(
-                {"id": p.id, "kind": p.kind, "continues": p.continues}
-                | {PREFIX + k: v for k, v in p.config.items()}
-                | {
-                    "fraction": told.fraction if told else p.fraction,
-                    "score": told.score if told else np.nan,
-                    "score_se": told.score_se if told else np.nan,
-                    "cost": told.cost if told else np.nan,
-                    "state": told.state if told else "pending",
-                    "predicted": float(mu),
-                    "predicted_sd": float(sigma),
-                    "prior_score": float(m),
-                }
-            )
-        return pd.DataFrame(rows)
+        rows = zip(map(self.book.row, proposals), mean, sd, prior, strict=True)
+        return pd.DataFrame(
+            row | {"predicted": float(mu), "predicted_sd": float(sigma), "prior_score": float(m)}
+            for row, mu, sigma, m in rows
+        )
 
     # -- files ---------------------------------------------------------------------------------
 
@@ -363,32 +346,6 @@ class Search:
         if all(self.encoder.key(c) in taken for c in pool):  # a small space is nearly exhausted
             pool = self.encoder.sample(4096, self.seed)
         return pool
-
-    def _choose(self, turn: Round, model: TaskModel) -> Choice:
-        strategy = self.options.strategy
-        if strategy == "random":
-            return random_choice(turn)
-        if strategy == "sobol" or (strategy == "ranker" and not self._opinion.known):
-            return space_filling(turn)
-        if strategy == "ranker":
-            return by_opinion(turn, model)
-        if strategy in ("tpe", "bohb"):
-            return self._by_optuna(turn)
-        return bayesian(
-            turn,
-            model,
-            budget=self.budget,
-            finalist_share=self.options.finalist_share,
-            rungs=self.options.rungs,
-            n_initial=self.options.n_initial,
-        )
-
-    def _by_optuna(self, turn: Round) -> Choice:
-        from surrogates.optuna_strategies import bohb, tpe  # takes a second to import
-
-        if self.options.strategy == "tpe":
-            return tpe(turn, self.book, self.maximize)
-        return bohb(turn, self.book, self.maximize, self.options.rungs)
 
     def _proposal(self, choice: Choice, model: TaskModel) -> Proposal:
         bayesian_search = self.options.strategy in BAYESIAN

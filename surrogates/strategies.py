@@ -13,11 +13,13 @@ from surrogates.base import Config, Observation, Proposal
 from surrogates.candidates import diverse_top, nearest, refine
 from surrogates.encoding import SpaceEncoder
 from surrogates.failure import log_survival
+from surrogates.options import SearchOptions
 from surrogates.rungs import allowed_rungs, choose_rung
 from surrogates.stages import LEAST_PART, Beginnings, Run, distinct_rung
 from surrogates.task_model import TaskModel
 
 Rungs = tuple[float, ...] | None
+BAYESIAN = ("autopipe", "gp")
 
 FINALIST_CHANCE = 0.1  # a stopped trial less likely than this to beat the best is let go
 PROMOTION = 3  # without a Gaussian process, one stopped trial in so many is finished
@@ -320,3 +322,28 @@ def _acquire(
         if finish.max() > value:
             return _continue(stopped[int(np.argmax(finish))], model)
     return best
+
+
+def choose(turn: Round, model: TaskModel, options: SearchOptions, budget: float | None) -> Choice:
+    """What the strategy of a search proposes next."""
+    strategy = options.strategy
+    if strategy == "random":
+        return random_choice(turn)
+    if strategy == "sobol" or (strategy == "ranker" and not model.opinion.known):
+        return space_filling(turn)
+    if strategy == "ranker":
+        return by_opinion(turn, model)
+    if strategy in ("tpe", "bohb"):
+        from surrogates.optuna_strategies import bohb, tpe  # takes a second to import
+
+        if strategy == "tpe":
+            return tpe(turn, model.book, model.sign > 0)
+        return bohb(turn, model.book, model.sign > 0, options.rungs)
+    return bayesian(
+        turn,
+        model,
+        budget=budget,
+        finalist_share=options.finalist_share,
+        rungs=options.rungs,
+        n_initial=options.n_initial,
+    )

@@ -21,8 +21,7 @@ from tasks.featurize import probe
 from tasks.lock import promotion_lock
 from tasks.names import slug
 from tasks.paths import workspace
-from tasks.run_folder import RunFolder, RunInfo, Trial
-from tasks.search_loop import final_model
+from tasks.run_folder import RunFolder, RunInfo, Trial, final_model
 from trials.compare import PairedDifference, paired_difference
 from trials.dataset import fingerprint
 from trials.errors import SettingsError

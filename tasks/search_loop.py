@@ -24,7 +24,7 @@ from tasks.history import records
 from tasks.ledger import Ledger
 from tasks.places.base import on_this_machine
 from tasks.prepare import Inputs
-from tasks.run_folder import ProposalRecord, RunFolder
+from tasks.run_folder import ProposalRecord, RunFolder, final_model
 from tasks.settings import TuneSettings
 from tasks.spaces import plain
 from tasks.trial import give_up, is_fatal
@@ -334,8 +334,7 @@ class SearchLoop:
     def _prune(self) -> None:
         """Keeps the checkpoints within the disk limit, but never those that are still needed."""
         running = [spec for _, spec, _ in self._running]
-        needed = [Path(spec.folder) for spec in running]
-        needed += [Path(spec.continue_from) for spec in running if spec.continue_from]
+        needed = [Path(each) for s in running for each in (s.folder, s.continue_from) if each]
         finished = [spec for spec, _ in self.told.values() if final_model(spec).exists()]
         ranked = sorted(finished, key=self._expected())
         kept = [final_model(spec) for spec in [*ranked[-MODELS_KEPT:], *finished[:1]]]
@@ -349,10 +348,10 @@ class SearchLoop:
 
     def _expected(self) -> Callable[[TrialSpec], tuple[float, float]]:
         """What the search would rather recommend, as a sort key: the score alone may be luck."""
-        expected = {each.id: each.score for each in self.search.ranking()}
+        expected, least = {each.id: each.score for each in self.search.ranking()}, -math.inf
         of_trial = {
-            spec.trial_id: (expected.get(id, -math.inf), _or_least(result.score))
-            for id, (spec, result) in self.told.items()
+            spec.trial_id: (expected.get(id, least), least if r.score is None else r.score)
+            for id, (spec, r) in self.told.items()
         }
         return lambda spec: of_trial[spec.trial_id]
 
@@ -395,15 +394,6 @@ class SearchLoop:
         ]
         # One that ran out of time also left its model; it counts only where there is no other.
         return min(found, key=lambda trial: trial[1].out_of_time, default=None)
-
-
-def final_model(spec: TrialSpec) -> Path:
-    """Where a trial that ran to its end leaves its model or adapter."""
-    return Path(spec.folder) / "checkpoint" / "final"
-
-
-def _or_least(score: float | None) -> float:
-    return -math.inf if score is None else score
 
 
 def _finite(value: float | None) -> float | None:

@@ -17,8 +17,8 @@ from tasks.conclude import recommend
 from tasks.history import history_row
 from tasks.history_checks import check_history
 from tasks.ledger import Ledger
-from tasks.run_folder import ProposalRecord, RunFolder
-from tasks.search_loop import MODELS_KEPT, SearchLoop, final_model
+from tasks.run_folder import ProposalRecord, RunFolder, final_model
+from tasks.search_loop import MODELS_KEPT, SearchLoop
 from tasks.settings import Budget, TuneSettings
 from tasks.spaces import load_space, plain
 from tasks.stages import stages_of
