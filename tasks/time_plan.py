@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from tasks.prepare import ProbeSize
 from tasks.report_outcome import reproduce_command
-from tasks.settings import Budget, TuneSettings
+from tasks.settings import LONGEST_SECONDS, Budget, TuneSettings
 from tasks.wording import duration
 from trials.errors import HyperparameterError, SettingsError
 from trials.hyperparameters import Hyperparameters
@@ -220,15 +220,17 @@ def _text(costs: Costs, settings: TuneSettings, now: datetime, elapsed: float) -
         left = settings.budget.amount - elapsed
         fit = int((left - before) / trial * settings.parallel)
         how_many = f"about {fit} fit in what is left of {settings.budget}"
+        when = "finished by {end}, in {left} at most"
     else:
         trials = settings.budget.amount
         left = before + math.ceil(trials / settings.parallel) * trial
         how_many = f"at most {trials:g} of them are in the budget of {settings.budget}"
+        when = "finished at about {end}, in about {left} if all run in full"
     at_a_time = f", {settings.parallel} at a time" if settings.parallel > 1 else ""
     end = (now + timedelta(seconds=left)).strftime("%H:%M")
     lines = [
         f"plan: a full trial takes about {duration(trial)} ({_parts(costs, settings)}); "
-        f"{how_many}{at_a_time}; finished by {end}, in {duration(left)} at most"
+        f"{how_many}{at_a_time}; {when.format(end=end, left=duration(left))}"
     ]
     size, rows = costs.probe(settings), settings.schedule.eval_rows
     if size.rows < rows:
@@ -266,7 +268,8 @@ def _refusal(costs: Costs, settings: TuneSettings) -> str:
     smaller = next(_smaller(costs, settings), None)
     if smaller is not None:
         text += f"\n  this fits:          {reproduce_command(smaller)}"
-    text += f"\n  or give it longer:  {reproduce_command(longer(costs, settings))}"
+    if (enough := longer(costs, settings)) is not None:
+        text += f"\n  or give it longer:  {reproduce_command(enough)}"
     if limit := settings.schedule.max_completion_tokens:
         text += (
             f"\n  completions may be {limit} tokens long: a smaller --max-completion takes less "
@@ -302,17 +305,27 @@ def _most_steps(costs: Costs, settings: TuneSettings) -> int | None:
         except HyperparameterError:  # too few for the stages
             return False
 
-    most = settings.schedule.total_steps
-    steps = [most, *range(most - most % 5, 10, -5), *range(10, OFFERED_STEPS - 1, -1)]
-    return next((each for each in steps if OFFERED_STEPS <= each <= most and fit(each)), None)
+    return next(filter(fit, _shorter(settings.schedule.total_steps)), None)
 
 
-def longer(costs: Costs, settings: TuneSettings) -> TuneSettings:
-    """The same settings with a time budget, in whole minutes, that is enough for them."""
+def _shorter(steps: int) -> Iterator[int]:
+    """Numbers of steps, each a twentieth less than the one before, in fives where that is more."""
+    while steps >= OFFERED_STEPS:
+        yield steps
+        less = min(steps - 1, round(0.95 * steps))
+        steps = less - less % 5 if less > 10 else less
+
+
+def longer(costs: Costs, settings: TuneSettings) -> TuneSettings | None:
+    """The same settings with a time budget, in whole minutes, that is enough for them.
+
+    None where not even the longest that there is would be.
+    """
     minutes = 1
-    while True:
+    while MINUTE * minutes <= LONGEST_SECONDS:
         budget = Budget(amount=MINUTE * minutes, unit="seconds")
         candidate = settings.model_copy(update={"budget": budget})
         if costs.fits(candidate, OFFERED_MARGIN):
             return candidate
         minutes += max(1, minutes // 10)
+    return None

@@ -47,7 +47,12 @@ ABOUT = frozenset(
 # Of a URL in any text: who gives it a password means it to be one, whatever the variable is called.
 URL_PASSWORD = re.compile(r"(?<=://)([^\s/:@'\"]*):([^\s/@'\"]+)@")
 URL_USER = re.compile(r"(?<=://)([^\s/:@'\"]{16,})@")  # a token in the place of a name
-URL_PARAMETER = re.compile(r"(?<=[?&;])([\w.%-]{1,100})=([^\s&;#'\"<>]+)")
+# Of Slack, Discord, Teams and the like: who knows the path may write there.
+URL_HOOK = re.compile(
+    r"(?i)(?<=://)(hooks\.[^\s/'\"]+/|[^\s/'\"]+/(?:[^\s/'\"?#]+/){0,5}webhooks?\w*/)"
+    r"([^\s'\"?#<>]{16,})"
+)
+URL_PARAMETER = re.compile(r"(?<=[?&;#])([\w.%-]{1,100})=([^\s&;#'\"<>]+)")
 HEADER = re.compile(
     r"(?i)\b((?:proxy-)?authorization|x-api-key|api-key|(?:set-)?cookie|x-auth-token)"
     r"(['\"]?\s*[:=]\s*['\"]?)([^\r\n'\"]{6,})"
@@ -138,6 +143,9 @@ def _without_patterns(text: str, mask: Callable[[str], str]) -> str:
         text = URL_PASSWORD.sub(lambda found: f"{found[1]}:{mask(found[2])}@", text)
         text = URL_USER.sub(
             lambda found: f"{mask(found[1])}@" if _looks_secret(found[1]) else found[0], text
+        )
+        text = URL_HOOK.sub(
+            lambda found: found[1] + mask(found[2]) if _has_digit(found[2]) else found[0], text
         )
     if "=" in text:
         text = URL_PARAMETER.sub(lambda found: _parameter(found, mask), text)

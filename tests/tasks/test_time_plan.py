@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import time
 from datetime import datetime
 
 import pytest
@@ -69,6 +70,15 @@ def test_what_does_not_fit_is_refused_with_commands_that_do(budget: str) -> None
         plan_of(costs(slower), accepted, NOW, elapsed=40)
 
 
+def test_a_schedule_of_millions_of_steps_is_refused_as_quickly() -> None:
+    schedule = Schedule(total_steps=10_000_000)
+    start = time.monotonic()
+    with pytest.raises(SettingsError) as refused:
+        plan_of(costs(), settings("2h", schedule=schedule), NOW, elapsed=40)
+    assert time.monotonic() - start < 5.0
+    assert offered(str(refused.value), "this fits").schedule.total_steps >= 10
+
+
 def test_a_limit_of_completions_that_was_given_is_named_where_time_is_short() -> None:
     schedule = Schedule(max_completion_tokens=512)
     with pytest.raises(SettingsError, match="512 tokens long: a smaller --max-completion"):
@@ -98,6 +108,7 @@ def test_what_fits_is_planned_and_asks_for_nothing() -> None:
 def test_other_budgets_are_planned_and_never_refused() -> None:
     plan = plan_of(costs(), settings("12"), NOW, elapsed=40)
     assert "at most 12 of them" in plan.text
+    assert "finished at about" in plan.text  # nothing ends it then
     assert plan.probe.rows == 128
     assert plan.probe.sampled_rows is None
     assert plan.probe.limits.wall_seconds is None
@@ -131,6 +142,7 @@ def test_what_is_left_out_is_said() -> None:
 
 def test_more_time_is_in_whole_minutes() -> None:
     found = longer(costs(), settings("10m"))
+    assert found is not None
     assert found.budget.amount % 60 == 0
     assert found.budget.amount > 600
     assert found.schedule == settings("10m").schedule

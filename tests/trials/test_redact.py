@@ -213,3 +213,29 @@ def test_a_long_text_takes_no_time() -> None:
     start = time.perf_counter()
     redacted(text)
     assert time.perf_counter() - start < 5.0
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://hooks.slack.com/services/T01ABC2/B03DEF4/kX9vPq2LmNz",
+        "https://discord.com/api/webhooks/1029384756/aZ-9_xYq81LmN",
+        "https://corp.webhook.office.com/webhookb2/11aa22bb-33cc@44dd/IncomingWebhook/55ee66ff",
+        "https://host/callback#access_token=kX9vPq2LmNz",
+    ],
+)
+def test_addresses_that_anybody_may_write_to_are_secrets_whatever_names_them(url: str) -> None:
+    shown = redacted(f"cannot reach {url} now")
+    assert shown.startswith("cannot reach https://")
+    assert shown.endswith(f"{MASK} now")
+
+
+def test_other_addresses_stay() -> None:
+    for url in (
+        "https://github.com/prefecthq/prefect/issues/12345678901234567890",
+        "https://docs.host.com/services/how-to-write-webhooks-in-2024#setup=1",
+    ):
+        assert redacted(url) == url
+    start = time.monotonic()
+    redacted("https://h/" + "webhook/" * 20_000 + "a/" * 20_000)
+    assert time.monotonic() - start < 2.0
