@@ -226,18 +226,19 @@ def named_rows(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def outside_space(rows: list[dict[str, Any]]) -> list[str]:
-    """One sentence on hyperparameters outside the space that is searched when none is named."""
+    """A sentence on hyperparameters outside each space that is searched when none is named."""
     from tasks.importers.bounds import outside
-    from tasks.settings import TuneSettings
-    from tasks.spaces import load_space
+    from tasks.spaces import default_space, load_space
 
-    name = TuneSettings.model_fields["space"].default
-    found = outside(rows, load_space(name)) if rows else []
-    if not found:
-        return []
+    by_space: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        by_space.setdefault(default_space(str(row["model_id"])), []).append(row)
+    found = {name: outside(own, load_space(name)) for name, own in sorted(by_space.items())}
     return [
-        f"outside the space {name}, and learned from as values at its edge: {', '.join(found)}; "
+        f"outside the space {name}, and learned from as values at its edge: {', '.join(values)}; "
         "tune with a --space that holds them"
+        for name, values in found.items()
+        if values
     ]
 
 

@@ -62,8 +62,12 @@ def with_space(settings: TuneSettings) -> TuneSettings:
     """Settings whose space has a name: ``auto`` is settled by the size of the model."""
     if settings.space != AUTO:
         return settings
-    large = model_bytes(settings.model) > TINY_BYTES
-    return settings.model_copy(update={"space": REAL_SPACE if large else TINY_SPACE})
+    return settings.model_copy(update={"space": default_space(settings.model)})
+
+
+def default_space(model: str) -> str:
+    """The space in which a model is tuned when none is named."""
+    return REAL_SPACE if model_bytes(model) > TINY_BYTES else TINY_SPACE
 
 
 def model_bytes(model: str) -> float:

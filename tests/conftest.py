@@ -9,6 +9,11 @@ import tempfile
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes says more of the machine than of the code.
+settings.register_profile("autopipe", deadline=None)
+settings.load_profile("autopipe")
 
 # A home of its own for each test process: tests never touch, or wait for, a developer's server.
 _prefect_home = tempfile.mkdtemp(prefix="autopipe-test-prefect-")

@@ -152,7 +152,7 @@ class StoppingRules(Settings):
     no_spread_steps: int = Field(25, ge=1, description="RL steps where no group has any spread.")
 
 
-class Pace(Record):
+class Pace(Settings):
     """How long the parts of a trial take, in seconds; 0 where it is not known."""
 
     loading: float = Field(0.0, ge=0, description="From its beginning to its first stage.")

@@ -70,7 +70,10 @@ class Terminal:
         """Reads until this is on the screen."""
         deadline = time.monotonic() + seconds
         while text not in self.text:
-            assert self.read(0.1), f"ended with code {self.code} before {text!r}:\n{self.text}"
+            goes_on = self.read(0.1)
+            if text in self.text:
+                return
+            assert goes_on, f"ended with code {self.code} before {text!r}:\n{self.text}"
             assert time.monotonic() < deadline, f"no {text!r} in {seconds:.0f} s:\n{self.text}"
 
     def end(self, seconds: float = 900.0) -> int:

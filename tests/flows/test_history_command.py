@@ -159,9 +159,9 @@ def test_show_does_without_columns(history, tmp_path):
 def test_values_outside_the_bundled_space_are_named(history, tmp_path):
     file = tmp_path / "runs.csv"
     file.write_text("score,config.sft_learning_rate\n0.5,2e-5\n0.6,1e-3\n")
-    done = run("import", file, "--dataset", "d", "--model", "m", "--history", history)
+    done = run("import", file, "--dataset", "d", "--model", "tiny-1m", "--history", history)
     assert done.exit_code == 0, done.output
-    assert "outside the space sft_grpo" in done.output
+    assert "outside the space sft_grpo," in done.output
     assert "sft_learning_rate (1 value, 2e-05; the space has 0.0001" in done.output
 
 

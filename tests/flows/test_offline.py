@@ -95,7 +95,7 @@ def test_every_step_leaves_what_the_next_one_needs_and_again_the_same(
     assert "60 trials, 3 dataset x model groups, 3 datasets" in done.output
     with get_client(sync_client=True) as client:
         pages = [(artifact.key, str(artifact.data)) for artifact in client.read_artifacts()]
-    assert any("history: 60 rows good, 0 put aside" in text for _, text in pages)
+    assert any("60 rows good, 0 put aside" in text for _, text in pages)
     assert any(key == "offline-ranking" and "QueryRMSE" in text for key, text in pages)
     # What was read and made is kept; in `dvc repro`, dvc.lock has it.
     noted = run_versions(RunFolder(tmp_path / "one"))

@@ -26,6 +26,7 @@ from tasks.catalog import (
 )
 from tasks.paths import ROOT
 from trials.dataset import load_dataset
+from trials.errors import SettingsError
 from trials.rewards import build_reward
 
 BUNDLED = load_catalog()
@@ -208,10 +209,12 @@ def test_the_whole_catalog_is_built_anew_with_the_same_bytes(tmp_path: Path) -> 
     assert seen[-1] == (len(small), len(small))
     assert [load_dataset(path).name for path in paths] == list(small)
     written = {file: file.read_bytes() for file in folder.rglob("*.*")}
-    (folder / "left_over").mkdir()
     build_catalog(folder, catalog)
     assert {file: file.read_bytes() for file in folder.rglob("*.*")} == written
-    assert not (folder / "left_over").exists()
+    (folder / "of_somebody_else").mkdir()
+    with pytest.raises(SettingsError, match="of_somebody_else"):
+        build_catalog(folder, catalog)
+    assert (folder / "of_somebody_else").is_dir()
     assert list(tmp_path.iterdir()) == [folder]
 
 

@@ -24,7 +24,7 @@ def test_a_time_budget_counts_from_the_start_of_the_command() -> None:
 
 def test_next_to_no_time_is_refused_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(started, "slowdown", lambda: 1.0)
-    for budget in ("1m", "2", "0.5 full"):
+    for budget in ("1m", "2", "1 full"):
         check_time(Budget.parse(budget))
     check_time(None)
     with pytest.raises(SettingsError, match=r"30s is too short: .* about 50 s .*\n.*--budget 2m"):
