@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import statistics
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from trials.records import ProbeAnswer, ProbeRequest, SplitScore, TrialResult, T
 from trials.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
+
+LITTLE_SECONDS = 5.0  # of the final measurement: no rows are left out to save less
 
 
 @task(cache_policy=NO_CACHE)
@@ -79,7 +82,9 @@ class Closing:
     wall_seconds: float | None = None
 
     @classmethod
-    def of(cls, asked: int, left: float, row_seconds: float, models: int) -> Closing:
+    def of(
+        cls, asked: int, left: float, row_seconds: float, models: int, load_seconds: float = 0.0
+    ) -> Closing:
         """As many rows as there is time for, but never so few that they say nothing.
 
         Args:
@@ -87,12 +92,15 @@ class Closing:
             left: seconds for the measurement; infinite without a time budget.
             row_seconds: for completing and scoring one row.
             models: that are measured.
+            load_seconds: for loading one of them.
         """
         if math.isinf(left):
             return cls(asked)
-        affordable = int(left / (MARGIN * models * row_seconds)) if row_seconds else asked
+        seconds = MARGIN * models * row_seconds
+        left -= models * load_seconds
+        affordable = int(max(left, LITTLE_SECONDS) / seconds) if seconds else asked
         rows = min(asked, max(LEAST_ROWS, affordable))
-        expected = models * rows * row_seconds
+        expected = models * (load_seconds + rows * row_seconds)
         return cls(rows, wall_seconds=max(30.0, left, 3 * expected))
 
 
@@ -123,7 +131,9 @@ def conclude(
     if default:
         models["default"] = str(final_model(default[0]))
     asked = min(loop.settings.test_rows, len(loop.inputs.dataset.splits["test"]))
-    closing = Closing.of(asked, test_seconds, _row_seconds(loop), len(models))
+    measured = [spec, *([default[0]] if default else [])]
+    row, load = _row_seconds(loop, measured), loop.pace.loading + loop.pace.starting
+    closing = Closing.of(asked, test_seconds, row, len(models), load)
     lora = default_config.get("adapter") == "lora"
     test = measure_on_test(
         run, loop.settings, loop.inputs, models, measurer, closing, lora, say
@@ -158,13 +168,16 @@ def conclude(
     return summary
 
 
-def _row_seconds(loop: SearchLoop) -> float:
-    """Seconds for completing and scoring a row, by the slowest trial; else by the base model."""
-    rows = loop.inputs.schedule.eval_rows
-    events = (Path(spec.folder) / "events.jsonl" for spec, _ in loop.told.values())
-    found = [pace_of(list(read_events(file))).scoring / rows for file in events]
-    probe = loop.inputs.probe
-    return max([*found, probe.seconds / max(1, probe.scores["base"].rows)])
+def _row_seconds(loop: SearchLoop, measured: list[TrialSpec]) -> float:
+    """Seconds for completing and scoring a row, on average over the base model and these trials.
+
+    Each as it was when it was scored before; a trial that was not, as the slowest of the others.
+    """
+    rows, probe = loop.inputs.schedule.eval_rows, loop.inputs.probe
+    events = [read_events(Path(spec.folder) / "events.jsonl") for spec in measured]
+    found = [pace_of(list(each)).scoring / rows for each in events]
+    found.append(probe.seconds / max(1, probe.scores["base"].rows))
+    return statistics.fmean(each or max(found) for each in found)
 
 
 def recommend(loop: SearchLoop) -> tuple[Recommendation, tuple[TrialSpec, TrialResult]]:
