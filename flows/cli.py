@@ -118,10 +118,7 @@ def tune(
     ] = None,
     store: Annotated[
         str | None,
-        typer.Option(
-            help="fsspec URL where run folders are kept, too.",
-            rich_help_panel=DEVICES,
-        ),
+        typer.Option(help="fsspec URL where run folders are kept, too.", rich_help_panel=DEVICES),
     ] = None,
     disk: Annotated[
         float | None,

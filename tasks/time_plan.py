@@ -118,13 +118,14 @@ class Costs:
         left -= looked * self.row
         sampled = min(looked, int(left / (PROBE_SAMPLES * self.row or 1e-9)))
         sampled = sampled if sampled >= LEAST_SAMPLED else 0
+        wall = 10.0 + 2 * allowed + 3 * self.pace.loading
         return size.model_copy(
             update={
                 "rows": rows,
                 "feature_rows": None if looked == PROBE_ROWS else looked,
                 "sampled_rows": None if sampled == PROBE_ROWS else sampled,
                 "limits": settings.limits.model_copy(
-                    update={"wall_seconds": 10.0 + 2 * allowed, "silent_seconds": 60 + 2 * allowed}
+                    update={"wall_seconds": wall, "silent_seconds": 60.0 + wall}
                 ),
             }
         )

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 from collections.abc import Mapping
 from contextlib import suppress
@@ -28,8 +27,6 @@ from trials.messages import (
     Message,
     Place,
     checked_text,
-    common_beginning,
-    has_extras,
     read_completion,
     read_prompt,
     refuse_tools,
@@ -43,7 +40,6 @@ from trials.scoring.text import USUAL_MARKER
 
 # "exact_match", "choice", "numeric", "reasoning_gym", "trl.rewards:NAME" or "module:function"
 RewardKind = str
-COMPLETION_MARGIN_TOKENS = 4
 PREFERENCES = "preferences"  # the name of their file, whatever its format
 # Fields of the card that came later: fingerprints of datasets without them must stay as they were.
 LATER_CARD_FIELDS = ("answer_format",)
@@ -189,60 +185,6 @@ def fingerprint(path: Path | str) -> str:
     absent = {name for name in LATER_CARD_FIELDS if getattr(card, name) is None}
     digest.update(card.model_dump_json(exclude=absent).encode())
     return digest.hexdigest()[:16]
-
-
-def check_lengths(
-    dataset: Dataset, tokenizer: Any, max_length: int | None, context_limit: int
-) -> int:
-    """Refuses rows and preferences longer than the schedule's or the model's token limit.
-
-    Returns:
-        The length of the longest in tokens.
-
-    Raises:
-        DatasetError: naming file and line of the row, and its length in tokens.
-    """
-    limit = context_limit if max_length is None else min(max_length, context_limit)
-    found: list[tuple[Row | Preference, list[Message]]] = [
-        (row, row.prompt + row.completion) for rows in dataset.splits.values() for row in rows
-    ]
-    for pair in dataset.preferences:
-        found += [(pair, pair.prompt + pair.chosen), (pair, pair.prompt + pair.rejected)]
-    texts = [render(tokenizer, messages) for _, messages in found]
-    lengths = [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
-    for (row, _), length in zip(found, lengths, strict=True):
-        if length > limit:
-            raise DatasetError(
-                f"the row has {length} tokens with this model's tokenizer",
-                path=row.file or dataset.path,
-                line=row.line,
-                expected=f"at most {limit}: the model's context is {context_limit}"
-                + (
-                    "; shorten the row"
-                    if max_length is None
-                    else f" and --max-length is {max_length}; shorten the row or raise --max-length"
-                ),
-            )
-    return max(lengths)
-
-
-def completion_limit(dataset: Dataset, tokenizer: Any) -> int:
-    """Tokens to generate at most: a quarter more than the longest training completion, and some.
-
-    Longer than needed costs time in every step; shorter would cut right answers off.
-    """
-    texts = [_spoken(tokenizer, row) for row in dataset.splits["train"]]
-    longest = max(map(len, tokenizer(texts, add_special_tokens=False)["input_ids"]))
-    return math.ceil(1.25 * longest) + COMPLETION_MARGIN_TOKENS
-
-
-def _spoken(tokenizer: Any, row: Row) -> str:
-    """What a model has to write for a row: its text, or what the template makes of tool calls."""
-    if not has_extras(row.completion) and len(row.completion) == 1:
-        return str(row.completion[0]["content"])
-    before = render(tokenizer, row.prompt)
-    whole = render(tokenizer, row.prompt + row.completion)
-    return whole[common_beginning(before, whole) :]
 
 
 def render(tokenizer: Any, messages: list[Message], generation_prompt: bool = False) -> str:

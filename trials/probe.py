@@ -21,12 +21,13 @@ import torch
 from accelerate import PartialState
 from transformers import set_seed
 
-from trials.dataset import Dataset, check_lengths, completion_limit, load_dataset
+from trials.dataset import Dataset, load_dataset
 from trials.device import settle_device
 from trials.errors import AutoPipeError
 from trials.evaluate import Evaluator, autocast, scored_model
 from trials.events import EventLog
 from trials.failures import failure_of
+from trials.lengths import check_lengths, completion_limit
 from trials.measurement import ANSWER, REFUSAL
 from trials.models import context_limit, load_tokenizer
 from trials.output import output_to

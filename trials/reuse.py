@@ -11,14 +11,9 @@ from collections.abc import Callable, Hashable
 from functools import lru_cache
 from typing import Any
 
-from trials.dataset import (
-    Dataset,
-    check_lengths,
-    completion_limit,
-    fingerprint,
-    load_dataset,
-)
+from trials.dataset import Dataset, fingerprint, load_dataset
 from trials.errors import DatasetError
+from trials.lengths import check_lengths, completion_limit
 from trials.models import load_tokenizer
 
 KEPT = 4  # a worker serves one dataset at a time, or a few in turns

@@ -17,12 +17,12 @@ from trials.dataset import (
     Dataset,
     DatasetCard,
     Row,
-    check_lengths,
     fingerprint,
     infer_reward,
     load_dataset,
 )
 from trials.errors import DatasetError
+from trials.lengths import check_lengths
 
 GOOD = {"prompt": "1 + 1 =", "completion": "2", "answer": "2"}
 
