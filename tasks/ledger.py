@@ -60,6 +60,11 @@ class Ledger:
         return self._before + self.clock() - self._start
 
     @property
+    def elapsed_here(self) -> float:
+        """Seconds of these since this process began."""
+        return self.clock() - self._start
+
+    @property
     def seconds_per_full(self) -> float:
         """Median seconds of a full-length trial, scaled up from partial ones; at first as planned.
 

@@ -40,7 +40,7 @@ def planned(
     """Makes the plan of a run after a warm-up, or reads that of a resumed one; tells the ledger.
 
     Where trials run on other machines this one says nothing about their speed: then nothing is
-    planned, and nothing refused.
+    planned, and nothing refused. Nor is a run refused that goes on without a plan.
 
     Raises:
         SettingsError: a time budget is too short, with the commands that are not.
@@ -53,14 +53,16 @@ def planned(
     elif isinstance(place.runs, Supervisor):
         processes = trial_processes(launchers[0])
         costs = warm_up(
-            settings, run, inputs, config, place.runs, lambda: ledger.elapsed, processes
+            settings, run, inputs, config, place.runs, lambda: ledger.elapsed_here, processes
         )
+        begun = (run.path / "run.json").exists()
         plan = (
-            plan_of(costs, settings, datetime.now(), ledger.elapsed)
+            plan_of(costs, settings, datetime.now(), ledger.elapsed, begun=begun)
             if costs
             else unmeasured(settings, "the default configuration could not be measured: no plan")
         )
         write_json(file, plan)
+        plan = _again(plan, ledger) if begun else plan
     else:
         plan = unmeasured(settings, "trials run on other machines, which are not measured: no plan")
     ledger.trial_seconds = math.nan if plan.trial_seconds is None else plan.trial_seconds

@@ -187,7 +187,9 @@ def unmeasured(settings: TuneSettings, text: str) -> TimePlan:
     )
 
 
-def plan_of(costs: Costs, settings: TuneSettings, now: datetime, elapsed: float) -> TimePlan:
+def plan_of(
+    costs: Costs, settings: TuneSettings, now: datetime, elapsed: float, begun: bool = False
+) -> TimePlan:
     """The plan of a run.
 
     Args:
@@ -195,11 +197,14 @@ def plan_of(costs: Costs, settings: TuneSettings, now: datetime, elapsed: float)
         settings: of the run.
         now: time of day, to say when it will be finished.
         elapsed: seconds since it began.
+        begun: it has trials already, and goes on with what is left.
 
     Raises:
-        SettingsError: a time budget is too short, with the commands that are not.
+        SettingsError: a run has not begun, and its time budget is too short, with the commands
+            that are not.
     """
-    if settings.budget.unit == "seconds" and not costs.fits(settings, MARGIN):
+    timed = settings.budget.unit == "seconds"
+    if timed and not begun and not costs.fits(settings, MARGIN):
         raise SettingsError(_refusal(costs, settings))
     pace = costs.pace_of(settings.schedule)
     return TimePlan(

@@ -28,6 +28,7 @@ REMEDIES = {
     "observations.json": "remove it: it is made again when the run goes on",
     "versions.json": "remove it: what was kept stays kept, but the run no longer says what it was",
     "events.jsonl": "remove that line: it is one of many points of the trial's curves",
+    "plan.json": "remove it: what trials cost is measured again when the run goes on",
     "ledger.json": "remove it: the time that the run has spent so far is then not counted",
     "proposals.jsonl": "remove that line: its trial is proposed again when the run goes on",
 }

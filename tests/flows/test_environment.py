@@ -35,5 +35,6 @@ def test_a_workspace_that_cannot_be_made_is_named(program: list[str], tmp_path: 
         timeout=300,
     )
     assert f"cannot write {home}: Not a directory" in done.stdout + done.stderr
+    assert "a file is where a folder belongs" in done.stdout
     assert "Traceback" not in done.stderr
     assert done.returncode == (0 if program[0] == "-c" else 2)

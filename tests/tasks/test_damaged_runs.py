@@ -34,6 +34,7 @@ def command(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         ("summary.json", b"\xff\xfe{}"),
         ("proposals.jsonl", b"{}\n{}\n"),
         ("trials/{trial}/result.json", b"[]"),
+        ("plan.json", b"{"),
     ],
 )
 def test_a_report_names_the_damaged_file(
@@ -48,11 +49,3 @@ def test_a_report_names_the_damaged_file(
     assert "Traceback" not in shown
     assert re.sub(r"\s", "", f"{file}:") in re.sub(r"\s", "", shown)
     assert file.read_bytes() == content
-
-
-def test_a_workspace_that_cannot_be_made_is_said(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    done = command(tmp_path / "file" / "home", "report", "run")
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
-    assert "a file is where a folder belongs" in done.stderr

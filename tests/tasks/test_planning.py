@@ -3,18 +3,53 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
+from tasks import planning
 from tasks.ledger import Ledger
 from tasks.planning import planned
 from tasks.run_folder import PLAN, RunFolder
 from tasks.settings import Budget, TuneSettings
 from tasks.spaces import load_space
-from tasks.time_plan import unmeasured
-from trials.records import write_json
+from tasks.time_plan import Costs, unmeasured
+from trials.errors import SettingsError
+from trials.hyperparameters import Hyperparameters
+from trials.launch import Launcher
+from trials.records import Pace, write_json
+from trials.supervisor import Supervisor
 
 NOT_LOOKED_AT: Any = None
 WHEN_IT_BEGAN = "plan: about 9 fit in what is left of 25m; finished by 14:05, in 24 min at most"
+
+
+def test_a_run_that_goes_on_without_a_plan_makes_one_and_is_not_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of before there were plans, or its plan was removed; 25 of 30 minutes are over."""
+    pace = Pace(loading=6, starting=3, sft_step=8, rl_step=25, scoring=8, saving=1)
+    heard: list[float] = []
+
+    def measured(*given: Any) -> Costs:
+        heard.append(given[5]())
+        fields = {"scored_rows": 8, "train_rows": 400, "pairs": 0, "test_rows": 500}
+        return Costs(pace=pace, config=Hyperparameters(), start_up=heard[0], **fields)
+
+    monkeypatch.setattr(planning, "warm_up", measured)
+    settings = TuneSettings(dataset="d", model="m", budget=Budget.parse("30m"))
+    write_json(tmp_path / "ledger.json", {"elapsed_seconds": 1500.0})
+    ledger = Ledger(tmp_path / "ledger.json", settings.budget, already=20.0, clock=lambda: 0.0)
+    place: Any = SimpleNamespace(runs=Supervisor([]))
+    made = (settings, RunFolder(tmp_path), NOT_LOOKED_AT, load_space("sft_grpo"), place)
+    with pytest.raises(SettingsError, match="too short"):
+        planned(*made, [Launcher()], ledger)
+    (tmp_path / "run.json").touch()
+    plan = planned(*made, [Launcher()], ledger)
+    assert "are left for trials" in plan.text
+    assert heard[0] == 20.0  # not what the run had spent before
+    assert (tmp_path / PLAN).exists()
 
 
 def test_a_run_that_goes_on_says_what_is_left_now(tmp_path: Path) -> None:
