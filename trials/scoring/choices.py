@@ -24,7 +24,7 @@ _UNSPACED = (
 _HANGUL = (0xAC00, 0xD7AF)  # spaced, but particles are attached
 
 _DENIAL = r"""(?:
-      (?<!\w)(?:not|never|neither|nor|cannot\s+be|rather\s+than|instead\s+of|unlike|except|without
+      (?<!\w)(?:not|never|neither|nor|cannot\s+be|than|over|instead\s+of|unlike|except|without
         |non|nicht|keine?|kein|pas|ni|não|нет|не|ليس|ليست|không(?:\s+phải)?|NO)
       |n't)
       \s+(?:(?:a|an|the|un|une|eine?|be|is|it|it's|that|case|think|believe|answer|option|choice
@@ -66,6 +66,12 @@ _SO = re.compile(
 )
 _GOES_ON = re.compile(
     r"\s+(?:or|and|is|are|was|as|because|since|for|but|not|nor|vs|seems|looks|would|must|fits|nor)\b"
+)
+# "no evidence", "no doubt": behind a word and before a noun it is no answer.
+_DETERMINER = re.compile(
+    r"""\s+(?!(?:because|since|as|for|but|and|or|nor|not|if|when|while|due|given|is|was|are|were
+        |i|you|he|she|it|we|they|this|that|these|those|there|the|an?)\b)[^\W\d_]{2}""",
+    re.VERBOSE,
 )
 _OPENING, _CLOSING = "([{\"'", ")]}\"'"
 
@@ -175,12 +181,22 @@ class Choice:
                 continue
             if not self._denial.search(text[:start][-60:]) and not _NOT_BEHIND.match(text, end):
                 found.append(Mention(start, end, name, certainty))
-        return found
+        others = [each for each in found if not _is_determiner(text, each)]
+        return others or found
 
 
 def _name(choice: str) -> str:
     """One form for a choice, however it is written."""
     return bare(choice) or plain(choice)
+
+
+def _is_determiner(text: str, mention: Mention) -> bool:
+    before, behind = text[: mention.start], text[mention.end :]
+    return (
+        mention.name == "no"
+        and bool(re.search(r"\w\s+$", before[-20:]))
+        and bool(_DETERMINER.match(behind))
+    )
 
 
 def _certainty(text: str, start: int, end: int) -> int | None:

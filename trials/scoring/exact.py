@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from trials.scoring.text import (
@@ -11,8 +12,11 @@ from trials.scoring.text import (
     first_sentence,
     has_marker,
     plain,
+    spoken,
     stated,
 )
+
+_PUNCTUATION = re.compile(r"(?<=[^\W\d_])[!?,;:.]+$")  # behind a word: "5!" is another number
 
 
 @dataclass(frozen=True)
@@ -36,11 +40,16 @@ class ExactMatch:
         lines = 1 + max(answer.count("\n") for answer in answers)
         found = final_answer(completion, self.marker, lines)
         readings = {plain(found), bare(found)}
-        right = {plain(answer) for answer in answers}
+        right = {form for answer in answers for form in (plain(answer), _unpunctuated(answer))}
         if readings & right - {""}:
             return 1.0
+        completion = spoken(completion, self.marker)
         said, marked = stated(completion, self.marker)
         # A dataset that names a marker of its own means that one, and no other label.
         if marked and (self.marker == USUAL_MARKER or has_marker(completion, self.marker)):
             readings |= {bare(said), bare(first_sentence(said))}
         return float(bool(readings & right - {""}))
+
+
+def _unpunctuated(answer: str) -> str:
+    return _PUNCTUATION.sub("", plain(answer))

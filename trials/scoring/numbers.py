@@ -16,6 +16,7 @@ MAX_DIGITS = 1_000
 MAX_EXPONENT = 400
 # What is written with so many places may be a rounded value: 0.333333 is 1/3.
 ROUNDED_PLACES = 6
+FLOAT_DIGITS = 15  # that a floating-point number is sure of
 
 _SIMPLE = r"\s*(-?\d+(?:[.,]\d+)?)\s*"
 _LATEX = (
@@ -37,6 +38,8 @@ _LATEX = (
     ),
     (re.compile(r"÷"), "/"),
     (re.compile(r"\\pm\b|\\mp\b|∓"), "±"),
+    (re.compile(r"([-+])\s?\(\s*(\d+(?:\.\d+)?(?:\s?/\s?\d+)?)\s*\)"), r"\1\2"),
+    (re.compile(r"</?[A-Za-z][\w-]{0,40}>"), " "),
     # The power of a unit is not one of the number.
     (re.compile(r"(\d\s*(?:[mck]?m|ft|in|yd|mi|s))\s*\^\s*\{?-?[1-4]\}?(?![\w^])"), r"\1"),
     (re.compile(r"\b(?:minus|negative)\s+(?=[\d.])", re.IGNORECASE), "-"),
@@ -53,6 +56,13 @@ _OVER = re.compile(r"\s?/\s?(-?)(\d+(?:[.,]\d+)?)(?![\d/])")
 _PARTS = re.compile(r"(?: {1,3}|-)(\d{1,9})\s?/\s?(\d{1,9})(?![\d/.,])")
 _POWER = re.compile(r"\s*(?:\^|\*\*)")
 _PERCENT = re.compile(r"\s*(?:%|percent\b|per cent\b|pct\b|percentage\b)", re.IGNORECASE)
+_SCALE = re.compile(
+    r"\s?(?:(thousand|million|billion|trillion|lakh|crore)\b|([万亿億]))", re.IGNORECASE
+)
+_SCALES = {
+    **{"thousand": 3, "million": 6, "billion": 9, "trillion": 12, "lakh": 5, "crore": 7},
+    **{"万": 4, "亿": 8, "億": 8},
+}
 _UNIT = re.compile(r"\s*(°?[^\W\d_]+)")
 _UNITS = {
     **{name: name for name in ("km", "m", "cm", "mm", "kg", "g", "mg", "l", "ml", "s", "ms", "h")},
@@ -75,12 +85,14 @@ class Number:
         places: digits behind the decimal point as written; None for fractions and percentages.
         percent: whether it is a percentage.
         unit: its unit or currency, where it is a common one.
+        scale: 1,000,000 where it was written as so many millions, else 1.
     """
 
     value: Fraction
     places: int | None = 0
     percent: bool = False
     unit: str | None = None
+    scale: int = 1
 
     def __str__(self) -> str:
         number, exact = self.value, self.value.denominator == 1
@@ -102,12 +114,17 @@ class Unreadable(ValueError):
 def equal(one: Number, other: Number) -> bool:
     """Whether two numbers are the same, in the readings that people give to them.
 
-    50% is 0.5, and 50 too where the other is no percentage; 0.333333 is 1/3.
+    50% is 0.5, and 50 too where the other is no percentage; 0.333333 is 1/3. 2 million is
+    2,000,000, and 2 too where millions are asked for.
     """
     if one.unit and other.unit and one.unit != other.unit:
         return False
     if one.value == other.value or _rounded(one, other) or _rounded(other, one):
         return True
+    if _is_noise(one, other) or _is_noise(other, one):
+        return True
+    if one.scale != other.scale and 1 in (one.scale, other.scale):
+        return one.value * other.scale == other.value * one.scale
     if one.percent == other.percent:
         return False
     share, bare = (one, other) if one.percent else (other, one)
@@ -121,6 +138,13 @@ def _rounded(written: Number, exact: Number) -> bool:
     if abs(written.value) * 10**written.places < 1_000:  # four digits at least
         return False
     return round(exact.value, written.places) == written.value
+
+
+def _is_noise(written: Number, exact: Number) -> bool:
+    """Whether one has all digits of a floating-point number that is the other: 0.1 + 0.2 is 0.3."""
+    if not written.places or abs(written.value) * 10**written.places < 10 ** (FLOAT_DIGITS - 1):
+        return False
+    return abs(written.value - exact.value) * 10 ** (FLOAT_DIGITS - 1) <= abs(exact.value)
 
 
 def without_latex(text: str) -> str:
@@ -188,7 +212,7 @@ def _sign_before(text: str, start: int) -> tuple[int, int]:
     if not before:
         return start, 1
     begin = start - len(before[0])
-    operand = re.search(r"[\d)%]\s?$", text[max(0, begin - 2) : begin])
+    operand = re.search(r"(?:[\d)%]|(?<![^\W_])[b-z])\s?$", text[max(0, begin - 3) : begin])
     return (start, 1) if operand else (begin, -1 if before[1] == "-" else 1)
 
 
@@ -196,11 +220,15 @@ def _with_unit(text: str, start: int, end: int, value: Fraction, places: int | N
     percent = _PERCENT.match(text, end)
     if percent:
         return Found(start, percent.end(), Number(value / 100, None, True))
+    scale = 1
+    if named := _SCALE.match(text, end):
+        power = _SCALES[(named[1] or named[2]).lower()]
+        scale, end, places = 10**power, named.end(), max(0, (places or 0) - power)
     before = re.search(r"([$€£¥₹]|usd|eur|gbp)\s*-?$", text[max(0, start - 8) : start].lower())
     after = _UNIT.match(text, end) or re.match(r"\s*([€£¥₹$])", text[end : end + 4])
     unit = before[1] if before else after[1].lower() if after else ""
     known = _UNITS.get(unit) or _UNITS.get(unit.removesuffix("s"))
-    return Found(start, end, Number(value, places, unit=known))
+    return Found(start, end, Number(value * scale, places, unit=known, scale=scale))
 
 
 def _members(run: str) -> list[str]:

@@ -14,7 +14,21 @@ from trials.scoring.text import bare, first_sentence, plain, stated, tidy, unmar
 MAX_READ = 4_000  # characters of what states the answer: its beginning, or the end of a text
 # Between two numbers: nothing but this, and they are joined by an operation, not listed.
 _OPERATION = re.compile(r"[\s()\[\]{}]*[-+*/^×·!][-+*/^×·!\s()\[\]{}]*")
-_FORMULA = re.compile(r"\\[a-zA-Z]+|[π√∞∑∏∫]|(?<=[\w)}])\s*(?:\^|\*\*)")
+_FORMULA = re.compile(
+    r"\\[a-zA-Z]+|[π√∞∑∏∫]|(?<=[\w)}])\s*(?:\^|\*\*)|(?<=[\w)}])\s*(?:[<>]=?|[≤≥≠])\s*(?=[-\w(\\]|$)"
+    r"|(?<![^\W\d_])(?:(?:sqrt|cbrt|log|ln|sin|cos|tan|exp)\s?(?:[({_]|$)|pi(?![^\W_]))"
+)
+# A variable beside a number, and no unit: "3x", "3 + x", "x - 3".
+_TIMES_VARIABLE = re.compile(r"\s?[*·×]?\s?[anqrvwxyz](?=\s*(?:[-+*/^=<>)}×·$]|$))")
+_THEN_VARIABLE = re.compile(r"\s*[-+*/^·×]\s*[a-zA-Z](?![^\W_])")
+_VARIABLE_BEFORE = re.compile(r"(?<![^\W_])[b-z]\s*[-+*/^·×]\s*$")
+# "x = 3, y = 4": no one number.
+_ASSIGNMENTS = re.compile(
+    r"(?<![\w)])([A-Za-z])\s*=[^=,;\n]{1,40}(?:[,;]|(?<!\w)(?:and|or)(?!\w))\s*(?!\1)[A-Za-z]\s*=[^=]*$"
+)
+_PLAIN_FUNCTION = re.compile(r"(?<![^\W\d_\\])\\?(log|ln|sin|cos|tan|exp|pi)(?![^\W\d_])")
+_PLAIN_ROOT = re.compile(r"(?<![^\W\d_\\])sqrt\s?(?:\(([^()]*)\)|(\d+))|√\s?(?:\(([^()]*)\)|(\d+))")
+_SYMBOLS = str.maketrans({"∞": r"\infty ", "π": r"\pi "})
 _FACTORIAL = re.compile(r"\$[^$\n]{0,80}[\d)]\s*![^$\n]{0,80}\$|\\\([^$\n]{0,80}[\d)]\s*!")
 # Words, which math-verify would take for products of letters, have none of these.
 _MATHEMATICAL = re.compile(r"[\d\\+^=*√π]|^\s*\$?[A-Za-z]\$?\s*$")
@@ -23,7 +37,10 @@ _OR = re.compile(
     r"|perhaps|alternatively|possibly|either|correction)(?!\w)|[或和と]",
     re.IGNORECASE,
 )
-_NEGATED = re.compile(r"(?<!\w)(?:not|isn't|never|nicht|pas|no es|не)\s+\(?\$?$", re.IGNORECASE)
+_NEGATED = re.compile(
+    r"(?<!\w)(?:not|isn't|never|nicht|pas|no es|не|rather\s+than|instead\s+of)\s+\(?\$?$",
+    re.IGNORECASE,
+)
 _CUE = re.compile(
     r"(?<!\w)(?:is|are|was|were|makes?|gives?|gets?|equals?|so|therefore|thus|hence|leaves?|totals?"
     r"|total of|in total|altogether)(?!\w)",
@@ -70,12 +87,13 @@ def can_be_read(answer: str) -> bool:
 @lru_cache(maxsize=65_536)
 def number(answer: str) -> Number | None:
     """An answer that is one number; None for anything else, such as formulas and lists."""
-    found = _values(_prepared(answer), marked=True)
+    found = _stated_in(_prepared(answer)[:MAX_READ], leading=False)
     return found[0] if not isinstance(found, str) and len(found) == 1 else None
 
 
 def _right(said: str, marked: bool, form: str, answer: str) -> bool:
-    if form and form == bare(plain(answer)):
+    same_form = bool(form) and form == bare(plain(answer))
+    if same_form and ("!" not in answer or plain(said) == plain(answer)):  # n! is not n
         return True
     right, found = number(answer), _values(said, marked)
     if isinstance(found, str):
@@ -90,14 +108,18 @@ def _prepared(text: str) -> str:
 
 
 def _formula(text: str) -> str:
-    """A formula as math-verify takes it: exponents in braces."""
-    return re.sub(r"\^(-?\d+)", r"^{\1}", unmarked(tidy(text)).strip())
+    """A formula as math-verify takes it: exponents in braces, functions as LaTeX has them."""
+    text = re.sub(r"(?:\^|\*\*)\s*(-?\d+)", r"^{\1}", unmarked(tidy(text)).strip())
+    text = _PLAIN_ROOT.sub(lambda m: rf"\sqrt{{{next(filter(None, m.groups()), '')}}}", text)
+    return _PLAIN_FUNCTION.sub(r"\\\1 ", text.translate(_SYMBOLS))
 
 
 def _values(said: str, marked: bool) -> tuple[Number, ...] | str:
     """The different numbers that a text states, or the text that is a formula."""
     said = said[:MAX_READ] if marked else said[-MAX_READ:]
-    parts = [said] if marked else [line for line in said.split("\n") if line.strip()][-1:]
+    parts = [said] if marked else [line for line in said.split("\n") if line.strip()]
+    if not marked:  # what is said after it, such as "I hope this helps!", is no answer
+        parts = ([line for line in parts if _MATHEMATICAL.search(line)] or parts)[-1:]
     for text in parts:
         found = _stated_in(text, marked)
         if isinstance(found, str) or len(found) <= 1:
@@ -133,9 +155,10 @@ def _stated_in(text: str, leading: bool) -> tuple[Number, ...] | str:
     found = [each for each in found if not _denied(cleaned, each.start)]
     if leading and len(found) > 1 and _LEADING.fullmatch(cleaned[: found[0].start]):
         gap = cleaned[found[0].end : found[1].start]
-        if re.search(r"[^\W\d_]{2}", gap) and not _OR.search(gap):
+        joined = _FORMULA.match(gap.lstrip(" *·×"))  # "2\sqrt{3}"
+        if re.search(r"[^\W\d_]{2}", gap) and not _OR.search(gap) and not joined:
             return (found[0].number,)
-    equals = cleaned.rfind("=")
+    equals = -1 if _ASSIGNMENTS.search(cleaned) else cleaned.rfind("=")
     behind = [each for each in found if each.start > equals]
     found = behind or found
     if _is_formula(cleaned, equals + 1 if behind else 0, found):
@@ -152,5 +175,11 @@ def _is_formula(text: str, start: int, found: list[Found]) -> bool:
     gaps = [text[a.end : b.start] for a, b in pairwise(found)]
     if any(_OPERATION.fullmatch(gap) for gap in gaps):
         return True
+    for each in found:
+        behind = text[each.end :]
+        if _TIMES_VARIABLE.match(behind) or _THEN_VARIABLE.match(behind):
+            return True
+        if _VARIABLE_BEFORE.search(text[start : each.start]):
+            return True
     outside = [text[start : found[0].start], *gaps, text[found[-1].end :]] if found else [text]
     return any(_FORMULA.search(part) for part in outside)

@@ -33,6 +33,8 @@ _BROKEN_OFF = re.compile(r"(?<=[^\W\d_])\s?[—―]\s?(?=\w)")
 _FENCE = re.compile(r"^[ \t]*```\w*[ \t]*$", re.MULTILINE)
 _HEADING = re.compile(r"^[ \t]*#{1,6}[ \t]+", re.MULTILINE)
 _CLOSING_TAG = re.compile(r"\s*</[\w-]{1,40}>\s*$")
+_END_TOKEN = re.compile(r"(?:\s|<\|[^|<>\n]{1,40}\|>|</s>|<eos>|<end_of_turn>){1,20}\Z")
+_THOUGHT = "</think>"
 _BOXES = ("\\boxed", "\\fbox")
 _TEXT_COMMAND = re.compile(
     r"\\(?:text(?:bf|it|rm|tt|normal)?|math(?:rm|bf|it|sf|tt)|mbox|operatorname|emph)\s*\{([^{}]*)\}"
@@ -40,7 +42,7 @@ _TEXT_COMMAND = re.compile(
 
 # "the final answer is", "Result:", and the same in the languages that datasets are written in most.
 _LABEL = re.compile(
-    r"""(?<!\w)(?:(?:final|correct|right|best)\s+)*
+    r"""(?<!\w)(?:(?:final|correct|right|best)\s+){0,3}
         (?:answer|choice|option|label|result|solution|verdict)s?
         (?:\s+(?:to|for|of)\s[^.:\n]{0,60}?)?
         \s*(?:(?:is|are|was|will\s+be|would\s+be|should\s+be|must\s+be|equals)\b\s*:?|[:=])
@@ -52,7 +54,13 @@ _LABEL = re.compile(
       | (?:الجواب|الإجابة|الاجابة)\s*(?:الصحيحة\s*)?(?:هي|هو|:)\s*:?
       | उत्तर\s*(?:है|:)
       | คำตอบ\s*(?:คือ|:)
-      | ^[ \t]*\#{2,6}(?=[ \t]*\S)
+      | <(?:final_?)?answer>
+      # A line of its own, such as "### Final answer", above the answer.
+      | ^[^\w\n]*(?:(?:the|my|final|correct)\s+){0,3}(?:answer|result|conclusion)[^\w\n]*\n
+      # "#### 42", but no heading: "## Step 2", "### 1. Add".
+      | ^[ \t]*\#{2,6}(?!\#)(?=[ \t]*[^\w\n]*(?:\d|[^\W\d_](?!\w)))(?![ \t]*\d+[.)][ \t]+\w)
+      | ^[ \t]*\#{4}(?=[ \t]*[^\s\#])(?![ \t]*\d+[.)][ \t]+\w)(?![ \t]*[^\w\n]*(?:the|my|final
+          |answer|solution|step|result|conclusion|explanation|reasoning|problem|question|part)\b)
     """,
     re.VERBOSE | re.IGNORECASE | re.MULTILINE,
 )
@@ -102,13 +110,19 @@ def final_answer(completion: str, marker: str, lines: int = 1) -> str:
     A marker is found in another case too (``answer:``), and where emphasis splits it
     (``**Answer**:``). A closing tag at the end, as of ``<answer>``, is left out.
     """
-    completion = completion[-READ_CHARACTERS:]
+    completion = spoken(completion, marker)[-READ_CHARACTERS:]
     for text in (completion, unmarked(tidy(completion))):
         found = [match.end() for match in re.finditer(re.escape(marker), text, re.IGNORECASE)]
         if marker and found:
             said = "\n".join(text[found[-1] :].strip().split("\n")[:lines])
             return _CLOSING_TAG.sub("", said).strip()
     return completion.strip()
+
+
+def spoken(completion: str, marker: str) -> str:
+    """What follows the thoughts of a reasoning model; all of a text where nothing does."""
+    _, thought, rest = completion.rpartition(_THOUGHT)
+    return rest if thought and rest.strip() and _THOUGHT not in marker.lower() else completion
 
 
 def has_marker(text: str, marker: str) -> bool:
@@ -135,7 +149,8 @@ def boxed(text: str) -> str | None:
 def labelled(text: str) -> str | None:
     """What follows the last label, such as "the answer is", on its line; None without a label."""
     found = [match.end() for match in _LABEL.finditer(text)]
-    rests = (text[end:].strip().split("\n")[0].strip() for end in reversed(found))
+    lines = (text[end:].strip().split("\n")[0].strip() for end in reversed(found))
+    rests = (_CLOSING_TAG.sub("", line).strip() for line in lines)
     return next((rest for rest in rests if rest), None)
 
 
@@ -151,6 +166,7 @@ def stated(completion: str, marker: str) -> tuple[str, bool]:
     In this order: the last line with the marker, in it or else in all of the text the last
     ``\\boxed``, what follows the last label. Without any of them, all of the text.
     """
+    completion = spoken(completion, marker)
     marked = bool(marker) and has_marker(completion[-READ_CHARACTERS:], marker)
     raw = final_answer(completion, marker)
     text = unmarked(tidy(raw)).strip()
@@ -171,12 +187,16 @@ def plain(text: str) -> str:
     """One form for exact comparison: letters in one case, single spaces, no quotes or full stop."""
     text = unmarked(tidy(text))
     text = re.sub(r"\s+", " ", text).strip()
-    text = text.strip("\"'").strip().rstrip(".").strip().strip("\"'")
-    return text.strip().casefold()
+    without = text.strip("\"'").strip().rstrip(".").strip().strip("\"'").strip()
+    return (without or text).casefold()  # an answer may be punctuation and nothing else
 
 
 def bare(text: str) -> str:
-    """As `plain`, also without brackets around it, punctuation at its end, or LaTeX's wrapping."""
+    """As `plain`, also without brackets around it, punctuation at its end, or LaTeX's wrapping.
+
+    Tokens that end a turn are left out, too.
+    """
+    text = _END_TOKEN.sub("", text)
     text = re.sub(r"^[-*+·]\s+(?=[^\W\d])", "", plain(_TEXT_COMMAND.sub(r"\1", text)))
     for opening, closing in (("\\(", "\\)"), ("\\[", "\\]")):
         if text.startswith(opening) and text.endswith(closing):

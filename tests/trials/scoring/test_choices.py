@@ -190,3 +190,24 @@ def test_a_label_is_right_only_alone(named: list[str], between: str) -> None:
 def test_any_text_and_any_choices_are_read(text: str, choices: list[str]) -> None:
     reward = Choice("Answer:", tuple(choices))
     assert reward.score(text, (choices[0],)) in (0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("completion", "right"),
+    [
+        ("I would choose B over A.", "B"),
+        ("B fits better than A.", "B"),
+        ("<think>It may be A.</think>B", "B"),
+        ("### Final answer\nB", "B"),
+        ("## Step 1: Look at A\nA is wrong.\n## Answer\n**B**", "B"),
+    ],
+)
+def test_what_is_compared_thought_or_headed_is_no_answer(completion: str, right: str) -> None:
+    assert score(tuple("ABCD"), right, completion) == 1
+    assert score(tuple("ABCD"), "A", completion) == 0
+
+
+def test_no_before_a_noun_is_no_answer_beside_one() -> None:
+    said = {"There is no evidence, so yes.": "yes", "Yes, with no doubt.": "yes"}
+    said |= {"The answer is no, because it fell.": "no", "No evidence supports it.": "no"}
+    assert [score(("yes", "no"), right, text) for text, right in said.items()] == [1] * len(said)

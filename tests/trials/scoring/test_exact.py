@@ -107,3 +107,21 @@ def test_tidying_twice_changes_nothing_more(text: str) -> None:
 @pytest.mark.parametrize("text", ["*" * 20_000, "**a " * 6_000, "\\boxed{" * 3_000, "(" * 20_000])
 def test_no_text_is_read_for_long(text: str) -> None:
     assert score("Oslo", text) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("answer", "completion", "right"),
+    [
+        ("Oslo", "<think>Bergen?</think>Oslo", 1),
+        ("Oslo", "<think>Oslo</think>Bergen", 0),
+        ("Oslo", "<answer>Oslo</answer>", 1),
+        ("Oslo", "Oslo<|im_end|>\n", 1),
+        ("</s>", "</s>", 1),
+        ("Well, Oslo!", "well, Oslo", 1),
+        ("5!", "5", 0),
+        ("...", "...", 1),
+        ("?", "!", 0),
+    ],
+)
+def test_thoughts_tags_end_tokens_and_marks(answer: str, completion: str, right: int) -> None:
+    assert score(answer, completion) == right

@@ -291,3 +291,56 @@ def test_neighbours_are_not_equal(value: int) -> None:
 def test_any_text_is_read(text: str) -> None:
     assert score("3", text) in (0.0, 1.0)
     number(text)
+
+
+@pytest.mark.parametrize(
+    ("answer", "right", "wrong"),
+    [
+        # A number in a formula is not the formula.
+        (r"2\sqrt{3}", r"\sqrt{12}", ("2", r"2\sqrt{5}", "2*sqrt(5)")),
+        ("2*sqrt(3)", r"$2\sqrt3$", ("2", "2*sqrt(5)", "3")),
+        ("3x", "3*x", ("3", "3y")),
+        ("3 + x", "x + 3", ("3", "3 + y")),
+        ("5", "5", ("5n", "5 + y", "y - 5", "x > 5")),
+        ("3 pi", r"3\pi", ("3", "4 pi")),
+        ("ln 2", r"\ln 2", ("2", "ln 3")),
+        ("x > 3", "x>3", ("3", "x < 3", "x >= 3")),
+        ("x^2", "x**2", ("2", "x")),
+        ("n!", "n!", ("n",)),
+        (r"\infty", "∞", ("8",)),
+        ("x = 3, y = 4", "x=3, y=4", ("3", "4", "x = 4, y = 3")),
+        ("2 hours 30 minutes", "2 hours 30 minutes", ("2", "30", "2 hours")),
+        # Words of size, signs before brackets, what floating-point numbers add
+        ("2500000", "2.5 million", ("2.5", "2.5 billion")),
+        ("2.5", "2.5 million", ("2500000",)),
+        ("30000", "3万", ("3",)),
+        ("-3/4", "-(3/4)", ("3/4",)),
+        ("9.000000000000001e-09", "0.000000009", ("0.000000008",)),
+        ("0.3", "0.30000000000000004", ("0.3000000001",)),
+        ("6", "It is 6 rather than 7.", ("It is 7 rather than 6.",)),
+    ],
+)
+def test_a_formula_or_a_number_and_nothing_like_it(
+    answer: str, right: str, wrong: tuple[str, ...]
+) -> None:
+    assert score(answer, right) == score(answer, f"Answer: {right}") == 1
+    assert [score(answer, f"{before}{each}") for each in wrong for before in ("", "Answer: ")] == (
+        [0.0] * 2 * len(wrong)
+    )
+
+
+@pytest.mark.parametrize(
+    "completion",
+    [
+        "### Final Answer\n42",
+        "**Final answer**\n\n42\n\n**Explanation**\n6 times 7.",
+        "## Step 1: Multiply\n6 * 7 = 42",
+        "### 1. Multiply\n6 * 7 = 42",
+        "6 * 7 = 42\n\nI hope this helps!",
+        "<think>maybe 41?</think>42",
+        "<think>Answer: 41</think>\n<answer>\n42\n</answer>",
+    ],
+)
+def test_headings_thoughts_and_kind_words_are_no_answer(completion: str) -> None:
+    assert score("42", completion) == 1
+    assert score("1", completion) == score("41", completion) == 0
