@@ -72,6 +72,8 @@ def _text(value: Any, file: Path | None, line: int | None) -> str:
             ) from None
     if isinstance(value, float) and math.isfinite(value):
         return format(Decimal(repr(value)), "f")
+    if isinstance(value, Decimal) and value.is_finite():  # of parquet, which bounds their digits
+        return format(value, "f")
     shown = repr(value)
     shown = shown if len(shown) <= 60 else shown[:60] + "..."
     raise DatasetError(f"the answer is {shown}", path=file, line=line, expected=EXPECTED)

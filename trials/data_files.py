@@ -179,7 +179,7 @@ def _csv_rows(
     lines = (text for _, text in text_lines(file, head))
     first = next(lines, "")
     if delimiter is None:  # spreadsheets of half the world write semicolons
-        delimiter = ";" if first.count(";") > first.count(",") else ","
+        delimiter = max(",;\t|", key=first.count)
 
     def everything() -> Iterator[str]:
         yield first

@@ -12,15 +12,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
 from trials.answers import infer_reward, read_answers
+from trials.card import LATER_FIELDS, read_card
+from trials.card import DatasetCard as DatasetCard
 from trials.data_files import SPLITS, Split, content_files, find_one, read_rows, split_files
 from trials.errors import DatasetError
 from trials.messages import (
@@ -30,41 +30,20 @@ from trials.messages import (
     read_completion,
     read_prompt,
     refuse_tools,
+    with_chats_read,
     with_common_prompt,
     with_prompt_and_completion,
 )
-from trials.plain_yaml import read_yaml
 from trials.prompt_template import fill
 from trials.scoring.kinds import is_user_code
-from trials.scoring.text import USUAL_MARKER
 
-# "exact_match", "choice", "numeric", "reasoning_gym", "trl.rewards:NAME" or "module:function"
-RewardKind = str
+# Names under which other datasets keep the fields.
+OTHER_NAMES = {
+    "prompt": ("question", "instruction", "query", "input", "problem"),
+    "completion": ("response", "output", "solution"),
+    "answer": ("label", "target", "gold", "final_answer"),
+}
 PREFERENCES = "preferences"  # the name of their file, whatever its format
-# Fields of the card that came later: fingerprints of datasets without them must stay as they were.
-LATER_CARD_FIELDS = ("answer_format",)
-
-
-class DatasetCard(BaseModel):
-    """``dataset.yaml``: how the rows are scored and turned into prompts."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str | None = None
-    description: str = ""
-    reward: RewardKind | None = Field(None, description="Inferred from the answers when absent.")
-    reward_args: dict[str, Any] = {}
-    metric: str = "accuracy"
-    prompt_template: str | None = Field(
-        None,
-        description="Text with names of the row's fields in braces, e.g. '{context}\\n{prompt}'.",
-    )
-    answer_marker: str = Field(USUAL_MARKER, description="The answer follows its last occurrence.")
-    answer_format: str | None = Field(
-        None,
-        description="Regular expression that the format term of the RL reward looks for; absent: "
-        "one answer marker with an answer behind it.",
-    )
 
 
 @dataclass(frozen=True)
@@ -130,7 +109,7 @@ def load_dataset(path: Path | str, splits: tuple[Split, ...] = SPLITS) -> Datase
         DatasetError: at the first bad file or row.
     """
     path = Path(path)
-    card = _read_card(path)
+    card = read_card(path)
     files = split_files(path)
     rows: dict[Split, list[Row]] = {split: [] for split in SPLITS}
     first_seen: dict[str, tuple[Split, Path, int]] = {}
@@ -181,8 +160,8 @@ def fingerprint(path: Path | str) -> str:
             digest.update(os.fsencode("/".join(names)) if names else b"rows")
             with file.open("rb") as stream:
                 digest.update(hashlib.file_digest(stream, "sha256").digest())
-    card = _read_card(path)
-    absent = {name for name in LATER_CARD_FIELDS if getattr(card, name) is None}
+    card = read_card(path)
+    absent = {name for name in LATER_FIELDS if getattr(card, name) is None}
     digest.update(card.model_dump_json(exclude=absent).encode())
     return digest.hexdigest()[:16]
 
@@ -197,35 +176,9 @@ def render(tokenizer: Any, messages: list[Message], generation_prompt: bool = Fa
     return "\n".join(message["content"] for message in messages) + "\n" * generation_prompt
 
 
-def _read_card(path: Path) -> DatasetCard:
-    file = path / "dataset.yaml"
-    if not path.is_dir() or not file.exists():
-        return DatasetCard()
-    try:
-        content = read_yaml(file)
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"not readable: {error}", path=file, expected="a YAML mapping") from None
-    if not isinstance(content or {}, dict) or not all(
-        isinstance(key, str) for key in content or {}
-    ):
-        raise DatasetError(
-            f"not readable: it is a {type(content).__name__}", path=file, expected="a YAML mapping"
-        )
-    try:
-        return DatasetCard(**content)
-    except ValidationError as error:
-        detail = error.errors()[0]
-        field = ".".join(str(part) for part in detail["loc"])
-        raise DatasetError(
-            f"{field}: {detail['msg']} (found {detail['input']!r})",
-            path=file,
-            expected=f"only the keys {', '.join(DatasetCard.model_fields)}",
-        ) from None
-
-
 def _parse_row(raw: Mapping[str, Any], card: DatasetCard, file: Path, line: int) -> Row:
     place = Place(file, line)
-    raw = with_prompt_and_completion(raw, place)
+    raw = with_prompt_and_completion(with_chats_read(raw, place), place)
     _require(raw, ("prompt", "completion", "answer"), file, line)
     refuse_tools(raw, place)
     prompt, before = _prompt_messages(raw, card, place)
@@ -287,7 +240,7 @@ def _parse_preference(
     raw: Mapping[str, Any], card: DatasetCard, file: Path, line: int
 ) -> Preference:
     place = Place(file, line)
-    raw = with_common_prompt(raw, place)
+    raw = with_common_prompt(with_chats_read(raw, place), place)
     refuse_tools(raw, place)
     _require(raw, ("prompt", "chosen", "rejected"), file, line)
     prompt, before = _prompt_messages(raw, card, place)
@@ -315,8 +268,24 @@ def _require(raw: Mapping[str, Any], names: tuple[str, ...], file: Path, line: i
             f"{' and '.join(missing)} missing or empty (fields found: {', '.join(raw) or 'none'})",
             path=file,
             line=line,
-            expected=f"{', '.join(names[:-1])} and {names[-1]} in every row",
+            expected=f"{', '.join(names[:-1])} and {names[-1]} in every row"
+            + "".join(_likely(raw, names)),
         )
+
+
+def _likely(raw: Mapping[str, Any], names: tuple[str, ...]) -> Iterator[str]:
+    """What may be meant by fields of other names."""
+    missing = [name for name in names if _is_empty(raw.get(name))]
+    for name in missing:
+        known = (name, *OTHER_NAMES.get(name, ()))
+        found = next((key for key in raw if key.lower() in known and not _is_empty(raw[key])), None)
+        if found:
+            yield f"; rename {found} to {name}"
+    if missing != list(names):
+        return
+    inner = (key for key, value in raw.items() if isinstance(value, list) and value)
+    if key := next((key for key in inner if isinstance(raw[key][0], dict)), None):
+        yield f"; if the rows are the list {key}, write that list alone into the file"
 
 
 def _is_empty(value: Any) -> bool:

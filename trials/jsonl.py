@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,24 @@ def _value(text: str, file: Path, line: int) -> Any:
     try:
         return _bounded(_DECODER.decode(text), file, line)
     except (ValueError, RecursionError) as error:
-        raise _broken(error, file, line, ONE_OBJECT_A_LINE) from None
+        raise _broken_line(error, text, file, line) from None
+
+
+def _broken_line(
+    error: ValueError | RecursionError, text: str, file: Path, line: int
+) -> DatasetError:
+    """As `_broken`, and what people write in place of one object a line is named."""
+    if not isinstance(error, json.JSONDecodeError):
+        return _broken(error, file, line, ONE_OBJECT_A_LINE)
+    begins = text.strip().removeprefix("\ufeff")
+    if begins[0] not in "{[":
+        problem = f"broken JSON: the line begins {begins[:20]!r}"
+    elif error.pos >= len(text.rstrip()):
+        problem = "broken JSON: it does not end on its line"
+    else:
+        return _broken(error, file, line, ONE_OBJECT_A_LINE)
+    expected = f"{ONE_OBJECT_A_LINE}, as json.dumps writes it without indent"
+    return DatasetError(problem, path=file, line=line, expected=expected)
 
 
 def _broken(
@@ -88,7 +105,9 @@ def _broken(
         )
     if isinstance(error, RecursionError):
         return _too_deep(file, line)
-    return DatasetError(str(error), path=file, line=line, expected="finite numbers of usual length")
+    return DatasetError(
+        str(error), path=file, line=line, expected="finite numbers of usual length, each key once"
+    )
 
 
 def _too_deep(file: Path, line: int) -> DatasetError:
@@ -146,4 +165,18 @@ def _constant(text: str) -> Any:
     raise ValueError(f"{text} is no number that JSON knows")
 
 
-_DECODER = json.JSONDecoder(parse_int=_integer, parse_float=_float, parse_constant=_constant)
+def _mapping(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):  # one of the values would be lost without a word
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twice[:40]!r} is there twice")
+    return found
+
+
+_DECODER = json.JSONDecoder(
+    parse_int=_integer,
+    parse_float=_float,
+    parse_constant=_constant,
+    object_pairs_hook=_mapping,
+)

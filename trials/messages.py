@@ -37,7 +37,11 @@ ROLES: dict[str, str] = {
     "ipython": "tool",
 }
 # What chat templates read of a message besides role and content.
+CHAT_FIELDS = ("prompt", "completion", "chosen", "rejected")
 TEMPLATE_KEYS = ("tool_calls", "reasoning_content", "thinking", "name", "tool_call_id")
+# What no template here would write, so that it would be lost.
+LOST_KEYS = ("function_call", "refusal", "reasoning", "audio", "image", "images", "videos")
+TEXT_PARTS = ("text", "input_text", "output_text")
 CONVERSATION_FIELDS = ("messages", "conversations", "conversation")
 # For base models that have none: the texts, a line each, and the end token after the answer.
 PLAIN_TEMPLATE = (
@@ -111,6 +115,11 @@ def read_completion(
             "a completion that ends with what the assistant says",
         )
     for index, turn in enumerate(turns, repeated):
+        if value[index].get("weight") in (0, False) and "weight" in value[index]:
+            raise place.refusal(
+                f"message {index} of {field} has the weight 0, and would be trained all the same",
+                f"turns that are not to be trained in prompt, and only the others in {field}",
+            )
         if turn["role"] != "assistant":
             raise place.refusal(
                 f"message {index} of {field} is of the role {turn['role']!r}, and would be "
@@ -128,9 +137,7 @@ def read_messages(value: Any, field: str, role: str, place: Place) -> list[Messa
         DatasetError: for what is no chat, or a message that no model could be trained on.
     """
     if isinstance(value, str):
-        if not _CHAT_AS_TEXT.match(value):
-            return [{"role": role, "content": checked_text(value, field, place)}]
-        value = _chat_from_text(value, field, place)
+        return [{"role": role, "content": checked_text(value, field, place)}]
     if not isinstance(value, list) or not value:
         raise place.refusal(
             f"{field} is a {type(value).__name__} that is no chat",
@@ -183,12 +190,31 @@ def with_common_prompt(raw: Mapping[str, Any], place: Place) -> Mapping[str, Any
     return {**raw, "prompt": shared} if shared else raw
 
 
+def with_chats_read(raw: Mapping[str, Any], place: Place) -> Mapping[str, Any]:
+    """A row whose chats were written as JSON texts, as tables hold them, with these read.
+
+    Raises:
+        DatasetError: for one that is no JSON.
+    """
+    written = {
+        field: _chat_from_text(raw[field], field, place)
+        for field in CHAT_FIELDS
+        if isinstance(raw.get(field), str) and _CHAT_AS_TEXT.match(raw[field])
+    }
+    return {**raw, **written} if written else raw
+
+
 def refuse_tools(raw: Mapping[str, Any], place: Place) -> None:
-    """Refuses a row with descriptions of tools, which would be left out of every prompt.
+    """Refuses a row with tools or pictures, which would be left out of every prompt.
 
     Raises:
         DatasetError: for a row that has some.
     """
+    for field in ("image", "images"):
+        if raw.get(field) and not isinstance(raw[field], str):
+            raise place.refusal(
+                f"the row has {field}, which no prompt would show", "texts alone in every row"
+            )
     tools = raw.get("tools")
     if tools and not isinstance(tools, bool | int | float) and tools not in ("[]", "null"):
         raise place.refusal(
@@ -249,6 +275,11 @@ def _message(value: Any, what: str, place: Place) -> Message:
     message: Message = {"role": role, "content": ""}
     extras = {key: value[key] for key in TEMPLATE_KEYS if value.get(key) not in (None, "", [])}
     _check_extras(extras, what, place)
+    if lost := next((key for key in LOST_KEYS if value.get(key)), None):
+        raise place.refusal(
+            f"{what} has the key {lost!r}, which would be left out",
+            f"role and content, and of others {', '.join(TEMPLATE_KEYS)}",
+        )
     content = value.get("content", value.get("value"))
     message["content"] = checked_text(_text(content, bool(extras), what, place), what, place)
     if not message["content"].strip() and not {"tool_calls"} & extras.keys():
@@ -283,7 +314,7 @@ def _part(part: Any, index: int, what: str, place: Place) -> str:
         return part
     kind = part.get("type", "text") if isinstance(part, dict) else type(part).__name__
     text = part.get("text") if isinstance(part, dict) else None
-    if kind != "text" or not isinstance(text, str):
+    if kind not in TEXT_PARTS or not isinstance(text, str):
         raise place.refusal(
             f"part {index} of {what} is of the type {kind!r}",
             "parts of text alone: models are trained on text here, not on images or sound",

@@ -85,7 +85,12 @@ def reader(dataset: Dataset) -> Reading:
         _check_names(dataset, args, optional=("choices",))
         choices = args.get("choices") or choices_of(dataset)
         if not isinstance(choices, list | tuple) or not all(isinstance(c, str) for c in choices):
-            raise RewardError(f"{dataset.path}: reward_args.choices must be a list of texts")
+            listed = choices if isinstance(choices, list | tuple) else [choices]
+            wrong = next((c for c in listed if not isinstance(c, str)), choices)
+            raise RewardError(
+                f"{dataset.path}: reward_args.choices must be a list of texts, found {wrong!r}; "
+                "write yes, no, true, false and numbers in quotes"
+            )
         if len(choices) > MAX_CHOICES:
             raise RewardError(
                 f"{dataset.path}: the reward 'choice' has {len(choices):,} labels to look for; "

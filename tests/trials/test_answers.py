@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -116,3 +117,9 @@ def test_code_of_the_user_gets_answers_whole(tmp_path: Path) -> None:
 )
 def test_the_reward_that_fits(answers: list[str], kind: str) -> None:
     assert infer_reward(answers) == kind
+
+
+def test_decimals_of_a_table_are_numbers() -> None:
+    assert read_answers(Decimal("0.0000010"), None) == ("0.0000010",)
+    with pytest.raises(DatasetError):
+        read_answers(Decimal("NaN"), None)

@@ -227,3 +227,11 @@ def test_no_path_comes_from_a_saved_table(tmp_path: Path) -> None:
     (tmp_path / "saved" / "state.json").write_text("{")
     with pytest.raises(DatasetError, match="cannot be read"):
         load_dataset(tmp_path / "saved")
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_the_header_tells_what_parts_the_cells(tmp_path: Path, delimiter: str) -> None:
+    rows = [["prompt", "completion", "answer"], ["1 + 1 =", "2", "2"]]
+    (tmp_path / "a.csv").write_text("".join(delimiter.join(row) + "\n" for row in rows))
+    [(line, row)] = read_rows(tmp_path / "a.csv")
+    assert (line, row) == (2, dict(zip(*rows, strict=True)))

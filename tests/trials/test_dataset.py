@@ -151,7 +151,10 @@ def test_a_single_file_too_small_to_split(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "found"),
     [
-        ('{"prompt": "1", ', "broken JSON at column"),
+        ('{"prompt": "1", ', "broken JSON: it does not end on its line"),
+        ('{"prompt": "1", 2}', "broken JSON at column 17"),
+        ("prompt: 1", "broken JSON: the line begins 'prompt: 1'"),
+        ('{"answer": "1", "answer": "2"}', "the key 'answer' is there twice"),
         ("[1, 2]", "found a JSON list"),
         ('"text"', "found a JSON str"),
         (b'{"prompt": "caf\xe9"}', "byte 16 of the line is not UTF-8"),
@@ -198,12 +201,36 @@ def test_a_prompt_in_two_splits(tmp_path: Path) -> None:
         ("reward: [1, 2]\n", "reward"),
         ("- a\n- b\n", "not readable"),
         ("reward: {\n", "not readable"),
+        ("[]\n", "it is a list"),
+        ("1: numeric\n", "keys that are no texts"),
     ],
 )
 def test_a_bad_card(tmp_path: Path, card: str, found: str) -> None:
     error = refusal(write_dataset(tmp_path, card))
     assert error.path == tmp_path / "dataset.yaml"
     assert found in error.problem
+
+
+@pytest.mark.parametrize("card", ["", "# to be written\n"])
+def test_an_empty_card_is_none(tmp_path: Path, card: str) -> None:
+    plain = load_dataset(write_dataset(tmp_path / "a"))
+    assert load_dataset(write_dataset(tmp_path / "b", card or "\n")).card == plain.card
+
+
+def test_a_card_is_told_what_to_write(tmp_path: Path) -> None:
+    assert "answer_marker" in str(refusal(write_dataset(tmp_path / "a", "answer_markers: x\n")))
+    error = refusal(write_dataset(tmp_path / "b", "answer_marker: 5\n"))
+    assert error.expected == "such a value for answer_marker; a text in quotes"
+
+
+def test_fields_of_other_names_are_recognised(tmp_path: Path) -> None:
+    write_dataset(tmp_path)
+    break_line(tmp_path, json.dumps({"Question": "1 + 1 =", "output": "2", "answer": "2"}))
+    assert str(refusal(tmp_path)).endswith(
+        "; rename Question to prompt; rename output to completion"
+    )
+    (tmp_path / "all.json").write_text(json.dumps({"data": [GOOD]}))
+    assert "write that list alone" in str(refusal(tmp_path / "all.json"))
 
 
 @pytest.mark.parametrize(

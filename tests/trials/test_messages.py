@@ -131,6 +131,16 @@ def test_a_chat_as_text_is_read(tmp_path: Path) -> None:
     assert "written as text" in refusal(tmp_path, prompt=str([USER]), completion="3")
 
 
+def test_a_chat_as_text_is_held_to_the_same_rules(tmp_path: Path) -> None:
+    written = json.dumps([USER, ASSISTANT])
+    row = row_of(tmp_path / "a", prompt=json.dumps([USER]), completion=written, context="A sum.")
+    assert (row.prompt, row.completion) == ([USER], [ASSISTANT])
+    found = refusal(tmp_path / "b", prompt="1 + 2 =", completion=written)
+    assert "message 0 of completion is of the role 'user'" in found
+    pair = {"chosen": written, "rejected": json.dumps([USER, {**ASSISTANT, "content": "4"}])}
+    assert pair_of(tmp_path / "c", **pair).chosen == [ASSISTANT]
+
+
 def test_a_restated_sum_is_an_answer_and_a_restated_question_is_not(tmp_path: Path) -> None:
     assert row_of(tmp_path, prompt="1+2=", completion="1+2=3").completion[0]["content"] == "1+2=3"
     question = "Which city is the capital of France?"
@@ -168,6 +178,10 @@ def test_a_restated_sum_is_an_answer_and_a_restated_question_is_not(tmp_path: Pa
         ({"prompt": "a\0b"}, "prompt has a NUL byte at character 2"),
         ({"answer": "\ud83d"}, "answer has half a surrogate pair"),
         ({"tools": [{"name": "add"}]}, "the row describes tools"),
+        ({"images": [{"path": "a.png"}]}, "the row has images, which no prompt would show"),
+        ({"completion": [{**ASSISTANT, "function_call": {"name": "f"}}]}, "key 'function_call'"),
+        ({"completion": [{**ASSISTANT, "reasoning": "1 + 2"}]}, "has the key 'reasoning'"),
+        ({"completion": [{**ASSISTANT, "weight": 0}]}, "message 0 of completion has the weight 0"),
         ({"metadata": "[1]"}, "metadata is a str"),
         ({"completion": [{**ASSISTANT, "content": "\udfff"}]}, "message 0 of completion has half"),
     ],

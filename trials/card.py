@@ -1,0 +1,75 @@
+"""``dataset.yaml``, the card of a dataset: how its rows are scored and turned into prompts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from trials.errors import DatasetError
+from trials.plain_yaml import read_yaml
+from trials.scoring.text import USUAL_MARKER
+
+# "exact_match", "choice", "numeric", "reasoning_gym", "trl.rewards:NAME" or "module:function"
+RewardKind = str
+# Fields of the card that came later: fingerprints of datasets without them must stay as they were.
+LATER_FIELDS = ("answer_format",)
+
+
+class DatasetCard(BaseModel):
+    """``dataset.yaml``: how the rows are scored and turned into prompts."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str | None = None
+    description: str = ""
+    reward: RewardKind | None = Field(None, description="Inferred from the answers when absent.")
+    reward_args: dict[str, Any] = {}
+    metric: str = "accuracy"
+    prompt_template: str | None = Field(
+        None,
+        description="Text with names of the row's fields in braces, e.g. '{context}\\n{prompt}'.",
+    )
+    answer_marker: str = Field(USUAL_MARKER, description="The answer follows its last occurrence.")
+    answer_format: str | None = Field(
+        None,
+        description="Regular expression that the format term of the RL reward looks for; absent: "
+        "one answer marker with an answer behind it.",
+    )
+
+
+def read_card(path: Path) -> DatasetCard:
+    """The card in a dataset's folder; the defaults where there is none.
+
+    Raises:
+        DatasetError: when it is no such mapping, naming the field.
+    """
+    file = path / "dataset.yaml"
+    if not path.is_dir() or not file.exists():
+        return DatasetCard()
+    try:
+        content = read_yaml(file)
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"not readable: {error}", path=file, expected="a YAML mapping") from None
+    if content is None:  # empty, or comments alone
+        return DatasetCard()
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        kind = f"a {type(content).__name__}" + " with keys that are no texts" * isinstance(
+            content, dict
+        )
+        raise DatasetError(f"not readable: it is {kind}", path=file, expected="a YAML mapping")
+    try:
+        return DatasetCard(**content)
+    except ValidationError as error:
+        detail = error.errors()[0]
+        field = ".".join(str(part) for part in detail["loc"])
+        known = f"only the keys {', '.join(DatasetCard.model_fields)}"
+        found = repr(detail["input"])
+        found = found if len(found) <= 200 else f"{found[:200]}..."
+        unknown = detail["type"] == "extra_forbidden"
+        raise DatasetError(
+            f"{field}: {detail['msg']} (found {found})",
+            path=file,
+            expected=known if unknown else f"such a value for {field}; a text in quotes",
+        ) from None
