@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from tasks.doubts import changed_inputs, doubts
@@ -31,6 +32,8 @@ TYPES = "expect_column_values_to_be_in_type_list"
 SEVERAL = ("mixed", "mixed-integer")
 NUMBERS = ("integer", "floating", "mixed-integer-float")
 LONGEST_REASON = 1000  # characters
+CONTAINERS = (list, dict, set, np.ndarray)
+NESTED = object()  # in place of a list or a mapping, which no cell of the suite's columns may be
 
 log = logging.getLogger(__name__)
 
@@ -81,9 +84,11 @@ def suite_frame(rows: pd.DataFrame) -> pd.DataFrame:
         if column in frame:
             continue
         empty = pd.Series(None, index=rows.index, dtype=object)
-        # As objects, types are looked at in every row, not once for the whole column.
+        # As objects, types are looked at in every row, not once for the whole column; lists and
+        # mappings cannot be compared, which Great Expectations does before it looks at types.
         values = rows[column].astype(object) if column in rows else empty
         values = values.where(values.notna(), None)
+        values = values.map(lambda value: NESTED if isinstance(value, CONTAINERS) else value)
         default = DEFAULTS.get(column)
         frame[column] = values if default is None else values.where(values.notna(), default)
     return frame.assign(**{ROW: rows.index})
@@ -219,6 +224,9 @@ def _add_cells(reasons: dict[int, list[str]], rows: pd.DataFrame) -> None:
     columns += [column for column in ("state", "failure_kind") if column in rows]
     for number, row in zip(rows.index, records(rows[columns]), strict=True):
         reasons[int(number)] += config_problems(row)
+    if {"state", "score"} <= set(rows):
+        for number in rows.index[(rows["state"] == "failed") & rows["score"].notna()]:
+            reasons[int(number)].append("it has a score, though it failed")
     for column, problems in (("curve", curve_problems), ("timeline", timeline_problems)):
         if column in rows:
             for number, text in rows[column].items():

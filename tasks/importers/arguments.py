@@ -49,6 +49,12 @@ NEEDED = {
     "rl": ("learning_rate", "per_device_train_batch_size", "beta", "loss_type"),
 }
 SCHEDULES = {theirs: ours for ours, theirs in TRL_SCHEDULES.items()} | {"constant": "constant"}
+# All that differ in precision and implementation alone; nor GaLore, which has AdamW in its name.
+ADAMW = re.compile(
+    r"(?:paged_)?adamw(?:_(?:torch|hf|bnb|apex|anyprecision|fused|xla|npu|4bit|8bit|32bit))*"
+)
+# LLaMA-Factory's switches of optimizers that it brings itself.
+OTHER_OPTIMIZERS = ("use_galore", "use_apollo", "use_badam", "use_adam_mini", "use_muon")
 LORA_NAMES = {"r": "lora_r", "lora_alpha": "lora_alpha", "lora_dropout": "lora_dropout"} | {
     "target_modules": "lora_target_modules"
 }
@@ -66,9 +72,10 @@ def stage_of(arguments: Mapping[str, Any], told: Stage | None) -> Stage:
     losses = arguments.get("loss_type")
     loss = losses[0] if isinstance(losses, list) and losses else losses
     preferences = arguments.get("beta") is not None and loss in get_args(DPOLoss)
+    # Some write packing: false whatever they train, and DPO once had GRPO's max_completion_length.
+    if preferences and arguments.get("num_generations") is None:
+        return "dpo"
     for stage, names in OWN_ARGUMENTS:
-        if stage == "sft" and preferences:  # some write packing: false whatever they train
-            return "dpo"
         if any(arguments.get(name) is not None for name in names):
             return stage
     if told is None:
@@ -103,6 +110,7 @@ def config_of(
         raise NoRowError(f"incomplete: {', '.join(missing)} not among its arguments")
     if number(given["learning_rate"]) is None:
         raise NoRowError(f"learning_rate: expected a number, found {given['learning_rate']!r}")
+    _refuse_optimizer(given)
     config: dict[str, Any] = _shares(stage)
     config[f"{stage}_learning_rate"] = given["learning_rate"]
     config[f"{stage}_batch_size"] = _batch(given, processes)
@@ -113,6 +121,19 @@ def config_of(
     if stage == "rl":
         config |= _sampling(given)
     return config | _adapter(given, adapter)
+
+
+def _refuse_optimizer(given: Mapping[str, Any]) -> None:
+    """Refuses what was not trained by AdamW, whose learning rates would say nothing here.
+
+    Raises:
+        NoRowError: naming the optimizer.
+    """
+    name = str(given.get("optim", "adamw_torch")).removeprefix("OptimizerNames.").lower()
+    others = [flag for flag in OTHER_OPTIMIZERS if given.get(flag) in (True, "true", "True")]
+    if others or not ADAMW.fullmatch(name):
+        found = others[0] if others else f"optim={name[:40]}"
+        raise NoRowError(f"{found} has no counterpart here: trials are trained by AdamW")
 
 
 def _shares(stage: Stage) -> dict[str, Any]:

@@ -30,6 +30,7 @@ DIGEST_DIGITS = 10
 LONGEST_REASON = 1000  # characters
 LONGEST_VALUE = 2000  # characters of a setting
 MOST_BYTES = 20_000_000  # of a file of arguments, or of the state of a trainer
+DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
 # Names under which a loss is logged; where the last one is no number, the run diverged.
 LOSSES = ("loss", "train_loss", "eval_loss", "grad_norm")
 
@@ -121,7 +122,7 @@ def make_row(target: Target, item: str, **values: Any) -> dict[str, Any]:
     dataset = values.pop("dataset_id", None) or target.dataset_id
     model = values.pop("model_id", None) or target.model_id
     config = values.pop("config", {})
-    return {
+    row = {
         "run_id": target.name,
         "trial_id": f"{target.name}/{dataset}/{item}",
         "dataset_id": dataset,
@@ -134,6 +135,12 @@ def make_row(target: Target, item: str, **values: Any) -> dict[str, Any]:
         **values,
         **{f"config.{name}": value for name, value in sorted(config.items())},
     }
+    return {name: _writable(value) for name, value in row.items()}
+
+
+def _writable(value: Any) -> Any:
+    """The value; of text that is no Unicode, as names of files may be, what can be written."""
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
 def number_by_content(row: Mapping[str, Any], same: Counter[str]) -> dict[str, Any]:
@@ -288,8 +295,8 @@ def positive(value: Any) -> float | None:
 
 def parsed(text: Any) -> Any:
     """A value of which only the text was kept, as ``1e-05``, ``True``, ``None`` or ``['a']``."""
-    if not isinstance(text, str):
-        return text
+    if not isinstance(text, str) or DECIMAL_COMMA.fullmatch(text.strip()):
+        return text  # 0,5 would become the pair of 0 and 5
     # A long text is no value that was set; the parser of Python's own literals may crash on one.
     for parse in (json.loads, ast.literal_eval) if len(text) <= LONGEST_VALUE else ():
         try:

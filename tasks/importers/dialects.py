@@ -40,6 +40,9 @@ OTHER_TRAINERS = {
     "cpo_alpha": "CPO",
     "simpo_gamma": "CPO",
     "teacher_model_name_or_path": "distillation",
+    "seq_kd": "distillation",
+    "lmbda": "distillation",
+    "step_separator": "process reward models",
     "missing_eos_penalty": "online DPO",
 }
 
@@ -142,6 +145,7 @@ def _axolotl(given: dict[str, Any]) -> dict[str, Any]:
         ("micro_batch_size", "per_device_train_batch_size"),
         ("num_epochs", "num_train_epochs"),
         ("lr_scheduler", "lr_scheduler_type"),
+        ("optimizer", "optim"),
         ("rl_beta", "beta"),
         ("dpo_beta", "beta"),
     ):

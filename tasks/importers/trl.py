@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from tasks.importers.common import Imported, NoRowError, Target, read_mapping
+from tasks.importers.common import Imported, NoRowError, Target, number, read_mapping
 from tasks.importers.runs import Run, row_of
 
 STATE = "trainer_state.json"
@@ -76,10 +76,17 @@ def read_run(item: str, folder: Path, state: Path, shared: dict[str, Any] | None
         item=item,
         arguments=arguments,
         log=[totals, *log],
-        reached=content.get("global_step"),
-        planned=content.get("max_steps"),
+        reached=_whole("global_step", content),
+        planned=_whole("max_steps", content),
         adapter=_adapter((folder, state.parent)),
     )
+
+
+def _whole(name: str, content: dict[str, Any]) -> int | None:
+    found = number(content.get(name))
+    if found is None and content.get(name) is not None:
+        raise NoRowError(f"{name}: expected a whole number, found {str(content[name])[:40]!r}")
+    return None if found is None else int(found)
 
 
 def _read_state(file: Path) -> dict[str, Any]:

@@ -85,8 +85,21 @@ def _run(
     own: dict[str, Any],
     interrupted: bool,
 ) -> Run:
-    """A run whose log is its summary: the last value of everything."""
-    step = positive(values.get("global_step")) or positive(values.get("_step")) or 1
+    """A run whose log is its summary: the last value of everything.
+
+    Raises:
+        NoRowError: when its evaluation is text, or it ended before its time and nothing says when.
+    """
+    step, planned = positive(values.get("global_step")), positive(values.get("max_steps"))
+    if step is None and planned is not None and interrupted:
+        raise NoRowError(
+            "it ended before its time, and how far it came is not known: export the column "
+            "train/global_step, too"
+        )
+    # W&B's own _step counts what was logged; a run that finished took all of its steps.
+    step = step or planned or positive(values.get("_step")) or 1
+    if "score" not in own:
+        _refuse_texts(values)
     summary = {
         column: value
         for column, value in values.items()
@@ -97,6 +110,16 @@ def _run(
     # A curve of one point tells nothing.
     stated = {column: value for column, value in own.items() if column != "score"} | {"curve": ""}
     return Run(name, values | shared, log, interrupted=interrupted, values=stated)
+
+
+def _refuse_texts(values: Mapping[str, Any]) -> None:
+    """Refuses a run all of whose evaluations are texts, such as 50% or 0,5."""
+    evaluated = {n: v for n, v in values.items() if n.startswith("eval/") and v not in (None, "")}
+    numbers = [n for n, v in evaluated.items() if number(v) is not None or is_not_finite(v)]
+    texts = [n for n, v in evaluated.items() if isinstance(v, str) and n not in numbers]
+    if texts and not numbers:
+        found = str(evaluated[texts[0]])[:40]
+        raise NoRowError(f"{texts[0]}: expected a number such as 0.5, found {found!r}")
 
 
 def _summarised(

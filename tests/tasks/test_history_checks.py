@@ -96,6 +96,7 @@ def test_every_bundled_row_is_good():
         ({"fraction": 1.5}, "fraction is not in (0, 1]"),
         ({"state": "done"}, "state is none of completed, stopped, failed"),
         (FAILED | {"failure_kind": "bored"}, "failure_kind is not known"),
+        (FAILED | {"score": 0.5}, "it has a score, though it failed"),
         ({"dataset_id": None}, "dataset_id is empty"),
         ({"dataset_id": ""}, "dataset_id is empty"),
         ({"dataset_fingerprint": ""}, "dataset_fingerprint is empty"),
@@ -175,6 +176,14 @@ def test_a_value_of_the_wrong_type_can_be_kept_too(tmp_path):
     file, bad = append_checked(rows, tmp_path, "r")
     assert file is None
     assert len(pd.read_parquet(tmp_path / "quarantine" / "r.parquet")) == len(bad) == 3
+
+
+def test_cells_that_cannot_be_compared_end_no_check():
+    odd = [{"r": [1]}, [1, 2], 7]
+    rows = [row(1), *(row(number, curve=cell) for number, cell in enumerate(odd, start=2))]
+    good, bad = check_history(pd.DataFrame(rows))
+    assert len(good) == 1
+    assert set(bad["reason"]) == {"curve is no text"}
 
 
 def test_only_good_rows_are_learned_from(tmp_path, caplog):

@@ -8,6 +8,7 @@ import pytest
 from trl import DPOConfig, GRPOConfig, SFTConfig
 
 from tasks.importers.arguments import NEEDED, SAME, config_of, lora_targets, stage_of
+from tasks.importers.common import NoRowError
 from trials.arguments import (
     LORA_TARGETS,
     Execution,
@@ -124,3 +125,30 @@ def test_layers_are_named_by_the_nearest_choice():
 
 def test_every_stage_has_its_names():
     assert set(SAME) == set(NEEDED) == set(STAGES)
+
+
+def test_older_arguments_of_dpo_are_not_those_of_grpo():
+    older = {"beta": 0.1, "loss_type": "sigmoid", "max_completion_length": 256}
+    assert stage_of(older, None) == "dpo"
+    newer = {"beta": 0.0, "loss_type": "dapo", "max_completion_length": 256}
+    assert stage_of(newer, None) == "rl"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"optim": "adamw_torch_fused"}, None),
+        ({"optim": "OptimizerNames.PAGED_ADAMW_8BIT"}, None),
+        ({"optim": "lion_32bit"}, "optim=lion_32bit"),
+        ({"optim": "galore_adamw"}, "optim=galore_adamw"),
+        ({"optim": "adafactor"}, "optim=adafactor"),
+        ({"use_muon": True}, "use_muon"),
+    ],
+)
+def test_other_optimizers_have_no_counterpart(arguments, named):
+    given = {"learning_rate": 1e-4, "per_device_train_batch_size": 2, **arguments}
+    if named is None:
+        assert config_of(given, "sft", 10)["sft_learning_rate"] == 1e-4
+    else:
+        with pytest.raises(NoRowError, match=f"^{named} has no counterpart"):
+            config_of(given, "sft", 10)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,7 @@ import yaml
 from tasks.curves import unpack_curve
 from tasks.history_checks import check_history
 from tasks.importers.common import Target
+from tasks.importers.sources import join_history
 from tasks.importers.trl import import_trl
 from trials.hyperparameters import validate
 
@@ -265,3 +267,11 @@ def test_the_best_metric_stands_in_for_evaluations_that_were_not_logged(tmp_path
     [row] = import_trl(tmp_path, TARGET).rows
     assert row["score"] == 0.7
     assert row["cost_flops"] is None  # 0 is "not measured"
+
+
+def test_a_folder_with_a_name_that_is_no_unicode_joins_the_history(tmp_path):
+    folder = tmp_path / os.fsdecode(b"run\xe9")
+    write_run(folder, SFT)
+    joined = join_history(import_trl(tmp_path, TARGET), tmp_path / "history", "trl")
+    assert (joined.imported, joined.refused) == (1, [])
+    assert joined.rows[0]["trial_id"].endswith("run\\udce9")

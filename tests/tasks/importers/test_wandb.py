@@ -87,3 +87,23 @@ def test_ids_of_runs_are_names_and_an_odd_run_ends_nothing(tmp_path):
     imported = import_wandb(file, TARGET)
     assert [row["trial_id"] for row in imported.rows] == ["w/d/00"]
     assert imported.refused[0].item == "01, line 3"
+
+
+def test_a_finished_run_without_the_column_of_steps_took_all_of_them(tmp_path):
+    head = HEAD.replace('"train/global_step"', '"_step"')
+    file = tmp_path / "export.csv"
+    killed = LINES.splitlines()[1].replace("finished", "killed") + "\n"
+    file.write_text(head + LINES.splitlines()[0].replace('"100","1"', '"12","1"') + "\n" + killed)
+    imported = import_wandb(file, TARGET)
+    [row] = imported.rows
+    assert (row["state"], row["fraction"], row["total_steps"]) == ("completed", 1.0, 100)
+    [refused] = imported.refused
+    assert "how far it came is not known" in refused.reason
+
+
+def test_a_score_that_is_text_is_shown(tmp_path):
+    file = tmp_path / "export.csv"
+    for text in ("61%", "0,61"):
+        file.write_text(HEAD + LINES.splitlines()[0].replace("0.61", text) + "\n")
+        [refused] = import_wandb(file, TARGET).refused
+        assert f"eval/reward: expected a number such as 0.5, found {text!r}" in refused.reason
