@@ -267,6 +267,7 @@ def collect(
 ) -> None:
     """Run a space-filling design of full-length trials and add them to the history."""
     with friendly_errors(as_json):
+        interrupts.notes = [f"go on with: {this_command()}"]
         configure()
         from flows.collect import collect as run_collect
         from flows.json_lines import JsonLines, write_event
@@ -295,7 +296,6 @@ def collect(
             write_event("ended", files=[str(file) for file in files])
             return
         trials = len(chosen) * configurations
-        interrupts.notes = [f"go on with: {this_command()}"]
         with CollectProgress(console, trials) as shown, prefect_server(), watched_by(shown):
             files = run_collect(settings, name, history)
         for file in files:
