@@ -50,6 +50,12 @@ class WatchedReward:
             )
 
 
+def clear_notes(folder: Path) -> None:
+    """Removes what processes left that were killed while they scored."""
+    for file in folder.glob(f"{PREFIX}*"):
+        file.unlink(missing_ok=True)
+
+
 def scored_now(folder: Path) -> str:
     """What the processes of a folder score at the moment, each call by its number; or nothing."""
     notes = []

@@ -34,6 +34,7 @@ from trials.records import (
     write_json,
 )
 from trials.redact import redact_file
+from trials.reward_watch import clear_notes
 from trials.warm import LOG, WarmWorker
 
 Told = Callable[[Event], None]
@@ -151,6 +152,7 @@ class Supervisor:
         folder = request_file.parent
         request = read_record(request_file, ProbeRequest)
         clear_measurement(folder)
+        clear_notes(folder)
         following = Following(folder, limits, on_event or (lambda event: None))
         alone = request.allow_user_code
         try:
@@ -300,6 +302,7 @@ def _claim_folder(spec: TrialSpec) -> None:
         clear_leftovers(folder)
     for file in folder.glob("failure.*.json"):
         file.unlink()
+    clear_notes(folder)
     write_json(folder / "spec.json", spec)
 
 

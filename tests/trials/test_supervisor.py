@@ -206,6 +206,17 @@ def test_a_reward_that_never_ends_is_named(specs: Specs) -> None:
     assert "rows.jsonl:7, for the completion 'a text'" in result.failure.message
 
 
+def test_what_an_attempt_was_killed_at_is_not_held_against_the_next_one(specs: Specs) -> None:
+    """It was scoring, perhaps with more processes; what takes long now is loading."""
+    [spec] = specs(8, limits=Limits(reward_seconds=1))
+    Path(spec.folder).mkdir()
+    for process in (0, 3):
+        note = Path(spec.folder) / f".scoring.{process}"
+        note.write_text("12 rows.jsonl:7, for the completion 'a text'")
+    [result] = supervise([spec])
+    assert result.state == "completed"
+
+
 @pytest.mark.parametrize("seed", [4, 6])
 def test_cancel_leaves_no_process_no_result_and_no_secret(
     specs: Specs, seed: int, monkeypatch: pytest.MonkeyPatch
