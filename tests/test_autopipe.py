@@ -53,6 +53,7 @@ def test_importing_the_door_costs_nothing(tmp_path: Path) -> None:
     assert python(tmp_path, "-c", code).stdout.strip() == "set()"
 
 
+@pytest.mark.slow
 def test_a_users_modules_of_the_same_names_shadow_nothing(tmp_path: Path) -> None:
     shadow(tmp_path, *SHADOWS)
     (tmp_path / "mine.py").write_text(

@@ -83,6 +83,7 @@ def test_a_design_is_run_once_and_kept(prefect_harness, settings, tmp_path, monk
     assert [f.name for f in kept.iterdir()] == [file.name]
 
 
+@pytest.mark.slow
 def test_what_would_fail_every_trial_stops_the_run_and_is_run_again(
     prefect_harness, settings, tmp_path, monkeypatch
 ):

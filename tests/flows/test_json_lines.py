@@ -104,8 +104,8 @@ def command(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     "arguments",
     [
         ("tune", "no-such-data"),
-        ("collect", "no-such-data"),
-        ("recurring", "x", "--store", "nowhere"),
+        pytest.param(("collect", "no-such-data"), marks=pytest.mark.slow),
+        pytest.param(("recurring", "x", "--store", "nowhere"), marks=pytest.mark.slow),
     ],
 )
 def test_a_refused_command_prints_nothing_but_json(

@@ -279,6 +279,7 @@ class TestJudge:
         assert (table["mae"] < table["mae_last"]).all()
         assert table["coverage90"].between(0.8, 1.0).all()
 
+    @pytest.mark.slow
     def test_random_scores_have_no_skill(self, space: cs.ConfigurationSpace) -> None:
         table = make_history(space, tasks=5, trials=20)
         taus = []

@@ -110,6 +110,7 @@ def test_many_requests_are_answered_by_one_launch_and_a_refusal_stays_its_own(tm
         answered(found)
 
 
+@pytest.mark.slow
 def test_a_process_that_crashes_is_told_with_the_end_of_its_log(tmp_path):
     folder = write_dataset(tmp_path, [(f"What is {n}?", str(n)) for n in range(20)])
     broken = request(folder).model_copy(update={"split": "validation", "rows": 0})

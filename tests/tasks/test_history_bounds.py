@@ -32,7 +32,7 @@ COLUMNS = [*row(), "config.lora_rank", "config.unknown", "meta.base_score", "sig
            "timeline", "versions", "stop_rule", "git_commit", "model_fingerprint"]  # fmt: skip
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     st.lists(
         st.dictionaries(st.sampled_from(COLUMNS), st.sampled_from(EXTREME), max_size=3),

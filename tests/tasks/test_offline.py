@@ -25,6 +25,7 @@ def home(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_table_describes_the_history_that_the_models_learn_from(home):
     space, files = load_space("sft_grpo"), history_files(BUNDLED_HISTORY)[:3]
     pairs = keys_of(read_history(files)).drop_duplicates()

@@ -44,6 +44,7 @@ def test_a_few_steps_say_what_a_trial_costs(tmp_path: Path) -> None:
     assert not list(run.path.rglob("*.safetensors"))
 
 
+@pytest.mark.slow
 def test_data_that_no_trial_can_use_end_the_run_here(tmp_path: Path) -> None:
     data = write_dataset(tmp_path / "data", sizes=SIZES)
     schedule = Schedule(total_steps=40, eval_rows=8, max_length=8)
