@@ -37,11 +37,11 @@ def run_trial(spec: TrialSpec, place: RunsTrials, retries: int) -> TrialResult:
         TrialCrashed: after a transient failure, while attempts are left.
     """
     finished = result_file(spec).exists()
-    result = place.run(spec)
+    attempt = task_run.run_count or 1
+    result = place.run(_within_its_time(spec, retried=attempt - 1))
     if finished:
         return result  # and charged already
     result = _charge_failed_attempts(spec, result)
-    attempt = task_run.run_count or 1
     if result.failure and result.failure.kind in TRANSIENT_KINDS and attempt <= retries:
         # Kept for the record, under a name that does not count as the trial's result.
         _set_aside(spec, f"attempt-{len(_attempts(spec)) + 1}")
@@ -73,6 +73,24 @@ def give_up(spec: TrialSpec, result: TrialResult, how_to_go_on: str) -> NoReturn
 def is_fatal(result: TrialResult) -> bool:
     """Whether every other trial would fail in the same way."""
     return result.failure is not None and result.failure.kind in FATAL_KINDS
+
+
+def _within_its_time(spec: TrialSpec, retried: int) -> TrialSpec:
+    """The spec of a further attempt: it has the time that those before it have left.
+
+    Args:
+        spec: of the trial, with the limit of its first attempt in this run of the task.
+        retried: attempts of this run of the task; there may be older ones.
+    """
+    limit, attempts = spec.limits.wall_seconds, _attempts(spec)
+    if limit is None or not retried or not attempts:
+        return spec
+    # Each holds what those before it cost.
+    spent = read_record(attempts[-1], TrialResult).cost.seconds
+    if older := attempts[:-retried]:
+        spent -= read_record(older[-1], TrialResult).cost.seconds
+    limits = spec.limits.model_copy(update={"wall_seconds": max(1.0, limit - spent)})
+    return spec.model_copy(update={"limits": limits})
 
 
 def _charge_failed_attempts(spec: TrialSpec, result: TrialResult) -> TrialResult:

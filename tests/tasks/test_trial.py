@@ -11,7 +11,7 @@ from tasks.places.choose import Place, threads
 from tasks.trial import give_up, is_fatal
 from tests.trials.helpers import DirectLauncher, make_spec
 from trials.errors import AutoPipeError
-from trials.records import Cost, Failure, TrialResult, TrialSpec, read_record, write_json
+from trials.records import Cost, Failure, Limits, TrialResult, TrialSpec, read_record, write_json
 from trials.supervisor import Supervisor
 
 # Serves an inbox as a worker does. Its first attempts at a trial fail as ``ATTEMPTS`` says; each is
@@ -141,3 +141,21 @@ def test_giving_up_keeps_the_failure_and_lets_the_trial_run_again(spec: TrialSpe
         give_up(spec, result, "go on")
     assert not (Path(spec.folder) / "result.json").exists()
     assert read_record(Path(spec.folder) / "result.given-up.json", TrialResult) == result
+
+
+def test_further_attempts_have_the_time_that_is_left(prefect_harness, spec: TrialSpec) -> None:
+    """Not the whole of it once more: a budget would be over long before."""
+    limited = spec.model_copy(update={"limits": Limits(wall_seconds=100.0)})
+    older = TrialResult(
+        trial_id=spec.trial_id, state="failed", fraction=0.5, cost=Cost(seconds=40, flops=70)
+    )
+    write_json(Path(spec.folder) / "result.attempt-1.json", older)  # before it was resumed
+    attempts: Attempts = [
+        (0.0, 0.0, 0, None),
+        (0.0, 30.0, 10, "crashed"),
+        (0.0, 20.0, 10, "crashed"),
+        (0.0, 2.0, 10, None),
+    ]
+    assert run(limited, attempts).state == "completed"
+    last = read_record(Path(spec.folder) / "spec.json", TrialSpec)
+    assert last.limits.wall_seconds == pytest.approx(100 - 30 - 20, abs=0.5)
