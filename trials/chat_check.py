@@ -25,7 +25,7 @@ from trials.model_check import check_folder
 from trials.watchdog import end_with_supervisor
 
 WRITTEN = ("tool_calls", "reasoning_content", "thinking")  # names and ids need not be
-ROW_SECONDS = 10.0  # of processor time
+ROW_SECONDS = 3.0  # of processor time
 MEMORY_BYTES = 4 * 2**30  # beyond what is used when the first row comes
 SHOWN = 80
 

@@ -31,6 +31,9 @@ SIZES: dict[str, tuple[str, ...]] = {
     "vocabulary": ("vocab_size",),
     "inner": ("intermediate_size", "n_inner", "ffn_dim"),
     "context": ("max_position_embeddings", "n_positions"),
+    "groups": ("num_key_value_heads",),
+    "head": ("head_dim",),
+    "experts": ("num_local_experts", "num_experts", "n_routed_experts"),
 }
 FLOATS = ("F64", "F32", "F16", "BF16")
 LARGEST_SIZE = 2**31
@@ -230,6 +233,8 @@ def _check_sizes(config: Mapping[str, Any], weights: Weights, folder: Path) -> N
             if value is None:
                 continue
             whole = isinstance(value, int) and not isinstance(value, bool)
+            if size == "experts" and value == 0:  # dense models say so
+                continue
             if not whole or not 0 < value < LARGEST_SIZE:
                 shown = str(value)[:40] if not whole or abs(value) < 10**30 else "far too large"
                 raise _refusal(file, f"says {name}: {shown}", f"a whole number above 0 for {name}")
@@ -255,7 +260,13 @@ def _check_sizes(config: Mapping[str, Any], weights: Weights, folder: Path) -> N
             f"{weights.embedding[1]:,} columns",
             "the config.json that belongs to the weights",
         )
-    for size in ("vocabulary", "inner"):
+    if sizes.get("head", 0) * sizes.get("heads", 0) * sizes.get("hidden", 0) > weights.parameters:
+        raise _refusal(
+            file,
+            f"says head_dim: {sizes['head']:,}, more than all weights together hold",
+            "the config.json that belongs to the weights",
+        )
+    for size in ("vocabulary", "inner", "experts"):
         if sizes.get(size, 0) * sizes.get("hidden", 0) > weights.parameters:
             raise _refusal(
                 file,
