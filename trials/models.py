@@ -58,7 +58,9 @@ def load_model(model: str | Path, trainable_adapter: bool = False, dtype: str = 
                 load_model(base_of(model), dtype=dtype), str(model), is_trainable=trainable_adapter
             )
         # Weights as pickles are refused: reading one may run code.
-        loaded, found = AutoModelForCausalLM.from_pretrained(
+        # With output_loading_info it gives a pair, which its annotation does not say.
+        from_pretrained: Any = AutoModelForCausalLM.from_pretrained
+        loaded, found = from_pretrained(
             str(model),
             dtype=getattr(torch, dtype),
             use_safetensors=True,
