@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from tasks.completions import Completions
 from tasks.prepare import ProbeSize
 from tasks.report_outcome import reproduce_command
 from tasks.settings import LONGEST_SECONDS, Budget, TuneSettings
@@ -46,6 +47,7 @@ class Costs:
     Attributes:
         pace: as measured; ``scoring`` is that of ``scored_rows``.
         scored_rows: validation rows of one scoring.
+        completions: how long they were, and what they cost when they are longer or shorter.
         config: the default configuration.
         train_rows, pairs, test_rows: that the dataset has.
         start_up: from the beginning of the run until the pace was measured.
@@ -58,11 +60,12 @@ class Costs:
     pairs: int
     test_rows: int
     start_up: float
+    completions: Completions = field(default_factory=Completions)
 
-    @property
-    def row(self) -> float:
+    def row(self, schedule: Schedule) -> float:
         """Seconds for completing and scoring one row."""
-        return self.pace.scoring / self.scored_rows
+        measured = self.pace.scoring / self.scored_rows
+        return self.completions.at(schedule, measured, self.completions.row_growth)
 
     @property
     def tail(self) -> float:
@@ -74,8 +77,9 @@ class Costs:
 
     def pace_of(self, schedule: Schedule) -> Pace:
         """The pace of trials with a schedule."""
-        rows = schedule.eval_rows
-        return self.pace.model_copy(update={"scoring": rows * self.row})
+        scoring = schedule.eval_rows * self.row(schedule)
+        rl = self.completions.at(schedule, self.pace.rl_step, self.completions.rl_growth)
+        return self.pace.model_copy(update={"scoring": scoring, "rl_step": rl})
 
     def steps(self, schedule: Schedule) -> StagePlan:
         """Steps of the default configuration."""
@@ -90,13 +94,15 @@ class Costs:
         rows = min(settings.test_rows, self.test_rows)
         if settings.budget.unit != "seconds":
             return rows
-        affordable = TEST_SHARE * settings.budget.amount / (MODELS_TESTED * self.row or 1e-9)
+        row = self.row(settings.schedule)
+        affordable = TEST_SHARE * settings.budget.amount / (MODELS_TESTED * row or 1e-9)
         return min(rows, max(LEAST_ROWS, int(affordable)))
 
     def closing(self, settings: TuneSettings) -> float:
         """Seconds from the end of the last trial to the end of the run."""
         loads = MODELS_TESTED * (self.pace.loading + self.pace.starting)
-        return loads + MODELS_TESTED * self.tested(settings) * self.row + self.tail
+        row = self.row(settings.schedule)
+        return loads + MODELS_TESTED * self.tested(settings) * row + self.tail
 
     def probe(self, settings: TuneSettings) -> ProbeSize:
         """How much of the base model is looked at: what a tenth of the time is enough for."""
@@ -111,12 +117,12 @@ class Costs:
         )
         if settings.budget.unit != "seconds":
             return size
-        allowed = PROBE_SHARE * settings.budget.amount
-        rows = max(LEAST_SCORED, min(rows, int(allowed / (self.row or 1e-9))))
-        left = max(0.0, allowed - rows * self.row)
-        looked = min(looked, int(left / 4 / (self.row or 1e-9)))
-        left -= looked * self.row
-        sampled = min(looked, int(left / (PROBE_SAMPLES * self.row or 1e-9)))
+        allowed, row = PROBE_SHARE * settings.budget.amount, self.row(settings.schedule)
+        rows = max(LEAST_SCORED, min(rows, int(allowed / (row or 1e-9))))
+        left = max(0.0, allowed - rows * row)
+        looked = min(looked, int(left / 4 / (row or 1e-9)))
+        left -= looked * row
+        sampled = min(looked, int(left / (PROBE_SAMPLES * row or 1e-9)))
         sampled = sampled if sampled >= LEAST_SAMPLED else 0
         wall = 10.0 + 2 * allowed + 3 * self.pace.loading
         return size.model_copy(
@@ -135,7 +141,8 @@ class Costs:
         size = self.probe(settings)
         looked = PROBE_ROWS if size.feature_rows is None else size.feature_rows
         sampled = PROBE_ROWS if size.sampled_rows is None else size.sampled_rows
-        return (size.rows + looked + PROBE_SAMPLES * sampled) * self.row + self.pace.loading
+        rows = size.rows + looked + PROBE_SAMPLES * sampled
+        return rows * self.row(settings.schedule) + self.pace.loading
 
     def needed(self, settings: TuneSettings, trials: int, margin: float) -> float:
         """Seconds that a run with so many full trials takes, from its beginning to its end."""
@@ -286,19 +293,30 @@ def _refusal(costs: Costs, settings: TuneSettings) -> str:
 
 def _smaller(costs: Costs, settings: TuneSettings) -> Iterator[TuneSettings]:
     """Settings that fit the budget, those that keep most of the schedule and the rows first."""
-    full, asked = settings.schedule.total_steps, settings.schedule.eval_rows
-    rows_tried = [asked, *(rows for rows in OFFERED_ROWS if rows < asked)]
-    found = []
-    for rows in rows_tried:
+    full = settings.schedule.total_steps
+    found: list[tuple[int, TuneSettings]] = []
+    # Fewer rows only make the score less sure; a trial with too few steps learns nothing; and of
+    # shorter completions some are cut off before their answer.
+    for tokens in (None, *costs.completions.shorter(settings.schedule)):
+        schedule = settings.schedule
+        if tokens is not None:
+            schedule = schedule.model_copy(update={"max_completion_tokens": tokens})
+        fitting = list(_fitting(costs, settings.model_copy(update={"schedule": schedule})))
+        for share in (1.0, 0.5, 0.25):
+            yield from (each for steps, each in fitting if steps >= share * full)
+        found += fitting
+    yield from (each for _, each in sorted(found, key=lambda pair: -pair[0]))
+
+
+def _fitting(costs: Costs, settings: TuneSettings) -> Iterator[tuple[int, TuneSettings]]:
+    """The longest schedules that fit with all the rows, and with fewer and fewer."""
+    asked = settings.schedule.eval_rows
+    for rows in (asked, *(rows for rows in OFFERED_ROWS if rows < asked)):
         schedule = settings.schedule.model_copy(update={"eval_rows": rows})
         candidate = settings.model_copy(update={"schedule": schedule})
         if steps := _most_steps(costs, candidate):
             kept = schedule.model_copy(update={"total_steps": steps})
-            found.append((steps, settings.model_copy(update={"schedule": kept})))
-    # Fewer rows only make the score less sure; a trial with too few steps learns nothing.
-    for share in (1.0, 0.5, 0.25):
-        yield from (each for steps, each in found if steps >= share * full)
-    yield from (each for _, each in sorted(found, key=lambda pair: -pair[0]))
+            yield steps, settings.model_copy(update={"schedule": kept})
 
 
 def _most_steps(costs: Costs, settings: TuneSettings) -> int | None:

@@ -135,5 +135,6 @@ def score(context: TrialContext, model: Any, stage: Stage, step: int) -> None:
         outcomes=measured.outcomes,
         pass_at_k=pass_at_k,
         tokens=evaluator.tokens - tokens,
+        generation=evaluator.generation,
         took=round(took, 3),
     )

@@ -47,6 +47,7 @@ class TrialContext:
         weights: model or adapter that the stage at hand starts from: folder or hub id.
         longest: of each part of this trial so far.
         aside: seconds that were spent on scoring and saving between steps.
+        completions: tokens of the limit that the data ask for, and of one that most of them fit.
     """
 
     spec: TrialSpec
@@ -62,6 +63,7 @@ class TrialContext:
     keys: dict[Stage, str]
     start: Checkpoint | None
     weights: str | Path
+    completions: tuple[int, int]
     longest: Pace = field(default_factory=Pace)
     aside: float = 0.0
 
@@ -165,7 +167,7 @@ def prepare(spec: TrialSpec, events: EventLog, start: Checkpoint | None = None) 
         check_model_unchanged(spec.fidelity.model, spec.model_fingerprint)
     tokenizer = load_tokenizer(spec.fidelity.model)
     config = load_config(spec.fidelity.model)
-    longest, completion = token_lengths(
+    longest, completion, most = token_lengths(
         spec.dataset,
         spec.dataset_fingerprint,
         spec.fidelity.model,
@@ -208,6 +210,7 @@ def prepare(spec: TrialSpec, events: EventLog, start: Checkpoint | None = None) 
         keys=keys,
         start=start,
         weights=_starting_weights(spec, start),
+        completions=(completion, most),
     )
     context.evaluator.autocast = torch.bfloat16 if context.bf16 else None
     _check_memory(context, config, longest)

@@ -6,15 +6,18 @@ Pass@k, from seeded samples, on request.
 from __future__ import annotations
 
 import math
+import statistics
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
+from transformers import StoppingCriteria, StoppingCriteriaList
 
 from trials.arguments import held_dtype, use_bf16
 from trials.dataset import Row, render
@@ -52,6 +55,21 @@ def autocast(device: torch.device, dtype: torch.dtype | None) -> torch.autocast:
     return torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)
 
 
+class DecodingClock(StoppingCriteria):
+    """Reads the clock after every token that a batch generates, and stops nothing.
+
+    Attributes:
+        times: on the monotonic clock, that of the beginning first.
+    """
+
+    def __init__(self) -> None:
+        self.times = [time.monotonic()]
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> Any:
+        self.times.append(time.monotonic())
+        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
+
+
 @dataclass
 class Evaluator:
     """Scores a model on fixed rows by the mean reward of its completions.
@@ -73,6 +91,9 @@ class Evaluator:
         on_batch: called after each batch with the rows done and the rows in all of this process,
             so that others see life during a long evaluation.
         tokens: that all processes have put through a model so far, prompts and padding included.
+        generation: of the last measurement on this process, on average over its batches: ``rows``
+            of one, ``width`` of its prompts in tokens, ``prefill``, the seconds until its first
+            token, and ``per_token``, the seconds of each one after that for all rows together.
 
     Raises:
         SettingsError: when ``pass_k`` is more than ``pass_samples``.
@@ -92,6 +113,8 @@ class Evaluator:
     seed: int = 0
     on_batch: Callable[[int, int], None] | None = None
     tokens: int = 0
+    generation: dict[str, float] = field(default_factory=dict)
+    _batches: list[tuple[int, int, list[float]]] = field(default_factory=list, repr=False)
 
     def __post_init__(self) -> None:
         if self.pass_k is not None and self.pass_k > self.pass_samples:
@@ -146,6 +169,7 @@ class Evaluator:
         work = [(index, sample) for index in mine for sample in range(samples)]
         before, was_training = self.tokens, model.training
         scores: dict[tuple[int, int], float] = {}
+        self._batches = []
         model.eval()
         try:
             for start in range(0, len(work), self.batch_size):
@@ -157,6 +181,7 @@ class Evaluator:
                     self.on_batch((start + len(batch)) // samples, len(mine))
         finally:
             model.train(was_training)
+        self.generation = _mean_generation(self._batches)
         if self.processes > 1:
             everything = gather_object([(scores, self.tokens - before)])
             scores = {key: score for part, _ in everything for key, score in part.items()}
@@ -174,6 +199,7 @@ class Evaluator:
             add_special_tokens=False,
             return_token_type_ids=False,
         ).to(model.device)
+        clock = DecodingClock()
         with autocast(model.device, self.autocast):
             generated = model.generate(
                 **batch,
@@ -181,12 +207,27 @@ class Evaluator:
                 max_new_tokens=self.max_new_tokens,
                 repetition_penalty=1.0,
                 use_cache=True,
+                stopping_criteria=StoppingCriteriaList([clock]),
                 pad_token_id=self.tokenizer.pad_token_id,
                 eos_token_id=stop_tokens(model, self.tokenizer),
             )
         self.tokens += int(generated.numel())
-        completions = generated[:, batch["input_ids"].shape[1] :]
+        width = batch["input_ids"].shape[1]
+        self._batches.append((len(rows), width, clock.times))
+        completions = generated[:, width:]
         return list(self.tokenizer.batch_decode(completions, skip_special_tokens=True))
+
+
+def _mean_generation(batches: Sequence[tuple[int, int, list[float]]]) -> dict[str, float]:
+    """The means that `Evaluator.generation` has, of rows, width and times of batches."""
+    decoded = sum(times[-1] - times[1] for _, _, times in batches)
+    tokens = sum(len(times) - 2 for _, _, times in batches)
+    return {
+        "rows": statistics.fmean(rows for rows, _, _ in batches),
+        "width": statistics.fmean(width for _, width, _ in batches),
+        "prefill": round(statistics.fmean(times[1] - times[0] for *_, times in batches), 5),
+        "per_token": round(decoded / tokens, 6) if tokens else 0.0,
+    }
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from trials.errors import DatasetError
 from trials.messages import Message, common_beginning, has_extras
 
 COMPLETION_MARGIN_TOKENS = 4
+MOST_COMPLETIONS = 0.9
 
 
 def check_lengths(
@@ -52,9 +53,16 @@ def completion_limit(dataset: Dataset, tokenizer: Any) -> int:
 
     Longer than needed costs time in every step; shorter would cut right answers off.
     """
+    return completion_lengths(dataset, tokenizer)[0]
+
+
+def completion_lengths(dataset: Dataset, tokenizer: Any) -> tuple[int, int]:
+    """The limit of a completion, see `completion_limit`, and a lower one that nine of ten fit."""
     texts = [_spoken(tokenizer, row) for row in dataset.splits["train"]]
-    longest = max(map(len, tokenizer(texts, add_special_tokens=False)["input_ids"]))
-    return math.ceil(1.25 * longest) + COMPLETION_MARGIN_TOKENS
+    lengths = sorted(map(len, tokenizer(texts, add_special_tokens=False)["input_ids"]))
+    limit = math.ceil(1.25 * lengths[-1]) + COMPLETION_MARGIN_TOKENS
+    most = lengths[math.ceil(MOST_COMPLETIONS * len(lengths)) - 1] + COMPLETION_MARGIN_TOKENS
+    return limit, min(limit, most)
 
 
 def _spoken(tokenizer: Any, row: Row) -> str:

@@ -1,13 +1,90 @@
-"""How long the parts of a trial take: read from its events, and added up for another one."""
+"""How long the parts of a trial take: read from its events, and added up for another one.
+
+With the length of completions they grow in proportion: each more token is a step of decoding, and
+in RL a token to train on, too.
+"""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from trials.events import Event
+from trials.hyperparameters import Hyperparameters
 from trials.plan import StagePlan, scored_steps
 from trials.records import STAGES, Pace, Schedule, Stage
+
+# Work on a completion in RL over that on as many tokens in SFT: one pass through the reference,
+# and one for the probabilities of the policy before an update, where there is one. A pass forward
+# is half of one with gradients of activations alone, as with LoRA; of full training it is less.
+REFERENCE_PASS, POLICY_PASS = 0.5, 0.5
+# Where nothing was generated: a pass forward is at most half of training on the same tokens, and
+# tokens that are decoded one by one take several times as long as those of a whole prompt.
+FORWARD_OF_TRAINED, DECODED_OF_TRAINED = 0.5, 4.0
+
+
+@dataclass(frozen=True)
+class Generation:
+    """How long a batch takes to generate; see `Evaluator.generation`.
+
+    Attributes:
+        rows: of the batch, on all processes.
+        width: tokens of the prompts.
+        prefill: seconds until the first token.
+        per_token: seconds of each one after it, for all rows together.
+    """
+
+    rows: float
+    width: float
+    prefill: float
+    per_token: float
+
+    @classmethod
+    def of(cls, events: Sequence[Event], processes: int = 1) -> Generation | None:
+        """As the last scoring of a trial measured it; None where there was none."""
+        found = [event["generation"] for event in events if event.get("generation")]
+        if not found:
+            return None
+        return cls(**{**found[-1], "rows": processes * found[-1]["rows"]})
+
+    @classmethod
+    def guessed(cls, rows: int, width: float, token: float) -> Generation:
+        """Where none was measured: from the seconds of training on a token."""
+        prefill = FORWARD_OF_TRAINED * rows * width * token
+        return cls(rows, width, prefill, per_token=DECODED_OF_TRAINED * rows * token)
+
+    def row(self, tokens: int) -> float:
+        """Seconds for a row with a completion of so many tokens."""
+        return (self.prefill + tokens * self.per_token) / self.rows
+
+
+def trained_tokens(events: Sequence[Event]) -> float:
+    """Mean tokens of an optimizer step of SFT, those of the prompts included; 0 without any."""
+    steps = [e["tokens"] for e in events if e["kind"] == "metric" and e["stage"] == "sft"]
+    return statistics.fmean(steps[1:] or steps) if steps else 0.0
+
+
+def rl_seconds(h: Hyperparameters, generation: Generation, token: float, tokens: int) -> float:
+    """Seconds of an optimizer step of RL, whose completions are so many tokens long.
+
+    With a batch of B completions and u updates for a buffer that is used i times, B u rows are
+    generated every u i steps, and B rows are trained on in each. A step of decoding is bound by
+    the weights that are read, so fewer rows than were measured are not taken to be any faster.
+
+    Args:
+        h: of the trial.
+        generation: measured.
+        token: seconds of training on a token in SFT.
+        tokens: of every completion.
+    """
+    rows = h.rl_batch_size * h.rl_updates_per_generation
+    boundary = h.rl_updates_per_generation * h.rl_num_iterations
+    larger = rows / generation.rows
+    decoding = tokens * generation.per_token * max(1.0, larger)
+    passes = 1.0 + REFERENCE_PASS * (h.rl_beta > 0) + POLICY_PASS * (boundary > 1)
+    training = h.rl_batch_size * (generation.width + tokens) * token * passes
+    return (generation.prefill * larger + decoding) / boundary + training
 
 
 def pace_of(events: Sequence[Event]) -> Pace:

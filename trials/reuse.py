@@ -13,7 +13,7 @@ from typing import Any
 
 from trials.dataset import Dataset, fingerprint, load_dataset
 from trials.errors import DatasetError
-from trials.lengths import check_lengths, completion_limit
+from trials.lengths import check_lengths, completion_lengths
 from trials.models import load_tokenizer
 
 KEPT = 4  # a worker serves one dataset at a time, or a few in turns
@@ -44,8 +44,8 @@ def _dataset(path: str, content: str) -> Dataset:
 @lru_cache(maxsize=KEPT)
 def token_lengths(
     path: str, content: str, model: str, max_length: int | None, context_limit: int
-) -> tuple[int, int]:
-    """Tokens of the longest row, and the default limit of a completion.
+) -> tuple[int, int, int]:
+    """Tokens of the longest row, the default limit of a completion, and a lower one most fit.
 
     Args:
         path, content: of the dataset, and its fingerprint.
@@ -57,7 +57,7 @@ def token_lengths(
     """
     dataset, tokenizer = _dataset(path, content), load_tokenizer(model)
     longest = check_lengths(dataset, tokenizer, max_length, context_limit)
-    return longest, completion_limit(dataset, tokenizer)
+    return longest, *completion_lengths(dataset, tokenizer)
 
 
 _tokenized: OrderedDict[Hashable, Any] = OrderedDict()

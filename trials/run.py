@@ -95,7 +95,12 @@ def run_trial(spec: TrialSpec) -> TrialResult:
         )
         context = prepare(spec, events, adopted.checkpoint)
         told = facts(context.plan, context.parameters, context.hyperparameters)
-        events.write("facts", inherited_step=adopted.inherited_step, **told)
+        events.write(
+            "facts",
+            inherited_step=adopted.inherited_step,
+            completion_tokens=dict(zip(("limit", "most"), context.completions, strict=True)),
+            **told,
+        )
         stop = run_stages(context)
         if stop:
             events.write("stop", **stop.model_dump())

@@ -8,6 +8,7 @@ from datetime import datetime
 
 import pytest
 
+from tasks.completions import Completions
 from tasks.settings import Budget, TuneSettings
 from tasks.time_plan import LEAST_ROWS, Costs, longer, plan_of
 from trials.errors import SettingsError
@@ -52,6 +53,9 @@ def offered(text: str, mark: str) -> TuneSettings:
     schedule = Schedule(
         total_steps=int(options.get("--steps", 100)),
         eval_rows=int(options.get("--eval-rows", 128)),
+        max_completion_tokens=int(options["--max-completion"])
+        if "--max-completion" in options
+        else None,
     )
     return settings(options["--budget"], schedule=schedule)
 
@@ -68,6 +72,52 @@ def test_what_does_not_fit_is_refused_with_commands_that_do(budget: str) -> None
     slower = REAL.model_copy(update={name: 1.2 * value for name, value in REAL})
     for accepted in (smaller, offered(text, "or give it longer")):
         plan_of(costs(slower), accepted, NOW, elapsed=40)
+
+
+# Measured with 16 tokens: most of the time goes into those that would follow.
+LONG = Completions(measured=16, limit=256, most=100, rl_growth=0.4, row_growth=0.04)
+
+
+def test_costs_grow_in_proportion_to_the_tokens() -> None:
+    long = costs(completions=LONG)
+    lengths = [16, 32, 64, 128, 256]
+    paces = [long.pace_of(Schedule(max_completion_tokens=tokens)) for tokens in lengths]
+    assert [pace.rl_step for pace in paces] == pytest.approx([25 + 0.4 * (n - 16) for n in lengths])
+    assert [pace.scoring for pace in paces] == pytest.approx(
+        [128 * (1 + 0.04 * (n - 16)) for n in lengths]
+    )
+    assert {pace.sft_step for pace in paces} == {REAL.sft_step}
+    assert long.pace_of(Schedule()) == paces[-1]  # as long as the data ask for
+
+
+def test_shorter_completions_save_no_more_than_their_share() -> None:
+    """However steep the growth was taken to be, half the tokens take half the time at least."""
+    steep = Completions(measured=200, limit=200, most=10, rl_growth=1.0, row_growth=1.0)
+    halved = costs(completions=steep).pace_of(Schedule(max_completion_tokens=100))
+    assert halved.rl_step == REAL.rl_step / 2
+    assert halved.scoring == 64
+
+
+def test_shorter_completions_are_offered_where_fewer_rows_and_steps_are_not_enough() -> None:
+    long = costs(completions=LONG)
+    with pytest.raises(SettingsError) as refused:
+        plan_of(long, settings("2h"), NOW, elapsed=40)
+    smaller = offered(str(refused.value), "this fits")
+    assert smaller.schedule.max_completion_tokens in LONG.shorter(Schedule())
+    assert smaller.schedule.total_steps >= 25
+    plan_of(long, smaller, NOW, elapsed=40)
+    # With more time it is the rows and the steps alone.
+    with pytest.raises(SettingsError) as refused:
+        plan_of(long, settings("5h"), NOW, elapsed=40)
+    smaller = offered(str(refused.value), "this fits")
+    assert smaller.schedule.max_completion_tokens is None
+    plan_of(long, smaller, NOW, elapsed=40)
+
+
+def test_completions_are_not_offered_shorter_than_most_are() -> None:
+    assert LONG.shorter(Schedule()) == [192, 128, 100]
+    assert LONG.shorter(Schedule(max_completion_tokens=1000)) == [750, 500, 250]
+    assert LONG.shorter(Schedule(max_completion_tokens=90)) == []
 
 
 def test_a_schedule_of_millions_of_steps_is_refused_as_quickly() -> None:
@@ -120,7 +170,7 @@ def test_the_probe_takes_a_tenth_of_the_time_at_most(budget: str) -> None:
     size = costs().probe(chosen)
     allowed = 0.1 * chosen.budget.amount
     seconds = costs().probe_seconds(chosen) - REAL.loading
-    assert seconds <= max(allowed, 4 * costs().row) + 1e-6
+    assert seconds <= max(allowed, 4 * costs().row(chosen.schedule)) + 1e-6
     assert size.rows <= 128
     assert size.limits.wall_seconds is not None
 

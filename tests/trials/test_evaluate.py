@@ -6,6 +6,7 @@ import os
 import random
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -161,6 +162,32 @@ def test_generated_tokens_are_counted(dataset: Dataset, model: torch.nn.Module) 
     assert once > 0
     counting(model)
     assert counting.tokens == 2 * once
+
+
+@pytest.mark.parametrize("batch_size", [7, 30])
+def test_prompts_and_tokens_are_timed_apart(
+    dataset: Dataset, model: torch.nn.Module, batch_size: int
+) -> None:
+    timed = evaluator(dataset, batch_size)
+    start = time.monotonic()
+    timed(model)
+    took = time.monotonic() - start
+    batches = -(-30 // batch_size)
+    found = timed.generation
+    assert found["rows"] == pytest.approx(30 / batches)
+    assert found["width"] > 5
+    assert found["prefill"] > 0
+    assert found["per_token"] > 0
+    # No more tokens than the limit, and nothing is counted twice.
+    assert batches * found["prefill"] < took
+
+
+def test_one_token_is_all_of_the_prompt(dataset: Dataset, model: torch.nn.Module) -> None:
+    short = evaluator(dataset, 30)
+    short.max_new_tokens = 1
+    short(model)
+    assert short.generation["prefill"] > 0
+    assert short.generation["per_token"] == 0.0
 
 
 def test_the_files_of_the_model_are_where_the_tests_look() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from trials.events import Event
-from trials.pace import pace_of, trial_seconds
+from trials.hyperparameters import Hyperparameters
+from trials.pace import Generation, pace_of, rl_seconds, trained_tokens, trial_seconds
 from trials.plan import StagePlan
 from trials.records import Pace, Schedule
 
@@ -56,3 +57,63 @@ def test_a_trial_that_goes_on_pays_for_the_rest_alone() -> None:
     assert part == pytest.approx(1 + (2 + 9 + 4) + 7)
     rest = trial_seconds(pace, plan, schedule, 1.0, since=6)
     assert rest == pytest.approx(1 + (2 + 40 + 4) + 7)
+
+
+# Eight rows on two cores; a token is trained on in 5 ms.
+GENERATION = Generation(rows=8, width=300, prefill=4.0, per_token=0.1)
+TOKEN = 0.005
+
+
+def test_a_step_of_rl_generates_and_trains() -> None:
+    h = Hyperparameters(rl_batch_size=8, rl_beta=0.0)
+    by_hand = 4.0 + 100 * 0.1 + 8 * (300 + 100) * TOKEN
+    assert rl_seconds(h, GENERATION, TOKEN, 100) == pytest.approx(by_hand)
+    # The reference is a pass more.
+    with_reference = h.model_copy(update={"rl_beta": 0.1})
+    assert rl_seconds(with_reference, GENERATION, TOKEN, 100) > by_hand
+
+
+@pytest.mark.parametrize("batch", [4, 8, 64])
+@pytest.mark.parametrize("reuse", [{}, {"rl_num_iterations": 2}, {"rl_updates_per_generation": 4}])
+def test_it_takes_longer_by_as_much_for_each_token(batch: int, reuse: dict[str, int]) -> None:
+    h = Hyperparameters(rl_batch_size=batch, rl_num_generations=4, **reuse)
+    seconds = [rl_seconds(h, GENERATION, TOKEN, tokens) for tokens in (10, 20, 30, 130)]
+    assert seconds == sorted(seconds)
+    assert seconds[2] - seconds[1] == pytest.approx(seconds[1] - seconds[0])
+    assert seconds[3] - seconds[2] == pytest.approx(10 * (seconds[1] - seconds[0]))
+
+
+def test_fewer_rows_are_not_decoded_faster_and_more_are_slower() -> None:
+    generating = [
+        rl_seconds(
+            Hyperparameters(rl_batch_size=batch, rl_num_generations=2), GENERATION, 0.0, 1000
+        )
+        for batch in (2, 8, 16)
+    ]
+    few, eight, many = (round(seconds) for seconds in generating)
+    assert (few, eight, many) == (101, 104, 208)
+
+
+def test_buffers_that_are_used_again_are_generated_once() -> None:
+    h = Hyperparameters(rl_batch_size=8)
+    again = h.model_copy(update={"rl_num_iterations": 4})
+    assert rl_seconds(again, GENERATION, 0.0, 100) == pytest.approx(
+        rl_seconds(h, GENERATION, 0.0, 100) / 4
+    )
+
+
+def test_generation_is_that_of_the_last_scoring() -> None:
+    timed = {"rows": 8.0, "width": 300.0, "prefill": 4.0, "per_token": 0.1}
+    first = {name: 9 * value for name, value in timed.items()}
+    log = [event(1.0, "score", took=1.0, generation=each) for each in (first, timed)]
+    assert Generation.of(log) == GENERATION
+    assert Generation.of(log, processes=2) == Generation(16, 300, 4.0, 0.1)
+    assert Generation.of(log[:0]) is None
+    assert GENERATION.row(100) == pytest.approx(14 / 8)
+
+
+def test_tokens_of_a_step_leave_out_the_first() -> None:
+    log = [event(1.0 + i, "metric", stage="sft", step=i, tokens=n) for i, n in enumerate((9, 4, 6))]
+    assert trained_tokens(log) == 5
+    assert trained_tokens(log[:1]) == 9
+    assert trained_tokens([]) == 0

@@ -39,8 +39,9 @@ def test_a_changed_dataset_is_refused_though_it_is_known(tmp_path: Path) -> None
 def test_lengths_are_those_of_the_rows(tmp_path: Path) -> None:
     folder = write_dataset(tmp_path / "data")
     content = fingerprint(folder)
-    longest, completion = token_lengths(str(folder), content, str(TINY), 64, 256)
+    longest, completion, most = token_lengths(str(folder), content, str(TINY), 64, 256)
     assert completion < longest <= 64
+    assert 4 < most <= completion
     with pytest.raises(DatasetError, match="--max-length"):
         token_lengths(str(folder), content, str(TINY), longest - 1, 256)
 
