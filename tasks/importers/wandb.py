@@ -162,6 +162,10 @@ def _folder_row(
     settings = unwrapped(read_mapping(config)) if config.is_file() else {}
     summary = {_plain(n): v for n, v in _flat(read_mapping(folder / SUMMARY)).items()}
     values = {n: v for n, v in (settings | summary).items() if n not in target.ignore}
+    told = values | shared
+    if positive(told.get("max_steps")) and not positive(told.get("global_step")):
+        # Nothing in the folder says whether it finished.
+        raise NoRowError("how far it came is not known: its summary has no train/global_step")
     return row_of(_run(item, values, shared, {}, interrupted=False), target, metrics)
 
 

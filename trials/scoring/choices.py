@@ -24,7 +24,7 @@ _UNSPACED = (
 _HANGUL = (0xAC00, 0xD7AF)  # spaced, but particles are attached
 
 _DENIAL = r"""(?:
-      (?<!\w)(?:not|never|neither|nor|cannot\s+be|than|over|instead\s+of|unlike|except|without
+      (?<!\w)(?:not|never|neither|nor|cannot\s+be|than|over|rul(?:e|ed|ing)\s+out|instead\s+of|unlike|except|without
         |non|nicht|keine?|kein|pas|ni|não|нет|не|ليس|ليست|không(?:\s+phải)?|NO)
       |n't)
       \s+(?:(?:a|an|the|un|une|eine?|be|is|it|it's|that|case|think|believe|answer|option|choice
@@ -70,7 +70,7 @@ _GOES_ON = re.compile(
 # "no evidence", "no doubt": behind a word and before a noun it is no answer.
 _DETERMINER = re.compile(
     r"""\s+(?!(?:because|since|as|for|but|and|or|nor|not|if|when|while|due|given|is|was|are|were
-        |i|you|he|she|it|we|they|this|that|these|those|there|the|an?)\b)[^\W\d_]{2}""",
+        |wait|actually|sorry|i|you|he|she|it|we|they|this|that|these|those|there|the|an?)\b)[^\W\d_]{2}""",
     re.VERBOSE,
 )
 _OPENING, _CLOSING = "([{\"'", ")]}\"'"
@@ -194,7 +194,7 @@ def _is_determiner(text: str, mention: Mention) -> bool:
     before, behind = text[: mention.start], text[mention.end :]
     return (
         mention.name == "no"
-        and bool(re.search(r"\w\s+$", before[-20:]))
+        and bool(re.search(r"[\w,;]\s+$", before[-20:]))
         and bool(_DETERMINER.match(behind))
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pandas as pd
@@ -107,3 +108,13 @@ def test_a_score_that_is_text_is_shown(tmp_path):
         file.write_text(HEAD + LINES.splitlines()[0].replace("0.61", text) + "\n")
         [refused] = import_wandb(file, TARGET).refused
         assert f"eval/reward: expected a number such as 0.5, found {text!r}" in refused.reason
+
+
+def test_a_folder_that_does_not_say_how_far_its_run_came_is_refused(tmp_path):
+    files = tmp_path / "run-1" / "files"
+    files.mkdir(parents=True)
+    settings = {"learning_rate": 1e-4, "per_device_train_batch_size": 2, "packing": False}
+    (files / "config.yaml").write_text(json.dumps(settings | {"max_steps": 100}))
+    (files / "wandb-summary.json").write_text(json.dumps({"eval/accuracy": 0.5, "_step": 12}))
+    [refused] = import_wandb(tmp_path, TARGET).refused
+    assert "has no train/global_step" in refused.reason

@@ -197,6 +197,7 @@ def test_any_text_and_any_choices_are_read(text: str, choices: list[str]) -> Non
     [
         ("I would choose B over A.", "B"),
         ("B fits better than A.", "B"),
+        ("I rule out A. D is silly, having ruled out C. It must be B.", "B"),
         ("<think>It may be A.</think>B", "B"),
         ("### Final answer\nB", "B"),
         ("## Step 1: Look at A\nA is wrong.\n## Answer\n**B**", "B"),
@@ -209,5 +210,6 @@ def test_what_is_compared_thought_or_headed_is_no_answer(completion: str, right:
 
 def test_no_before_a_noun_is_no_answer_beside_one() -> None:
     said = {"There is no evidence, so yes.": "yes", "Yes, with no doubt.": "yes"}
+    said |= {"Yes, no problem.": "yes"}
     said |= {"The answer is no, because it fell.": "no", "No evidence supports it.": "no"}
     assert [score(("yes", "no"), right, text) for text, right in said.items()] == [1] * len(said)
