@@ -278,8 +278,8 @@ def _acquire(
 
     A new start improves on everything in hand, stopped trials included, and its improvement is
     worth only the share of variance that the predictor explains at the rung. Finishing a trial
-    improves on the full-length results. Both are divided by the fraction still to run, what other
-    trials have run of it left out; where all trials cost the same, by nothing.
+    improves on the full-length results. A start is divided by its rung, a continuation by the
+    fraction still to run; where all trials cost the same, both by nothing.
     """
     assert model.gp is not None
     gp = model.gp
@@ -303,7 +303,9 @@ def _acquire(
         gain = log_noisy_ei(gp, model.inputs(configs), observed, waiting, seed)
         at = distinct_rungs(turn, model, configs, rung, rungs)
         explained = np.array([worth(each) for each in at])
-        return gain + explained - parts(at - model.begun(configs)) + terms(configs)
+        # The whole of it, shared beginning or not: what it costs to change a last stage alone is so
+        # little that the search would do nothing else, however little there is to gain.
+        return gain + explained - parts(at) + terms(configs)
 
     configs = [turn.pool[i] for i in turn.free()]
     values = start(configs)
