@@ -111,6 +111,8 @@ def _changed(settings: TuneSettings) -> Mapping[str, Any]:
 
 def budget_text(budget: Budget) -> str:
     """A budget in the form that ``Budget.parse`` reads."""
+    if budget.unit == "seconds" and budget.amount == int(budget.amount):
+        return str(budget)  # 16h12m
     suffix = {"seconds": "s", "trials": "", "full": " full"}[budget.unit]
     amount = f"{budget.amount:f}".rstrip("0").rstrip(".")
     return f"{amount}{suffix}"

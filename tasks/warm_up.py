@@ -41,9 +41,9 @@ from trials.supervisor import Supervisor
 FOLDER = "warm-up"
 SMALL_ROWS, SMALL_TOKENS = 8, 16  # scored, and generated for each
 STEPS = 3  # of each stage: the first does not count
-# Longest time of the first part, as a share of a time budget and at most; and how long the second
-# may take for it to be worth its time.
-SMALL_SHARE, SMALL_SECONDS = 0.2, 40.0
+# Longest time of the first part, as a share of a time budget and at most, unless that is less than
+# a hundredth of the budget; and how long the second may take for it to be worth its time.
+SMALL_SHARE, SMALL_SECONDS, LONG_SHARE = 0.2, 30.0, 0.01
 FULL_SHARE, FULL_SECONDS = 0.05, 15.0
 # Where the steps of the first part took no longer than this, the batch may hardly matter, and only
 # the second part can tell.
@@ -162,7 +162,9 @@ class _ShortTrial:
     @property
     def limit(self) -> float:
         """Seconds that one may take."""
-        return _share(self.settings, SMALL_SHARE, SMALL_SECONDS)
+        budget = self.settings.budget
+        most = LONG_SHARE * budget.amount if budget.unit == "seconds" else 0.0
+        return _share(self.settings, SMALL_SHARE, max(SMALL_SECONDS, most))
 
     def run(self, name: str, limit: float, rows: int | None = None) -> _Measured:
         """Runs one trial: the configuration itself, or the smallest there is.

@@ -90,7 +90,7 @@ def test_the_headline_states_the_measured_outcome(make_run: MakeRun) -> None:
     assert "The gain over the default is +0.108 ± 0.021 (paired on the same test rows)" in words
     assert "38 % saved" in words
     assert (
-        "autopipe tune add --model tiny-m --budget 1500s --parallel 2 --seed 3 --test-rows 300"
+        "autopipe tune add --model tiny-m --budget 25m --parallel 2 --seed 3 --test-rows 300"
         in words
     )
 

@@ -67,6 +67,7 @@ def test_what_does_not_fit_is_refused_with_commands_that_do(budget: str) -> None
     text = str(refused.value)
     smaller = offered(text, "this fits")
     assert smaller.budget == Budget.parse(budget)
+    assert f"--budget {budget} " in text  # as people write it, and not in seconds
     assert smaller.schedule.total_steps < 100
     # Also where everything takes a fifth longer when the command is run.
     slower = REAL.model_copy(update={name: 1.2 * value for name, value in REAL})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -87,9 +88,9 @@ SLOW = [
 ]
 SCORED = {
     "kind": "score",
-    "seconds": 36.0,
-    "took": 8.0,
-    "generation": {"rows": 8.0, "width": 280.0, "prefill": 5.0, "per_token": 0.2},
+    "seconds": 33.1,
+    "took": 5.1,
+    "generation": {"rows": 8.0, "width": 280.0, "prefill": 3.5, "per_token": 0.1},
 }
 
 
@@ -108,11 +109,11 @@ def test_a_step_of_rl_is_made_of_what_was_measured(tmp_path: Path) -> None:
     at_limit = costs.pace_of(Schedule())
     # Rows of 2 s by themselves, padded in a batch; the first step does not count.
     assert at_limit.sft_step == pytest.approx(4 * 2.0, rel=0.3)
-    # Generating 120 tokens takes 5 s + 120 x 0.2 s; 8 x 400 tokens are trained on at 300 in 2 s.
-    generating, training = 5 + 120 * 0.2, 8 * 400 / 150
+    # Generating 120 tokens takes 3.5 s + 120 x 0.1 s; 8 x 400 tokens are trained on at 300 in 2 s.
+    generating, training = 3.5 + 120 * 0.1, 8 * 400 / 150
     assert generating + training < at_limit.rl_step < 2 * (generating + training)
     row = costs.row(Schedule())
-    assert row == pytest.approx(1.0 + (120 - 16) * 0.2 / 8)
+    assert row == pytest.approx(5.1 / 8 + (120 - 16) * 0.1 / 8)
     shorter = Schedule(max_completion_tokens=60)
     assert costs.pace_of(shorter).rl_step < at_limit.rl_step
     assert costs.row(shorter) < row
@@ -131,6 +132,18 @@ def test_what_there_was_no_time_for_follows_from_training(tmp_path: Path) -> Non
     assert 1 < guessed.pace_of(Schedule()).rl_step / known.pace_of(Schedule()).rl_step < 3
     assert trial.costs(measured(SLOW[:4], "timed_out"), start_up=50.0) is None
     assert trial.costs(measured(SLOW, "diverged"), start_up=50.0) is None
+
+
+@pytest.mark.parametrize(
+    ("budget", "seconds"),
+    [("2m", 24.0), ("13m", 30.0), ("30m", 30.0), ("10h", 360.0), ("12", 30.0)],
+)
+def test_a_refusal_comes_soon_and_a_long_run_takes_time_to_measure(
+    tmp_path: Path, budget: str, seconds: float
+) -> None:
+    trial = short_trial(tmp_path)
+    settings = trial.settings.model_copy(update={"budget": Budget.parse(budget)})
+    assert replace(trial, settings=settings).limit == pytest.approx(seconds)
 
 
 def test_a_model_that_only_rl_trains_is_measured_by_a_few_steps_of_sft(tmp_path: Path) -> None:
