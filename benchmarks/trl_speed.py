@@ -29,8 +29,9 @@ from trl import GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
 from benchmarks.trial_overhead import read_events
 from tasks.catalog import resolve_dataset, resolve_model
 from trials.arguments import Execution, grpo_arguments, sft_arguments
-from trials.dataset import Dataset, completion_limit, fingerprint, load_dataset
+from trials.dataset import Dataset, fingerprint, load_dataset
 from trials.hyperparameters import validate
+from trials.lengths import completion_limit
 from trials.plan import plan_steps
 from trials.records import Fidelity, Schedule, TrialSpec
 from trials.rewards import build_reward

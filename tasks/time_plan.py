@@ -281,6 +281,8 @@ def _refusal(costs: Costs, settings: TuneSettings) -> str:
     smaller = next(_smaller(costs, settings), None)
     if smaller is not None:
         text += f"\n  this fits:          {reproduce_command(smaller)}"
+    elif (least := _soonest(costs, settings)) is not None:
+        text += f"\n  the least that fits: {reproduce_command(least)}"
     if (enough := longer(costs, settings)) is not None:
         text += f"\n  or give it longer:  {reproduce_command(enough)}"
     if limit := settings.schedule.max_completion_tokens:
@@ -289,6 +291,23 @@ def _refusal(costs: Costs, settings: TuneSettings) -> str:
             "time, and without it none is longer than the data's own need"
         )
     return text
+
+
+def _soonest(costs: Costs, settings: TuneSettings) -> TuneSettings | None:
+    """Settings that fit the shortest time budget, in whole minutes, that any fit.
+
+    None where the settings as they are need no more than that.
+    """
+    minutes = 1 + int(settings.budget.amount // MINUTE)
+    while MINUTE * minutes <= LONGEST_SECONDS:
+        budget = Budget(amount=MINUTE * minutes, unit="seconds")
+        candidate = settings.model_copy(update={"budget": budget})
+        if costs.fits(candidate, OFFERED_MARGIN):
+            return None
+        if (smaller := next(_smaller(costs, candidate), None)) is not None:
+            return smaller
+        minutes += max(1, minutes // 10)
+    return None
 
 
 def _smaller(costs: Costs, settings: TuneSettings) -> Iterator[TuneSettings]:

@@ -146,6 +146,16 @@ def test_only_a_budget_is_offered_where_no_schedule_fits() -> None:
     assert "or give it longer" in str(refused.value)
 
 
+def test_the_least_that_any_budget_holds_is_offered_where_this_one_holds_nothing() -> None:
+    with pytest.raises(SettingsError) as refused:
+        plan_of(costs(), settings("5m"), NOW, elapsed=40)
+    least = offered(str(refused.value), "the least that fits")
+    whole = offered(str(refused.value), "or give it longer")
+    assert 5 * 60 < least.budget.amount < whole.budget.amount / 4
+    assert least.schedule.total_steps < 100
+    plan_of(costs(), least, NOW, elapsed=40)
+
+
 def test_what_fits_is_planned_and_asks_for_nothing() -> None:
     plan = plan_of(costs(TINY), settings("10m"), NOW, elapsed=40)
     assert plan.trial_seconds == pytest.approx(costs(TINY).trial(Schedule()))
