@@ -32,8 +32,8 @@ TYPES = "expect_column_values_to_be_in_type_list"
 SEVERAL = ("mixed", "mixed-integer")
 NUMBERS = ("integer", "floating", "mixed-integer-float")
 LONGEST_REASON = 1000  # characters
-CONTAINERS = (list, dict, set, np.ndarray)
-NESTED = object()  # in place of a list or a mapping, which no cell of the suite's columns may be
+UNORDERED = (list, dict, set, np.ndarray, complex, np.complexfloating)
+NO_CELL = object()  # in place of what has no order, which no cell of the suite's columns may be
 
 log = logging.getLogger(__name__)
 
@@ -84,11 +84,11 @@ def suite_frame(rows: pd.DataFrame) -> pd.DataFrame:
         if column in frame:
             continue
         empty = pd.Series(None, index=rows.index, dtype=object)
-        # As objects, types are looked at in every row, not once for the whole column; lists and
-        # mappings cannot be compared, which Great Expectations does before it looks at types.
+        # As objects, types are looked at in every row, not once for the whole column; lists,
+        # mappings and complex numbers cannot be compared, which Great Expectations does.
         values = rows[column].astype(object) if column in rows else empty
         values = values.where(values.notna(), None)
-        values = values.map(lambda value: NESTED if isinstance(value, CONTAINERS) else value)
+        values = values.map(lambda value: NO_CELL if isinstance(value, UNORDERED) else value)
         default = DEFAULTS.get(column)
         frame[column] = values if default is None else values.where(values.notna(), default)
     return frame.assign(**{ROW: rows.index})

@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from surrogates.base import HistoryError
@@ -33,6 +33,7 @@ COLUMNS = [*row(), "config.lora_rank", "config.unknown", "meta.base_score", "sig
 
 
 @settings(max_examples=8, deadline=None)
+@example([{"fraction": complex(1, 2)}])
 @given(
     st.lists(
         st.dictionaries(st.sampled_from(COLUMNS), st.sampled_from(EXTREME), max_size=3),
