@@ -14,13 +14,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from flows.library import tune
+    from flows.python_api import tune
     from surrogates.search import Search
     from trials.errors import AutoPipeError
 
 __all__ = ["AutoPipeError", "Search", "tune"]
 
-_HOME = {"AutoPipeError": "trials.errors", "Search": "surrogates.search", "tune": "flows.library"}
+_HOME = {
+    "AutoPipeError": "trials.errors",
+    "Search": "surrogates.search",
+    "tune": "flows.python_api",
+}
 _PACKAGES = ("trials", "surrogates", "tasks", "flows")  # none imports a later one
 
 

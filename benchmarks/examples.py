@@ -10,11 +10,7 @@ outcome does not depend on how busy the machine is. The catalog's example was ch
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,12 +19,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.tune_runs import HISTORY, bundled_files, checked_names, outcome, tune
 from flows.environment import configure
 from flows.errors import friendly_errors
+from flows.options import parsed_budget
 from tasks.catalog import Catalog, DatasetEntry, Sizes, build_dataset, load_catalog
-from tasks.history import history_files, read_history
-from tasks.paths import BUNDLED_HISTORY
-from trials.errors import SettingsError
+from tasks.history import read_history
 
 RESULTS = Path(__file__).parent / "results" / "examples"
 SIZES = Sizes(train=2000, validation=200, test=300)
@@ -69,7 +65,7 @@ Results = Annotated[Path, typer.Option(help="Folder of the runs.")]
 
 def candidates() -> list[str]:
     """Datasets of the catalog without a trial in the bundled history, and the relatives."""
-    known = set(read_history(_bundled())["dataset_id"])
+    known = set(read_history(bundled_files())["dataset_id"])
     return [name for name in load_catalog().datasets if name not in known] + list(RELATIVES)
 
 
@@ -105,25 +101,10 @@ def play(home: Path, dataset: str, seed: int, budget: str) -> None:
         SettingsError: The command failed; its last lines say why.
     """
     shutil.rmtree(home, ignore_errors=True)
-    (home / "history").mkdir(parents=True)
-    for file in _bundled():
-        shutil.copyfile(file, home / "history" / file.name)
-    command = [
-        sys.executable, "-m", "flows.cli", "tune", dataset, "--seed", str(seed),
-        "--history", str(home / "history"), *(["--budget", budget] if budget else []),
-    ]  # fmt: skip
-    with (home / "log.txt").open("w") as log:
-        environment = os.environ | {"AUTOPIPE_HOME": str(home)}
-        code = subprocess.run(command, env=environment, stdout=log, stderr=log).returncode
-    if code:
-        last = "\n".join((home / "log.txt").read_text().splitlines()[-15:])
-        raise SettingsError(f"{' '.join(command)}\n{last}")
-
-
-def outcome(home: Path) -> dict[str, Any] | None:
-    """The run's summary; None where it has not ended."""
-    found = sorted(home.glob("runs/*/summary.json"))
-    return json.loads(found[-1].read_text()) if found else None
+    (home / HISTORY).mkdir(parents=True)
+    for file in bundled_files():
+        shutil.copyfile(file, home / HISTORY / file.name)
+    tune(home, [dataset, "--seed", str(seed), *(["--budget", budget] if budget else [])])
 
 
 @app.command("run")
@@ -133,8 +114,10 @@ def run_command(
     """Play what was not played yet, one run after the other."""
     configure()
     with friendly_errors():
+        if budget:
+            parsed_budget(budget)
         for seed in range(seeds):
-            for name in datasets.split(",") if datasets else candidates():
+            for name in _chosen(datasets):
                 home = home_of(results, name, seed, budget)
                 if outcome(home) is None:
                     play(home, dataset_argument(name, results), seed, budget)
@@ -159,11 +142,15 @@ def show(
             "beyond noise",
         ):
             table.add_column(column, justify="left" if column == "dataset" else "right")
-        for name in datasets.split(",") if datasets else candidates():
+        for name in _chosen(datasets):
             ended = [outcome(home_of(results, name, seed, budget)) for seed in range(seeds)]
             found = [summary for summary in ended if summary is not None]
             table.add_row(name, *_cells(found))
         console.print(table)
+
+
+def _chosen(datasets: str) -> list[str]:
+    return checked_names(datasets, candidates()) if datasets else candidates()
 
 
 def beyond_noise(summary: dict[str, Any]) -> bool:
@@ -187,10 +174,6 @@ def _cells(found: list[dict[str, Any]]) -> list[str]:
 def _gain(summary: dict[str, Any]) -> str:
     gain, error = summary["paired_gain"], summary["paired_gain_se"]
     return "no default to compare with" if gain is None else f"{gain:+.3f} ± {error:.3f}"
-
-
-def _bundled() -> list[Path]:
-    return [file for file in history_files(BUNDLED_HISTORY) if file.name.startswith("bundled-")]
 
 
 if __name__ == "__main__":

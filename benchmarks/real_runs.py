@@ -11,15 +11,12 @@ each core.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Annotated
+from typing import Annotated, get_args
 
 import numpy as np
 import pandas as pd
@@ -28,10 +25,12 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from benchmarks.tune_runs import HISTORY, bundled_files, checked_names, outcome, tune
 from flows.environment import configure
 from flows.errors import friendly_errors
-from tasks.history import history_files, read_history
-from tasks.paths import BUNDLED_HISTORY
+from flows.options import parsed_budget
+from surrogates.options import Strategy
+from tasks.history import read_history
 from trials.errors import SettingsError
 
 RESULTS = Path(__file__).parent / "results" / "real"
@@ -55,7 +54,7 @@ def without(dataset: str, folder: Path) -> None:
     Raises:
         SettingsError: The history has no trial of it.
     """
-    files = [file for file in history_files(BUNDLED_HISTORY) if file.name.startswith("bundled-")]
+    files = bundled_files()
     known = read_history(files)
     if dataset not in set(known["dataset_id"]):
         names = ", ".join(sorted(set(known["dataset_id"])))
@@ -71,12 +70,6 @@ def without(dataset: str, folder: Path) -> None:
 def home_of(results: Path, dataset: str, strategy: str, seed: int, budget: str, cores: int) -> Path:
     """Folder of one run; those of other budgets or numbers of cores have other names."""
     return results / f"{dataset}.{strategy}.{budget.replace(' ', '-')}.{cores}-cores.{seed}"
-
-
-def outcome(home: Path) -> dict[str, object] | None:
-    """The run's summary; None where it has not ended."""
-    found = sorted(home.glob("runs/*/summary.json"))
-    return json.loads(found[-1].read_text()) if found else None
 
 
 def shares_of_cores(workers: int) -> list[set[int]]:
@@ -99,21 +92,12 @@ def play(home: Path, dataset: str, strategy: str, seed: int, budget: str, cores:
         SettingsError: The command failed; its last lines say why.
     """
     shutil.rmtree(home, ignore_errors=True)
-    without(dataset, home / "history")
-    command = [
-        sys.executable, "-m", "flows.cli", "tune", dataset, "--strategy", strategy,
-        "--seed", str(seed), "--budget", budget, "--history", str(home / "history"),
+    without(dataset, home / HISTORY)
+    arguments = [
+        dataset, "--strategy", strategy, "--seed", str(seed), "--budget", budget,
         "--parallel", str(len(cores)), "--threads", "1",
     ]  # fmt: skip
-    with (home / "log.txt").open("w") as log:
-        run = subprocess.Popen(
-            command, env=os.environ | {"AUTOPIPE_HOME": str(home)}, stdout=log, stderr=log
-        )
-        os.sched_setaffinity(run.pid, cores)  # whatever it starts inherits them
-        if run.wait() == 0:
-            return
-    last = "\n".join((home / "log.txt").read_text().splitlines()[-15:])
-    raise SettingsError(f"{' '.join(command)}\n{last}")
+    tune(home, arguments, cores)
 
 
 @app.command("run")
@@ -128,13 +112,14 @@ def run_command(
     """Play what was not played yet; the machine should do nothing else meanwhile."""
     configure()
     with friendly_errors():
+        parsed_budget(budget)
         shares = shares_of_cores(workers)
         each = len(shares[0])
         left = [
             (home, dataset, strategy, seed)
             for seed in range(seeds)
-            for dataset in datasets.split(",")
-            for strategy in strategies.split(",")
+            for dataset in checked_names(datasets, set(read_history(bundled_files())["dataset_id"]))
+            for strategy in checked_names(strategies, get_args(Strategy))
             if outcome(home := home_of(results, dataset, strategy, seed, budget, each)) is None
         ]
         free: SimpleQueue[set[int]] = SimpleQueue()

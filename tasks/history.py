@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pyarrow import parquet
+from pyarrow import ArrowException, parquet
 from pydantic import BaseModel
 
 from tasks.curves import pack_curve, pack_timeline
@@ -181,19 +181,26 @@ def read_history(files: Sequence[Path]) -> pd.DataFrame:
     for file in files:
         try:
             frames.append(frame_of(file))
-        except (OSError, ValueError, TypeError, LookupError, NotImplementedError) as error:
+        except SettingsError as error:
             raise SettingsError(
-                f"{file} cannot be read as parquet: {error}\n"
+                f"{error}\n"
                 "  restore it with: git checkout, or dvc checkout; or move it out of the folder"
             ) from None
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
 def frame_of(file: Path) -> pd.DataFrame:
-    """The table of one file; with two columns of one name, the first, and `DOUBT` says so."""
+    """The table of one file; with two columns of one name, the first, and `DOUBT` says so.
+
+    Raises:
+        SettingsError: when it cannot be read as parquet.
+    """
     # Not pandas' own reader, which cannot tell columns of one name apart.
-    with parquet.ParquetFile(file) as opened:
-        frame: pd.DataFrame = opened.read().to_pandas()
+    try:
+        with parquet.ParquetFile(file) as opened:
+            frame: pd.DataFrame = opened.read().to_pandas()
+    except (OSError, ArrowException, ValueError, TypeError, LookupError) as error:
+        raise SettingsError(f"{file} cannot be read as parquet: {error}") from None
     frame.columns = frame.columns.map(str)
     twice = frame.columns.duplicated()
     if twice.any():

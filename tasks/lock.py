@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -60,7 +60,7 @@ def locked(folder: Path, what: str, otherwise: str, wait_seconds: float = 0.0) -
 
 
 @contextmanager
-def run_lock(folder: Path, record: str | None = None) -> Iterator[None]:
+def run_lock(folder: Path, records: Sequence[str] = ()) -> Iterator[None]:
     """Only one process works on a run; one that was refused before it began leaves no folder.
 
     Three things are looked at, for files are removed and shared folders do not always pass locks
@@ -68,8 +68,8 @@ def run_lock(folder: Path, record: str | None = None) -> Iterator[None]:
 
     Args:
         folder: of the run.
-        record: name of the file without which there is nothing to go on with: as long as it is not
-            there, nothing of the folder is kept.
+        records: names of which one is there as soon as there is something to go on with: a folder
+            that lacked them all, and still does at the end, is left empty.
 
     Raises:
         Locked: another process works on it, here or on another machine.
@@ -79,11 +79,12 @@ def run_lock(folder: Path, record: str | None = None) -> Iterator[None]:
     with locked(folder, what, otherwise), _folder_itself(folder, what, otherwise):
         if leader := leader_of(folder):
             raise Locked(f"{what} is led by {leader}: see its {LEADER_FILE}\n  {otherwise}")
+        begun = not _holds(folder, records)
         try:
             with Lease(folder, file=LEADER_FILE):
                 yield
         finally:
-            if record is not None and not (folder / record).exists():
+            if records and begun and not _holds(folder, records):
                 _empty(folder)
             _remove_without_content(folder)
 
@@ -133,6 +134,10 @@ def _beside(
     """A lock that is beside what it locks: the folder's content is data, or is replaced whole."""
     lock = folder.with_name(f".{folder.name}-lock")
     return locked(lock, f"{what} {folder}", otherwise, wait_seconds)
+
+
+def _holds(folder: Path, names: Sequence[str]) -> bool:
+    return any((folder / name).exists() for name in names)
 
 
 def _empty(folder: Path) -> None:

@@ -34,7 +34,7 @@ def shadow(folder: Path, *names: str) -> None:
 
 
 def test_the_door_hands_on_what_it_names() -> None:
-    from flows.library import tune
+    from flows.python_api import tune
     from surrogates.search import Search
     from trials.errors import AutoPipeError
 

@@ -72,10 +72,7 @@ def header(source: Path) -> list[str]:
 
 
 def _parquet(source: Path) -> Table:
-    try:
-        frame = frame_of(source)
-    except (OSError, ValueError, TypeError, LookupError, NotImplementedError) as error:
-        raise SettingsError(f"{source} cannot be read as parquet: {error}") from None
+    frame = frame_of(source)
     problem = str(frame.pop(DOUBT).iloc[0]) if DOUBT in frame and len(frame) else None
     frame = frame.astype(object).where(frame.notna(), None)
     lines = [

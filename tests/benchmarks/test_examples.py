@@ -44,3 +44,16 @@ def test_the_table_counts_what_is_beyond_noise(tmp_path: Path) -> None:
     assert shown.exit_code == 0, shown.output
     assert "1 of 3" in shown.output
     assert "+0.043" in shown.output
+
+
+def test_names_that_would_lead_elsewhere_remove_nothing(tmp_path: Path) -> None:
+    other = tmp_path / "x.default.0"  # where the second name would lead
+    other.mkdir()
+    options = ["--datasets", "gcd,../x", "--results", str(tmp_path / "results"), "--seeds", "1"]
+    refused = CliRunner().invoke(examples.app, ["run", *options])
+    assert refused.exit_code == 2
+    assert "'../x'" in refused.output
+    budget = ["--datasets", "gcd", "--budget", "../x"]
+    assert CliRunner().invoke(examples.app, ["run", *budget]).exit_code == 2
+    assert other.is_dir()
+    assert not (tmp_path / "results").exists()

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from benchmarks import real_runs
+from benchmarks import real_runs, tune_runs
 from tasks.history import history_files, read_history
 from tasks.paths import BUNDLED_HISTORY
 from trials.errors import SettingsError
@@ -37,7 +37,7 @@ def test_a_copy_under_another_name_is_left_out_too(
         }
     )
     rows.to_parquet(tmp_path / "bundled-x.parquet")
-    monkeypatch.setattr(real_runs, "BUNDLED_HISTORY", tmp_path)
+    monkeypatch.setattr(tune_runs, "BUNDLED_HISTORY", tmp_path)
     real_runs.without("a", tmp_path / "out")
     assert pd.read_parquet(tmp_path / "out" / "bundled-x.parquet")["trial_id"].tolist() == ["z"]
     with pytest.raises(SettingsError, match="there are: a, b, copy"):

@@ -83,6 +83,9 @@ def test_a_run_that_was_refused_leaves_no_folder_and_one_with_content_stays(tmp_
         pass
 
 
+RECORDS = ("run.json", "trials")
+
+
 def test_what_was_prepared_for_a_run_that_never_began_is_not_kept(tmp_path: Path) -> None:
     run = tmp_path / "run"
 
@@ -91,16 +94,32 @@ def test_what_was_prepared_for_a_run_that_never_began_is_not_kept(tmp_path: Path
         (run / "warm-up" / "small" / "events.jsonl").touch()
         (run / "plan.json").touch()
 
-    with run_lock(run, record="run.json"):
+    with run_lock(run, records=RECORDS):
         prepare()
     assert not run.exists()
-    with run_lock(run, record="run.json"):
+    with run_lock(run, records=RECORDS):
         prepare()
         (run / "run.json").touch()
     assert (run / "plan.json").exists()
     with run_lock(run):  # a run of another kind has other records
-        (run / "run.json").unlink()
+        pass
     assert (run / "plan.json").exists()
+
+
+def test_a_run_that_began_is_kept_whatever_is_removed_meanwhile(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with run_lock(run, records=RECORDS):
+        (run / "trials" / "000").mkdir(parents=True)
+        (run / "run.json").touch()
+        (run / "run.json").unlink()
+    assert (run / "trials" / "000").is_dir()
+    (run / "run.json").touch()
+    (run / "trials" / "000").rmdir()
+    (run / "trials").rmdir()
+    with run_lock(run, records=RECORDS):  # goes on, and loses what said that it is a run
+        (run / "notes.txt").touch()
+        (run / "run.json").unlink()
+    assert (run / "notes.txt").exists()
 
 
 def remove(folder: Path, *names: str) -> None:
