@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import string
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from trials.dataset import (
     DatasetCard,
     Row,
     fingerprint,
-    infer_reward,
     load_dataset,
 )
 from trials.errors import DatasetError
@@ -339,32 +337,6 @@ def test_preferences_and_the_form_of_answers_are_in_the_fingerprint(tmp_path: Pa
     other = fingerprint(with_preferences(tmp_path / "other", {**PAIR, "chosen": "9"}))
     formed = fingerprint(write_dataset(tmp_path / "formed", "answer_format: 'Answer: .'\n"))
     assert len({plain, one, other, formed}) == 4
-
-
-@pytest.mark.parametrize(
-    ("answers", "kind"),
-    [
-        (["1", "-2", "3.5", "1,000", ".5"], "numeric"),
-        (["yes", "no", "maybe"], "choice"),
-        (["1", "no"], "choice"),
-        (["a b c d e f g h i j k l m n o p"], "exact_match"),
-        ([f"word{letter}" for letter in string.ascii_lowercase], "exact_match"),
-    ],
-)
-def test_the_reward_is_inferred(answers: list[str], kind: str) -> None:
-    assert infer_reward(answers) == kind
-
-
-@given(st.lists(st.one_of(st.integers(), st.floats(-1e6, 1e6)), min_size=1))
-def test_plain_numbers_are_numeric(values: list[float]) -> None:
-    assert infer_reward([f"{value:.3f}" for value in values]) == "numeric"
-
-
-def test_a_card_has_the_last_word(tmp_path: Path) -> None:
-    inferred = load_dataset(write_dataset(tmp_path / "a"))
-    assert (inferred.card.reward, inferred.reward_inferred) == ("numeric", True)
-    named = load_dataset(write_dataset(tmp_path / "b", "reward: exact_match\n"))
-    assert (named.card.reward, named.reward_inferred) == ("exact_match", False)
 
 
 def test_the_fingerprint_follows_content_not_location(dataset_folder: Path, tmp_path: Path) -> None:
