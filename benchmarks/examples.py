@@ -1,11 +1,12 @@
 """How often the search beats the default beyond noise, on datasets that the history does not know.
 
-    python -m benchmarks.examples run       # plays what was not played yet; hours
+    python -m benchmarks.examples run       # plays what is not in the table yet; hours
     python -m benchmarks.examples show      # gains over the default as a table
 
 Every run is `autopipe tune DATASET --seed S`, the command of the bundled example, with a copy of
 the bundled history, so no run learns from another. The default budget is not one of time, so the
-outcome does not depend on how busy the machine is. The catalog's example was chosen by this table.
+outcome does not depend on how busy the machine is. What each found is added to
+``docs/examples.csv``, by which the catalog's example was chosen.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import shutil
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
+import pandas as pd
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -25,8 +26,11 @@ from flows.errors import friendly_errors
 from flows.options import parsed_budget
 from tasks.catalog import Catalog, DatasetEntry, Sizes, build_dataset, load_catalog
 from tasks.history import read_history
+from trials.provenance import git_commit
 
 RESULTS = Path(__file__).parent / "results" / "examples"
+TABLE = Path(__file__).parents[1] / "docs" / "examples.csv"
+COLUMNS = ["dataset", "budget", "seed", "base", "default", "best", "gain", "gain_se", "commit"]
 SIZES = Sizes(train=2000, validation=200, test=300)
 # Beside the catalog's datasets without trials in the history: near relatives of those with trials.
 RELATIVES: dict[str, dict[str, Any]] = {
@@ -60,7 +64,8 @@ console = Console()
 Datasets = Annotated[str, typer.Option(help="Names with commas between; default: all candidates.")]
 Seeds = Annotated[int, typer.Option(help="Runs on each dataset.", min=1)]
 Budget = Annotated[str, typer.Option(help="Of each run; default: that of `autopipe tune`.")]
-Results = Annotated[Path, typer.Option(help="Folder of the runs.")]
+Results = Annotated[Path, typer.Option(help="Folder of the runs, each removed once it is noted.")]
+Outcomes = Annotated[Path, typer.Option("--table", help="CSV file of what the runs found.")]
 
 
 def candidates() -> list[str]:
@@ -94,8 +99,8 @@ def home_of(results: Path, name: str, seed: int, budget: str) -> Path:
     return results / f"{name}.{budget.replace(' ', '-') or 'default'}.{seed}"
 
 
-def play(home: Path, dataset: str, seed: int, budget: str) -> None:
-    """One run from a clean start; what an interrupted one left is taken away.
+def play(home: Path, dataset: str, seed: int, budget: str) -> dict[str, Any]:
+    """The summary of one run from a clean start; what an interrupted one left is taken away.
 
     Raises:
         SettingsError: The command failed; its last lines say why.
@@ -105,34 +110,67 @@ def play(home: Path, dataset: str, seed: int, budget: str) -> None:
     for file in bundled_files():
         shutil.copyfile(file, home / HISTORY / file.name)
     tune(home, [dataset, "--seed", str(seed), *(["--budget", budget] if budget else [])])
+    found = outcome(home)
+    assert found is not None  # a command that did not fail ended its run
+    return found
+
+
+def played(table: Path, budget: str) -> pd.DataFrame:
+    """What runs with a budget found, one row for each."""
+    if not table.exists():
+        return pd.DataFrame(columns=COLUMNS)
+    rows = pd.read_csv(table, dtype={"budget": str}, keep_default_na=True)
+    return rows[rows["budget"].fillna("") == budget]
+
+
+def note(table: Path, row: dict[str, Any]) -> None:
+    """Adds a row; the table is sorted, so that it does not matter in which order runs ended."""
+    rows = [pd.DataFrame([row], columns=COLUMNS)]
+    if table.exists():
+        rows.insert(0, pd.read_csv(table, dtype={"budget": str}))
+    partial = table.with_name(f".{table.name}.partial")
+    table.parent.mkdir(parents=True, exist_ok=True)
+    whole = pd.concat(rows).sort_values(["dataset", "budget", "seed"])
+    whole.to_csv(partial, index=False, float_format="%.5f")
+    partial.replace(table)
 
 
 @app.command("run")
 def run_command(
-    datasets: Datasets = "", seeds: Seeds = 5, budget: Budget = "", results: Results = RESULTS
+    datasets: Datasets = "",
+    seeds: Seeds = 5,
+    budget: Budget = "",
+    results: Results = RESULTS,
+    table: Outcomes = TABLE,
 ) -> None:
-    """Play what was not played yet, one run after the other."""
+    """Play what is not in the table yet, one run after the other."""
     configure()
     with friendly_errors():
         if budget:
             parsed_budget(budget)
         for seed in range(seeds):
             for name in _chosen(datasets):
+                known = played(table, budget)
+                if ((known["dataset"] == name) & (known["seed"] == seed)).any():
+                    continue
                 home = home_of(results, name, seed, budget)
-                if outcome(home) is None:
-                    play(home, dataset_argument(name, results), seed, budget)
-                found = outcome(home)
-                assert found is not None
+                found = play(home, dataset_argument(name, results), seed, budget)
+                row = {"dataset": name, "budget": budget, "seed": seed, "commit": git_commit()}
+                row |= {which: found[which]["test"] for which in ("base", "default", "best")}
+                row |= {"gain": found["paired_gain"], "gain_se": found["paired_gain_se"]}
+                note(table, row)
+                shutil.rmtree(home)
                 console.print(f"{name} {seed}: {_gain(found)}", highlight=False)
 
 
 @app.command()
 def show(
-    datasets: Datasets = "", seeds: Seeds = 5, budget: Budget = "", results: Results = RESULTS
+    datasets: Datasets = "", seeds: Seeds = 5, budget: Budget = "", table: Outcomes = TABLE
 ) -> None:
     """Test scores and gains over the default, mean over the seeds that were played."""
     with friendly_errors():
-        table = Table(title="Gain over the default on the test rows")
+        rows = played(table, budget)
+        shown = Table(title="Gain over the default on the test rows")
         for column in (
             "dataset",
             "base",
@@ -141,34 +179,25 @@ def show(
             "gain (least to most)",
             "beyond noise",
         ):
-            table.add_column(column, justify="left" if column == "dataset" else "right")
+            shown.add_column(column, justify="left" if column == "dataset" else "right")
         for name in _chosen(datasets):
-            ended = [outcome(home_of(results, name, seed, budget)) for seed in range(seeds)]
-            found = [summary for summary in ended if summary is not None]
-            table.add_row(name, *_cells(found))
-        console.print(table)
+            shown.add_row(name, *_cells(rows[(rows["dataset"] == name) & (rows["seed"] < seeds)]))
+        console.print(shown)
 
 
 def _chosen(datasets: str) -> list[str]:
     return checked_names(datasets, candidates()) if datasets else candidates()
 
 
-def beyond_noise(summary: dict[str, Any]) -> bool:
-    """Whether the gain exceeds two standard errors of the paired difference."""
-    gain, error = summary["paired_gain"], summary["paired_gain_se"]
-    return gain is not None and gain > 2 * error
-
-
-def _cells(found: list[dict[str, Any]]) -> list[str]:
-    if not found:
+def _cells(rows: pd.DataFrame) -> list[str]:
+    """Beyond noise is a gain of more than two standard errors of the paired difference."""
+    if rows.empty:
         return ["–"] * 5
-    means = [
-        f"{np.mean([summary[which]['test'] for summary in found]):.3f}"
-        for which in ("base", "default", "best")
-    ]
-    gains = [summary["paired_gain"] or 0.0 for summary in found]
-    spread = f"{np.mean(gains):+.3f} ({min(gains):+.3f} to {max(gains):+.3f})"
-    return [*means, spread, f"{sum(map(beyond_noise, found))} of {len(found)}"]
+    means = [f"{rows[which].mean():.3f}" for which in ("base", "default", "best")]
+    gains = rows["gain"].fillna(0.0)
+    spread = f"{gains.mean():+.3f} ({gains.min():+.3f} to {gains.max():+.3f})"
+    beyond = rows["gain"] > 2 * rows["gain_se"]
+    return [*means, spread, f"{beyond.sum()} of {len(rows)}"]
 
 
 def _gain(summary: dict[str, Any]) -> str:

@@ -361,11 +361,15 @@ def run_tune(
     watcher.phase("starting Prefect")
     from flows.progress import LiveProgress
     from flows.resumable import resumable
-    from flows.tune import tune as tune_flow
     from tasks.run_folder import RunFolder
     from tasks.started import counted_from_start
 
-    with counted_from_start(), prefect_server(lasting), resumable(watcher):
+    def load_flow() -> None:
+        import flows.tune  # noqa: F401  # it takes seconds, as Prefect's server does
+
+    with counted_from_start(), prefect_server(lasting, load_flow), resumable(watcher):
+        from flows.tune import tune as tune_flow
+
         run_id = tune_flow(settings, run, history)
     if isinstance(watcher, LiveProgress):
         watcher.stop()

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -38,7 +38,9 @@ AWAY = (
 
 
 @contextmanager
-def prefect_server(lasting: bool = False) -> Iterator[None]:
+def prefect_server(
+    lasting: bool = False, meanwhile: Callable[[], object] = lambda: None
+) -> Iterator[None]:
     """Flows called in this context talk to a server; the children of this process do, too.
 
     It is that of PREFECT_API_URL, else the one that `autopipe ui` serves for this workspace, else
@@ -46,6 +48,7 @@ def prefect_server(lasting: bool = False) -> Iterator[None]:
 
     Args:
         lasting: workers on other machines talk to it, so one that ends will not do.
+        meanwhile: what can be done while one of its own starts, which takes seconds.
 
     Raises:
         SettingsError: a lasting one is needed, and there is none.
@@ -69,7 +72,7 @@ def prefect_server(lasting: bool = False) -> Iterator[None]:
             "  then: export PREFECT_API_URL=http://127.0.0.1:4200/api, here and for the workers"
         )
     else:
-        with _own_server() as url, _talking_to(url):
+        with _own_server(meanwhile) as url, _talking_to(url):
             yield
 
 
@@ -153,8 +156,8 @@ def _talking_to(url: str) -> Iterator[None]:
 
 
 @contextmanager
-def _own_server() -> Iterator[str]:
-    process, url = _start()
+def _own_server(meanwhile: Callable[[], object]) -> Iterator[str]:
+    process, url = _start(meanwhile)
     try:
         yield url
     except KeyboardInterrupt:  # its database is nobody's, and somebody waits
@@ -169,20 +172,22 @@ def _own_server() -> Iterator[str]:
             process.wait()
 
 
-def _start() -> tuple[subprocess.Popen[bytes], str]:
+def _start(meanwhile: Callable[[], object]) -> tuple[subprocess.Popen[bytes], str]:
     deadline = time.monotonic() + START_SECONDS
-    while True:
-        with socket.socket() as probe:
-            probe.bind((LOOPBACK, 0))
-            port = probe.getsockname()[1]
-        url = f"http://{LOOPBACK}:{port}/api"
-        process = _launch(port, url)
-        while process.poll() is None and time.monotonic() < deadline:
-            if _answers(f"{url}/health"):
-                return process, url
-            time.sleep(POLL_SECONDS)
-        if process.poll() != PORT_TAKEN:
-            break
+    process, url = _launch()
+    try:
+        meanwhile()
+        while True:
+            while process.poll() is None and time.monotonic() < deadline:
+                if _answers(f"{url}/health"):
+                    return process, url
+                time.sleep(POLL_SECONDS)
+            if process.poll() != PORT_TAKEN:
+                break
+            process, url = _launch()
+    except BaseException:
+        process.kill()
+        raise
     process.kill()
     raise AutoPipeError(
         f"Prefect's temporary server did not start within {START_SECONDS:.0f} s "
@@ -191,14 +196,19 @@ def _start() -> tuple[subprocess.Popen[bytes], str]:
     )
 
 
-def _launch(port: int, url: str) -> subprocess.Popen[bytes]:
+def _launch() -> tuple[subprocess.Popen[bytes], str]:
+    """Starts a server on a port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        port = probe.getsockname()[1]
+    url = f"http://{LOOPBACK}:{port}/api"
     own = {
         "PREFECT_API_URL": url,
         "PREFECT_UI_ENABLED": "0",
         "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
         SUPERVISOR_VARIABLE: supervisor_token(),
     }
-    return subprocess.Popen(
+    process = subprocess.Popen(
         serving_command(port),
         env=child_environment(own),
         stdin=subprocess.DEVNULL,
@@ -206,6 +216,7 @@ def _launch(port: int, url: str) -> subprocess.Popen[bytes]:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
+    return process, url
 
 
 def _answers(url: str) -> bool:

@@ -50,7 +50,7 @@ def check_history(rows: pd.DataFrame, one_run: bool = False) -> tuple[pd.DataFra
     """
     if rows.empty:
         return rows, rows.assign(**{REASON: pd.Series(dtype=str)})
-    rows = rows.drop(columns=REASON, errors="ignore").reset_index(drop=True)
+    rows = _plain(rows.drop(columns=REASON, errors="ignore").reset_index(drop=True))
     reasons: dict[int, list[str]] = defaultdict(list)
     if DOUBT in rows:
         for number, doubt in rows.pop(DOUBT).dropna().items():
@@ -187,6 +187,20 @@ def history_batch(rows: pd.DataFrame) -> tuple[pd.DataFrame, Any]:
 def write_history_docs(rows: pd.DataFrame, folder: Path) -> Path:
     """Writes Data Docs of the history suite on these rows; returns their ``index.html``."""
     return write_data_docs({SUITE: history_batch(rows)}, folder)
+
+
+def _plain(rows: pd.DataFrame) -> pd.DataFrame:
+    """Columns of NumPy's numbers, or of objects with None where they are empty.
+
+    Parquet also gives pandas' own types, which take no other value, and empty times; neither those
+    nor NA can be made a float.
+    """
+    others = {
+        str(column): rows[column].astype(object).where(rows[column].notna(), None)
+        for column in rows
+        if not isinstance(rows[column].dtype, np.dtype) or rows[column].dtype.kind not in "biuf"
+    }
+    return rows.assign(**others)
 
 
 def _known_before(rows: pd.DataFrame) -> pd.Series:

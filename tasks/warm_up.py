@@ -39,11 +39,12 @@ from trials.records import (
 from trials.supervisor import Supervisor
 
 FOLDER = "warm-up"
-SMALL_ROWS, SMALL_TOKENS = 8, 16  # scored, and generated for each
-STEPS = 3  # of each stage: the first does not count
+SMALL_ROWS, SMALL_TOKENS = 4, 8  # scored, and generated for each
+SMALL_STEPS, STEPS = 2, 3  # of each stage: the first does not count
 # Longest time of the first part, as a share of a time budget and at most, unless that is less than
-# a hundredth of the budget; and how long the second may take for it to be worth its time.
-SMALL_SHARE, SMALL_SECONDS, LONG_SHARE = 0.2, 30.0, 0.01
+# a hundredth of the budget; and how long the second may take for it to be worth its time. Who is
+# refused should know within a minute of typing the command.
+SMALL_SHARE, SMALL_SECONDS, LONG_SHARE = 0.2, 25.0, 0.01
 FULL_SHARE, FULL_SECONDS = 0.05, 15.0
 # Where the steps of the first part took no longer than this, the batch may hardly matter, and only
 # the second part can tell.
@@ -254,7 +255,7 @@ class _ShortTrial:
                 limit=lengths["limit"],
                 most=lengths["most"],
                 rl_growth=0.0 if own_limit else more - less,
-                row_growth=generation.per_token / generation.rows,
+                row_growth=generation.row_growth,
             ),
         )
 
@@ -289,8 +290,8 @@ class _ShortTrial:
     def _smallest(self) -> dict[str, Value | None]:
         """SFT and, if there is any, DPO; whether the configuration has SFT or not."""
         least = {"sft_batch_size": self.processes, "dpo_batch_size": self.processes}
-        dpo = STEPS if self.plan.dpo else 0
-        return self._bare() | least | {"sft_steps": STEPS, "dpo_steps": dpo, "rl_steps": 0}
+        dpo = SMALL_STEPS if self.plan.dpo else 0
+        return self._bare() | least | {"sft_steps": SMALL_STEPS, "dpo_steps": dpo, "rl_steps": 0}
 
     def _short(self) -> dict[str, Value | None]:
         """The configuration with few steps; RL makes two buffers of completions."""

@@ -11,8 +11,10 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-# How long an example takes says more of the machine than of the code.
-settings.register_profile("autopipe", deadline=None)
+# How long an example takes says more of the machine than of the code. The same examples every time:
+# a red run must be about the change at hand. New ones: pytest --hypothesis-profile=explore.
+settings.register_profile("autopipe", deadline=None, derandomize=True)
+settings.register_profile("explore", deadline=None)
 settings.load_profile("autopipe")
 
 # A home of its own for each test process: tests never touch, or wait for, a developer's server.

@@ -8,6 +8,7 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 
 from trials.context import TrialContext
+from trials.pace import SCORED_OF_TRAINED
 from trials.records import STAGES, WALL_CLOCK, Stage, Stop
 
 # What comes is taken to last a quarter longer than the longest of its kind so far.
@@ -19,7 +20,8 @@ class Deadline:
 
     A trial ends after a step where it can be continued, once the time that is left may not be
     enough for the next such step, a scoring and a saving. Each of them is taken to last as long as
-    the longest of its kind so far, and as ``limits.pace`` expects until there was one.
+    the longest of its kind so far, and as ``limits.pace`` expects until there was one; a scoring
+    of which nothing is expected, as steps of SFT on half as many rows.
 
     Args:
         context: of the trial.
@@ -71,10 +73,18 @@ class Deadline:
             following = next(s for s in STAGES if plan.end(s) > step)
             boundary = plan.rl_boundary if following == "rl" else 1
             steps = expected.starting + boundary * expected.step(following)
-        scoring = longest.scoring or expected.scoring
+        scoring = longest.scoring or expected.scoring or self._guessed_scoring()
         saving = longest.saving or expected.saving
         savings = 1 + context.spec.keep_checkpoint  # the model, and what continues it
         return MARGIN * (steps + scoring + savings * saving)
+
+    def _guessed_scoring(self) -> float:
+        """Seconds, by those of a step of SFT; 0 where that is not what is run."""
+        if self._stage != "sft":
+            return 0.0
+        rows = self._context.spec.schedule.eval_rows
+        batch = self._context.hyperparameters.sft_batch_size
+        return SCORED_OF_TRAINED * rows / batch * self._longest_step
 
 
 def any_process(here: bool) -> bool:

@@ -23,6 +23,11 @@ REFERENCE_PASS, POLICY_PASS = 0.5, 0.5
 # are decoded one by one. With a model of 135 million parameters and 8 rows on two cores they
 # are 0.22 and 1.9; other models and machines may be slower.
 FORWARD_OF_TRAINED, DECODED_OF_TRAINED = 0.4, 3.0
+# Scoring a row over training on one, before either was measured: mostly a pass over its prompt.
+SCORED_OF_TRAINED = 0.5
+# Up to so many rows a step of decoding is bound by the weights that are read: with a model of 135
+# million parameters eight rows hardly take longer than two.
+WEIGHT_BOUND_ROWS = 8
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,16 @@ class Generation:
 
     def row(self, tokens: int) -> float:
         """Seconds for a row with a completion of so many tokens."""
-        return (self.prefill + tokens * self.per_token) / self.rows
+        return self.prefill / self.rows + tokens * self.row_growth
+
+    @property
+    def row_growth(self) -> float:
+        """Seconds that each more token takes for a row, among as many as decode at no more cost."""
+        return self.per_token / max(self.rows, WEIGHT_BOUND_ROWS)
+
+    def decoding(self, rows: float) -> float:
+        """Seconds of a step of decoding so many rows; fewer than were measured are no faster."""
+        return self.per_token * max(1.0, rows / max(self.rows, WEIGHT_BOUND_ROWS))
 
 
 def trained_tokens(events: Sequence[Event]) -> float:
@@ -70,8 +84,7 @@ def rl_seconds(h: Hyperparameters, generation: Generation, token: float, tokens:
     """Seconds of an optimizer step of RL, whose completions are so many tokens long.
 
     With a batch of B completions and u updates for a buffer that is used i times, B u rows are
-    generated every u i steps, and B rows are trained on in each. A step of decoding is bound by
-    the weights that are read, so fewer rows than were measured are not taken to be any faster.
+    generated every u i steps, and B rows are trained on in each.
 
     Args:
         h: of the trial.
@@ -81,11 +94,11 @@ def rl_seconds(h: Hyperparameters, generation: Generation, token: float, tokens:
     """
     rows = h.rl_batch_size * h.rl_updates_per_generation
     boundary = h.rl_updates_per_generation * h.rl_num_iterations
-    larger = rows / generation.rows
-    decoding = tokens * generation.per_token * max(1.0, larger)
+    prefill = generation.prefill * rows / generation.rows
+    decoding = tokens * generation.decoding(rows)
     passes = 1.0 + REFERENCE_PASS * (h.rl_beta > 0) + POLICY_PASS * (boundary > 1)
     training = h.rl_batch_size * (generation.width + tokens) * token * passes
-    return (generation.prefill * larger + decoding) / boundary + training
+    return (prefill + decoding) / boundary + training
 
 
 def pace_of(events: Sequence[Event]) -> Pace:

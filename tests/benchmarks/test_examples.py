@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from typer.testing import CliRunner
@@ -30,20 +29,33 @@ def test_a_relative_is_built_under_its_own_name(tmp_path: Path) -> None:
 
 
 def test_the_table_counts_what_is_beyond_noise(tmp_path: Path) -> None:
+    table = tmp_path / "examples.csv"
+    row = {"dataset": "gcd", "budget": "", "base": 0.1, "default": 0.5, "best": 0.6}
     for seed, (gain, error) in enumerate([(0.10, 0.02), (0.03, 0.02), (None, None)]):
-        run = examples.home_of(tmp_path, "gcd", seed, "") / "runs" / "r"
-        run.mkdir(parents=True)
-        scores = {"base": {"test": 0.1}, "default": {"test": 0.5}, "best": {"test": 0.6}}
-        summary = {**scores, "paired_gain": gain, "paired_gain_se": error}
-        (run / "summary.json").write_text(json.dumps(summary))
+        examples.note(table, row | {"seed": seed, "gain": gain, "gain_se": error})
+    examples.note(table, row | {"seed": 3, "budget": "6", "gain": 0.9, "gain_se": 0.1})
     shown = CliRunner().invoke(
         examples.app,
-        ["show", "--datasets", "gcd", "--results", str(tmp_path)],
+        ["show", "--datasets", "gcd", "--table", str(table)],
         env={"COLUMNS": "140"},
     )
     assert shown.exit_code == 0, shown.output
     assert "1 of 3" in shown.output
     assert "+0.043" in shown.output
+
+
+def test_what_is_in_the_table_is_not_played_again(tmp_path: Path) -> None:
+    table = tmp_path / "examples.csv"
+    row = {"dataset": "gcd", "budget": "2", "gain": 0.1, "gain_se": 0.02}
+    for seed in (1, 0):
+        examples.note(table, row | {"seed": seed})
+    kept = table.read_bytes()
+    options = ["--datasets", "gcd", "--seeds", "2", "--budget", "2", "--table", str(table)]
+    done = CliRunner().invoke(examples.app, ["run", *options, "--results", str(tmp_path / "runs")])
+    assert done.exit_code == 0, done.output
+    assert table.read_bytes() == kept
+    assert list(examples.played(table, "2")["seed"]) == [0, 1]
+    assert not (tmp_path / "runs").exists()
 
 
 def test_names_that_would_lead_elsewhere_remove_nothing(tmp_path: Path) -> None:

@@ -50,6 +50,7 @@ def page(key: str) -> list[dict[str, str]]:
     return json.loads(str(found.data))
 
 
+@pytest.mark.slow
 def test_a_design_is_run_once_and_kept(prefect_harness, settings, tmp_path, monkeypatch):
     monkeypatch.setenv("AUTOPIPE_HOME", str(tmp_path))
     seen = Seen()

@@ -97,6 +97,7 @@ def test_two_trials_are_compared_on_the_same_rows(finished):
 
 
 # review fault 2: the history is that of the run, whatever is the project's
+@pytest.mark.slow
 def test_a_finished_run_resumed_runs_nothing_again(finished):
     home, _ = finished
     [path] = (home / "runs").iterdir()

@@ -78,6 +78,7 @@ def test_a_row_that_does_not_fit_is_refused_with_its_place_and_what_to_do(tmp_pa
     assert "Traceback" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_many_requests_are_answered_by_one_launch_and_a_refusal_stays_its_own(tmp_path):
     folders = [tmp_path / name for name in ("one", "long", "two")]
     for folder, prompt in zip(folders, ("What is", "word " * 60, "Give me"), strict=True):

@@ -50,6 +50,27 @@ def test_any_cells_are_parted_into_good_and_bad(changes):
     search_history(good)
 
 
+@pytest.mark.parametrize("value", [pd.NaT, pd.NA, None, float("nan"), 3, 2.5, "", complex(1, 2)])
+def test_a_value_in_any_column_of_any_type_is_good_or_bad(value):
+    """As parquet gives it: NA of its own types where a writer noted them, empty times as NaT."""
+    rows = pd.DataFrame(
+        [row(0), *(row(n, **{column: value}) for n, column in enumerate(COLUMNS, start=1))]
+    )
+    for frame in (rows, rows.convert_dtypes()):
+        good, bad = check_history(frame)
+        assert len(good) + len(bad) == len(rows)
+        search_history(good)
+
+
+@pytest.mark.parametrize("column", ["cost_seconds", "fraction", "score_se", "continued", "curve"])
+@pytest.mark.parametrize("empty", [pd.NaT, pd.NA, None, float("nan")])
+def test_an_empty_column_of_any_type_is_an_empty_column(column, empty):
+    rows = pd.DataFrame([row(n, **{column: empty}) for n in range(3)])
+    good, bad = check_history(rows)
+    assert bad.empty, list(bad["reason"])
+    assert len(search_history(good)) > 0
+
+
 def test_a_poisoned_row_ends_nothing_and_is_kept_with_its_reason(tmp_path):
     poison = {"score": 1e200, "curve": "[" * 100_000}
     file, bad = append_checked([row(1), row(2, **poison)], tmp_path, "r")

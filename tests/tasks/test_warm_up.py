@@ -11,7 +11,7 @@ from tasks.prepare import found
 from tasks.run_folder import RunFolder
 from tasks.settings import Budget, TuneSettings
 from tasks.spaces import load_space, plain
-from tasks.warm_up import STEPS, _Measured, _ShortTrial, warm_up
+from tasks.warm_up import SMALL_STEPS, _Measured, _ShortTrial, warm_up
 from tests.trials.helpers import TINY, write_dataset
 from trials.errors import AutoPipeError
 from trials.events import Event
@@ -136,7 +136,7 @@ def test_what_there_was_no_time_for_follows_from_training(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("budget", "seconds"),
-    [("2m", 24.0), ("13m", 30.0), ("30m", 30.0), ("10h", 360.0), ("12", 30.0)],
+    [("2m", 24.0), ("13m", 25.0), ("30m", 25.0), ("10h", 360.0), ("12", 25.0)],
 )
 def test_a_refusal_comes_soon_and_a_long_run_takes_time_to_measure(
     tmp_path: Path, budget: str, seconds: float
@@ -148,7 +148,7 @@ def test_a_refusal_comes_soon_and_a_long_run_takes_time_to_measure(
 
 def test_a_model_that_only_rl_trains_is_measured_by_a_few_steps_of_sft(tmp_path: Path) -> None:
     trial = short_trial(tmp_path, sft_share=0.0, rl_batch_size=8, rl_num_generations=8)
-    assert trial._smallest()["sft_steps"] == STEPS
+    assert trial._smallest()["sft_steps"] == SMALL_STEPS
     costs = trial.costs(measured([*SLOW, SCORED]), start_up=50.0)
     assert costs is not None
     assert costs.pace.sft_step == 0.0

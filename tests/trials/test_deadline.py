@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from trials.deadline import MARGIN, Deadline
+from trials.hyperparameters import Hyperparameters
 from trials.plan import StagePlan
-from trials.records import Limits, Pace
+from trials.records import Limits, Pace, Schedule
 
 
 class Clock:
@@ -41,7 +42,9 @@ def trial(clock: Clock, wall: float | None, last_step: int = 20, **changes: Any)
         spec=SimpleNamespace(
             limits=Limits(wall_seconds=wall, pace=changes.pop("pace", Pace())),
             keep_checkpoint=True,
+            schedule=Schedule(eval_rows=changes.pop("eval_rows", 4)),
         ),
+        hyperparameters=Hyperparameters(sft_batch_size=changes.pop("batch", 10_000)),
         plan=StagePlan(sft=10, dpo=0, rl=10, rl_boundary=changes.pop("rl_boundary", 1)),
         last_step=last_step,
         events=Events(),
@@ -70,6 +73,15 @@ def test_time_is_kept_for_the_next_step_a_scoring_and_two_savings(clock: Clock) 
 def test_what_is_not_measured_yet_is_expected_as_the_plan_has_it(clock: Clock) -> None:
     context = trial(clock, 100.0, pace=Pace(scoring=30.0, saving=5.0))
     assert ends_at(Deadline(context, "sft"), clock, 10.0) == 4
+
+
+def test_a_scoring_of_which_nothing_is_known_takes_as_steps_on_half_as_many_rows(
+    clock: Clock,
+) -> None:
+    context = trial(clock, 100.0, eval_rows=8, batch=2)
+    # After six steps 60 s are gone, and 1.25 x (10 + 8 / 2 / 2 x 10) = 37.5 s may come.
+    assert ends_at(Deadline(context, "sft"), clock, 10.0) == 7
+    assert 60 + MARGIN * 30 < 100 < 70 + MARGIN * 30
 
 
 def test_without_a_limit_a_trial_takes_its_time(clock: Clock) -> None:
