@@ -190,17 +190,22 @@ def write_history_docs(rows: pd.DataFrame, folder: Path) -> Path:
 
 
 def _plain(rows: pd.DataFrame) -> pd.DataFrame:
-    """Columns of NumPy's numbers, or of objects with None where they are empty.
+    """Columns of NumPy's numbers, or of objects, with None or NaN where they are empty.
 
     Parquet also gives pandas' own types, which take no other value, and empty times; neither those
     nor NA can be made a float.
     """
     others = {
-        str(column): rows[column].astype(object).where(rows[column].notna(), None)
+        str(column): rows[column].astype(object).map(_none)
         for column in rows
         if not isinstance(rows[column].dtype, np.dtype) or rows[column].dtype.kind not in "biuf"
     }
     return rows.assign(**others)
+
+
+def _none(value: Any) -> Any:
+    empty = pd.api.types.is_scalar(value) and pd.isna(value) and not isinstance(value, float)
+    return None if empty else value
 
 
 def _known_before(rows: pd.DataFrame) -> pd.Series:

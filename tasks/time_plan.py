@@ -25,6 +25,9 @@ from trials.records import Pace, Record, Schedule
 
 # Least that says anything: the default, and two others to choose from.
 LEAST_TRIALS = 3
+# Once so much of a time budget is gone, as of two minutes on a busy machine, a refusal would take
+# more than it saves: then the default alone is enough.
+LATE_SHARE = 0.25
 # Shares of a time budget that the probe of the base model and the final measurement may take.
 PROBE_SHARE, TEST_SHARE = 0.1, 0.1
 # A machine is not equally fast all the time: what is planned may take so much longer. A command
@@ -151,8 +154,13 @@ class Costs:
         return self.start_up + margin * (seconds + self.closing(settings))
 
     def fits(self, settings: TuneSettings, margin: float) -> bool:
-        """Whether a time budget is enough for the default and two others at full length."""
-        return self.needed(settings, LEAST_TRIALS, margin) <= settings.budget.amount
+        """Whether a time budget is enough for the default and two others at full length.
+
+        Or for the default alone, where much of the budget is gone.
+        """
+        late = self.start_up >= LATE_SHARE * settings.budget.amount
+        trials = 1 if late else LEAST_TRIALS
+        return self.needed(settings, trials, margin) <= settings.budget.amount
 
 
 class TimePlan(Record):
@@ -232,7 +240,7 @@ def _text(costs: Costs, settings: TuneSettings, now: datetime, elapsed: float) -
     if settings.budget.unit == "seconds":
         left = settings.budget.amount - elapsed
         fit = int((left - before) / trial * settings.parallel)
-        how_many = f"about {fit} fit in what is left of {settings.budget}"
+        how_many = f"about {max(1, fit)} fit in what is left of {settings.budget}"
         when = "finished by {end}, in {left} at most"
     else:
         trials = settings.budget.amount

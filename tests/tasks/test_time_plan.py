@@ -166,6 +166,18 @@ def test_what_fits_is_planned_and_asks_for_nothing() -> None:
     assert plan.test_rows == 400
 
 
+def test_where_much_of_the_time_is_gone_the_default_alone_is_enough() -> None:
+    quick = Pace(loading=1, starting=1, sft_step=0.1, rl_step=0.3, scoring=0.5, saving=0.1)
+    late, early = (costs(quick, start_up=seconds) for seconds in (45.0, 20.0))
+    assert late.trial(Schedule()) < 90 < 3 * late.trial(Schedule())
+    plan = plan_of(late, settings("3m"), NOW, elapsed=45)
+    assert "about 1 fit in what is left" in plan.text
+    with pytest.raises(SettingsError, match="too short"):
+        plan_of(early, settings("3m"), NOW, elapsed=20)
+    with pytest.raises(SettingsError, match="too short"):
+        plan_of(costs(start_up=45.0), settings("3m"), NOW, elapsed=45)
+
+
 def test_other_budgets_are_planned_and_never_refused() -> None:
     plan = plan_of(costs(), settings("12"), NOW, elapsed=40)
     assert "at most 12 of them" in plan.text
