@@ -37,10 +37,17 @@ SIZES: dict[str, tuple[str, ...]] = {
 }
 FLOATS = ("F64", "F32", "F16", "BF16")
 LARGEST_SIZE = 2**31
-_LAYER = re.compile(r"\.(\d+)\.")
+LAYER = re.compile(r"\.(\d+)\.")
 _EMBEDDING = re.compile(
     r"(?:^|\.)(?:embed_tokens|wte|word_embeddings|embed_in|embeddings|tok_embeddings)\.weight$"
 )
+# Tables of positions that are learned; those of towers for pictures and sounds have longer names.
+POSITIONS = re.compile(
+    r"^(?:\w+\.)?(?:decoder\.)?"
+    r"(?:wpe|positions_embed|embed_positions|embeddings\.position_embeddings)\.weight$"
+)
+KEYS = re.compile(r"(?:^|\.)k_proj\.weight$")
+BELONGING = "the config.json that belongs to the weights, and all of them"
 _PACKED = re.compile(r"(?:^|\.)(?:qweight|qzeros|weight_packed|SCB)$")
 
 
@@ -57,7 +64,7 @@ class Weights:
     @property
     def layers(self) -> int:
         """One more than the highest number in the names of tensors: layers count from 0."""
-        found = (int(n) for name in self.shapes for n in _LAYER.findall(name) if len(n) < 9)
+        found = (int(n) for name in self.shapes for n in LAYER.findall(name) if len(n) < 9)
         return max(found, default=-1) + 1
 
     @property
@@ -74,6 +81,11 @@ class Weights:
     def vocabulary(self) -> int | None:
         """Rows of the embedding."""
         return self.embedding[0] if self.embedding else None
+
+    def rows(self, name: re.Pattern[str]) -> int:
+        """Most rows of the matrices of a name; 0 where there is none."""
+        found = (shape for each, shape in self.shapes.items() if name.search(each))
+        return max((shape[0] for shape in found if len(shape) == 2), default=0)
 
 
 def check_folder(folder: Path) -> Weights:
@@ -226,6 +238,23 @@ def _check_sizes(config: Mapping[str, Any], weights: Weights, folder: Path) -> N
     file = folder / "config.json"
     inner = config.get("text_config")
     text = {**config, **(inner if isinstance(inner, dict) else {})}
+    sizes = _sizes(text, file)
+    narrow = any(text.get(name) for name in ("word_embed_proj_dim", "embedding_size"))
+    for problem in (
+        _against_tables(sizes, weights, narrow),
+        _against_attention(sizes, weights),
+        _against_all(sizes, weights),
+    ):
+        if problem:
+            raise _refusal(file, problem, BELONGING)
+
+
+def _sizes(text: Mapping[str, Any], file: Path) -> dict[str, int]:
+    """The sizes that a configuration says, by our names.
+
+    Raises:
+        ModelError: for what is no size.
+    """
     sizes: dict[str, int] = {}
     for size, names in SIZES.items():
         for name in names:
@@ -239,38 +268,46 @@ def _check_sizes(config: Mapping[str, Any], weights: Weights, folder: Path) -> N
                 shown = str(value)[:40] if not whole or abs(value) < 10**30 else "far too large"
                 raise _refusal(file, f"says {name}: {shown}", f"a whole number above 0 for {name}")
             sizes.setdefault(size, value)
-    layers, rows = sizes.get("layers", 0), sizes.get("vocabulary", 0)
+    return sizes
+
+
+def _against_tables(sizes: Mapping[str, int], weights: Weights, narrow: bool) -> str | None:
+    """What does not fit the layers, the embedding or the table of positions of the weights."""
+    layers, rows, context = (sizes.get(size, 0) for size in ("layers", "vocabulary", "context"))
     if layers > weights.layers:
-        raise _refusal(
-            file,
-            f"says {layers:,} layers, and the weights have {weights.layers:,}",
-            "the config.json that belongs to the weights, and all of them",
-        )
+        return f"says {layers:,} layers, and the weights have {weights.layers:,}"
     if rows and weights.vocabulary and rows != weights.vocabulary:
-        raise _refusal(
-            file,
-            f"says vocab_size: {rows:,}, and the embedding has {weights.vocabulary:,} rows",
-            "the config.json that belongs to the weights",
-        )
-    narrow = any(text.get(name) for name in ("word_embed_proj_dim", "embedding_size"))
+        return f"says vocab_size: {rows:,}, and the embedding has {weights.vocabulary:,} rows"
     if weights.embedding and not narrow and sizes.get("hidden") not in (None, weights.embedding[1]):
-        raise _refusal(
-            file,
-            f"says hidden_size: {sizes['hidden']:,}, and the embedding has "
-            f"{weights.embedding[1]:,} columns",
-            "the config.json that belongs to the weights",
+        columns = weights.embedding[1]
+        return f"says hidden_size: {sizes['hidden']:,}, and the embedding has {columns:,} columns"
+    positions = weights.rows(POSITIONS)
+    if positions and context > positions:
+        return f"says {context:,} positions, and their table in the weights has {positions:,} rows"
+    return None
+
+
+def _against_attention(sizes: Mapping[str, int], weights: Weights) -> str | None:
+    """What is more than the projections of attention hold."""
+    heads, hidden, groups = (sizes.get(size, 0) for size in ("heads", "hidden", "groups"))
+    if sizes.get("head", 0) * heads * hidden > weights.parameters:
+        return f"says head_dim: {sizes['head']:,}, more than all weights together hold"
+    width = sizes.get("head", 0) or (hidden // heads if heads else 0)
+    keys = weights.rows(KEYS)
+    if keys and groups * width > keys:
+        return (
+            f"says num_key_value_heads: {groups:,}, which with {width:,} numbers each are "
+            f"{groups * width:,} rows, and k_proj in the weights has {keys:,}"
         )
-    if sizes.get("head", 0) * sizes.get("heads", 0) * sizes.get("hidden", 0) > weights.parameters:
-        raise _refusal(
-            file,
-            f"says head_dim: {sizes['head']:,}, more than all weights together hold",
-            "the config.json that belongs to the weights",
-        )
-    for size in ("vocabulary", "inner", "experts"):
+    return None
+
+
+def _against_all(sizes: Mapping[str, int], weights: Weights) -> str | None:
+    """A matrix that alone has more numbers than all weights."""
+    for size in ("vocabulary", "inner", "experts", "groups"):
         if sizes.get(size, 0) * sizes.get("hidden", 0) > weights.parameters:
-            raise _refusal(
-                file,
+            return (
                 f"describes a matrix of {sizes[size]:,} x {sizes['hidden']:,}, and all weights "
-                f"together have {weights.parameters:,} numbers",
-                "the config.json that belongs to the weights",
+                f"together have {weights.parameters:,} numbers"
             )
+    return None
