@@ -9,6 +9,8 @@ import yaml
 
 LARGEST_FILE = 1_000_000  # bytes
 MOST_VALUES = 200_000  # with every alias counted as often as it is used
+MOST_ADDED = 1_000_000  # characters that aliases may add to those of the text
+LONGEST_NUMBER = 400  # characters; reading some forms takes the square of their length
 DEEPEST = 50
 
 
@@ -41,7 +43,7 @@ def parse_yaml(text: str) -> Any:
         node = loader.get_single_node()
         if node is None:
             return None
-        _values(node, {}, 0)
+        _size(node, {}, 0, len(text) + MOST_ADDED)
         return loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
@@ -58,13 +60,16 @@ def parse_yaml(text: str) -> Any:
             loader.dispose()
 
 
-def _values(node: yaml.Node, known: dict[int, int | None], depth: int) -> int:
-    """How many values a node expands to; nodes that aliases share are counted once for each.
+def _size(
+    node: yaml.Node, known: dict[int, tuple[int, int] | None], depth: int, most: int
+) -> tuple[int, int]:
+    """Values and characters a node expands to; nodes that aliases share count once for each.
 
     Args:
         node: whose values are counted.
         known: counts so far by the identity of nodes, None while a node is being counted.
         depth: of the node.
+        most: characters that it may expand to.
 
     Raises:
         ValueError: beyond the bounds, and for a node that holds itself.
@@ -72,21 +77,36 @@ def _values(node: yaml.Node, known: dict[int, int | None], depth: int) -> int:
     if depth > DEEPEST:
         raise ValueError(f"it is nested deeper than {DEEPEST} levels")
     if id(node) in known:
-        if (count := known[id(node)]) is None:
+        if (size := known[id(node)]) is None:
             raise ValueError(f"line {node.start_mark.line + 1}: the value holds itself")
-        return count
+        return size
     known[id(node)] = None
-    count = 1
-    if isinstance(node, yaml.MappingNode):
+    values, characters, inner = 1, 0, []
+    if isinstance(node, yaml.ScalarNode):
+        _refuse_long_number(node)
+        characters = len(node.value)
+    elif isinstance(node, yaml.MappingNode):
         _refuse_duplicates(node)
-        for key, value in node.value:
-            count += _values(key, known, depth + 1) + _values(value, known, depth + 1)
+        inner = [each for pair in node.value for each in pair]
     elif isinstance(node, yaml.SequenceNode):
-        count += sum(_values(each, known, depth + 1) for each in node.value)
-    if count > MOST_VALUES:
-        raise ValueError(f"its aliases expand to more than {MOST_VALUES:,} values")
-    known[id(node)] = count
-    return count
+        inner = node.value
+    for each in inner:
+        more, longer = _size(each, known, depth + 1, most)
+        values, characters = values + more, characters + longer
+        if values > MOST_VALUES:
+            raise ValueError(f"its aliases expand to more than {MOST_VALUES:,} values")
+        if characters > most:
+            raise ValueError(f"its aliases expand to more than {most:,} characters")
+    known[id(node)] = values, characters
+    return values, characters
+
+
+def _refuse_long_number(node: yaml.ScalarNode) -> None:
+    if node.tag.endswith((":int", ":float")) and len(node.value) > LONGEST_NUMBER:
+        raise ValueError(
+            f"line {node.start_mark.line + 1}: a number of {len(node.value):,} characters, where "
+            f"the limit is {LONGEST_NUMBER}; put text in quotes"
+        )
 
 
 def _refuse_duplicates(node: yaml.MappingNode) -> None:

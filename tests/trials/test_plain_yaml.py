@@ -31,10 +31,16 @@ def test_what_it_says_is_read() -> None:
     ("text", "found"),
     [
         (BOMB, "aliases expand to more than"),
+        (f"a: &a {'x' * 100_000}\nb: [{','.join(['*a'] * 3_000)}]", "more than .* characters"),
+        (f"{{? &a {'x' * 900}: 1, b: [{','.join(['{*a : 1}'] * 3_000)}]}}", "characters"),
         ("a: &a [*a, *a]", "holds itself"),
         ("[" * 60 + "]" * 60, "nested deeper than"),
         ("[" * 5_000, "nested deeper than"),
         ("a: " + "9" * 6_000, "limit"),
+        ("a: 59" + ":59" * 100_000, "line 1: a number of 300,002 characters, where the limit"),
+        ("a: 59" + ":59" * 100_000 + ".5", "the limit"),
+        ("a: 0x" + "f" * 6_000, "the limit"),
+        ("a: !!int '59" + ":59" * 100_000 + "'", "the limit"),
         ("a: !!python/object/apply:os.system [ls]", "could not determine a constructor"),
         ("a: 1\nb: 2\na: 3", "line 3: the key 'a' is there twice"),
         ("a: 2024-13-45", "month"),
@@ -75,3 +81,9 @@ def test_a_card_is_refused_with_its_name(tmp_path: Path, card: str, found: str) 
     with pytest.raises(DatasetError, match=found) as caught:
         load_dataset(write_dataset(tmp_path, card))
     assert caught.value.path == tmp_path / "dataset.yaml"
+
+
+def test_text_is_as_long_as_its_file_lets_it_be() -> None:
+    text = f"a: &a {'x' * 500_000}\nb: *a\nc: 1:30\n"
+    assert parse_yaml(text) == {"a": "x" * 500_000, "b": "x" * 500_000, "c": 90}
+    assert len(parse_yaml(f"a: '{'1' * 900_000}'")["a"]) == 900_000
