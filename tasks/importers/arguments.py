@@ -58,6 +58,17 @@ OTHER_OPTIMIZERS = ("use_galore", "use_apollo", "use_badam", "use_adam_mini", "u
 LORA_NAMES = {"r": "lora_r", "lora_alpha": "lora_alpha", "lora_dropout": "lora_dropout"} | {
     "target_modules": "lora_target_modules"
 }
+# Arguments that a configuration is made of, whatever the stage.
+READ = frozenset(
+    (
+        *(name for names in NEEDED.values() for name in names),
+        *(name for names in SAME.values() for name in names),
+        *(*COMMON, *LORA_NAMES.values(), *OTHER_OPTIMIZERS),
+        *("gradient_accumulation_steps", "num_processes", "max_steps", "optim", "use_peft"),
+        *("lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "warmup_ratio"),
+        *("top_k", "scale_rewards", "steps_per_generation"),
+    )
+)
 
 
 def stage_of(arguments: Mapping[str, Any], told: Stage | None) -> Stage:

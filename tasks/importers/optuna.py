@@ -13,7 +13,7 @@ from typing import Any
 from tasks.importers.cells import is_field, typed
 from tasks.importers.common import Imported, NoRowError, Target, parsed, read_mapping, seconds_of
 from tasks.importers.files import Line, read_table
-from tasks.importers.settings import settings_row
+from tasks.importers.settings import Sweep, settings_row
 from tasks.importers.table import check_columns, with_score
 from trials.errors import SettingsError
 
@@ -43,9 +43,13 @@ def import_optuna(source: Path, target: Target) -> Imported:
         notes=[f"columns that were not used: {', '.join(left)}; --map can use them"] if left else []
     )
     same: Counter[str] = Counter()
+    noted = {name.removeprefix(NOTES) for name in table.columns if name.startswith(NOTES)}
+    params = {name.removeprefix(PARAMS) for name in table.columns if name.startswith(PARAMS)}
+    sweep = Sweep(target, PARAMS, passed={*shared, *noted} - params)
     for line in table.lines:
         item = f"trial {line.cells.get('number')}, {line.place}"
-        imported.attempt(item, _row, line, score, shared, target, same)
+        imported.attempt(item, _row, line, score, shared, sweep, same)
+    imported.notes += sweep.notes()
     scored = sum(row["score"] is not None for row in imported.rows)
     if scored:
         imported.metrics[score, -1.0 if target.minimize else 1.0] = scored
@@ -65,8 +69,9 @@ def _objective(columns: list[str], source: Path) -> str:
 
 
 def _row(
-    line: Line, score: str, shared: dict[str, Any], target: Target, same: Counter[str]
+    line: Line, score: str, shared: dict[str, Any], sweep: Sweep, same: Counter[str]
 ) -> dict[str, Any]:
+    target = sweep.target
     if line.problem:
         raise NoRowError(line.problem)
     cells = {name: cell for name, cell in line.cells.items() if name not in target.ignore}
@@ -96,7 +101,7 @@ def _row(
     same[item] += 1
     if same[item] > 1:
         raise NoRowError("a trial of this number came before it")
-    return settings_row(item, settings, values, target)
+    return settings_row(item, settings, values, sweep)
 
 
 def _settings(cells: dict[str, Any]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from tasks.importers.common import (
     read_mapping,
 )
 from tasks.importers.files import read_table
-from tasks.importers.settings import settings_row
+from tasks.importers.settings import Sweep, settings_row
 from tasks.packed import LARGEST_STEP
 from trials.errors import SettingsError
 
@@ -48,11 +48,13 @@ def import_ray(source: Path, target: Target) -> Imported:
         results[folder] = _try_results(imported, item, folder)
     # A scheduler ends trials early: how many iterations a whole one has, the longest one says.
     planned = max((_reached(lines) for lines in results.values()), default=0)
+    sweep = Sweep(target, passed=shared)
     for folder, lines in results.items():
         item = folder.name if folder == base else folder.relative_to(base).as_posix()
         if any(refused.item == item for refused in imported.refused):
             continue
-        imported.attempt(item, _row, item, folder, lines, planned, shared, target, imported)
+        imported.attempt(item, _row, item, folder, lines, planned, shared, sweep, imported)
+    imported.notes += sweep.notes()
     return imported
 
 
@@ -129,9 +131,10 @@ def _row(
     lines: list[dict[str, Any]],
     planned: int,
     shared: Mapping[str, Any],
-    target: Target,
+    sweep: Sweep,
     imported: Imported,
 ) -> dict[str, Any]:
+    target = sweep.target
     settings = {**_parameters(folder, lines), **shared}
     failure = _failure(folder)
     if not lines and failure is None:
@@ -146,11 +149,11 @@ def _row(
     }
     if failure is not None:
         values |= {"state": "failed", "failure_kind": failure, "score": None}
-        return settings_row(item, settings, values, target, log=[], score=("", 1.0))
+        return settings_row(item, settings, values, sweep, log=[], score=("", 1.0))
     names = {name for entry in log for name in entry} - {"step"}
     score = find_score(names, target.score, anywhere=True)
     values["state"] = "stopped" if reached < planned else "completed"
-    row = settings_row(item, settings, values, target, log=log, score=score)
+    row = settings_row(item, settings, values, sweep, log=log, score=score)
     if row["score"] is not None:
         imported.metrics[score[0], -1.0 if target.minimize else score[1]] += 1
     return row

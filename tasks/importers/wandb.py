@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tasks.importers.cells import CONFIG, is_field
 from tasks.importers.common import (
     Imported,
     NoRowError,
@@ -24,7 +25,7 @@ from tasks.importers.dialects import unwrapped
 from tasks.importers.files import Line, read_table
 from tasks.importers.named import refuse_chart
 from tasks.importers.runs import Run, row_of
-from tasks.importers.table import check_columns, mapped, score_column
+from tasks.importers.table import check_columns, mapped, score_column, unused
 from tasks.importers.table import row_of as table_row
 
 SUMMARY = "wandb-summary.json"
@@ -42,7 +43,10 @@ def import_wandb(source: Path, target: Target) -> Imported:
     table = read_table(source)
     refuse_chart(source, table.columns)
     check_columns(table, target.columns)
-    imported = Imported()
+    # Where all is said by columns under our names, the others are read as no arguments.
+    ours = any(n.startswith(CONFIG) and is_field(n) for n in [*table.columns, *target.columns])
+    passed = {*target.ignore, "ID", "Name", "State"}
+    imported = Imported(notes=unused(table, target.columns, passed) if ours else [])
     same: Counter[str] = Counter()
     for line in table.lines:
         name = str(line.cells.get("ID") or line.cells.get("Name") or source.stem)
@@ -64,7 +68,7 @@ def _row(
     if status in UNFINISHED and not _diverged(line.cells, status):
         raise NoRowError(f"its state is {status}")
     own = mapped(line, target.columns, target.ignore)
-    if "score" in own and any(column.startswith("config.") for column in own):
+    if "score" in own and any(column.startswith(CONFIG) for column in own):
         row = table_row(name, own, target)  # all is said by the columns
         metrics[score_column(target)] += 1
     else:

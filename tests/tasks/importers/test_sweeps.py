@@ -71,7 +71,7 @@ def test_parameters_may_be_the_arguments_of_a_trainer(tmp_path):
     unknown = tmp_path / "unknown.csv"
     unknown.write_text("number,value,params_lr,state\n0,0.5,1e-4,COMPLETE\n")
     [refused] = read_source(unknown, TARGET).refused
-    assert "--map config.sft_learning_rate=lr" in refused.reason
+    assert "--map config.sft_learning_rate=params_lr" in refused.reason
     columns = {"config.sft_learning_rate": "params_lr"}
     [row] = read_source(unknown, replace(TARGET, columns=columns)).rows
     assert row["config.sft_learning_rate"] == 1e-4
@@ -167,3 +167,47 @@ def test_a_broken_trial_keeps_no_other_out(tmp_path):
     assert len(imported.rows) == 1
     assert "is no JSON" in imported.refused[0].reason
     assert "cannot be read" in imported.refused[1].reason
+
+
+def test_settings_of_a_study_that_fill_no_field_are_named(tmp_path):
+    file = tmp_path / "study.csv"
+    file.write_text(
+        "number,value,params_sft_learning_rate,params_bs,user_attrs_host,state\n"
+        "0,0.5,0.001,8,a,COMPLETE\n1,0.7,0.001,64,b,COMPLETE\n2,0.7,0.002,64,b,COMPLETE\n"
+    )
+    imported = read_source(file, TARGET)
+    columns, unused, equal = imported.notes
+    assert "user_attrs_host" in columns
+    assert "not used: 'params_bs'; --map uses one, as --map config.NAME=params_bs" in unused
+    assert "equal configurations, though their trials differed in 'params_bs'" in equal
+    mapped = replace(TARGET, columns={"config.sft_batch_size": "params_bs"})
+    imported = read_source(file, mapped)
+    assert [row["config.sft_batch_size"] for row in imported.rows] == [8, 64, 64]
+    assert len(imported.notes) == 1
+    passed = read_source(file, replace(TARGET, ignore=frozenset({"params_bs"})))
+    assert len(passed.notes) == 1
+
+
+@pytest.mark.parametrize(
+    "rate", [{"sft_learning_rate": 1e-3}, {"learning_rate": 1e-3, "packing": False}]
+)
+def test_settings_of_ray_tune_that_fill_no_field_are_named(tmp_path, rate):
+    size = {"per_device_train_batch_size": 4}
+    for name, more in (("a", {"bs": 8, "seed": 1}), ("b", {"bs": 64, "seed": 2})):
+        trial(tmp_path / name, [0.5], rate | size | more)
+    unused, equal = read_source(tmp_path, TARGET).notes
+    ours = "sft_learning_rate" in rate
+    assert "settings that were not used: 'bs', " in unused
+    assert ("per_device_train_batch_size" in unused) is ours
+    assert "differed in 'bs':" in equal
+    columns = {"config.sft_batch_size": "bs"}
+    imported = read_source(tmp_path, replace(TARGET, columns=columns))
+    assert not any("equal" in note or "'bs'" in note for note in imported.notes)
+
+
+def test_one_setting_of_a_trainer_may_stand_for_another(tmp_path):
+    rate = {"learning_rate": 1e-3, "packing": False}
+    more = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2}
+    trial(tmp_path / "a", [0.5], rate | {"per_device_train_batch_size": 8})
+    trial(tmp_path / "b", [0.5], rate | more)
+    assert read_source(tmp_path, TARGET).notes == []

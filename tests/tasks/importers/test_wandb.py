@@ -118,3 +118,9 @@ def test_a_folder_that_does_not_say_how_far_its_run_came_is_refused(tmp_path):
     (files / "wandb-summary.json").write_text(json.dumps({"eval/accuracy": 0.5, "_step": 12}))
     [refused] = import_wandb(tmp_path, TARGET).refused
     assert "has no train/global_step" in refused.reason
+
+
+def test_columns_that_fill_no_field_are_named_where_columns_say_all(tmp_path):
+    file = tmp_path / "runs.csv"
+    file.write_text("Name,State,config.sft_learning_rate,bs,score\na,finished,0.001,8,0.5\n")
+    assert import_wandb(file, TARGET).notes == ["columns that were not used: 'bs'"]
