@@ -53,17 +53,41 @@ SCHEDULES = {theirs: ours for ours, theirs in TRL_SCHEDULES.items()} | {"constan
 ADAMW = re.compile(
     r"(?:paged_)?adamw(?:_(?:torch|hf|bnb|apex|anyprecision|fused|xla|npu|4bit|8bit|32bit))*"
 )
+# How a switch is left off, as text.
+OFF = ("", "none", "false", "0", "0.0", "[]", "{}", "()")
 # LLaMA-Factory's switches of optimizers that it brings itself.
 OTHER_OPTIMIZERS = ("use_galore", "use_apollo", "use_badam", "use_adam_mini", "use_muon")
 LORA_NAMES = {"r": "lora_r", "lora_alpha": "lora_alpha", "lora_dropout": "lora_dropout"} | {
     "target_modules": "lora_target_modules"
 }
+# Switches of methods that share LoRA's rank and alpha and are not it, in PEFT, TRL, LLaMA-Factory
+# and Axolotl, which puts ``peft_`` before PEFT's own.
+OTHER_ADAPTERS = {
+    "use_dora": "DoRA",
+    "use_rslora": "rank-stabilized LoRA",
+    "use_qalora": "QA-LoRA",
+    "relora": "ReLoRA",
+    "relora_steps": "ReLoRA",
+    "loraplus_lr_ratio": "LoRA+",
+    "pissa_init": "PiSSA",
+    "alora_invocation_tokens": "activated LoRA",
+    "layer_replication": "LoRA of replicated layers",
+    "layers_to_transform": "LoRA of some layers alone",
+    "rank_pattern": "LoRA of several ranks",
+    "alpha_pattern": "LoRA of several alphas",
+    "quantization_bit": "LoRA on quantized weights",
+    "load_in_4bit": "LoRA on quantized weights",
+    "load_in_8bit": "LoRA on quantized weights",
+}
+PLAIN_INITS = ("true", "gaussian", "default", *OFF)
+# Switches that train some of the weights alone, where no adapter is said.
+PARTS = ("unfrozen_parameters", "lisa_step_interval", "lisa_n_layers")
 # Arguments that a configuration is made of, whatever the stage.
 READ = frozenset(
     (
         *(name for names in NEEDED.values() for name in names),
         *(name for names in SAME.values() for name in names),
-        *(*COMMON, *LORA_NAMES.values(), *OTHER_OPTIMIZERS),
+        *(*COMMON, *LORA_NAMES.values(), *OTHER_OPTIMIZERS, *OTHER_ADAPTERS),
         *("gradient_accumulation_steps", "num_processes", "max_steps", "optim", "use_peft"),
         *("lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "warmup_ratio"),
         *("top_k", "scale_rewards", "steps_per_generation"),
@@ -226,7 +250,9 @@ def _adapter(given: Mapping[str, Any], adapter: Mapping[str, Any] | None) -> dic
     if adapter is None and given.get("use_peft"):
         adapter = {ours: given.get(theirs) for ours, theirs in LORA_NAMES.items()}
     if adapter is None:
+        _refuse_switch(given, dict.fromkeys(PARTS, "training of some weights alone"))
         return {"adapter": "full"}
+    _refuse_variants(given, adapter)
     if adapter.get("peft_type", "LORA") != "LORA":
         raise NoRowError(f"peft_type={adapter['peft_type']}: only LoRA has a counterpart here")
     rank, alpha = number(adapter.get("r")), number(adapter.get("lora_alpha"))
@@ -240,6 +266,27 @@ def _adapter(given: Mapping[str, Any], adapter: Mapping[str, Any] | None) -> dic
     }
     targets = lora_targets(adapter.get("target_modules"))
     return config | ({"lora_targets": targets} if targets else {})
+
+
+def _refuse_variants(given: Mapping[str, Any], adapter: Mapping[str, Any]) -> None:
+    """Refuses adapters that LoRA's rank and alpha do not describe.
+
+    Raises:
+        NoRowError: naming the switch.
+    """
+    nested = given.get("model_init_kwargs")
+    for each in (given, nested if isinstance(nested, Mapping) else {}, adapter):
+        named = {name.removeprefix("peft_"): value for name, value in each.items()}
+        _refuse_switch(named, OTHER_ADAPTERS)
+        init = str(named.get("init_lora_weights", True)).lower()
+        if init not in PLAIN_INITS:
+            raise NoRowError(f"init_lora_weights={init[:40]} has no counterpart here")
+
+
+def _refuse_switch(given: Mapping[str, Any], names: Mapping[str, str]) -> None:
+    for name, method in names.items():
+        if str(value := given.get(name)).lower() not in OFF:
+            raise NoRowError(f"{name}={str(value)[:40]}: {method} has no counterpart here")
 
 
 def lora_targets(modules: Any) -> str | None:

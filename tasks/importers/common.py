@@ -256,6 +256,21 @@ def diverged_at(log: Iterable[Mapping[str, Any]], *scores: str) -> int | None:
     return min(first.values(), default=None)
 
 
+def with_nan(log: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A log with NaN where JSON has null, as some write it: for a loss, and what was a number."""
+    numbers: set[str] = {name for name in LOSSES if name != "grad_norm"}  # which some never know
+    told = []
+    for entry in log:
+        numbers |= {name for name, value in entry.items() if number(value) is not None}
+        told.append(
+            {
+                name: math.nan if value in (None, "null") and name in numbers else value
+                for name, value in entry.items()
+            }
+        )
+    return told
+
+
 def is_not_finite(value: Any) -> bool:
     """Whether a value is NaN or infinite, also as text: JSON has no such numbers."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):

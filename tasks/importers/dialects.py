@@ -139,6 +139,11 @@ def _axolotl(given: dict[str, Any]) -> dict[str, Any]:
         raise NoRowError(f"this is an Axolotl file with rl: {method}: not imported, because {ONLY}")
     if given.get("reward_model") or given.get("process_reward_model"):
         raise NoRowError(f"this is an Axolotl file of a reward model: not imported, because {ONLY}")
+    if text := _axolotl_text(given):
+        raise NoRowError(
+            f"this is an Axolotl file of continued pre-training ({text}): not imported, because "
+            f"{ONLY}"
+        )
     nested = given.get("trl")
     arguments = dict(given) | (dict(nested) if isinstance(nested, Mapping) else {})
     for theirs, ours in (
@@ -168,12 +173,24 @@ def _axolotl(given: dict[str, Any]) -> dict[str, Any]:
     return arguments | {STAGE: "dpo"}
 
 
+def _axolotl_text(given: Mapping[str, Any]) -> str | None:
+    """What says that whole texts were trained on, without prompts; None where nothing does."""
+    if given.get("pretraining_dataset"):
+        return "pretraining_dataset"
+    datasets = given.get("datasets")
+    for each in datasets if isinstance(datasets, list) else [datasets]:
+        kind = each.get("type") if isinstance(each, Mapping) else None
+        if kind in ("completion", "pretrain"):
+            return f"datasets of type {kind}"
+    return None
+
+
 def _axolotl_adapter(given: Mapping[str, Any]) -> dict[str, Any]:
     kind = given.get("adapter")
     if not kind:
         return {"use_peft": False}
-    if kind not in ("lora", "qlora"):
-        raise NoRowError(f"adapter: {kind} has no counterpart here: lora and qlora have")
+    if kind != "lora":
+        raise NoRowError(f"adapter: {kind} has no counterpart here: lora, on float weights, has")
     targets = given.get("lora_target_modules")
     linear = given.get("lora_target_linear") or targets == "all-linear"
     return {"use_peft": True, "lora_target_modules": "all-linear" if linear else _names(targets)}

@@ -18,14 +18,18 @@ CHART_AXES = (
     *("Step", "step", "_step", "global_step", "train/global_step", "epoch", "_runtime"),
     *("Relative Time (Process)", "Relative Time (Wall)", "Wall Time", "_timestamp"),
 )
+MIN, MAX = "__MIN", "__MAX"  # at the ends of series
 
 
 def chart_of(columns: Sequence[str]) -> list[str]:
     """The series of a chart exported from Weights & Biases; none for any other table."""
-    if not columns or columns[0] not in CHART_AXES:
-        return []
     named = [name for name in columns[1:] if " - " in name]
-    return named if len(named) == len(columns) - 1 else []
+    if not named or len(named) < len(columns) - 1 or " - " in columns[0]:
+        return []
+    # The axis may be any value that was logged; then the series, and their ends, tell.
+    metrics = {name.rpartition(" - ")[2].removesuffix(MIN).removesuffix(MAX) for name in named}
+    known = columns[0] in CHART_AXES or len(metrics) == 1
+    return named if known or any(name.endswith(MIN) for name in named) else []
 
 
 def refuse_chart(source: Path, columns: Sequence[str]) -> None:

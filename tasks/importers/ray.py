@@ -19,6 +19,7 @@ from tasks.importers.common import (
     number,
     parsed,
     read_mapping,
+    with_nan,
 )
 from tasks.importers.files import read_table
 from tasks.importers.settings import Sweep, settings_row
@@ -106,6 +107,7 @@ def _results(folder: Path) -> list[dict[str, Any]]:
                 raise NoRowError(f"line {count} of {RESULTS} is no JSON") from None
             if isinstance(entry, dict):
                 entries.append(_flat(entry))
+        entries = with_nan(entries)
     steps: dict[int, dict[str, Any]] = {}
     for count, entry in enumerate(entries, start=1):
         step = number(entry.get(STEP)) or float(count)

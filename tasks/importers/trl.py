@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from tasks.importers.common import Imported, NoRowError, Target, number, read_mapping
+from tasks.importers.common import Imported, NoRowError, Target, number, read_mapping, with_nan
 from tasks.importers.runs import Run, row_of
 
 STATE = "trainer_state.json"
@@ -61,7 +61,7 @@ def read_run(item: str, folder: Path, state: Path, shared: dict[str, Any] | None
         SettingsError: when a file is broken.
     """
     content = _read_state(state)
-    log = [entry for entry in content.get("log_history", []) if isinstance(entry, dict)]
+    log = with_nan(each for each in content.get("log_history", []) if isinstance(each, dict))
     arguments = (_arguments((folder, state.parent)) or {}) | (shared or {})
     if not arguments:
         raise NoRowError(_no_arguments(folder, state.parent))

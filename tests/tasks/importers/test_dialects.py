@@ -152,3 +152,60 @@ def test_trainers_without_a_counterpart_are_known(argument):
 def test_packing_does_not_make_sft_of_preferences(packing):
     given = {"beta": 0.1, "loss_type": ["sigmoid"], "packing": packing}
     assert stage_of(given, None) == "dpo"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        {"pretraining_dataset": [{"path": "c4"}]},
+        {"datasets": [{"path": "a", "type": "alpaca"}, {"path": "b", "type": "completion"}]},
+    ],
+)
+def test_continued_pre_training_of_axolotl_is_no_sft(text):
+    with pytest.raises(NoRowError, match=r"Axolotl file of continued pre-training.*not imported"):
+        translated(AXOLOTL | text)
+    assert translated(AXOLOTL | {"pretraining_dataset": None, "datasets": [{"type": "alpaca"}]})
+
+
+@pytest.mark.parametrize(
+    ("given", "switch"),
+    [
+        (AXOLOTL, {"relora_steps": 150}),
+        (AXOLOTL, {"peft_use_dora": True}),
+        (AXOLOTL, {"peft_use_rslora": True}),
+        (AXOLOTL, {"loraplus_lr_ratio": 16}),
+        (AXOLOTL, {"load_in_8bit": True}),
+        (AXOLOTL, {"peft_layers_to_transform": [0, 1]}),
+        (AXOLOTL | {"adapter": None}, {"unfrozen_parameters": ["lm_head.weight"]}),
+        (FACTORY, {"use_dora": "true"}),
+        (FACTORY, {"use_rslora": True}),
+        (FACTORY, {"loraplus_lr_ratio": 16.0}),
+        (FACTORY, {"pissa_init": True}),
+        (FACTORY, {"quantization_bit": 4}),
+    ],
+)
+def test_what_is_no_plain_lora_is_refused_by_its_switch(given, switch):
+    off = {next(iter(switch)): None}
+    config(given | off)
+    [(name, value)] = switch.items()
+    with pytest.raises(NoRowError, match=f"{name.removeprefix('peft_')}=.*no counterpart"):
+        config(given | {name: value})
+    config(given | {name: False})
+
+
+def test_quantized_weights_of_axolotl_are_no_lora():
+    with pytest.raises(NoRowError, match="adapter: qlora has no counterpart"):
+        config(AXOLOTL | {"adapter": "qlora", "load_in_4bit": True})
+
+
+def test_an_adapter_says_what_it_is():
+    arguments = {"learning_rate": 1e-4, "per_device_train_batch_size": 2}
+    plain = {"peft_type": "LORA", "r": 8, "lora_alpha": 16, "use_dora": False, "rank_pattern": {}}
+    plain |= {"init_lora_weights": True, "layers_to_transform": None, "bias": "none"}
+    assert config_of(arguments, "sft", 10, plain)["adapter"] == "lora"
+    for more in ({"use_rslora": True}, {"init_lora_weights": "pissa_niter_4"}, {"use_dora": True}):
+        with pytest.raises(NoRowError, match="no counterpart"):
+            config_of(arguments, "sft", 10, plain | more)
+    quantized = arguments | {"use_peft": True, "lora_r": 8, "lora_alpha": 16, "load_in_4bit": True}
+    with pytest.raises(NoRowError, match="load_in_4bit=True: LoRA on quantized weights"):
+        config_of(quantized, "sft", 10)

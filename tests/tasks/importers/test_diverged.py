@@ -39,6 +39,9 @@ def state(folder, broken, *, arguments=SFT, metric="eval_accuracy", good=0.4, ta
         {"loss": "NaN"},
         {"loss": "Infinity"},
         {"loss": 1.0, "eval_accuracy": float("-inf")},
+        {"loss": None, "eval_accuracy": None},
+        {"loss": None},
+        {"loss": 1.0, "eval_accuracy": None},
     ],
 )
 def test_a_state_that_ends_without_numbers_is_a_failure(tmp_path, broken):
@@ -56,6 +59,13 @@ def test_a_run_that_recovered_did_not_fail(tmp_path):
     tail = [{"step": 30, "loss": 0.5, "grad_norm": 1.0, "eval_accuracy": 0.7}]
     folder = state(tmp_path / "out", {"grad_norm": float("inf"), "loss": 1.0}, tail=tail)
     [row] = read_source(folder, TARGET).rows
+    assert (row["state"], row["score"]) == ("completed", 0.7)
+
+
+def test_null_is_nothing_where_no_number_was(tmp_path):
+    tail = [{"step": 30, "eval_accuracy": 0.7, "eval_other": None}]
+    broken = {"loss": 1.0, "grad_norm": 1.0, "eval_other": None}
+    [row] = read_source(state(tmp_path / "out", broken, tail=tail), TARGET).rows
     assert (row["state"], row["score"]) == ("completed", 0.7)
 
 

@@ -15,6 +15,8 @@ HEADS = [
     '"Step","run-1 - eval/accuracy","run-1 - eval/accuracy__MIN"',
     '"train/global_step","a - loss","b - loss"',
     '"Relative Time (Process)","x - reward"',
+    '"train/epoch","Group: a - eval/loss","Group: a - eval/loss__MIN","Group: b - eval/loss"',
+    '"tokens","a - eval/loss","a - eval/loss__MIN","a - eval/loss__MAX","a - _step"',
 ]
 
 
