@@ -36,7 +36,7 @@ SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 READABLE = (
     "JSON lines, a JSON array, CSV, TSV (each may be gzipped), parquet, or a folder of save_to_disk"
 )
-_SHARD = re.compile(r"-\d{5}-of-\d{5}$")
+_SHARD = re.compile(r"-(\d{5})-of-(\d{5})$")
 BATCH = 1_000  # rows of a table that are made Python objects at once
 MOST_ROWS = 20_000_000  # of one table; a few bytes of parquet can stand for any number
 # Fields whose cells may hold JSON in a table of texts.
@@ -134,9 +134,41 @@ def _by_split(folder: Path) -> dict[Split, list[Path]]:
         if split := SPLIT_NAMES.get(_SHARD.sub("", name).lower()):
             found.setdefault(split, []).append(entry)
     for split, files in found.items():
-        if not all(_SHARD.search(_stem(file)) for file in files):
+        if all(_SHARD.search(_stem(file)) for file in files):
+            _refuse_incomplete(files, split)
+        else:
             _only(files, split)
     return found
+
+
+def _refuse_incomplete(files: list[Path], split: Split) -> None:
+    """Refuses shards of which one is missing, or there twice: rows would be, too.
+
+    Raises:
+        DatasetError: naming the file.
+    """
+    sets: dict[tuple[str, str], dict[int, Path]] = {}
+    for file in files:
+        stem = _stem(file)
+        number, total = _SHARD.findall(stem)[0]
+        shards = sets.setdefault((_SHARD.sub("", stem), total), {})
+        if other := shards.get(int(number)):
+            _only([other, file], split)
+        shards[int(number)] = file
+    _only([next(iter(shards.values())) for shards in sets.values()], split)
+    [((name, total), shards)] = sets.items()
+    missing = [number for number in range(int(total)) if number not in shards]
+    if missing:
+        first = next(iter(shards.values()))
+        ending = first.name.removeprefix(_stem(first))
+        more = f" and {len(missing) - 1} more" if missing[1:] else ""
+        raise DatasetError(
+            f"{name}-{missing[0]:05}-of-{total}{ending}{more} missing (found {len(shards)} of "
+            f"{int(total)} shards)",
+            path=first.parent,
+            expected=f"all shards of {name}; fetch the others, or rename what is there if it is "
+            "meant to be all",
+        )
 
 
 def _files(folder: Path) -> list[Path]:

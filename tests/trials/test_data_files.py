@@ -19,7 +19,7 @@ from datasets import ClassLabel, DatasetDict, Features, Value
 from datasets import Dataset as HFDataset
 
 from tests.trials.helpers import SIZES, sums, write_dataset, write_rows
-from trials.data_files import read_rows
+from trials.data_files import read_rows, split_files
 from trials.dataset import fingerprint, load_dataset
 from trials.errors import DatasetError
 
@@ -239,3 +239,33 @@ def test_the_header_tells_what_parts_the_cells(tmp_path: Path, delimiter: str) -
     (tmp_path / "a.csv").write_text("".join(delimiter.join(row) + "\n" for row in rows))
     [(line, row)] = read_rows(tmp_path / "a.csv")
     assert (line, row) == (2, dict(zip(*rows, strict=True)))
+
+
+def shards(folder: Path, names: str) -> Path:
+    folder.mkdir()
+    for name in [*names.split(), "validation.jsonl", "test.jsonl"]:
+        (folder / name).write_text('{"prompt": "1+1", "completion": "2"}\n')
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (
+            "train-00000-of-00003.jsonl train-00001-of-00003.jsonl",
+            r"train-00002-of-00003\.jsonl missing \(found 2 of 3 shards\)",
+        ),
+        ("train-00002-of-00003.jsonl.gz", r"train-00000-of-00003\.jsonl\.gz and 1 more missing"),
+        ("train-00000-of-00002.jsonl train-00001-of-00003.jsonl", "are both there"),
+        ("train-00000-of-00001.jsonl train-00000-of-00001.csv", "are both there"),
+        ("train-00000-of-00001.jsonl training-00000-of-00001.jsonl", "are both there"),
+    ],
+)
+def test_shards_are_all_there_and_once(tmp_path: Path, names: str, found: str) -> None:
+    with pytest.raises(DatasetError, match=found):
+        split_files(shards(tmp_path / "data", names))
+
+
+def test_whole_sets_of_shards_are_read(tmp_path: Path) -> None:
+    names = "train-00000-of-00002.jsonl train-00001-of-00002.jsonl"
+    assert len(split_files(shards(tmp_path / "data", names))) == 4
