@@ -17,6 +17,7 @@ from trials.scoring.text import (
 )
 
 _PUNCTUATION = re.compile(r"(?<=[^\W\d_])[!?,;:.]+$")  # behind a word: "5!" is another number
+_FACTORIAL = re.compile(r"[\d)]\s*!")
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class ExactMatch:
     def score(self, completion: str, answers: tuple[str, ...]) -> float:
         lines = 1 + max(answer.count("\n") for answer in answers)
         found = final_answer(completion, self.marker, lines)
-        readings = {plain(found), bare(found)}
+        readings = _readings(found)
         right = {form for answer in answers for form in (plain(answer), _unpunctuated(answer))}
         if readings & right - {""}:
             return 1.0
@@ -47,8 +48,14 @@ class ExactMatch:
         said, marked = stated(completion, self.marker)
         # A dataset that names a marker of its own means that one, and no other label.
         if marked and (self.marker == USUAL_MARKER or has_marker(completion, self.marker)):
-            readings |= {bare(said), bare(first_sentence(said))}
+            readings |= _readings(said)
+            if not _FACTORIAL.search(said):
+                readings.add(bare(first_sentence(said)))
         return float(bool(readings & right - {""}))
+
+
+def _readings(text: str) -> set[str]:
+    return {plain(text)} if _FACTORIAL.search(text) else {plain(text), bare(text)}
 
 
 def _unpunctuated(answer: str) -> str:
