@@ -10,6 +10,7 @@ from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
 
+from trials.scoring import hedges
 from trials.scoring.text import bare, first_sentence, plain, stated, tidy, unmarked
 
 # How surely a label is meant as one: "B) a dog" more than "B" in a sentence, and that more than the
@@ -55,12 +56,6 @@ _CHOSEN = re.compile(
     r"(?:(?:option|choice|answer|label)\s+)?",
     re.IGNORECASE,
 )
-_JOINED_BY = re.compile(
-    r"""["'()\[\]{}.]*\s*(?:[,;/&+|、]|(?<!\w)(?:or|and|und|oder|ou|et|y|o|e|или|и|atau|veya|أو|و)(?!\w)
-        |[或和と와]|또는)+\s*(?:(?:or|and|maybe|perhaps|even|possibly|also|option|choice)\s+)*
-        ["'()\[\]{}]*""",
-    re.VERBOSE | re.IGNORECASE,
-)
 _SO = re.compile(
     r"(?<!\w)(?:so|therefore|thus|hence|consequently|must be|in conclusion)(?!\w)", re.I
 )
@@ -72,6 +67,10 @@ _DETERMINER = re.compile(
     r"""\s+(?!(?:because|since|as|for|but|and|or|nor|not|if|when|while|due|given|is|was|are|were
         |wait|actually|sorry|i|you|he|she|it|we|they|this|that|these|those|there|the|an?)\b)[^\W\d_]{2}""",
     re.VERBOSE,
+)
+# What a letter belongs to that is no label.
+_NAMED_BY_LETTER = re.compile(
+    r"(?:[#@°]|(?<!\w)(?:vitamine?|vitamina|hepatitis|influenza))\s?$", re.IGNORECASE
 )
 _OPENING, _CLOSING = "([{\"'", ")]}\"'"
 
@@ -131,7 +130,7 @@ class Choice:
     def _found(self, completion: str) -> set[str]:
         """The different choices that the completion states as its answer."""
         said, marked = stated(completion, self.marker)
-        sentence = first_sentence(said) if marked else said
+        sentence = self._answering(said) if marked else said
         for whole in (bare(said), bare(sentence)):
             if whole in self.names:
                 return {whole}
@@ -141,8 +140,35 @@ class Choice:
             return self._concluded(said) or found
         return found
 
+    def _answering(self, text: str) -> str:
+        """The first sentence; all where what follows adds a choice to it, or takes its own back."""
+        sentence, mentions = first_sentence(text), self._mentions(text)
+        joined = self._joined(text, mentions)
+        for index, (left, right) in enumerate(pairwise(mentions)):
+            if left.end <= len(sentence) < right.end:
+                gap = text[left.end : right.start]
+                return text if joined[index] or self._taken_back(gap) else sentence
+        return sentence
+
+    def _taken_back(self, gap: str) -> bool:
+        return hedges.taken_back(gap, no="no" not in self.names)
+
+    def _joined(self, text: str, mentions: list[Mention]) -> list[bool]:
+        """Whether each mention and the next one are both meant: "B or C", or "B C" and no more."""
+        alone = bool(mentions) and not re.search(r"\w", text[mentions[-1].end :])
+        joined: list[bool] = []
+        for left, right in reversed(list(pairwise(mentions))):
+            gap = text[left.end : right.start]
+            asked = "?" in gap and not re.match(r"[\"')\]]*\?", text[right.end : right.end + 9])
+            alone = alone and hedges.joined(gap, alone=True)
+            joined.append(hedges.joined(gap, alone and not asked))
+        return joined[::-1]
+
     def _stated(self, text: str, least: int = DOUBTFUL) -> set[str]:
         mentions = self._mentions(text)
+        for left, right in reversed(list(pairwise(mentions))):
+            if self._taken_back(text[left.end : right.start]):
+                return self._stated(text[right.start :], least)
         if not mentions or max(each.certainty for each in mentions) < least:
             return set()
         surest = max(each.certainty for each in mentions)
@@ -152,18 +178,19 @@ class Choice:
             meant = {first}
         else:
             meant = {each for each in mentions if each.certainty == surest}
-        for left, right in pairwise(mentions):  # "B or C": both are meant
-            if left in meant and _JOINED_BY.fullmatch(text[left.end : right.start]):
+        pairs = list(zip(pairwise(mentions), self._joined(text, mentions), strict=True))
+        for (left, right), joined in pairs:  # "B or C": both are meant
+            if left in meant and joined:
                 meant.add(right)
-        for left, right in reversed(list(pairwise(mentions))):
-            if right in meant and not leads and _JOINED_BY.fullmatch(text[left.end : right.start]):
+        for (left, right), joined in reversed(pairs):
+            if right in meant and joined and not leads:
                 meant.add(left)
         return {each.name for each in meant}
 
     def _concluded(self, text: str) -> set[str]:
         """What the last conclusion in a text says: "I choose B", "So it is C."."""
         chosen = [match.end() for match in _CHOSEN.finditer(text)]
-        if chosen and (found := self._stated(first_sentence(text[chosen[-1] :]))):
+        if chosen and (found := self._stated(self._answering(text[chosen[-1] :]))):
             return found
         sentences = [each for each in re.split(r"[.!?](?:\s+|$)|\n", text) if each.strip()]
         last = sentences[-1] if len(sentences) > 1 else ""
@@ -244,7 +271,9 @@ def _within_word(text: str, start: int, end: int) -> bool:
     if behind and unicodedata.category(behind[0]).startswith("M"):
         return True
     letter = end - start == 1 and first.isascii() and first.isalpha()
-    if letter and (re.match(r"'\w|[+#]|\.\w(?!\w)", behind) or re.search(r"\w['.]$|[#@]$", before)):
+    if letter and (re.match(r"'\w|[+#]|\.\w(?!\w)", behind) or re.search(r"\w['.]$", before)):
+        return True
+    if letter and _NAMED_BY_LETTER.search(text[max(0, start - 12) : start]):
         return True
     if first.isdigit() and re.search(r"\d[.,]$", before):
         return True

@@ -37,6 +37,7 @@ _LATEX = (
         "=",
     ),
     (re.compile(r"÷"), "/"),
+    (re.compile(r"(?<=\s)!="), "≠"),
     (re.compile(r"\\pm\b|\\mp\b|∓"), "±"),
     (re.compile(r"([-+])\s?\(\s*(\d+(?:\.\d+)?(?:\s?/\s?\d+)?)\s*\)"), r"\1\2"),
     (re.compile(r"</?[A-Za-z][\w-]{0,40}>"), " "),

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
+from trials.scoring import hedges
 from trials.scoring.maths import MAX_CHARACTERS, readable, same
 from trials.scoring.numbers import Found, Number, Unreadable, equal, numbers_in, without_latex
-from trials.scoring.text import bare, first_sentence, plain, stated, tidy, unmarked
+from trials.scoring.text import bare, boxed, first_sentence, plain, stated, tidy, unmarked
 
 MAX_READ = 4_000  # characters of what states the answer: its beginning, or the end of a text
 # Between two numbers: nothing but this, and they are joined by an operation, not listed.
@@ -19,7 +20,11 @@ _FORMULA = re.compile(
     r"|(?<![^\W\d_])(?:(?:sqrt|cbrt|log|ln|sin|cos|tan|exp)\s?(?:[({_]|$)|pi(?![^\W_]))"
 )
 # A variable beside a number, and no unit: "3x", "3 + x", "x - 3".
-_TIMES_VARIABLE = re.compile(r"\s?[*·×]?\s?[anqrvwxyz](?=\s*(?:[-+*/^=<>)}×·$]|$))")
+_TIMES_VARIABLE = re.compile(r"\s?[*·×]?\s?[ainqrvwxyz](?=\s*(?:[-+*/^=<>)}×·$]|$))")
+# ">17", "≠ 6"; "> 17" at the beginning is a quotation.
+_COMPARED = re.compile(r"(?:(?<![<>=-])(?:[<>]=|[<>])|[≤≥≠])\s?$")
+_COMPARISON = re.compile(r"\s*(?:[<>≤≥≠]|\\(?:leq?|geq?|neq?|lt|gt)\b)")
+_QUOTATION = re.compile(r"\s*>\s")
 _THEN_VARIABLE = re.compile(r"\s*[-+*/^·×]\s*[a-zA-Z](?![^\W_])")
 _VARIABLE_BEFORE = re.compile(r"(?<![^\W_])[b-z]\s*[-+*/^·×]\s*$")
 # "x = 3, y = 4": no one number.
@@ -29,12 +34,26 @@ _ASSIGNMENTS = re.compile(
 _PLAIN_FUNCTION = re.compile(r"(?<![^\W\d_\\])\\?(log|ln|sin|cos|tan|exp|pi)(?![^\W\d_])")
 _PLAIN_ROOT = re.compile(r"(?<![^\W\d_\\])sqrt\s?(?:\(([^()]*)\)|(\d+))|√\s?(?:\(([^()]*)\)|(\d+))")
 _SYMBOLS = str.maketrans({"∞": r"\infty ", "π": r"\pi "})
-_FACTORIAL = re.compile(r"\$[^$\n]{0,80}[\d)]\s*![^$\n]{0,80}\$|\\\([^$\n]{0,80}[\d)]\s*!")
+_FACTORIAL = re.compile(
+    r"(?:\$[^$\n]{0,80}?|\\\([^$\n]{0,80}?)(?:[\d)]|(?<![^\W_])[a-z])\s*!(?:[^$\n]{0,80}\$|[^$\n]{0,80}\\\))"
+)
 # Words, which math-verify would take for products of letters, have none of these.
 _MATHEMATICAL = re.compile(r"[\d\\+^=*√π]|^\s*\$?[A-Za-z]\$?\s*$")
 _OR = re.compile(
     r"(?<!\w)(?:or|and|oder|und|ou|et|y|o|e|или|и|to|no|wait|actually|rather|instead|sorry|maybe"
-    r"|perhaps|alternatively|possibly|either|correction)(?!\w)|[或和と]",
+    r"|perhaps|alternatively|possibly|either|correction|vs|versus)(?!\w)|[或和と]",
+    re.IGNORECASE,
+)
+# "x = 5 or x = 6", "x = 5, x = 6": the equation before the last one is meant, too.
+_EITHER_EQUATION = re.compile(
+    r"=[^=]{1,40}(?<!\w)(?:or|vs|versus|oder|ou|maybe|perhaps)(?!\w)[^=\d]{0,20}=$"
+    r"|(?<![\w)])(?P<name>[A-Za-z]\w?)\s*(?P<at>=)\s*-?\d[\d.]*\s*(?:[,;&]\s*(?:and\s*)?|and\s+)"
+    r"(?P=name)\s*=$"
+)
+# "5 apples 6 pears": two numbers, each with its own word, and nothing else.
+_COUNTS = re.compile(
+    r"\W{0,9}[\d.,]{0,30}\d\s+(?!(?:of|out|in|per|at|for|by|from|after|as|since|is|are|with|on|to)\b)[^\W\d_]{2,20}"
+    r"[\s,;.&]+(?:and\s+)?[\d.,]{0,30}\d\s+[^\W\d_]{2,20}\W*",
     re.IGNORECASE,
 )
 _NEGATED = re.compile(
@@ -46,6 +65,8 @@ _CUE = re.compile(
     r"|total of|in total|altogether)(?!\w)",
     re.IGNORECASE,
 )
+_LETTER = re.compile(r"[^\W\d_]")
+_DIGIT = re.compile(r"\.?\d")
 _LEADING = re.compile(
     r"[\s$€£¥₹~≈:(\[]*(?:about|approximately|exactly|around|roughly)?[\s$€£¥₹(\[]*"
 )
@@ -65,14 +86,14 @@ class Numeric:
 
     def read(self, completion: str) -> str:
         """What is taken as the answer."""
-        said, marked = stated(completion, self.marker)
+        said, marked = _read(completion, self.marker)
         found = _values(said, marked)
         if isinstance(found, str):
             return found
         return " and ".join(dict.fromkeys(map(str, found))) or "no number"
 
     def score(self, completion: str, answers: tuple[str, ...]) -> float:
-        said, marked = stated(completion, self.marker)
+        said, marked = _read(completion, self.marker)
         form = bare(said)
         return float(any(_right(said, marked, form, answer) for answer in answers))
 
@@ -91,12 +112,23 @@ def number(answer: str) -> Number | None:
     return found[0] if not isinstance(found, str) and len(found) == 1 else None
 
 
+def _read(completion: str, marker: str) -> tuple[str, bool]:
+    """As `stated`; a box with "5!" is a formula, for it holds no exclamations."""
+    said, marked = stated(completion, marker)
+    in_box = "!" in said and said == boxed(tidy(completion))
+    return f"${said}$" if in_box else said, marked
+
+
 def _right(said: str, marked: bool, form: str, answer: str) -> bool:
     same_form = bool(form) and form == bare(plain(answer))
-    if same_form and ("!" not in answer or plain(said) == plain(answer)):  # n! is not n
+    factorial = "!" in answer or _FACTORIAL.search(said)  # n! is not n
+    if same_form and (not factorial or plain(said) == plain(answer)):
         return True
     right, found = number(answer), _values(said, marked)
     if isinstance(found, str):
+        # math-verify reads one side of these and leaves out the rest.
+        if any(says(found) and not says(answer) for says in (hedges.either, _COMPARISON.match)):
+            return False
         return same(str(right) if right else _formula(answer), _formula(found))
     if right is None:
         return bool(found) and same(_formula(answer), _formula(said)[-MAX_CHARACTERS:])
@@ -117,24 +149,42 @@ def _formula(text: str) -> str:
 def _values(said: str, marked: bool) -> tuple[Number, ...] | str:
     """The different numbers that a text states, or the text that is a formula."""
     said = said[:MAX_READ] if marked else said[-MAX_READ:]
-    parts = [said] if marked else [line for line in said.split("\n") if line.strip()]
-    if not marked:  # what is said after it, such as "I hope this helps!", is no answer
-        parts = ([line for line in parts if _MATHEMATICAL.search(line)] or parts)[-1:]
-    for text in parts:
-        found = _stated_in(text, marked)
-        if isinstance(found, str) or len(found) <= 1:
-            return found
-        # What is shown first may be the answer, with more said about it in further sentences.
-        narrower = _stated_in(first_sentence(text), True) if marked else _concluded(text)
-        return narrower if len(narrower) == 1 or isinstance(narrower, str) else found
-    return ()
+    lines = [line for line in said.split("\n") if line.strip()]
+    text = said
+    if not marked and _LETTER.search(said):
+        # What is said after it, such as "I hope this helps!", is no answer.
+        text = ([line for line in lines if _MATHEMATICAL.search(line)] or lines or [""])[-1]
+    found = _stated_in(text, marked)
+    if isinstance(found, str) or len(found) <= 1 or not _LETTER.search(text):
+        return found
+    # What is shown first may be the answer, with more said about it in further sentences.
+    narrower = _first(text) if marked else _concluded(text)
+    return narrower if len(narrower) == 1 or isinstance(narrower, str) else found
+
+
+def _first(text: str) -> tuple[Number, ...] | str:
+    """What the first sentence says, unless what follows offers another number or takes it back."""
+    sentence = first_sentence(text)
+    rest = text[len(sentence) :]
+    number = _DIGIT.search(rest)
+    gap = rest[: number.start()] if number else ""
+    if number and (hedges.adds_another(gap) or hedges.taken_back(gap) or _COUNTS.fullmatch(text)):
+        return ()
+    return _stated_in(sentence, True)
 
 
 def _concluded(text: str) -> tuple[Number, ...] | str:
     """What the last sentence with a number says, behind the last word such as "is" or "so"."""
     sentences = [each for each in re.split(r"[.!?](?:\s+|$)", text) if re.search(r"\d", each)]
-    tail = _CUE.split(sentences[-1])[-1] if sentences else text
-    return _stated_in(tail if re.search(r"\d", tail) else text, True)
+    if not sentences:
+        return _stated_in(text, True)
+    last = sentences[-1]
+    tail = _CUE.split(last)[-1]
+    if not (number := _DIGIT.search(tail)):
+        return _stated_in(text, True)
+    if hedges.offered(last[: len(last) - len(tail) + number.start()]):
+        return ()
+    return _stated_in(tail, True)
 
 
 def _stated_in(text: str, leading: bool) -> tuple[Number, ...] | str:
@@ -156,14 +206,25 @@ def _stated_in(text: str, leading: bool) -> tuple[Number, ...] | str:
     if leading and len(found) > 1 and _LEADING.fullmatch(cleaned[: found[0].start]):
         gap = cleaned[found[0].end : found[1].start]
         joined = _FORMULA.match(gap.lstrip(" *·×"))  # "2\sqrt{3}"
-        if re.search(r"[^\W\d_]{2}", gap) and not _OR.search(gap) and not joined:
+        told = re.search(r"[^\W\d_]{2}", gap) and not _COUNTS.fullmatch(cleaned)
+        if told and not _OR.search(gap) and not joined:
             return (found[0].number,)
-    equals = -1 if _ASSIGNMENTS.search(cleaned) else cleaned.rfind("=")
+    equals = _last_side(cleaned)
     behind = [each for each in found if each.start > equals]
     found = behind or found
     if _is_formula(cleaned, equals + 1 if behind else 0, found):
         return cleaned[equals + 1 :].strip() if behind and equals >= 0 else text
     return tuple({each.number.value: each.number for each in found}.values())
+
+
+def _last_side(text: str) -> int:
+    """Where the "=" is behind which the answer stands; -1 where it is all of the text."""
+    if _ASSIGNMENTS.search(text):
+        return -1
+    equals = text.rfind("=")
+    while equals > 0 and (either := _EITHER_EQUATION.search(text, max(0, equals - 90), equals + 1)):
+        equals = either.start("at") if either["at"] else either.start()
+    return equals
 
 
 def _denied(text: str, start: int) -> bool:
@@ -179,7 +240,10 @@ def _is_formula(text: str, start: int, found: list[Found]) -> bool:
         behind = text[each.end :]
         if _TIMES_VARIABLE.match(behind) or _THEN_VARIABLE.match(behind):
             return True
-        if _VARIABLE_BEFORE.search(text[start : each.start]):
+        before = text[start : each.start]
+        if _VARIABLE_BEFORE.search(before):
+            return True
+        if _COMPARED.search(before) and not _QUOTATION.fullmatch(before):
             return True
     outside = [text[start : found[0].start], *gaps, text[found[-1].end :]] if found else [text]
     return any(_FORMULA.search(part) for part in outside)

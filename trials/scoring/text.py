@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
+
+from trials.scoring import hedges
 
 # More of a text than this is never looked at; its end is, for that is where answers stand.
 READ_CHARACTERS = 20_000
@@ -112,10 +115,10 @@ def final_answer(completion: str, marker: str, lines: int = 1) -> str:
     """
     completion = spoken(completion, marker)[-READ_CHARACTERS:]
     for text in (completion, unmarked(tidy(completion))):
-        found = [match.end() for match in re.finditer(re.escape(marker), text, re.IGNORECASE)]
+        found = [match.span() for match in re.finditer(re.escape(marker), text, re.IGNORECASE)]
         if marker and found:
-            said = "\n".join(text[found[-1] :].strip().split("\n")[:lines])
-            return _CLOSING_TAG.sub("", said).strip()
+            said = "\n".join(text[found[-1][1] :].strip().split("\n")[:lines])
+            return _CLOSING_TAG.sub("", _offered_before(text, found) + said).strip()
     return completion.strip()
 
 
@@ -132,26 +135,69 @@ def has_marker(text: str, marker: str) -> bool:
 
 
 def boxed(text: str) -> str | None:
-    """What is in the last ``\\boxed{...}``, which may hold braces itself; None without one."""
-    start = max(
-        (text.rfind(box + "{") + len(box) for box in _BOXES if box + "{" in text), default=0
-    )
-    if not start:
+    """What is in the last ``\\boxed{...}``, which may hold braces itself; None without one.
+
+    Of boxes side by side, as in "\\boxed{5} or \\boxed{6}", what is in all of them.
+    """
+    if (last := _last_box(text, len(text))) is None:
         return None
-    depth = 0
+    begin, said = last[0], _within(text, last)
+    while before := _last_box(text, begin):
+        gap = text[before[1] + 1 : begin]
+        if before[1] >= begin or not hedges.joined(gap, alone=True):
+            break
+        begin, other = before[0], _within(text, before)
+        if other != said:
+            said = f"{other}{' or ' if hedges.adds_another(gap) else ', '}{said}"
+    return said
+
+
+def _last_box(text: str, until: int) -> tuple[int, int, int] | None:
+    """Where the last box before ``until`` begins, its closing brace is, and its content begins."""
+    begin, box = max((text.rfind(box + "{", 0, until), box) for box in _BOXES)
+    if begin < 0:
+        return None
+    start, depth = begin + len(box), 0
     for index in range(start, len(text)):
         depth += {"{": 1, "}": -1}.get(text[index], 0) if text[index - 1] != "\\" else 0
         if depth == 0:
-            return text[start + 1 : index].strip()
-    return text[start + 1 :].strip()
+            return begin, index, start + 1
+    return begin, len(text), start + 1
+
+
+def _within(text: str, box: tuple[int, int, int]) -> str:
+    return text[box[2] : box[1]].strip()
 
 
 def labelled(text: str) -> str | None:
     """What follows the last label, such as "the answer is", on its line; None without a label."""
-    found = [match.end() for match in _LABEL.finditer(text)]
-    lines = (text[end:].strip().split("\n")[0].strip() for end in reversed(found))
-    rests = (_CLOSING_TAG.sub("", line).strip() for line in lines)
-    return next((rest for rest in rests if rest), None)
+    found = [match.span() for match in _LABEL.finditer(text)]
+    while found:
+        line = text[found[-1][1] :].strip().split("\n")[0].strip()
+        if rest := _CLOSING_TAG.sub("", line).strip():
+            return _offered_before(text, [(_sentence_of(text, found[0][0]),) * 2, *found]) + rest
+        found.pop()
+    return None
+
+
+def _offered_before(text: str, labels: Sequence[tuple[int, int]]) -> str:
+    """What stands before the last label where "or" joins it to an earlier one; else nothing.
+
+    Args:
+        text: with the labels.
+        labels: where each begins and ends.
+    """
+    first = len(labels) - 1
+    while first and hedges.offered(text[labels[first - 1][1] : labels[first][0]]):
+        first -= 1
+    return text[labels[first][1] : labels[-1][1]] + " " if first < len(labels) - 1 else ""
+
+
+def _sentence_of(text: str, position: int) -> int:
+    """Where the sentence or line that a position stands in begins."""
+    begin = max(0, position - 200)
+    ends = [match.end() for match in _SENTENCE_END.finditer(text, begin, position)]
+    return max(text.rfind("\n", begin, position) + 1, begin, *ends)
 
 
 def first_sentence(text: str) -> str:

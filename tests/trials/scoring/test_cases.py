@@ -108,6 +108,8 @@ def test_words(choices: list[str], answer: str, completion: str, expected: float
 
 
 UNITS = ["1 ", "1,", "$1", "1 2 ", "±1 ", "1^", "A ", "A or ", "not A ", "\\boxed{", "*", "a "]
+UNITS += ["A? ", "x=1 or ", "\\boxed{1} or ", "Answer: 1 or ", "the answer is A or ", "1 cat "]
+UNITS += ["A no wait ", "or ", "maybe the ", "A maybe the ", ".,", "\\(1!"]
 
 
 @pytest.mark.parametrize("unit", UNITS)
