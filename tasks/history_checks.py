@@ -7,6 +7,7 @@ for is here: whole copies, curves, and configurations.
 from __future__ import annotations
 
 import logging
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.doubts import changed_inputs, doubts
+from tasks.escape import printable
 from tasks.expectations import ROW, load_suite, run_suite, unexpected_rows, write_data_docs
 from tasks.history import DEFAULTS, DOUBT, append_history, read_history, records, write_parquet
 from tasks.lock import history_lock
@@ -33,6 +35,7 @@ SEVERAL = ("mixed", "mixed-integer")
 NUMBERS = ("integer", "floating", "mixed-integer-float")
 LONGEST_REASON = 1000  # characters
 UNORDERED = (list, dict, set, np.ndarray, complex, np.complexfloating)
+HALF = re.compile("[\ud800-\udfff]")  # of a character that takes two numbers in UTF-16
 NO_CELL = object()  # in place of what has no order, which no cell of the suite's columns may be
 
 log = logging.getLogger(__name__)
@@ -50,8 +53,9 @@ def check_history(rows: pd.DataFrame, one_run: bool = False) -> tuple[pd.DataFra
     """
     if rows.empty:
         return rows, rows.assign(**{REASON: pd.Series(dtype=str)})
-    rows = _plain(rows.drop(columns=REASON, errors="ignore").reset_index(drop=True))
     reasons: dict[int, list[str]] = defaultdict(list)
+    rows = rows.drop(columns=REASON, errors="ignore").reset_index(drop=True)
+    rows = _plain(_escaped(rows, reasons))
     if DOUBT in rows:
         for number, doubt in rows.pop(DOUBT).dropna().items():
             reasons[int(str(number))].append(str(doubt))
@@ -79,7 +83,9 @@ def check_history(rows: pd.DataFrame, one_run: bool = False) -> tuple[pd.DataFra
 def suite_frame(rows: pd.DataFrame) -> pd.DataFrame:
     """The columns that the suite speaks of, missing ones empty, and the column ``row``."""
     frame = pd.DataFrame(index=rows.index)
-    for expectation in load_suite(SUITE).expectations:
+    expectations = load_suite(SUITE).expectations
+    numbers = {each.column for each in expectations if "float" in getattr(each, "type_list", ())}
+    for expectation in expectations:
         column = expectation.column
         if column in frame:
             continue
@@ -88,10 +94,16 @@ def suite_frame(rows: pd.DataFrame) -> pd.DataFrame:
         # mappings and complex numbers cannot be compared, which Great Expectations does.
         values = rows[column].astype(object) if column in rows else empty
         values = values.where(values.notna(), None)
-        values = values.map(lambda value: NO_CELL if isinstance(value, UNORDERED) else value)
+        # True is a whole number to Python.
+        others = (*UNORDERED, bool, np.bool_) if column in numbers else UNORDERED
+        values = values.map(lambda value, others=others: _cell(value, others))
         default = DEFAULTS.get(column)
         frame[column] = values if default is None else values.where(values.notna(), default)
     return frame.assign(**{ROW: rows.index})
+
+
+def _cell(value: Any, others: tuple[type, ...]) -> Any:
+    return NO_CELL if isinstance(value, others) else value
 
 
 def config_problems(row: Mapping[str, Any]) -> list[str]:
@@ -119,7 +131,11 @@ def append_checked(
         The history file, None when no row is good, and the bad rows with their reasons.
     """
     rows = list(rows)
-    _, bad = check_history(pd.DataFrame(rows), one_run)
+    try:
+        frame = pd.DataFrame(rows)
+    except UnicodeError:  # columns of text hold Unicode alone
+        frame = pd.DataFrame(rows, dtype=object)
+    _, bad = check_history(frame, one_run)
     # The rows as they came, not as a frame that made integers beside empty values floats.
     kept = [row for number, row in enumerate(rows) if number not in bad.index]
     with history_lock(folder):
@@ -206,6 +222,28 @@ def _plain(rows: pd.DataFrame) -> pd.DataFrame:
 def _none(value: Any) -> Any:
     empty = pd.api.types.is_scalar(value) and pd.isna(value) and not isinstance(value, float)
     return None if empty else value
+
+
+def _escaped(rows: pd.DataFrame, reasons: dict[int, list[str]]) -> pd.DataFrame:
+    """The rows without halves of characters, which no file can hold; adds where there were any."""
+    for column in [name for name in rows if rows[name].dtype == np.dtype(object)]:
+        cells = rows[column].to_list()
+        halves = [number for number, cell in enumerate(cells) if _is_half(cell)]
+        for number in halves:
+            cells[number] = printable(cells[number])
+            reasons[number].append(f"{column} is no Unicode: {cells[number]}")
+        if halves:
+            rows = rows.assign(**{column: pd.Series(cells, index=rows.index, dtype=object)})
+    return rows
+
+
+def _is_half(value: Any) -> bool:
+    """Whether a cell has a surrogate in its text, or in the text of its list or mapping."""
+    if isinstance(value, str):
+        return HALF.search(value) is not None
+    if isinstance(value, dict):
+        return any(_is_half(each) for pair in value.items() for each in pair)
+    return isinstance(value, list | tuple | set | np.ndarray) and any(map(_is_half, value))
 
 
 def _known_before(rows: pd.DataFrame) -> pd.Series:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -207,6 +207,12 @@ def validate(config: Mapping[str, Any]) -> Hyperparameters:
     given = {key: value for key, value in config.items() if not is_unset(value)}
     problems = [_unknown(key) for key in given if key not in known]
     given = {key: value for key, value in given.items() if key in known}
+    # True is a whole number to Python.
+    problems += [
+        f"{key}={value!r}: expected a number"
+        for key, value in given.items()
+        if isinstance(value, bool) and _is_number(key)
+    ]
     try:
         hyperparameters = Hyperparameters(**given)
     except ValidationError as error:
@@ -217,6 +223,11 @@ def validate(config: Mapping[str, Any]) -> Hyperparameters:
     if problems:
         raise HyperparameterError(problems)
     return hyperparameters
+
+
+def _is_number(key: str) -> bool:
+    annotation = Hyperparameters.model_fields[key].annotation
+    return not {int, float}.isdisjoint(get_args(annotation) or (annotation,))
 
 
 def _other_problems(given: Mapping[str, Any], broken: set[str]) -> list[str]:

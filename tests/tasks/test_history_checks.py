@@ -87,6 +87,13 @@ def test_every_bundled_row_is_good():
         ({"meta.base_score": float("inf")}, "meta.base_score is not between"),
         ({"meta.log_rows": ["a"]}, "neither a number nor text"),
         ({"score": "good"}, "score is no number"),
+        ({"score": True}, "score is no number"),
+        ({"fraction": True}, "fraction is no number"),
+        ({"cost_seconds": True}, "cost_seconds is no number"),
+        ({"seed": False}, "seed is no number"),
+        ({"total_steps": True}, "total_steps is no number"),
+        ({"config.rl_beta": True}, "rl_beta=True: expected a number"),
+        ({"config.sft_batch_size": True}, "sft_batch_size=True: expected a number"),
         ({"score_se": -0.1}, "score_se is negative"),
         ({"cost_seconds": 0.0}, "cost_seconds is not above 0"),
         ({"cost_flops": -1.0}, "cost_flops is not above 0"),
@@ -123,6 +130,34 @@ def test_each_kind_of_bad_row_is_put_aside_with_its_reason(changes, reason):
     assert all(reason in found for found in bad["reason"])
     assert list(bad.index) == [1]
     assert "reason" not in good
+
+
+HALVES = [
+    {"dataset_id": "\ud800"},
+    {"trial_id": "a\udfff"},
+    {"config.sft_schedule": "\ud800"},
+    {"meta.x": "\ud800"},
+    {"curve": "\ud800"},
+    {"other": ["a", {"b": "\ud800"}]},
+]
+
+
+@pytest.mark.parametrize("changes", HALVES)
+def test_text_that_is_no_unicode_is_put_aside(tmp_path, changes):
+    rows = [row(1), row(2) | changes]
+    [column] = changes
+    good, bad = check_history(pd.DataFrame(rows, dtype=object))
+    assert good["trial_id"].tolist() == ["r/d/001"]
+    assert f"{column} is no Unicode: " in bad["reason"].tolist()[0]
+    file, bad = append_checked(rows, tmp_path, "r")
+    assert len(read_history([file])) == len(bad) == 1
+    assert len(pd.read_parquet(tmp_path / "quarantine" / "r.parquet")) == 1
+
+
+def test_a_column_of_nothing_but_truths_has_no_numbers():
+    good, bad = check_history(pd.DataFrame([row(1, score=True), row(2, score=True)]))
+    assert good.empty
+    assert set(bad["reason"]) == {"score is no number"}
 
 
 def test_all_reasons_of_a_row_are_named():
