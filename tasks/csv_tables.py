@@ -2,12 +2,14 @@
 
 A spreadsheet takes text that begins with =, +, - or @ for a formula, and may run a command that is
 in it. Such text gets an apostrophe before it, as a spreadsheet itself marks text; numbers stay
-numbers. Source: OWASP, "CSV Injection".
+numbers. So does text behind what separates cells elsewhere: a spreadsheet whose separator is the
+semicolon takes no quotes within a cell for quotes. Source: OWASP, "CSV Injection".
 """
 
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +18,11 @@ import pandas as pd
 
 MARK = "'"
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+# Behind these, spaces and quotes, another cell may begin; a number alone is no formula there, too.
+NUMBER = r"[+-][\d.]+\s*(?:[;\t\r\n]|$)"
+INNER = rf"[ '\"]*(?!{NUMBER})[=+\-@\uff1d\uff0b\uff0d\uff20]"
+BEGINS = re.compile(rf"([;\t\r\n])(?={INNER})")
+MARKED = re.compile(rf"([;\t\r\n]){MARK}(?={INNER})")
 
 
 def write_csv(table: pd.DataFrame, file: Path, float_format: str | None = None) -> None:
@@ -53,13 +60,18 @@ def read_csv(file: Path, **options: Any) -> pd.DataFrame:
 
 def neutralised(value: Any) -> Any:
     """A cell that no spreadsheet runs; anything but text is as it was."""
-    return f"{MARK}{value}" if isinstance(value, str) and _is_formula(value) else value
+    if not isinstance(value, str):
+        return value
+    inside = BEGINS.sub(rf"\1{MARK}", value)
+    return f"{MARK}{inside}" if _is_formula(inside) else inside
 
 
 def restored(value: Any) -> Any:
     """The inverse of `neutralised`, for cells that were read from a file that was written so."""
-    marked = isinstance(value, str) and value.startswith(MARK) and _is_formula(value[1:])
-    return value[1:] if marked else value
+    if not isinstance(value, str):
+        return value
+    marked = value.startswith(MARK) and _is_formula(value[1:])
+    return MARKED.sub(r"\1", value[1:] if marked else value)
 
 
 def _is_formula(text: str) -> bool:

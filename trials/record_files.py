@@ -8,6 +8,7 @@ the file, what is wrong with it, and what to do.
 from __future__ import annotations
 
 import json
+import math
 import os
 import threading
 from pathlib import Path
@@ -70,7 +71,7 @@ def read_record(path: Path, kind: type[Model]) -> Model:
     """
     text = read_text(path)
     try:
-        json.loads(text, parse_constant=_no_number)  # AutoPipe writes null where there is none
+        _content(text)
         return kind.model_validate_json(text)
     except (ValueError, RecursionError) as error:
         raise RecordError(path, problems_of(error), remedy_of(path)) from None
@@ -85,7 +86,7 @@ def read_json(path: Path) -> dict[str, Any]:
         RecordError: it holds something else.
     """
     try:
-        content = json.loads(read_text(path))
+        content = _content(read_text(path))
     except RecordError:
         raise
     except (ValueError, RecursionError) as error:
@@ -125,6 +126,22 @@ def read_text(path: Path) -> str:
 def remedy_of(path: Path) -> str:
     """What to do about a file that is damaged."""
     return f"{REMEDIES.get(path.name, ELSE)}: {path}"
+
+
+def _content(text: str) -> Any:
+    """JSON without NaN and infinity: AutoPipe writes null where there is no number.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    return json.loads(text, parse_constant=_no_number, parse_float=_finite)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:40]} is beyond the largest number")
+    return number
 
 
 def _no_number(text: str) -> None:

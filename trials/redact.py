@@ -19,13 +19,18 @@ SECRET_WORD = re.compile(
     r"|(?!.*AUTHOR(?!I[SZ])).*AUTH.*|PAT|DSN|COOKIES?|SAS|JWT|PSK|CONN(ECTION)?STR(ING)?"
 )
 # These may be called something harmless as well, so the value has to look like a secret, too.
-PERHAPS_WORD = re.compile(r"KEYS?|HOOKS?|SIG(NATURES?)?|SIGNING|SESSIONS?|OTP|PEM")
+PERHAPS_WORD = re.compile(
+    r"(?!(?:MON|TUR|DON|HOC|JOC|LAC|WHIS|HOT)KEYS?$).*KEYS?"
+    r"|HOOKS?|SIG(NATURES?)?|SIGNING|SESSIONS?|OTP|PEM"
+)
 TOGETHER = re.compile(
     r"CONN(ECTION)?_(STR(ING)?|UR[LI]|INFO)"
-    r"|(API|ACCESS|STORAGE|ACCOUNT|PRIVATE|SIGNING|ENCRYPTION)[_.-]KEYS?(?![A-Z])",
+    r"|(API|ACCESS|STORAGE|ACCOUNT|PRIVATE|SIGNING|ENCRYPTION)[_.-]?KEYS?(?![A-Z])",
     re.IGNORECASE,
 )
 NO_SECRETS = frozenset({"PWD", "OLDPWD", "XAUTHORITY"})
+# Of a URL or a connection string, where PWD is no folder and a code lets somebody in.
+PASSWORD_PARAMETER, CODE_PARAMETER = "PWD", "CODE"
 COUNTED = frozenset({"MAX", "MIN", "NUM", "COUNT", "LIMIT", "TOTAL", "NEW", "BATCHED"})  # of tokens
 # What a secret is like, and not itself.
 ABOUT = frozenset(
@@ -159,8 +164,16 @@ def _without_patterns(text: str, mask: Callable[[str], str]) -> str:
 
 def _parameter(found: re.Match[str], mask: Callable[[str], str]) -> str:
     name, value = found[1], found[2]
-    secret = _says_secret(name) or (_may_say_secret(name) and len(value) >= SHORTEST)
+    secret = _is_secret_parameter(name, value)
     return f"{name}={mask(value)}" if secret and MASK[0] != value[0] else found[0]
+
+
+def _is_secret_parameter(name: str, value: str) -> bool:
+    if name.upper() == PASSWORD_PARAMETER:
+        return not value.startswith("/")
+    if name.upper() == CODE_PARAMETER:
+        return _looks_secret(value)
+    return _says_secret(name) or (_may_say_secret(name) and len(value) >= SHORTEST)
 
 
 def _says_secret(name: str) -> bool:
@@ -213,7 +226,7 @@ def _secrets_of(name: str, value: str) -> Iterator[str]:
     if password := URL_PASSWORD.search(value):
         yield password[2]
     for found in URL_PARAMETER.finditer(value):
-        if is_secret_name(found[1]):
+        if _is_secret_parameter(found[1], found[2]):
             yield found[2]
     said = _says_secret(name) or (_may_say_secret(name) and _may_be_secret(value))
     if not said or value.lower() in HARMLESS or _is_path(value):

@@ -24,6 +24,14 @@ ATTACKS = [
     "'=1",
     "\uff1d1",
     "\n=1",
+    ";=1",
+    "a; =cmd|' /C calc'!A0",
+    'a;"=1"',
+    "a;'=1",
+    "a\t@SUM(1);-2+3",
+    "a\n-cmd|'x'!A0",
+    "a;\uff1d1",
+    "a;-5 and =1;+b",
 ]
 START = ("=", "+", "-", "@", "\t", "\r", "\n")
 
@@ -34,6 +42,10 @@ def test_text_that_a_spreadsheet_runs_is_marked(tmp_path, attack):
     with (tmp_path / "t.csv").open(newline="", encoding="utf-8") as file:
         cells = [cell for line in csv.reader(file) for cell in line]
     assert not any(cell.lstrip(" ").startswith(START) for cell in cells)
+    # As a spreadsheet reads it that separates cells otherwise and knows no quotes.
+    text = (tmp_path / "t.csv").read_bytes().decode("utf-8")
+    parts = re.split(r"[;\t\r\n]", text)
+    assert not any(part.lstrip(' "').startswith((*START, "\uff1d")) for part in parts)
     back = read_csv(tmp_path / "t.csv")
     assert back["a"].tolist() == [attack, "b"]
     assert back.columns.tolist() == ["a", attack]
@@ -47,7 +59,12 @@ def test_numbers_stay_numbers(tmp_path, number):
     assert read_csv(tmp_path / "t.csv")["value"].tolist() == [float(number)]
 
 
-@given(st.text())
+@pytest.mark.parametrize("text", ["from 3;-5;+0.25", "a; -5", "a - b; c = d", "x, -y"])
+def test_ordinary_text_with_separators_stays(text):
+    assert neutralised(text) == text
+
+
+@given(st.text() | st.text(alphabet=";\t\n\r'\" =+-@5.ae"))
 def test_any_text_comes_back(text):
     marked = neutralised(text)
     assert restored(marked) == text

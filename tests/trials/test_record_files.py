@@ -63,7 +63,10 @@ def test_what_it_holds_is_not_shown(tmp_path: Path) -> None:
     assert "hunter22" not in str(raised.value)
 
 
-@pytest.mark.parametrize("content", [b"[1]", b"7", b"", b"{", b"\xff", b"[" * 200_000])
+NO_NUMBERS = [b'{"a": %s}' % text for text in (b"NaN", b"-Infinity", b"[1, 1e999]")]
+
+
+@pytest.mark.parametrize("content", [b"[1]", b"7", b"", b"{", b"\xff", b"[" * 200_000, *NO_NUMBERS])
 def test_so_is_a_mapping(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "observations.json"
     file.write_bytes(content)

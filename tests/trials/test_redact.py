@@ -19,12 +19,12 @@ SECRETS = (
     "PASSWORDS DB_PASSWD ROOTPW AUTH_TOKENS GITHUB_AUTH CREDS AWS_CREDENTIALS SENTRY_DSN "
     "REQUEST_SIGNATURE URL_SIG apiToken dbPassword sessionKey JWT WIFI_PSK MYSQLPASS APIKEY "
     "TEAMS_WEBHOOK CONN_STR ACCOUNT_KEY X-Amz-Signature X-Amz-Security-Token X-Goog-Credential "
-    "access_token sig"
+    "access_token sig ACCOUNTKEY STORAGEKEY accountKey MASTERKEY SSHKEY DEPLOYKEYS"
 )
 NONE = (
     "GIT_AUTHOR_NAME MAX_TOKENS TOKENIZERS_PARALLELISM PATH PWD OLDPWD COMPASS PATTERN KEYBOARD "
     "XAUTHORITY "
-    "MONKEY TURKEY COMPASS_URL BYPASS MAX_NEW_TOKENS VLLM_MAX_NUM_BATCHED_TOKENS TOKENIZER "
+    "MONKEY TURKEY HOTKEYS COMPASS_URL BYPASS MAX_NEW_TOKENS VLLM_MAX_NUM_BATCHED_TOKENS TOKENIZER "
     "AUTHORS KEYNOTE SIGNAL SIGTERM DESIGN HOOKED PASSENGER SASSY PATH_INFO TOKEN_LENGTH AUTH_TYPE "
     "PASSWORD_LENGTH KEY_SIZE SESSIONIZE CONNECTION_TIMEOUT HOME USER LANG SHELL"
 )
@@ -126,11 +126,20 @@ os._exit(1)
         ("SESSION_COOKIE", "chocolate"),
         ("DATABASE", "postgresql://me:hunter@db/tune"),
         ("DOWNLOAD_FROM", "https://host/file?token=abcdefgh&part=1"),
+        ("ACCOUNTKEY", "letmeinplease"),
+        ("HMACKEY", "0f9a1c77be"),
+        ("DATABASE_AT", "Server=db;Uid=me;Pwd=hunter2;"),
+        ("FUNCTION_AT", "https://host/api?code=aB3dE6gH9&x=1"),
     ],
 )
 def test_their_values_are_taken_out(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, value)
-    secret = {"DATABASE": "hunter", "DOWNLOAD_FROM": "abcdefgh"}.get(name, value)
+    secret = {
+        "DATABASE": "hunter",
+        "DOWNLOAD_FROM": "abcdefgh",
+        "DATABASE_AT": "hunter2",
+        "FUNCTION_AT": "aB3dE6gH9",
+    }.get(name, value)
     for text in (secret, f"refused ({secret}) for now", f"{{'{name}': {value!r}}}"):
         assert secret not in redacted(text), text
 
@@ -164,6 +173,9 @@ def test_ordinary_values_stay(name: str, value: str, monkeypatch: pytest.MonkeyP
         ("https://s3.host/k?X-Amz-Signature=0f1e2d3c&X-Amz-Date=1", "0f1e2d3c"),
         ("https://host/v1?key=AbCd1234", "AbCd1234"),
         ("https://host/v1?api_key=xyz", "xyz"),
+        ("https://host/v1?user=me&pwd=hunter22", "hunter22"),
+        ("https://host/api/f?code=aB3dE6gH9_kL==", "aB3dE6gH9_kL=="),
+        ("Server=db;Uid=me;Pwd=hunter22;Timeout=3", "hunter22"),
         ("https://host/#/?access_token=eyabc.def", "eyabc.def"),
         ("clone https://abcdef0123456789abcd@git.host/repo", "abcdef0123456789abcd"),
         ("sftp://me:p%40ss@host/x", "p%40ss"),
@@ -190,6 +202,8 @@ def test_secrets_are_told_by_what_stands_around_them(text: str, secret: str) -> 
     "text",
     [
         "https://host/search?q=token&page=2",
+        "https://host/errors?code=404&lang=en and https://host/?code=python",
+        "env;PWD=/home/me;SHELL=/bin/sh",
         "is x?y=1:z the key=value of it",
         "https://user@host/repo and https://a-long-user-name@host/repo",
         "the basic characteristics of bearer tokens",
