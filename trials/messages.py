@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from trials.errors import DatasetError
+from trials.turns import repeats
 
 Message = dict[str, Any]
 ROLES: dict[str, str] = {
@@ -50,7 +51,6 @@ PLAIN_TEMPLATE = (
     "{% endfor %}"
 )
 _CHAT_AS_TEXT = re.compile(r"\s*\[\s*\{\s*(['\"])(?:role|from|content|value)\1\s*:")
-_WORD = re.compile(r"[^\W\d_]{2,}")
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def read_completion(
     """
     messages = read_messages(value, field, "assistant", place)
     if isinstance(value, str):
-        _refuse_repeated_text(value, field, prompts[-1], place)
+        _refuse_repeated_text(value, field, prompts, place)
         return messages
     repeated = max((_repeated(messages, prompt) for prompt in prompts), default=0)
     turns = messages[repeated:]
@@ -127,6 +127,8 @@ def read_completion(
                 f"only the assistant's turns in {field}, or the whole prompt before them word for "
                 "word; what others said belongs into prompt",
             )
+    where = f"message {repeated} of {field}"
+    _refuse_repeated_text(turns[0]["content"], where, prompts, place)
     return turns
 
 
@@ -339,10 +341,10 @@ def _repeated(messages: list[Message], prompt: list[Message]) -> int:
     return 0
 
 
-def _refuse_repeated_text(text: str, field: str, prompt: list[Message], place: Place) -> None:
-    """A restated sum is a way to answer; a restated question of several words is a mistake."""
-    question = prompt[-1]["content"].strip()
-    if text.lstrip().startswith(question) and len(_WORD.findall(question)) >= 3:
+def _refuse_repeated_text(
+    text: str, field: str, prompts: tuple[list[Message], ...], place: Place
+) -> None:
+    if repeats(text, prompts):
         raise place.refusal(
             f"{field} repeats the prompt before the answer", f"in {field} only what follows it"
         )

@@ -20,13 +20,15 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import IO, Any
 
-from trials.dataset import Dataset, Row, load_dataset
+from trials.dataset import Dataset, Preference, Row, load_dataset
 from trials.errors import AutoPipeError, RewardError
 from trials.imports import child_environment
+from trials.messages import Message
 from trials.rewards import Reward, build_reward, reader
 from trials.scoring.fits import suggestions
 from trials.scoring.kinds import is_user_code
 from trials.scoring.text import final_answer, has_marker
+from trials.turns import turn_in
 
 MAX_ROWS = 3_000  # of a split; a sample of this size beyond
 SECONDS = 60.0  # for all splits together
@@ -102,7 +104,7 @@ def _looked_at(dataset: Dataset, allow_user_code: bool) -> list[str]:
                 "`answer_marker` in dataset.yaml (docs/datasets.md)"
             )
         )
-    return [*_said(checks, named), *_whole_solutions(dataset)]
+    return [*_said(checks, named), *_whole_solutions(dataset), *_turns_as_text(dataset)]
 
 
 def _said(checks: Sequence[SplitCheck], named: str) -> list[str]:
@@ -137,6 +139,27 @@ def _whole_solutions(dataset: Dataset) -> list[str]:
                 f"`answer_marker: {json.dumps(marker)}` in dataset.yaml"
             ]
     return []
+
+
+def _turns_as_text(dataset: Dataset) -> list[str]:
+    """A warning when texts of completions hold turns of a chat, as transcripts do."""
+    rows = [row for each in dataset.splits.values() for row in _sample(each, MAX_ROWS)]
+    said: list[tuple[Row | Preference, Message]] = [
+        (row, message) for row in rows for message in row.completion
+    ]
+    pairs = dataset.preferences[:MAX_ROWS]
+    said += [(pair, message) for pair in pairs for message in (*pair.chosen, *pair.rejected)]
+    found = [
+        (row, turn) for row, message in said if (turn := turn_in(str(message.get("content") or "")))
+    ]
+    if not found:
+        return []
+    row, turn = found[0]
+    return [
+        f"{len(found):,} of {len(said):,} texts that are to be trained hold turns of a chat, which "
+        f"the model would learn to write itself: {turn!r} in {row.file}:{row.line}. If they are "
+        "not meant, write the chat as messages (docs/datasets.md) and leave its tokens out"
+    ]
 
 
 def score_splits(

@@ -11,17 +11,12 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from trials.scoring import hedges
-from trials.scoring.text import bare, first_sentence, plain, stated, tidy, unmarked
+from trials.scoring.text import bare, first_sentence, plain, stated, tidy, unmarked, unspaced
 
 # How surely a label is meant as one: "B) a dog" more than "B" in a sentence, and that more than the
 # "A" of "A dog", which may be the article.
 DOUBTFUL, NAMED, DEFINITE, CALLED_RIGHT = range(4)
 
-# Letters of these are written without spaces between words, so a neighbour says nothing.
-_UNSPACED = (
-    *((0x0E00, 0x0EFF), (0x0F00, 0x0FFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x3040, 0x30FF)),
-    *((0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x323AF)),
-)
 _HANGUL = (0xAC00, 0xD7AF)  # spaced, but particles are attached
 
 _DENIAL = r"""(?:
@@ -230,7 +225,7 @@ def _certainty(text: str, start: int, end: int) -> int | None:
     """How surely the label is meant as one; None for a letter that is but a word."""
     if _RIGHT_BEHIND.match(text, end):
         return CALLED_RIGHT
-    if end - start > 1 or not text[start].isalpha() or _unspaced(text[start]):
+    if end - start > 1 or not text[start].isalpha() or unspaced(text[start]):
         return NAMED
     before, behind = text[:start].rstrip(), text[end:]
     wrapped = before[-1:] in _OPENING and behind[:1] in _CLOSING if before and behind else False
@@ -286,15 +281,11 @@ def _joins(left: str, right: str) -> bool:
     """Whether two neighbours are letters of one word."""
     if not left or not right or not (_is_letter(left) and _is_letter(right)):
         return False
-    return not _unspaced(left) and not _unspaced(right)
+    return not unspaced(left) and not unspaced(right)
 
 
 def _is_letter(character: str) -> bool:
     return character == "_" or unicodedata.category(character)[0] in "LNM"
-
-
-def _unspaced(character: str) -> bool:
-    return any(low <= ord(character) <= high for low, high in _UNSPACED)
 
 
 def _hangul(character: str) -> bool:

@@ -18,6 +18,12 @@ from trials.scoring import hedges
 READ_CHARACTERS = 20_000
 USUAL_MARKER = "Answer:"
 
+# Letters of these are written without spaces between words, so a neighbour says nothing.
+_UNSPACED = (
+    *((0x0E00, 0x0EFF), (0x0F00, 0x0FFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x3040, 0x30FF)),
+    *((0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x323AF)),
+)
+
 _SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻"
 _SUPERSCRIPT = re.compile(f"[{_SUPERSCRIPTS}]+")
 _PLAIN_SUPERSCRIPT = str.maketrans(_SUPERSCRIPTS, "0123456789+-")
@@ -254,3 +260,8 @@ def bare(text: str) -> str:
         if len(text) > 2 and _BRACKETS.get(text[0]) == text[-1]:
             text = text[1:-1].strip()
     return text
+
+
+def unspaced(character: str) -> bool:
+    """Whether it is of a script that has no spaces between words."""
+    return any(low <= ord(character) <= high for low, high in _UNSPACED)
