@@ -22,6 +22,17 @@ _WRITTEN_NUMBER = re.compile(
     r"[-+]?\s?\\?[$€£¥₹]?\s?[\d.,][\d.,' ]*(?:[eE][-+]?\d+)?(?:\s?/\s?\d+)?\s?\\?%?"
 )
 
+# Numbers as LaTeX writes them: fractions, roots, multiples of pi, and sums of these. What else a
+# formula may be is left to the card, for a reward that cannot read an answer refuses the dataset.
+_DECIMAL = r"\d{1,30}(?:\.\d{1,30})?"
+_FACTOR = rf"(?:{_DECIMAL}\s?)?(?:\\sqrt\s?(?:\d|\{{{_DECIMAL}\}})|\\pi)|{_DECIMAL}"
+_BELOW = rf"\{{\s?-?(?:{_FACTOR})\s?\}}"
+_TERM = (
+    rf"(?:(?:{_DECIMAL}\s?)?\\[dt]?frac\s?(?:\d\s?\d|{_BELOW}\s?{_BELOW})(?:\s?\\pi)?|{_FACTOR})"
+)
+_LATEX_NUMBER = re.compile(rf"[-+]?\s?{_TERM}(?:\s?[-+]\s?{_TERM}){{0,4}}")
+_IN_DOLLARS = re.compile(r"\${1,2}([^$]*)\${1,2}|\\\((.*)\\\)")
+
 
 def read_answers(
     value: Any, marker: str | None, file: Path | None = None, line: int | None = None
@@ -91,4 +102,10 @@ def infer_reward(answers: Iterable[str]) -> str:
 
 def is_number(answer: str) -> bool:
     """Whether an answer is nothing but a number, in any of the usual notations."""
-    return bool(_WRITTEN_NUMBER.fullmatch(tidy(answer).strip())) and number(answer) is not None
+    written = tidy(answer).strip()
+    if "\\" in written or written.startswith("$"):
+        around = _IN_DOLLARS.fullmatch(written)
+        inner = (around[1] or around[2] or "").strip() if around else written
+        if _LATEX_NUMBER.fullmatch(inner):
+            return True
+    return bool(_WRITTEN_NUMBER.fullmatch(written)) and number(answer) is not None

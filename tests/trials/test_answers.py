@@ -14,6 +14,7 @@ from trials.answers import infer_reward, read_answers
 from trials.dataset import fingerprint, load_dataset
 from trials.errors import DatasetError
 from trials.rewards import build_reward
+from trials.scoring.numeric import Numeric, can_be_read
 
 
 @pytest.mark.parametrize(
@@ -113,6 +114,10 @@ def test_code_of_the_user_gets_answers_whole(tmp_path: Path) -> None:
         (["2024-05-06", "2024-05-07"], "choice"),
         (["12:30", "3"], "choice"),
         ([f"word {n}" for n in range(20)], "exact_match"),
+        ([rf"\frac{{1}}{{{n}}}" for n in range(2, 30)], "numeric"),
+        ([rf"${n}\sqrt{{2}}$" for n in range(2, 30)] + ["7", "1/2"], "numeric"),
+        ([rf"x^{{{n}}}" for n in range(2, 30)], "exact_match"),
+        ([rf"\text{{word {n}}}" for n in range(2, 30)], "exact_match"),
     ],
 )
 def test_the_reward_that_fits(answers: list[str], kind: str) -> None:
@@ -123,3 +128,31 @@ def test_decimals_of_a_table_are_numbers() -> None:
     assert read_answers(Decimal("0.0000010"), None) == ("0.0000010",)
     with pytest.raises(DatasetError):
         read_answers(Decimal("NaN"), None)
+
+
+LATEX_NUMBERS = [
+    *(r"\frac{1}{7}", r"-\frac{1}{7}", r"$\dfrac{3}{4}$", r"\(\tfrac{3}{4}\)", r"\frac34"),
+    *(r"1\frac{3}{4}", r"\frac{-1}{7}", r"\frac{1.5}{7}", r"\frac{\pi}{2}", r"\frac{2}{3}\pi"),
+    *(r"\sqrt{2}", r"3\sqrt2", r"\frac{\sqrt{3}}{2}", r"\frac{2\sqrt{3}}{3}", r"1 + \sqrt{5}"),
+    *(r"\frac{1}{2} - \frac{\sqrt{5}}{2}", r"2\pi", r"$$12\pi$$", r"4 - \pi"),
+]
+
+
+@pytest.mark.parametrize("answer", LATEX_NUMBERS)
+def test_numbers_of_latex_are_numeric_and_can_be_earned(answer: str) -> None:
+    """An inferred reward must be able to read every answer, or it would refuse the dataset."""
+    assert infer_reward([answer]) == "numeric"
+    assert can_be_read(answer)
+    assert Numeric("Answer:").score(f"Answer: {answer}", (answer,)) == 1
+    assert Numeric("Answer:").score("Answer: 77", (answer,)) == 0
+
+
+@pytest.mark.parametrize(
+    "answer", ["x", r"\alpha", r"2\pi r", r"\sqrt{x}", "$AAPL", r"C:\pi", r"\pm 2"]
+)
+def test_other_formulas_are_left_to_the_card(answer: str) -> None:
+    assert infer_reward([answer]) != "numeric"
+
+
+def test_a_fraction_earns_however_it_is_written() -> None:
+    assert Numeric("Answer:").score("1/7", (r"\frac{1}{7}",)) == 1
