@@ -65,8 +65,10 @@ _DETERMINER = re.compile(
 )
 # What a letter belongs to that is no label.
 _NAMED_BY_LETTER = re.compile(
-    r"(?:[#@°]|(?<!\w)(?:vitamine?|vitamina|hepatitis|influenza))\s?$", re.IGNORECASE
+    r"(?:[#@]|°\s?|(?<!\w)(?:vitamine?|vitamina|hepatitis|influenza)\s)$", re.IGNORECASE
 )
+_NOR = re.compile(r"\s*(?:or|nor)\s+", re.IGNORECASE)
+_LETTER = re.compile(r"(?<!\w)[^\W\d_](?!\w)")
 _OPENING, _CLOSING = "([{\"'", ")]}\"'"
 
 
@@ -193,15 +195,18 @@ class Choice:
 
     def _mentions(self, text: str) -> list[Mention]:
         """All choices that stand in a text as words of their own, and are not denied."""
-        found = []
+        found, denied = [], len(text)
+        letters = _is_letters(text)
         for match in self._pattern.finditer(text):
             start, end, name = match.start(), match.end(), _name(match[0])
             if name not in self.names or _within_word(text, start, end):
                 continue
-            certainty = _certainty(text, start, end)
+            certainty = _certainty(text, start, end, letters)
             if certainty is None:
                 continue
-            if not self._denial.search(text[:start][-60:]) and not _NOT_BEHIND.match(text, end):
+            if self._denial.search(text[:start][-60:]) or _NOR.fullmatch(text, denied, start):
+                denied = end
+            elif not _NOT_BEHIND.match(text, end):
                 found.append(Mention(start, end, name, certainty))
         others = [each for each in found if not _is_determiner(text, each)]
         return others or found
@@ -221,7 +226,12 @@ def _is_determiner(text: str, mention: Mention) -> bool:
     )
 
 
-def _certainty(text: str, start: int, end: int) -> int | None:
+def _is_letters(text: str) -> bool:
+    """Whether single letters and what joins them are all there is: "a or b"."""
+    return len(text) <= hedges.WINDOW and hedges.joined(_LETTER.sub(" ", text), alone=True)
+
+
+def _certainty(text: str, start: int, end: int, letters: bool) -> int | None:
     """How surely the label is meant as one; None for a letter that is but a word."""
     if _RIGHT_BEHIND.match(text, end):
         return CALLED_RIGHT
@@ -233,7 +243,7 @@ def _certainty(text: str, start: int, end: int) -> int | None:
         return DEFINITE
     if not re.search(r"\w", behind) or re.match(r"\.(?:\s|[^\W_]{2})", behind):
         return DEFINITE
-    if text[start].islower():
+    if text[start].islower() and not letters:
         return None
     word = re.match(r"\s+[^\W\d_]", behind)
     opens = not before or before[-1] in ".!?\n"

@@ -11,7 +11,7 @@ import re
 
 WINDOW = 80  # characters before an answer that are looked at, and between two that belong together
 
-_PLAIN = r"[\s\"'()\[\]{}.!?…*$:-]"
+_PLAIN = r"[\s\"'()\[\]{}.!?…*#$:-]"
 _OR = (
     r"(?:(?<!\w)(?:or|vs|versus|alternatively|oder|ou|или|atau|veya|hoặc|أو)(?!\w)"
     r"|或|또는|または|もしくは)"

@@ -52,8 +52,8 @@ _EITHER_EQUATION = re.compile(
 )
 # "5 apples 6 pears": two numbers, each with its own word, and nothing else.
 _COUNTS = re.compile(
-    r"\W{0,9}[\d.,]{0,30}\d\s+(?!(?:of|out|in|per|at|for|by|from|after|as|since|is|are|with|on|to)\b)[^\W\d_]{2,20}"
-    r"[\s,;.&]+(?:and\s+)?[\d.,]{0,30}\d\s+[^\W\d_]{2,20}\W*",
+    r"\W{0,9}[\d.,]{0,30}\d\s+(?!(?:of|out|in|per|at|for|by|from|after|as|since|is|are|with|on|to)\b)[^\W\d_]{1,20}"
+    r"[\s,;.&]+(?:and\s+)?[\d.,]{0,30}\d\s+[^\W\d_]{1,20}\W*",
     re.IGNORECASE,
 )
 _NEGATED = re.compile(
@@ -167,7 +167,8 @@ def _first(text: str) -> tuple[Number, ...] | str:
     sentence = first_sentence(text)
     rest = text[len(sentence) :]
     number = _DIGIT.search(rest)
-    gap = rest[: number.start()] if number else ""
+    behind = re.split(r"\d", sentence)[-1]
+    gap = behind + rest[: number.start()] if number else ""
     if number and (hedges.adds_another(gap) or hedges.taken_back(gap) or _COUNTS.fullmatch(text)):
         return ()
     return _stated_in(sentence, True)

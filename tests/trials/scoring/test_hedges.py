@@ -19,6 +19,7 @@ NUMERIC = Numeric("Answer:")
         *("A B", "A\nB", "A\n\nB\nC", "A vs B", "A versus B", "A maybe B", "A, maybe B", "A|B"),
         *("**A** **B**", "*A* or *B*", "`A` `B`", "A? B?", "A! B!", "A... B", "A - B", "(A) (B)"),
         *("A B C D", "A/B/C/D", "- A\n- B", "A or else B", "It could be A or it could be B"),
+        *("a b", "a or b", "Answer: a/b", "(a) (b)", "A alternatively B"),
         *("Maybe A. Maybe B.", "The answer is A. Or the answer is B.", "A oder B", "A 或 B"),
         *(
             "Answer: A (or B)",
@@ -59,7 +60,14 @@ def test_words_side_by_side_are_no_answer(reward: Choice, completion: str) -> No
         *("Answer: A! No wait, B.", "Answer: A. Actually, it's B.", "Answer: A, sorry, B"),
         *("Answer: A - scratch that, B", "A, no, B", "A. Wait, the answer is B", "A, or rather B"),
         *("Answer: B. A, C and D are wrong.", "Answer: B. A, C and D do not float."),
-        *("Answer: B. A dog floats.", "The answer is B. Note C.", "Not A. B.", "B\nB", "B. B."),
+        *(
+            "Answer: B. A dog floats.",
+            "The answer is B. Note C.",
+            "Not A. B.",
+            "It's not A or C. It's B.",
+            "B\nB",
+            "B. B.",
+        ),
         *("Perhaps the answer is B", "The answer is A? No, the answer is B.", "Not sure, maybe B"),
         *(r"First \boxed{A}, but then \boxed{B}", "A or the like is no option; the answer is B"),
     ],
@@ -78,9 +86,22 @@ def test_a_letter_that_is_part_of_a_name_or_unit_is_no_label(completion: str) ->
     [
         *("x=5 or x=6", "$x=5$ or $x=6$", "x=5, x=6", "x = 5 and x = 6", "x=5 or 6", "5 vs 6"),
         *("The answer is 5 or the answer is 6", "The answer is 5. Or the answer is 6."),
-        *("It is 5 or it is 6.", "It is 5. Or 6.", "5\n6", "5. 6.", "5? 6?", "Answer: 5 vs 6"),
+        *(
+            "It is 5 or it is 6.",
+            "It is 5. Or 6.",
+            "5\n6",
+            "5. 6.",
+            "5? 6?",
+            "Answer: 5 vs 6",
+            "Answer: 5 vs. 6",
+        ),
         *("Answer: 5. 6.", "Answer: 5! 6!", "Answer: 5. Or 6.", "Answer: 5! No wait, 6."),
-        *("Answer: 5 apples 6 pears", "Answer: 5 apples and 6 pears", "Answer: 5 cats. 6 dogs."),
+        *(
+            "Answer: 5 apples 6 pears",
+            "Answer: 5 apples and 6 pears",
+            "Answer: 5 cats. 6 dogs.",
+            "Answer: 5 km 6 m",
+        ),
         *("Answer: 5 or Answer: 6", r"\boxed{5} or \boxed{6}", r"\boxed{5}\boxed{6}"),
         *(r"\boxed{5} and \boxed{6}", r"$\sqrt{25}$ or $\sqrt{36}$"),
         *("5 != 6", "5 ≠ 6", r"5 \neq 6", "Answer: >6", "Answer: <5", "Answer: ≥ 6", "x is > 6"),
@@ -104,6 +125,12 @@ def test_two_numbers_a_bound_or_an_imaginary_one_are_no_answer(completion: str) 
 )
 def test_steps_and_remarks_leave_the_number_alone(completion: str) -> None:
     assert NUMERIC.score(completion, ("6",)) == 1
+
+
+def test_or_joins_what_follows_two_markers() -> None:
+    reward = Choice("####", ("A", "B"))
+    assert reward.read("#### A or #### B") == reward.read("#### A\nor #### B") == "a and b"
+    assert reward.read("#### A\n#### B") == "b"
 
 
 def test_lists_that_are_right_stay_right() -> None:
