@@ -25,6 +25,7 @@ from flows.environment import configure
 from flows.errors import friendly_errors
 from flows.options import parsed_budget
 from tasks.catalog import Catalog, DatasetEntry, Sizes, build_dataset, load_catalog
+from tasks.csv_tables import read_csv, write_csv
 from tasks.history import read_history
 from trials.provenance import git_commit
 
@@ -119,7 +120,7 @@ def played(table: Path, budget: str) -> pd.DataFrame:
     """What runs with a budget found, one row for each."""
     if not table.exists():
         return pd.DataFrame(columns=COLUMNS)
-    rows = pd.read_csv(table, dtype={"budget": str}, keep_default_na=True)
+    rows = read_csv(table, dtype={"budget": str}, keep_default_na=True)
     return rows[rows["budget"].fillna("") == budget]
 
 
@@ -127,11 +128,11 @@ def note(table: Path, row: dict[str, Any]) -> None:
     """Adds a row; the table is sorted, so that it does not matter in which order runs ended."""
     rows = [pd.DataFrame([row], columns=COLUMNS)]
     if table.exists():
-        rows.insert(0, pd.read_csv(table, dtype={"budget": str}))
+        rows.insert(0, read_csv(table, dtype={"budget": str}))
     partial = table.with_name(f".{table.name}.partial")
     table.parent.mkdir(parents=True, exist_ok=True)
     whole = pd.concat(rows).sort_values(["dataset", "budget", "seed"])
-    whole.to_csv(partial, index=False, float_format="%.5f")
+    write_csv(whole, partial, float_format="%.5f")
     partial.replace(table)
 
 
