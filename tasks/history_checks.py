@@ -233,7 +233,7 @@ def _escaped(rows: pd.DataFrame, reasons: dict[int, list[str]]) -> pd.DataFrame:
             cells[number] = printable(cells[number])
             reasons[number].append(f"{column} is no Unicode: {cells[number]}")
         if halves:
-            rows = rows.assign(**{column: pd.Series(cells, index=rows.index, dtype=object)})
+            rows = rows.assign(**{str(column): pd.Series(cells, index=rows.index, dtype=object)})
     return rows
 
 
