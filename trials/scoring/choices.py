@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from typing import NamedTuple
 
 from trials.scoring import hedges
@@ -143,28 +143,36 @@ class Choice:
         joined = self._joined(text, mentions)
         for index, (left, right) in enumerate(pairwise(mentions)):
             if left.end <= len(sentence) < right.end:
-                gap = text[left.end : right.start]
-                return text if joined[index] or self._taken_back(gap) else sentence
+                beyond = joined[index] or self._taken_back(text, left, right)
+                return text if beyond else sentence
         return sentence
 
-    def _taken_back(self, gap: str) -> bool:
-        return hedges.taken_back(gap, no="no" not in self.names)
+    def _taken_back(self, text: str, left: Mention, right: Mention) -> bool:
+        """Whether the second choice stands for the first; "Wait, B?" is but a question."""
+        gap = text[left.end : right.start]
+        return hedges.taken_back(gap, no="no" not in self.names) and not _asked(text, right)
 
     def _joined(self, text: str, mentions: list[Mention]) -> list[bool]:
         """Whether each mention and the next one are both meant: "B or C", or "B C" and no more."""
+        gaps = [text[left.end : right.start] for left, right in pairwise(mentions)]
+        # How many choices stand at the beginning, and whether one stands at the end, with nothing
+        # but choices: "Let me look at A. B." says more than these two.
+        before = [text[: mentions[0].start], *gaps] if mentions else []
+        opening = len(list(takewhile(lambda gap: hedges.joined(gap, alone=True), before)))
         alone = bool(mentions) and not re.search(r"\w", text[mentions[-1].end :])
         joined: list[bool] = []
-        for left, right in reversed(list(pairwise(mentions))):
-            gap = text[left.end : right.start]
-            asked = "?" in gap and not re.match(r"[\"')\]]*\?", text[right.end : right.end + 9])
+        for index in range(len(gaps) - 1, -1, -1):
+            gap = gaps[index]
             alone = alone and hedges.joined(gap, alone=True)
-            joined.append(hedges.joined(gap, alone and not asked))
+            asked = "?" in gap and not _asked(text, mentions[index + 1])
+            apart = asked or (hedges.begins_anew(gap) and index >= opening)
+            joined.append(hedges.joined(gap, alone and not apart))
         return joined[::-1]
 
     def _stated(self, text: str, least: int = DOUBTFUL) -> set[str]:
         mentions = self._mentions(text)
         for left, right in reversed(list(pairwise(mentions))):
-            if self._taken_back(text[left.end : right.start]):
+            if self._taken_back(text, left, right):
                 return self._stated(text[right.start :], least)
         if not mentions or max(each.certainty for each in mentions) < least:
             return set()
@@ -250,6 +258,10 @@ def _certainty(text: str, start: int, end: int, letters: bool) -> int | None:
     if word and text[start] in "AI" and opens and not _GOES_ON.match(behind):
         return DOUBTFUL
     return NAMED
+
+
+def _asked(text: str, mention: Mention) -> bool:
+    return bool(re.match(r"[\"')\]]*\?", text[mention.end : mention.end + 9]))
 
 
 def _ends_label(text: str, mention: Mention) -> bool:

@@ -59,8 +59,13 @@ def joined(gap: str, alone: bool) -> bool:
     """
     if len(gap) > WINDOW or not _JOINED.fullmatch(gap):
         return False
-    joint = _ANY_OR if _SENTENCE.search(gap) else _ANY_JOINT
+    joint = _ANY_OR if begins_anew(gap) else _ANY_JOINT
     return alone or bool(joint.search(gap))
+
+
+def begins_anew(gap: str) -> bool:
+    """Whether a sentence or line ends between two answers."""
+    return bool(_SENTENCE.search(gap))
 
 
 def adds_another(gap: str) -> bool:

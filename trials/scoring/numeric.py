@@ -22,7 +22,7 @@ _FORMULA = re.compile(
 # A variable beside a number, and no unit: "3x", "3 + x", "x - 3".
 _TIMES_VARIABLE = re.compile(r"\s?[*·×]?\s?[ainqrvwxyz](?=\s*(?:[-+*/^=<>)}×·$]|$))")
 # ">17", "≠ 6"; "> 17" at the beginning is a quotation.
-_COMPARED = re.compile(r"(?:(?<![<>=-])(?:[<>]=|[<>])|[≤≥≠])\s?$")
+_COMPARED = re.compile(r"(?:^|[^\s\d)}<>=-])\s*(?:[<>]=?|[≤≥≠])\s?$")
 _COMPARISON = re.compile(r"\s*(?:[<>≤≥≠]|\\(?:leq?|geq?|neq?|lt|gt)\b)")
 _QUOTATION = re.compile(r"\s*>\s")
 _THEN_VARIABLE = re.compile(r"\s*[-+*/^·×]\s*[a-zA-Z](?![^\W_])")
@@ -52,7 +52,7 @@ _EITHER_EQUATION = re.compile(
 )
 # "5 apples 6 pears": two numbers, each with its own word, and nothing else.
 _COUNTS = re.compile(
-    r"\W{0,9}[\d.,]{0,30}\d\s+(?!(?:of|out|in|per|at|for|by|from|after|as|since|is|are|with|on|to)\b)[^\W\d_]{1,20}"
+    r"\W{0,9}[\d.,]{0,30}\d\s+(?!(?:of|out|in|per|at|for|by|from|after|as|since|is|are|with|on|to|so|but|then)\b)[^\W\d_]{1,20}"
     r"[\s,;.&]+(?:and\s+)?[\d.,]{0,30}\d\s+[^\W\d_]{1,20}\W*",
     re.IGNORECASE,
 )
@@ -65,7 +65,8 @@ _CUE = re.compile(
     r"|total of|in total|altogether)(?!\w)",
     re.IGNORECASE,
 )
-_LETTER = re.compile(r"[^\W\d_]")
+_LISTED = re.compile(r"[\s\d.,;:!?|&$()-]*")  # numbers side by side, and nothing else
+_BARE = re.compile(r"[\s$*_#(-]{0,9}\d[\d.,]{0,99}[\s$*_.!?)]{0,9}")
 _DIGIT = re.compile(r"\.?\d")
 _LEADING = re.compile(
     r"[\s$€£¥₹~≈:(\[]*(?:about|approximately|exactly|around|roughly)?[\s$€£¥₹(\[]*"
@@ -151,11 +152,11 @@ def _values(said: str, marked: bool) -> tuple[Number, ...] | str:
     said = said[:MAX_READ] if marked else said[-MAX_READ:]
     lines = [line for line in said.split("\n") if line.strip()]
     text = said
-    if not marked and _LETTER.search(said):
+    if not marked and not all(map(_BARE.fullmatch, lines)):
         # What is said after it, such as "I hope this helps!", is no answer.
         text = ([line for line in lines if _MATHEMATICAL.search(line)] or lines or [""])[-1]
     found = _stated_in(text, marked)
-    if isinstance(found, str) or len(found) <= 1 or not _LETTER.search(text):
+    if isinstance(found, str) or len(found) <= 1 or _LISTED.fullmatch(text):
         return found
     # What is shown first may be the answer, with more said about it in further sentences.
     narrower = _first(text) if marked else _concluded(text)

@@ -64,6 +64,8 @@ def test_words_side_by_side_are_no_answer(reward: Choice, completion: str) -> No
             "Answer: B. A dog floats.",
             "The answer is B. Note C.",
             "Not A. B.",
+            "The correct option is B. Wait, A?",
+            "Look at A!\n\n**B**",
             "It's not A or C. It's B.",
             "B\nB",
             "B. B.",
@@ -120,6 +122,8 @@ def test_two_numbers_a_bound_or_an_imaginary_one_are_no_answer(completion: str) 
         *(r"\boxed{5}, no, \boxed{6}", "Is it 5 or 6? It is 6.", "Perhaps the answer is 6"),
         *("There are 5 or more; the answer is 6", "Answer: 6 of 8 apples", "Answer: 6 (six)"),
         *("Answer: 6. Actually, I checked it 2 times.", "6 i think", "-> 6", "> 6", "<b>6</b>"),
+        *("Answer: 6. 6 > 5.", "Answer: 6 so 5 more"),
+        *("7 > 5 but there are 6.", "30 - 24\n6", "6 > 5\n\n**6**"),
         *("Answer: 6 km (6000 m)", "Now 5 pears. Perhaps the answer is 6."),
     ],
 )
