@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM
+from transformers.integrations import is_deepspeed_zero3_enabled
 
 from trials.errors import ModelError
 from trials.model_check import BELONGING, LAYER, check_folder
@@ -108,6 +109,8 @@ def _refuse_larger(model: str) -> None:
     if not Path(model).is_dir():
         return  # a hub id, which is not looked at before it is fetched
     held = check_folder(Path(model)).parameters
+    if is_deepspeed_zero3_enabled():
+        return  # it splits whatever is built over the GPUs at once, an outline as well
     outline = _outline(load_config(model))
     needed = sum(tensor.numel() for tensor in outline.parameters())
     computed = sum(tensor.numel() for tensor in outline.buffers())
