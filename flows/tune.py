@@ -67,7 +67,7 @@ def tune(
     """
     folder = folder_of_run(settings, run)
     with (
-        run_lock(folder.path, records=("run.json", "trials")),
+        run_lock(folder.path, records=("run.json", "trials/[0-9]*")),
         stored(folder, settings := with_space(settings_of(folder, settings))) as storage,
         watching(folder, storage) as watcher,
         trial_launchers(settings, watcher.phase) as launchers,

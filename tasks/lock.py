@@ -68,7 +68,7 @@ def run_lock(folder: Path, records: Sequence[str] = ()) -> Iterator[None]:
 
     Args:
         folder: of the run.
-        records: names of which one is there as soon as there is something to go on with: a folder
+        records: patterns of names of which one is there as soon as there is something to go on with: a folder
             that lacked them all, and still does at the end, is left empty.
 
     Raises:
@@ -137,7 +137,7 @@ def _beside(
 
 
 def _holds(folder: Path, names: Sequence[str]) -> bool:
-    return any((folder / name).exists() for name in names)
+    return any(True for name in names for _ in folder.glob(name))
 
 
 def _empty(folder: Path) -> None:

@@ -83,7 +83,7 @@ def test_a_run_that_was_refused_leaves_no_folder_and_one_with_content_stays(tmp_
         pass
 
 
-RECORDS = ("run.json", "trials")
+RECORDS = ("run.json", "trials/[0-9]*")
 
 
 def test_what_was_prepared_for_a_run_that_never_began_is_not_kept(tmp_path: Path) -> None:
@@ -93,6 +93,7 @@ def test_what_was_prepared_for_a_run_that_never_began_is_not_kept(tmp_path: Path
         (run / "warm-up" / "small").mkdir(parents=True)
         (run / "warm-up" / "small" / "events.jsonl").touch()
         (run / "plan.json").touch()
+        (run / "trials" / ".worker-a1").mkdir(parents=True)  # measures what trials cost
 
     with run_lock(run, records=RECORDS):
         prepare()
