@@ -68,8 +68,8 @@ def run_lock(folder: Path, records: Sequence[str] = ()) -> Iterator[None]:
 
     Args:
         folder: of the run.
-        records: patterns of names of which one is there as soon as there is something to go on with: a folder
-            that lacked them all, and still does at the end, is left empty.
+        records: patterns of names, of which one is there as soon as there is something to go on
+            with: a folder that lacked them all, and still does at the end, is left empty.
 
     Raises:
         Locked: another process works on it, here or on another machine.

@@ -173,7 +173,7 @@ def test_a_run_shows_nothing_but_our_lines(tmp_path: Path) -> None:
     assert terminal.end(1500) == 0, terminal.text
     assert others(terminal) == []
     for said in (
-        "starting Prefect", "searching", "1 of 3 trials", "measuring on the test split",
+        "starting Prefect", "searching", " of 3 trials", "measuring on the test split",
         "before any training (on 32 validation rows)", "A score is the mean over 32 validation",
         "report:", "exported:",
     ):  # fmt: skip
