@@ -13,8 +13,8 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 from rich.console import Console
 
@@ -52,6 +52,15 @@ class Interrupts:
         signal.set_wakeup_fd(writable, warn_on_full_buffer=False)
         threading.Thread(target=self._hear, args=(readable,), daemon=True, name="ctrl-c").start()
         self._listening = True
+
+    @contextmanager
+    def before_the_end(self, call: Callable[[], object]) -> Iterator[None]:
+        """In this context that is called before an interrupted command is ended."""
+        self.closing.append(call)
+        try:
+            yield
+        finally:
+            self.closing.remove(call)
 
     def answer(self, text: str) -> None:
         """Says it to people; once, for the main thread and the one that listens both do."""

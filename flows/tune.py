@@ -13,6 +13,7 @@ from pathlib import Path
 from ConfigSpace import ConfigurationSpace
 from prefect import flow
 
+from flows.interrupts import interrupts
 from surrogates.search import OfflineModels, Search
 from tasks.begin import Begun, begin_run, learn_from, note_used
 from tasks.conclude import conclude
@@ -67,7 +68,8 @@ def tune(
     """
     folder = folder_of_run(settings, run)
     with (
-        run_lock(folder.path, records=("run.json", "trials/[0-9]*")),
+        run_lock(folder.path, records=("run.json", "trials/[0-9]*")) as tidy,
+        interrupts.before_the_end(tidy),
         stored(folder, settings := with_space(settings_of(folder, settings))) as storage,
         watching(folder, storage) as watcher,
         trial_launchers(settings, watcher.phase) as launchers,

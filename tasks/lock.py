@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -60,7 +60,7 @@ def locked(folder: Path, what: str, otherwise: str, wait_seconds: float = 0.0) -
 
 
 @contextmanager
-def run_lock(folder: Path, records: Sequence[str] = ()) -> Iterator[None]:
+def run_lock(folder: Path, records: Sequence[str] = ()) -> Iterator[Callable[[], None]]:
     """Only one process works on a run; one that was refused before it began leaves no folder.
 
     Three things are looked at, for files are removed and shared folders do not always pass locks
@@ -69,7 +69,10 @@ def run_lock(folder: Path, records: Sequence[str] = ()) -> Iterator[None]:
     Args:
         folder: of the run.
         records: patterns of names, of which one is there as soon as there is something to go on
-            with: a folder that lacked them all, and still does at the end, is left empty.
+            with: a folder that lacked them all, and still does at the end, is removed.
+
+    Yields:
+        What does so, for who ends this process without leaving the context.
 
     Raises:
         Locked: another process works on it, here or on another machine.
@@ -79,14 +82,18 @@ def run_lock(folder: Path, records: Sequence[str] = ()) -> Iterator[None]:
     with locked(folder, what, otherwise), _folder_itself(folder, what, otherwise):
         if leader := leader_of(folder):
             raise Locked(f"{what} is led by {leader}: see its {LEADER_FILE}\n  {otherwise}")
-        begun = not _holds(folder, records)
-        try:
-            with Lease(folder, file=LEADER_FILE):
-                yield
-        finally:
-            if records and begun and not _holds(folder, records):
+        new = bool(records) and not _holds(folder, records)
+
+        def tidy() -> None:
+            if new and not _holds(folder, records):
                 _empty(folder)
             _remove_without_content(folder)
+
+        try:
+            with Lease(folder, file=LEADER_FILE):
+                yield tidy
+        finally:
+            tidy()
 
 
 @contextmanager
@@ -152,7 +159,7 @@ def _empty(folder: Path) -> None:
 
 def _remove_without_content(folder: Path) -> None:
     """Removes a folder that has nothing but its lock, which is still held."""
-    if {file.name for file in folder.iterdir()} <= OWN:
+    if folder.exists() and {file.name for file in folder.iterdir()} <= OWN:
         for name in OWN:
             (folder / name).unlink(missing_ok=True)
         with suppress(OSError):  # somebody waits for it

@@ -107,6 +107,18 @@ def test_what_was_prepared_for_a_run_that_never_began_is_not_kept(tmp_path: Path
     assert (run / "plan.json").exists()
 
 
+def test_who_ends_without_leaving_removes_what_never_began(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with run_lock(run, records=RECORDS) as tidy:
+        (run / "features.csv").touch()
+        tidy()
+        assert not run.exists()
+        run.mkdir()
+        (run / "run.json").touch()
+        tidy()
+        assert (run / "run.json").exists()
+
+
 def test_a_run_that_began_is_kept_whatever_is_removed_meanwhile(tmp_path: Path) -> None:
     run = tmp_path / "run"
     with run_lock(run, records=RECORDS):
