@@ -8,13 +8,13 @@ from typer.testing import CliRunner
 
 from benchmarks import examples
 from tasks.catalog import load_catalog
-from tasks.history import history_files, read_history
-from tasks.paths import BUNDLED_HISTORY
+from tasks.history import read_history
+from tests.histories import bundled_files
 from trials.dataset import load_dataset
 
 
 def test_no_candidate_is_in_the_bundled_history() -> None:
-    known = set(read_history(history_files(BUNDLED_HISTORY))["dataset_id"])
+    known = set(read_history(bundled_files())["dataset_id"])
     candidates = examples.candidates()
     assert len(candidates) >= 12
     assert not known & set(candidates)

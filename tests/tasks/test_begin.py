@@ -10,12 +10,12 @@ import pytest
 
 from tasks import begin
 from tasks.begin import begin_run, learn_from, note_used
-from tasks.history import history_files
 from tasks.paths import BUNDLED_HISTORY, OfflineFolder
 from tasks.run_folder import RunFolder
 from tasks.run_names import history_of, settings_of
 from tasks.settings import Budget, TuneSettings
 from tasks.spaces import load_space
+from tests.histories import bundled_files
 from trials.errors import SettingsError
 from trials.records import SplitScore
 
@@ -46,7 +46,7 @@ def test_the_table_of_features_is_copied_and_stays_as_it_was(inputs, tmp_path, m
     monkeypatch.setattr(begin, "offline_folder", lambda: offline)
     history = tmp_path / "history"
     history.mkdir()
-    shutil.copy(history_files(BUNDLED_HISTORY)[0], history)
+    shutil.copy(bundled_files()[0], history)
     settings = TuneSettings(dataset="d", model="m")
     space = load_space("sft_grpo")
 

@@ -19,8 +19,8 @@ from tasks.history_checks import (
     learnable_history,
     write_history_docs,
 )
-from tasks.paths import BUNDLED_HISTORY
 from tasks.validate import check
+from tests.histories import bundled_files
 from trials.errors import SettingsError
 from trials.records import FailureKind, State
 
@@ -54,7 +54,7 @@ FAILED = {"state": "failed", "failure_kind": "diverged", "score": None, "score_s
 
 
 def test_every_bundled_row_is_good():
-    rows = read_history(history_files(BUNDLED_HISTORY))
+    rows = read_history(bundled_files())
     good, bad = check_history(rows)
     assert len(rows) >= 260
     assert bad.empty, bad[["trial_id", "reason"]].to_string()

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from tasks.features import keys_of, write_features
-from tasks.history import history_files, read_history
+from tasks.history import read_history
 from tasks.offline import OfflineTraining, offline_models
-from tasks.paths import BUNDLED_HISTORY
 from tasks.spaces import load_space
+from tests.histories import bundled_files
 from tests.trials.helpers import gone
 from trials.errors import AutoPipeError
 
@@ -27,7 +27,7 @@ def home(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_the_table_describes_the_history_that_the_models_learn_from(home):
-    space, files = load_space("sft_grpo"), history_files(BUNDLED_HISTORY)[:3]
+    space, files = load_space("sft_grpo"), bundled_files()[:3]
     pairs = keys_of(read_history(files)).drop_duplicates()
     told = np.arange(len(pairs), dtype=float)
     table = home / "features.csv"
@@ -56,7 +56,7 @@ def test_without_a_history_there_are_no_models(home):
 
 
 def test_training_ends_with_the_run_that_wants_it(home):
-    space, files = load_space("sft_grpo"), history_files(BUNDLED_HISTORY)[:3]
+    space, files = load_space("sft_grpo"), bundled_files()[:3]
     with OfflineTraining(files, space) as training:
         assert training.models(wait_seconds=0.0) is None
         process = training._process
