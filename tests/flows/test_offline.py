@@ -70,6 +70,7 @@ def command(*words: object) -> Result:
     return CliRunner().invoke(app, list(map(str, words)))
 
 
+@pytest.mark.slow
 def test_every_step_leaves_what_the_next_one_needs_and_again_the_same(
     prefect_harness, history, built, params, tmp_path, monkeypatch
 ):

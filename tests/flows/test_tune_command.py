@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -165,6 +166,11 @@ def _one_done_one_running(home: Path) -> bool:
     )
 
 
+def late(arguments: list[str], found: str) -> Any:
+    """Refused only after Prefect was started, which takes ten seconds."""
+    return pytest.param(arguments, found, marks=pytest.mark.slow)
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -174,9 +180,9 @@ def _one_done_one_running(home: Path) -> bool:
         (["tune", "--budget", "soon"], "is not understood"),
         (["tune", "--precision", "fp16"], "--precision 'fp16': Input should be 'auto'"),
         (["tune", "--pass-k", "9", "--pass-samples", "4"], "--pass-k: 9 is more than the --pass-"),
-        (["tune", "--gpus-per-trial", "2"], "leave --gpus-per-trial out"),
-        (["tune", "--space", "sft_dpo_grpo"], "--space sft_grpo"),
-        (["tune", "--accelerate-config", "no.yaml"], "make one with: accelerate config"),
+        late(["tune", "--gpus-per-trial", "2"], "leave --gpus-per-trial out"),
+        late(["tune", "--space", "sft_dpo_grpo"], "--space sft_grpo"),
+        late(["tune", "--accelerate-config", "no.yaml"], "make one with: accelerate config"),
         (
             ["tune", "add", "--resume", "x", "--parallel", "2", "--disk", "9", "--budget", "9"],
             "dataset, --parallel, --disk beside --resume",

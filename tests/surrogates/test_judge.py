@@ -147,6 +147,7 @@ def test_order_metrics_see_the_order_alone(
     assert not np.allclose(before["ndcg5"], after["ndcg5"])
 
 
+@pytest.mark.slow
 def test_less_is_better_where_it_is_said(
     finals: pd.DataFrame, space: cs.ConfigurationSpace
 ) -> None:

@@ -233,9 +233,8 @@ def test_cheap_trials_are_preferred_early() -> None:
     assert np.mean(places) < 0.25
 
 
-@pytest.mark.parametrize(
-    ("observed", "seconds"), [(100, 1.0), pytest.param(500, 3.0, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("observed", "seconds"), [(100, 1.0), (500, 3.0)])
 def test_a_suggestion_is_quick(observed: int, seconds: float) -> None:
     """15 dimensions, 2,000 candidates, one thread."""
     space = float_space(15)

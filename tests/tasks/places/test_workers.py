@@ -28,6 +28,8 @@ from trials.errors import AutoPipeError, SettingsError
 from trials.records import Cost, Failure, Limits, TrialResult, TrialSpec, write_json
 from trials.supervisor import Cancelled
 
+pytestmark = pytest.mark.slow
+
 POOL = "test-trials"
 Act = Callable[[TrialSpec], State[Any] | None]
 
