@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -364,13 +366,9 @@ def run_tune(
     from tasks.run_folder import RunFolder
     from tasks.started import counted_from_start
 
-    def load_flow() -> None:
-        import flows.tune  # noqa: F401  # it takes seconds, as Prefect's server does
-
-    with counted_from_start(), prefect_server(lasting, load_flow), resumable(watcher):
-        from flows.tune import tune as tune_flow
-
-        run_id = tune_flow(settings, run, history)
+    load = partial(import_module, "flows.tune")  # takes seconds, as the server's start does
+    with counted_from_start(), prefect_server(lasting, load), resumable(watcher):
+        run_id = load().tune(settings, run, history)
     if isinstance(watcher, LiveProgress):
         watcher.stop()
         folder = RunFolder.open(run_id, runs_folder())
@@ -393,10 +391,8 @@ def main() -> None:
     interrupts.listen()
     try:
         app()
-    except SystemExit:
-        if interrupts.came:  # before a command had begun, typer's own exit code is another
-            sys.exit(INTERRUPTED)
-        raise
+    except SystemExit as end:  # before a command had begun, typer's own exit code is another
+        sys.exit(INTERRUPTED if interrupts.came else end.code)
 
 
 if __name__ == "__main__":
