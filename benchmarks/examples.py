@@ -3,9 +3,9 @@
     python -m benchmarks.examples run       # plays what is not in the table yet; hours
     python -m benchmarks.examples show      # gains over the default as a table
 
-Every run is `autopipe tune DATASET --seed S`, the command of the bundled example, with a copy of
-the bundled history, so no run learns from another. The default budget is not one of time, so the
-outcome does not depend on how busy the machine is. What each found is added to
+Every run is `autopipe tune DATASET --model MODEL --seed S`, the command of the bundled example,
+with a copy of the bundled history, so no run learns from another. The default budget is not one of
+time, so the outcome does not depend on how busy the machine is. What each found is added to
 ``docs/examples.csv``, by which the catalog's example is to be chosen.
 """
 
@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.tune_runs import HISTORY, bundled_files, checked_names, outcome, tune
+from flows.cli import EXAMPLE_MODEL
 from flows.environment import configure
 from flows.errors import friendly_errors
 from flows.options import parsed_budget
@@ -31,7 +32,8 @@ from trials.provenance import git_commit
 
 RESULTS = Path(__file__).parent / "results" / "examples"
 TABLE = Path(__file__).parents[1] / "docs" / "examples.csv"
-COLUMNS = ["dataset", "budget", "seed", "base", "default", "best", "gain", "gain_se", "commit"]
+COLUMNS = ["model", "dataset", "budget", "seed", "base", "default", "best", "gain", "gain_se"]
+COLUMNS += ["commit"]
 SIZES = Sizes(train=2000, validation=200, test=300)
 # Beside the catalog's datasets without trials in the history: near relatives of those with trials.
 RELATIVES: dict[str, dict[str, Any]] = {
@@ -65,6 +67,7 @@ console = Console()
 Datasets = Annotated[str, typer.Option(help="Names with commas between; default: all candidates.")]
 Seeds = Annotated[int, typer.Option(help="Runs on each dataset.", min=1)]
 Budget = Annotated[str, typer.Option(help="Of each run; default: that of `autopipe tune`.")]
+Model = Annotated[str, typer.Option(help="Of the catalog; default: that of `autopipe tune`.")]
 Results = Annotated[Path, typer.Option(help="Folder of the runs, each removed once it is noted.")]
 Outcomes = Annotated[Path, typer.Option("--table", help="CSV file of what the runs found.")]
 
@@ -95,12 +98,12 @@ def dataset_argument(name: str, results: Path) -> str:
     return str(named)
 
 
-def home_of(results: Path, name: str, seed: int, budget: str) -> Path:
-    """Folder of one run; those of other budgets have other names."""
-    return results / f"{name}.{budget.replace(' ', '-') or 'default'}.{seed}"
+def home_of(results: Path, model: str, name: str, seed: int, budget: str) -> Path:
+    """Folder of one run; those of other models and budgets have other names."""
+    return results / f"{model}.{name}.{budget.replace(' ', '-') or 'default'}.{seed}"
 
 
-def play(home: Path, dataset: str, seed: int, budget: str) -> dict[str, Any]:
+def play(home: Path, model: str, dataset: str, seed: int, budget: str) -> dict[str, Any]:
     """The summary of one run from a clean start; what an interrupted one left is taken away.
 
     Raises:
@@ -110,18 +113,19 @@ def play(home: Path, dataset: str, seed: int, budget: str) -> dict[str, Any]:
     (home / HISTORY).mkdir(parents=True)
     for file in bundled_files():
         shutil.copyfile(file, home / HISTORY / file.name)
-    tune(home, [dataset, "--seed", str(seed), *(["--budget", budget] if budget else [])])
+    budgeted = ["--budget", budget] if budget else []
+    tune(home, [dataset, "--model", model, "--seed", str(seed), *budgeted])
     found = outcome(home)
     assert found is not None  # a command that did not fail ended its run
     return found
 
 
-def played(table: Path, budget: str) -> pd.DataFrame:
-    """What runs with a budget found, one row for each."""
+def played(table: Path, model: str, budget: str) -> pd.DataFrame:
+    """What runs of a model with a budget found, one row for each."""
     if not table.exists():
         return pd.DataFrame(columns=COLUMNS)
     rows = read_csv(table, dtype={"budget": str}, keep_default_na=True)
-    return rows[rows["budget"].fillna("") == budget]
+    return rows[(rows["model"] == model) & (rows["budget"].fillna("") == budget)]
 
 
 def note(table: Path, row: dict[str, Any]) -> None:
@@ -131,7 +135,7 @@ def note(table: Path, row: dict[str, Any]) -> None:
         rows.insert(0, read_csv(table, dtype={"budget": str}))
     partial = table.with_name(f".{table.name}.partial")
     table.parent.mkdir(parents=True, exist_ok=True)
-    whole = pd.concat(rows).sort_values(["dataset", "budget", "seed"])
+    whole = pd.concat(rows).sort_values(["model", "dataset", "budget", "seed"])
     write_csv(whole, partial, float_format="%.5f")
     partial.replace(table)
 
@@ -140,6 +144,7 @@ def note(table: Path, row: dict[str, Any]) -> None:
 def run_command(
     datasets: Datasets = "",
     seeds: Seeds = 5,
+    model: Model = EXAMPLE_MODEL,
     budget: Budget = "",
     results: Results = RESULTS,
     table: Outcomes = TABLE,
@@ -149,14 +154,16 @@ def run_command(
     with friendly_errors():
         if budget:
             parsed_budget(budget)
+        checked_names(model, load_catalog().models)
         for seed in range(seeds):
             for name in _chosen(datasets):
-                known = played(table, budget)
+                known = played(table, model, budget)
                 if ((known["dataset"] == name) & (known["seed"] == seed)).any():
                     continue
-                home = home_of(results, name, seed, budget)
-                found = play(home, dataset_argument(name, results), seed, budget)
-                row = {"dataset": name, "budget": budget, "seed": seed, "commit": git_commit()}
+                home = home_of(results, model, name, seed, budget)
+                found = play(home, model, dataset_argument(name, results), seed, budget)
+                row = {"model": model, "dataset": name, "budget": budget, "seed": seed}
+                row["commit"] = git_commit()
                 row |= {which: found[which]["test"] for which in ("base", "default", "best")}
                 row |= {"gain": found["paired_gain"], "gain_se": found["paired_gain_se"]}
                 note(table, row)
@@ -166,11 +173,15 @@ def run_command(
 
 @app.command()
 def show(
-    datasets: Datasets = "", seeds: Seeds = 5, budget: Budget = "", table: Outcomes = TABLE
+    datasets: Datasets = "",
+    seeds: Seeds = 5,
+    model: Model = EXAMPLE_MODEL,
+    budget: Budget = "",
+    table: Outcomes = TABLE,
 ) -> None:
     """Test scores and gains over the default, mean over the seeds that were played."""
     with friendly_errors():
-        rows = played(table, budget)
+        rows = played(table, model, budget)
         shown = Table(title="Gain over the default on the test rows")
         for column in (
             "dataset",

@@ -30,10 +30,18 @@ def test_a_relative_is_built_under_its_own_name(tmp_path: Path) -> None:
 
 def test_the_table_counts_what_is_beyond_noise(tmp_path: Path) -> None:
     table = tmp_path / "examples.csv"
-    row = {"dataset": "gcd", "budget": "", "base": 0.1, "default": 0.5, "best": 0.6}
+    row = {
+        "model": examples.EXAMPLE_MODEL,
+        "dataset": "gcd",
+        "budget": "",
+        "base": 0.1,
+        "default": 0.5,
+        "best": 0.6,
+    }
     for seed, (gain, error) in enumerate([(0.10, 0.02), (0.03, 0.02), (None, None)]):
         examples.note(table, row | {"seed": seed, "gain": gain, "gain_se": error})
     examples.note(table, row | {"seed": 3, "budget": "6", "gain": 0.9, "gain_se": 0.1})
+    examples.note(table, row | {"seed": 3, "model": "other", "gain": 0.9, "gain_se": 0.1})
     shown = CliRunner().invoke(
         examples.app,
         ["show", "--datasets", "gcd", "--table", str(table)],
@@ -46,7 +54,13 @@ def test_the_table_counts_what_is_beyond_noise(tmp_path: Path) -> None:
 
 def test_what_is_in_the_table_is_not_played_again(tmp_path: Path) -> None:
     table = tmp_path / "examples.csv"
-    row = {"dataset": "gcd", "budget": "2", "gain": 0.1, "gain_se": 0.02}
+    row = {
+        "model": examples.EXAMPLE_MODEL,
+        "dataset": "gcd",
+        "budget": "2",
+        "gain": 0.1,
+        "gain_se": 0.02,
+    }
     for seed in (1, 0):
         examples.note(table, row | {"seed": seed})
     kept = table.read_bytes()
@@ -54,7 +68,7 @@ def test_what_is_in_the_table_is_not_played_again(tmp_path: Path) -> None:
     done = CliRunner().invoke(examples.app, ["run", *options, "--results", str(tmp_path / "runs")])
     assert done.exit_code == 0, done.output
     assert table.read_bytes() == kept
-    assert list(examples.played(table, "2")["seed"]) == [0, 1]
+    assert list(examples.played(table, examples.EXAMPLE_MODEL, "2")["seed"]) == [0, 1]
     assert not (tmp_path / "runs").exists()
 
 
@@ -67,5 +81,7 @@ def test_names_that_would_lead_elsewhere_remove_nothing(tmp_path: Path) -> None:
     assert "'../x'" in refused.output
     budget = ["--datasets", "gcd", "--budget", "../x"]
     assert CliRunner().invoke(examples.app, ["run", *budget]).exit_code == 2
+    model = ["--datasets", "gcd", "--model", "../x"]
+    assert CliRunner().invoke(examples.app, ["run", *model]).exit_code == 2
     assert other.is_dir()
     assert not (tmp_path / "results").exists()
