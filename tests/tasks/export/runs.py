@@ -26,7 +26,7 @@ from trials.trl_reward import (
 )
 
 MODEL = paths.DATA / "models" / "tiny-100k"
-SCHEDULE = Schedule(total_steps=6, max_completion_tokens=6, eval_rows=8)
+SCHEDULE = Schedule(total_steps=6, max_completion_tokens=6, eval_rows=8, max_length=64)
 CONFIGS: dict[str, dict[str, Any]] = {
     "full": {"sft_share": 0.67, "rl_beta": 0.02},
     "lora": {"sft_share": 0.5, "adapter": "lora", "lora_rank": 4, "lora_dropout": 0.1},
