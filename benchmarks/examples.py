@@ -21,10 +21,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.tune_runs import HISTORY, bundled_files, checked_names, outcome, tune
-from flows.cli import EXAMPLE_MODEL
 from flows.environment import configure
 from flows.errors import friendly_errors
-from flows.options import parsed_budget
+from flows.options import EXAMPLE_MODEL, parsed_budget
 from tasks.catalog import Catalog, DatasetEntry, Sizes, build_dataset, load_catalog
 from tasks.csv_tables import read_csv, write_csv
 from tasks.history import read_history

@@ -19,6 +19,7 @@ from flows.errors import friendly_errors
 from flows.history_cli import app as history_app
 from flows.interrupts import INTERRUPTED, interrupts, this_command
 from flows.options import (
+    EXAMPLE_MODEL,
     given,
     parsed_budget,
     refuse_beside_resume,
@@ -44,7 +45,6 @@ app = typer.Typer(
 app.add_typer(history_app, name="history")
 operations_cli.register(app)
 
-EXAMPLE_MODEL = "tiny-1m"
 DEVICES = "Devices and limits"
 
 History = Annotated[Path | None, typer.Option(help="Folder of parquet files: what past runs know.")]
@@ -57,9 +57,9 @@ def tune(
     dataset: Annotated[
         str | None, typer.Argument(help="Catalog name, folder or .jsonl; default: the example.")
     ] = None,
-    model: Annotated[str, typer.Option(help="Catalog name, folder, .gguf or hub id.")] = (
-        EXAMPLE_MODEL
-    ),
+    model: Annotated[
+        str, typer.Option(help="Catalog name, folder, .gguf or hub id.")
+    ] = EXAMPLE_MODEL,
     budget: Annotated[
         str | None, typer.Option(help="25m, 12 (trials, the default) or '8 full'.")
     ] = None,

@@ -15,7 +15,7 @@ import typer
 from flows.environment import configure
 from flows.errors import friendly_errors
 from flows.interrupts import interrupts, this_command
-from flows.options import parsed_budget, settled
+from flows.options import EXAMPLE_MODEL, parsed_budget, settled
 from flows.origins import in_url
 from flows.server import (
     LOOPBACK,
@@ -124,7 +124,7 @@ def promote(
 
 def recurring(
     dataset: Annotated[str, typer.Argument(help="Catalog name, folder or .jsonl.")],
-    model: Annotated[str, typer.Option(help="Catalog name, folder or hub id.")] = "tiny-1m",
+    model: Annotated[str, typer.Option(help="Catalog name, folder or hub id.")] = EXAMPLE_MODEL,
     budget: Annotated[str | None, typer.Option(help="As of `autopipe tune`.")] = None,
     parallel: Annotated[
         int | None, typer.Option(help="Trials at a time; default: as GPUs allow, else 2.")
@@ -194,7 +194,7 @@ def versions(
 
 def doctor(
     dataset: Annotated[str, typer.Option(help="To load.")] = "gcd",
-    model: Annotated[str, typer.Option(help="To load, but for its weights.")] = "tiny-1m",
+    model: Annotated[str, typer.Option(help="To load, but for its weights.")] = EXAMPLE_MODEL,
     dry_run: Annotated[
         bool, typer.Option(help="Also run two trials of the smallest model, the whole way.")
     ] = True,

@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 # Models of settings that the command line fills in; what other models say is of files.
 SETTINGS = ("TuneSettings", "CollectSettings")
 DEFAULT_SAMPLES = 8
+EXAMPLE_MODEL = "tiny-100k"  # that of commands which name none; benchmarks/examples.py says why
 # The others decide what is proposed next, and a run proposes as it began to.
 BESIDE_RESUME = ("resume", "budget", "history", "as_json")
 

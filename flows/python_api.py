@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.environment import configure
+from flows.options import EXAMPLE_MODEL
 
 if TYPE_CHECKING:
     from tasks.run_folder import RunFolder
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 def tune(
     dataset: str | Path,
-    model: str | Path = "tiny-1m",
+    model: str | Path = EXAMPLE_MODEL,
     *,
     budget: str | int = 12,
     history: str | Path | None = None,
