@@ -62,7 +62,8 @@ def _explained(error: BaseException) -> tuple[str | None, int]:
     from trials.errors import FILE_HINTS, AutoPipeError, FileError
 
     if isinstance(error, (AutoPipeError, CatalogError, SurrogateError)):
-        return str(error), REFUSED
+        text = str(error)
+        return text if "--resume" in text else _with_notes(text, error), REFUSED
     if isinstance(error, ValidationError):
         return f"refused:\n{explain(error)}", REFUSED
     if isinstance(error, TerminationSignal):

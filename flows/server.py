@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -30,6 +31,7 @@ from trials.watchdog import SUPERVISOR_VARIABLE, end_with_supervisor, is_alive, 
 LOOPBACK = "127.0.0.1"
 START_SECONDS, POLL_SECONDS, STOP_SECONDS = 120.0, 0.1, 10.0
 PORT_TAKEN = 3  # uvicorn's exit code
+LEAST_BYTES = 16_000_000  # of the workspace: for Prefect's database, logs, records and a report
 AWAY = (
     "the Prefect server {} does not answer\n"
     "  start it (autopipe ui), or do without it (unset PREFECT_API_URL)\n"
@@ -157,6 +159,7 @@ def _talking_to(url: str) -> Iterator[None]:
 
 @contextmanager
 def _own_server(meanwhile: Callable[[], object]) -> Iterator[str]:
+    _refuse_full(workspace())
     process, url = _start(meanwhile)
     try:
         yield url
@@ -170,6 +173,22 @@ def _own_server(meanwhile: Callable[[], object]) -> Iterator[str]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def _refuse_full(folder: Path) -> None:
+    """Prefect would try for a long time to write to its database.
+
+    Raises:
+        SettingsError: there is next to no room in the workspace.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if free < LEAST_BYTES:
+        raise SettingsError(
+            f"{free / 1e6:.0f} MB are free where {folder} lies; expected: {LEAST_BYTES / 1e6:.0f} "
+            "MB for a run's records, and as much again as the weights of a few trials\n"
+            "  make space there, or name another workspace: export AUTOPIPE_HOME=/a/folder/of/yours"
+        )
 
 
 def _start(meanwhile: Callable[[], object]) -> tuple[subprocess.Popen[bytes], str]:

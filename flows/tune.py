@@ -144,7 +144,7 @@ def _prepare(job: _Job, launchers: Sequence[Launcher]) -> _Ready:
     files = [] if learned.used is False else learned.files
     with OfflineTraining(files, space, features=learned.features) as training:
         watcher.phase("measuring what a trial costs")
-        plan = planned(settings, folder, found, space, job.place, launchers, job.ledger)
+        plan = planned(settings, folder, found, space, job.place, launchers, job.ledger, training)
         watcher.message(plan.text)
         watcher.phase("probing the base model")
         with measurer_of(job.place, settings, watcher.phase) as measurer:

@@ -13,12 +13,12 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from surrogates.base import Recommendation
+from tasks.costs import LEAST_ROWS, MARGIN
 from tasks.featurize import Say, probe, unsaid
 from tasks.prepare import Inputs
 from tasks.run_folder import Measured, RunFolder, Summary, Trial, final_model
 from tasks.search_loop import SearchLoop
 from tasks.settings import TuneSettings
-from tasks.time_plan import LEAST_ROWS, MARGIN
 from trials.compare import paired_difference
 from trials.errors import AutoPipeError
 from trials.events import read_events

@@ -189,6 +189,14 @@ def read_history(files: Sequence[Path]) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
+def row_count(file: Path) -> int:
+    """Rows of a file, by its footer; 0 where there is none, which is said once it is read."""
+    try:
+        return int(parquet.read_metadata(file).num_rows)
+    except (OSError, ArrowException, ValueError):
+        return 0
+
+
 def frame_of(file: Path) -> pd.DataFrame:
     """The table of one file; with two columns of one name, the first, and `DOUBT` says so.
 

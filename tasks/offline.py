@@ -26,7 +26,7 @@ from prefect.cache_policies import NO_CACHE
 from surrogates.search import OfflineModels
 from tasks.feature_groups import learned_features
 from tasks.features import read_features, with_features
-from tasks.history import search_history
+from tasks.history import row_count, search_history
 from tasks.history_checks import learnable_history
 from tasks.paths import cache_folder
 from tasks.spaces import load_space, space_text
@@ -40,6 +40,8 @@ from trials.watchdog import end_with_supervisor
 FORMAT = "6"
 COMPLETE, LOG = "complete", "log.txt"
 POLL_SECONDS = 0.1
+# What training takes, by what the start of a run takes: whatever the history, and for its rows.
+START_SHARE, ROWS_OF_START = 0.5, 16_000
 LESS_URGENT = 10  # than the probe that runs beside it
 
 
@@ -144,6 +146,17 @@ class OfflineTraining:
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
             shutil.rmtree(self._work, ignore_errors=True)
+
+    def seconds(self, start_up: float) -> float:
+        """How long the training is expected to take from now on; 0 where nothing is trained.
+
+        Args:
+            start_up: seconds that a run took to start, by which the machine is known.
+        """
+        if self._process is None or self._process.poll() is not None:
+            return 0.0
+        rows = sum(map(row_count, self._request.files))
+        return start_up * (START_SHARE + rows / ROWS_OF_START)
 
     def models(self, wait_seconds: float | None = None) -> OfflineModels | None:
         """The models, once they are trained; None without a history.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from ConfigSpace import ConfigurationSpace
@@ -11,21 +12,19 @@ from ConfigSpace import ConfigurationSpace
 from tasks.devices import trial_processes
 from tasks.featurize import Say
 from tasks.ledger import Ledger
+from tasks.offline import OfflineTraining
 from tasks.places.choose import Place
 from tasks.prepare import Found
 from tasks.run_folder import PLAN, RunFolder
 from tasks.settings import TuneSettings
 from tasks.spaces import plain
-from tasks.time_plan import TimePlan, plan_of, unmeasured
+from tasks.time_plan import OFFLINE_SHARE, TimePlan, plan_of, unmeasured
 from tasks.warm_up import warm_up
 from tasks.watch import Watcher
 from tasks.wording import duration
 from trials.launch import Launcher
 from trials.records import read_record, write_json
 from trials.supervisor import Supervisor
-
-# Of a time budget: how long the offline models are waited for once the probe is done.
-OFFLINE_SHARE = 0.1
 
 
 def planned(
@@ -36,6 +35,7 @@ def planned(
     place: Place,
     launchers: Sequence[Launcher],
     ledger: Ledger,
+    learning: OfflineTraining,
 ) -> TimePlan:
     """Makes the plan of a run after a warm-up, or reads that of a resumed one; tells the ledger.
 
@@ -55,6 +55,8 @@ def planned(
         costs = warm_up(
             settings, run, inputs, config, place.runs, lambda: ledger.elapsed_here, processes
         )
+        if costs:
+            costs = replace(costs, learning=learning.seconds(costs.start_up))
         begun = (run.path / "run.json").exists()
         plan = (
             plan_of(costs, settings, datetime.now(), ledger.elapsed, begun=begun)

@@ -17,10 +17,10 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.completions import Completions
+from tasks.costs import Costs
 from tasks.prepare import Found
 from tasks.run_folder import RunFolder
 from tasks.settings import TuneSettings
-from tasks.time_plan import Costs
 from trials.combinations import LENGTHS
 from trials.errors import AutoPipeError
 from trials.events import Event, read_events
@@ -248,6 +248,7 @@ class _ShortTrial:
             config=h,
             train_rows=len(dataset.splits["train"]),
             pairs=len(dataset.preferences),
+            validation_rows=len(dataset.splits["validation"]),
             test_rows=len(dataset.splits["test"]),
             start_up=start_up,
             completions=Completions(

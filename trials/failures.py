@@ -38,15 +38,17 @@ DEVICE_ERROR = re.compile(
 DISK_WORDS = ("no space left on device", "disk quota exceeded", "os error 28")
 # A disk with less than this left is full, whatever a library makes of the failed write.
 FULL_BELOW_BYTES = 1 << 20
+FULL_DISK = "the disk is full where {} lies: make space there; what is finished is kept"
 
 
 def failure_of(error: Exception, folder: Path) -> Failure:
     """The record of an exception that ended a trial whose files are in ``folder``."""
     lines = "".join(traceback.format_exception(error)).splitlines()
-    for_people = isinstance(error, AutoPipeError)
+    kind = failure_kind(error, folder)
+    message = str(error) if isinstance(error, AutoPipeError) else f"{type(error).__name__}: {error}"
     return Failure(
-        kind=failure_kind(error, folder),
-        message=str(error) if for_people else f"{type(error).__name__}: {error}",
+        kind=kind,
+        message=f"{FULL_DISK.format(folder)} ({message})" if kind == "disk_full" else message,
         log_tail="\n".join(lines[-LOG_TAIL_LINES:]),
     )
 
@@ -110,7 +112,8 @@ def exit_failure(code: int, log: str, oom_killed: bool, folder: Path) -> tuple[F
     if _any_in(MEMORY_WORDS, text) or (name == "SIGKILL" and oom_killed):
         return "out_of_memory", f"the process ended ({name or f'code {code}'}) for want of memory"
     if _any_in(DISK_WORDS, text) or disk_is_full(folder):
-        return "disk_full", f"the process ended ({name or f'code {code}'}) and the disk is full"
+        ended = f"the process ended with {name or f'code {code}'}"
+        return "disk_full", f"{FULL_DISK.format(folder)} ({ended})"
     if name:
         return "killed", f"the process was killed by {name}"
     return "crashed", f"the process ended with code {code} and left no result"

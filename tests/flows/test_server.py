@@ -46,6 +46,18 @@ def test_a_named_server_has_to_answer(port: int) -> None:
         pass
 
 
+def test_a_disk_without_room_is_named_before_a_server_tries_to_write_to_it(
+    nowhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.server.LEAST_BYTES", 1 << 62)
+    with (
+        temporary_settings(restore_defaults={PREFECT_API_URL}),
+        pytest.raises(SettingsError, match=rf"MB are free where {nowhere} lies(?s:.)*make space"),
+        prefect_server(),
+    ):
+        pass
+
+
 def test_workers_need_one_that_stays(nowhere: Path) -> None:
     with (
         temporary_settings(restore_defaults={PREFECT_API_URL}),

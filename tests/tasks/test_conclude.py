@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 
 from tasks.conclude import LITTLE_SECONDS, Closing, _full_cost, _paired, _row_seconds
+from tasks.costs import LEAST_ROWS, MARGIN
 from tasks.run_folder import Trial
-from tasks.time_plan import LEAST_ROWS, MARGIN
 from trials.records import Cost, Fidelity, Schedule, SplitScore, TrialResult, TrialSpec
 
 

@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 
 from tasks import planning
+from tasks.costs import Costs
 from tasks.ledger import Ledger
+from tasks.offline import OfflineTraining
 from tasks.planning import planned
 from tasks.run_folder import PLAN, RunFolder
 from tasks.settings import Budget, TuneSettings
 from tasks.spaces import load_space
-from tasks.time_plan import Costs, unmeasured
+from tasks.time_plan import unmeasured
 from trials.errors import SettingsError
 from trials.hyperparameters import Hyperparameters
 from trials.launch import Launcher
@@ -22,6 +24,7 @@ from trials.records import Pace, write_json
 from trials.supervisor import Supervisor
 
 NOT_LOOKED_AT: Any = None
+NOTHING_LEARNED = OfflineTraining([], load_space("sft_grpo"))
 WHEN_IT_BEGAN = "plan: about 9 fit in what is left of 25m; finished by 14:05, in 24 min at most"
 
 
@@ -34,7 +37,13 @@ def test_a_run_that_goes_on_without_a_plan_makes_one_and_is_not_refused(
 
     def measured(*given: Any) -> Costs:
         heard.append(given[5]())
-        fields = {"scored_rows": 8, "train_rows": 400, "pairs": 0, "test_rows": 500}
+        fields = {
+            "scored_rows": 8,
+            "train_rows": 400,
+            "pairs": 0,
+            "test_rows": 500,
+            "validation_rows": 200,
+        }
         return Costs(pace=pace, config=Hyperparameters(), start_up=heard[0], **fields)
 
     monkeypatch.setattr(planning, "warm_up", measured)
@@ -44,9 +53,9 @@ def test_a_run_that_goes_on_without_a_plan_makes_one_and_is_not_refused(
     place: Any = SimpleNamespace(runs=Supervisor([]))
     made = (settings, RunFolder(tmp_path), NOT_LOOKED_AT, load_space("sft_grpo"), place)
     with pytest.raises(SettingsError, match="too short"):
-        planned(*made, [Launcher()], ledger)
+        planned(*made, [Launcher()], ledger, NOTHING_LEARNED)
     (tmp_path / "run.json").touch()
-    plan = planned(*made, [Launcher()], ledger)
+    plan = planned(*made, [Launcher()], ledger, NOTHING_LEARNED)
     assert "are left for trials" in plan.text
     assert heard[0] == 20.0  # not what the run had spent before
     assert (tmp_path / PLAN).exists()
@@ -64,7 +73,9 @@ def test_a_run_that_goes_on_says_what_is_left_now(tmp_path: Path) -> None:
     def goes_on(budget: str) -> tuple[str, Ledger]:
         ledger = Ledger(tmp_path / "ledger.json", Budget.parse(budget), clock=lambda: 0.0)
         space = load_space("sft_grpo")
-        plan = planned(settings, run, NOT_LOOKED_AT, space, NOT_LOOKED_AT, [], ledger)
+        plan = planned(
+            settings, run, NOT_LOOKED_AT, space, NOT_LOOKED_AT, [], ledger, NOTHING_LEARNED
+        )
         return plan.text, ledger
 
     text, ledger = goes_on("40m")

@@ -7,10 +7,14 @@ import time
 from datetime import datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tasks.completions import Completions
+from tasks.costs import LEAST_ROWS, Costs
+from tasks.offers import longer
 from tasks.settings import Budget, TuneSettings
-from tasks.time_plan import LEAST_ROWS, Costs, longer, plan_of
+from tasks.time_plan import plan_of
 from trials.errors import SettingsError
 from trials.hyperparameters import Hyperparameters
 from trials.records import Pace, Schedule
@@ -28,6 +32,7 @@ def costs(pace: Pace = REAL, **changes: object) -> Costs:
         "config": Hyperparameters(adapter="lora", lora_rank=16, sft_batch_size=4, rl_batch_size=8),
         "train_rows": 400,
         "pairs": 0,
+        "validation_rows": 200,
         "test_rows": 500,
         "start_up": 40.0,
     }
@@ -219,3 +224,37 @@ def test_more_time_is_in_whole_minutes() -> None:
     assert found.budget.amount % 60 == 0
     assert found.budget.amount > 600
     assert found.schedule == settings("10m").schedule
+
+
+def test_a_scoring_is_of_no_more_rows_than_there_are() -> None:
+    few = costs(validation_rows=32)
+    assert few.pace_of(Schedule(eval_rows=128)).scoring == pytest.approx(32 * few.row(Schedule()))
+    text = plan_of(few, settings("12", schedule=Schedule(eval_rows=128)), NOW, elapsed=40).text
+    assert "scorings of 32 rows" in text
+    assert few.probe(settings("12")).rows == 32
+
+
+@given(
+    parallel=st.integers(1, 8),
+    seconds=st.floats(1.0, 1e5),
+    step=st.floats(0.001, 60.0),
+    start_up=st.floats(1.0, 300.0),
+)
+def test_as_many_trials_fit_as_there_is_time_for(
+    parallel: int, seconds: float, step: float, start_up: float
+) -> None:
+    """Whether trials are short, and wait for their proposals, or long, and wait for their turn."""
+    paced = costs(TINY.model_copy(update={"sft_step": step}), start_up=start_up)
+    asked = settings("12", parallel=parallel)
+    most = paced.most_trials(asked, seconds)
+    assert most == 1 or paced.trials_seconds(asked, most) <= seconds * (1 + 1e-9)
+    assert paced.trials_seconds(asked, most + parallel) > seconds * (1 - 1e-9)
+
+
+def test_the_end_that_is_planned_counts_the_wait_for_the_offline_models() -> None:
+    def end(**changes: object) -> str:
+        text = plan_of(costs(TINY, **changes), settings("12"), NOW, elapsed=40).text
+        return text.split("finished at about ")[1][:5]
+
+    assert end() < end(learning=300.0)
+    assert end() == end(learning=0.01)  # they are there before the base model is probed

@@ -112,6 +112,13 @@ def test_a_failure_holds_the_end_of_the_traceback(tmp_path: Path) -> None:
     assert len(failure.log_tail.splitlines()) == LOG_TAIL_LINES
 
 
+def test_a_full_disk_is_said_to_be_one_whatever_a_library_calls_it(tmp_path: Path) -> None:
+    error = RuntimeError("Error while serializing: No space left on device (os error 28)")
+    failure = failure_of(error, tmp_path)
+    assert failure.kind == "disk_full"
+    assert failure.message.startswith(f"the disk is full where {tmp_path} lies: make space there")
+
+
 def test_what_is_said_to_people_is_not_preceded_by_the_name_of_a_class(tmp_path: Path) -> None:
     error = DatasetError("empty", path="rows.jsonl", line=3, expected="an answer")
     failure = failure_of(error, tmp_path)
