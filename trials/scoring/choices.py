@@ -11,7 +11,17 @@ from itertools import pairwise, takewhile
 from typing import NamedTuple
 
 from trials.scoring import hedges
-from trials.scoring.text import bare, first_sentence, plain, stated, tidy, unmarked, unspaced
+from trials.scoring.text import (
+    bare,
+    emphasised,
+    first_sentence,
+    plain,
+    spoken,
+    stated,
+    tidy,
+    unmarked,
+    unspaced,
+)
 
 # How surely a label is meant as one: "B) a dog" more than "B" in a sentence, and that more than the
 # "A" of "A dog", which may be the article.
@@ -20,8 +30,8 @@ DOUBTFUL, NAMED, DEFINITE, CALLED_RIGHT = range(4)
 _HANGUL = (0xAC00, 0xD7AF)  # spaced, but particles are attached
 
 _DENIAL = r"""(?:
-      (?<!\w)(?:not|never|neither|nor|cannot\s+be|than|over|rul(?:e|ed|ing)\s+out|instead\s+of|unlike|except|without
-        |non|nicht|keine?|kein|pas|ni|não|нет|не|ليس|ليست|không(?:\s+phải)?|NO)
+      (?<!\w)(?:not|never|neither|nor|cannot\s+be|than|over|rul(?:e|ed|ing)\s+out|instead\s+of|despite|unlike|except|without
+        |non|nicht|keine?|kein|pas|ni|não|нет|не|و?ليست?|không(?:\s+phải)?|NO)
       |n't)
       \s+(?:(?:a|an|the|un|une|eine?|be|is|it|it's|that|case|think|believe|answer|option|choice
         |label|correct|right)\s+){0,6}["'(\[]*$
@@ -33,12 +43,14 @@ _NOT_BEHIND = re.compile(
         (?:is|are|was|seems?|looks?|would\s+be|must\s+be)\s+
           (?:clearly\s+|definitely\s+|also\s+)?(?:not|wrong|incorrect|false|impossible|out)\b
       | (?:is|are|was|does|can|would)n't\b | cannot\b | can't\b | ist\s+(?:nicht|falsch)\b
+      | (?:选?项)?是?(?:错|不对|不正确|不符)
       | (?:では|じゃ)(?:ない|ありません) | \s*(?:değil|नहीं) | 이?\s?아니)""",
     re.VERBOSE | re.IGNORECASE,
 )
 _RIGHT_BEHIND = re.compile(
-    r"""["')\]]*\s*(?:is|must\s+be|seems|looks)\s+(?:clearly\s+|definitely\s+)?
-        (?:the\s+)?(?:(?:only|most|one)\s+)*(?:correct|right|best|answer|true\s+answer)\b""",
+    r"""["')\]]*\s*(?:is|must\s+be|seems|looks|fits)\s+(?:clearly\s+|definitely\s+)?
+        (?:the\s+)?(?:(?:only|most|one)\s+)*
+        (?:correct|right|best|better|answer|true\s+answer)\b | (?:选?项)?是?正确""",
     re.VERBOSE | re.IGNORECASE,
 )
 _CALLED = re.compile(
@@ -47,12 +59,14 @@ _CALLED = re.compile(
     re.IGNORECASE,
 )
 _CHOSEN = re.compile(
-    r"(?<!\w)(?:choose|chose|pick|select|go\s+(?:with|for)|opt\s+for)\s+"
+    r"(?<!\w)(?:choose|chose|pick|select|go\s+(?:with|for)|opt\s+for|leaves|leaving)\s+"
     r"(?:(?:option|choice|answer|label)\s+)?",
     re.IGNORECASE,
 )
 _SO = re.compile(
-    r"(?<!\w)(?:so|therefore|thus|hence|consequently|must be|in conclusion)(?!\w)", re.I
+    r"(?<!\w)(?:so|therefore|thus|hence|consequently|must be|it's|it is|in conclusion|in the end"
+    r"|overall|ultimately|only)(?!\w)",
+    re.IGNORECASE,
 )
 _GOES_ON = re.compile(
     r"\s+(?:or|and|is|are|was|as|because|since|for|but|not|nor|vs|seems|looks|would|must|fits|nor)\b"
@@ -67,7 +81,20 @@ _DETERMINER = re.compile(
 _NAMED_BY_LETTER = re.compile(
     r"(?:[#@]|°\s?|(?<!\w)(?:vitamine?|vitamina|hepatitis|influenza)\s)$", re.IGNORECASE
 )
-_NOR = re.compile(r"\s*(?:or|nor)\s+", re.IGNORECASE)
+_NOR = re.compile(r"\s*,?\s*(?:or|nor)\s+", re.IGNORECASE)
+_AND = re.compile(r"\s*,?\s*(?:and|or|nor|&)\s+", re.IGNORECASE)
+_COMMA = re.compile(r"\s*,\s*")
+_ELIMINATED = re.compile(
+    r"(?<!\w)(?:eliminat|discard|reject|exclud|dismiss|rul)(?:e|es|ed|ing)?\s+(?:out\s+)?"
+    r"(?:(?:options?|choices?|both)\s+){0,2}[\"'(\[]*$",
+    re.IGNORECASE,
+)
+_PLURAL = re.compile(r"[\"')\]]*\s*(?:are|were)(?!\w)", re.IGNORECASE)
+# "B; A is a distractor": a sentence of its own begins.
+_SUBJECT = re.compile(
+    r"[\"')\]]*\s+(?:is|was|has|does|would|could|isn't|wasn't|doesn't|wouldn't)\s+(?!also\b)",
+    re.IGNORECASE,
+)
 _LETTER = re.compile(r"(?<!\w)[^\W\d_](?!\w)")
 _OPENING, _CLOSING = "([{\"'", ")]}\"'"
 
@@ -134,8 +161,13 @@ class Choice:
         least = DOUBTFUL if marked else NAMED
         found = self._stated(sentence, least) or self._stated(said, least)
         if len(found) > 1 and not marked:
-            return self._concluded(said) or found
+            return self._concluded(said) or self._bold(completion) or found
         return found
+
+    def _bold(self, completion: str) -> set[str]:
+        """The choice that alone is bold in the last line with anything bold."""
+        bold = emphasised(tidy(spoken(completion, self.marker)))
+        return self._stated(bold) if bold else set()
 
     def _answering(self, text: str) -> str:
         """The first sentence; all where what follows adds a choice to it, or takes its own back."""
@@ -163,6 +195,9 @@ class Choice:
         joined: list[bool] = []
         for index in range(len(gaps) - 1, -1, -1):
             gap = gaps[index]
+            if not hedges.doubtful(gap) and _SUBJECT.match(text, mentions[index + 1].end):
+                joined.append(False)
+                continue
             alone = alone and hedges.joined(gap, alone=True)
             asked = "?" in gap and not _asked(text, mentions[index + 1])
             apart = asked or (hedges.begins_anew(gap) and index >= opening)
@@ -198,26 +233,65 @@ class Choice:
         if chosen and (found := self._stated(self._answering(text[chosen[-1] :]))):
             return found
         sentences = [each for each in re.split(r"[.!?](?:\s+|$)|\n", text) if each.strip()]
-        last = sentences[-1] if len(sentences) > 1 else ""
-        return self._stated(last) if _SO.search(last) else set()
+        last = sentences[-1] if sentences else ""
+        conclusions = list(_SO.finditer(last))
+        if not conclusions:
+            return set()
+        begin, end = conclusions[-1].span()
+        for left, right in pairwise(self._mentions(last)):
+            gap = _SO.sub(" ", last[left.end : right.start])
+            if left.end <= begin < right.start and hedges.joined(gap, alone=False):
+                return set()  # "it's A or it's B"
+        return self._stated(last[end:]) or self._stated(last)
 
     def _mentions(self, text: str) -> list[Mention]:
         """All choices that stand in a text as words of their own, and are not denied."""
-        found, denied = [], len(text)
+        named: list[Mention] = []
         letters = _is_letters(text)
         for match in self._pattern.finditer(text):
             start, end, name = match.start(), match.end(), _name(match[0])
             if name not in self.names or _within_word(text, start, end):
                 continue
             certainty = _certainty(text, start, end, letters)
-            if certainty is None:
-                continue
-            if self._denial.search(text[:start][-60:]) or _NOR.fullmatch(text, denied, start):
-                denied = end
-            elif not _NOT_BEHIND.match(text, end):
-                found.append(Mention(start, end, name, certainty))
+            if certainty is not None:
+                named.append(Mention(start, end, name, certainty))
+        denied = self._denied(text, named)
+        denied |= self._called_wrong(text, named)
+        found = [each for each in named if each not in denied]
         others = [each for each in found if not _is_determiner(text, each)]
         return others or found
+
+    def _denied(self, text: str, named: list[Mention]) -> set[Mention]:
+        """The choices that are denied or ruled out; lists such as "not A, C or D" to their end."""
+        denied: set[Mention] = set()
+        for index, mention in enumerate(named):
+            before = text[: mention.start][-60:]
+            eliminated = _ELIMINATED.search(before)
+            if not eliminated and not self._denial.search(before):
+                continue
+            waiting = [mention]
+            denied.add(mention)
+            for left, right in pairwise(named[index:]):
+                waiting.append(right)
+                if (_AND if eliminated else _NOR).fullmatch(text, left.end, right.start):
+                    denied.update(waiting)
+                elif not _COMMA.fullmatch(text, left.end, right.start):
+                    break
+        return denied
+
+    def _called_wrong(self, text: str, named: list[Mention]) -> set[Mention]:
+        """The choices of which it is said behind them; "B, C and D are wrong" from the first on."""
+        wrong: set[Mention] = set()
+        listed = False
+        for index in range(len(named) - 1, -1, -1):
+            here = named[index]
+            if listed:
+                gap = here.end, named[index + 1].start
+                listed = bool(_COMMA.fullmatch(text, *gap) or _AND.fullmatch(text, *gap))
+            if listed or _NOT_BEHIND.match(text, here.end):
+                wrong.add(here)
+            listed = listed or bool(_PLURAL.match(text, here.end) and here in wrong)
+        return wrong
 
 
 def _name(choice: str) -> str:
@@ -268,15 +342,20 @@ def _ends_label(text: str, mention: Mention) -> bool:
     """Whether what follows a mention at the beginning sets it apart: "B) ...", "yes, ..."."""
     return bool(
         re.match(
-            r"""["'\]]*\s*(?:[)\].:,;!]|-\s|\s(?:because|since|as|for)\b|$)""", text[mention.end :]
+            r"""["'\]]*\s*?(?:[)\].:,;!\n]|-\s|\s(?:because|since|as|for)\b|$)""",
+            text[mention.end :],
         )
     )
 
 
 def _is_list(text: str, mentions: Iterable[Mention]) -> bool:
     """Whether the options are listed again: "A) dog B) cat"."""
-    marks = [text[each.end : each.end + 1] for each in mentions]
-    return marks[0] in tuple(").:") and marks.count(marks[0]) > 1
+    # With what stands before: the "A" of "a car (A)" is no item of a list of "A) ...".
+    marks = [
+        (text[each.start - 1 : each.start] == "(", text[each.end : each.end + 1])
+        for each in mentions
+    ]
+    return marks[0][1] in tuple(").:") and marks.count(marks[0]) > 1
 
 
 def _within_word(text: str, start: int, end: int) -> bool:

@@ -13,20 +13,20 @@ WINDOW = 80  # characters before an answer that are looked at, and between two t
 
 _PLAIN = r"[\s\"'()\[\]{}.!?…*#$:-]"
 _OR = (
-    r"(?:(?<!\w)(?:or|vs|versus|alternatively|oder|ou|или|atau|veya|hoặc|أو)(?!\w)"
-    r"|或|또는|または|もしくは)"
+    r"(?:(?<!\w)(?:or|vs|versus|alternatively|oder|ou|или|або|atau|veya|hoặc|lub|czy|eller|أو|या)(?!\w)"
+    r"|或|또는|または|もしくは|หรือ)"
 )
 _PERHAPS = r"(?:(?<!\w)(?:maybe|perhaps|possibly|vielleicht|quizás|возможно)(?!\w)|也许)"
 _LISTED = r"(?:[,;/&+|、]|(?<!\w)(?:and|und|et|y|o|e|и|و)(?!\w)|[和と와])"
 # Between "or" and what it offers: "or the answer is", "maybe it's".
 _FILLER = (
     r"(?:(?<!\w)(?:the|an?|my|its?|it's|that|that's|this|is|are|was|be|could|might|may|can|would"
-    r"|should|must|i|we|think|guess|say|also|even|else|either|both|final|correct|right|other|answer"
+    r"|should|must|i|we|think|guess|say|so|only|also|even|else|either|both|final|correct|right|other|answer"
     r"|option|choice|label|result|number|value)(?!\w)|\\boxed|\\text)"
 )
 _FILLED = rf"(?:{_PLAIN}{{1,9}}(?:{_PERHAPS}|{_FILLER})){{0,8}}"
 _JOINED = re.compile(
-    rf"(?:{_PLAIN}|{_LISTED}|(?:{_OR}|{_PERHAPS}){_FILLED}|(?<!\w)(?:also|even|option|choice)(?!\w)"
+    rf"(?:{_PLAIN}|{_LISTED}|(?:{_OR}|{_PERHAPS}|(?<!\w)and(?!\w)){_FILLED}|(?<!\w)(?:also|even|option|choice)(?!\w)"
     r"|\\(?:text|q?quad|,|;))*",
     re.IGNORECASE,
 )
@@ -71,6 +71,11 @@ def begins_anew(gap: str) -> bool:
 def adds_another(gap: str) -> bool:
     """Whether the text between two answers offers the second one beside the first: ". Or maybe"."""
     return len(gap) <= WINDOW and bool(_JOINED.fullmatch(gap) and _ANY_DOUBT.search(gap))
+
+
+def doubtful(text: str) -> bool:
+    """Whether a text has "or", "maybe" or the like anywhere."""
+    return bool(_ANY_DOUBT.search(text))
 
 
 def offered(before: str) -> bool:

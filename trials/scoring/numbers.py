@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
 
+from trials.scoring.text import UNSPACED
+
 MAX_DIGITS = 1_000
 MAX_EXPONENT = 400
 # What is written with so many places may be a rounded value: 0.333333 is 1/3.
@@ -45,6 +47,7 @@ _LATEX = (
     (re.compile(r"(\d\s*(?:[mck]?m|ft|in|yd|mi|s))\s*\^\s*\{?-?[1-4]\}?(?![\w^])"), r"\1"),
     (re.compile(r"\b(?:minus|negative)\s+(?=[\d.])", re.IGNORECASE), "-"),
 )
+_BESIDE_LETTERS = re.compile(rf"(?<=[{UNSPACED}])(?<!第)(?=\d)")  # 第3题 is a name
 _DOLLAR = re.compile(r"(?<!\\)\$")
 _RUN = re.compile(
     r"(?<![\w.])(?:[1-9]\d{0,2}(?: \d{3})+(?:[.,]\d+)?(?![\d/])|\d[\d.,'_]*\d|\d|\.\d+)"
@@ -58,11 +61,11 @@ _PARTS = re.compile(r"(?: {1,3}|-)(\d{1,9})\s?/\s?(\d{1,9})(?![\d/.,])")
 _POWER = re.compile(r"\s*(?:\^|\*\*)")
 _PERCENT = re.compile(r"\s*(?:%|percent\b|per cent\b|pct\b|percentage\b)", re.IGNORECASE)
 _SCALE = re.compile(
-    r"\s?(?:(thousand|million|billion|trillion|lakh|crore)\b|([万亿億]))", re.IGNORECASE
+    r"\s?(?:((?i:thousand|million|billion|trillion|lakh|crore))\b|([万亿億]))|([kKM]|bn)\b"
 )
 _SCALES = {
     **{"thousand": 3, "million": 6, "billion": 9, "trillion": 12, "lakh": 5, "crore": 7},
-    **{"万": 4, "亿": 8, "億": 8},
+    **{"万": 4, "亿": 8, "億": 8, "k": 3, "m": 6, "bn": 9},
 }
 _UNIT = re.compile(r"\s*(°?[^\W\d_]+)")
 _UNITS = {
@@ -83,10 +86,11 @@ class Number:
 
     Attributes:
         value: exactly, a percentage as a part of one.
-        places: digits behind the decimal point as written; None for fractions and percentages.
+        places: digits behind the decimal point of the value as written; None for fractions.
         percent: whether it is a percentage.
         unit: its unit or currency, where it is a common one.
         scale: 1,000,000 where it was written as so many millions, else 1.
+        exact: what it was said to be about, where it is that, rounded: the 2/3 of "2/3 = 0.67".
     """
 
     value: Fraction
@@ -94,6 +98,7 @@ class Number:
     percent: bool = False
     unit: str | None = None
     scale: int = 1
+    exact: Fraction | None = None
 
     def __str__(self) -> str:
         number, exact = self.value, self.value.denominator == 1
@@ -118,6 +123,9 @@ def equal(one: Number, other: Number) -> bool:
     50% is 0.5, and 50 too where the other is no percentage; 0.333333 is 1/3. 2 million is
     2,000,000, and 2 too where millions are asked for.
     """
+    for each, reverse in ((one, other), (other, one)):
+        if each.exact is not None and each.exact == reverse.value:
+            return True
     if one.unit and other.unit and one.unit != other.unit:
         return False
     if one.value == other.value or _rounded(one, other) or _rounded(other, one):
@@ -141,6 +149,13 @@ def _rounded(written: Number, exact: Number) -> bool:
     return round(exact.value, written.places) == written.value
 
 
+def rounds(written: Number, exact: Number) -> bool:
+    """Whether one is what the other is about: 0.67, 0.66 and 66.7% for 2/3."""
+    if not written.places or written.value == 0:
+        return False
+    return abs(written.value - exact.value) * 10**written.places < 1
+
+
 def _is_noise(written: Number, exact: Number) -> bool:
     """Whether one has all digits of a floating-point number that is the other: 0.1 + 0.2 is 0.3."""
     if not written.places or abs(written.value) * 10**written.places < 10 ** (FLOAT_DIGITS - 1):
@@ -152,6 +167,7 @@ def without_latex(text: str) -> str:
     """A tidied text with what LaTeX and Markdown put around numbers taken off."""
     if len(_DOLLAR.findall(text)) % 2:  # not a pair around a formula
         text = re.sub(r"(?<!\\)\$(?=\s?-?[\d.])", r"\\$", text, count=1)
+    text = _BESIDE_LETTERS.sub(" ", text)
     for pattern, replacement in _LATEX:
         text = pattern.sub(replacement, text)
     return text
@@ -220,10 +236,11 @@ def _sign_before(text: str, start: int) -> tuple[int, int]:
 def _with_unit(text: str, start: int, end: int, value: Fraction, places: int | None) -> Found:
     percent = _PERCENT.match(text, end)
     if percent:
-        return Found(start, percent.end(), Number(value / 100, None, True))
+        finer = None if places is None else places + 2
+        return Found(start, percent.end(), Number(value / 100, finer, True))
     scale = 1
     if named := _SCALE.match(text, end):
-        power = _SCALES[(named[1] or named[2]).lower()]
+        power = _SCALES[(named[1] or named[2] or named[3]).lower()]
         scale, end, places = 10**power, named.end(), max(0, (places or 0) - power)
     before = re.search(r"([$€£¥₹]|usd|eur|gbp)\s*-?$", text[max(0, start - 8) : start].lower())
     after = _UNIT.match(text, end) or re.match(r"\s*([€£¥₹$])", text[end : end + 4])

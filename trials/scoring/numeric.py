@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 
 from trials.scoring import hedges
 from trials.scoring.maths import MAX_CHARACTERS, readable, same
-from trials.scoring.numbers import Found, Number, Unreadable, equal, numbers_in, without_latex
-from trials.scoring.text import bare, boxed, first_sentence, plain, stated, tidy, unmarked
+from trials.scoring.numbers import (
+    Found,
+    Number,
+    Unreadable,
+    equal,
+    numbers_in,
+    rounds,
+    without_latex,
+)
+from trials.scoring.text import (
+    UNSPACED,
+    bare,
+    boxed,
+    emphasised,
+    first_sentence,
+    plain,
+    spoken,
+    stated,
+    tidy,
+    unmarked,
+)
 
 MAX_READ = 4_000  # characters of what states the answer: its beginning, or the end of a text
 # Between two numbers: nothing but this, and they are joined by an operation, not listed.
@@ -40,8 +59,40 @@ _FACTORIAL = re.compile(
 # Words, which math-verify would take for products of letters, have none of these.
 _MATHEMATICAL = re.compile(r"[\d\\+^=*√π]|^\s*\$?[A-Za-z]\$?\s*$")
 _OR = re.compile(
-    r"(?<!\w)(?:or|and|oder|und|ou|et|y|o|e|или|и|to|no|wait|actually|rather|instead|sorry|maybe"
-    r"|perhaps|alternatively|possibly|either|correction|vs|versus)(?!\w)|[或和と]",
+    r"(?<!\w)(?:oder|und|ou|et|y|o|e|и|wait|actually|rather|instead|sorry|either|correction"
+    # "and it takes", "no matter", "to give to" begin what is said about the number.
+    r"|and(?!\s+(?:it|this|that|he|she|they|we|you|i)(?!\w))|to(?=[\s$€£(]*$)"
+    r"|no(?=\W*(?:[,.!;:-]|$|(?:it|its|the|that)(?!\w))))(?!\w)|[和と]",
+    re.IGNORECASE,
+)
+# "12, because 3 * 4 = 12", "12, which is 3 * 4": the number stands before.
+_CLAUSE = re.compile(
+    r",?\s+(?:which|because|since|as|where|i\.e\.|that\s+is|meaning|(?:or\s+)?equivalently)(?!\w)",
+    re.IGNORECASE,
+)
+_REMARK = re.compile(
+    rf"(?:(?<=[{UNSPACED}])|(?<=[\w.%!])\s{{1,3}})\((?=[^()]*(?:[^\W\d_]{{3}}|[{UNSPACED}]))"
+    r"([^()]{1,200})\)"
+)
+# "x = 3. Check: 3 + 4 = 7.", and "5", an empty line, and more about it.
+_CHECK = re.compile(
+    r"[^\s](?=\s+\W{0,3}(?:(?:to|let\s+me|let\s+us|let's)\s+)?(?:double[- ])?(?:check|verif)\w*\W)",
+    re.IGNORECASE,
+)
+_EXPLAINED = re.compile(r"[\s$*_#(-]{0,9}\d[\d.,]{0,99}[\s$*_.!?)]{0,9}(?=\n\s*\n\W*[^\W\d_]{2})")
+_GOES_ON = re.compile(
+    r"(?<!\w)(?:so|therefore|thus|hence|total|altogether|wait|actually|no|not|but|or|maybe|instead"
+    r"|step|first|answer|also|may|might|could|leav(?:es|ing)|left)(?!\w)",
+    re.IGNORECASE,
+)
+_ABOUT = re.compile(
+    r"\W*(?:[=≈]|(?:(?:or|that\s+is|which\s+is|i\.e\.)\W+)?(?:about|approximately|approx\.?|roughly"
+    r"|around))\W*",
+    re.IGNORECASE,
+)
+_SPOKEN_EQUALS = re.compile(
+    r"(\d\s?[-+*/×÷·^]\s?[\d.,]*\d[$\s]{0,2}),?\s+(?:(?:which|that)\s+)?(?:is|makes|gives|equals)"
+    r"\s+(?=[-$]{0,2}\d)",
     re.IGNORECASE,
 )
 # "x = 5 or x = 6", "x = 5, x = 6": the equation before the last one is meant, too.
@@ -57,12 +108,15 @@ _COUNTS = re.compile(
     re.IGNORECASE,
 )
 _NEGATED = re.compile(
-    r"(?<!\w)(?:not|isn't|never|nicht|pas|no es|не|rather\s+than|instead\s+of)\s+\(?\$?$",
+    r"(?<!\w)(?:(?:not|cannot|can't)(?:\s+be)?|isn't|never|nicht|pas|no es|не|instead\s+of"
+    r"|(?:rather|more|less|other|[a-z]{2,9}er)\s+than)\s+\(?\$?$"
+    r"|(?:不是|并非|並非|不等于)\s*\(?\$?$",
     re.IGNORECASE,
 )
 _CUE = re.compile(
-    r"(?<!\w)(?:is|are|was|were|makes?|gives?|gets?|equals?|so|therefore|thus|hence|leaves?|totals?"
-    r"|total of|in total|altogether)(?!\w)",
+    r"(?<!\w)(?:is|are|was|were|be|makes?|gives?|gets?|equals?|so|therefore|thus|hence|leav(?:es?|ing)"
+    r"|totals?|total of|in total|altogether|round(?:s|ed)\s+(?:up\s+|down\s+)?to)(?!\w)"
+    r"|所以|因此|一共|总共|总计|合计|合計|还剩|剩下|等于|全部で|따라서",
     re.IGNORECASE,
 )
 _LISTED = re.compile(r"[\s\d.,;:!?|&$()-]*")  # numbers side by side, and nothing else
@@ -114,8 +168,15 @@ def number(answer: str) -> Number | None:
 
 
 def _read(completion: str, marker: str) -> tuple[str, bool]:
-    """As `stated`; a box with "5!" is a formula, for it holds no exclamations."""
+    """As `stated`; a box with "5!" is a formula, for it holds no exclamations.
+
+    Of several numbers in a text, the only bold one is the answer.
+    """
     said, marked = stated(completion, marker)
+    if not marked and not isinstance(found := _values(said, marked), str) and len(found) > 1:
+        bold = emphasised(tidy(spoken(completion, marker)))
+        if bold and not hedges.doubtful(said[-MAX_READ:].split("\n")[-1]) and number(bold):
+            return bold, True
     in_box = "!" in said and said == boxed(tidy(completion))
     return f"${said}$" if in_box else said, marked
 
@@ -149,18 +210,32 @@ def _formula(text: str) -> str:
 
 def _values(said: str, marked: bool) -> tuple[Number, ...] | str:
     """The different numbers that a text states, or the text that is a formula."""
-    said = said[:MAX_READ] if marked else said[-MAX_READ:]
+    said = said[:MAX_READ] if marked else _without_check(said[-MAX_READ:])
     lines = [line for line in said.split("\n") if line.strip()]
     text = said
     if not marked and not all(map(_BARE.fullmatch, lines)):
         # What is said after it, such as "I hope this helps!", is no answer.
         text = ([line for line in lines if _MATHEMATICAL.search(line)] or lines or [""])[-1]
+        if hedges.offered(re.split(r"\d", text, maxsplit=1)[0]):
+            text = said  # "5", and on a line of its own "or 6"
     found = _stated_in(text, marked)
-    if isinstance(found, str) or len(found) <= 1 or _LISTED.fullmatch(text):
+    if isinstance(found, str):
+        clause = _CLAUSE.search(text)
+        head = text[: clause.start()] if clause else ""
+        return _stated_in(head, marked) if _BARE.fullmatch(head) else found
+    if len(found) <= 1 or _LISTED.fullmatch(text):
         return found
     # What is shown first may be the answer, with more said about it in further sentences.
     narrower = _first(text) if marked else _concluded(text)
     return narrower if len(narrower) == 1 or isinstance(narrower, str) else found
+
+
+def _without_check(text: str) -> str:
+    """The text without what only checks or explains the answer that stands before it."""
+    after = _EXPLAINED.match(text) or _CHECK.search(text)
+    if not after or not _DIGIT.search(text, 0, after.end()) or _GOES_ON.search(text, after.end()):
+        return text
+    return text[: after.end()]
 
 
 def _first(text: str) -> tuple[Number, ...] | str:
@@ -172,7 +247,13 @@ def _first(text: str) -> tuple[Number, ...] | str:
     gap = behind + rest[: number.start()] if number else ""
     if number and (hedges.adds_another(gap) or hedges.taken_back(gap) or _COUNTS.fullmatch(text)):
         return ()
-    return _stated_in(sentence, True)
+    found = _stated_in(sentence, True)
+    cue = _CUE.search(sentence)
+    if isinstance(found, str) or len(found) <= 1 or not cue:
+        return found
+    if _DIGIT.search(sentence[: cue.start()]):
+        return found
+    return _stated_in(sentence[cue.end() :], True)  # "There are 16 balls in the 4 boxes."
 
 
 def _concluded(text: str) -> tuple[Number, ...] | str:
@@ -181,12 +262,11 @@ def _concluded(text: str) -> tuple[Number, ...] | str:
     if not sentences:
         return _stated_in(text, True)
     last = sentences[-1]
-    tail = _CUE.split(last)[-1]
-    if not (number := _DIGIT.search(tail)):
-        return _stated_in(text, True)
-    if hedges.offered(last[: len(last) - len(tail) + number.start()]):
-        return ()
-    return _stated_in(tail, True)
+    for begin in (*[cue.end() for cue in _CUE.finditer(last)][::-1], 0):
+        if number := _DIGIT.search(last, begin):
+            offered = hedges.offered(last[: number.start()])
+            return () if offered else _stated_in(last[begin:], True)
+    return ()
 
 
 def _stated_in(text: str, leading: bool) -> tuple[Number, ...] | str:
@@ -199,9 +279,10 @@ def _stated_in(text: str, leading: bool) -> tuple[Number, ...] | str:
     """
     if _FACTORIAL.search(text):  # elsewhere it is an exclamation mark
         return text
+    text = _SPOKEN_EQUALS.sub(r"\1 = ", text)
     cleaned = without_latex(text)
     try:
-        found = numbers_in(cleaned)
+        found = _rounded(cleaned, numbers_in(cleaned))
     except Unreadable:
         return text if _FORMULA.search(cleaned) else ()
     found = [each for each in found if not _denied(cleaned, each.start)]
@@ -209,14 +290,38 @@ def _stated_in(text: str, leading: bool) -> tuple[Number, ...] | str:
         gap = cleaned[found[0].end : found[1].start]
         joined = _FORMULA.match(gap.lstrip(" *·×"))  # "2\sqrt{3}"
         told = re.search(r"[^\W\d_]{2}", gap) and not _COUNTS.fullmatch(cleaned)
-        if told and not _OR.search(gap) and not joined:
+        if told and not _OR.search(gap) and not hedges.doubtful(gap) and not joined:
             return (found[0].number,)
     equals = _last_side(cleaned)
     behind = [each for each in found if each.start > equals]
     found = behind or found
     if _is_formula(cleaned, equals + 1 if behind else 0, found):
         return cleaned[equals + 1 :].strip() if behind and equals >= 0 else text
-    return tuple({each.number.value: each.number for each in found}.values())
+    values = tuple({each.number.value: each.number for each in found}.values())
+    if len(values) > 1 and (shorter := _REMARK.sub(_doubt, text)) != text:
+        fewer = _stated_in(shorter, leading)
+        return fewer if len(fewer) == 1 and not isinstance(fewer, str) else values
+    return values
+
+
+def _rounded(text: str, found: list[Found]) -> list[Found]:
+    """The numbers; of "2/3, or about 66.7%" the last one, which is both."""
+    merged: list[Found] = []
+    for each in found:
+        last = merged[-1] if merged else None
+        about = last and _ABOUT.fullmatch(text, last.end, each.start)
+        if last and about and rounds(each.number, last.number):
+            exact = last.number.exact or last.number.value
+            merged[-1] = each._replace(number=replace(each.number, exact=exact))
+        else:
+            merged.append(each)
+    return merged
+
+
+def _doubt(remark: re.Match[str]) -> str:
+    """What is left of a remark in parentheses: all where it offers another answer."""
+    kept = hedges.doubtful(remark[1]) or _FORMULA.search(remark[1])
+    return remark[0] if kept else " "
 
 
 def _last_side(text: str) -> int:

@@ -13,6 +13,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from trials.scoring import hedges
+from trials.scoring.hedges import WINDOW
 
 # More of a text than this is never looked at; its end is, for that is where answers stand.
 READ_CHARACTERS = 20_000
@@ -24,6 +25,9 @@ _UNSPACED = (
     *((0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x323AF)),
 )
 
+# Of these and of Hangul, as a class of a regular expression.
+UNSPACED = "".join(f"{chr(low)}-{chr(high)}" for low, high in (*_UNSPACED, (0xAC00, 0xD7AF)))
+
 _SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻"
 _SUPERSCRIPT = re.compile(f"[{_SUPERSCRIPTS}]+")
 _PLAIN_SUPERSCRIPT = str.maketrans(_SUPERSCRIPTS, "0123456789+-")
@@ -33,11 +37,14 @@ _SAME = str.maketrans(
     | dict.fromkeys("‘’‚‛`´ʼʹ′‹›", "'")
     | dict.fromkeys("“”„‟«»″〝〞「」『』", '"')
     | {"⁄": "/", "∕": "/", "٫": ".", "٬": ",", "،": ",", "⋅": "·", "∙": "·", "•": "·", "、": ","}
-    | {"。": ".", "｡": "."}
+    | {"。": ". ", "｡": ". "}
 )
 _EMPHASIS = re.compile(
-    r"(?<![\w*\\])(\*{1,3}|_{1,3}|~~|`{1,3})(?=\S)(.{0,300}?\S)\1(?![\w*])", re.DOTALL
+    r"(?<![\w*\\])(\*{1,3}|_{1,3}|`{1,3})(?=\S)(.{0,300}?\S)\1(?![\w*])", re.DOTALL
 )
+_STRUCK = re.compile(r"(?<!~)~~(?=[^\s~])([^~\n]{0,300}[^\s~])~~(?!~)")
+_BOLD = re.compile(r"(?<![\w*\\])(\*\*|__)(?=[^\s*_])([^\n]{0,200}?[^\s*_])\1(?![\w*])(?!\s*:)")
+_OPENED = re.compile(r"([*_]{1,3})[^*_\n]*$")
 _BROKEN_OFF = re.compile(r"(?<=[^\W\d_])\s?[—―]\s?(?=\w)")
 _FENCE = re.compile(r"^[ \t]*```\w*[ \t]*$", re.MULTILINE)
 _HEADING = re.compile(r"^[ \t]*#{1,6}[ \t]+", re.MULTILINE)
@@ -102,8 +109,8 @@ def _digit(character: str) -> str:
 
 
 def unmarked(text: str) -> str:
-    """The text without Markdown's emphasis, code spans and headings."""
-    text = _FENCE.sub("", text)
+    """The text without Markdown's emphasis, code spans, headings and what it strikes out."""
+    text = _STRUCK.sub(" ", _FENCE.sub("", text))
     for _ in range(3):  # bold within italics within code
         text, found = _EMPHASIS.subn(r"\2", text)
         if not found:
@@ -123,9 +130,34 @@ def final_answer(completion: str, marker: str, lines: int = 1) -> str:
     for text in (completion, unmarked(tidy(completion))):
         found = [match.span() for match in re.finditer(re.escape(marker), text, re.IGNORECASE)]
         if marker and found:
-            said = "\n".join(text[found[-1][1] :].strip().split("\n")[:lines])
+            behind = _within_emphasis(text, *found[-1]).strip()
+            said = "\n".join(behind.split("\n")[:lines])
             return _CLOSING_TAG.sub("", _offered_before(text, found) + said).strip()
     return completion.strip()
+
+
+def _within_emphasis(text: str, begin: int, end: int) -> str:
+    """What follows a marker, without the end of emphasis that began before it: "**Answer:** 4"."""
+    behind = text[end:]
+    opened = _OPENED.search(text[max(0, begin - WINDOW) : begin])
+    if not opened:
+        return behind
+    mark = re.escape(opened[1])
+    closes = re.match(rf"\s*{mark}(?=\s|$)|[^*_\n]*[^\s*_]{mark}(?=[ \t]*(?:\n|$))", behind)
+    return closes[0].replace(opened[1], "", 1) + behind[closes.end() :] if closes else behind
+
+
+def emphasised(text: str) -> str | None:
+    """What alone is bold in the last line that has bold words; None where it is no one thing.
+
+    Headings, which a colon ends, are left out.
+    """
+    spans = [(m.start(), m[2]) for m in _BOLD.finditer(text[-READ_CHARACTERS:])]
+    said = [(at, words) for at, words in spans if not words.rstrip().endswith(":")]
+    if not said:
+        return None
+    line = text[-READ_CHARACTERS:].rfind("\n", 0, said[-1][0])
+    return said[-1][1] if len([at for at, _ in said if at > line]) == 1 else None
 
 
 def spoken(completion: str, marker: str) -> str:
