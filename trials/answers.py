@@ -11,7 +11,7 @@ from typing import Any
 
 from trials.errors import DatasetError
 from trials.scoring.numeric import number
-from trials.scoring.text import final_answer, tidy
+from trials.scoring.text import boxed, final_answer, tidy
 
 MAX_ALTERNATIVES = 1_000
 EXPECTED = (
@@ -56,7 +56,7 @@ def read_answers(
         problem = f"the answer is a list of {len(values)}"
         raise DatasetError(problem, path=file, line=line, expected=EXPECTED)
     texts = [_text(each, file, line) for each in values]
-    answers = [final_answer(text, marker) if marker else text.strip() for text in texts]
+    answers = [_unboxed(final_answer(text, marker)) if marker else text.strip() for text in texts]
     for whole, answer in zip(texts, answers, strict=True):
         if not answer:
             raise DatasetError(
@@ -68,6 +68,13 @@ def read_answers(
                 expected="an answer in every row",
             )
     return tuple(dict.fromkeys(answers))
+
+
+def _unboxed(answer: str) -> str:
+    """What is in a box that is all of an answer; else the answer itself."""
+    inner = boxed(answer)
+    alone = inner and any(answer == f"{box}{{{inner}}}" for box in ("\\boxed", "\\fbox"))
+    return inner if inner and alone else answer
 
 
 def _text(value: Any, file: Path | None, line: int | None) -> str:

@@ -200,7 +200,7 @@ def with_chats_read(raw: Mapping[str, Any], place: Place) -> Mapping[str, Any]:
     """
     written = {
         field: _chat_from_text(raw[field], field, place)
-        for field in CHAT_FIELDS
+        for field in (*CHAT_FIELDS, *CONVERSATION_FIELDS)
         if isinstance(raw.get(field), str) and _CHAT_AS_TEXT.match(raw[field])
     }
     return {**raw, **written} if written else raw

@@ -11,6 +11,7 @@ from trials.scoring.text import unspaced
 # A restated sum is a way to answer, a restated question of so many words is a mistake. Where words
 # are written without spaces, so many letters are about as long.
 WORDS, LETTERS = 3, 6
+LOOKED_AT = 1_000  # characters of a question, for whether it has so many
 WINDOW = 60  # characters before a question that may say whose it is
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _TOKEN = (
@@ -40,7 +41,7 @@ def repeats(text: str, prompts: Iterable[Sequence[Mapping[str, Any]]]) -> bool:
     for prompt in prompts:
         last = prompt[-1]["content"].strip()
         whole = " ".join(message["content"] for message in prompt)
-        if any(_is_long(asked) and _begins(begin, asked) for asked in (last, whole)):
+        if any(_begins(begin, asked) and _is_long(asked) for asked in (last, whole)):
             return True
         if _is_asked(text, last):
             return True
@@ -71,4 +72,5 @@ def _is_asked(text: str, question: str) -> bool:
 
 
 def _is_long(asked: str) -> bool:
+    asked = asked[:LOOKED_AT]
     return len(_WORD.findall(asked)) >= WORDS or sum(map(unspaced, asked)) >= LETTERS

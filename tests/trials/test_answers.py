@@ -31,10 +31,17 @@ from trials.scoring.numeric import Numeric, can_be_read
         ([0.5, "1/2"], ("0.5", "1/2")),
         ("So 8 + 9 = 17\n#### 17", ("17",)),
         (["#### 17", "#### 17.0"], ("17", "17.0")),
+        (r"\boxed{17}", ("17",)),
+        (r"\boxed{\frac{1}{2}}", (r"\frac{1}{2}",)),
+        (r"\boxed{5}, \boxed{6}", (r"\boxed{5}, \boxed{6}",)),
     ],
 )
 def test_answers_are_texts(value: Any, texts: tuple[str, ...]) -> None:
     assert read_answers(value, "####") == texts
+
+
+def test_a_box_as_marker_ends_the_answer() -> None:
+    assert read_answers(r"So it is $\boxed{\frac{1}{2}}$. Done.", r"\boxed{") == (r"\frac{1}{2}",)
 
 
 @pytest.mark.parametrize(

@@ -141,6 +141,11 @@ def test_a_chat_as_text_is_held_to_the_same_rules(tmp_path: Path) -> None:
     assert pair_of(tmp_path / "c", **pair).chosen == [ASSISTANT]
 
 
+def test_a_conversation_as_text_that_is_no_json_is_named_for_what_it_is(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="messages is a chat written as text, and not as JSON"):
+        row_of(tmp_path, prompt=None, completion=None, messages=repr([USER, ASSISTANT]))
+
+
 def test_a_restated_sum_is_an_answer_and_a_restated_question_is_not(tmp_path: Path) -> None:
     assert row_of(tmp_path, prompt="1+2=", completion="1+2=3").completion[0]["content"] == "1+2=3"
     question = "Which city is the capital of France?"

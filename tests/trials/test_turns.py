@@ -134,3 +134,11 @@ def test_looking_takes_time_in_proportion_to_the_text() -> None:
         repeats(text, [chat("user", "2")])
         turn_in(text)
     assert time.process_time() - begin < 4
+
+
+def test_a_prompt_of_millions_of_characters_is_looked_at_in_seconds() -> None:
+    begin = time.process_time()
+    assert not repeats("So 4", [chat("user", "x" * 4_000_000)])
+    words = "so many words " * 200_000
+    assert repeats(f"{words} So 4", [chat("user", words)])
+    assert time.process_time() - begin < 2

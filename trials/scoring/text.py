@@ -124,9 +124,12 @@ def final_answer(completion: str, marker: str, lines: int = 1) -> str:
     Answers of several lines, such as matrices, are read with as many ``lines``.
 
     A marker is found in another case too (``answer:``), and where emphasis splits it
-    (``**Answer**:``). A closing tag at the end, as of ``<answer>``, is left out.
+    (``**Answer**:``). A closing tag at the end, as of ``<answer>``, is left out. Behind the marker
+    ``\\boxed{`` the answer ends where the box does.
     """
     completion = spoken(completion, marker)[-READ_CHARACTERS:]
+    if marker.rstrip("{ ") in _BOXES and (box := boxed(completion)) is not None:
+        return box
     for text in (completion, unmarked(tidy(completion))):
         found = [match.span() for match in re.finditer(re.escape(marker), text, re.IGNORECASE)]
         if marker and found:
