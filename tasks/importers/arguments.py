@@ -250,6 +250,7 @@ def _adapter(given: Mapping[str, Any], adapter: Mapping[str, Any] | None) -> dic
     if adapter is None and given.get("use_peft"):
         adapter = {ours: given.get(theirs) for ours, theirs in LORA_NAMES.items()}
     if adapter is None:
+        _refuse_untold(given)
         _refuse_switch(given, dict.fromkeys(PARTS, "training of some weights alone"))
         return {"adapter": "full"}
     _refuse_variants(given, adapter)
@@ -266,6 +267,23 @@ def _adapter(given: Mapping[str, Any], adapter: Mapping[str, Any] | None) -> dic
     }
     targets = lora_targets(adapter.get("target_modules"))
     return config | ({"lora_targets": targets} if targets else {})
+
+
+def _refuse_untold(given: Mapping[str, Any]) -> None:
+    """Refuses settings of an adapter where nothing says whether one was trained.
+
+    Raises:
+        NoRowError: naming the setting.
+    """
+    if given.get("use_peft") is not None:
+        return
+    for name, value in given.items():
+        about = name.startswith(("lora_", "use_lora")) or name in OTHER_ADAPTERS
+        if about and value is not False and str(value).lower() not in OFF:
+            raise NoRowError(
+                f"{name}={str(value)[:40]}, and nothing says whether LoRA or all weights were "
+                "trained: add use_peft, true or false, to its settings"
+            )
 
 
 def _refuse_variants(given: Mapping[str, Any], adapter: Mapping[str, Any]) -> None:

@@ -33,11 +33,17 @@ def chart_of(columns: Sequence[str]) -> list[str]:
 
 
 def refuse_chart(source: Path, columns: Sequence[str]) -> None:
-    """Refuses a chart, which has values by step and no settings.
+    """Refuses a chart or curve, which has values by step and no settings.
 
     Raises:
         SettingsError: it is one.
     """
+    if {"Wall time", "Step", "Value"} == set(columns):
+        raise SettingsError(
+            f"{source} is a curve exported from TensorBoard, which has no settings of its run, so "
+            "it is not imported\n  import the run's output folder (trainer_state.json), or a table "
+            "of its results"
+        )
     if series := chart_of(columns):
         raise SettingsError(
             f"{source} is a chart exported from Weights & Biases: {series[0]!r} by "

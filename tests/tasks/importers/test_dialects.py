@@ -209,3 +209,14 @@ def test_an_adapter_says_what_it_is():
     quantized = arguments | {"use_peft": True, "lora_r": 8, "lora_alpha": 16, "load_in_4bit": True}
     with pytest.raises(NoRowError, match="load_in_4bit=True: LoRA on quantized weights"):
         config_of(quantized, "sft", 10)
+
+
+@pytest.mark.parametrize(
+    "more", [{"lora_r": 16, "lora_alpha": 32}, {"lora_rank": 8}, {"load_in_4bit": True}]
+)
+def test_settings_of_an_adapter_without_a_word_of_one_are_doubtful(more):
+    arguments = {"learning_rate": 1e-4, "per_device_train_batch_size": 2}
+    with pytest.raises(NoRowError, match="nothing says whether LoRA or all weights were trained"):
+        config_of(arguments | more, "sft", 10)
+    assert config_of(arguments | {"lora_r": 16, "use_peft": False}, "sft", 10)["adapter"] == "full"
+    assert config_of(arguments | {"lora_r": 0}, "sft", 10)["adapter"] == "full"

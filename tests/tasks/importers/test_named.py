@@ -69,6 +69,12 @@ def test_databases(tmp_path, tables, named):
     assert named in refusal(file)
 
 
+def test_a_curve_of_tensorboard(tmp_path):
+    source = tmp_path / "curve.csv"
+    source.write_text("Wall time,Step,Value\n1700000000.0,10,0.5\n")
+    assert "curve exported from TensorBoard" in refusal(source)
+
+
 def test_folders(tmp_path):
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "events.out.tfevents.1").write_bytes(b"")
