@@ -17,6 +17,7 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
+from rich.table import Column
 from rich.text import Text
 
 from flows.interrupts import interrupts
@@ -39,7 +40,7 @@ SHOWN = {
 }
 
 
-BAR_WIDTH, NARROW = 24, 80  # characters; a narrow terminal has no bars
+BAR_WIDTH, NARROW = 20, 80  # characters; a narrow terminal has neither bars nor clocks
 TELL_SECONDS = 30.0
 
 
@@ -50,13 +51,15 @@ class _Note(ProgressColumn):
         return Text(printable(task.fields["note"]))
 
 
-def _bars(console: Console, width: int | None) -> Progress:
+def _bars(console: Console) -> Progress:
+    """One line for each bar, however narrow the terminal: what does not fit is cut off."""
+    wide = console.width >= NARROW
     return Progress(
         SpinnerColumn(),
-        TextColumn("{task.description}"),
-        *([] if width is None else [BarColumn(bar_width=width)]),
-        _Note(),
-        TimeElapsedColumn(),
+        TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+        *([BarColumn(bar_width=BAR_WIDTH)] if wide else []),
+        _Note(Column(no_wrap=True, overflow="ellipsis")),
+        *([TimeElapsedColumn(Column(no_wrap=True))] if wide else []),
         console=console,
         transient=True,
         redirect_stdout=False,  # what others print is kept away from the terminal already
@@ -98,8 +101,9 @@ class LiveProgress(_Shown, Watcher):
         self._console = console
         self._lines_only = not console.is_terminal or console.is_dumb_terminal
         self._narrow = console.width < NARROW
-        self._progress = _bars(console, None if self._narrow else BAR_WIDTH)
-        self._phase = self._progress.add_task("starting", total=None, note="")
+        self._progress = _bars(console)
+        self._now = "starting"
+        self._phase = self._progress.add_task("run", total=None, note=self._now)
         self._budget: TaskID | None = None
         self._pace: Pace | None = None
         self._trials: dict[str, TaskID] = {}
@@ -108,7 +112,8 @@ class LiveProgress(_Shown, Watcher):
         self._told = time.monotonic()
 
     def phase(self, text: str) -> None:
-        self._progress.reset(self._phase, total=None, description=markup(text), note="")
+        self._now = text
+        self._progress.reset(self._phase, total=None, note=text)
         if self._lines_only:
             self._console.print(printable(text), markup=False, highlight=False)
             self._told = time.monotonic()
@@ -116,7 +121,8 @@ class LiveProgress(_Shown, Watcher):
     def progress(self, done: float, total: float) -> None:
         counted = float(done).is_integer() and float(total).is_integer()
         note = f"{done:g} of {total:g}" if counted else f"{done / total:.0%}" if total else ""
-        self._progress.update(self._phase, completed=done, total=total, note=note)
+        told = f"{self._now}, {note}" if note else self._now
+        self._progress.update(self._phase, completed=done, total=total, note=told)
         self._tell_now_and_then(f"  {note}")
 
     def message(self, text: str) -> None:
@@ -216,7 +222,7 @@ class CollectProgress(_Shown, Watcher):
     def __init__(self, console: Console, total: int):
         self._console, self._total, self._done = console, total, 0
         self._lines_only = not console.is_terminal or console.is_dumb_terminal
-        self._progress = _bars(console, None if console.width < NARROW else BAR_WIDTH)
+        self._progress = _bars(console)
         self._bar = self._progress.add_task("collecting", total=total, note="")
 
     def probed(self, done: int, total: int) -> None:

@@ -155,7 +155,7 @@ def _prepare(job: _Job, launchers: Sequence[Launcher]) -> _Ready:
             watcher.message(warning)
         keep_inputs(folder, begun.history_files, begun.features)
         document_history(begun.history_files, folder)
-        watcher.phase("training the offline models on the history")
+        watcher.phase("training the offline models")
         offline = training.models(None if learned.used else waiting_seconds(job.ledger))
     if learned.used is None:
         note_used(folder, offline is not None)

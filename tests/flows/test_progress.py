@@ -142,3 +142,24 @@ def test_a_long_phase_without_a_terminal_says_now_and_then_how_far_it_is(
         progress.progress(3, 12)
         progress.progress(0.5, 0.8)
     assert lines(console) == ["probing", "3 of 12", "62%"]
+
+
+@pytest.mark.parametrize("width", [40, 50, 80, 120])
+def test_each_bar_is_one_line_however_narrow_the_terminal(
+    make_run: MakeRun, spec: TrialSpec, width: int
+) -> None:
+    console = Console(file=io.StringIO(), width=width, force_terminal=True)
+    progress = LiveProgress(console)  # not started: nothing is drawn but what is looked at here
+    progress.begun(make_run().info())
+    progress.phase("running the finalists at full length")
+    progress.spent(0.25)
+    for name in ("000-a", "001-b"):
+        event = {"kind": "metric", "stage": "rl", "step": 7, "values": {"reward": 0.125}}
+        progress.event(spec.model_copy(update={"trial_id": name}), event)
+    drawn = console.render_lines(progress._progress.get_renderable(), pad=False)
+    text = ["".join(segment.text for segment in line) for line in drawn]
+    assert len(text) == 4, text
+    assert all(len(line) <= width for line in text)
+    assert "run" in text[0]
+    assert "finalists" in text[0]
+    assert "reward 0.125" in text[2]
