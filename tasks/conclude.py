@@ -173,7 +173,8 @@ def _row_seconds(loop: SearchLoop, measured: list[TrialSpec]) -> float:
 
     Each as it was when it was scored before; a trial that was not, as the slowest of the others.
     """
-    rows, probe = loop.inputs.schedule.eval_rows, loop.inputs.probe
+    probe, there_are = loop.inputs.probe, len(loop.inputs.dataset.splits["validation"])
+    rows = min(loop.inputs.schedule.eval_rows, there_are)
     events = [read_events(Path(spec.folder) / "events.jsonl") for spec in measured]
     found = [pace_of(list(each)).scoring / rows for each in events]
     found.append(probe.seconds / max(1, probe.scores["base"].rows))

@@ -84,7 +84,8 @@ def test_a_row_takes_as_long_as_it_took_with_the_models_that_are_measured(tmp_pa
 
     base = SplitScore(score=0.0, score_se=0.0, rows=8, outcomes=[0.0] * 8)
     probe = SimpleNamespace(seconds=8.0, scores={"base": base})
-    inputs = SimpleNamespace(schedule=Schedule(eval_rows=10), probe=probe)
+    dataset = SimpleNamespace(splits={"validation": [None] * 10})  # no more than there are
+    inputs = SimpleNamespace(schedule=Schedule(eval_rows=128), probe=probe, dataset=dataset)
     loop = SimpleNamespace(inputs=inputs)
     best, default = scored("best", 20.0), scored("default", 30.0)
     assert _row_seconds(loop, [best, default]) == pytest.approx((1 + 2 + 3) / 3)
