@@ -93,7 +93,8 @@ def tune(
             ready = _prepare(job, launchers)
             loop = _search(job, ready)
             # First: trials are kept even when none can be recommended.
-            append_run_to_history(folder, job.history)
+            if kept := append_run_to_history(folder, job.history):
+                watcher.message(f"what the trials found joins the history: {kept}")
             keep_learned(folder, history_files(job.history), ready.offline)
             watcher.phase("measuring on the test split")
             with measurer_of(place, settings, watcher.phase) as measurer:

@@ -83,12 +83,16 @@ def on_test(measured: Measured) -> str:
 
 
 def outcome(summary: Summary) -> str:
-    """One sentence with the three test scores."""
+    """The three test scores, and that training gained nothing where nothing shows that it did."""
     parts = [f"The best configuration reached {on_test(summary.best)} on the test split"]
     if summary.default is not None:
         parts.append(f"the default {on_test(summary.default)}")
     parts.append(f"the base model, before any training, {on_test(summary.base)}")
-    return "; ".join(parts) + "."
+    told = "; ".join(parts) + "."
+    over_base = summary.best.test - summary.base.test
+    if over_base <= Z95 * math.hypot(summary.best.test_se, summary.base.test_se):
+        told += " Nothing shows that training improved on the base model."
+    return told
 
 
 def gain(summary: Summary) -> tuple[float, float, bool] | None:

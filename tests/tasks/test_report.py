@@ -17,7 +17,7 @@ from tasks.report_reasons import _cells
 from tasks.run_folder import HistoryInfo, RunFolder
 from tasks.run_tables import RunTables
 from tasks.settings import Budget, TuneSettings
-from tasks.wording import decimals, duration, plus_minus, setting, verdict
+from tasks.wording import decimals, duration, outcome, plus_minus, setting, verdict
 from trials.records import Schedule, StoppingRules
 
 MakeRun = Callable[..., RunFolder]
@@ -111,6 +111,15 @@ def test_a_difference_within_noise_is_called_so(
     summary = make_run(paired_gain=gain, paired_gain_se=se).summary()
     assert summary is not None
     assert expected in verdict(summary)
+
+
+def test_a_training_that_gained_nothing_over_the_base_model_is_called_so(make_run: MakeRun) -> None:
+    summary = make_run().summary()
+    assert summary is not None
+    assert "Nothing shows" not in outcome(summary)
+    untrained = summary.base.model_copy(update={"test": summary.best.test - 0.01})
+    told = outcome(summary.model_copy(update={"base": untrained}))
+    assert told.endswith("Nothing shows that training improved on the base model.")
 
 
 def test_data_docs_are_one_click_away_when_they_are_there(make_run: MakeRun) -> None:
