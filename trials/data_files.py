@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,6 +33,9 @@ SPLIT_NAMES: dict[str, Split] = {
     "testing": "test",
 }
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
+PREFERENCES = "preferences"  # the name of their file, whatever its format
+# Files that `datasets` and the hub put beside the data.
+DESCRIPTIONS = ("dataset_dict", "dataset_info", "dataset_infos")
 READABLE = (
     "JSON lines, a JSON array, CSV, TSV (each may be gzipped), parquet, or a folder of save_to_disk"
 )
@@ -48,7 +51,7 @@ csv.field_size_limit(LONGEST_LINE)
 def split_files(path: Path) -> list[tuple[Path, Split | None]]:
     """Files (or folders of ``save_to_disk``) of a dataset and the split that each belongs to.
 
-    A single file or table belongs to none: its rows are split by a hash.
+    A single file or table, alone or in a folder, belongs to none: its rows are split by a hash.
 
     Raises:
         DatasetError: when there is nothing, a split is missing, or is there in two forms.
@@ -61,9 +64,14 @@ def split_files(path: Path) -> list[tuple[Path, Split | None]]:
             path=path,
             expected="a dataset folder, a file of rows or a name listed by `autopipe datasets`",
         )
+    home = path
     found = _by_split(path)
     if not found and (path / "data").is_dir():
-        found = _by_split(path / "data")
+        inner = _by_split(path / "data")
+        if inner or not _tables(path):
+            home, found = path / "data", inner
+    if table := _one_table(home, found):
+        return [(file, None) for file in table]
     missing = [split for split in SPLITS if split not in found]
     if missing:
         names = sorted(file.name for file in path.iterdir())
@@ -73,7 +81,7 @@ def split_files(path: Path) -> list[tuple[Path, Split | None]]:
             f"(found {shown or 'an empty folder'})",
             path=path,
             expected="train.jsonl, validation.jsonl and test.jsonl (or .csv, .parquet, .json), or "
-            "pass one file, which is split",
+            "one file of rows alone, which is split; dataset.yaml and preferences may lie beside it",
         )
     return [(file, split) for split in SPLITS for file in found[split]]
 
@@ -141,7 +149,31 @@ def _by_split(folder: Path) -> dict[Split, list[Path]]:
     return found
 
 
-def _refuse_incomplete(files: list[Path], split: Split) -> None:
+def _one_table(folder: Path, found: Mapping[Split, list[Path]]) -> list[Path]:
+    """The one file of rows in a folder, or its shards; nothing where there are none or several.
+
+    Raises:
+        DatasetError: when a shard is missing.
+    """
+    # Of a lone part that was held out of something the rest is missing.
+    if "validation" in found or "test" in found:
+        return []
+    files = _tables(folder)
+    if files and all(_SHARD.search(_stem(file)) for file in files):
+        [name, *others] = {_SHARD.sub("", _stem(file)) for file in files}
+        if others:
+            return []
+        _refuse_incomplete(files, name)
+        return files
+    return files if len(files) == 1 else []
+
+
+def _tables(folder: Path) -> list[Path]:
+    """Files of a folder that may hold rows, those of preferences left out."""
+    return [file for file in _files(folder) if _stem(file) not in (PREFERENCES, *DESCRIPTIONS)]
+
+
+def _refuse_incomplete(files: list[Path], split: str) -> None:
     """Refuses shards of which one is missing, or there twice: rows would be, too.
 
     Raises:

@@ -21,7 +21,15 @@ from typing import Any
 from trials.answers import infer_reward, read_answers
 from trials.card import LATER_FIELDS, read_card
 from trials.card import DatasetCard as DatasetCard
-from trials.data_files import SPLITS, Split, content_files, find_one, read_rows, split_files
+from trials.data_files import (
+    PREFERENCES,
+    SPLITS,
+    Split,
+    content_files,
+    find_one,
+    read_rows,
+    split_files,
+)
 from trials.errors import DatasetError
 from trials.messages import (
     Message,
@@ -43,7 +51,6 @@ OTHER_NAMES = {
     "completion": ("response", "output", "solution"),
     "answer": ("label", "target", "gold", "final_answer"),
 }
-PREFERENCES = "preferences"  # the name of their file, whatever its format
 
 
 @dataclass(frozen=True)

@@ -269,3 +269,72 @@ def test_shards_are_all_there_and_once(tmp_path: Path, names: str, found: str) -
 def test_whole_sets_of_shards_are_read(tmp_path: Path) -> None:
     names = "train-00000-of-00002.jsonl train-00001-of-00002.jsonl"
     assert len(split_files(shards(tmp_path / "data", names))) == 4
+
+
+# One file in a folder
+
+
+@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("inner", ["", "data"])
+def test_one_file_in_a_folder_is_split_as_it_would_be_alone(
+    tmp_path: Path, name: str, inner: str
+) -> None:
+    folder = tmp_path / "mine"
+    (folder / inner).mkdir(parents=True)
+    file = folder / inner / name
+    WRITERS[name](sums(60), file)
+    (folder / "dataset.yaml").write_text("name: sums\nreward: exact_match\n")
+    (folder / "README.md").write_text("Sums.\n")
+    write_rows(folder / "preferences.jsonl", [{"prompt": "?", "chosen": "1", "rejected": "2"}])
+    alone, carded = load_dataset(file), load_dataset(folder)
+    assert carded.splits == alone.splits
+    assert (carded.name, carded.card.reward, alone.card.reward) == ("sums", "exact_match", "numeric")
+    assert len(carded.preferences) == 1
+    before = fingerprint(folder)
+    (folder / "dataset.yaml").unlink()
+    assert fingerprint(folder) != before
+    assert load_dataset(folder).card.reward == "numeric"
+
+
+@pytest.mark.parametrize(
+    "names",
+    ["train.jsonl", "train-00000-of-00001.jsonl", "x-00000-of-00002.jsonl x-00001-of-00002.jsonl"],
+)
+def test_the_shards_of_one_table_and_a_lone_training_file_are_one_file(
+    tmp_path: Path, names: str
+) -> None:
+    for number, name in enumerate(names.split()):
+        write_rows(tmp_path / name, sums(60, 60 * number))
+    (tmp_path / "dataset_infos.json").write_text("{}")
+    assert {split for _, split in split_files(tmp_path)} == {None}
+    assert len(load_dataset(tmp_path).splits["train"]) > 40
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        "test.jsonl",
+        "validation.csv",
+        "a.jsonl b.jsonl",
+        "train.jsonl more.csv",
+        "a.jsonl a.csv",
+        "preferences.jsonl",
+        "x-00000-of-00001.jsonl y-00000-of-00001.jsonl",
+    ],
+)
+def test_what_is_not_one_file_of_rows_is_refused(tmp_path: Path, names: str) -> None:
+    for name in names.split():
+        (tmp_path / name).write_text(lines(sums(60)))
+    with pytest.raises(DatasetError, match=r"missing \(found") as caught:
+        split_files(tmp_path)
+    assert "one file of rows alone, which is split" in caught.value.expected
+
+
+def test_a_lost_shard_of_one_table_is_named(tmp_path: Path) -> None:
+    for number in (0, 2):
+        write_rows(tmp_path / f"x-{number:05}-of-00003.jsonl", sums(60))
+    with pytest.raises(DatasetError, match=r"x-00001-of-00003\.jsonl missing"):
+        split_files(tmp_path)
+    (tmp_path / "x-00002-of-00003.jsonl").unlink()
+    with pytest.raises(DatasetError, match=r"x-00001-of-00003\.jsonl and 1 more missing"):
+        split_files(tmp_path)
