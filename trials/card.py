@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from trials.scoring.text import USUAL_MARKER
 
 # "exact_match", "choice", "numeric", "reasoning_gym", "trl.rewards:NAME" or "module:function"
 RewardKind = str
+CARD = "dataset.yaml"
 # Fields of the card that came later: fingerprints of datasets without them must stay as they were.
 LATER_FIELDS = ("answer_format",)
 
@@ -45,7 +48,7 @@ def read_card(path: Path) -> DatasetCard:
     Raises:
         DatasetError: when it is no such mapping, naming the field.
     """
-    file = path / "dataset.yaml"
+    file = path / CARD
     if not path.is_dir() or not file.exists():
         return DatasetCard()
     try:
@@ -73,3 +76,30 @@ def read_card(path: Path) -> DatasetCard:
             path=file,
             expected=known if unknown else f"such a value for {field}; a text in quotes",
         ) from None
+
+
+def card_beside(path: Path) -> Path | None:
+    """A card that lies beside a single file, where it is not read; None where there is none."""
+    card = path.with_name(CARD)
+    return card if path.is_file() and card.is_file() else None
+
+
+def how_to_give_a_card(path: Path) -> str:
+    """Lines that say how a single file gets a card; nothing for a folder, which can have one."""
+    if not path.is_file():
+        return ""
+    path = path.absolute()
+    card = card_beside(path)
+    name = path.name.removesuffix(".gz").removesuffix(Path(path.name.removesuffix(".gz")).suffix)
+    folders = (path.with_name(f"{name}_{number}" if number else name) for number in count())
+    folder = next(each for each in folders if not each.exists())
+    moved = " ".join(shlex.quote(str(each)) for each in (path, card) if each)
+    home = shlex.quote(str(folder))
+    edit = "change" if card else "write"
+    return (
+        f"\n  {CARD} is read from the folder that is tuned, and this is a single file"
+        f"{'; the one beside it is not read' if card else ''}. Make it a folder:"
+        f"\n    mkdir {home} && mv {moved} {home}/"
+        f"\n    {edit} {shlex.quote(str(folder / CARD))}"
+        f"\n    autopipe tune {home}  (and the options as before)"
+    )

@@ -81,7 +81,7 @@ def split_files(path: Path) -> list[tuple[Path, Split | None]]:
             f"(found {shown or 'an empty folder'})",
             path=path,
             expected="train.jsonl, validation.jsonl and test.jsonl (or .csv, .parquet, .json), or "
-            "one file of rows alone, which is split; dataset.yaml and preferences may lie beside it",
+            "one file of rows, which is split; dataset.yaml and preferences may lie beside it",
         )
     return [(file, split) for split in SPLITS for file in found[split]]
 

@@ -20,6 +20,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import IO, Any
 
+from trials.card import CARD, card_beside, how_to_give_a_card
 from trials.dataset import Dataset, Preference, Row, load_dataset
 from trials.errors import AutoPipeError, RewardError
 from trials.imports import child_environment
@@ -69,11 +70,23 @@ def check_own_completions(dataset: Dataset, allow_user_code: bool = False) -> li
     key = (str(dataset.path), dataset.fingerprint, allow_user_code)
     if key not in _found:
         _found.clear()  # the one dataset that a run is about is asked for again and again
-        _found[key] = _looked_at(dataset, allow_user_code)
+        try:
+            _found[key] = _with_card_explained(dataset, _looked_at(dataset, allow_user_code))
+        except RewardError as error:
+            text = "\n  ".join(_with_card_explained(dataset, [str(error)]))
+            raise type(error)(text) from None
     return list(_found[key])
 
 
 _found: dict[tuple[str, str, bool], list[str]] = {}
+
+
+def _with_card_explained(dataset: Dataset, said: list[str]) -> list[str]:
+    """What is said, and where it asks a single file for a card, how that is given one."""
+    explained = [text + how_to_give_a_card(dataset.path) * (CARD in text) for text in said]
+    if (card := card_beside(dataset.path)) and not any(CARD in text for text in said):
+        explained.append(f"{card} was not read" + how_to_give_a_card(dataset.path))
+    return explained
 
 
 def _looked_at(dataset: Dataset, allow_user_code: bool) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,42 @@ def test_what_would_fit_is_offered(tmp_path: Path, completion: str, card: str, o
     text = refusal(folder(tmp_path, rows, card))
     assert offer in text
     assert "(right on 90 of 90 rows)" in text
+
+
+def single(path: Path) -> Path:
+    rows = [
+        {"prompt": f"q{n}", "completion": f"The total is {n}.", "answer": f"{n} in all"}
+        for n in range(60)
+    ]
+    return write_rows(path, rows)
+
+
+def test_a_single_file_is_told_how_to_get_a_card_and_that_works(tmp_path: Path) -> None:
+    file = single(tmp_path / "my data" / "pc3.jsonl")
+    text = refusal(load_dataset(file))
+    home = file.with_name("pc3")
+    assert "`reward: numeric` in dataset.yaml" in text
+    commands = [line.strip() for line in text.splitlines()[-3:]]
+    assert commands[0] == f"mkdir '{home}' && mv '{file}' '{home}'/"
+    assert commands[1] == f"write '{home}/dataset.yaml'"
+    assert commands[2].startswith(f"autopipe tune '{home}'")
+    subprocess.run(commands[0], shell=True, check=True)
+    (home / "dataset.yaml").write_text("reward: numeric\n")
+    assert check_own_completions(load_dataset(home)) == []
+
+
+def test_a_card_beside_a_single_file_is_not_passed_over_in_silence(tmp_path: Path) -> None:
+    file = single(tmp_path / "pc3.jsonl")
+    card = tmp_path / "dataset.yaml"
+    card.write_text("reward: numeric\n")
+    (tmp_path / "pc3").mkdir()
+    text = refusal(load_dataset(file))
+    assert "the one beside it is not read" in text
+    assert f"mkdir {tmp_path}/pc3_1 && mv {file} {card} {tmp_path}/pc3_1/\n" in text
+    write_rows(file, sums(60))
+    (said,) = check_own_completions(load_dataset(file))
+    assert said.startswith(f"{card} was not read")
+    assert f"autopipe tune {tmp_path}/pc3_1" in said
 
 
 def test_some_that_earn_nothing_are_counted_and_one_is_shown(tmp_path: Path) -> None:
