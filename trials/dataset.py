@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,14 +43,8 @@ from trials.messages import (
     with_prompt_and_completion,
 )
 from trials.prompt_template import fill
+from trials.row_fields import require
 from trials.scoring.kinds import is_user_code
-
-# Names under which other datasets keep the fields.
-OTHER_NAMES = {
-    "prompt": ("question", "instruction", "query", "input", "problem"),
-    "completion": ("response", "output", "solution"),
-    "answer": ("label", "target", "gold", "final_answer"),
-}
 
 
 @dataclass(frozen=True)
@@ -185,8 +179,8 @@ def render(tokenizer: Any, messages: list[Message], generation_prompt: bool = Fa
 
 def _parse_row(raw: Mapping[str, Any], card: DatasetCard, file: Path, line: int) -> Row:
     place = Place(file, line)
-    raw = with_prompt_and_completion(with_chats_read(raw, place), place)
-    _require(raw, ("prompt", "completion", "answer"), file, line)
+    written, raw = raw, with_prompt_and_completion(with_chats_read(raw, place), place)
+    require(raw, ("prompt", "completion", "answer"), file, line, written)
     refuse_tools(raw, place)
     prompt, before = _prompt_messages(raw, card, place)
     # The user's own code gets answers as they are.
@@ -247,9 +241,9 @@ def _parse_preference(
     raw: Mapping[str, Any], card: DatasetCard, file: Path, line: int
 ) -> Preference:
     place = Place(file, line)
-    raw = with_common_prompt(with_chats_read(raw, place), place)
+    written, raw = raw, with_common_prompt(with_chats_read(raw, place), place)
     refuse_tools(raw, place)
-    _require(raw, ("prompt", "chosen", "rejected"), file, line)
+    require(raw, ("prompt", "chosen", "rejected"), file, line, written)
     prompt, before = _prompt_messages(raw, card, place)
     pair = Preference(
         prompt=prompt,
@@ -266,37 +260,6 @@ def _parse_preference(
             expected="two different completions, the better one in chosen",
         )
     return pair
-
-
-def _require(raw: Mapping[str, Any], names: tuple[str, ...], file: Path, line: int) -> None:
-    missing = [name for name in names if _is_empty(raw.get(name))]
-    if missing:
-        raise DatasetError(
-            f"{' and '.join(missing)} missing or empty (fields found: {', '.join(raw) or 'none'})",
-            path=file,
-            line=line,
-            expected=f"{', '.join(names[:-1])} and {names[-1]} in every row"
-            + "".join(_likely(raw, names)),
-        )
-
-
-def _likely(raw: Mapping[str, Any], names: tuple[str, ...]) -> Iterator[str]:
-    """What may be meant by fields of other names."""
-    missing = [name for name in names if _is_empty(raw.get(name))]
-    for name in missing:
-        known = (name, *OTHER_NAMES.get(name, ()))
-        found = next((key for key in raw if key.lower() in known and not _is_empty(raw[key])), None)
-        if found:
-            yield f"; rename {found} to {name}"
-    if missing != list(names):
-        return
-    inner = (key for key, value in raw.items() if isinstance(value, list) and value)
-    if key := next((key for key in inner if isinstance(raw[key][0], dict)), None):
-        yield f"; if the rows are the list {key}, write that list alone into the file"
-
-
-def _is_empty(value: Any) -> bool:
-    return value is None or value == [] or (isinstance(value, str) and not value.strip())
 
 
 def _prompt_messages(

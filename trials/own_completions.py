@@ -26,16 +26,16 @@ from trials.errors import AutoPipeError, RewardError
 from trials.imports import child_environment
 from trials.messages import Message
 from trials.rewards import Reward, build_reward, reader
+from trials.row_fields import setting_for
 from trials.scoring.fits import suggestions
 from trials.scoring.kinds import is_user_code
-from trials.scoring.text import final_answer, has_marker
+from trials.scoring.text import KNOWN_MARKERS, final_answer, has_marker
 from trials.turns import turn_in
 
 MAX_ROWS = 3_000  # of a split; a sample of this size beyond
 SECONDS = 60.0  # for all splits together
 # Scorers of reasoning_gym give a little to any text, which is nothing to learn from.
 NEXT_TO_NOTHING = 0.1
-KNOWN_MARKERS = ("####", "\\boxed{")
 SHOWN = 200  # characters of a completion
 
 
@@ -148,8 +148,7 @@ def _whole_solutions(dataset: Dataset) -> list[str]:
         if marker.lower() != card.answer_marker.lower() and with_it > 0.9 * len(rows):
             return [
                 f"The answers hold {marker!r}, as whole solutions do, so only a completion that "
-                f"repeats all of an answer is right. If the answer is what follows it, set "
-                f"`answer_marker: {json.dumps(marker)}` in dataset.yaml"
+                f"repeats all of an answer is right: set {setting_for(marker)}"
             ]
     return []
 

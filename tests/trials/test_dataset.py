@@ -225,7 +225,7 @@ def test_fields_of_other_names_are_recognised(tmp_path: Path) -> None:
     write_dataset(tmp_path)
     break_line(tmp_path, json.dumps({"Question": "1 + 1 =", "output": "2", "answer": "2"}))
     assert str(refusal(tmp_path)).endswith(
-        "; rename Question to prompt; rename output to completion"
+        "- rename Question to prompt\n    - rename output to completion"
     )
     (tmp_path / "all.json").write_text(json.dumps({"data": [GOOD]}))
     assert "write that list alone" in str(refusal(tmp_path / "all.json"))
