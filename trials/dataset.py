@@ -45,6 +45,7 @@ from trials.messages import (
 from trials.prompt_template import fill
 from trials.row_fields import require
 from trials.scoring.kinds import is_user_code
+from trials.splits import SharedPrompts, refuse_empty, refuse_held_out
 
 
 @dataclass(frozen=True)
@@ -113,29 +114,18 @@ def load_dataset(path: Path | str, splits: tuple[Split, ...] = SPLITS) -> Datase
     card = read_card(path)
     files = split_files(path)
     rows: dict[Split, list[Row]] = {split: [] for split in SPLITS}
-    first_seen: dict[str, tuple[Split, Path, int]] = {}
+    prompts = SharedPrompts()
     for file, split_of in files:
         for line, raw in read_rows(file):
             row = _parse_row(raw, card, file, line)
             key = _key(row.prompt)
             split = split_of or _hash_split(key)
-            seen = first_seen.setdefault(key, (split, file, line))
-            if seen[0] != split:
-                raise DatasetError(
-                    f"the same prompt is in {seen[0]!r} ({seen[1].name}:{seen[2]}) and {split!r}",
-                    path=file,
-                    line=line,
-                    expected="every prompt in one split only, or scores would be inflated",
-                )
+            prompts.add(key, split, file, line)
             rows[split].append(row)
-    for split in SPLITS:
-        if not rows[split]:
-            raise DatasetError(
-                f"the {split} split is empty",
-                path=path,
-                expected="at least one row in each of train, validation and test",
-            )
-    held_out = {key: seen for key, seen in first_seen.items() if seen[0] != "train"}
+    prompts.refuse()
+    by_hash = any(split is None for _, split in files)
+    refuse_empty(path, rows, len(prompts.first_seen) if by_hash else None)
+    held_out = {key: seen for key, seen in prompts.first_seen.items() if seen[0] != "train"}
     reward = card.reward or infer_reward(each for row in rows["train"] for each in row.answers)
     return Dataset(
         path=path,
@@ -217,17 +207,13 @@ def _read_preferences(
     file = find_one(path, PREFERENCES)
     if file is None:
         return []
-    pairs = []
+    pairs, leaked = [], []
     for line, raw in read_rows(file):
         pair = _parse_preference(raw, card, file, line)
         if seen := held_out.get(_key(pair.prompt)):
-            raise DatasetError(
-                f"the prompt is in {seen[0]!r} too ({seen[1].name}:{seen[2]})",
-                path=file,
-                line=line,
-                expected="no prompt of validation or test, or scores would be inflated",
-            )
+            leaked.append(((file, line), seen))
         pairs.append(pair)
+    refuse_held_out(leaked)
     if not pairs:
         raise DatasetError(
             "there are no preferences in the file",
