@@ -1,4 +1,6 @@
-"""Whether a model can work, and its chat template writes what the rows say: before any compute."""
+"""Whether a model can work, its chat template writes what the rows say, and the rows fit into it.
+
+Before any compute."""
 
 from __future__ import annotations
 
@@ -16,11 +18,14 @@ from trials.dataset import Dataset, Message, Preference, Row
 from trials.errors import DatasetError, ModelError
 from trials.fingerprints import model_fingerprint
 from trials.launch import Launcher, end_group, log_tail
+from trials.lengths import longest_allowed, refuse_long
 from trials.messages import has_extras
 from trials.model_check import check_folder
+from trials.record_files import write_json
 
-CHECK_VERSION = 1  # to be raised when the check finds more than before
+CHECK_VERSION = 2  # to be raised when the check finds more than before
 CHECKED_ROWS = 4_096  # rows that are rendered at most; a second or two
+LONGEST_ROWS = 1_024  # of more rows these are rendered, too, for their lengths
 SECONDS = 900.0  # of one check, on a machine however busy
 REMEDY = (
     "a chat template that writes all of it; choose another model, or change the row or the "
@@ -28,21 +33,23 @@ REMEDY = (
 )
 
 
-def check_chats(dataset: Dataset, model: str, cache: Path) -> None:
+def check_chats(dataset: Dataset, model: str, cache: Path, max_length: int | None = None) -> None:
     """Checks a model folder, and renders the rows with its chat template in a process of its own.
 
     What was found good is remembered by the content of both. A model of the hub is checked once it
-    was fetched.
+    was fetched. Of rows that are not looked at here a trial or a probe finds those too long.
 
     Args:
         dataset: all rows up to ``CHECKED_ROWS`` are rendered, else a sample, always the same, with
-            every form that a chat has in the data.
+            every form that a chat has in the data, and the longest.
         model: folder or hub id.
         cache: where fingerprints and what is known to be good are kept.
+        max_length: tokens of a row at most, where the schedule says.
 
     Raises:
         ModelError: when trials could not work with the model.
-        DatasetError: with the row that the template refuses, or of which it loses something.
+        DatasetError: with the row that the template refuses, or of which it loses something; with
+            those that are too long.
     """
     folder = model_folder(model)
     if folder is None:
@@ -54,12 +61,23 @@ def check_chats(dataset: Dataset, model: str, cache: Path) -> None:
         model_fingerprint(str(folder), cache / "fingerprints"),
     )
     known = cache / "chats" / hashlib.sha256(repr(state).encode()).hexdigest()[:24]
-    if known.exists():
+    if known.exists() and _fits(known, max_length):
         return
     rows = _sample(dataset)
-    _check(folder, rows, dataset)
+    found = _check(folder, rows, dataset)
+    lengths = [(row, length) for (row, *_), length in zip(rows, found["lengths"], strict=True)]
+    refuse_long(dataset, lengths, max_length, found["context"])
     known.parent.mkdir(parents=True, exist_ok=True)
-    known.touch()
+    write_json(known, {"longest": max(found["lengths"]), "context": found["context"]})
+
+
+def _fits(known: Path, max_length: int | None) -> bool:
+    """Whether rows that were found good in another run are short enough for this one."""
+    try:
+        found = json.loads(known.read_text(encoding="utf-8"))
+        return bool(found["longest"] <= longest_allowed(max_length, found["context"]))
+    except (OSError, ValueError, KeyError, TypeError):  # cut short by a full disk; looked at again
+        return False
 
 
 def model_folder(model: str) -> Path | None:
@@ -91,7 +109,14 @@ def _sample(dataset: Dataset) -> list[Looked]:
     for index, (row, field, completion) in enumerate(found):
         forms.setdefault(_form(field, row.prompt + completion), index)
     chosen = random.Random(0).sample(range(len(found)), CHECKED_ROWS)
-    return [found[index] for index in sorted({*chosen, *list(forms.values())[:CHECKED_ROWS]})]
+    longest = sorted(range(len(found)), key=lambda index: -_characters(found[index]))[:LONGEST_ROWS]
+    formed = list(forms.values())[:CHECKED_ROWS]
+    return [found[index] for index in sorted({*chosen, *formed, *longest})]
+
+
+def _characters(looked: Looked) -> int:
+    row, _, completion = looked
+    return sum(len(message["content"]) for message in (*row.prompt, *completion))
 
 
 def _form(field: str, messages: list[Message]) -> tuple[object, ...]:
@@ -100,7 +125,8 @@ def _form(field: str, messages: list[Message]) -> tuple[object, ...]:
     return field, roles, has_extras(messages), "<" in messages[-1]["content"]
 
 
-def _check(folder: Path, rows: list[Looked], dataset: Dataset) -> None:
+def _check(folder: Path, rows: list[Looked], dataset: Dataset) -> dict[str, Any]:
+    """The lengths of rows in tokens, and the context of the model, as the child found them."""
     request = {
         "model": str(folder.resolve()),
         "rows": [
@@ -120,11 +146,12 @@ def _check(folder: Path, rows: list[Looked], dataset: Dataset) -> None:
             line=row.line,
             expected=REMEDY,
         )
-    if found:
+    if "lengths" not in found:
         raise ModelError(
             f"the tokenizer of {folder} could not be tried\n"
             "  expected: a model folder whose tokenizer loads; the end of the log:\n" + log
         )
+    return found
 
 
 def _answer(folder: Path, request: Mapping[str, Any]) -> tuple[dict[str, Any], str]:

@@ -40,7 +40,7 @@ def check_settings(settings: TuneSettings) -> None:
     dataset = _found(problems, lambda: _usable_dataset(settings))
     processes = _found(problems, lambda: _processes(settings))
     for check in (
-        lambda: _check_model(settings.model, dataset),
+        lambda: _check_model(settings, dataset),
         lambda: _check_vllm(settings),
     ):
         _found(problems, check)
@@ -98,8 +98,9 @@ def _space_problems(
     ]
 
 
-def _check_model(model: str, dataset: Dataset | None) -> None:
+def _check_model(settings: TuneSettings, dataset: Dataset | None) -> None:
     """What can be said of a model before it is loaded; of a .gguf file, before it is converted."""
+    model = settings.model
     if model.endswith(".gguf"):
         if not Path(model).is_file():
             raise ModelError(f"no file {model}; expected a .gguf model")
@@ -107,7 +108,7 @@ def _check_model(model: str, dataset: Dataset | None) -> None:
         return
     found = resolve_model(model)
     if dataset is not None:
-        check_chats(dataset, found, cache_folder())
+        check_chats(dataset, found, cache_folder(), settings.schedule.max_length)
     elif folder := model_folder(found):
         check_folder(folder)
 

@@ -90,7 +90,7 @@ def find_inputs(settings: TuneSettings) -> Found:
         DatasetError, CatalogError, ModelError: for what cannot be used.
     """
     inputs = found(settings.dataset, settings.model, settings.schedule, settings.allow_user_code)
-    check_chats(inputs.dataset, inputs.model, cache_folder())
+    check_chats(inputs.dataset, inputs.model, cache_folder(), settings.schedule.max_length)
     return inputs
 
 

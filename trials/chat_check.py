@@ -20,6 +20,7 @@ from typing import Any
 
 from trials.dataset import render
 from trials.errors import AutoPipeError, ModelError
+from trials.lengths import token_counts
 from trials.messages import Message, common_beginning
 from trials.model_check import check_folder
 from trials.watchdog import end_with_supervisor
@@ -34,32 +35,42 @@ class Lost(Exception):
     """The template does not write all of a row; the text says what is missing."""
 
 
-def check_rows(tokenizer: Any, rows: Sequence[Mapping[str, Any]], answer: Path) -> None:
+def check_rows(
+    tokenizer: Any, rows: Sequence[Mapping[str, Any]], answer: Path, context: int
+) -> None:
     """Renders rows and writes what is wrong with the first bad one into ``answer``.
 
     Args:
         tokenizer: whose template is used.
         rows: each with ``prompt`` and ``completion``, messages, and ``field``, the latter's name.
-        answer: gets ``{"row", "problem"}``, or ``{"row"}`` while a row is looked at.
+        answer: gets ``{"row", "problem"}``, or ``{"row"}`` while a row is looked at; in the end
+            the ``lengths`` of all rows in tokens, and the ``context``.
+        context: tokens that the model takes.
     """
+    texts = []
     for index, row in enumerate(rows):
         answer.write_text(json.dumps({"row": index}), encoding="utf-8")
         signal.setitimer(signal.ITIMER_PROF, ROW_SECONDS)
         try:
-            check_row(tokenizer, row["prompt"], row["completion"], row["field"])
+            texts.append(check_row(tokenizer, row["prompt"], row["completion"], row["field"]))
         except Lost as lost:
             problem = {"row": index, "problem": str(lost)}
             answer.write_text(json.dumps(problem), encoding="utf-8")
             return
     signal.setitimer(signal.ITIMER_PROF, 0)
-    answer.write_text("{}", encoding="utf-8")
+    answer.write_text('{"counting": true}', encoding="utf-8")
+    found = {"lengths": token_counts(tokenizer, texts), "context": context}
+    answer.write_text(json.dumps(found), encoding="utf-8")
 
 
-def check_row(tokenizer: Any, prompt: list[Message], completion: list[Message], field: str) -> None:
+def check_row(tokenizer: Any, prompt: list[Message], completion: list[Message], field: str) -> str:
     """Looks for what a row says in what the template makes of it.
 
     White space may differ. Earlier turns of the assistant may be shortened: templates of reasoning
     models leave out the thoughts of all turns but the last.
+
+    Returns:
+        The whole row as the template writes it.
 
     Raises:
         Lost: saying what is not there, or what the template raised.
@@ -74,6 +85,7 @@ def check_row(tokenizer: Any, prompt: list[Message], completion: list[Message], 
         raise Lost(f"the chat template refuses the row: {_one_line(error)}") from None
     _check_texts(prompt, "prompt", _plain(before))
     _check_texts(completion, field, _plain(whole[common_beginning(start, whole) :]))
+    return whole
 
 
 def _check_texts(messages: list[Message], field: str, text: str) -> None:
@@ -168,19 +180,20 @@ def check_model(model: str, tokenizer: Any) -> None:
 
 def main(request_file: Path, answer_file: Path) -> None:
     """Checks the model and the rows of a request."""
-    from trials.tokenizer import load_tokenizer
+    from trials.tokenizer import context_limit, load_config, load_tokenizer
 
     end_with_supervisor()
     request = json.loads(request_file.read_text(encoding="utf-8"))
     try:
         tokenizer = load_tokenizer(request["model"])
         check_model(request["model"], tokenizer)
+        context = context_limit(load_config(request["model"]))
     except AutoPipeError as refusal:
         answer_file.write_text(json.dumps({"refusal": str(refusal)}), encoding="utf-8")
         return
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     _bound_memory()
-    check_rows(tokenizer, request["rows"], answer_file)
+    check_rows(tokenizer, request["rows"], answer_file, context)
 
 
 def _bound_memory() -> None:

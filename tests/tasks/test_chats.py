@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tasks import chats
 from tasks.chats import check_chats
 from tasks.gguf import convert
 from tests.trials.helpers import ROOT, TINY, sums, write_dataset, write_rows
@@ -156,6 +157,56 @@ def test_models_whose_tokenizer_or_kind_does_not_fit(
     assert found in str(caught.value)
     assert "Traceback" not in str(caught.value)
     assert len(str(caught.value)) < 1_000
+
+
+# Lengths
+
+
+LONG = [row(prompt=f"{n}: " + "#a" * (300 + n)) for n in range(9)]
+
+
+def test_rows_that_are_too_long_are_counted_before_any_compute(tmp_path: Path, model: Path) -> None:
+    folder = dataset_of(tmp_path / "data", row(), *LONG)
+    with pytest.raises(DatasetError) as caught:
+        checked(folder, model)
+    error = caught.value
+    assert (error.path, error.line) == (folder / "train.jsonl", 2)
+    assert "; 9 of 30 rows are too long: this one, train.jsonl:3, " in error.problem
+    assert "train.jsonl:7 and 3 more; the longest is train.jsonl:10 with 6" in error.problem
+    assert error.expected.startswith("at most 512: the model's context is 512; shorten or remove")
+    assert "or choose a model with a context of at least 6" in error.expected
+
+
+def test_what_fits_is_remembered_and_a_shorter_limit_is_looked_at_again(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = load_dataset(dataset_of(tmp_path / "data", row(), row(prompt="#" * 99)))
+    asked = []
+    answer = chats._answer
+    monkeypatch.setattr(chats, "_answer", lambda *args: asked.append(args) or answer(*args))
+
+    def looked_at(limit: int | None) -> int:
+        check_chats(dataset, str(model), tmp_path / "cache", limit)
+        return len(asked)
+
+    assert [looked_at(limit) for limit in (None, 200, None)] == [1, 1, 1]
+    with pytest.raises(DatasetError) as caught:
+        looked_at(60)
+    assert "and --max-length is 60; shorten or remove the row, or raise " in caught.value.expected
+    assert len(asked) == 2
+    [known] = (tmp_path / "cache" / "chats").iterdir()
+    known.write_text("")  # as the release before left it
+    assert looked_at(200) == 3
+
+
+def test_of_many_rows_the_longest_are_counted(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chats, "CHECKED_ROWS", 4)
+    monkeypatch.setattr(chats, "LONGEST_ROWS", 3)
+    rows = [row(prompt=f"{n}?") for n in range(80)]
+    with pytest.raises(DatasetError, match=r"at least 3 of 109 rows are too long"):
+        checked(dataset_of(tmp_path / "data", *rows, *LONG), model)
 
 
 # Headers of weights

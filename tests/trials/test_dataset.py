@@ -293,6 +293,22 @@ def test_a_row_longer_than_the_context(tmp_path: Path) -> None:
         with pytest.raises(DatasetError, match=r"train\.jsonl:4: the row has .* tokens") as caught:
             check_lengths(dataset, tokenizer, **limits)
         assert "at most 60" in caught.value.expected
+        longer = limits["context_limit"] == 60
+        assert ("choose a model with a context of at least" in caught.value.expected) is longer
+        assert "raise --max-length to" in caught.value.expected
+        assert "shorten or remove the row" in caught.value.expected
+
+
+def test_rows_longer_than_the_context_are_counted_with_the_longest(tmp_path: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(ROOT / "data" / "models" / "tokenizer")
+    with_preferences(tmp_path, {**PAIR, "chosen": "#" * 70, "rejected": "#" * 80})
+    for number in range(8):
+        break_line(tmp_path, json.dumps({**GOOD, "prompt": "#" * (100 + number)}), 4 + number)
+    with pytest.raises(DatasetError, match=r"train\.jsonl:4: the row has 1.. tokens") as caught:
+        check_lengths(load_dataset(tmp_path), tokenizer, max_length=None, context_limit=60)
+    problem = caught.value.problem
+    assert "; 9 of 69 rows are too long: this one, train.jsonl:5, train.jsonl:6, " in problem
+    assert "train.jsonl:9 and 3 more; the longest is train.jsonl:11 with 1" in problem
 
 
 # Preferences
