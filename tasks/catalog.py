@@ -22,7 +22,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,10 +31,13 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 from tasks.paths import DATA
 from tasks.progress import Progress, quiet
 from tasks.replace import replace_folder
+from trials.data_files import SUFFIXES
 from trials.imports import child_environment
 from trials.plain_yaml import read_yaml
 
 CATALOG = DATA / "catalog.yaml"
+NEAREST = 3  # names that are offered for one that is not there
+READ = {"dataset": SUFFIXES, "model": (".gguf",)}  # endings of files
 SPLITS = ("train", "validation", "test")
 
 
@@ -145,7 +148,7 @@ def build_dataset(
     """
     catalog = catalog or load_catalog()
     if name not in catalog.datasets:
-        raise CatalogError(_unknown("dataset", name, list(catalog.datasets)))
+        raise CatalogError(not_there("dataset", name, catalog.datasets))
     entry = catalog.datasets[name]
     if sizes is not None:
         entry = entry.model_copy(update={"sizes": sizes})
@@ -239,9 +242,9 @@ def resolve_model(name_or_path: str, catalog: Catalog | None = None) -> str:
     if Path(name_or_path).exists():
         return name_or_path
     if name_or_path.startswith((".", "/", "~")) or name_or_path.count("/") > 1:
-        raise CatalogError(f"No model folder at {name_or_path}. Catalog models: {list(models)}")
+        raise CatalogError(not_there("model", name_or_path, models))
     if "/" not in name_or_path and difflib.get_close_matches(name_or_path, models, cutoff=0.7):
-        raise CatalogError(_unknown("model", name_or_path, list(models)))
+        raise CatalogError(not_there("model", name_or_path, models))
     return name_or_path
 
 
@@ -256,10 +259,44 @@ def resolve_dataset(name_or_path: str, cache: str | Path, catalog: Catalog | Non
         return build_dataset(name_or_path, cache, catalog)
     if Path(name_or_path).exists():
         return Path(name_or_path)
-    raise CatalogError(_unknown("dataset", name_or_path, list(catalog.datasets)))
+    raise CatalogError(not_there("dataset", name_or_path, catalog.datasets))
 
 
-def _unknown(kind: str, name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=3)
-    hint = f"Did you mean {' or '.join(close)}?" if close else f"The catalog has: {known}."
-    return f"{name!r} is neither a {kind} of the catalog nor an existing path. {hint}"
+def not_there(kind: Literal["dataset", "model"], name: str, known: Collection[str]) -> str:
+    """What is said of a name that is neither in the catalog nor on disk, with those close to it.
+
+    Args:
+        kind: what was looked for.
+        name: as it was typed.
+        known: names of the catalog.
+    """
+    path = Path(name).absolute()
+    lost = next((f" (nor the folder {each})" for each in path.parents if not each.is_dir()), "")
+    close = [*_close_files(kind, name, known), *difflib.get_close_matches(name, known, n=NEAREST)]
+    if close:
+        hint = f"Did you mean {' or '.join(close)}?"
+    elif kind == "dataset":
+        hint = "`autopipe datasets` lists the catalog."
+    else:
+        hint = f"The catalog has {', '.join(known)}; --model also takes a hub id."
+    return f"There is no file or folder {path}{lost}, nor a {kind} {name!r} in the catalog. {hint}"
+
+
+def _close_files(kind: str, name: str, known: Collection[str]) -> list[str]:
+    """Files and folders beside a path that is not there, whose names are like its own."""
+    path = Path(name)
+    try:
+        beside = [
+            entry.name
+            for entry in path.parent.iterdir()
+            if not entry.name.startswith(".")
+            and (entry.is_dir() or entry.name.lower().removesuffix(".gz").endswith(READ[kind]))
+        ]
+    except OSError:  # no such folder, or a closed one
+        return []
+    stem = path.name.split(".")[0].lower()
+    same = [each for each in sorted(beside) if each.split(".")[0].lower() == stem]
+    lower = {each.lower(): each for each in beside if each not in same}
+    like = difflib.get_close_matches(path.name.lower(), lower, n=NEAREST)
+    found = [str(path.parent / each) for each in (*same, *(lower[each] for each in like))]
+    return [f"./{each}" if each in known else each for each in found[:NEAREST]]

@@ -9,7 +9,13 @@ from typing import TypeVar
 
 from ConfigSpace import ConfigurationSpace
 
-from tasks.catalog import CatalogError, resolve_dataset, resolve_model
+from tasks.catalog import (
+    CatalogError,
+    load_catalog,
+    not_there,
+    resolve_dataset,
+    resolve_model,
+)
 from tasks.chats import check_chats, model_folder
 from tasks.devices import launchers_for, processes_elsewhere, trial_processes
 from tasks.gguf import check_gguf
@@ -103,7 +109,7 @@ def _check_model(settings: TuneSettings, dataset: Dataset | None) -> None:
     model = settings.model
     if model.endswith(".gguf"):
         if not Path(model).is_file():
-            raise ModelError(f"no file {model}; expected a .gguf model")
+            raise ModelError(not_there("model", model, load_catalog().models))
         check_gguf(Path(model))
         return
     found = resolve_model(model)

@@ -5,6 +5,7 @@ import os
 import statistics
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from tasks.catalog import (
     build_catalog,
     build_dataset,
     load_catalog,
+    not_there,
     resolve_dataset,
     resolve_model,
 )
@@ -184,8 +186,39 @@ def test_resolve_model(tmp_path: Path) -> None:
     with pytest.raises(CatalogError, match="Did you mean tiny-1m"):
         resolve_model("tiny-1n")
     for path in ("./models/mine", "/no/such/folder", "a/b/c"):
-        with pytest.raises(CatalogError, match="No model folder"):
+        with pytest.raises(CatalogError, match="There is no file or folder /"):
             resolve_model(path)
+
+
+def test_what_is_not_there_is_named_in_full_with_what_is_close(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("qa3.csv", "QA4.jsonl", "qa4.txt", ".qa4.csv", "unlike.parquet", "gcd.gguf"):
+        (tmp_path / name).touch()
+    (tmp_path / "my_model").mkdir()
+    (tmp_path / "gcd").mkdir()
+
+    def said(find: Callable[[], object]) -> str:
+        with pytest.raises(CatalogError) as caught:
+            find()
+        return str(caught.value)
+
+    text = said(lambda: resolve_dataset("qa4.csv", tmp_path))
+    assert text.startswith(
+        f"There is no file or folder {tmp_path}/qa4.csv, nor a dataset 'qa4.csv'"
+    )
+    assert text.endswith("Did you mean QA4.jsonl or qa3.csv?")
+    text = said(lambda: resolve_dataset("gcf", tmp_path))
+    assert text.endswith("Did you mean ./gcd or gcd?")
+    text = said(lambda: resolve_dataset("no/where/x.csv", tmp_path))
+    assert f"{tmp_path}/no/where/x.csv (nor the folder {tmp_path}/no/where)" in text
+    assert text.endswith("`autopipe datasets` lists the catalog.")
+    text = said(lambda: resolve_dataset("zzzzzz", tmp_path))
+    assert "chain_sum" not in text
+    assert said(lambda: resolve_model("./my_modle")).endswith("Did you mean my_model?")
+    assert "--model also takes a hub id" in said(lambda: resolve_model("./zzzzzz"))
+    assert "Did you mean gcd.gguf?" in not_there("model", "gcf.gguf", ())
 
 
 def test_the_models_say_their_size() -> None:
