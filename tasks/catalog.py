@@ -279,7 +279,9 @@ def not_there(kind: Literal["dataset", "model"], name: str, known: Collection[st
         hint = "`autopipe datasets` lists the catalog."
     else:
         hint = f"The catalog has {', '.join(known)}; --model also takes a hub id."
-    return f"There is no file or folder {path}{lost}, nor a {kind} {name!r} in the catalog. {hint}"
+    return (
+        f"There is no file or folder {path}{lost}, nor a {kind} of that name in the catalog. {hint}"
+    )
 
 
 def _close_files(kind: str, name: str, known: Collection[str]) -> list[str]:

@@ -174,7 +174,7 @@ def late(arguments: list[str], found: str) -> Any:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["tune", "no_such_dataset"], "nor a dataset 'no_such_dataset' in the catalog"),
+        (["tune", "no_such_dataset"], "nor a dataset of that name in the catalog"),
         (["tune", "--space", "nowhere"], "no search space"),
         (["tune", "--resume", "nothing"], "there are no runs yet"),
         (["tune", "--budget", "soon"], "is not understood"),
