@@ -55,7 +55,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="JSON lines on stdout, for 
 def tune(
     context: typer.Context,
     dataset: Annotated[
-        str | None, typer.Argument(help="Catalog name, folder or .jsonl; default: the example.")
+        str | None, typer.Argument(help="Catalog name, folder or file; default: the example.")
     ] = None,
     model: Annotated[
         str, typer.Option(help="Catalog name, folder, .gguf or hub id.")

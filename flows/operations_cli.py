@@ -123,7 +123,7 @@ def promote(
 
 
 def recurring(
-    dataset: Annotated[str, typer.Argument(help="Catalog name, folder or .jsonl.")],
+    dataset: Annotated[str, typer.Argument(help="Catalog name, folder or file.")],
     model: Annotated[str, typer.Option(help="Catalog name, folder or hub id.")] = EXAMPLE_MODEL,
     budget: Annotated[str | None, typer.Option(help="As of `autopipe tune`.")] = None,
     parallel: Annotated[

@@ -14,7 +14,7 @@ from trials.records import Compute, Limits, Schedule, Settings, StoppingRules
 from trials.redact import has_secret
 
 # Descriptions of fields, as forms show them.
-DATASET = "Name in the catalog, folder, or .jsonl file."
+DATASET = "Name in the catalog, folder, or file of rows (.jsonl, .csv, .parquet, ...)."
 MODEL = "Name in the catalog, folder, .gguf file, or hub id."
 SPACE = "Name of a file in data/spaces, or path of a ConfigSpace YAML or JSON."
 SCHEDULE = "Of a trial at full length, and how it is measured."

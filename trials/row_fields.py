@@ -76,10 +76,10 @@ def _steps(raw: Mapping[str, Any], names: Sequence[str], missing: Sequence[str])
     values = {name: raw.get(renamed.get(name, name)) for name in names}
     answer, completion = values.get("answer"), values.get("completion")
     if "answer" in names and not is_empty(answer) and is_empty(completion):
-        text = isinstance(answer, str)
-        yield "add completion: a copy of answer will do" + ", as a text" * (not text)
-        if text and len(answer) > LONG_ANSWER:
-            yield _answer_kept(answer)
+        text = answer if isinstance(answer, str) else None
+        yield "add completion: a copy of answer will do" + ", as a text" * (text is None)
+        if text is not None and len(text) > LONG_ANSWER:
+            yield _answer_kept(text)
     if "answer" in names and is_empty(answer) and not is_empty(completion):
         chat = any(raw.get(field) for field in CONVERSATION_FIELDS)
         source = "the assistant's last turn" if chat else "completion"

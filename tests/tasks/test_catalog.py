@@ -205,9 +205,7 @@ def test_what_is_not_there_is_named_in_full_with_what_is_close(
         return str(caught.value)
 
     text = said(lambda: resolve_dataset("qa4.csv", tmp_path))
-    assert text.startswith(
-        f"There is no file or folder {tmp_path}/qa4.csv, nor a dataset 'qa4.csv'"
-    )
+    assert text.startswith(f"There is no file or folder {tmp_path}/qa4.csv, nor a dataset of that")
     assert text.endswith("Did you mean QA4.jsonl or qa3.csv?")
     text = said(lambda: resolve_dataset("gcf", tmp_path))
     assert text.endswith("Did you mean ./gcd or gcd?")
