@@ -168,3 +168,10 @@ def test_a_folder_whose_name_is_not_utf8_gets_one_that_can_be_written_down(
     assert TuneSettings.model_validate_json(run.model_dump_json()) == run
     assert load_dataset(name).fingerprint == fingerprint(folder)
     assert settled(str(tmp_path / "home")) == str(tmp_path / "home")
+
+
+@pytest.mark.parametrize("command", ["tune", "recurring"])
+def test_any_file_that_is_read_may_be_given_as_the_help_says(command: str) -> None:
+    text = " ".join(CliRunner().invoke(cli.app, [command, "--help"]).output.split())
+    assert "Catalog name, folder or file" in text
+    assert ".jsonl" not in text
