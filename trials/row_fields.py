@@ -9,7 +9,7 @@ from typing import Any
 
 from trials.errors import DatasetError
 from trials.messages import CONVERSATION_FIELDS
-from trials.scoring.text import BOX, KNOWN_MARKERS, USUAL_MARKER, has_marker
+from trials.scoring.text import KNOWN_MARKERS, USUAL_MARKER, has_marker
 
 # Names under which other datasets keep the fields, those that mean it most surely first.
 OTHER_NAMES = {
@@ -110,8 +110,6 @@ def _where(marker: str | None) -> str:
 
 def setting_for(marker: str) -> str:
     """The line of ``dataset.yaml`` with which whole solutions can stand in ``answer``."""
-    if marker == BOX:  # it ends with a brace, and so does what follows it
-        return "`reward: numeric` in dataset.yaml if what it holds is a number or a formula"
     return f"`answer_marker: {json.dumps(marker)}` in dataset.yaml if the answer is what follows it"
 
 

@@ -18,8 +18,7 @@ from trials.scoring.hedges import WINDOW
 # More of a text than this is never looked at; its end is, for that is where answers stand.
 READ_CHARACTERS = 20_000
 USUAL_MARKER = "Answer:"
-BOX = "\\boxed{"
-KNOWN_MARKERS = ("####", BOX)  # of solutions in well-known datasets
+KNOWN_MARKERS = ("####", "\\boxed{")  # of solutions in well-known datasets
 
 # Letters of these are written without spaces between words, so a neighbour says nothing.
 _UNSPACED = (
