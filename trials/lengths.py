@@ -86,7 +86,8 @@ def refuse_long(
             long[place] = length
     if not long:
         return
-    [(file, line), *others] = long
+    files = list(dict.fromkeys(file for file, _ in long))  # rows of one may be in any split
+    [(file, line), *others] = sorted(long, key=lambda at: (files.index(at[0]), at[1] or 0))
     longest = max(long, key=long.__getitem__)
     problem = f"the row has {long[file, line]:,} tokens with this model's tokenizer"
     if others:

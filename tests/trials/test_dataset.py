@@ -311,6 +311,18 @@ def test_rows_longer_than_the_context_are_counted_with_the_longest(tmp_path: Pat
     assert "train.jsonl:9 and 3 more; the longest is train.jsonl:11 with 1" in problem
 
 
+def test_rows_of_a_single_file_that_are_too_long_are_named_in_their_order(tmp_path: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(ROOT / "data" / "models" / "tokenizer")
+    rows = [{**GOOD, "prompt": "#" * (100 + number)} for number in range(60)]
+    dataset = load_dataset(write_rows(tmp_path / "a.jsonl", rows))
+    with pytest.raises(DatasetError) as caught:
+        check_lengths(dataset, tokenizer, max_length=None, context_limit=60)
+    assert caught.value.line == 1
+    assert "this one, a.jsonl:2, a.jsonl:3, a.jsonl:4, a.jsonl:5, a.jsonl:6 and 54 more" in str(
+        caught.value
+    )
+
+
 # Preferences
 
 
