@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime, timedelta
 
 from tasks.costs import MARGIN, Costs
@@ -14,6 +15,7 @@ from trials.records import Pace, Record
 
 # Of a time budget: how long the offline models are waited for once the probe is done.
 OFFLINE_SHARE = 0.1
+FEW_ROWS = 100  # the standard error of a score over fewer may be more than 0.05
 CLOSING_SECONDS = 30.0  # where nothing was measured
 
 
@@ -111,6 +113,11 @@ def _text(costs: Costs, settings: TuneSettings, now: datetime, elapsed: float) -
         f"{how_many}{at_a_time}; {when.format(end=end, left=duration(left), about=about(left))}"
     ]
     size, rows = costs.probe(settings), costs.scored(settings.schedule)
+    if rows < FEW_ROWS:
+        lines.append(
+            f"a score over {rows} validation rows is uncertain by up to ± "
+            f"{0.5 / math.sqrt(rows):.2f}: small differences between trials will not show"
+        )
     if size.rows < rows:
         lines.append(
             f"the base model is scored on {size.rows} of the {rows} validation rows: more would "

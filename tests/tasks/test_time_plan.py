@@ -231,6 +231,7 @@ def test_a_scoring_is_of_no_more_rows_than_there_are() -> None:
     assert few.pace_of(Schedule(eval_rows=128)).scoring == pytest.approx(32 * few.row(Schedule()))
     text = plan_of(few, settings("12", schedule=Schedule(eval_rows=128)), NOW, elapsed=40).text
     assert "scorings of 32 rows" in text
+    assert "32 validation rows is uncertain by up to ± 0.09" in text
     assert few.probe(settings("12")).rows == 32
 
 
