@@ -151,17 +151,14 @@ def tune(
         from tasks.preflight import check_settings
         from tasks.settings import TuneSettings
         from tasks.spaces import bundled_spaces
-        from tasks.stored_run import open_run
 
         if resume is not None:
             refuse_beside_resume(context)
-            run = open_run(resume, runs_folder())
-            interrupts.notes = [f"go on with: autopipe tune --resume {run.run_id}"]
-            changed = None
-            if budget is not None:
-                changed = run.info().settings.model_copy(update={"budget": parsed_budget(budget)})
-            lasting = run.info().settings.trials_on == WORKERS
-            run_tune(changed, str(run.path), history, watcher, lasting)
+            from flows.going_on import going_on
+
+            going = going_on(resume, parsed_budget(budget), history, watcher)
+            if going is not None:
+                run_tune(going.changed, str(going.run.path), history, watcher, going.lasting)
             return
         schedule = given(
             total_steps=steps,

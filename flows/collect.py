@@ -24,8 +24,9 @@ from tasks.paths import runs_folder
 from tasks.places.choose import Place, threads
 from tasks.places.gpus import launchers_here
 from tasks.prepare import Inputs, prepare_datasets
-from tasks.provenance import HISTORY_NAME, dataset_name, keep_read, keep_written
+from tasks.provenance import keep_read, keep_written
 from tasks.run_folder import RunFolder
+from tasks.run_versions import HISTORY_NAME, dataset_name
 from tasks.seed import the_history
 from tasks.settings import CollectSettings
 from tasks.spaces import load_space, plain

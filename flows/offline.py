@@ -52,13 +52,8 @@ from tasks.lock import offline_lock  # noqa: E402
 from tasks.params import PARAMS, load_section  # noqa: E402
 from tasks.paths import OfflineFolder, built_folder, offline_folder  # noqa: E402
 from tasks.progress import Report, silent  # noqa: E402
-from tasks.provenance import (  # noqa: E402
-    FEATURES_NAME,
-    HISTORY_NAME,
-    MODELS_NAME,
-    keep_read,
-    keep_written,
-)
+from tasks.provenance import keep_read, keep_written  # noqa: E402
+from tasks.run_versions import FEATURES_NAME, HISTORY_NAME, MODELS_NAME  # noqa: E402
 from tasks.seed import the_history  # noqa: E402
 from tasks.train import train  # noqa: E402
 from tasks.validate import validate_all  # noqa: E402

@@ -15,7 +15,8 @@ from tasks.escape import code, markdown
 from tasks.paths import runs_folder
 from tasks.places.gpus import measuring
 from tasks.promotion import Decision, challenge, promoted_folder
-from tasks.provenance import dataset_name, keep_read, keep_written, promoted_name, winner_name
+from tasks.provenance import keep_read, keep_written
+from tasks.run_versions import dataset_name, promoted_name, winner_name
 from tasks.stored_run import open_run
 from trials.supervisor import Supervisor
 

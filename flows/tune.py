@@ -19,7 +19,7 @@ from tasks.begin import Begun, begin_run, learn_from, note_used
 from tasks.conclude import conclude
 from tasks.export import export_best
 from tasks.history import history_files
-from tasks.ledger import Ledger
+from tasks.ledger import LEDGER, Ledger
 from tasks.lock import run_lock
 from tasks.offline import OfflineTraining
 from tasks.places.choose import Place, check_place, measurer_of, place_of
@@ -76,7 +76,7 @@ def tune(
     ):
         check_place(settings)
         ledger = Ledger(
-            folder.path / "ledger.json",
+            folder.path / LEDGER,
             settings.budget,
             settings.finalist_share,
             already=seconds_before(),

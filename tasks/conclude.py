@@ -163,6 +163,7 @@ def conclude(
         full_cost_seconds=_full_cost(trials),
         paired_gain=gain,
         paired_gain_se=gain_se,
+        budget=loop.ledger.budget,
     )
     run.write_summary(summary)
     return summary

@@ -83,6 +83,12 @@ def history_row(
     return row
 
 
+def has_joined(folder: Path, name: str) -> bool:
+    """Whether ``append_history`` wrote a file of that name."""
+    files = (f"{glob.escape(name)}.parquet", f"{glob.escape(name)}.*.parquet")
+    return any(any(folder.glob(file)) for file in files)
+
+
 def append_history(rows: Iterable[Mapping[str, Any]], folder: Path, name: str) -> Path:
     """Writes rows as one new parquet file, whole or not at all.
 

@@ -8,11 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tasks.full_costs import is_idle
 from tasks.settings import LONGEST_SECONDS, Budget
 from trials.errors import RecordError
 from trials.record_files import read_json, remedy_of
 from trials.records import TrialResult, write_json
 
+LEDGER = "ledger.json"  # in the folder of a run
 SAVE_EVERY_SECONDS = 5.0
 # After so many trials in a row that had nothing to run, nothing new is being proposed.
 MOST_IDLE = 20
@@ -52,7 +54,7 @@ class Ledger:
     def __post_init__(self) -> None:
         self._start = self.clock() - self.already
         if self.file.exists():
-            self._before = _elapsed(self.file)
+            self._before = elapsed_seconds(self.file)
 
     @property
     def elapsed(self) -> float:
@@ -117,7 +119,7 @@ class Ledger:
             cost_full: its cost in full-trial equivalents.
         """
         self.spent_full += cost_full
-        idle = result.state != "failed" and cost_full <= 0
+        idle = is_idle(result, cost_full)
         self.started -= idle
         self._idle = self._idle + 1 if idle else 0
         if result.state != "failed" and cost_full > 0:
@@ -150,7 +152,7 @@ class Ledger:
         return max(1.0, self.left) if self.budget.unit == "seconds" else None
 
 
-def _elapsed(file: Path) -> float:
+def elapsed_seconds(file: Path) -> float:
     """The seconds that a ledger's file says.
 
     Raises:

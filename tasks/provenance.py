@@ -13,61 +13,26 @@ from pathlib import Path
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from pydantic import Field
 
 from surrogates.offline import OfflineModels
-from tasks.names import slug
 from tasks.run_folder import RunFolder
+from tasks.run_versions import (
+    ACCELERATE_NAME,
+    FILE,
+    HISTORY_NAME,
+    MODELS_NAME,
+    RunVersions,
+    dataset_name,
+    winner_name,
+)
 from tasks.versions import shown, versions
-from trials.errors import AutoPipeError, SettingsError
-from trials.records import Record, read_record, write_json
+from trials.errors import AutoPipeError
+from trials.records import read_record, write_json
 from trials.redact import redacted
 
 log = logging.getLogger(__name__)
 
-FILE = "versions.json"
-# What things are called in it; those of a dataset or a model have a function each.
-HISTORY_NAME, MODELS_NAME, FEATURES_NAME = "history", "offline-models", "features"
-ACCELERATE_NAME = "accelerate-config"
 Content = Path | Sequence[Path]
-
-
-class RunVersions(Record):
-    """``versions.json``: what a thing is called -> DVC's revision of its content."""
-
-    read: dict[str, str] = Field(default_factory=dict)
-    wrote: dict[str, str] = Field(default_factory=dict)
-    remote: str | None = Field(None, description="Where they were pushed to.")
-
-
-def dataset_name(dataset: str) -> str:
-    """What a dataset is called in ``versions.json``."""
-    return f"dataset-{slug(dataset)}"
-
-
-def winner_name(dataset: str, model: str) -> str:
-    """What the exported winner of a run is called."""
-    return f"winner-{slug(dataset)}--{slug(Path(model).name)}"
-
-
-def promoted_name(dataset: str, model: str) -> str:
-    """What the promoted model of a dataset and a base model is called."""
-    return f"promoted-{slug(dataset)}--{slug(Path(model).name)}"
-
-
-def run_versions(run: RunFolder) -> RunVersions:
-    """What a run read and wrote.
-
-    Raises:
-        SettingsError: the run has no record of it.
-    """
-    file = run.path / FILE
-    if not file.exists():
-        raise SettingsError(
-            f"run {run.run_id} has no {FILE}: it is older than versions are, or never began\n"
-            "  what it read may be gone; start a new run"
-        )
-    return read_record(file, RunVersions)
 
 
 @task(cache_policy=NO_CACHE)

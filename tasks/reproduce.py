@@ -14,8 +14,8 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.paths import cache_folder
-from tasks.provenance import ACCELERATE_NAME, HISTORY_NAME, dataset_name, run_versions
 from tasks.run_folder import ProposalRecord, RunFolder
+from tasks.run_versions import ACCELERATE_NAME, HISTORY_NAME, dataset_name, run_versions
 from tasks.settings import TuneSettings
 from tasks.versions import versions
 from trials.records import Value

@@ -136,6 +136,9 @@ class Summary(Record):
     )
     paired_gain: float | None = Field(None, description="Best minus default on the same test rows.")
     paired_gain_se: float | None = None
+    budget: Budget | None = Field(
+        None, description="With which the search came to its end; of old runs not known."
+    )
 
 
 @dataclass(frozen=True)

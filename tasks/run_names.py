@@ -15,6 +15,7 @@ from tasks.paths import cache_folder, runs_folder
 from tasks.run_folder import RunFolder
 from tasks.seed import the_history
 from tasks.settings import TuneSettings
+from tasks.spent import check_budget
 from tasks.store_names import checked_name
 from tasks.stored_run import open_run
 from trials.errors import SettingsError
@@ -39,13 +40,14 @@ def settings_of(run: RunFolder, given: TuneSettings | None) -> TuneSettings:
     Changes the run's record, so it is called by who holds its lock.
 
     Raises:
-        SettingsError: there are none.
+        SettingsError: there are none, or the run has spent their budget already.
     """
     if not (run.path / "run.json").exists():
         return _given(given)
     info = run.info()
     if given is None or given.budget == info.settings.budget:
         return info.settings
+    check_budget(run, given.budget)
     settings = info.settings.model_copy(update={"budget": given.budget})
     # Its search goes on as it began: asked with another budget it may propose other trials, and
     # would not find again those that are finished.

@@ -20,6 +20,7 @@ from prefect.futures import PrefectFuture
 from surrogates.base import Proposal, Recommendation
 from surrogates.search import Search
 from tasks.devices import memory_share
+from tasks.full_costs import FullCosts
 from tasks.history import records
 from tasks.ledger import Ledger
 from tasks.places.base import on_this_machine
@@ -68,7 +69,7 @@ class SearchLoop:
         registry: checkpoints of all trials of the run.
         pace: that trials expect of themselves.
         compute: the settings', with each trial's share of the memory where all are on this machine.
-        reference_flops: cost of the default configuration at full length, the unit of cost.
+        costs: of the trials that were told.
     """
 
     run: RunFolder
@@ -83,7 +84,7 @@ class SearchLoop:
     told: dict[str, tuple[TrialSpec, TrialResult]] = field(default_factory=dict)
     registry: CheckpointRegistry = field(init=False)
     compute: Compute = field(init=False)
-    reference_flops: float = math.nan
+    costs: FullCosts = field(default_factory=FullCosts)
     _first_cost: float = math.nan
     _order: int = 0
     _recorded: dict[int, ProposalRecord] = field(init=False)
@@ -291,12 +292,7 @@ class SearchLoop:
         return min(1.0, step / self._plan_of(spec)[1].total)
 
     def _tell(self, proposal: Proposal, spec: TrialSpec, result: TrialResult) -> None:
-        if math.isnan(self.reference_flops) and result.state != "failed":
-            self.reference_flops = result.cost.flops / max(result.fraction, 1e-9)
-        cost = self._cost(result)
-        if result.state == "failed":
-            # Killed or refused, it may have counted nothing; it was not free all the same.
-            cost = max(cost, spec.fidelity.fraction * (1.0 if not result.cost.flops else 0.0))
+        cost = self.costs.of(spec, result)
         if result.failure and is_fatal(result):
             give_up(spec, result, self._next_command(result.failure.kind))
         error = self._error(spec, result)
@@ -365,12 +361,6 @@ class SearchLoop:
             if trial := self.full_length(wanted.config):
                 return wanted, trial
         return None
-
-    def _cost(self, result: TrialResult) -> float:
-        """Cost of a trial in full-trial equivalents."""
-        if math.isnan(self.reference_flops):
-            return 1.0
-        return result.cost.flops / self.reference_flops
 
     def observations(self) -> list[dict[str, Any]]:
         """What the search makes of every trial now, with the trial's id."""

@@ -12,8 +12,8 @@ from prefect.client.orchestration import get_client
 from flows.collect import append_dataset, collect, design
 from tasks.artifacts import key_of
 from tasks.history import read_history, search_history
-from tasks.provenance import run_versions
 from tasks.run_folder import RunFolder
+from tasks.run_versions import run_versions
 from tasks.settings import CollectSettings
 from tasks.versions import versions
 from tasks.watch import Watcher, watched_by

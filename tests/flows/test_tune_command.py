@@ -104,9 +104,18 @@ def test_a_finished_run_resumed_runs_nothing_again(finished):
     [path] = (home / "runs").iterdir()
     before = {t.spec.trial_id: t.folder.joinpath("result.json").stat().st_mtime_ns
               for t in RunFolder(path).trials()}  # fmt: skip
-    proposals = RunFolder(path).proposals()
+    proposals, ledger = RunFolder(path).proposals(), (path / "ledger.json").read_bytes()
     done = run(home, "tune", "--resume", path.name)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert f"run {path.name} is finished: 3 trials" in done.stdout
+    assert (path / "ledger.json").read_bytes() == ledger
+    refused = run(home, "tune", "--resume", path.name, "--budget", "2")
+    assert refused.returncode == 2
+    assert "has spent 3 trials already" in refused.stdout
+    (path / "report.html").unlink()  # then there is something to do
+    done = run(home, "tune", "--resume", path.name)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (path / "report.html").exists()
     [file] = history_files(home / "history")
     assert file.name == f"{path.name}.parquet"
     after = {t.spec.trial_id: t.folder.joinpath("result.json").stat().st_mtime_ns

@@ -10,22 +10,24 @@ import pytest
 from surrogates.offline import OfflineModels
 from tasks.history import search_history, write_parquet
 from tasks.provenance import (
-    ACCELERATE_NAME,
-    HISTORY_NAME,
-    MODELS_NAME,
-    dataset_name,
     gathered,
     keep_inputs,
     keep_learned,
     keep_read,
     keep_winner,
     keep_written,
+)
+from tasks.reproduce import restore_inputs
+from tasks.run_folder import RunFolder
+from tasks.run_versions import (
+    ACCELERATE_NAME,
+    HISTORY_NAME,
+    MODELS_NAME,
+    dataset_name,
     promoted_name,
     run_versions,
     winner_name,
 )
-from tasks.reproduce import restore_inputs
-from tasks.run_folder import RunFolder
 from tasks.spaces import load_space
 from tasks.versions import REMOTE_VARIABLE, versions
 from tests.histories import bundled

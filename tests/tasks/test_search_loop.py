@@ -241,7 +241,7 @@ def test_a_trial_that_shares_its_whole_beginning_costs_nothing_and_is_told_so(tm
     assert spec.inherits_from == "000-first"
     assert spec.inherited_step == 60
     [asked] = loop.search.ask(1, fraction=0.6)
-    loop.reference_flops = 1e12
+    loop.costs.reference_flops = 1e12
     loop.ledger.start_trial()
     result = TrialResult(trial_id=spec.trial_id, state="completed", fraction=0.6, score=0.5)
     loop._tell(asked, spec, result)

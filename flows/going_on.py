@@ -1,0 +1,58 @@
+"""``autopipe tune --resume``: what is looked at before anything is started."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from flows.interrupts import interrupts
+from tasks.paths import runs_folder
+from tasks.places.base import WORKERS
+from tasks.run_folder import RunFolder
+from tasks.settings import Budget, TuneSettings
+from tasks.spent import check_budget, finished
+from tasks.stored_run import open_run
+from tasks.watch import Watcher
+
+
+@dataclass(frozen=True)
+class GoingOn:
+    """A run that goes on.
+
+    Attributes:
+        changed: its settings with another budget; None where that stays as it is.
+        lasting: its trials are run by workers, which need a server that lasts.
+    """
+
+    run: RunFolder
+    changed: TuneSettings | None
+    lasting: bool
+
+
+def going_on(
+    name: str, budget: Budget | None, history: Path | None, watcher: Watcher
+) -> GoingOn | None:
+    """The run to go on with; None where it is finished, which the watcher is told then.
+
+    Args:
+        name: id, folder or URL of the run.
+        budget: that is asked for; None keeps that of the run.
+        history: that it is to join; None, the one that it began with.
+        watcher: who shows it.
+
+    Raises:
+        SettingsError: there is no such run, or it has spent that budget already.
+    """
+    run = open_run(name, runs_folder())
+    interrupts.notes = [f"go on with: autopipe tune --resume {run.run_id}"]
+    settings, changed = run.info().settings, None
+    if budget is not None and budget != settings.budget:
+        check_budget(run, budget)
+        changed = settings.model_copy(update={"budget": budget})
+    told = finished(run, (changed or settings).budget, history)
+    if told is None:
+        return GoingOn(run, changed, settings.trials_on == WORKERS)
+    watcher.message(told)
+    if (summary := run.summary()) is not None:
+        watcher.ended(summary)
+    return None
