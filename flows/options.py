@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from tasks.command import OPTIONS, option_of
 from tasks.paths import writable
 from trials.errors import SettingsError
+from trials.problems import expectation, place, shown
 
 if TYPE_CHECKING:
     from tasks.settings import Budget
@@ -33,15 +34,14 @@ def explain(error: ValidationError) -> str:
     named = error.title in SETTINGS
     lines = []
     for problem in error.errors():
-        field = ".".join(map(str, problem["loc"]))
-        message = problem["msg"].removeprefix("Value error, ")
+        field, message = place(problem), expectation(problem)
         if field and message.startswith(f"{field}: "):  # of a part of the settings, as a whole
             field = ""
         if not field:  # of several fields together; the message names them
             lines.append(_with_options(message) if named else message)
         else:
             name = option_of(field) if named else field
-            lines.append(f"{name} {problem['input']!r}: {message}")
+            lines.append(f"{name} {shown(problem['input'])}: {message}")
     return "\n".join(f"  - {line}" for line in lines)
 
 

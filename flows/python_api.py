@@ -64,6 +64,7 @@ def _settings(
     from flows.options import settled
     from tasks.catalog import load_catalog
     from tasks.settings import Budget, TuneSettings
+    from tasks.unknown import problems_of_settings
     from trials.errors import SettingsError
 
     catalog = load_catalog()
@@ -75,11 +76,7 @@ def _settings(
             **further,
         )
     except ValidationError as error:
-        problems = [
-            f"  {'.'.join(map(str, each['loc'])) or 'settings'}: "
-            f"{each['msg'].removeprefix('Value error, ')}"
-            for each in error.errors()
-        ]
+        problems = [f"  {line}" for line in problems_of_settings(error, TuneSettings)]
         raise SettingsError("\n".join(["refused:", *problems])) from None
     except ValueError as error:
         raise SettingsError(str(error)) from None

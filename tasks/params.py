@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from tasks.paths import DATA
 from trials.errors import SettingsError
 from trials.plain_yaml import read_yaml
+from trials.problems import place, sentence
 
 PARAMS = (DATA / "params.yaml").resolve()  # a link to that of the checkout
 
@@ -31,7 +32,7 @@ def load_section(model: type[Section], name: str, path: Path = PARAMS) -> Sectio
         section = read_yaml(path)[name]
         return model.model_validate(section)
     except ValidationError as error:
-        found = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        found = "; ".join(f"{place(each)}: {sentence(each, model)}" for each in error.errors())
         raise SettingsError(f"{path}: section `{name}`: {found}") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SettingsError(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -79,6 +81,32 @@ def test_the_command_as_a_module_imports_nothing_of_the_current_folder(tmp_path:
     assert "--budget" in done.stdout
 
 
-def test_settings_that_do_not_exist_are_named() -> None:
-    with pytest.raises(autopipe.AutoPipeError, match="sede: Extra inputs are not permitted"):
-        autopipe.tune("gcd", sede=1)
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"sede": 1}, "sede: unknown setting; did you mean 'seed'?"),
+        ({"steps": 20}, "steps: unknown setting; expected as schedule={'total_steps': 20}"),
+        ({"eval_rows": 8}, "eval_rows: unknown setting; expected as schedule={'eval_rows': 8}"),
+        ({"wall_seconds": 9}, "wall_seconds: unknown setting; expected as limits={'wall_"),
+        ({"disk": 2}, "disk: unknown setting; expected as disk_gigabytes=2"),
+        ({"xyz": 1}, "xyz: unknown setting; known: dataset, model, space, budget, "),
+        (
+            {"precison": "float32"},
+            "precison: unknown setting; did you mean 'precision', as compute={'precision': ...}?",
+        ),
+        (
+            {"schedule": {"totalsteps": 20}},
+            "schedule.totalsteps: unknown setting; did you mean 'total_steps'?",
+        ),
+        ({"schedule": {"q": 20}}, "schedule.q: unknown setting; known: total_steps, max_length"),
+        ({"disk_gigabytes": 0}, "disk_gigabytes: expected a number above 0, found 0"),
+        ({"parallel": "x"}, "parallel: expected a whole number, found 'x'"),
+        ({"schedule": 3}, "schedule: expected names and values, found 3"),
+        ({"trials_on": "x"}, "  trials_on: 'x' is none of here, workers, dask"),
+    ],
+)
+def test_settings_that_cannot_be_are_named_with_what_is_known(
+    settings: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(autopipe.AutoPipeError, match=re.escape(told)):
+        autopipe.tune("gcd", **settings)

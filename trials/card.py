@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from trials.errors import DatasetError
 from trials.plain_yaml import read_yaml
+from trials.problems import expectation, known_keys, meant, place, shown
 from trials.scoring.text import USUAL_MARKER
 
 # "exact_match", "choice", "numeric", "reasoning_gym", "trl.rewards:NAME" or "module:function"
@@ -66,15 +67,14 @@ def read_card(path: Path) -> DatasetCard:
         return DatasetCard(**content)
     except ValidationError as error:
         detail = error.errors()[0]
-        field = ".".join(str(part) for part in detail["loc"])
-        known = f"only the keys {', '.join(DatasetCard.model_fields)}"
-        found = repr(detail["input"])
-        found = found if len(found) <= 200 else f"{found[:200]}..."
-        unknown = detail["type"] == "extra_forbidden"
+        found, expected = f"found {shown(detail['input'])}", expectation(detail)
+        if detail["type"] == "extra_forbidden":
+            key, known = place(detail), known_keys(DatasetCard)
+            found, expected = f"{expected}{meant(key, known)}", f"one of {', '.join(known)}"
+        elif detail["type"] == "string_type":
+            expected += ", in quotes where it looks like something else"
         raise DatasetError(
-            f"{field}: {detail['msg']} (found {found})",
-            path=file,
-            expected=known if unknown else f"such a value for {field}; a text in quotes",
+            f"{place(detail)}: {found}", path=file, expected=expected.removeprefix("expected ")
         ) from None
 
 

@@ -6,7 +6,6 @@ What each field becomes in TRL is in ``arguments.py``; docs/hyperparameters.md i
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping
 from typing import Any, Literal, Self, get_args
@@ -15,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from trials.combinations import contradictions
 from trials.errors import HyperparameterError
+from trials.problems import expectation, meant, place, shown
 
 LearningRateSchedule = Literal["linear", "cosine", "constant", "wsd", "cosine_min_lr"]
 SFTSchedule = Literal["linear", "cosine", "constant", "wsd", "cosine_min_lr", "greedy"]
@@ -245,11 +245,8 @@ def is_unset(value: Any) -> bool:
 
 
 def _unknown(key: str) -> str:
-    close = difflib.get_close_matches(key, Hyperparameters.model_fields, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    return f"{key!r} is no hyperparameter of this trial{hint}"
+    return f"{key!r} is no hyperparameter of this trial{meant(key, Hyperparameters.model_fields)}"
 
 
 def _describe(detail: Any) -> str:
-    field = ".".join(str(part) for part in detail["loc"]) or "configuration"
-    return f"{field}={detail['input']!r}: {detail['msg']}"
+    return f"{place(detail) or 'configuration'}={shown(detail['input'])}: {expectation(detail)}"

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from trials.errors import FileError, RecordError
+from trials.problems import expectation, place
 
 LARGEST_BYTES = 1 << 28  # the result of a trial with curves and outcomes takes a few megabytes
 SHOWN_PROBLEMS = 3
@@ -153,10 +154,7 @@ def problems_of(error: Exception) -> str:
     if not isinstance(error, ValidationError):
         nested = isinstance(error, RecursionError)
         return "is nested too deeply" if nested else f"cannot be read: {error}"
-    found = error.errors(include_url=False, include_input=False, include_context=False)
-    lines = [
-        f"{'.'.join(map(str, each['loc']))}: {each['msg']}" if each["loc"] else each["msg"]
-        for each in found[:SHOWN_PROBLEMS]
-    ]
+    found = error.errors(include_url=False, include_input=False)
+    lines = [": ".join(filter(None, (place(e), expectation(e)))) for e in found[:SHOWN_PROBLEMS]]
     more = f"; and {len(found) - SHOWN_PROBLEMS} more" if len(found) > SHOWN_PROBLEMS else ""
     return "; ".join(lines) + more

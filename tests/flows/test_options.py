@@ -120,12 +120,12 @@ def test_a_name_means_the_same_whatever_lies_in_the_folder(
 @pytest.mark.parametrize(
     ("changes", "lines"),
     [
-        ({"compute": {"precision": "fp16"}}, ["--precision 'fp16': Input should be 'auto', "]),
+        ({"compute": {"precision": "fp16"}}, ["--precision 'fp16': expected 'auto', "]),
         (
             {"schedule": {"total_steps": 1}, "disk_gigabytes": -2.5, "parallel": 0},
             ["--parallel 0: ", "--steps 1: ", "--disk -2.5: "],
         ),
-        ({"limits": {"silent_seconds": 0}}, ["--silent-after 0: Input should be greater than 0"]),
+        ({"limits": {"silent_seconds": 0}}, ["--silent-after 0: expected a number above 0"]),
         ({"schedule": {"pass_k": 16}}, ["--pass-k: 16 is more than the --pass-samples of 8"]),
         ({"budget": {"amount": 1, "unit": "trials"}}, ["--budget: 1 trials: at least 2 trials"]),
     ],
@@ -143,7 +143,7 @@ def test_what_is_wrong_with_a_setting_names_option_and_value(
 def test_what_is_wrong_with_a_file_names_its_field() -> None:
     with pytest.raises(ValidationError) as caught:
         TrialResult.model_validate({"trial_id": "a", "state": "gone", "fraction": 1})
-    assert explain(caught.value).startswith("  - state 'gone': Input should be")
+    assert explain(caught.value).startswith("  - state 'gone': expected 'completed', ")
 
 
 @pytest.mark.parametrize(

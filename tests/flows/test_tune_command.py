@@ -187,7 +187,7 @@ def late(arguments: list[str], found: str) -> Any:
         (["tune", "--space", "nowhere"], "no search space"),
         (["tune", "--resume", "nothing"], "there are no runs yet"),
         (["tune", "--budget", "soon"], "is not understood"),
-        (["tune", "--precision", "fp16"], "--precision 'fp16': Input should be 'auto'"),
+        (["tune", "--precision", "fp16"], "--precision 'fp16': expected 'auto'"),
         (["tune", "--pass-k", "9", "--pass-samples", "4"], "--pass-k: 9 is more than the --pass-"),
         late(["tune", "--gpus-per-trial", "2"], "leave --gpus-per-trial out"),
         late(["tune", "--space", "sft_dpo_grpo"], "--space sft_grpo"),

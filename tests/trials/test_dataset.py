@@ -257,7 +257,13 @@ def test_an_empty_card_is_none(tmp_path: Path, card: str) -> None:
 def test_a_card_is_told_what_to_write(tmp_path: Path) -> None:
     assert "answer_marker" in str(refusal(write_dataset(tmp_path / "a", "answer_markers: x\n")))
     error = refusal(write_dataset(tmp_path / "b", "answer_marker: 5\n"))
-    assert error.expected == "such a value for answer_marker; a text in quotes"
+    assert error.problem == "answer_marker: found 5"
+    assert error.expected.startswith("a text, in quotes")
+    error = refusal(write_dataset(tmp_path / "c", "colour: 5\n"))
+    assert error.problem == "colour: unknown key"
+    assert error.expected.startswith("one of name, description, reward, ")
+    error = refusal(write_dataset(tmp_path / "d", "rewards: choice\n"))
+    assert error.problem == "rewards: unknown key; did you mean 'reward'?"
 
 
 def test_fields_of_other_names_are_recognised(tmp_path: Path) -> None:
