@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,7 +25,7 @@ app = typer.Typer(
 )
 
 History = Annotated[Path | None, typer.Option(help="Folder of parquet files: what past runs know.")]
-MOST_REASONS = 50
+MOST_REASONS, MOST_NAMES = 50, 10
 
 
 @app.callback()
@@ -81,6 +84,7 @@ def import_runs(
         configure()
         from tasks.importers.common import Target
         from tasks.importers.sources import join_history, read_source
+        from tasks.wording import counted
         from trials.errors import SettingsError
         from trials.records import STAGES
 
@@ -102,14 +106,21 @@ def import_runs(
         )
         folder = history or history_folder()
         joined = join_history(read_source(source, target, form), folder, label)
-        say(f"imported {joined.imported}, refused {len(joined.refused)}")
+        known = (
+            f"{counted(joined.known, 'trial')} {'is' if joined.known == 1 else 'are'} there already"
+        )
+        if joined.known and not joined.imported and not joined.refused:
+            say(f"nothing new: {known}")
+            return
+        more = f"; {known}" if joined.known else ""
+        say(f"imported {joined.imported}, refused {len(joined.refused)}{more}")
         for note in [*joined.notes, *outside_space(joined.rows)]:
             say(note)
         show_reasons([(each.item, each.reason) for each in joined.refused])
         if joined.quarantined:
             say(f"{joined.quarantined} of these are kept in {folder / 'quarantine'}")
         if joined.file is None:
-            raise typer.Exit(2)
+            raise typer.Exit(0 if joined.known else 2)
         say(f"wrote {joined.file}")
 
 
@@ -243,12 +254,33 @@ def outside_space(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def show_reasons(reasons: list[tuple[str, str]]) -> None:
-    """A table of what was refused; a long one is cut, and says so."""
+    """A table of what was refused, each reason once; a long one is cut, and says so."""
     if not reasons:
         return
+    items: dict[str, list[str]] = {}
+    for item, reason in reasons:
+        items.setdefault(reason, []).append(item)
     table = Table("item", "reason", box=None)
-    for item, reason in reasons[:MOST_REASONS]:
-        table.add_row(markup(item), markup(reason))
+    for reason, of_it in list(items.items())[:MOST_REASONS]:
+        table.add_row(markup(together(of_it)), markup(reason))
     console.print(table)
-    if len(reasons) > MOST_REASONS:
-        say(f"... and {len(reasons) - MOST_REASONS} more")
+    if len(items) > MOST_REASONS:
+        say(f"... and {len(items) - MOST_REASONS} more reasons")
+
+
+def together(items: Sequence[str]) -> str:
+    """Items that have one reason: ``5 items, lines 2-5 and 9``, or the first of their names."""
+    if len(items) == 1:
+        return items[0]
+    lines = [int(found[1]) for item in items if (found := re.search(r"\bline (\d+)$", item))]
+    if len(lines) == len(items):
+        return f"{len(items)} items, lines {', '.join(_ranges(sorted(lines)))}"
+    more = f" and {len(items) - MOST_NAMES} more" if len(items) > MOST_NAMES else ""
+    return f"{len(items)} items: {'; '.join(items[:MOST_NAMES])}{more}"
+
+
+def _ranges(numbers: Sequence[int]) -> Iterator[str]:
+    """Numbers in their order as ``2-5`` and ``9``."""
+    for _, group in groupby(enumerate(numbers), lambda each: each[1] - each[0]):
+        first, *rest = [number for _, number in group]
+        yield f"{first}-{rest[-1]}" if rest else f"{first}"

@@ -19,6 +19,7 @@ from tasks.curves import pack_curve
 from trials.errors import SettingsError
 from trials.events import CURVE_METRICS
 from trials.plain_yaml import parse_yaml
+from trials.problems import meant
 from trials.records import CurvePoint, Stage
 
 # Evaluation metrics that are scores, higher is better, in the order in which they are looked for.
@@ -193,7 +194,9 @@ def find_score(
         low = wanted.startswith("-") or plain_metric(name) == lowest or name.endswith("loss")
         if name in names:
             return name, -1.0 if low else 1.0
-        raise NoRowError(f"no metric {name}; found: {', '.join(names) or 'none'}")
+        raise NoRowError(
+            f"no metric {name}{meant(name, names)}; found: {', '.join(names) or 'none'}"
+        )
     plain = {plain_metric(name): name for name in names if name.startswith("eval")}
     if anywhere:
         plain = {plain_metric(name): name for name in names} | plain

@@ -104,9 +104,25 @@ def _score_of(
     except NoRowError:
         broken = diverged_at(run.log)
         if broken is None:
+            _refuse_text(run.log, target.score)
             raise
         return "", 1.0, broken  # it failed before it was evaluated
     return name, -1.0 if target.minimize else sign, diverged_at(run.log, name)
+
+
+def _refuse_text(log: Sequence[Mapping[str, Any]], wanted: str | None) -> None:
+    """Says so of an evaluation that is there, but as text, such as 50% or 0,5.
+
+    Args:
+        log: entries with values.
+        wanted: the metric that is to be the score; None, any evaluation.
+    """
+    for entry in log:
+        for name, value in entry.items():
+            asked = name.startswith("eval") if wanted is None else name == wanted.removeprefix("-")
+            text = isinstance(value, str) and value.strip() and number(value) is None
+            if asked and text and not is_not_finite(value):
+                raise NoRowError(f"{name}: expected a number such as 0.5, found {value[:40]!r}")
 
 
 def _ending(fraction: float, run: Run, broken: int | None) -> dict[str, Any]:

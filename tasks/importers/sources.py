@@ -57,10 +57,11 @@ class Joined:
     Attributes:
         file: the new history file; None when no row was good.
         imported: rows that joined the history.
-        refused: all that did not, with the reasons.
+        refused: what gave no good row, with the reasons.
         quarantined: how many of these are rows, kept in the quarantine.
         rows: those that joined.
         notes: what else is to be said, a sentence each.
+        known: rows that the history had already.
     """
 
     file: Path | None
@@ -69,6 +70,7 @@ class Joined:
     quarantined: int
     rows: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    known: int = 0
 
 
 def detect(source: Path) -> Format:
@@ -174,26 +176,22 @@ def join_history(imported: Imported, folder: Path, name: str) -> Joined:
     """
     there = known_trials(folder)
     refused = list(imported.refused)
-    new = []
 
     def refuse(row: Mapping[Any, Any], reason: str) -> None:
         trial = str(row["trial_id"])
         refused.append(Refused(imported.places.get(trial, trial), reason))
 
-    for row in imported.rows:
-        if row["trial_id"] in there:
-            refuse(row, "it is in the history already")
-        else:
-            new.append(row)
+    new = [row for row in imported.rows if row["trial_id"] not in there]
+    known = len(imported.rows) - len(new)
     notes = [*_scores(imported), *imported.notes]
     if not new:
-        return Joined(None, 0, refused, 0, notes=notes)
+        return Joined(None, 0, refused, 0, notes=notes, known=known)
     digest = sha256(repr(new).encode()).hexdigest()[:12]
     file, bad = append_checked(new, folder, f"{safe_name(name)}.{digest}")
     for _, series in bad.iterrows():
         refuse(series.to_dict(), str(series[REASON]))
     rows = [row for number, row in enumerate(new) if number not in bad.index]
-    return Joined(file, len(rows), refused, len(bad), rows, notes)
+    return Joined(file, len(rows), refused, len(bad), rows, notes, known)
 
 
 def _scores(imported: Imported) -> list[str]:

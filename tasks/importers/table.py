@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections import Counter
 from collections.abc import Collection, Mapping
@@ -17,6 +16,7 @@ from tasks.importers.named import refuse_chart
 from tasks.packed import curve_problems
 from trials.errors import SettingsError
 from trials.hyperparameters import Hyperparameters
+from trials.problems import meant
 
 HYPERPARAMETERS = [f"{CONFIG}{name}" for name in Hyperparameters.model_fields]
 
@@ -134,19 +134,19 @@ def check_columns(table: Table, columns: Mapping[str, str], ignore: Collection[s
         if column not in table.columns:
             raise SettingsError(
                 f"--ignore {column}: {table.source.name} has no such column"
-                f"{_near(column, table.columns)}\n  it has: {', '.join(table.columns)}"
+                f"{meant(column, table.columns)}\n  it has: {', '.join(table.columns)}"
             )
     for field, column in columns.items():
         if not is_field(field):
             raise SettingsError(
                 f"--map {field}={column}: {field!r} is no field"
-                f"{_near(field, [*FIELDS, *HYPERPARAMETERS])}\n"
+                f"{meant(field, [*FIELDS, *HYPERPARAMETERS])}\n"
                 f"  expected one of {', '.join(FIELDS)}, config.*, meta.* or signal.*"
             )
         if column not in table.columns:
             raise SettingsError(
                 f"--map {field}={column}: {table.source.name} has no such column"
-                f"{_near(column, table.columns)}\n  it has: {', '.join(table.columns)}"
+                f"{meant(column, table.columns)}\n  it has: {', '.join(table.columns)}"
             )
 
 
@@ -170,7 +170,7 @@ def check_hyperparameters(
         if any(line.cells.get(name) is not None for line in table.lines):
             raise SettingsError(
                 f"{table.source.name}: its column {name!r} is no hyperparameter"
-                f"{_near(name, HYPERPARAMETERS)}\n"
+                f"{meant(name, HYPERPARAMETERS)}\n"
                 "  rename it, map it (--map config.NAME=COLUMN), or pass it over (--ignore "
                 f"{name})"
             )
@@ -179,13 +179,8 @@ def check_hyperparameters(
 def unused(table: Table, columns: Mapping[str, str], ignore: Collection[str] = ()) -> list[str]:
     """One sentence that lists the columns which fill no field; none when there are none."""
     names = [
-        repr(name) + _near(name, [*FIELDS, *HYPERPARAMETERS])
+        repr(name) + meant(name, [*FIELDS, *HYPERPARAMETERS])
         for name in table.columns
         if name and not is_field(name) and name not in columns.values() and name not in ignore
     ]
     return [f"columns that were not used: {', '.join(names)}"] if names else []
-
-
-def _near(name: str, known: Collection[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""

@@ -29,7 +29,8 @@ from tasks.importers.table import check_columns, mapped, score_column, unused
 from tasks.importers.table import row_of as table_row
 
 SUMMARY = "wandb-summary.json"
-UNFINISHED = ("crashed", "failed", "running", "preempted", "preempting", "pending")
+FAILED = ("crashed", "failed")
+UNFINISHED = (*FAILED, "running", "preempted", "preempting", "pending")
 
 
 def import_wandb(source: Path, target: Target) -> Imported:
@@ -66,7 +67,7 @@ def _row(
     """The row of a line, under its id; names need not be unique, so what is in it is added."""
     status = str(line.cells.get("State") or "finished").lower()
     if status in UNFINISHED and not _diverged(line.cells, status):
-        raise NoRowError(f"its state is {status}")
+        raise NoRowError(_why_not(status))
     own = mapped(line, target.columns, target.ignore)
     if "score" in own and any(column.startswith(CONFIG) for column in own):
         row = table_row(name, own, target)  # all is said by the columns
@@ -92,7 +93,7 @@ def _run(
     """A run whose log is its summary: the last value of everything.
 
     Raises:
-        NoRowError: when its evaluation is text, or it ended before its time and nothing says when.
+        NoRowError: when it ended before its time and nothing says when.
     """
     step, planned = positive(values.get("global_step")), positive(values.get("max_steps"))
     if step is None and planned is not None and interrupted:
@@ -102,28 +103,16 @@ def _run(
         )
     # W&B's own _step counts what was logged; a run that finished took all of its steps.
     step = step or planned or positive(values.get("_step")) or 1
-    if "score" not in own:
-        _refuse_texts(values)
     summary = {
         column: value
         for column, value in values.items()
-        if number(value) is not None or is_not_finite(value)
+        if number(value) is not None or is_not_finite(value) or isinstance(value, str)
     }
     runtime = values.get("train_runtime") or values.get("Runtime") or values.get("_runtime")
     log = [{**summary, "step": int(step), "train_runtime": runtime}]
     # A curve of one point tells nothing.
     stated = {column: value for column, value in own.items() if column != "score"} | {"curve": ""}
     return Run(name, values | shared, log, interrupted=interrupted, values=stated)
-
-
-def _refuse_texts(values: Mapping[str, Any]) -> None:
-    """Refuses a run all of whose evaluations are texts, such as 50% or 0,5."""
-    evaluated = {n: v for n, v in values.items() if n.startswith("eval/") and v not in (None, "")}
-    numbers = [n for n, v in evaluated.items() if number(v) is not None or is_not_finite(v)]
-    texts = [n for n, v in evaluated.items() if isinstance(v, str) and n not in numbers]
-    if texts and not numbers:
-        found = str(evaluated[texts[0]])[:40]
-        raise NoRowError(f"{texts[0]}: expected a number such as 0.5, found {found!r}")
 
 
 def _summarised(
@@ -187,9 +176,19 @@ def _flat(summary: dict[str, Any]) -> dict[str, Any]:
 
 
 def _diverged(cells: Mapping[str, Any], status: str) -> bool:
-    if status not in ("crashed", "failed"):
+    if status not in FAILED:
         return False
     return diverged_at([{_plain(name): value for name, value in cells.items()}]) is not None
+
+
+def _why_not(status: str) -> str:
+    """Why a run of such a state is no row, and what to do about it."""
+    if status in FAILED:
+        return (
+            f"its state is {status}, and why is not recorded: it is imported only where its loss "
+            "ends in NaN, which says that it diverged; export the column train/loss, too"
+        )
+    return f"its state is {status}: import the table again when it has finished"
 
 
 def _plain(name: str) -> str:

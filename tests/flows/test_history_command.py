@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from flows.cli import app
+from flows.history_cli import together
 from tasks.history import history_files, read_history, write_parquet
 from tests.histories import bundled
 
@@ -54,9 +55,8 @@ def test_import_says_what_joined_and_what_did_not(history, table):
     assert "sft_learning_rate=9.0" in kept["reason"].iloc[0]
 
     again = run("import", table, "--dataset", "d", "--model", "m", *maps, "--history", history)
-    assert again.exit_code == 2
-    assert "in the history already" in again.output
-
+    assert again.exit_code == 0
+    assert "imported 0, refused 2; 1 trial is there already" in again.output
     shown = run("show", "--history", history)
     assert shown.exit_code == 0
     assert "21 rows in 2 files" in shown.output.replace("\n", " ")
@@ -114,8 +114,8 @@ def test_export_holds_every_row_and_can_be_imported(history, tmp_path, ending):
     before = before.dropna(axis="columns", how="all")  # empty columns are the same as none
     pd.testing.assert_frame_equal(before, after, check_like=True, check_dtype=False, rtol=0, atol=0)
     back = run("import", file, "--history", history)
-    assert back.exit_code == 2
-    assert "imported 0, refused 20" in back.output
+    assert back.exit_code == 0
+    assert back.output.strip() == "nothing new: 20 trials are there already"
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
@@ -186,6 +186,37 @@ def test_import_of_nothing_says_why(history, tmp_path, name, content, arguments,
     done = run("import", source, *arguments, *known)
     assert done.exit_code == 2
     assert found in done.output.replace("\n", " ")
+
+
+WANDB = "ID,Name,State,Runtime,learning_rate,per_device_train_batch_size,packing,max_steps,"
+
+
+def test_what_refuses_many_lines_is_said_once(history, tmp_path):
+    file = tmp_path / "runs.csv"
+    line = "r{0},r{0},{1},60,1e-4,8,false,100,100,{2}\n"
+    cells = [("finished", "0.5"), ("crashed", "0.1"), ("finished", "50%"), *3 * [("failed", "")]]
+    lines = [line.format(number, *each) for number, each in enumerate(cells)]
+    file.write_text(WANDB + "train/global_step,eval/accuracy\n" + "".join(lines))
+    given = ["import", file, "--dataset", "d", "--model", "tiny-1m", "--history", history]
+    wrong = " ".join(run(*given, "--score", "eval/acuracy").output.split())
+    assert wrong.count("did you mean 'eval/accuracy'?") == 1
+    done = run(*given, "--score", "eval/accuracy")
+    assert done.exit_code == 0, done.output
+    told = " ".join(done.output.split())
+    assert "imported 1, refused 5" in told
+    assert "eval/accuracy: expected a number such as 0.5, found '50%'" in told
+    assert "3 items, lines 5-7" in told
+    assert told.count("its state is") == 2  # crashed, and failed
+    again = run(*given, "--score", "eval/accuracy")
+    assert again.exit_code == 0
+    assert "imported 0, refused 5; 1 trial is there already" in " ".join(again.output.split())
+
+
+def test_items_of_one_reason_are_named_as_far_as_they_can_be():
+    assert together(["only"]) == "only"
+    assert together([f"a, line {n}" for n in (9, 2, 3)]) == "3 items, lines 2-3, 9"
+    names = [f"run-{number}" for number in range(12)]
+    assert together(names) == f"12 items: {'; '.join(names[:10])} and 2 more"
 
 
 def test_a_score_that_is_to_be_low_says_so(history, table):
