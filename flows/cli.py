@@ -26,6 +26,7 @@ from flows.options import (
     samples_of,
     settled,
 )
+from flows.output import told_of_lost_output
 from flows.server import prefect_server
 from flows.terminal import console, say
 from tasks.escape import markup
@@ -387,7 +388,8 @@ def main() -> None:
     """The command, as it is installed."""
     interrupts.listen()
     try:
-        app()
+        with told_of_lost_output():
+            app()
     except SystemExit as end:  # before a command had begun, typer's own exit code is another
         sys.exit(INTERRUPTED if interrupts.came else end.code)
 

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from flows.interrupts import INTERRUPTED, KEPT, interrupts
 from flows.options import explain
+from flows.output import OutputError
 from flows.server import AWAY
 from flows.terminal import own_lines, streams
 from tasks.escape import markup
@@ -34,7 +35,7 @@ def friendly_errors(as_json: bool = False) -> Iterator[None]:
     with own_lines(as_json):
         try:
             yield
-        except (typer.Exit, SystemExit, GeneratorExit):
+        except (typer.Exit, SystemExit, GeneratorExit, OutputError):
             raise
         except BaseException as error:
             text, code = _explained(error)

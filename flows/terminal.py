@@ -11,19 +11,19 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import IO, TextIO
 
 from rich.console import Console, ConsoleDimensions
 from typer import BadParameter, Exit
 
+from flows.output import STDERR, STDOUT, OutputError, output_to
 from tasks.escape import printable
 from trials.redact import redacted
 
 PACKAGES = ("flows", "tasks", "surrogates", "trials")
 TAIL_BYTES = 8000
-STDOUT, STDERR = 1, 2
 
 
 class OwnConsole(Console):
@@ -83,7 +83,7 @@ def own_lines(as_json: bool = False) -> Iterator[None]:
         ):
             try:
                 yield
-            except (Exit, BadParameter):
+            except (Exit, BadParameter, OutputError):
                 raise
             except Exception:
                 tail = _tail(printed)
@@ -116,20 +116,25 @@ def _redirected(printed: IO[bytes]) -> Iterator[None]:
             for number in (STDOUT, STDERR)
         ]
         _left_open.extend(others)
-        for shown, number, stream in zip((console, error_console), own, before, strict=True):
-            shown.file = stack.enter_context(
-                open(number, "w", encoding=stream.encoding, errors="replace", buffering=1)
-            )
-        try:
-            yield
-        finally:
-            for shown, number, fd in zip(
-                (console, error_console), (STDOUT, STDERR), own, strict=True
-            ):
-                shown.file.flush()
-                os.dup2(fd, number)
-                shown.file = None  # type: ignore[assignment]  # sys.stdout or sys.stderr, again
-            sys.stdout, sys.stderr = before
+        console.file = output_to(own[0], before[0], line_buffering=True)
+        error_console.file = open(  # noqa: SIM115  # closed below, whatever cannot be written
+            own[1], "w", encoding=before[1].encoding, errors="replace", buffering=1
+        )
+        stack.callback(_give_back, own, before)
+        yield
+        console.file.flush()
+
+
+def _give_back(own: Sequence[int], before: tuple[TextIO, TextIO]) -> None:
+    """Standard output and error lead where they did, also where that cannot be written."""
+    for shown, number, fd in zip((console, error_console), (STDOUT, STDERR), own, strict=True):
+        with suppress(OSError, OutputError):
+            shown.file.flush()
+        os.dup2(fd, number)
+        with suppress(OSError, OutputError):
+            shown.file.close()
+        shown.file = None  # type: ignore[assignment]  # sys.stdout or sys.stderr, again
+    sys.stdout, sys.stderr = before
 
 
 class _Notes(logging.Handler):
