@@ -272,10 +272,10 @@ def collect(
         from flows.collect import collect as run_collect
         from flows.json_lines import JsonLines, write_event
         from flows.progress import CollectProgress
+        from flows.resumable import resumable
         from tasks.catalog import load_catalog
         from tasks.devices import default_parallel
         from tasks.settings import CollectSettings
-        from tasks.watch import watched_by
 
         catalog = load_catalog()
         chosen = datasets or [key for key, entry in catalog.datasets.items() if not entry.example]
@@ -291,12 +291,12 @@ def collect(
             schedule=given(total_steps=steps, eval_rows=eval_rows, eval_batch_size=eval_batch),
         )
         if as_json:
-            with prefect_server(), watched_by(JsonLines()):
+            with prefect_server(), resumable(JsonLines()):
                 files = run_collect(settings, name, history)
             write_event("ended", files=[str(file) for file in files])
             return
         trials = len(chosen) * configurations
-        with CollectProgress(console, trials) as shown, prefect_server(), watched_by(shown):
+        with CollectProgress(console, trials) as shown, prefect_server(), resumable(shown):
             files = run_collect(settings, name, history)
         for file in files:
             say(f"wrote {file}")

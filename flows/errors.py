@@ -10,7 +10,7 @@ from typing import NoReturn
 import typer
 from pydantic import ValidationError
 
-from flows.interrupts import INTERRUPTED, KEPT, interrupts
+from flows.interrupts import INTERRUPTED, interrupts
 from flows.options import explain
 from flows.output import OutputError
 from flows.server import AWAY
@@ -54,7 +54,7 @@ def _explained(error: BaseException) -> tuple[str | None, int]:
     # What follows from a Ctrl-C, as a server of ours that is gone already, is no error of its own.
     if isinstance(error, KeyboardInterrupt) or interrupts.came:
         notes = getattr(error, "__notes__", interrupts.notes)
-        return "\n  ".join([f"interrupted; {KEPT}", *notes]), INTERRUPTED
+        return "\n  ".join([interrupts.ended("interrupted"), *notes]), INTERRUPTED
     import httpx
     from prefect.exceptions import TerminationSignal
 
@@ -68,7 +68,7 @@ def _explained(error: BaseException) -> tuple[str | None, int]:
     if isinstance(error, ValidationError):
         return f"refused:\n{explain(error)}", REFUSED
     if isinstance(error, TerminationSignal):
-        return _with_notes(f"terminated; {KEPT}", error), TERMINATED
+        return _with_notes(interrupts.ended("terminated"), error), TERMINATED
     if isinstance(error, OSError) and error.errno in FILE_HINTS and error.filename:
         return str(FileError("use", error.filename, error)), REFUSED
     away = isinstance(error, RuntimeError) and "Failed to reach API" in str(error)  # Prefect's

@@ -45,6 +45,7 @@ def going_on(
     """
     run = open_run(name, runs_folder())
     interrupts.notes = [f"go on with: autopipe tune --resume {run.run_id}"]
+    interrupts.kept = any(run.path.glob("trials/*/result.json"))
     settings, changed = run.info().settings, None
     if budget is not None and budget != settings.budget:
         check_budget(run, budget)

@@ -32,12 +32,14 @@ class Interrupts:
 
     Attributes:
         notes: lines with what to type next; whoever begins a run says so here.
+        kept: whether there are trials that have finished, and so something is kept.
         seconds: after which a command that was interrupted is ended, if it has not ended itself.
         closing: called before that, as what gives the terminal its cursor back.
     """
 
     def __init__(self) -> None:
         self.notes: list[str] = []
+        self.kept = False
         self.seconds = OWN_SECONDS
         self.closing: list[Callable[[], object]] = []
         self.as_json = False
@@ -79,7 +81,11 @@ class Interrupts:
     @property
     def text(self) -> str:
         """What is said."""
-        return "\n  ".join([f"interrupted; {KEPT}", *self.notes])
+        return "\n  ".join([self.ended("interrupted"), *self.notes])
+
+    def ended(self, how: str) -> str:
+        """How the command ended, and what is left of it."""
+        return f"{how}; {KEPT}" if self.kept else how
 
     def _hear(self, readable: int) -> None:
         while received := os.read(readable, 64):

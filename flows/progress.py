@@ -177,6 +177,11 @@ class LiveProgress(_Shown, Watcher):
                 self._progress.update(bar, completed=event["step"], note=note)
 
     def result(self, spec: TrialSpec, result: TrialResult) -> None:
+        self.found(spec, result)
+        with self._lock:
+            self._console.print(self._line(spec, result), highlight=False)
+
+    def found(self, spec: TrialSpec, result: TrialResult) -> None:
         with self._lock:
             bar = self._trials.pop(spec.trial_id, None)
             if bar is not None:
@@ -184,7 +189,6 @@ class LiveProgress(_Shown, Watcher):
             full = result.fraction >= 1.0 and result.score is not None
             if full and (self._best is None or (result.score or 0.0) > self._best):
                 self._best = result.score
-            self._console.print(self._line(spec, result), highlight=False)
 
     def _tell_now_and_then(self, text: str) -> None:
         """For those who have lines alone: a long phase says how far it is."""

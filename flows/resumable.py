@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from flows.interrupts import interrupts
 from tasks.run_folder import RunInfo
 from tasks.watch import Several, Watcher, watched_by
+from trials.records import TrialResult, TrialSpec
 
 
 class _Begun(Watcher):
@@ -23,10 +24,13 @@ class _Begun(Watcher):
             self.lines.append(f"on another machine: autopipe tune --resume {url}")
         interrupts.notes = self.lines
 
+    def result(self, spec: TrialSpec, result: TrialResult) -> None:
+        interrupts.kept = True
+
 
 @contextmanager
 def resumable(watcher: Watcher) -> Iterator[None]:
-    """Tells ``watcher`` of the run that a flow leads; what ends it is given notes how to go on."""
+    """Tells ``watcher`` of what a flow leads; what ends a run is given notes how to go on."""
     begun = _Begun()
     try:
         with watched_by(Several([begun, watcher])):

@@ -41,6 +41,7 @@ from tasks.time_plan import TimePlan
 from tasks.validate import document_history, validate_dataset
 from tasks.warm_up import FOLDER as WARM_UP
 from tasks.watch import Watcher, watching
+from tasks.wording import finished_before
 from trials.events import Event
 from trials.launch import Launcher
 from trials.records import TrialResult, TrialSpec
@@ -174,8 +175,11 @@ def _search(job: _Job, ready: _Ready) -> SearchLoop:
     """Runs trials until the budget is spent, the default configuration first."""
     settings, watcher, ledger = job.settings, job.watcher, job.ledger
 
+    before = {trial.spec.trial_id: trial.result for trial in job.folder.trials() if trial.result}
+
     def on_result(spec: TrialSpec, result: TrialResult) -> None:
-        watcher.result(spec, result)
+        again = before.get(spec.trial_id) == result
+        (watcher.found if again else watcher.result)(spec, result)
         watcher.spent(ledger.share)
 
     budget = ready.begun.info.search_budget
@@ -208,6 +212,8 @@ def _search(job: _Job, ready: _Ready) -> SearchLoop:
     )
     try:
         watcher.phase("searching")
+        if before:
+            watcher.message(finished_before(len(before), settings.budget))
         watcher.spent(ledger.share)
         loop.explore(ready.begun.default_config)
         watcher.phase("running the finalists at full length")

@@ -32,7 +32,9 @@ LONG = ("state", "score or state")  # may take several lines
 
 
 def console_table(run: RunFolder, width: int = WIDE) -> RenderableType:
-    """All trials of a run, in the order they were proposed; the best is marked with a star.
+    """All trials of a run, in the order they were proposed; a star is on what is recommended.
+
+    Of an unfinished run, which recommends nothing, the title says how far it is.
 
     Below the table: over how many rows a score was measured, and why the star is not on the
     highest one, where it is not.
@@ -41,9 +43,10 @@ def console_table(run: RunFolder, width: int = WIDE) -> RenderableType:
         width: of the terminal, in characters.
     """
     tables = RunTables.read(run)
+    so_far = f", unfinished: {tables.so_far}" if tables.so_far else ""
     columns = next(names for least, names in COLUMNS.items() if width >= least)
     view = Table(
-        title=styled(f"Trials of {run.run_id}", "italic"),
+        title=styled(f"Trials of {run.run_id}{so_far}", "italic"),
         title_justify="left",
         header_style="bold",
     )
@@ -55,8 +58,9 @@ def console_table(run: RunFolder, width: int = WIDE) -> RenderableType:
             no_wrap=name not in LONG,
             overflow="fold",
         )
+    recommended = tables.best_row if tables.summary is not None else None
     for row in rows_of(tables.trials):
-        cells = _cells(row, tables.best_row, tables.labels)
+        cells = _cells(row, recommended, tables.labels)
         view.add_row(*(cells[name] for name in columns))
     return Group(view, *map(Text, _remarks(run, tables)))
 

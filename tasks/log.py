@@ -68,6 +68,9 @@ class RunLog(Background, Watcher):
         score = plus_minus(result.score, result.score_se)
         self._log.info("trial %s at %s of full length: %s%s", spec.trial_id, told, score, stop)
 
+    def found(self, spec: TrialSpec, result: TrialResult) -> None:
+        """Was said when it ended."""
+
     def ended(self, summary: Summary) -> None:
         self._log.info("run %s: %s", self._run.run_id, outcome(summary))
 

@@ -106,7 +106,8 @@ def _so_far(tables: RunTables) -> list[Html]:
     return [
         tag(
             "p",
-            "This run is not finished: nothing has been measured on the test split. Go on with ",
+            f"This run is not finished ({tables.so_far}): nothing has been measured on the test "
+            "split. Go on with ",
             tag("code", f"autopipe tune --resume {shlex.quote(info.run_id)}"),
             class_="verdict",
         ),

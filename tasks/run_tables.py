@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from tasks.run_folder import ProposalRecord, RunFolder, RunInfo, Summary, Trial
+from tasks.spent import Spent
 from trials.events import curve, read_events
 from trials.records import CurvePoint, Value
 
@@ -57,6 +58,7 @@ class RunTables:
         records: the trials as they lie on disk, in the same order.
         proposals: what the search said of the trials when it proposed them, in that order.
         plan: what the run expected of itself before its first trial; None where it made no plan.
+        so_far: how much of its budget an unfinished run has spent, as ``2 of 6 trials``.
     """
 
     info: RunInfo
@@ -66,6 +68,7 @@ class RunTables:
     records: list[Trial]
     proposals: list[ProposalRecord]
     plan: str | None = None
+    so_far: str | None = None
 
     @classmethod
     def read(cls, run: RunFolder) -> RunTables:
@@ -78,14 +81,16 @@ class RunTables:
                 t.spec.trial_id,
             ),
         )
+        info, summary = run.info(), run.summary()
         return cls(
-            run.info(),
-            run.summary(),
+            info,
+            summary,
             trial_table(records, proposals, run.observations()),
             curve_table(records),
             records,
             sorted(proposals.values(), key=lambda p: p.order),
             run.plan_text(),
+            Spent.of(run).part(info.settings.budget) if summary is None else None,
         )
 
     @property

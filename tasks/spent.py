@@ -55,6 +55,11 @@ class Spent:
             "seconds": duration(self.seconds),
         }[budget.unit]
 
+    def part(self, budget: Budget) -> str:
+        """Of a budget: ``2 of 6 trials``, ``10 min 00 s of 25m``."""
+        spent = {"trials": f"{self.trials:,}", "full": f"{self.full:.1f}"}
+        return f"{spent.get(budget.unit) or duration(self.seconds)} of {budget}"
+
     def more(self, budget: Budget) -> str:
         """A larger budget of the same unit, as it is typed."""
         size = 60.0 if budget.unit == "seconds" else 1.0

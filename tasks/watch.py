@@ -37,6 +37,10 @@ class Watcher:
     def result(self, spec: TrialSpec, result: TrialResult) -> None:
         """A trial ended and was told to the search."""
 
+    def found(self, spec: TrialSpec, result: TrialResult) -> None:
+        """One that had ended before the run went on was told to the search again."""
+        self.result(spec, result)
+
     def probed(self, done: int, total: int) -> None:
         """The base model was measured on so many of the datasets."""
 
@@ -73,6 +77,9 @@ class Several(Watcher):
 
     def result(self, spec: TrialSpec, result: TrialResult) -> None:
         self._tell("result", spec, result)
+
+    def found(self, spec: TrialSpec, result: TrialResult) -> None:
+        self._tell("found", spec, result)
 
     def probed(self, done: int, total: int) -> None:
         self._tell("probed", done, total)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from tasks.run_folder import Measured, Summary
+from tasks.settings import Budget
 
 # Two-sided 95 % of a normal distribution.
 Z95 = 1.96
@@ -37,6 +38,12 @@ def plus_minus(value: float | None, se: float | None, signed: bool = False) -> s
 def counted(number: int, one: str) -> str:
     """``1 trial``, ``12 trials``."""
     return f"{number:,} {one}" + ("" if number == 1 else "s")
+
+
+def finished_before(trials: int, budget: Budget) -> str:
+    """What is said of a run that goes on: ``2 of 6 trials were finished before``."""
+    of = f"{trials:,} of {budget}" if budget.unit == "trials" else counted(trials, "trial")
+    return f"{of} {'was' if of == '1 trial' else 'were'} finished before"
 
 
 def setting(value: object) -> str:

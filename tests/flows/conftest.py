@@ -13,4 +13,5 @@ __all__ = ["make_run"]
 @pytest.fixture(autouse=True)
 def no_notes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(interrupts, "notes", [])
+    monkeypatch.setattr(interrupts, "kept", False)
     monkeypatch.setattr(interrupts, "as_json", False)

@@ -58,8 +58,8 @@ def test_no_secret_is_told_however_it_is_quoted(
 
 ENDINGS = [
     (SettingsError("no such run"), 2, "SettingsError", "no such run"),
-    (KeyboardInterrupt(), 130, "KeyboardInterrupt", "interrupted; finished trials are kept"),
-    (TerminationSignal(15), 143, "TerminationSignal", "terminated; finished trials are kept"),
+    (KeyboardInterrupt(), 130, "KeyboardInterrupt", "interrupted"),
+    (TerminationSignal(15), 143, "TerminationSignal", "terminated"),
 ]
 
 

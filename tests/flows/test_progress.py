@@ -14,6 +14,7 @@ from flows.pace import Pace
 from flows.progress import CollectProgress, LiveProgress
 from tasks.settings import Budget
 from tasks.watch import Several
+from tasks.wording import finished_before
 from tests.tasks.conftest import MakeRun
 from trials.records import Failure, Fidelity, TrialResult, TrialSpec
 
@@ -65,6 +66,27 @@ def test_phases_and_trials_are_told_with_the_settings_of_all_stages(
         assert part in done
     assert "None" not in done
     assert "failed: hung" in failed
+
+
+def test_trials_that_had_finished_before_are_not_told_again(
+    console: Console, spec: TrialSpec
+) -> None:
+    told = io.StringIO()
+    with LiveProgress(console) as progress:
+        everybody = Several([progress, JsonLines(told)])
+        everybody.found(spec, DONE)
+        everybody.result(spec, FAILED)
+    [line] = lines(console)
+    assert "failed: hung" in line
+    assert line.endswith("best 0.500")  # but it counts
+    assert [json.loads(each)["event"] for each in told.getvalue().splitlines()] == 2 * ["trial"]
+
+
+def test_how_many_had_finished_before() -> None:
+    trials, time = Budget(amount=6, unit="trials"), Budget(amount=600, unit="seconds")
+    assert finished_before(2, trials) == "2 of 6 trials were finished before"
+    assert finished_before(1, time) == "1 trial was finished before"
+    assert finished_before(3, time) == "3 trials were finished before"
 
 
 def test_trials_of_a_collect_run_are_told(console: Console, spec: TrialSpec) -> None:

@@ -24,13 +24,14 @@ class Seen(Watcher):
 
 
 @pytest.mark.parametrize("store", [None, "s3://bucket/runs/"])
-@pytest.mark.parametrize("begun", [True, False])
+@pytest.mark.parametrize(("begun", "trials"), [(True, 1), (True, 0), (False, 0)])
 def test_how_to_go_on_is_said_once_there_is_a_run(
     make_run: MakeRun,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     store: str | None,
     begun: bool,
+    trials: int,
 ) -> None:
     monkeypatch.setattr(interrupts, "notes", [])
     run, seen = make_run(), Seen()
@@ -41,13 +42,17 @@ def test_how_to_go_on_is_said_once_there_is_a_run(
         with friendly_errors(), resumable(seen), watching(run) as watcher:
             if begun:
                 watcher.begun(info)
+            for trial in run.trials()[:trials]:
+                assert trial.result is not None
+                watcher.result(trial.spec, trial.result)
             raise KeyboardInterrupt
 
     with pytest.raises(typer.Exit) as ended:
         interrupted()
     assert ended.value.exit_code == 130
     told = capsys.readouterr().out
-    assert told.startswith("interrupted; finished trials are kept")
+    assert told.startswith("interrupted")
+    assert ("finished trials are kept" in told) == (trials > 0)
     assert (f"autopipe tune --resume {run.run_id}" in told) == begun
     assert (f"--resume s3://bucket/runs/{run.run_id}" in told) == (begun and store is not None)
     assert seen.runs == ([run.run_id] if begun else [])

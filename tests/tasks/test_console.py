@@ -8,7 +8,9 @@ import pytest
 from rich.console import Console
 
 from tasks.console import console_summary, console_table
+from tasks.report import write_report
 from tasks.run_folder import RunFolder
+from tasks.settings import Budget
 from tests.tasks.conftest import MakeRun
 from trials.records import write_json
 
@@ -45,6 +47,18 @@ def test_over_how_many_rows_a_score_was_measured_is_said(make_run: MakeRun) -> N
     assert "A score is the mean over 128 validation rows, ± its standard error." in shown(run)
     score(run, **{BEST: [1.0] * 128, OTHER: [0.0] * 32})
     assert "mean over 32 to 128 validation rows" in shown(run)
+
+
+def test_an_unfinished_run_says_how_far_it_is_and_recommends_nothing(make_run: MakeRun) -> None:
+    run = make_run(trials=3, finished=False)
+    info = run.info()
+    budget = Budget(amount=6, unit="trials")
+    settings = info.settings.model_copy(update={"budget": budget})
+    run.write_info(info.model_copy(update={"settings": settings}))
+    text = shown(run)
+    assert text.startswith("Trials of run-1, unfinished: 2 of 6 trials")
+    assert "★" not in text
+    assert "This run is not finished (2 of 6 trials)" in write_report(run).read_text()
 
 
 def test_a_star_on_the_highest_score_needs_no_reason(make_run: MakeRun) -> None:

@@ -214,7 +214,7 @@ def test_an_unfinished_run_has_a_report(make_run: MakeRun, trials: int) -> None:
     run = make_run(trials=trials, finished=False)
     document = report(run)
     assert "autopipe tune --resume run-1" in document.words
-    assert "This run is not finished" in document.words
+    assert "This run is not finished (" in document.words
     assert [a["id"] for name, a in document.elements if name == "section"] == list(SECTIONS)
     keys = {cell.get("data-key") for name, cell in document.elements if name == "td"}
     assert {f"t{index:03d}" for index in range(trials)} <= keys
