@@ -28,6 +28,19 @@ from flows.options import (
 )
 from flows.output import told_of_lost_output
 from flows.server import prefect_server
+from flows.setting_options import (
+    DEVICES,
+    CheckpointEvery,
+    Disk,
+    EvalBatch,
+    EvalRows,
+    MaxCompletion,
+    MaxLength,
+    MicroBatch,
+    SilentAfter,
+    Steps,
+    TestRows,
+)
 from flows.terminal import console, say
 from tasks.escape import markup
 from tasks.paths import runs_folder
@@ -45,8 +58,6 @@ app = typer.Typer(
 )
 app.add_typer(history_app, name="history")
 operations_cli.register(app)
-
-DEVICES = "Devices and limits"
 
 History = Annotated[Path | None, typer.Option(help="Folder of parquet files: what past runs know.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON lines on stdout, for programs.")]
@@ -74,17 +85,17 @@ def tune(
     strategy: Annotated[
         str, typer.Option(help="autopipe, gp, ranker, tpe, bohb, sobol or random.")
     ] = "autopipe",
-    steps: Annotated[int | None, typer.Option(help="Steps of the full schedule.")] = None,
-    max_length: Annotated[int | None, typer.Option(help="Tokens of prompt + completion.")] = None,
-    max_completion: Annotated[int | None, typer.Option(help="Tokens generated.")] = None,
-    eval_rows: Annotated[int | None, typer.Option(help="Validation rows.")] = None,
-    eval_batch: Annotated[int | None, typer.Option(help="Rows generated at once.")] = None,
-    micro_batch: Annotated[int | None, typer.Option(help="Largest batch on a device.")] = None,
+    steps: Steps = None,
+    max_length: MaxLength = None,
+    max_completion: MaxCompletion = None,
+    eval_rows: EvalRows = None,
+    eval_batch: EvalBatch = None,
+    micro_batch: MicroBatch = None,
     pass_k: Annotated[int | None, typer.Option(help="Also measure pass@k of each trial.")] = None,
     pass_samples: Annotated[
         int | None, typer.Option(help="Samples a row for it; default: 8, or k if that is more.")
     ] = None,
-    test_rows: Annotated[int | None, typer.Option(help="Test rows at the end.")] = None,
+    test_rows: TestRows = None,
     threads: Annotated[
         int | None, typer.Option(help="CPU threads a trial.", rich_help_panel=DEVICES)
     ] = None,
@@ -104,14 +115,8 @@ def tune(
     vllm: Annotated[
         bool, typer.Option(help="Generate in RL with vLLM, if installed.", rich_help_panel=DEVICES)
     ] = False,
-    silent_after: Annotated[
-        int | None,
-        typer.Option(help="A trial without a sign of life is ended; s.", rich_help_panel=DEVICES),
-    ] = None,
-    checkpoint_every: Annotated[
-        int | None,
-        typer.Option(help="A killed trial goes on from there; s.", rich_help_panel=DEVICES),
-    ] = None,
+    silent_after: SilentAfter = None,
+    checkpoint_every: CheckpointEvery = None,
     trials_on: Annotated[
         str | None,
         typer.Option(
@@ -123,10 +128,7 @@ def tune(
         str | None,
         typer.Option(help="fsspec URL where run folders are kept, too.", rich_help_panel=DEVICES),
     ] = None,
-    disk: Annotated[
-        float | None,
-        typer.Option(help="Limit of the run's checkpoints; GB.", rich_help_panel=DEVICES),
-    ] = None,
+    disk: Disk = None,
     early_stopping: Annotated[
         bool, typer.Option(help="Stop trials early by the predictor.")
     ] = True,
@@ -256,9 +258,9 @@ def collect(
         int | None, typer.Option(help="Of the design; repeat it with another --seed for noise.")
     ] = None,
     space: Annotated[str, typer.Option(help="Name in data/spaces, or a file.")] = "sft_grpo",
-    steps: Annotated[int | None, typer.Option(help="Steps of the full schedule.")] = None,
-    eval_rows: Annotated[int | None, typer.Option(help="Validation rows.")] = None,
-    eval_batch: Annotated[int | None, typer.Option(help="Rows generated at once.")] = None,
+    steps: Steps = None,
+    eval_rows: EvalRows = None,
+    eval_batch: EvalBatch = None,
     name: Annotated[
         str, typer.Option(help="Of the run; the same name goes on with it.")
     ] = "collect",

@@ -26,6 +26,9 @@ from flows.server import (
     served_here,
     serving_command,
 )
+from flows.setting_options import (
+    Steps,
+)
 from flows.terminal import console, say, streams
 from tasks.escape import markup
 from tasks.paths import workspace
@@ -130,7 +133,7 @@ def recurring(
         int | None, typer.Option(help="Trials at a time; default: as GPUs allow, else 2.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="As of `autopipe tune`.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Steps of the full schedule.")] = None,
+    steps: Steps = None,
     trials_on: Annotated[str | None, typer.Option(help="As of `autopipe tune`.")] = None,
     store: Annotated[str | None, typer.Option(help="As of `autopipe tune`.")] = None,
     history: Annotated[Path | None, typer.Option(help="Folder of parquet files.")] = None,

@@ -6,18 +6,16 @@ import logging
 import re
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 from pydantic import ValidationError
 
 from tasks.command import OPTIONS, option_of
 from tasks.paths import writable
+from tasks.settings import Budget
 from trials.errors import SettingsError
 from trials.problems import expectation, place, shown
-
-if TYPE_CHECKING:
-    from tasks.settings import Budget
 
 log = logging.getLogger(__name__)
 
@@ -104,8 +102,6 @@ def settled(name_or_path: str, names: Collection[str] = ()) -> str:
 
 def parsed_budget(text: str | None) -> Budget | None:
     """A budget, or a parameter error that names the option."""
-    from tasks.settings import Budget
-
     if text is None:
         return None
     try:

@@ -19,7 +19,7 @@ from tasks.command import OPTIONS, beyond_options, reproduce_command
 from tasks.settings import TuneSettings
 from tests.trials.helpers import write_dataset
 from trials.dataset import fingerprint, load_dataset
-from trials.records import TrialResult
+from trials.records import Limits, TrialResult
 
 NO_SETTINGS = {"--as-json", "--resume", "--history", "--context"}
 # Fields of fields; the budget is one option.
@@ -41,6 +41,22 @@ def test_every_option_of_tune_is_named_by_the_field_that_it_sets() -> None:
     options = {"--" + name.replace("_", "-") for name in inspect.signature(tune).parameters}
     assert set(OPTIONS) <= fields()
     assert options - NO_SETTINGS - {"--dataset"} == set(OPTIONS.values())
+
+
+def test_the_help_says_what_holds_where_an_option_is_not_given() -> None:
+    shown = CliRunner().invoke(cli.app, ["tune", "--help"], env={"COLUMNS": "200"}).output
+    found = " ".join(shown.replace("│", " ").split())
+    schedule, limits = TuneSettings.model_fields["schedule"].default, Limits()
+    for text in (
+        f"Steps of the full schedule; default: {schedule.total_steps}.",
+        f"Validation rows; default: {schedule.eval_rows}.",
+        f"Test rows at the end; default: {TuneSettings.model_fields['test_rows'].default}.",
+        "Tokens of prompt + completion; default: as the longest row has.",
+        "Tokens generated; default: from the data.",
+        "Gigabytes that the run's checkpoints may take; default: 50.",
+        f"after which a trial is ended; default: {limits.silent_seconds:g}.",
+    ):
+        assert text in found
 
 
 # One value of each field that an option sets, none of them its default.
