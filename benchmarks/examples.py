@@ -6,7 +6,7 @@
 Every run is `autopipe tune DATASET --model MODEL --seed S`, the command of the bundled example,
 with a copy of the bundled history, so no run learns from another. The default budget is not one of
 time, so the outcome does not depend on how busy the machine is. What each found is added to
-``docs/examples.csv``, by which the catalog's example is to be chosen.
+``docs/examples.csv``, by which the example of `autopipe tune` was chosen.
 """
 
 from __future__ import annotations

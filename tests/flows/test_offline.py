@@ -21,8 +21,8 @@ from tasks.history import history_files, read_history, write_parquet
 from tasks.params import PARAMS, load_section
 from tasks.paths import OfflineFolder, offline_folder
 from tasks.prefixes import PREFIX_FRACTIONS
-from tasks.provenance import run_versions
 from tasks.run_folder import RunFolder
+from tasks.run_versions import run_versions
 from tasks.versions import versions
 from tests.histories import bundled
 from trials.errors import SettingsError
