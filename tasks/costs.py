@@ -23,7 +23,7 @@ LATE_SHARE = 0.25
 PROBE_SHARE, TEST_SHARE = 0.1, 0.1
 MARGIN = 1.1  # a machine is not equally fast all the time: what is planned may take so much longer
 # What a proposal takes, by what the start took.
-ASKING_SHARE = 0.03
+ASKING_SHARE = 0.1
 LEAST_ROWS = 10  # of the final measurement
 LEAST_SCORED = 4  # of a base model, see `Schedule.eval_rows`
 LEAST_SAMPLED = 4

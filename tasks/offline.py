@@ -41,7 +41,7 @@ FORMAT = "6"
 COMPLETE, LOG = "complete", "log.txt"
 POLL_SECONDS = 0.1
 # What training takes, by what the start of a run takes: whatever the history, and for its rows.
-START_SHARE, ROWS_OF_START = 0.5, 16_000
+START_SHARE, ROWS_OF_START = 0.7, 16_000
 LESS_URGENT = 10  # than the probe that runs beside it
 
 
