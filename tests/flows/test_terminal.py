@@ -149,7 +149,9 @@ OURS = re.compile(
     r"trial \d{3} |budget |A score is the mean over|★ |The |No configuration|This run |"
     r"\d+ trials \(|report: +/|exported: +/|interrupted; |go on with: |no trial had begun; |note: |"
     r"plan: a full trial takes |the base model is scored on |no completions of it are sampled|"
-    r"the final measurement is on |the offline models are not trained in time)"
+    r"the final measurement is on |the offline models are not trained in time|"
+    r"a score over \d+ validation rows is uncertain|what the trials found joins the history: |"
+    r"\d+ of \d+ trials? (was|were) finished before|run \S+ is finished: )"
 )
 
 
