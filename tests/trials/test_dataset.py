@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoTokenizer
 
-from tests.trials.helpers import ROOT, SIZES, sums, write_dataset, write_rows
+from tests.trials.helpers import SIZES, sums, write_dataset, write_rows
+from tests.trials.row_files import GOOD, PAIR, break_line, refusal, with_preferences
 from trials.dataset import (
     SPLITS,
     Dataset,
@@ -19,30 +19,6 @@ from trials.dataset import (
     fingerprint,
     load_dataset,
 )
-from trials.errors import DatasetError
-from trials.lengths import check_lengths
-
-GOOD = {"prompt": "1 + 1 =", "completion": "2", "answer": "2"}
-
-
-def refusal(path: Path) -> DatasetError:
-    with pytest.raises(DatasetError) as caught:
-        load_dataset(path)
-    error = caught.value
-    assert str(error.path) in str(error)
-    assert error.expected
-    assert error.expected in str(error)
-    return error
-
-
-def break_line(folder: Path, line: str | bytes, number: int = 3) -> Path:
-    """Puts ``line`` into the training split as its 1-based line ``number``."""
-    file = folder / "train.jsonl"
-    lines = file.read_bytes().splitlines()
-    lines.insert(number - 1, line.encode() if isinstance(line, str) else line)
-    file.write_bytes(b"\n".join(lines) + b"\n")
-    return file
-
 
 # What is accepted
 
@@ -136,33 +112,6 @@ def test_missing_split(tmp_path: Path) -> None:
     assert "test.jsonl, train.jsonl" in error.problem  # what was found instead
 
 
-def test_empty_split(tmp_path: Path) -> None:
-    write_dataset(tmp_path)
-    (tmp_path / "test.jsonl").write_text("\n\n")
-    assert "the test split is empty" in refusal(tmp_path).problem
-
-
-def test_a_single_file_too_small_to_split(tmp_path: Path) -> None:
-    error = refusal(write_rows(tmp_path / "a.jsonl", sums(5)))
-    assert "split is empty: the 5 rows of this one file were split by a hash" in error.problem
-    assert "about 80 % to train, 10 % to validation and 10 % to test, which gave" in error.problem
-    assert "more rows" in error.expected
-    assert "a folder with the three splits" in error.expected
-    error = refusal(write_rows(tmp_path / "b" / "a.jsonl", [GOOD] * 70).parent)
-    assert "the 70 rows with 1 different prompt of this" in error.problem
-
-
-def test_fifty_rows_are_enough_to_split(tmp_path: Path) -> None:
-    short = 0
-    for start in range(40):
-        rows = [{**GOOD, "prompt": f"{start}: {n}?"} for n in range(50)]
-        try:
-            load_dataset(write_rows(tmp_path / "a.jsonl", rows))
-        except DatasetError:
-            short += 1
-    assert short <= 2
-
-
 @pytest.mark.parametrize(
     ("line", "found"),
     [
@@ -197,38 +146,6 @@ def test_a_falsy_answer_is_an_answer(tmp_path: Path, answer: Any) -> None:
     write_dataset(tmp_path)
     break_line(tmp_path, json.dumps({**GOOD, "prompt": "new", "answer": answer}), 1)
     assert load_dataset(tmp_path).splits["train"][0].answer == str(answer)
-
-
-def test_a_prompt_in_two_splits(tmp_path: Path) -> None:
-    write_dataset(tmp_path)
-    leaked = (tmp_path / "train.jsonl").read_text().splitlines()[4]
-    with (tmp_path / "test.jsonl").open("a") as file:
-        file.write(leaked + "\n")
-    error = refusal(tmp_path)
-    assert "'train' (train.jsonl:5) and 'test'" in error.problem
-    assert (error.path, error.line) == (tmp_path / "test.jsonl", SIZES["test"] + 1)
-
-
-def test_prompts_in_two_splits_are_counted_and_the_first_named(tmp_path: Path) -> None:
-    write_dataset(tmp_path)
-    with (tmp_path / "test.jsonl").open("a") as file:
-        file.writelines((tmp_path / "train.jsonl").read_text().splitlines(True)[:9])
-    error = refusal(tmp_path)
-    assert "'train' (train.jsonl:1) and 'test'; so it is with 8 more: " in error.problem
-    assert "test.jsonl:10 (train.jsonl:2), test.jsonl:11 (train.jsonl:3), " in error.problem
-    assert error.problem.endswith("test.jsonl:14 (train.jsonl:6) and 3 more")
-    assert error.line == SIZES["test"] + 1
-    assert "remove the rows from one of the two" in error.expected
-
-
-def test_held_out_prompts_of_preferences_are_counted_and_the_first_named(tmp_path: Path) -> None:
-    held_out = sums(12, SIZES["train"])
-    with_preferences(tmp_path, PAIR, *({**PAIR, "prompt": row["prompt"]} for row in held_out))
-    error = refusal(tmp_path)
-    assert (error.line, error.path) == (2, tmp_path / "preferences.jsonl")
-    assert "in 'validation' too (validation.jsonl:1); so it is with 11 more: " in error.problem
-    assert "preferences.jsonl:3 (validation.jsonl:2), " in error.problem
-    assert error.problem.endswith(" and 6 more")
 
 
 @pytest.mark.parametrize(
@@ -286,60 +203,7 @@ def test_a_template_that_does_not_fit(tmp_path: Path, template: str) -> None:
     assert "prompt, completion, answer" in error.expected
 
 
-def test_a_row_longer_than_the_context(tmp_path: Path) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(ROOT / "data" / "models" / "tokenizer")
-    write_dataset(tmp_path)
-    break_line(tmp_path, json.dumps({**GOOD, "prompt": "#" * 100}), 4)
-    dataset = load_dataset(tmp_path)
-    check_lengths(dataset, tokenizer, max_length=512, context_limit=512)
-    for limits in (
-        {"max_length": 60, "context_limit": 512},
-        {"max_length": 512, "context_limit": 60},
-    ):
-        with pytest.raises(DatasetError, match=r"train\.jsonl:4: the row has .* tokens") as caught:
-            check_lengths(dataset, tokenizer, **limits)
-        assert "at most 60" in caught.value.expected
-        longer = limits["context_limit"] == 60
-        assert ("choose a model with a context of at least" in caught.value.expected) is longer
-        assert "raise --max-length to" in caught.value.expected
-        assert "shorten or remove the row" in caught.value.expected
-
-
-def test_rows_longer_than_the_context_are_counted_with_the_longest(tmp_path: Path) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(ROOT / "data" / "models" / "tokenizer")
-    with_preferences(tmp_path, {**PAIR, "chosen": "#" * 70, "rejected": "#" * 80})
-    for number in range(8):
-        break_line(tmp_path, json.dumps({**GOOD, "prompt": "#" * (100 + number)}), 4 + number)
-    with pytest.raises(DatasetError, match=r"train\.jsonl:4: the row has 1.. tokens") as caught:
-        check_lengths(load_dataset(tmp_path), tokenizer, max_length=None, context_limit=60)
-    problem = caught.value.problem
-    assert "; 9 of 69 rows are too long: this one, train.jsonl:5, train.jsonl:6, " in problem
-    assert "train.jsonl:9 and 3 more; the longest is train.jsonl:11 with 1" in problem
-
-
-def test_rows_of_a_single_file_that_are_too_long_are_named_in_their_order(tmp_path: Path) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(ROOT / "data" / "models" / "tokenizer")
-    rows = [{**GOOD, "prompt": "#" * (100 + number)} for number in range(60)]
-    dataset = load_dataset(write_rows(tmp_path / "a.jsonl", rows))
-    with pytest.raises(DatasetError) as caught:
-        check_lengths(dataset, tokenizer, max_length=None, context_limit=60)
-    assert caught.value.line == 1
-    assert "this one, a.jsonl:2, a.jsonl:3, a.jsonl:4, a.jsonl:5, a.jsonl:6 and 54 more" in str(
-        caught.value
-    )
-
-
 # Preferences
-
-
-PAIR = {"prompt": "3 + 4 = ?", "chosen": "7", "rejected": "8"}
-
-
-def with_preferences(folder: Path, *lines: str | dict[str, Any]) -> Path:
-    write_dataset(folder)
-    text = "\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines)
-    (folder / "preferences.jsonl").write_text(text + "\n")
-    return folder
 
 
 def test_preferences_are_loaded_in_chat_form(tmp_path: Path) -> None:
@@ -382,15 +246,6 @@ def test_a_bad_preference(tmp_path: Path, line: str | dict[str, Any], found: str
 
 def test_a_file_without_preferences(tmp_path: Path) -> None:
     assert "no preferences" in refusal(with_preferences(tmp_path)).problem
-
-
-@pytest.mark.parametrize("side", ["chosen", "rejected"])
-def test_a_preference_longer_than_the_context(tmp_path: Path, side: str) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(ROOT / "data" / "models" / "tokenizer")
-    dataset = load_dataset(with_preferences(tmp_path, PAIR, {**PAIR, side: "#" * 100}))
-    check_lengths(dataset, tokenizer, max_length=512, context_limit=512)
-    with pytest.raises(DatasetError, match=r"preferences\.jsonl:2: the row has .* tokens"):
-        check_lengths(dataset, tokenizer, max_length=60, context_limit=512)
 
 
 # Rewards and fingerprints

@@ -116,6 +116,7 @@ def test_a_single_file_is_told_how_to_get_a_card_and_that_works(tmp_path: Path) 
     assert commands[0] == f"mkdir '{home}' && mv '{file}' '{home}'/"
     assert commands[1] == f"write '{home}/dataset.yaml'"
     assert commands[2].startswith(f"autopipe tune '{home}'")
+    # As a reader types it: what a shell makes of the quotes counts. The whole text is known by now.
     subprocess.run(commands[0], shell=True, check=True)
     (home / "dataset.yaml").write_text("reward: numeric\n")
     assert check_own_completions(load_dataset(home)) == []
