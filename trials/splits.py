@@ -111,8 +111,8 @@ def refuse_empty(path: Path, rows: Mapping[Split, Sequence[object]], prompts: in
             f"to test, which gave {', '.join(f'{len(rows[split]):,}' for split in SPLITS)}"
         )
         expected += (
-            ": more rows (from about 50 on every split nearly always has some), or a folder with the three "
-            "splits as files of their own"
+            ": more rows (from about 50 on every split nearly always has some), or a folder with "
+            "the three splits as files of their own"
         )
     raise DatasetError(problem, path=path, expected=expected)
 
