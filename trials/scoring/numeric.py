@@ -113,6 +113,12 @@ _NEGATED = re.compile(
     r"|(?:不是|并非|並非|不等于)\s*\(?\$?$",
     re.IGNORECASE,
 )
+# "42 left of the 50": what stands behind is the whole of which the answer is a part.
+_PART_OF = re.compile(
+    r"[^\d.!?\n]*(?<!\w)of\s+(?:the|his|her|their|its|our|my|your|these|those|all)\s+"
+    r"(?:original\s+|initial\s+|first\s+)?\(?\$?",
+    re.IGNORECASE,
+)
 _CUE = re.compile(
     r"(?<!\w)(?:is|are|was|were|be|makes?|gives?|gets?|equals?|so|therefore|thus|hence|leav(?:es?|ing)"
     r"|totals?|total of|in total|altogether|round(?:s|ed)\s+(?:up\s+|down\s+)?to)(?!\w)"
@@ -286,6 +292,7 @@ def _stated_in(text: str, leading: bool) -> tuple[Number, ...] | str:
     except Unreadable:
         return text if _FORMULA.search(cleaned) else ()
     found = [each for each in found if not _denied(cleaned, each.start)]
+    found = _without_wholes(cleaned, found)
     if leading and len(found) > 1 and _LEADING.fullmatch(cleaned[: found[0].start]):
         gap = cleaned[found[0].end : found[1].start]
         joined = _FORMULA.match(gap.lstrip(" *·×"))  # "2\sqrt{3}"
@@ -302,6 +309,16 @@ def _stated_in(text: str, leading: bool) -> tuple[Number, ...] | str:
         fewer = _stated_in(shorter, leading)
         return fewer if len(fewer) == 1 and not isinstance(fewer, str) else values
     return values
+
+
+def _without_wholes(text: str, found: list[Found]) -> list[Found]:
+    """The numbers without those that the one before is a part of: "42 left of the 50"."""
+    kept = found[:1]
+    for before, each in pairwise(found):
+        gap = text[before.end : each.start]
+        if not _PART_OF.fullmatch(gap) or hedges.doubtful(gap):
+            kept.append(each)
+    return kept
 
 
 def _rounded(text: str, found: list[Found]) -> list[Found]:

@@ -149,6 +149,10 @@ def score(answer: str, completion: str) -> float:
         ("12:00", "12:00"),
         ("(1,2)", "(1, 2)"),
         ("7", "(" * 3_000 + "7" + ")" * 3_000),
+        # A part and its whole
+        ("42", "He has 42 left of the 50."),
+        ("42", "So 42 apples of his original 50 remain"),
+        ("8", "42 of the 50 were sold, so 8 are left"),
     ],
 )
 def test_the_right_number_is_right(answer: str, completion: str) -> None:
@@ -200,6 +204,8 @@ def test_the_right_number_is_right(answer: str, completion: str) -> None:
         (r"3\pi", "3"),
         ("(1,2)", "(2, 1)"),
         ("1,2,3", "1,2,4"),
+        ("50", "He has 42 left of the 50."),
+        ("42", "It is 42, or half of the 80"),
     ],
 )
 def test_another_number_is_wrong(answer: str, completion: str) -> None:
