@@ -47,6 +47,10 @@ class Interrupts:
         self._listening = self._answered = False
         self._lock = threading.Lock()
 
+    def __reduce__(self) -> str:
+        """Sent by name: Dask sends the flow with a task, and the flow with what it uses."""
+        return "interrupts"
+
     def listen(self) -> None:
         """From now on; for the main thread of a command."""
         readable, writable = os.pipe()

@@ -82,8 +82,12 @@ build_datasets = task(name="build_datasets", cache_policy=NO_CACHE)(build_catalo
 
 Say = Callable[[str], None]
 Watch = Callable[[Step], Report]
-# Who shows the progress of the flow, and what a person should know: the terminal's, else the log.
 _shown: ContextVar[tuple[Watch, Say] | None] = ContextVar("shown", default=None)
+
+
+def _listeners() -> tuple[Watch, Say]:
+    """Who shows progress, and what a person should know: the terminal's, else Prefect's log."""
+    return _shown.get() or (lambda step: silent, get_run_logger().info)
 
 
 @flow(name="offline", flow_run_name="offline models")
@@ -109,7 +113,7 @@ def offline(
         AutoPipeError: data that cannot be used, or an earlier step is missing.
         HistoryError: the history is too thin to judge anything.
     """
-    watch, say = _shown.get() or (lambda step: silent, get_run_logger().info)
+    watch, say = _listeners()
     settings = settings or load_section(OfflineSettings, SECTION, PARAMS)
     history, built = the_history(history), built or built_folder()
     folder = OfflineFolder(output) if output else offline_folder()

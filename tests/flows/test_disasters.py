@@ -102,7 +102,7 @@ def test_a_clock_set_back_changes_nothing(tmp_path: Path, clock) -> None:
 def test_two_tunes_of_one_dataset_at_once(tmp_path: Path) -> None:
     home = tmp_path / "home"
     both = [
-        begin(home, *tune(home, "--budget", "2", "--parallel", "1", "--seed", "5"))
+        begin(home, *tune(home, "--budget", "6", "--parallel", "1", "--seed", "5"))
         for _ in range(2)
     ]
     wait_for_results(home)
