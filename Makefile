@@ -47,7 +47,7 @@ bench-offline: $(installed) ## Measure how long 20,000 past trials take until th
 	$(bin)/python -m benchmarks.offline_fit
 
 insights: $(installed) ## Say what the history knows of hyperparameters, proxies and noise
-	$(bin)/python -m flows.insights --page docs/rules-of-thumb.md --pictures docs/images $(ARGS)
+	$(bin)/python -m benchmarks.insights.flow --page docs/rules-of-thumb.md --pictures docs/images $(ARGS)
 
 bench-trials: $(installed) ## Measure the overhead of a trial, and its speed against bare TRL
 	$(bin)/python -m benchmarks.trial_overhead --model tiny-100k --model tiny-1m

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flows.python_api import tune
-    from surrogates.search import Search
-    from trials.errors import AutoPipeError
+    from surrogates.online.search import Search
+    from trials.io.errors import AutoPipeError
 
 __all__ = ["AutoPipeError", "Search", "tune"]
 
 _HOME = {
-    "AutoPipeError": "trials.errors",
-    "Search": "surrogates.search",
+    "AutoPipeError": "trials.io.errors",
+    "Search": "surrogates.online.search",
     "tune": "flows.python_api",
 }
 _PACKAGES = ("trials", "surrogates", "tasks", "flows")  # none imports a later one

@@ -24,10 +24,10 @@ from benchmarks.tune_runs import HISTORY, bundled_files, checked_names, outcome,
 from flows.environment import configure
 from flows.errors import friendly_errors
 from flows.options import EXAMPLE_MODEL, parsed_budget
-from tasks.catalog import Catalog, DatasetEntry, Sizes, build_dataset, load_catalog
-from tasks.csv_tables import read_csv, write_csv
-from tasks.history import read_history
-from trials.provenance import git_commit
+from tasks.history.rows import read_history
+from tasks.inputs.catalog import Catalog, DatasetEntry, Sizes, build_dataset, load_catalog
+from tasks.output.csv_tables import read_csv, write_csv
+from trials.spec.provenance import git_commit
 
 RESULTS = Path(__file__).parent / "results" / "examples"
 TABLE = Path(__file__).parents[1] / "docs" / "examples.csv"

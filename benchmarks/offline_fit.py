@@ -27,12 +27,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from surrogates.offline import OfflineModels
-from surrogates.search import Search
-from tasks.history import history_files, read_history, search_history, write_parquet
-from tasks.history_checks import check_history
-from tasks.paths import BUNDLED_HISTORY
-from tasks.spaces import load_space
+from surrogates.offline.models import OfflineModels
+from surrogates.online.search import Search
+from tasks.config.paths import BUNDLED_HISTORY
+from tasks.history.checks import check_history
+from tasks.history.rows import history_files, read_history, search_history, write_parquet
+from tasks.inputs.spaces import load_space
 
 SCORE_NOISE, META_NOISE = 0.02, 0.1
 

@@ -29,9 +29,9 @@ from benchmarks.tune_runs import HISTORY, bundled_files, checked_names, outcome,
 from flows.environment import configure
 from flows.errors import friendly_errors
 from flows.options import parsed_budget
-from surrogates.options import Strategy
-from tasks.history import read_history
-from trials.errors import SettingsError
+from surrogates.space.options import Strategy
+from tasks.history.rows import read_history
+from trials.io.errors import SettingsError
 
 RESULTS = Path(__file__).parent / "results" / "real"
 DATASETS = "chain_sum_two_digits,number_filtering,word_sequence_reversal"

@@ -19,12 +19,12 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from tasks.catalog import resolve_dataset, resolve_model
-from trials.dataset import fingerprint
-from trials.events import read_events
-from trials.launch import Launcher
-from trials.records import Fidelity, Schedule, TrialSpec
-from trials.supervisor import Supervisor
+from tasks.inputs.catalog import resolve_dataset, resolve_model
+from trials.data.dataset import fingerprint
+from trials.process.launch import Launcher
+from trials.process.supervisor import Supervisor
+from trials.spec.events import read_events
+from trials.spec.records import Fidelity, Schedule, TrialSpec
 
 
 def inside_seconds(folder: Path) -> float:

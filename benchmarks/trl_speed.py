@@ -27,15 +27,15 @@ from transformers.utils import logging
 from trl import GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
 
 from benchmarks.trial_overhead import read_events
-from tasks.catalog import resolve_dataset, resolve_model
-from trials.arguments import Execution, grpo_arguments, sft_arguments
-from trials.dataset import Dataset, fingerprint, load_dataset
-from trials.hyperparameters import validate
-from trials.lengths import completion_limit
-from trials.plan import plan_steps
-from trials.records import Fidelity, Schedule, TrialSpec
-from trials.rewards import build_reward
-from trials.run import run_trial
+from tasks.inputs.catalog import resolve_dataset, resolve_model
+from trials.data.dataset import Dataset, fingerprint, load_dataset
+from trials.data.lengths import completion_limit
+from trials.scoring.rewards import build_reward
+from trials.spec.arguments import Execution, grpo_arguments, sft_arguments
+from trials.spec.hyperparameters import validate
+from trials.spec.plan import plan_steps
+from trials.spec.records import Fidelity, Schedule, TrialSpec
+from trials.training.run import run_trial
 
 
 def bare_seconds(

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks.history import history_files
-from tasks.paths import BUNDLED_HISTORY
-from trials.errors import SettingsError
+from tasks.config.paths import BUNDLED_HISTORY
+from tasks.history.rows import history_files
+from trials.io.errors import SettingsError
 
 HISTORY, LOG = "history", "log.txt"
 

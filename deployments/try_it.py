@@ -69,7 +69,7 @@ def check(workspace: Path, pictures: Path | None = None) -> None:
         print(f"server on port {port}")
         # Prefect reads its settings when it is imported, so only now.
         sys.path.insert(0, str(ROOT))
-        from tasks.deploy import deploy
+        from tasks.operations.deploy import deploy
 
         deploy()
         print("deployed")

@@ -42,13 +42,13 @@ from flows.setting_options import (
     TestRows,
 )
 from flows.terminal import console, say
-from tasks.escape import markup
-from tasks.paths import runs_folder
+from tasks.config.paths import runs_folder
+from tasks.output.escape import markup
 
 if TYPE_CHECKING:
-    from tasks.run_folder import RunFolder, Summary
-    from tasks.settings import TuneSettings
-    from tasks.watch import Watcher
+    from tasks.config.settings import TuneSettings
+    from tasks.monitoring.watching import Watcher
+    from tasks.runs.folder import RunFolder, Summary
 
 app = typer.Typer(
     help="Configures LLM post-training (SFT, then RL) under a compute budget.",
@@ -145,15 +145,15 @@ def tune(
         watcher.phase("looking at the settings, the dataset and the model")
         interrupts.notes = [f"no trial had begun; again with: {this_command()}"]
         configure()
-        from tasks.started import check_time
+        from tasks.config.started import check_time
 
         check_time(parsed_budget(budget))  # before the imports below, which take seconds
-        from tasks.catalog import load_catalog
-        from tasks.devices import default_parallel
-        from tasks.places.base import WORKERS
-        from tasks.preflight import check_settings
-        from tasks.settings import TuneSettings
-        from tasks.spaces import bundled_spaces
+        from tasks.config.settings import TuneSettings
+        from tasks.execution.backend import WORKERS
+        from tasks.execution.devices import default_parallel
+        from tasks.inputs.catalog import load_catalog
+        from tasks.inputs.spaces import bundled_spaces
+        from tasks.planning.preflight import check_settings
 
         if resume is not None:
             refuse_beside_resume(context)
@@ -212,8 +212,8 @@ def report(run: Annotated[str, typer.Argument(help="Id, folder or URL of a run."
     """Write a run's report.html again and show its outcome; works for unfinished runs too."""
     with friendly_errors():
         configure()
-        from tasks.report import write_report
-        from tasks.stored_run import view_run
+        from tasks.report.build import write_report
+        from tasks.search.stored_run import view_run
 
         folder = view_run(run, runs_folder())
         path = write_report(folder)
@@ -230,8 +230,8 @@ def compare(
     """Compare two trials of a run on the same validation rows."""
     with friendly_errors():
         configure()
-        from tasks.paired import compare_trials
-        from tasks.stored_run import view_run
+        from tasks.runs.paired import compare_trials
+        from tasks.search.stored_run import view_run
 
         found = compare_trials(view_run(run, runs_folder()), one, other)
         console.print(
@@ -275,9 +275,9 @@ def collect(
         from flows.json_lines import JsonLines, write_event
         from flows.progress import CollectProgress
         from flows.resumable import resumable
-        from tasks.catalog import load_catalog
-        from tasks.devices import default_parallel
-        from tasks.settings import CollectSettings
+        from tasks.config.settings import CollectSettings
+        from tasks.execution.devices import default_parallel
+        from tasks.inputs.catalog import load_catalog
 
         catalog = load_catalog()
         chosen = datasets or [key for key, entry in catalog.datasets.items() if not entry.example]
@@ -311,7 +311,7 @@ def reproduce(run: Annotated[str, typer.Argument(help="Id or folder of a run.")]
         configure()
         from flows.progress import LiveProgress
         from flows.reproduce import reproduce as reproduce_flow
-        from tasks.watch import watched_by
+        from tasks.monitoring.watching import watched_by
 
         with LiveProgress(console) as progress, prefect_server(), watched_by(progress):
             found = reproduce_flow(run)
@@ -329,7 +329,7 @@ def reproduce(run: Annotated[str, typer.Argument(help="Id or folder of a run.")]
 def list_datasets() -> None:
     """List the datasets that can be named on the command line."""
     with friendly_errors():
-        from tasks.catalog import load_catalog
+        from tasks.inputs.catalog import load_catalog
 
         table = Table("name", "rows", "answer", "reward", "description", box=None)
         for key, entry in load_catalog().datasets.items():
@@ -363,8 +363,8 @@ def run_tune(
     watcher.phase("starting Prefect")
     from flows.progress import LiveProgress
     from flows.resumable import resumable
-    from tasks.run_folder import RunFolder
-    from tasks.started import counted_from_start
+    from tasks.config.started import counted_from_start
+    from tasks.runs.folder import RunFolder
 
     load = partial(import_module, "flows.tune")  # takes seconds, as the server's start does
     with counted_from_start(), prefect_server(lasting, load), resumable(watcher):
@@ -379,7 +379,7 @@ def run_tune(
 
 def show_outcome(run: RunFolder, summary: Summary | None) -> None:
     """The table of trials and, when there is one, the comparison."""
-    from tasks.console import console_summary, console_table
+    from tasks.monitoring.console import console_summary, console_table
 
     console.print(console_table(run, console.width))
     if summary is not None:

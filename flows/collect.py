@@ -12,30 +12,30 @@ from pathlib import Path
 
 from prefect import flow
 
-from surrogates.encoding import SpaceEncoder
-from tasks.artifacts import key_of, put_table
-from tasks.devices import memory_share
-from tasks.escape import markdown
-from tasks.history import history_files, history_row
-from tasks.history_checks import append_checked
-from tasks.lock import run_lock
-from tasks.names import slug
-from tasks.paths import runs_folder
-from tasks.places.choose import Place, threads
-from tasks.places.gpus import launchers_here
-from tasks.prepare import Inputs, prepare_datasets
-from tasks.provenance import keep_read, keep_written
-from tasks.run_folder import RunFolder
-from tasks.run_versions import HISTORY_NAME, dataset_name
-from tasks.seed import the_history
-from tasks.settings import CollectSettings
-from tasks.spaces import load_space, plain
-from tasks.trial import give_up, is_fatal, result_file
-from tasks.watch import watching
-from tasks.wording import duration, plus_minus
-from trials.errors import AutoPipeError
-from trials.records import Fidelity, TrialResult, TrialSpec, read_record
-from trials.supervisor import Supervisor
+from surrogates.space.encoding import SpaceEncoder
+from tasks.config.names import slug
+from tasks.config.paths import runs_folder
+from tasks.config.settings import CollectSettings
+from tasks.execution.choose import Place, threads
+from tasks.execution.devices import memory_share
+from tasks.execution.gpus import launchers_here
+from tasks.execution.trial import give_up, is_fatal, result_file
+from tasks.history.checks import append_checked
+from tasks.history.rows import history_files, history_row
+from tasks.history.seed import the_history
+from tasks.inputs.prepare import Inputs, prepare_datasets
+from tasks.inputs.spaces import load_space, plain
+from tasks.monitoring.prefect_pages import key_of, put_table
+from tasks.monitoring.watching import watching
+from tasks.output.escape import markdown
+from tasks.runs.folder import RunFolder
+from tasks.runs.versions import HISTORY_NAME, dataset_name
+from tasks.runs.wording import duration, plus_minus
+from tasks.sync.lock import run_lock
+from tasks.versioning.provenance import keep_read, keep_written
+from trials.io.errors import AutoPipeError
+from trials.process.supervisor import Supervisor
+from trials.spec.records import Fidelity, TrialResult, TrialSpec, read_record
 
 
 @flow(name="collect", flow_run_name="{settings.title}")

@@ -1,7 +1,7 @@
 """Environment of every flow: quiet, offline-friendly, and with Prefect's state in the workspace.
 
 Only defaults are set: what the user has in the environment wins. Imported before Prefect. Telemetry
-is off by ``tasks.telemetry``, on workers too.
+is off by ``tasks.config.telemetry``, on workers too.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import sys
 
-from tasks.paths import workspace
-from tasks.plain_errors import plain_records
-from trials.errors import FileError
+from tasks.config.paths import workspace
+from tasks.inputs.plain_errors import plain_records
+from trials.io.errors import FileError
 
 REFUSED = 2  # exit code
 

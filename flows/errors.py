@@ -15,8 +15,8 @@ from flows.options import explain
 from flows.output import OutputError
 from flows.server import AWAY
 from flows.terminal import own_lines, streams
-from tasks.escape import markup
-from trials.redact import redacted
+from tasks.output.escape import markup
+from trials.io.redact import redacted
 
 CRASHED, REFUSED, TERMINATED = 1, 2, 143  # exit codes
 
@@ -58,9 +58,9 @@ def _explained(error: BaseException) -> tuple[str | None, int]:
     import httpx
     from prefect.exceptions import TerminationSignal
 
-    from surrogates.base import SurrogateError
-    from tasks.catalog import CatalogError
-    from trials.errors import FILE_HINTS, AutoPipeError, FileError
+    from surrogates.core.base import SurrogateError
+    from tasks.inputs.catalog import CatalogError
+    from trials.io.errors import FILE_HINTS, AutoPipeError, FileError
 
     if isinstance(error, (AutoPipeError, CatalogError, SurrogateError)):
         text = str(error)

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows.interrupts import interrupts
-from tasks.paths import runs_folder
-from tasks.places.base import WORKERS
-from tasks.run_folder import RunFolder
-from tasks.settings import Budget, TuneSettings
-from tasks.spent import check_budget, finished
-from tasks.stored_run import open_run
-from tasks.watch import Watcher
+from tasks.config.paths import runs_folder
+from tasks.config.settings import Budget, TuneSettings
+from tasks.execution.backend import WORKERS
+from tasks.monitoring.watching import Watcher
+from tasks.runs.folder import RunFolder
+from tasks.runs.spent import check_budget, finished
+from tasks.search.stored_run import open_run
 
 
 @dataclass(frozen=True)

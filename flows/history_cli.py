@@ -14,8 +14,8 @@ from rich.table import Table
 from flows.environment import configure
 from flows.errors import friendly_errors
 from flows.terminal import console, say
-from tasks.escape import markup
-from tasks.paths import history_folder
+from tasks.config.paths import history_folder
+from tasks.output.escape import markup
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +31,7 @@ MOST_REASONS, MOST_NAMES = 50, 10
 @app.callback()
 def begin() -> None:
     """The history of trials: import, show, check and export it."""
-    from tasks.seed import the_history
+    from tasks.history.seed import the_history
 
     with friendly_errors():
         the_history()  # one that is named in the environment is there from now on
@@ -82,11 +82,11 @@ def import_runs(
     """Add runs that were made elsewhere; what cannot be used is listed with the reason."""
     with friendly_errors():
         configure()
-        from tasks.importers.common import Target
         from tasks.importers.sources import join_history, read_source
-        from tasks.wording import counted
-        from trials.errors import SettingsError
-        from trials.records import STAGES
+        from tasks.runs.wording import counted
+        from tasks.translation.common import Target
+        from trials.io.errors import SettingsError
+        from trials.spec.records import STAGES
 
         if stage is not None and stage not in STAGES:
             raise SettingsError(f"--stage {stage}: expected sft, dpo or rl")
@@ -128,7 +128,7 @@ def import_runs(
 def show(history: History = None) -> None:
     """Show what the history holds, by dataset and model."""
     with friendly_errors():
-        from tasks.history import history_files, read_history
+        from tasks.history.rows import history_files, read_history
 
         folder = history or history_folder()
         files = history_files(folder)
@@ -163,8 +163,8 @@ def check(
     """Check every row; bad ones are listed and put into the quarantine. Exit code 1 with any."""
     with friendly_errors():
         configure()
-        from tasks.history import history_files, read_history
-        from tasks.history_checks import REASON, check_history, put_aside, write_history_docs
+        from tasks.history.checks import REASON, check_history, put_aside, write_history_docs
+        from tasks.history.rows import history_files, read_history
 
         folder = history or history_folder()
         rows = read_history(history_files(folder))
@@ -186,9 +186,9 @@ def export(
     history: History = None,
 ) -> None:
     """Write all rows into one table."""
-    from tasks.csv_tables import write_csv
-    from tasks.history import history_files, read_history, write_parquet
-    from trials.errors import SettingsError
+    from tasks.history.rows import history_files, read_history, write_parquet
+    from tasks.output.csv_tables import write_csv
+    from trials.io.errors import SettingsError
 
     with friendly_errors():
         if file.suffix not in (".csv", ".parquet"):
@@ -210,7 +210,7 @@ def parsed_columns(pairs: list[str]) -> dict[str, str]:
     Raises:
         SettingsError: when one is not of this form, or a field is named twice.
     """
-    from trials.errors import SettingsError
+    from trials.io.errors import SettingsError
 
     columns: dict[str, str] = {}
     for pair in pairs:
@@ -238,8 +238,8 @@ def named_rows(rows: pd.DataFrame) -> pd.DataFrame:
 
 def outside_space(rows: list[dict[str, Any]]) -> list[str]:
     """A sentence on hyperparameters outside each space that is searched when none is named."""
-    from tasks.importers.bounds import outside
-    from tasks.spaces import default_space, load_space
+    from tasks.inputs.spaces import default_space, load_space
+    from tasks.translation.bounds import outside
 
     by_space: dict[str, list[dict[str, Any]]] = {}
     for row in rows:

@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from rich.console import Console
 
 from flows.terminal import console, streams
-from tasks.escape import printable
+from tasks.output.escape import printable
 
 INTERRUPTED = 130  # exit code
 OWN_SECONDS = 1.5  # nobody else looks at a server of the command's own

@@ -8,11 +8,11 @@ import threading
 from typing import Any, TextIO
 
 from flows.terminal import json_stream
-from tasks.run_folder import RunInfo, Summary
-from tasks.watch import Watcher
-from trials.events import Event
-from trials.records import TrialResult, TrialSpec
-from trials.redact import redacted
+from tasks.monitoring.watching import Watcher
+from tasks.runs.folder import RunInfo, Summary
+from trials.io.redact import redacted
+from trials.spec.events import Event
+from trials.spec.records import TrialResult, TrialSpec
 
 
 def write_event(event: str, stream: TextIO | None = None, **fields: Any) -> None:

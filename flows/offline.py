@@ -34,10 +34,14 @@ from rich.table import Table  # noqa: E402
 
 from flows.errors import friendly_errors  # noqa: E402
 from flows.server import prefect_server  # noqa: E402
-from tasks.artifacts import put_table, put_text  # noqa: E402
-from tasks.catalog import build_catalog, load_catalog  # noqa: E402
-from tasks.escape import markdown  # noqa: E402
-from tasks.evaluate import (  # noqa: E402
+from tasks.config.params import PARAMS, load_section  # noqa: E402
+from tasks.config.paths import OfflineFolder, built_folder, offline_folder  # noqa: E402
+from tasks.config.progress import Report, silent  # noqa: E402
+from tasks.history.rows import history_files  # noqa: E402
+from tasks.history.seed import the_history  # noqa: E402
+from tasks.inputs.catalog import build_catalog, load_catalog  # noqa: E402
+from tasks.monitoring.prefect_pages import put_table, put_text  # noqa: E402
+from tasks.offline.evaluate import (  # noqa: E402
     SECTION,
     SHOWN,
     Evaluation,
@@ -46,17 +50,13 @@ from tasks.evaluate import (  # noqa: E402
     read_evaluation,
     with_error,
 )
-from tasks.features import featurize_history  # noqa: E402
-from tasks.history import history_files  # noqa: E402
-from tasks.lock import offline_lock  # noqa: E402
-from tasks.params import PARAMS, load_section  # noqa: E402
-from tasks.paths import OfflineFolder, built_folder, offline_folder  # noqa: E402
-from tasks.progress import Report, silent  # noqa: E402
-from tasks.provenance import keep_read, keep_written  # noqa: E402
-from tasks.run_versions import FEATURES_NAME, HISTORY_NAME, MODELS_NAME  # noqa: E402
-from tasks.seed import the_history  # noqa: E402
-from tasks.train import train  # noqa: E402
-from tasks.validate import validate_all  # noqa: E402
+from tasks.offline.features import featurize_history  # noqa: E402
+from tasks.offline.train import train  # noqa: E402
+from tasks.offline.validate import validate_all  # noqa: E402
+from tasks.output.escape import markdown  # noqa: E402
+from tasks.runs.versions import FEATURES_NAME, HISTORY_NAME, MODELS_NAME  # noqa: E402
+from tasks.sync.lock import offline_lock  # noqa: E402
+from tasks.versioning.provenance import keep_read, keep_written  # noqa: E402
 
 
 class Step(StrEnum):

@@ -30,15 +30,15 @@ from flows.setting_options import (
     Steps,
 )
 from flows.terminal import console, say, streams
-from tasks.escape import markup
-from tasks.paths import workspace
-from tasks.report_url import DEFAULT, VARIABLE
-from trials.imports import child_environment
-from trials.redact import redacted
-from trials.watchdog import SUPERVISOR_VARIABLE, supervisor_token
+from tasks.config.paths import workspace
+from tasks.output.escape import markup
+from tasks.output.report_url import DEFAULT, VARIABLE
+from trials.io.imports import child_environment
+from trials.io.redact import redacted
+from trials.io.watchdog import SUPERVISOR_VARIABLE, supervisor_token
 
 if TYPE_CHECKING:
-    from tasks.doctor import Finding
+    from tasks.operations.doctor import Finding
 
 Run = Annotated[str, typer.Argument(help="Id or folder of a run.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON lines on stdout, for programs.")]
@@ -56,8 +56,8 @@ def deploy(
     """Make AutoPipe's work pools and deployments on the Prefect server of PREFECT_API_URL."""
     with friendly_errors():
         configure()
-        from tasks.deploy import POOLS
-        from tasks.deploy import deploy as make
+        from tasks.operations.deploy import POOLS
+        from tasks.operations.deploy import deploy as make
 
         with prefect_server(lasting=True), console.status("deploying"):
             notes = make(pool, root)
@@ -153,10 +153,10 @@ def recurring(
         from flows.progress import LiveProgress
         from flows.recurring import recurring as recurring_flow
         from flows.resumable import resumable
-        from tasks.catalog import load_catalog
-        from tasks.devices import default_parallel
-        from tasks.places.base import WORKERS
-        from tasks.settings import TuneSettings
+        from tasks.config.settings import TuneSettings
+        from tasks.execution.backend import WORKERS
+        from tasks.execution.devices import default_parallel
+        from tasks.inputs.catalog import load_catalog
 
         catalog = load_catalog()
         settings = TuneSettings(
@@ -185,7 +185,7 @@ def versions(
     """Show or set where what runs read and wrote is pushed to (any DVC remote)."""
     with friendly_errors():
         configure()
-        from tasks.versions import versions as of_workspace
+        from tasks.versioning.versions import versions as of_workspace
 
         if remote is not None:
             of_workspace().set_remote(remote)
@@ -209,7 +209,7 @@ def doctor(
         if served := served_here():
             os.environ.setdefault("PREFECT_API_URL", served.api)
         from flows.json_lines import write_event
-        from tasks import doctor as looks
+        from tasks.operations import doctor as looks
 
         bad = 0
         for name, check in looks.checks(dataset, model, dry_run).items():

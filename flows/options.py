@@ -11,11 +11,11 @@ from typing import Any
 import typer
 from pydantic import ValidationError
 
-from tasks.command import OPTIONS, option_of
-from tasks.paths import writable
-from tasks.settings import Budget
-from trials.errors import SettingsError
-from trials.problems import expectation, place, shown
+from tasks.config.command import OPTIONS, option_of
+from tasks.config.paths import writable
+from tasks.config.settings import Budget
+from trials.io.errors import SettingsError
+from trials.io.problems import expectation, place, shown
 
 log = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from tasks.settings import Budget
-from tasks.wording import about, duration
+from tasks.config.settings import Budget
+from tasks.runs.wording import about, duration
 
 
 class Pace:

@@ -22,12 +22,12 @@ from rich.text import Text
 
 from flows.interrupts import interrupts
 from flows.pace import Pace
-from tasks.escape import markup, printable
-from tasks.run_folder import RunInfo
-from tasks.watch import Watcher
-from tasks.wording import counted, plus_minus
-from trials.events import Event
-from trials.records import TrialResult, TrialSpec
+from tasks.monitoring.watching import Watcher
+from tasks.output.escape import markup, printable
+from tasks.runs.folder import RunInfo
+from tasks.runs.wording import counted, plus_minus
+from trials.spec.events import Event
+from trials.spec.records import TrialResult, TrialSpec
 
 # Hyperparameters in the line of a finished trial; the report has them all.
 SHOWN = {

@@ -10,15 +10,15 @@ from pathlib import Path
 from prefect import flow
 from prefect.logging import get_run_logger
 
-from tasks.artifacts import put_text
-from tasks.escape import code, markdown
-from tasks.paths import runs_folder
-from tasks.places.gpus import measuring
-from tasks.promotion import Decision, challenge, promoted_folder
-from tasks.provenance import keep_read, keep_written
-from tasks.run_versions import dataset_name, promoted_name, winner_name
-from tasks.stored_run import open_run
-from trials.supervisor import Supervisor
+from tasks.config.paths import runs_folder
+from tasks.delivery.promotion import Decision, challenge, promoted_folder
+from tasks.execution.gpus import measuring
+from tasks.monitoring.prefect_pages import put_text
+from tasks.output.escape import code, markdown
+from tasks.runs.versions import dataset_name, promoted_name, winner_name
+from tasks.search.stored_run import open_run
+from tasks.versioning.provenance import keep_read, keep_written
+from trials.process.supervisor import Supervisor
 
 
 @flow(name="promote", flow_run_name="{run}")

@@ -9,9 +9,9 @@ from flows.environment import configure
 from flows.options import EXAMPLE_MODEL
 
 if TYPE_CHECKING:
-    from tasks.run_folder import RunFolder
-    from tasks.settings import TuneSettings
-    from tasks.watch import Watcher
+    from tasks.config.settings import TuneSettings
+    from tasks.monitoring.watching import Watcher
+    from tasks.runs.folder import RunFolder
 
 
 def tune(
@@ -31,7 +31,7 @@ def tune(
         budget: a number of trials, or text: ``"25m"``, ``"8 full"``.
         history: folder of parquet files to learn from and to append to; None: the usual one.
         watcher: is told what happens while it runs.
-        settings: further fields of ``tasks.settings.TuneSettings``, as ``seed=1`` or
+        settings: further fields of ``tasks.config.settings.TuneSettings``, as ``seed=1`` or
             ``schedule={"total_steps": 200}``.
 
     Returns:
@@ -43,11 +43,11 @@ def tune(
     configure()
     from flows.server import prefect_server
     from flows.tune import tune as flow
-    from tasks.paths import runs_folder
-    from tasks.places.base import WORKERS
-    from tasks.preflight import check_settings
-    from tasks.run_folder import RunFolder
-    from tasks.watch import Watcher, watched_by
+    from tasks.config.paths import runs_folder
+    from tasks.execution.backend import WORKERS
+    from tasks.monitoring.watching import Watcher, watched_by
+    from tasks.planning.preflight import check_settings
+    from tasks.runs.folder import RunFolder
 
     chosen = _settings(dataset, model, budget, settings)
     check_settings(chosen)
@@ -62,10 +62,10 @@ def _settings(
     from pydantic import ValidationError
 
     from flows.options import settled
-    from tasks.catalog import load_catalog
-    from tasks.settings import Budget, TuneSettings
-    from tasks.unknown import problems_of_settings
-    from trials.errors import SettingsError
+    from tasks.config.settings import Budget, TuneSettings
+    from tasks.config.unknown import problems_of_settings
+    from tasks.inputs.catalog import load_catalog
+    from trials.io.errors import SettingsError
 
     catalog = load_catalog()
     try:

@@ -14,14 +14,14 @@ from prefect.states import Completed, State
 from flows.offline import Step, offline
 from flows.promote import promote
 from flows.tune import tune
-from tasks.artifacts import put_text
-from tasks.changes import look, note_seen
-from tasks.escape import markdown
-from tasks.notify import notified
-from tasks.paths import history_folder
-from tasks.report_url import report_url
-from tasks.seed import the_history
-from tasks.settings import TuneSettings
+from tasks.config.paths import history_folder
+from tasks.config.settings import TuneSettings
+from tasks.history.seed import the_history
+from tasks.monitoring.notify import notified
+from tasks.monitoring.prefect_pages import put_text
+from tasks.operations.changes import look, note_seen
+from tasks.output.escape import markdown
+from tasks.output.report_url import report_url
 
 RETRAIN = (Step.DATASETS, Step.VALIDATE, Step.FEATURIZE, Step.TRAIN)
 

@@ -15,8 +15,8 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 from flows.origins import is_ours, names_of
-from tasks.paths import DATASET_DOCS, HISTORY_DOCS, runs_folder
-from trials.watchdog import end_with_supervisor
+from tasks.config.paths import DATASET_DOCS, HISTORY_DOCS, runs_folder
+from trials.io.watchdog import end_with_supervisor
 
 REPORT, DOCS = "report.html", (DATASET_DOCS, HISTORY_DOCS)
 HTML = "text/html; charset=utf-8"

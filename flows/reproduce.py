@@ -9,10 +9,10 @@ from prefect import flow
 from prefect.logging import get_run_logger
 
 from flows.tune import tune
-from tasks.paths import runs_folder
-from tasks.reproduce import Comparison, compare_runs, restore_inputs
-from tasks.run_folder import RunFolder
-from tasks.stored_run import open_run
+from tasks.config.paths import runs_folder
+from tasks.runs.folder import RunFolder
+from tasks.search.stored_run import open_run
+from tasks.versioning.reproduce import Comparison, compare_runs, restore_inputs
 
 
 @flow(name="reproduce", flow_run_name="{run} again")

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from flows.interrupts import interrupts
-from tasks.run_folder import RunInfo
-from tasks.watch import Several, Watcher, watched_by
-from trials.records import TrialResult, TrialSpec
+from tasks.monitoring.watching import Several, Watcher, watched_by
+from tasks.runs.folder import RunInfo
+from trials.spec.records import TrialResult, TrialSpec
 
 
 class _Begun(Watcher):

@@ -21,12 +21,12 @@ from typing import NamedTuple
 
 from flows.interrupts import LASTING_SECONDS, interrupts
 from flows.origins import OwnPagesOnly, in_url
-from tasks.paths import workspace
-from tasks.report_url import VARIABLE
-from trials.errors import AutoPipeError, SettingsError
-from trials.imports import child_environment
-from trials.records import write_json
-from trials.watchdog import SUPERVISOR_VARIABLE, end_with_supervisor, is_alive, supervisor_token
+from tasks.config.paths import workspace
+from tasks.output.report_url import VARIABLE
+from trials.io.errors import AutoPipeError, SettingsError
+from trials.io.imports import child_environment
+from trials.io.watchdog import SUPERVISOR_VARIABLE, end_with_supervisor, is_alive, supervisor_token
+from trials.spec.records import write_json
 
 LOOPBACK = "127.0.0.1"
 START_SECONDS, POLL_SECONDS, STOP_SECONDS = 120.0, 0.1, 10.0

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tasks.settings import TuneSettings
+from tasks.config.settings import TuneSettings
 
 DEVICES = "Devices and limits"  # a panel of the help
 

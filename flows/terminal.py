@@ -19,8 +19,8 @@ from rich.console import Console, ConsoleDimensions
 from typer import BadParameter, Exit
 
 from flows.output import STDERR, STDOUT, OutputError, output_to
-from tasks.escape import printable
-from trials.redact import redacted
+from tasks.output.escape import printable
+from trials.io.redact import redacted
 
 PACKAGES = ("flows", "tasks", "surrogates", "trials")
 TAIL_BYTES = 8000

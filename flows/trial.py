@@ -6,11 +6,11 @@ from prefect import flow
 from prefect.logging import get_run_logger
 from prefect.states import Cancelled as CancelledState
 
-from tasks.places.elsewhere import Elsewhere
-from tasks.wording import plus_minus
-from trials.records import TrialSpec
-from trials.redact import redacted
-from trials.supervisor import Cancelled
+from tasks.execution.remote import Elsewhere
+from tasks.runs.wording import plus_minus
+from trials.io.redact import redacted
+from trials.process.supervisor import Cancelled
+from trials.spec.records import TrialSpec
 
 
 @flow(name="trial")

@@ -14,37 +14,37 @@ from ConfigSpace import ConfigurationSpace
 from prefect import flow
 
 from flows.interrupts import interrupts
-from surrogates.search import OfflineModels, Search
-from tasks.begin import Begun, begin_run, learn_from, note_used
-from tasks.conclude import conclude
-from tasks.export import export_best
-from tasks.history import history_files
-from tasks.ledger import LEDGER, Ledger
-from tasks.lock import run_lock
-from tasks.offline import OfflineTraining
-from tasks.places.choose import Place, check_place, measurer_of, place_of
-from tasks.places.gpus import trial_launchers
-from tasks.planning import planned, told_to, waiting_seconds
-from tasks.prepare import Inputs, find_inputs, probe_inputs
-from tasks.provenance import keep_inputs, keep_learned, keep_winner
-from tasks.remember import append_run_to_history
-from tasks.report import write_report
-from tasks.run_folder import RunFolder
-from tasks.run_names import folder_of_run, history_of, settings_of, title_of
-from tasks.search_loop import SearchLoop
-from tasks.settings import TuneSettings
-from tasks.spaces import load_space, with_space
-from tasks.stages import stages_of
-from tasks.started import seconds_before
-from tasks.stored_run import stored
-from tasks.time_plan import TimePlan
-from tasks.validate import document_history, validate_dataset
-from tasks.warm_up import FOLDER as WARM_UP
-from tasks.watch import Watcher, watching
-from tasks.wording import finished_before
-from trials.events import Event
-from trials.launch import Launcher
-from trials.records import TrialResult, TrialSpec
+from surrogates.online.search import OfflineModels, Search
+from tasks.config.settings import TuneSettings
+from tasks.config.started import seconds_before
+from tasks.delivery.export import export_best
+from tasks.execution.choose import Place, check_place, measurer_of, place_of
+from tasks.execution.gpus import trial_launchers
+from tasks.history.rows import history_files
+from tasks.inputs.prepare import Inputs, find_inputs, probe_inputs
+from tasks.inputs.spaces import load_space, with_space
+from tasks.monitoring.watching import Watcher, watching
+from tasks.offline.models import OfflineTraining
+from tasks.offline.validate import document_history, validate_dataset
+from tasks.planning.plan import planned, told_to, waiting_seconds
+from tasks.planning.time_plan import TimePlan
+from tasks.planning.warm_up import FOLDER as WARM_UP
+from tasks.report.build import write_report
+from tasks.runs.folder import RunFolder
+from tasks.runs.ledger import LEDGER, Ledger
+from tasks.runs.remember import append_run_to_history
+from tasks.runs.wording import finished_before
+from tasks.search.begin import Begun, begin_run, learn_from, note_used
+from tasks.search.conclude import conclude
+from tasks.search.loop import SearchLoop
+from tasks.search.naming import folder_of_run, history_of, settings_of, title_of
+from tasks.search.stages import stages_of
+from tasks.search.stored_run import stored
+from tasks.sync.lock import run_lock
+from tasks.versioning.provenance import keep_inputs, keep_learned, keep_winner
+from trials.process.launch import Launcher
+from trials.spec.events import Event
+from trials.spec.records import TrialResult, TrialSpec
 
 
 @flow(name="tune", flow_run_name=title_of)

@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from surrogates.base import (
+    from surrogates.core.base import (
         AlreadyToldError,
         HistoryError,
         NoCandidateError,
@@ -21,29 +21,29 @@ if TYPE_CHECKING:
         SurrogateError,
         UnknownProposalError,
     )
-    from surrogates.encoding import SpaceEncoder
-    from surrogates.judge import judge_early, judge_ranker
-    from surrogates.offline import OfflineModels
-    from surrogates.options import SearchOptions
-    from surrogates.search import Search
+    from surrogates.evaluation.leave_one_out import judge_early, judge_ranker
+    from surrogates.offline.models import OfflineModels
+    from surrogates.online.search import Search
+    from surrogates.space.encoding import SpaceEncoder
+    from surrogates.space.options import SearchOptions
 
 _HOME = {
-    "AlreadyToldError": "base",
-    "HistoryError": "base",
-    "NoCandidateError": "base",
-    "NothingToRecommendError": "base",
-    "Observation": "base",
-    "OfflineModels": "offline",
-    "OptionError": "base",
-    "Proposal": "base",
-    "Recommendation": "base",
-    "Search": "search",
-    "SearchOptions": "options",
-    "SpaceEncoder": "encoding",
-    "SurrogateError": "base",
-    "UnknownProposalError": "base",
-    "judge_early": "judge",
-    "judge_ranker": "judge",
+    "AlreadyToldError": "core.base",
+    "HistoryError": "core.base",
+    "NoCandidateError": "core.base",
+    "NothingToRecommendError": "core.base",
+    "Observation": "core.base",
+    "OfflineModels": "offline.models",
+    "OptionError": "core.base",
+    "Proposal": "core.base",
+    "Recommendation": "core.base",
+    "Search": "online.search",
+    "SearchOptions": "space.options",
+    "SpaceEncoder": "space.encoding",
+    "SurrogateError": "core.base",
+    "UnknownProposalError": "core.base",
+    "judge_early": "evaluation.leave_one_out",
+    "judge_ranker": "evaluation.leave_one_out",
 }
 
 __all__ = [

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from tasks.history import history_files, read_history
-from tasks.paths import BUNDLED_HISTORY
+from tasks.config.paths import BUNDLED_HISTORY
+from tasks.history.rows import history_files, read_history
 
 
 def bundled_files() -> list[Path]:

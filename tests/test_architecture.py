@@ -114,9 +114,9 @@ def test_imports_follow_the_arrows() -> None:
 @pytest.mark.parametrize(
     ("package", "source"),
     [
-        ("surrogates", "import trials.records"),
+        ("surrogates", "import trials.spec.records"),
         ("surrogates", "def f():\n    from tasks import history"),
-        ("trials", "from surrogates.search import Search"),
+        ("trials", "from surrogates.online.search import Search"),
         ("trials", "import prefect"),
         ("surrogates", "from dvc.repo import Repo"),
         ("tasks", "from flows import cli"),
@@ -139,7 +139,9 @@ def test_every_program_of_ours_imports_our_packages() -> None:
 
 
 def test_a_program_that_imports_what_lies_around_is_found() -> None:
-    assert child_without_own_imports("Popen([sys.executable, '-m', 'trials.run'], env=os.environ)")
+    assert child_without_own_imports(
+        "Popen([sys.executable, '-m', 'trials.training.run'], env=os.environ)"
+    )
 
 
 def test_no_code_is_loaded_from_data() -> None:

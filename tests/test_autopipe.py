@@ -37,8 +37,8 @@ def shadow(folder: Path, *names: str) -> None:
 
 def test_the_door_hands_on_what_it_names() -> None:
     from flows.python_api import tune
-    from surrogates.search import Search
-    from trials.errors import AutoPipeError
+    from surrogates.online.search import Search
+    from trials.io.errors import AutoPipeError
 
     assert (autopipe.tune, autopipe.Search) == (tune, Search)
     assert autopipe.AutoPipeError is AutoPipeError

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from tasks.history import history_files
-from tasks.run_folder import RunFolder
+from tasks.history.rows import history_files
+from tasks.runs.folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[1]
 SETUPTOOLS: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"][
@@ -154,10 +154,10 @@ def test_the_installed_command_tunes_in_a_folder_full_of_traps(
 def test_the_installed_package_reads_its_own_data(environment: Path, users_folder: Path) -> None:
     (users_folder / "program.py").write_text(
         "from autopipe import Search, tune\n"
-        "from tasks.catalog import load_catalog, resolve_model\n"
-        "from tasks.params import PARAMS\n"
-        "from tasks.deploy import template\n"
-        "from tasks.spaces import load_space\n"
+        "from tasks.inputs.catalog import load_catalog, resolve_model\n"
+        "from tasks.config.params import PARAMS\n"
+        "from tasks.operations.deploy import template\n"
+        "from tasks.inputs.spaces import load_space\n"
         "search = Search(load_space('sft_grpo'), seed=0)\n"
         "print(PARAMS.is_file(), len(search.ask(2)), resolve_model('tiny-4m'))\n"
         "print(template('docker', 'autopipe')['variables'].keys(), load_catalog().example())\n"

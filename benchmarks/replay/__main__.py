@@ -24,7 +24,7 @@ import typer  # noqa: E402
 from rich.console import Console  # noqa: E402
 
 from flows.errors import friendly_errors  # noqa: E402
-from tasks.csv_tables import write_csv  # noqa: E402
+from tasks.output.csv_tables import write_csv  # noqa: E402
 
 if TYPE_CHECKING:
     from benchmarks.replay.run import Plan

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from surrogates.encoding import PREFIX
-from trials.errors import SettingsError
+from surrogates.space.encoding import PREFIX
+from trials.io.errors import SettingsError
 
 VARIANTS = ("true", "shuffled", "inverted")
 

@@ -20,8 +20,8 @@ import pandas as pd
 
 from benchmarks.replay.play import BestSeen, Player
 from benchmarks.replay.tables import Move, ReplayTask
-from surrogates.base import Config
-from surrogates.encoding import SpaceEncoder
+from surrogates.core.base import Config
+from surrogates.space.encoding import SpaceEncoder
 
 RUNGS = (0.1, 0.3, 1.0)  # fractions of those that stop early, as of our own `bohb`
 ETA = 3  # one trial in three goes on

@@ -8,10 +8,10 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.colors import qualitative
 
+from benchmarks.insights.pictures import titled, write_pictures
 from benchmarks.replay.strategies import STRATEGIES
 from benchmarks.replay.summary import FINE, Found, band, label
-from tasks.insights.pictures import titled, write_pictures
-from trials.errors import SettingsError
+from trials.io.errors import SettingsError
 
 FLOOR = 1e-3  # a regret of 0 has no place on a logarithmic axis
 HEIGHT = 560

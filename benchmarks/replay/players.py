@@ -7,14 +7,14 @@ from typing import Any
 
 from benchmarks.replay.play import BestSeen
 from benchmarks.replay.tables import Move, ReplayTask
-from surrogates.base import NothingToRecommendError, Proposal
-from surrogates.encoding import SpaceEncoder
-from surrogates.offline import OfflineModels
-from surrogates.search import Search
+from surrogates.core.base import NothingToRecommendError, Proposal
+from surrogates.offline.models import OfflineModels
+from surrogates.online.search import Search
+from surrogates.space.encoding import SpaceEncoder
 
 
 class SearchPlayer:
-    """`surrogates.search.Search` choosing from the candidates.
+    """`surrogates.online.search.Search` choosing from the candidates.
 
     Args:
         task: The table.

@@ -23,8 +23,8 @@ from benchmarks.replay import store
 from benchmarks.replay.play import play
 from benchmarks.replay.store import Job, Settings
 from benchmarks.replay.strategies import NO_PAST, STRATEGIES, make_player
-from surrogates.base import SurrogateError
-from trials.errors import AutoPipeError
+from surrogates.core.base import SurrogateError
+from trials.io.errors import AutoPipeError
 
 PEERS_MISSING = "left out: not installed (pip install 'autopipe[peers]')"
 

@@ -17,7 +17,7 @@ from smac.runhistory.dataclasses import TrialValue
 
 from benchmarks.replay.peers import RUNGS, PeerPlayer
 from benchmarks.replay.tables import Move
-from surrogates.encoding import SpaceEncoder
+from surrogates.space.encoding import SpaceEncoder
 
 INITIAL_SHARE = 0.25  # of the budget's trials, SMAC's own largest share for its initial design
 MIN_TRIALS = 5  # scores at one length before the forest is trained on them

@@ -19,12 +19,12 @@ from benchmarks.replay.past import frame_fingerprint, past_of
 from benchmarks.replay.play import Trace
 from benchmarks.replay.strategies import NO_PAST, STRATEGIES
 from benchmarks.replay.tables import ReplayTask, replay_task
-from surrogates.encoding import SpaceEncoder
-from surrogates.offline import OfflineModels
-from tasks.feature_groups import learned_features
-from tasks.paths import BUNDLED_OFFLINE, ROOT, OfflineFolder
-from tasks.spaces import load_space, space_text
-from tasks.train import past_trials
+from surrogates.offline.models import OfflineModels
+from surrogates.space.encoding import SpaceEncoder
+from tasks.config.paths import BUNDLED_OFFLINE, ROOT, OfflineFolder
+from tasks.inputs.spaces import load_space, space_text
+from tasks.offline.feature_groups import learned_features
+from tasks.offline.train import past_trials
 
 RESULTS = ROOT / "benchmarks" / "results" / "replay"
 FORMAT = 1

@@ -13,11 +13,11 @@ import pandas as pd
 from benchmarks.replay.peers import make_peer
 from benchmarks.replay.play import Player
 from benchmarks.replay.tables import ReplayTask
-from surrogates.encoding import SpaceEncoder
-from trials.errors import SettingsError
+from surrogates.space.encoding import SpaceEncoder
+from trials.io.errors import SettingsError
 
 if TYPE_CHECKING:
-    from surrogates.offline import OfflineModels
+    from surrogates.offline.models import OfflineModels
 
 NO_PAST = "none"
 """The history variant of a strategy that learns from none."""

@@ -12,7 +12,7 @@ from benchmarks.replay import store
 from benchmarks.replay.run import Plan
 from benchmarks.replay.store import Settings
 from benchmarks.replay.strategies import NO_PAST, STRATEGIES
-from trials.errors import SettingsError
+from trials.io.errors import SettingsError
 
 SHARES = (0.05, 0.1, 0.2, 0.33, 0.5, 0.75, 1.0)
 FINE = tuple(round(0.02 * step, 2) for step in range(1, 51))

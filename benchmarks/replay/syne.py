@@ -43,8 +43,8 @@ from syne_tune.optimizer.schedulers.single_objective_scheduler import SingleObje
 
 from benchmarks.replay.peers import ETA, RUNGS, PeerPlayer
 from benchmarks.replay.tables import Move
-from surrogates.axes import plain
-from trials.errors import SettingsError
+from surrogates.space.axes import plain
+from trials.io.errors import SettingsError
 
 METRIC, RESOURCE = "loss", "resource"
 

@@ -22,8 +22,8 @@ from syne_tune.optimizer.schedulers.transfer_learning.zero_shot import ZeroShotT
 
 from benchmarks.replay.syne import METRIC, Cqr, SynePlayer, within
 from benchmarks.replay.tables import Move
-from surrogates.axes import plain
-from surrogates.base import Config
+from surrogates.core.base import Config
+from surrogates.space.axes import plain
 
 
 class TransferPlayer(SynePlayer):

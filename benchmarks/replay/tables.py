@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from surrogates.base import Config
-from surrogates.encoding import PREFIX, SpaceEncoder
-from surrogates.history import META, SIGNAL
-from tasks.history import records
-from tasks.prefixes import PREFIX_FRACTIONS
-from trials.errors import SettingsError
+from surrogates.core.base import Config
+from surrogates.history.table import META, SIGNAL
+from surrogates.space.encoding import PREFIX, SpaceEncoder
+from tasks.history.prefixes import PREFIX_FRACTIONS
+from tasks.history.rows import records
+from trials.io.errors import SettingsError
 
 FRACTIONS = (*PREFIX_FRACTIONS, 1.0)
 LEAST_CANDIDATES = 5
@@ -158,7 +158,8 @@ def replay_task(rows: pd.DataFrame, dataset: str, model: str, encoder: SpaceEnco
     known (continuations) are left out, as nothing could be charged for them.
 
     Args:
-        rows: of `tasks.train.past_trials`: trials at full length or failed, and their prefixes.
+        rows: of `tasks.offline.train.past_trials`: trials at full length or failed, and their
+            prefixes.
         dataset: its `dataset_id`.
         model: its `model_id`.
         encoder: of the space; it says which configurations are the same.

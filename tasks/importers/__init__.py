@@ -1,1 +1,4 @@
-"""Readers of training runs that were made elsewhere; each turns a source into history rows."""
+"""Readers of past runs made with other tools, a file per format.
+
+May import `history` and `translation`.
+"""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.importers import mlflow_database
-from tasks.importers.common import (
+from tasks.translation.common import (
     Imported,
     NoRowError,
     Target,
@@ -18,8 +18,8 @@ from tasks.importers.common import (
     parsed,
     read_mapping,
 )
-from tasks.importers.runs import Run, row_of
-from trials.errors import SettingsError
+from tasks.translation.runs import Run, row_of
+from trials.io.errors import SettingsError
 
 # How the enumeration of statuses is written; names are written by some versions.
 STATUSES = {1: "RUNNING", 2: "SCHEDULED", 3: "FINISHED", 4: "FAILED", 5: "KILLED"}

@@ -8,9 +8,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from tasks.importers.common import NoRowError, number, parsed
 from tasks.importers.named import read_only, tables_of
-from trials.errors import SettingsError
+from tasks.translation.common import NoRowError, number, parsed
+from trials.io.errors import SettingsError
 
 DATABASE = "mlflow.db"
 TABLES = {"runs", "params", "metrics"}

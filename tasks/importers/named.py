@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from tasks.importers.common import read_mapping
-from tasks.importers.dialects import LLAMA_FACTORY_STAGES, dialect_of, unwrapped
-from trials.errors import SettingsError
+from tasks.translation.common import read_mapping
+from tasks.translation.dialects import LLAMA_FACTORY_STAGES, dialect_of, unwrapped
+from trials.io.errors import SettingsError
 
 SQLITE = b"SQLite format 3\x00"
 PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".bin", ".joblib")

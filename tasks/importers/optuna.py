@@ -10,12 +10,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from tasks.importers.cells import is_field, typed
-from tasks.importers.common import Imported, NoRowError, Target, parsed, read_mapping, seconds_of
-from tasks.importers.files import Line, read_table
-from tasks.importers.settings import Sweep, settings_row
 from tasks.importers.table import check_columns, with_score
-from trials.errors import SettingsError
+from tasks.translation.cells import is_field, typed
+from tasks.translation.common import Imported, NoRowError, Target, parsed, read_mapping, seconds_of
+from tasks.translation.files import Line, read_table
+from tasks.translation.settings import Sweep, settings_row
+from trials.io.errors import SettingsError
 
 PARAMS, NOTES = "params_", "user_attrs_"
 STATES = {"COMPLETE": "completed", "PRUNED": "stopped", "FAIL": "failed"}

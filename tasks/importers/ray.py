@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tasks.importers.common import (
+from tasks.history.packed import LARGEST_STEP
+from tasks.translation.common import (
     Imported,
     NoRowError,
     Target,
@@ -21,10 +22,9 @@ from tasks.importers.common import (
     read_mapping,
     with_nan,
 )
-from tasks.importers.files import read_table
-from tasks.importers.settings import Sweep, settings_row
-from tasks.packed import LARGEST_STEP
-from trials.errors import SettingsError
+from tasks.translation.files import read_table
+from tasks.translation.settings import Sweep, settings_row
+from trials.io.errors import SettingsError
 
 PROGRESS, RESULTS, PARAMS, ERROR = "progress.csv", "result.json", "params.json", "error.txt"
 STEP = "training_iteration"

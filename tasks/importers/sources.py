@@ -11,11 +11,9 @@ from typing import Any, Literal, get_args
 
 import pandas as pd
 
-from tasks.history import history_files, read_history
-from tasks.history_checks import REASON, append_checked
+from tasks.history.checks import REASON, append_checked
+from tasks.history.rows import history_files, read_history
 from tasks.importers import mlflow, mlflow_database, optuna, ray, trl, wandb
-from tasks.importers.common import Imported, Refused, Target
-from tasks.importers.files import PARQUET, SUFFIXES, header
 from tasks.importers.mlflow import import_mlflow
 from tasks.importers.named import what_it_is
 from tasks.importers.optuna import import_optuna
@@ -23,7 +21,9 @@ from tasks.importers.ray import import_ray
 from tasks.importers.table import import_table
 from tasks.importers.trl import import_trl
 from tasks.importers.wandb import import_wandb
-from trials.errors import SettingsError
+from tasks.translation.common import Imported, Refused, Target
+from tasks.translation.files import PARQUET, SUFFIXES, header
+from trials.io.errors import SettingsError
 
 Format = Literal["trl", "mlflow", "wandb", "optuna", "ray", "csv"]
 READERS: dict[Format, Callable[[Path, Target], Imported]] = {

@@ -9,14 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tasks.importers.cells import CONFIG, FIELDS, is_field, typed
-from tasks.importers.common import Imported, NoRowError, Target, make_row, number_by_content
-from tasks.importers.files import Line, Table, read_table
+from tasks.history.packed import curve_problems
 from tasks.importers.named import refuse_chart
-from tasks.packed import curve_problems
-from trials.errors import SettingsError
-from trials.hyperparameters import Hyperparameters
-from trials.problems import meant
+from tasks.translation.cells import CONFIG, FIELDS, is_field, typed
+from tasks.translation.common import Imported, NoRowError, Target, make_row, number_by_content
+from tasks.translation.files import Line, Table, read_table
+from trials.io.errors import SettingsError
+from trials.io.problems import meant
+from trials.spec.hyperparameters import Hyperparameters
 
 HYPERPARAMETERS = [f"{CONFIG}{name}" for name in Hyperparameters.model_fields]
 

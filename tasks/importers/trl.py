@@ -11,8 +11,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from tasks.importers.common import Imported, NoRowError, Target, number, read_mapping, with_nan
-from tasks.importers.runs import Run, row_of
+from tasks.translation.common import Imported, NoRowError, Target, number, read_mapping, with_nan
+from tasks.translation.runs import Run, row_of
 
 STATE = "trainer_state.json"
 ARGUMENTS = (

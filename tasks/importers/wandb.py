@@ -8,8 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tasks.importers.cells import CONFIG, is_field
-from tasks.importers.common import (
+from tasks.importers.named import refuse_chart
+from tasks.importers.table import check_columns, mapped, score_column, unused
+from tasks.importers.table import row_of as table_row
+from tasks.translation.cells import CONFIG, is_field
+from tasks.translation.common import (
     Imported,
     NoRowError,
     Target,
@@ -21,12 +24,9 @@ from tasks.importers.common import (
     positive,
     read_mapping,
 )
-from tasks.importers.dialects import unwrapped
-from tasks.importers.files import Line, read_table
-from tasks.importers.named import refuse_chart
-from tasks.importers.runs import Run, row_of
-from tasks.importers.table import check_columns, mapped, score_column, unused
-from tasks.importers.table import row_of as table_row
+from tasks.translation.dialects import unwrapped
+from tasks.translation.files import Line, read_table
+from tasks.translation.runs import Run, row_of
 
 SUMMARY = "wandb-summary.json"
 FAILED = ("crashed", "failed")

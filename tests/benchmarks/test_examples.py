@@ -7,10 +7,10 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from benchmarks import examples
-from tasks.catalog import load_catalog
-from tasks.history import read_history
+from tasks.history.rows import read_history
+from tasks.inputs.catalog import load_catalog
 from tests.histories import bundled_files
-from trials.dataset import load_dataset
+from trials.data.dataset import load_dataset
 
 
 def test_no_candidate_is_in_the_bundled_history() -> None:

@@ -14,9 +14,9 @@ from benchmarks.replay.play import BestSeen, Trace, play
 from benchmarks.replay.players import SearchPlayer
 from benchmarks.replay.strategies import STRATEGIES, Strategy, chosen, make_player
 from benchmarks.replay.tables import FRACTIONS, Move, ReplayTask
-from surrogates.base import OptionError
+from surrogates.core.base import OptionError
 from tests.benchmarks.worlds import small_task
-from trials.errors import SettingsError
+from trials.io.errors import SettingsError
 
 world = cache(small_task)
 

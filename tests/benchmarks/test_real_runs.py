@@ -11,9 +11,9 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmarks import real_runs, tune_runs
-from tasks.history import history_files, read_history
-from tasks.paths import BUNDLED_HISTORY
-from trials.errors import SettingsError
+from tasks.config.paths import BUNDLED_HISTORY
+from tasks.history.rows import history_files, read_history
+from trials.io.errors import SettingsError
 
 
 def test_the_dataset_is_left_out_and_nothing_else(tmp_path: Path) -> None:

@@ -17,9 +17,9 @@ from benchmarks.replay.run import plan_of, play_job, run
 from benchmarks.replay.store import Job, Settings
 from benchmarks.replay.strategies import STRATEGIES
 from benchmarks.replay.summary import FINE, SHARES, Found, band, collected, summary
-from surrogates.encoding import SpaceEncoder
+from surrogates.space.encoding import SpaceEncoder
 from tests.benchmarks.worlds import MODEL, history, space
-from trials.errors import SettingsError
+from trials.io.errors import SettingsError
 
 JOB = Job("random", "none", "d0")
 

@@ -8,9 +8,9 @@ import pytest
 
 from benchmarks.replay.past import frame_fingerprint, past_of
 from benchmarks.replay.tables import Move, datasets_of, replay_task
-from surrogates.encoding import SpaceEncoder
+from surrogates.space.encoding import SpaceEncoder
 from tests.benchmarks.worlds import MODEL, failed, history, small_task, space, trial
-from trials.errors import SettingsError
+from trials.io.errors import SettingsError
 
 
 def test_a_table_has_every_trial_with_its_scores_costs_and_signals():

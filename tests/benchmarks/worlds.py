@@ -1,4 +1,4 @@
-"""A small history with known rules, in the form that `tasks.train.past_trials` gives."""
+"""A small history with known rules, in the form that `tasks.offline.train.past_trials` gives."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.replay.tables import FRACTIONS, ReplayTask, replay_task
-from surrogates.encoding import SpaceEncoder
+from surrogates.space.encoding import SpaceEncoder
 
 MODEL = "small"
 

@@ -15,11 +15,11 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.utilities.templating import apply_values
 
-from surrogates.options import STRATEGIES
-from tasks.deploy import KINDS, LEAD, POOLS, TRAIN, deploy, make_pool, template
-from tasks.paths import HISTORY_VARIABLE, ROOT
-from tasks.telemetry import OFF
-from trials.errors import SettingsError
+from surrogates.space.options import STRATEGIES
+from tasks.config.paths import HISTORY_VARIABLE, ROOT
+from tasks.config.telemetry import OFF
+from tasks.operations.deploy import KINDS, LEAD, POOLS, TRAIN, deploy, make_pool, template
+from trials.io.errors import SettingsError
 
 FILE = ROOT / "deployments" / "prefect.yaml"
 CONTENT: dict[str, Any] = yaml.safe_load(FILE.read_text(encoding="utf-8"))

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tasks.paths import ROOT
+from tasks.config.paths import ROOT
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 
 from deployments import try_it
-from tasks.run_folder import RunFolder
+from tasks.runs.folder import RunFolder
 
 # A real trial takes seconds with these.
 TINY = ("--model", "tiny-100k", "--steps", "20", "--eval-rows", "32", "--test-rows", "32")
@@ -101,7 +101,7 @@ def training(home: Path) -> list[psutil.Process]:
             command = " ".join(process.cmdline())
         except psutil.Error:
             continue
-        if "trials.worker" in command and str(home) in command:
+        if "trials.process.worker" in command and str(home) in command:
             found.append(process)
     return found
 

@@ -10,16 +10,16 @@ import pytest
 from prefect.client.orchestration import get_client
 
 from flows.collect import append_dataset, collect, design
-from tasks.artifacts import key_of
-from tasks.history import read_history, search_history
-from tasks.run_folder import RunFolder
-from tasks.run_versions import run_versions
-from tasks.settings import CollectSettings
-from tasks.versions import versions
-from tasks.watch import Watcher, watched_by
-from trials.errors import AutoPipeError
-from trials.memory import available_ram_bytes
-from trials.records import Schedule, TrialResult, TrialSpec
+from tasks.config.settings import CollectSettings
+from tasks.history.rows import read_history, search_history
+from tasks.monitoring.prefect_pages import key_of
+from tasks.monitoring.watching import Watcher, watched_by
+from tasks.runs.folder import RunFolder
+from tasks.runs.versions import run_versions
+from tasks.versioning.versions import versions
+from trials.io.errors import AutoPipeError
+from trials.models.memory import available_ram_bytes
+from trials.spec.records import Schedule, TrialResult, TrialSpec
 
 
 class Seen(Watcher):

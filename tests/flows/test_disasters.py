@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from deployments import try_it
-from tasks.history import history_files, read_history
-from tasks.run_folder import RunFolder
+from tasks.history.rows import history_files, read_history
+from tasks.runs.folder import RunFolder
 from tests.disks import small_disk
 from tests.flows.running import (
     begin,

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 from flows.history_cli import together
-from tasks.history import history_files, read_history, write_parquet
+from tasks.history.rows import history_files, read_history, write_parquet
 from tests.histories import bundled
 
 RUNNER = CliRunner(env={"COLUMNS": "200"})

@@ -14,8 +14,8 @@ from prefect.exceptions import TerminationSignal
 from flows.errors import friendly_errors
 from flows.json_lines import JsonLines
 from tests.tasks.conftest import MakeRun
-from trials.errors import SettingsError
-from trials.redact import MASK
+from trials.io.errors import SettingsError
+from trials.io.redact import MASK
 
 
 def test_every_line_is_one_object_of_plain_json(make_run: MakeRun) -> None:

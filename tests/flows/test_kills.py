@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tasks.run_folder import RunFolder
+from tasks.runs.folder import RunFolder
 from tests.flows.running import begin, outcome, printed, results, still_there, tune
 
 pytestmark = pytest.mark.slow
@@ -69,7 +69,7 @@ def children_of(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
 
 
 def trains(processes: list[psutil.Process]) -> bool:
-    return any("trials.worker" in " ".join(cmdline(one)) for one in processes)
+    return any("trials.process.worker" in " ".join(cmdline(one)) for one in processes)
 
 
 def test_a_run_killed_again_and_again_ends_as_an_undisturbed_one(tmp_path: Path) -> None:

@@ -13,19 +13,19 @@ from typer import Typer
 from typer.testing import CliRunner, Result
 
 from flows.offline import main
-from tasks.catalog import Sizes, build_dataset
-from tasks.evaluate import SECTION, OfflineSettings, judged_trials, parts, with_error
-from tasks.feature_groups import GROUPS, groups_of
-from tasks.features import KEYS, read_features
-from tasks.history import history_files, read_history, write_parquet
-from tasks.params import PARAMS, load_section
-from tasks.paths import OfflineFolder, offline_folder
-from tasks.prefixes import PREFIX_FRACTIONS
-from tasks.run_folder import RunFolder
-from tasks.run_versions import run_versions
-from tasks.versions import versions
+from tasks.config.params import PARAMS, load_section
+from tasks.config.paths import OfflineFolder, offline_folder
+from tasks.history.prefixes import PREFIX_FRACTIONS
+from tasks.history.rows import history_files, read_history, write_parquet
+from tasks.inputs.catalog import Sizes, build_dataset
+from tasks.offline.evaluate import SECTION, OfflineSettings, judged_trials, parts, with_error
+from tasks.offline.feature_groups import GROUPS, groups_of
+from tasks.offline.features import KEYS, read_features
+from tasks.runs.folder import RunFolder
+from tasks.runs.versions import run_versions
+from tasks.versioning.versions import versions
 from tests.histories import bundled
-from trials.errors import SettingsError
+from trials.io.errors import SettingsError
 
 DATASETS = ("chain_sum", "count_bits", "leap_year")
 

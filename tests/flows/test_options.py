@@ -15,11 +15,11 @@ from typer.testing import CliRunner
 from flows import cli
 from flows.cli import tune
 from flows.options import explain, samples_of, settled
-from tasks.command import OPTIONS, beyond_options, reproduce_command
-from tasks.settings import TuneSettings
+from tasks.config.command import OPTIONS, beyond_options, reproduce_command
+from tasks.config.settings import TuneSettings
 from tests.trials.helpers import write_dataset
-from trials.dataset import fingerprint, load_dataset
-from trials.records import Limits, TrialResult
+from trials.data.dataset import fingerprint, load_dataset
+from trials.spec.records import Limits, TrialResult
 
 NO_SETTINGS = {"--as-json", "--resume", "--history", "--context"}
 # Fields of fields; the budget is one option.
@@ -105,7 +105,7 @@ def test_the_command_of_a_report_makes_the_settings_that_it_was_made_of(
     settings = TuneSettings(**given)
     begun: list[TuneSettings] = []
     monkeypatch.setattr(cli, "run_tune", lambda settings, *_: begun.append(settings))
-    monkeypatch.setattr("tasks.preflight.check_settings", lambda settings: None)
+    monkeypatch.setattr("tasks.planning.preflight.check_settings", lambda settings: None)
     _, *arguments = shlex.split(reproduce_command(settings))
     done = CliRunner().invoke(cli.app, arguments)
     assert done.exit_code == 0, done.output
@@ -124,7 +124,7 @@ def test_a_name_means_the_same_whatever_lies_in_the_folder(
     monkeypatch.chdir(tmp_path)
     begun: list[TuneSettings] = []
     monkeypatch.setattr(cli, "run_tune", lambda settings, *_: begun.append(settings))
-    monkeypatch.setattr("tasks.preflight.check_settings", lambda settings: None)
+    monkeypatch.setattr("tasks.planning.preflight.check_settings", lambda settings: None)
     for given in (name, f"./{name}"):
         options = [given] if option == "dataset" else [f"--{option}", given]
         done = CliRunner().invoke(cli.app, ["tune", *options, "--parallel", "1"])

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from deployments import try_it
-from tasks.run_folder import RunFolder
+from tasks.runs.folder import RunFolder
 from tests.flows.running import (
     assert_gone,
     begin,
@@ -26,7 +26,7 @@ from tests.flows.running import (
     tune,
     wait_for_training,
 )
-from trials.records import TrialResult, read_record
+from trials.spec.records import TrialResult, read_record
 
 pytestmark = pytest.mark.slow
 # One thread a trial, wherever it runs: sums of floats depend on their number.

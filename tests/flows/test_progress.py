@@ -12,11 +12,11 @@ from rich.console import Console
 from flows.json_lines import JsonLines
 from flows.pace import Pace
 from flows.progress import CollectProgress, LiveProgress
-from tasks.settings import Budget
-from tasks.watch import Several
-from tasks.wording import finished_before
+from tasks.config.settings import Budget
+from tasks.monitoring.watching import Several
+from tasks.runs.wording import finished_before
 from tests.tasks.conftest import MakeRun
-from trials.records import Failure, Fidelity, TrialResult, TrialSpec
+from trials.spec.records import Failure, Fidelity, TrialResult, TrialSpec
 
 CONFIG = {
     "sft_share": 0.5,

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tasks.history import history_files
-from tasks.promotion import Promotion
+from tasks.delivery.promotion import Promotion
+from tasks.history.rows import history_files
 from tests.flows.running import begin, printed, results
-from trials.records import read_record
+from trials.spec.records import read_record
 
 pytestmark = pytest.mark.slow
 

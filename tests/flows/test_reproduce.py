@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.history import history_files
-from tasks.run_folder import RunFolder
-from tasks.versions import REMOTE_VARIABLE, Versions
+from tasks.history.rows import history_files
+from tasks.runs.folder import RunFolder
+from tasks.versioning.versions import REMOTE_VARIABLE, Versions
 from tests.flows.running import begin, printed, tune
 
 pytestmark = pytest.mark.slow

@@ -8,8 +8,8 @@ import typer
 from flows.errors import friendly_errors
 from flows.interrupts import interrupts
 from flows.resumable import resumable
-from tasks.run_folder import RunInfo
-from tasks.watch import Watcher, watching
+from tasks.monitoring.watching import Watcher, watching
+from tasks.runs.folder import RunInfo
 from tests.tasks.conftest import MakeRun
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tasks.paths import ROOT
+from tasks.config.paths import ROOT
 from tests.flows.running import TINY
 from tests.trials.helpers import write_dataset
 
@@ -136,14 +136,14 @@ def test_what_a_reward_prints_and_raises_keeps_the_secrets(project: Path) -> Non
     home, mark = project / "home", project / "fails-in"
     begin = ("sums", *TINY, "--budget", "2", "--parallel", "1", "--allow-user-code")
 
-    mark.write_text("trials.probe")  # before the run has begun
+    mark.write_text("trials.evaluation.probe")  # before the run has begun
     failed = autopipe(project, *begin, "--json")
     assert failed.returncode == 2, failed.stderr
     assert json.loads(failed.stdout.splitlines()[-1])["event"] == "failed"
     assert "refused" in failed.stderr
     check(home)
 
-    mark.write_text("trials.worker")  # in the middle of a trial, as on a worker
+    mark.write_text("trials.process.worker")  # in the middle of a trial, as on a worker
     settings = {
         "dataset": str(project / "sums"),
         "model": "tiny-100k",

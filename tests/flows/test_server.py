@@ -14,8 +14,8 @@ import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.server import Served, note_served, prefect_server, refuse_taken, served_here
-from tasks.report_url import VARIABLE, report_url
-from trials.errors import AutoPipeError, SettingsError
+from tasks.output.report_url import VARIABLE, report_url
+from trials.io.errors import AutoPipeError, SettingsError
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import sys
 import pytest
 import yaml
 
-from tasks.paths import ROOT
-from tasks.telemetry import OFF
+from tasks.config.paths import ROOT
+from tasks.config.telemetry import OFF
 
 FILE = ROOT / "deployments" / "prefect.yaml"
 FLOWS = [each["entrypoint"] for each in yaml.safe_load(FILE.read_text("utf-8"))["deployments"]]

@@ -42,7 +42,7 @@ def main():
     logging.getLogger("library").addHandler(late)
     logging.getLogger("prefect").warning("a log line")
     console.print("a line of ours")
-    logging.getLogger("tasks.seed").warning("a warning of ours with [markup] and \\x1b[31m")
+    logging.getLogger("tasks.history.seed").warning("a warning of ours with [markup] and \\x1b[31m")
     ENDING
   logging.getLogger("library").warning("said too late")
   print("afterwards")
@@ -67,7 +67,7 @@ def test_only_our_lines_reach_the_terminal(tmp_path: Path) -> None:
 
 
 def test_a_refusal_is_a_line_and_a_defect_shows_what_was_printed(tmp_path: Path) -> None:
-    refusal = "from trials.errors import SettingsError; raise SettingsError('no [such] thing')"
+    refusal = "from trials.io.errors import SettingsError; raise SettingsError('no [such] thing')"
     terminal = loud(tmp_path, refusal)
     assert terminal.code == 2
     assert terminal.lines[-1] == "error: no [such] thing"

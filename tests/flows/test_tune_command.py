@@ -14,8 +14,8 @@ from typing import Any
 import psutil
 import pytest
 
-from tasks.history import history_files, read_history
-from tasks.run_folder import RunFolder
+from tasks.history.rows import history_files, read_history
+from tasks.runs.folder import RunFolder
 
 # Long enough that the trial is real, short enough for CI: 10 steps of the smallest model.
 TINY = ["--model", "tiny-100k", "--steps", "10", "--eval-rows", "32", "--test-rows", "32"]
@@ -144,7 +144,7 @@ def test_killed_in_mid_trial_it_resumes_and_matches_an_undisturbed_run(finished,
     process.send_signal(signal.SIGKILL)
     process.wait()
     _, alive = psutil.wait_procs(children, timeout=10)
-    assert not [child for child in alive if "trials.run" in " ".join(child.cmdline())]
+    assert not [child for child in alive if "trials.training.run" in " ".join(child.cmdline())]
     [path] = (tmp_path / "runs").iterdir()
     kept = {f.parent.name: f.stat().st_mtime_ns for f in path.glob("trials/*/result.json")}
     assert kept

@@ -6,8 +6,8 @@ import ConfigSpace as cs
 import pandas as pd
 import pytest
 
-from surrogates.encoding import SpaceEncoder
-from surrogates.offline import OfflineModels
+from surrogates.offline.models import OfflineModels
+from surrogates.space.encoding import SpaceEncoder
 from tests.surrogates.problems import make_history, mixed_space
 
 

@@ -13,7 +13,7 @@ import ConfigSpace as cs
 import numpy as np
 import pandas as pd
 
-from surrogates.encoding import SpaceEncoder
+from surrogates.space.encoding import SpaceEncoder
 
 FRACTIONS = (0.1, 0.25, 0.5)
 

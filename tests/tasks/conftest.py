@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from ConfigSpace import ConfigurationSpace
 
-from tasks.run_folder import (
+from tasks.config.settings import Budget, TuneSettings
+from tasks.inputs.spaces import load_space, plain
+from tasks.runs.folder import (
     DatasetInfo,
     HistoryInfo,
     Measured,
@@ -20,10 +22,8 @@ from tasks.run_folder import (
     RunInfo,
     Summary,
 )
-from tasks.settings import Budget, TuneSettings
-from tasks.spaces import load_space, plain
-from trials.events import EventLog
-from trials.records import (
+from trials.spec.events import EventLog
+from trials.spec.records import (
     Cost,
     CurvePoint,
     Failure,

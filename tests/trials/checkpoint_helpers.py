@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from trials.checkpoints import (
+from trials.checkpoints.entries import (
     Checkpoint,
     entry_path,
     partial_path,
@@ -17,9 +17,9 @@ from trials.checkpoints import (
     read_checkpoint,
     stage_keys,
 )
-from trials.hyperparameters import Hyperparameters, validate
-from trials.plan import StagePlan
-from trials.records import Fidelity, TrialSpec, write_json
+from trials.spec.hyperparameters import Hyperparameters, validate
+from trials.spec.plan import StagePlan
+from trials.spec.records import Fidelity, TrialSpec, write_json
 
 H = validate({})
 PLAN = StagePlan(sft=20, dpo=10, rl=30, rl_boundary=5)

@@ -13,10 +13,10 @@ from typing import Any
 
 import psutil
 
-from trials.dataset import fingerprint
-from trials.launch import Launcher, log_tail
-from trials.records import Fidelity, Schedule, TrialSpec
-from trials.watchdog import SUPERVISOR_VARIABLE
+from trials.data.dataset import fingerprint
+from trials.io.watchdog import SUPERVISOR_VARIABLE
+from trials.process.launch import Launcher, log_tail
+from trials.spec.records import Fidelity, Schedule, TrialSpec
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "data" / "models" / "tiny-100k"
@@ -101,7 +101,7 @@ def training_processes() -> Iterator[psutil.Process]:
             command = child.cmdline()
         except psutil.Error:
             continue
-        if "trials.worker" in command and not any("accelerate" in part for part in command):
+        if "trials.process.worker" in command and not any("accelerate" in part for part in command):
             yield child
 
 

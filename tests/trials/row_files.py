@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tests.trials.helpers import write_dataset
-from trials.dataset import load_dataset
-from trials.errors import DatasetError
+from trials.data.dataset import load_dataset
+from trials.io.errors import DatasetError
 
 GOOD = {"prompt": "1 + 1 =", "completion": "2", "answer": "2"}
 PAIR = {"prompt": "3 + 4 = ?", "chosen": "7", "rejected": "8"}

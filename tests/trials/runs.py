@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from trials.launch import Launcher
-from trials.records import TrialResult, TrialSpec
-from trials.supervisor import Supervisor
+from trials.process.launch import Launcher
+from trials.process.supervisor import Supervisor
+from trials.spec.records import TrialResult, TrialSpec
 
 
 def run(

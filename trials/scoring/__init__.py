@@ -1,1 +1,4 @@
-"""Scoring: what a completion says, read as people read it, compared with the right answer."""
+"""Rewards: a completion and its row in, a number out; and whether right answers earn it.
+
+May import `io`, `spec`, `matching` and `data`.
+"""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from trials.dataset import Row
-from trials.errors import RewardError
-from trials.imports import user_module
-from trials.scoring.kinds import TRL
-from trials.scoring.maths import trl_score
+from trials.data.dataset import Row
+from trials.data.reward_kinds import TRL
+from trials.io.errors import RewardError
+from trials.io.imports import user_module
+from trials.matching.maths import trl_score
 
 # TRL's functions that need nothing but the completion and the answer, with their arguments.
 TRL_REWARDS = {

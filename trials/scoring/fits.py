@@ -6,11 +6,11 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from trials.dataset import Dataset
-from trials.scoring.choices import Choice
-from trials.scoring.exact import ExactMatch
-from trials.scoring.numeric import Numeric, number
-from trials.scoring.text import final_answer, has_marker
+from trials.data.dataset import Dataset
+from trials.matching.choices import Choice
+from trials.matching.exact import ExactMatch
+from trials.matching.numeric import Numeric, number
+from trials.matching.text import final_answer, has_marker
 
 MARKERS = ("Answer:", "####", "The answer is", "<answer>", "</think>", "\\boxed", "=")
 SHARE = 0.9  # of the rows that a reward must score to be offered

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from trials.dataset import Row
-from trials.errors import RewardError
-from trials.scoring.text import final_answer
+from trials.data.dataset import Row
+from trials.io.errors import RewardError
+from trials.matching.text import final_answer
 
 MAX_CHARACTERS = 10_000  # of an answer: longer ones are wrong
 

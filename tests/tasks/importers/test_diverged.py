@@ -8,10 +8,10 @@ import sqlite3
 import pandas as pd
 import pytest
 
-from tasks.curves import unpack_curve
-from tasks.history_checks import check_history
-from tasks.importers.common import Target, diverged_at
+from tasks.history.checks import check_history
+from tasks.history.curves import unpack_curve
 from tasks.importers.sources import read_source
+from tasks.translation.common import Target, diverged_at
 
 TARGET = Target(name="team", dataset_id="sums", model_id="m")
 SFT = {"learning_rate": 0.5, "per_device_train_batch_size": 4, "packing": False}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 
-from tasks.curves import unpack_curve
-from tasks.history_checks import check_history
-from tasks.importers.common import Target
+from tasks.history.checks import check_history
+from tasks.history.curves import unpack_curve
 from tasks.importers.mlflow import import_mlflow
+from tasks.translation.common import Target
 
 TARGET = Target(name="lab", dataset_id="gsm", model_id="m")
 PARAMS = {

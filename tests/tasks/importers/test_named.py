@@ -6,9 +6,9 @@ import sqlite3
 
 import pytest
 
-from tasks.importers.common import Target
 from tasks.importers.sources import read_source
-from trials.errors import SettingsError
+from tasks.translation.common import Target
+from trials.io.errors import SettingsError
 
 TARGET = Target(name="team", dataset_id="sums", model_id="m")
 HEADS = [

@@ -8,11 +8,11 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from tasks.curves import unpack_curve
-from tasks.history_checks import check_history
-from tasks.importers.common import Target
+from tasks.history.checks import check_history
+from tasks.history.curves import unpack_curve
 from tasks.importers.sources import read_source
-from trials.errors import SettingsError
+from tasks.translation.common import Target
+from trials.io.errors import SettingsError
 
 TARGET = Target(name="study", dataset_id="sums", model_id="m")
 HEAD = ",number,value,datetime_start,datetime_complete,duration,params_sft_learning_rate,params_x,"

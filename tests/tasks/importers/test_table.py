@@ -7,12 +7,12 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from tasks.curves import unpack_curve
-from tasks.history_checks import check_history
-from tasks.importers.common import Target
+from tasks.history.checks import check_history
+from tasks.history.curves import unpack_curve
 from tasks.importers.sources import detect, join_history, read_source
 from tasks.importers.table import import_table
-from trials.errors import SettingsError
+from tasks.translation.common import Target
+from trials.io.errors import SettingsError
 
 COLUMNS = {"score": "eval/accuracy", "config.sft_learning_rate": "lr", "dataset_id": "task"}
 TARGET = Target(name="t", model_id="m", columns=COLUMNS)

@@ -9,12 +9,12 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from tasks.curves import unpack_curve
-from tasks.history_checks import check_history
-from tasks.importers.common import Target
+from tasks.history.checks import check_history
+from tasks.history.curves import unpack_curve
 from tasks.importers.sources import join_history
 from tasks.importers.trl import import_trl
-from trials.hyperparameters import validate
+from tasks.translation.common import Target
+from trials.spec.hyperparameters import validate
 
 import pandas as pd  # isort: skip
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pandas as pd
 
-from tasks.history_checks import check_history
-from tasks.importers.common import Target
+from tasks.history.checks import check_history
 from tasks.importers.wandb import import_wandb
+from tasks.translation.common import Target
 
 HEAD = (
     '"Name","State","Runtime","learning_rate","per_device_train_batch_size","num_generations",'

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from trials.dataset import Dataset, DatasetCard, Row
-from trials.rewards import build_reward
+from trials.data.dataset import Dataset, DatasetCard, Row
+from trials.scoring.rewards import build_reward
 
 LETTERS = ["A", "B", "C", "D"]
 

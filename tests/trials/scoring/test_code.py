@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from trials.dataset import Dataset, DatasetCard, Row
-from trials.errors import RewardError, RewardFailed
-from trials.rewards import Reward, build_reward
+from trials.data.dataset import Dataset, DatasetCard, Row
+from trials.io.errors import RewardError, RewardFailed
+from trials.scoring.rewards import Reward, build_reward
 
 
 def row(answer: str, *others: str) -> Row:

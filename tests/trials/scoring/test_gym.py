@@ -9,11 +9,11 @@ import pytest
 import reasoning_gym
 from reasoning_gym.factory import DATASETS
 
-from tasks.catalog import load_catalog
-from trials.dataset import Dataset, DatasetCard, Row
-from trials.errors import RewardError, RewardFailed
-from trials.rewards import Reward, build_reward
+from tasks.inputs.catalog import load_catalog
+from trials.data.dataset import Dataset, DatasetCard, Row
+from trials.io.errors import RewardError, RewardFailed
 from trials.scoring.gym import SAFE, UNSAFE
+from trials.scoring.rewards import Reward, build_reward
 
 
 def row(answer: str, metadata: dict[str, Any]) -> Row:

@@ -1,0 +1,179 @@
+"""What the history says of hyperparameters, of models as proxies, and of noise: one table each."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from pydantic import BaseModel, ConfigDict, Field
+
+from benchmarks.insights import agreement as agree
+from benchmarks.insights.anova import decompose
+from benchmarks.insights.importance import importance, interactions, own_effects, stages
+from benchmarks.insights.landscape import Landscape
+from benchmarks.insights.marginals import best_region, marginal_effects, pair_effects
+from benchmarks.insights.rules import judge_rules
+from tasks.history.checks import learnable_history
+from tasks.history.rows import history_files
+from tasks.inputs.spaces import load_space
+from tasks.output.csv_tables import write_csv
+from tasks.output.numbers import FLOATS, named_numbers
+from trials.io.errors import SettingsError
+
+SECTION = "insights"  # of params.yaml
+# What JF-HPO (arXiv 2606.03073) reports of its proxy model.
+REFERENCE = {"spearman": 0.90, "kendall": 0.80}
+PARTS = ("history", "analysis of variance", "marginal effects", "rules of thumb", "agreement")
+
+Report = Callable[[str], None]
+
+
+class InsightSettings(BaseModel):
+    """The section `insights` of params.yaml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    space: str = "sft_grpo"
+    seed: int = 0
+    ranks: bool = False
+    """Look at normal scores of the ranks: a check that a few outstanding scores do not decide."""
+    shuffles: int = Field(200, ge=20)
+    """Permutations of the scores, which show how large an importance is by chance."""
+    trees: int = Field(150, ge=1)
+    """Of the boosted trees that the analysed model is compared with."""
+    bins: int = Field(5, ge=2)
+    """Of a range, in marginal effects."""
+    pairs: int = Field(4, ge=1)
+    """The strongest pairs of hyperparameters, whose cells are shown."""
+    top: tuple[int, ...] = (1, 3, 5)
+    """k of the regret and overlap of a proxy's k best."""
+
+
+@dataclass(frozen=True)
+class Insights:
+    """What was found."""
+
+    tables: dict[str, pd.DataFrame]
+    """By name; the columns are those of the functions in `surrogates` that made them."""
+    counts: dict[str, int]
+    """Of trials, configurations, groups (dataset x model), datasets, models, failed."""
+
+
+@task(cache_policy=NO_CACHE)
+def finished_trials(folder: Path) -> pd.DataFrame:
+    """The good rows of a history; bad ones go to its quarantine, as in every other reader of it.
+
+    Raises:
+        SettingsError: no history, an unreadable file, or no row that is good.
+    """
+    files = history_files(folder)
+    if not files:
+        raise SettingsError(
+            f"no *.parquet in {folder}: nothing to look at\n"
+            "  restore the bundled history with: git checkout data/history\n"
+            "  or add runs with: autopipe collect"
+        )
+    return learnable_history(files)
+
+
+@task(cache_policy=NO_CACHE)
+def find_insights(rows: pd.DataFrame, settings: InsightSettings, report: Report) -> Insights:
+    """Answers every question of the page, one table each.
+
+    Args:
+        rows: history rows; failed and partial trials are counted, not analysed.
+        settings: the section `insights` of params.yaml.
+        report: told the name of each part as it begins.
+
+    Raises:
+        HistoryError: no dataset has enough configurations with scores that differ.
+    """
+    land = Landscape.of(rows, load_space(settings.space), ranks=settings.ranks)
+    report(PARTS[1])
+    parts = decompose(land, settings.seed, settings.shuffles, settings.trees)
+    pairs = interactions(land, parts)
+    strongest = list(zip(*(pairs[c][: settings.pairs] for c in ("first", "second")), strict=True))
+    tables = {
+        "models": parts.models,
+        "importance": importance(land, parts),
+        "importance_by_group": own_effects(land),
+        "interactions": pairs,
+        "stages": stages(land, parts),
+    }
+    report(PARTS[2])
+    tables |= {
+        "marginals": marginal_effects(land, settings.bins),
+        "pairs": pair_effects(land, strongest),
+        "best_region": best_region(land),
+    }
+    report(PARTS[3])
+    tables["rules"] = judge_rules(land)
+    report(PARTS[4])
+    both, again = agree.agreement(land.runs, settings.top), agree.retest(land.runs)
+    noisy = agree.noise(land.runs)
+    shares = noisy.groupby("model")["noise_share"].mean()
+    stability = {str(model): 1.0 - share for model, share in shares.items()}
+    tables |= {
+        "agreement": agree.summarise_agreement(both, stability),
+        "agreement_by_dataset": both,
+        "retest": again,
+        "noise": agree.summarise_noise(noisy, again),
+        "noise_by_group": noisy,
+    }
+    counts = {
+        "trials": len(land.runs),
+        "configurations": len(land),
+        "groups": len(land.groups),
+        "datasets": len(np.unique(land.dataset)),
+        "models": land.runs["model"].nunique(),
+        "failed": int((rows["state"] == "failed").sum()) if "state" in rows else 0,
+    }
+    return Insights(tables, counts)
+
+
+@task(cache_policy=NO_CACHE)
+def write_insights(found: Insights, folder: Path) -> Path:
+    """Writes `metrics.json` and `tables/*.csv`, the same bytes for the same numbers.
+
+    Returns:
+        The metrics file.
+    """
+    tables = folder / "tables"
+    tables.mkdir(parents=True, exist_ok=True)
+    for name, table in found.tables.items():
+        write_csv(table, tables / f"{name}.csv", FLOATS)
+    file = folder / "metrics.json"
+    file.write_text(json.dumps(metrics(found), indent=1) + "\n", encoding="utf-8")
+    return file
+
+
+def metrics(found: Insights) -> dict[str, Any]:
+    """The numbers to follow from one history to the next, for `dvc metrics`."""
+    tables = found.tables
+    pairs = tables["agreement"].copy()
+    if len(pairs):
+        pairs["pair"] = pairs["proxy"] + " for " + pairs["target"]
+    regrets = [str(c) for c in pairs if re.fullmatch(r"regret\d+", str(c))]
+    return {
+        "history": found.counts,
+        "models": named_numbers(tables["models"], "model", ["r2", "r2_se"]),
+        "importance": named_numbers(
+            tables["importance"], "hyperparameter", ["main", "main_se", "own", "own_se"]
+        ),
+        "stages": named_numbers(tables["stages"], "stage", ["share", "share_se"]),
+        "rules": named_numbers(tables["rules"], "rule", ["estimate", "estimate_se"]),
+        "agreement": named_numbers(
+            pairs, "pair", ["spearman", "spearman_se", "kendall", "kendall_se", *regrets]
+        ),
+        "noise": named_numbers(
+            tables["noise"], "model", ["seed_sd", "noise_share", "icc", "spearman", "kendall"]
+        ),
+    }

@@ -1,0 +1,96 @@
+"""Simple ways to rank configurations on a dataset nobody has tried, which learned ones must beat.
+
+Each is a `surrogates.history.outcomes.Method`. It returns a number for each new
+configuration, higher for better; only the order within a group counts.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from surrogates.history.outcomes import Method, New, Past
+from surrogates.history.table import META
+from surrogates.offline.boosting import POINTWISE
+from surrogates.offline.past_tasks import PastTasks
+
+NEIGHBOURS = 5  # a configuration that was not tried is read from this many near ones
+DRAWS = 50  # random orders that chance is averaged over
+LOSSES = ("QueryRMSE", "YetiRank", "PairLogit", "QuerySoftMax", POINTWISE)
+
+
+def past_tasks_mean(past: Past, new: New, seed: int) -> np.ndarray:
+    """Mean over past groups of what a Gaussian process on the group's own trials predicts."""
+    tasks = PastTasks.of_scores(past.group, past.cube, past.standardised, seed)
+    return np.zeros(len(new.cube)) if tasks is None else tasks.predict(new.cube).mean(axis=0)
+
+
+def random_order(past: Past, new: New, seed: int) -> np.ndarray:
+    """Chance: independent orders, one a draw."""
+    return np.random.default_rng(seed).random((DRAWS, len(new.cube)))
+
+
+def mean_rank(past: Past, new: New, seed: int) -> np.ndarray:
+    """Mean normal score of the nearest past configurations of all datasets together."""
+    return _near(new.cube, past.cube, past.normal, NEIGHBOURS)
+
+
+def greedy_portfolio(past: Past, new: New, seed: int) -> np.ndarray:
+    """Each choice lowers the mean regret of the best so far over past datasets the most.
+
+    Regret of a configuration on a past group: best normal score there minus the one read from its
+    nearest trials there. Source: greedy portfolios of Auto-sklearn 2.0 (arXiv 2007.04074).
+    """
+    order = np.zeros(len(new.cube))
+    for name in np.unique(new.group):
+        rows = np.flatnonzero(new.group == name)
+        regret = np.array(
+            [
+                past.normal[past.group == g].max()
+                - _near(new.cube[rows], past.cube[past.group == g], past.normal[past.group == g])
+                for g in np.unique(past.group)
+            ]
+        )
+        left, best = list(range(len(rows))), np.full(len(regret), np.inf)
+        for place in range(len(rows)):
+            reached = np.minimum(best[:, None], regret[:, left]).mean(axis=0)
+            # Once nothing improves on the chosen ones, the lowest regret of its own goes first.
+            tie = regret[:, left].mean(axis=0)
+            chosen = left.pop(int(np.lexsort((tie, np.round(reached, 12)))[0]))
+            order[rows[chosen]] = -place
+            best = np.minimum(best, regret[:, chosen])
+    return order
+
+
+def nearest_dataset(past: Past, new: New, seed: int) -> np.ndarray:
+    """What the nearest configurations reached on the group with the nearest meta-features.
+
+    Distance: Euclidean over meta-features standardised over past groups, those that vary there.
+    """
+    columns = [str(c) for c in past.features if str(c).startswith(META)]
+    known = past.means(columns)
+    known = known.loc[:, known.notna().all() & (known.std(ddof=0) > 1e-12)]
+    out = np.zeros(len(new.cube))
+    for name in np.unique(new.group):
+        rows = np.flatnonzero(new.group == name)
+        own = new.features[known.columns].iloc[rows].apply(pd.to_numeric, errors="coerce").mean()
+        distance = (((known - own.fillna(known.mean())) / known.std(ddof=0)) ** 2).sum(axis=1)
+        like = past.group == distance.idxmin()
+        out[rows] = _near(new.cube[rows], past.cube[like], past.normal[like])
+    return out
+
+
+def _near(cube: np.ndarray, past: np.ndarray, value: np.ndarray, k: int = NEIGHBOURS) -> np.ndarray:
+    """Mean value of the k nearest of `m x d` past points for each of `n x d` points."""
+    squared = ((cube**2).sum(axis=1)[:, None] + (past**2).sum(axis=1)) - 2.0 * cube @ past.T
+    near = np.argsort(np.round(squared, 12), axis=1, kind="stable")[:, :k]
+    return value[near].mean(axis=1)
+
+
+BASELINES: dict[str, Method] = {
+    "mean of past tasks": past_tasks_mean,
+    "mean rank portfolio": mean_rank,
+    "greedy regret portfolio": greedy_portfolio,
+    "nearest dataset": nearest_dataset,
+    "random": random_order,
+}

@@ -1,1 +1,0 @@
-"""What a history says of hyperparameters: importance, rules of thumb, agreement of model sizes."""

@@ -1,0 +1,4 @@
+"""The search itself: ask, tell, and what it believes in between.
+
+May import `core`, `space`, `gp` and `offline`.
+"""

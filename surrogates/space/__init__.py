@@ -1,0 +1,4 @@
+"""Configurations as numbers: axes, encodings, candidates, stages.
+
+May import `core`.
+"""

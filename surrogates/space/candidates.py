@@ -1,0 +1,157 @@
+"""The finite set of configurations that one suggestion is chosen from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from surrogates.core.base import Config, OptionError
+from surrogates.space.encoding import PREFIX, SpaceEncoder
+
+BASE_POOL = 2048
+
+
+def given_candidates(frame: pd.DataFrame, encoder: SpaceEncoder) -> list[Config]:
+    """The caller's candidates, without repeats.
+
+    Raises:
+        OptionError: No rows, or a column for an unconditional hyperparameter is missing.
+    """
+    if not isinstance(frame, pd.DataFrame):
+        raise OptionError(f"candidates must be a pandas DataFrame, got {type(frame).__name__}.")
+    if len(frame) == 0:
+        raise OptionError("candidates has no rows: nothing to choose from.")
+    missing = [
+        name
+        for name, conditional in zip(encoder.names, encoder.conditional, strict=True)
+        if not conditional and name not in frame and PREFIX + name not in frame
+    ]
+    if missing:
+        raise OptionError(
+            f"candidates lacks columns for {missing}; it has {list(frame.columns)}. "
+            "Name them as in the space, with or without 'config.'."
+        )
+    configs = encoder.from_frame(frame)
+    for row, config in enumerate(configs):
+        if (name := encoder.lacks(config)) is not None:
+            raise OptionError(
+                f"candidates: row {row} has no usable value for {name!r}. Give it one that the "
+                "space allows, or leave the row out."
+            )
+    return encoder.unique(configs)
+
+
+def mutate(
+    parents: Sequence[Config], n: int, encoder: SpaceEncoder, rng: np.random.Generator
+) -> list[Config]:
+    """Legal neighbours of the parents: each changes one or more hyperparameters.
+
+    A number moves by a normal step whose size is drawn log-uniformly between 1 % and 30 % of the
+    axis, so that both fine and coarse moves are on offer; a category is drawn anew; a
+    hyperparameter that a change makes active gets a random value.
+    """
+    if not parents or n <= 0:
+        return []
+    units = encoder.to_unit(parents)
+    base = units[rng.integers(len(parents), size=n)]
+    fresh = rng.random(base.shape)
+    p = base.shape[1]
+    change = rng.random(base.shape) < min(1.0, 2.0 / p)
+    change[np.arange(n), rng.integers(p, size=n)] = True
+    step = np.exp(rng.uniform(np.log(0.01), np.log(0.3), size=(n, 1)))
+    moved = np.abs(base + step * rng.standard_normal(base.shape))
+    moved = 1.0 - np.abs(1.0 - moved)  # reflect at both ends
+    redraw = np.array([not hasattr(a, "lower") for a in encoder.axes])
+    moved = np.where(redraw, fresh, moved)
+    points = np.where(change, moved, base)
+    return encoder.from_unit(np.clip(np.where(np.isnan(points), fresh, points), 0.0, 1.0))
+
+
+def generated_candidates(
+    encoder: SpaceEncoder,
+    n: int,
+    incumbents: Sequence[Config],
+    favourites: Sequence[Config],
+    rng: np.random.Generator,
+) -> list[Config]:
+    """Sobol points over the whole space, the offline opinion's favourites, mutations of incumbents.
+
+    Args:
+        encoder: The space.
+        n: About how many.
+        incumbents: Best configurations so far (may be empty).
+        favourites: The opinion's best among `BASE_POOL` points (may be empty).
+        rng: The suggestion's own generator.
+    """
+    mutated = mutate(list(incumbents), (2 * n) // 5, encoder, rng)
+    liked = list(favourites)[: n // 5]
+    spread = encoder.sample(max(8, n - len(mutated) - len(liked)), int(rng.integers(2**31)))
+    return encoder.unique([*spread, *liked, *mutated])
+
+
+def diverse_top(
+    opinion: np.ndarray,
+    cube: np.ndarray,
+    taken: np.ndarray,
+    n: int,
+    strength: float = 1.0,
+    bandwidth: float = 0.2,
+) -> list[int]:
+    """Indices of n candidates with a high opinion that differ from each other and from `taken`.
+
+    Greedy on ``m(x) - strength max_t exp(-|x - x_t|^2 / (2 h^2 d))``.
+
+    Args:
+        opinion: (c,) standardised opinion.
+        cube: `c x d` encoded candidates.
+        taken: `t x d` configurations evaluated or pending.
+    """
+    closeness = np.zeros(len(cube))
+
+    def near(point: np.ndarray) -> np.ndarray:
+        return np.exp(-((cube - point) ** 2).mean(axis=1) / (2 * bandwidth**2))
+
+    for point in taken:
+        closeness = np.maximum(closeness, near(point))
+    chosen: list[int] = []
+    for _ in range(min(n, len(cube))):
+        value = opinion - strength * closeness
+        value[chosen] = -np.inf
+        chosen.append(int(np.argmax(value)))
+        closeness = np.maximum(closeness, near(cube[chosen[-1]]))
+    return chosen
+
+
+def nearest(cube: np.ndarray, point: np.ndarray, penalty: np.ndarray) -> int:
+    """Index of the candidate nearest to a point, after adding a penalty to each distance."""
+    distance = np.sqrt(((cube - point) ** 2).mean(axis=1))
+    return int(np.argmin(distance + penalty))
+
+
+Scorer = Callable[[list[Config]], np.ndarray]
+
+
+def refine(
+    best: list[Config],
+    score: Scorer,
+    encoder: SpaceEncoder,
+    exclude: set[tuple],
+    rng: np.random.Generator,
+    rounds: int = 2,
+    width: int = 150,
+) -> tuple[Config, float] | None:
+    """Hill-climb an acquisition from its best candidates by mutation; None if nothing is left."""
+    found: tuple[Config, float] | None = None
+    for _ in range(rounds):
+        near = [c for c in encoder.unique(mutate(best, width, encoder, rng))
+                if encoder.key(c) not in exclude]  # fmt: skip
+        if not near:
+            break
+        values = score(near)
+        order = np.argsort(-values, kind="stable")
+        if found is None or values[order[0]] > found[1]:
+            found = near[order[0]], float(values[order[0]])
+        best = [near[i] for i in order[:3]]
+    return found

@@ -1,0 +1,209 @@
+"""Settings of the flows: one home each, checked all at once before any compute is spent."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal, Self
+
+from pydantic import ConfigDict, Field, model_validator
+
+from surrogates.space.options import Strategy
+from tasks.config.names import short_name
+from tasks.config.store_names import checked_store
+from trials.io.redact import has_secret
+from trials.spec.records import Compute, Limits, Schedule, Settings, StoppingRules
+
+# Descriptions of fields, as forms show them.
+DATASET = "Name in the catalog, folder, or file of rows (.jsonl, .csv, .parquet, ...)."
+MODEL = "Name in the catalog, folder, .gguf file, or hub id."
+SPACE = "Name of a file in data/spaces, or path of a ConfigSpace YAML or JSON."
+SCHEDULE = "Of a trial at full length, and how it is measured."
+STOPPING = "When a trial's own dynamics end it."
+LIMITS = "When a trial that hangs or takes too long is ended."
+COMPUTE = "How a trial uses its device."
+
+NUMBER = r"\d{1,9}(?:\.\d{1,9})?"
+LONGEST_SECONDS = 366 * 86_400.0
+# The default configuration comes first in every run, so a budget holds it at least.
+LEAST = {
+    "seconds": (1.0, "at least 1 s"),
+    "trials": (2.0, "at least 2 trials, the default configuration being the first"),
+    "full": (1.0, "at least 1 full, which is what the default configuration takes"),
+}
+MOST = {
+    "seconds": (LONGEST_SECONDS, "366 days"),
+    "trials": (1e6, "a million"),
+    "full": (1e6, "a million"),
+}
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]  # as all libraries take them
+
+
+class Budget(Settings):
+    """What a run may spend: wall-clock time, trials, or full-trial equivalents.
+
+    A full-trial equivalent is the compute (FLOPs) of the default configuration at full length, so
+    a trial stopped at a third of it costs about a third.
+    """
+
+    amount: float = Field(gt=0, description="How many of the unit.")
+    unit: Literal["seconds", "trials", "full"] = Field(
+        description="Seconds, trials, or full: the compute of default trials at full length."
+    )
+
+    @model_validator(mode="after")
+    def _can_be_spent(self) -> Self:
+        (least, why), (most, limit) = LEAST[self.unit], MOST[self.unit]
+        if self.amount < least:
+            raise ValueError(f"budget: {self.amount:g} {self.unit}: {why}")
+        if self.amount > most:
+            raise ValueError(f"budget: {self.amount:.10g} {self.unit}: at most {limit}")
+        if self.unit == "trials" and self.amount != int(self.amount):
+            raise ValueError(
+                f"budget: {self.amount:g} trials: expected a whole number of trials, or "
+                f"full-trial equivalents as '{self.amount:g} full'"
+            )
+        return self
+
+    @classmethod
+    def parse(cls, text: str) -> Budget:
+        """Reads ``25m``, ``1h30m``, ``90s``, ``12`` or ``12 trials``, ``8 full``.
+
+        Raises:
+            ValueError: for anything else.
+        """
+        text = text.strip().lower()
+        if match := re.fullmatch(r"(\d{1,9})(?: ?trials?)?", text, re.ASCII):
+            return cls(amount=float(match[1]), unit="trials")
+        if match := re.fullmatch(rf"({NUMBER}) ?full", text, re.ASCII):
+            return cls(amount=float(match[1]), unit="full")
+        parts = re.fullmatch(rf"(?:({NUMBER})h)?(?:({NUMBER})m)?(?:({NUMBER})s)?", text, re.ASCII)
+        if parts and any(parts.groups()):
+            hours, minutes, seconds = (float(part or 0) for part in parts.groups())
+            return cls(amount=3600 * hours + 60 * minutes + seconds, unit="seconds")
+        shown = text if len(text) <= 40 else f"{text[:40]}..."
+        raise ValueError(
+            f"budget {shown!r} is not understood; expected a time (25m, 1h30m), a number of trials "
+            "(12) or full-trial equivalents (8 full)"
+        )
+
+    def __str__(self) -> str:
+        if self.unit == "trials":
+            return f"{self.amount:g} trials"
+        if self.unit == "full":
+            return f"{self.amount:g} full-trial equivalents"
+        minutes, seconds = divmod(round(self.amount), 60)
+        hours, minutes = divmod(minutes, 60)
+        parts = [f"{n}{u}" for n, u in ((hours, "h"), (minutes, "m"), (seconds, "s")) if n]
+        return "".join(parts)
+
+
+class TuneSettings(Settings):
+    """All settings of one tune run."""
+
+    # An error must not repeat a URL with a password.
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    dataset: str = Field(description=DATASET)
+    model: str = Field(description=MODEL)
+    space: str = Field("auto", description=f"{SPACE} auto: by the model's size.")
+    budget: Budget = Field(Budget(amount=12, unit="trials"), description="What may be spent.")
+    parallel: int = Field(2, ge=1, le=1024, description="Trials that run at the same time.")
+    seed: Seed = Field(0, description="Same seed, same proposals.")
+    strategy: Strategy = Field("autopipe", description="How the next trial is chosen.")
+    schedule: Schedule = Field(Schedule(), description=SCHEDULE)
+    stopping: StoppingRules = Field(StoppingRules(), description=STOPPING)
+    limits: Limits = Field(Limits(), description=LIMITS)
+    compute: Compute = Field(Compute(), description=COMPUTE)
+    test_rows: int = Field(
+        400, ge=10, le=10_000_000, description="Test rows of the final measurement."
+    )
+    retries: int = Field(1, ge=0, le=100, description="Further attempts at a trial that crashed.")
+    finalist_share: float = Field(0.25, ge=0, lt=1, description="Of the budget, at full length.")
+    early_stopping: bool = Field(True, description="Stop trials early by the predictor.")
+    threads: int | None = Field(
+        None, ge=1, le=4096, description="CPU threads a trial; default: its share."
+    )
+    gpus_per_trial: int | None = Field(
+        None, ge=1, le=1024, description="Default: shared out evenly."
+    )
+    accelerate_config: str | None = Field(None, description="Passed through to accelerate launch.")
+    trials_per_worker: int = Field(50, ge=1, le=1_000_000, description="1 starts every trial cold.")
+    disk_gigabytes: float = Field(50.0, gt=0, le=1e6, description="Limit of the run's checkpoints.")
+    allow_user_code: bool = Field(False, description="Run 'module:function' rewards.")
+    use_history: bool = Field(True, description="Learn from past runs.")
+    trials_on: str = Field(
+        "here", description="here, workers (of Prefect), dask, or the address of a Dask scheduler."
+    )
+    store: str | None = Field(
+        None, description="fsspec URL where run folders are kept, too; workers then share no disk."
+    )
+
+    @property
+    def title(self) -> str:
+        """Dataset, model and budget, as runs are called in the UI."""
+        return f"{short_name(self.dataset)} · {short_name(self.model)} · {self.budget}"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        _check_pass_at_k(self.schedule)
+        if not re.fullmatch(r"here|workers|dask|(tcp|tls|ucx|ws|wss)://\S+", self.trials_on):
+            raise ValueError(
+                f"trials_on: {self.trials_on!r} is none of here, workers, dask, or an address as "
+                "tcp://10.0.0.1:8786"
+            )
+        if self.store is not None and has_secret(self.store):
+            raise ValueError(
+                "store: the URL has a password, which would be kept in run.json and on Prefect's "
+                "pages; leave it to the environment, as FSSPEC_SFTP_PASSWORD, or to a key"
+            )
+        if self.store is not None:
+            try:
+                checked_store(self.store)
+            except ValueError as error:
+                raise ValueError(f"store: {error}") from None
+        if self.store is not None and self.trials_on not in ("here", "workers"):
+            raise ValueError("store: it is for trials_on here or workers; Dask shares the folder")
+        return self
+
+
+class CollectSettings(Settings):
+    """All settings of one collect run: a space-filling design over datasets and models."""
+
+    datasets: list[str] = Field(min_length=1, max_length=10_000, description=f"Each one: {DATASET}")
+    model: str = Field(description=MODEL)
+    space: str = Field("sft_grpo", description=SPACE)
+    configurations: int = Field(
+        30, ge=1, le=100_000, description="Configurations for each dataset."
+    )
+    parallel: int = Field(2, ge=1, le=1024, description="Trials that run at the same time.")
+    seed: Seed = Field(0, description="Of the training, and of the design.")
+    design_seed: Seed | None = Field(None, description="Of the design; default: the seed.")
+    schedule: Schedule = Field(Schedule(), description=SCHEDULE)
+    stopping: StoppingRules = Field(StoppingRules(enabled=False), description=STOPPING)
+    limits: Limits = Field(Limits(), description=LIMITS)
+    compute: Compute = Field(Compute(), description=COMPUTE)
+    threads: int | None = Field(
+        None, ge=1, le=4096, description="CPU threads a trial; default: its share."
+    )
+    retries: int = Field(1, ge=0, le=100, description="Further attempts at a trial that crashed.")
+
+    @property
+    def title(self) -> str:
+        """What is collected, as runs are called in the UI."""
+        names = ", ".join(map(short_name, self.datasets[:3]))
+        more = f" and {len(self.datasets) - 3} more" if len(self.datasets) > 3 else ""
+        return f"{names}{more} · {short_name(self.model)} · {self.configurations} each"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        _check_pass_at_k(self.schedule)
+        return self
+
+
+def _check_pass_at_k(schedule: Schedule) -> None:
+    """The estimate of pass@k needs k samples of a row at least."""
+    if schedule.pass_k is not None and schedule.pass_k > schedule.pass_samples:
+        raise ValueError(
+            f"schedule.pass_k: {schedule.pass_k} is more than the schedule.pass_samples of "
+            f"{schedule.pass_samples}"
+        )

@@ -1,0 +1,78 @@
+"""When the work for a run began: before its flow, a command has to start, and perhaps a server."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import psutil
+
+from tasks.config.settings import Budget
+from trials.io.errors import SettingsError
+
+# What starting, measuring and ending the smallest run takes on an idle machine.
+LEAST_SECONDS = 50.0
+MINUTE = 60
+
+_began: ContextVar[float | None] = ContextVar("began", default=None)
+
+
+@contextmanager
+def counted_from_start() -> Iterator[None]:
+    """Time budgets of flows in this context count from the start of this process."""
+    token = _began.set(time.monotonic() - (time.time() - psutil.Process().create_time()))
+    try:
+        yield
+    finally:
+        _began.reset(token)
+
+
+def seconds_before() -> float:
+    """Seconds from the start of the command to now; 0 where no command was started for this."""
+    began = _began.get()
+    return 0.0 if began is None else max(0.0, time.monotonic() - began)
+
+
+def check_time(budget: Budget | None) -> None:
+    """Refuses a time budget in which nothing can be done, before anything is started.
+
+    Raises:
+        SettingsError: it is shorter than starting and ending a run takes on this machine as it is,
+            with a budget that is not.
+    """
+    if budget is None or budget.unit != "seconds":
+        return
+    slowness = slowdown()
+    needed = LEAST_SECONDS * slowness
+    if budget.amount < needed:
+        busy = f"; it is busy, all takes {slowness:.1f} times longer" if slowness > 1.5 else ""
+        raise SettingsError(
+            f"budget: {budget} is too short: starting, measuring and ending a run takes about "
+            f"{needed:.0f} s on this machine, whatever the model{busy}\n"
+            f"  expected: --budget {math.ceil(2 * needed / MINUTE)}m or more, or a number of "
+            "trials, as --budget 12"
+        )
+
+
+def slowdown() -> float:
+    """How many times longer than on an idle machine work takes now; at least 1.
+
+    Two signs have to agree: the time that this process had to wait for, which a cold disk may
+    explain, and the processes that wait for each of the cores, which may be those of others where
+    cores are set apart.
+    """
+    process = psutil.Process()
+    wall, computing = time.time() - process.create_time(), sum(process.cpu_times()[:2])
+    waiting = (os.getloadavg()[0] + 1) / max(1, len(process_cores()))
+    return max(1.0, min(wall / max(computing, 0.01), waiting))
+
+
+def process_cores() -> list[int]:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))

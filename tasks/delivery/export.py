@@ -1,0 +1,332 @@
+"""The export: the best model, and files with which TRL's own command line trains it again.
+
+    runs/<run-id>/best/
+        model/ or adapter/      the best trial's final weights, with the tokenizer
+        config.json             the configuration, flat
+        sft.yaml, dpo.yaml, grpo.yaml   for `trl sft --config` and so on, of the stages that ran
+        accelerate.yaml         for their --accelerate_config
+        data/                   the rows, as TRL reads them, and the card that names the reward
+        merge_adapter.py        with LoRA in several stages: the step between two of them
+        chat_template.jinja     of a base model that has none: the one it was trained with
+        prepare_base.py         and the step before training, where SFT is not the first stage
+        README.md               scores, commands, and what could not be translated
+        retrained/              what TRL made of it later; exporting again keeps it
+
+Paths in the files are relative to this folder: it can be moved alone, and TRL is started in it.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.delivery.export_data import GREEDY_DATA, reward_card, write_data
+from tasks.delivery.export_readme import BASE_SCRIPT, COMMAND, MERGE_SCRIPT, readme
+from tasks.runs.folder import RunFolder, RunInfo, Summary, Trial
+from trials.data.dataset import Dataset, load_dataset
+from trials.data.messages import PLAIN_TEMPLATE
+from trials.io.errors import SettingsError
+from trials.io.plain_yaml import read_yaml
+from trials.scoring.rewards import training_rewards
+from trials.scoring.trl_reward import CARD_VARIABLE, COMPLETION_LIMIT_VARIABLE, USER_CODE_VARIABLE
+from trials.spec.arguments import (
+    Execution,
+    dpo_arguments,
+    grpo_arguments,
+    lora_arguments,
+    sft_arguments,
+    use_bf16,
+    weights_dtype,
+)
+from trials.spec.hyperparameters import Hyperparameters, validate
+from trials.spec.plan import StagePlan, plan_steps
+from trials.spec.records import Stage, TrialSpec, write_json
+
+# Pickled arguments, the frozen copy of the adapter that GRPO takes its KL to, an empty model card.
+LEFTOVERS = ("training_args.bin", "ref", "README.md")
+COMMANDS: dict[Stage, str] = {"sft": "sft", "dpo": "dpo", "rl": "grpo"}  # of TRL, by stage
+OUTPUT = "retrained"
+TEMPLATE = "chat_template.jinja"
+
+
+@dataclass(frozen=True)
+class Export:
+    """The best trial and what it was made of."""
+
+    run: RunFolder
+    info: RunInfo
+    summary: Summary
+    trial: Trial
+    hyperparameters: Hyperparameters
+    execution: Execution
+    dataset: Dataset
+    plan: StagePlan
+
+    @property
+    def spec(self) -> TrialSpec:
+        return self.trial.spec
+
+    @property
+    def weights(self) -> str:
+        """Name of the folder with the weights."""
+        return "model" if self.hyperparameters.adapter == "full" else "adapter"
+
+    @property
+    def base_model(self) -> str:
+        """The model that training starts from: an absolute path, or a hub id."""
+        model = self.spec.fidelity.model
+        return str(Path(model).resolve()) if Path(model).is_dir() else model
+
+    @property
+    def merges(self) -> bool:
+        """TRL's command line cannot go on training an adapter: it is merged between the stages."""
+        return self.weights == "adapter" and len(self.plan.stages) > 1
+
+    @property
+    def gives_template(self) -> bool:
+        """The base model has no chat template: TRL needs the one that trials gave it."""
+        file = self.trial.folder / "checkpoint" / "final" / TEMPLATE
+        return file.is_file() and file.read_text(encoding="utf-8") == PLAIN_TEMPLATE
+
+    @property
+    def prepares_base(self) -> bool:
+        """Only ``trl sft`` can be told of a template: for others the base model gets it before."""
+        return self.gives_template and self.plan.stages[0] != "sft"
+
+    def start(self, stage: Stage) -> str:
+        """The model that a stage starts from, as its YAML file names it."""
+        index = self.plan.stages.index(stage)
+        if index == 0:
+            return f"{OUTPUT}/base" if self.prepares_base else self.base_model
+        before = f"{OUTPUT}/{COMMANDS[self.plan.stages[index - 1]]}"
+        return f"{before}-merged" if self.merges else before
+
+
+@task(name="export", cache_policy=NO_CACHE)
+def export_best(run: RunFolder) -> Path:
+    """Writes ``best/`` whole, in the place of an earlier one, and returns it.
+
+    Raises:
+        SettingsError: when the run is not finished, or the best trial's weights are gone.
+        DatasetError: when the dataset is gone.
+    """
+    export = _prepare(run)
+    best, partial = run.path / "best", run.path / ".best.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    source = export.trial.folder / "checkpoint" / "final"
+    shutil.copytree(source, partial / export.weights, ignore=shutil.ignore_patterns(*LEFTOVERS))
+    write_json(partial / "config.json", dict(export.spec.config))
+    write_data(export, partial / "data")
+    if "rl" in export.plan.stages:
+        card = reward_card(export.dataset).model_dump(exclude_defaults=True)
+        _write_yaml(partial / "data" / "dataset.yaml", card, "The reward.")
+    for stage in export.plan.stages:
+        name = COMMANDS[stage]
+        _write_yaml(partial / f"{name}.yaml", YAMLS[stage](export), COMMAND.format(name))
+    _write_accelerate(export, partial / "accelerate.yaml")
+    if export.merges:
+        (partial / "merge_adapter.py").write_text(MERGE_SCRIPT.format(output=OUTPUT), "utf-8")
+    if export.gives_template:
+        (partial / TEMPLATE).write_text(PLAIN_TEMPLATE, "utf-8")
+    if export.prepares_base:
+        script = BASE_SCRIPT.format(base=export.base_model, folder=export.start("rl"))
+        (partial / "prepare_base.py").write_text(script, "utf-8")
+    (partial / "README.md").write_text(readme(export), "utf-8")
+    _replace(best, partial)
+    return best
+
+
+def _replace(best: Path, partial: Path) -> None:
+    """Puts a whole export in the place of an earlier one, but for what was trained from that.
+
+    Killed at any moment it loses nothing: what was trained lies in one of the two folders, and the
+    next export goes on with it.
+    """
+    previous = best.with_name(".best.previous")
+    if best.exists() and previous.exists():  # killed below
+        shutil.rmtree(previous if (best / OUTPUT).exists() else best)
+    if best.exists():
+        best.rename(previous)
+    partial.replace(best)
+    if (previous / OUTPUT).exists():
+        (previous / OUTPUT).rename(best / OUTPUT)
+    shutil.rmtree(previous, ignore_errors=True)
+
+
+def _prepare(run: RunFolder) -> Export:
+    summary, info = run.summary(), run.info()
+    if summary is None:
+        raise SettingsError(
+            f"run {run.run_id} is not finished: {run.path / 'summary.json'} is missing; "
+            f"finish it with: autopipe tune --resume {run.run_id}"
+        )
+    trials = {trial.spec.trial_id: trial for trial in run.trials()}
+    trial = trials.get(summary.best.trial_id or "")
+    if trial is None or not (trial.folder / "checkpoint" / "final").is_dir():
+        expected = run.trial_folder(str(summary.best.trial_id)) / "checkpoint" / "final"
+        raise SettingsError(
+            f"run {run.run_id} has no weights of its best trial: {expected} is missing; "
+            "restore the folder, or start a new run"
+        )
+    hyperparameters = validate(trial.spec.config)
+    dataset = _load_data(trial.spec)
+    rows, pairs = len(dataset.splits["train"]), len(dataset.preferences)
+    return Export(
+        run=run,
+        info=info,
+        summary=summary,
+        trial=trial,
+        hyperparameters=hyperparameters,
+        execution=_execution(trial.spec, info),
+        dataset=dataset,
+        plan=plan_steps(hyperparameters, trial.spec.schedule, rows, pairs),
+    )
+
+
+def _load_data(spec: TrialSpec) -> Dataset:
+    dataset = load_dataset(spec.dataset, splits=("train", "validation"))
+    if dataset.fingerprint != spec.dataset_fingerprint:
+        raise SettingsError(
+            f"{dataset.path} changed since the trial (fingerprint {dataset.fingerprint}, was "
+            f"{spec.dataset_fingerprint}); restore the data, or start a new run"
+        )
+    return dataset
+
+
+def _execution(spec: TrialSpec, info: RunInfo) -> Execution:
+    """How the trial ran: found out here as the trial did."""
+    import torch  # heavy, and only needed once a run is over
+
+    config = info.settings.accelerate_config
+    processes = (_read_yaml(Path(config)).get("num_processes") or 1) if config else 1
+    return Execution(
+        seed=spec.seed,
+        processes=int(processes),
+        on_cpu=not torch.cuda.is_available(),
+        bf16=use_bf16(spec.compute.precision, info.model_parameters),
+        gradient_checkpointing=spec.compute.gradient_checkpointing,
+        vllm=spec.compute.vllm,
+        vllm_memory=spec.compute.vllm_memory,
+    )
+
+
+def sft_yaml(export: Export) -> dict[str, Any]:
+    """Content of ``sft.yaml``: fields of TRL's ModelConfig, DatasetMixtureConfig and SFTConfig."""
+    h = export.hyperparameters
+    rows: dict[str, Any] = {"datasets": [_dataset_argument("sft")]}
+    if h.sft_schedule == "greedy":  # a mixture has no rows to evaluate on but random ones
+        rows = {"dataset_name": GREEDY_DATA, "dataset_test_split": "validation"}
+    template = {"chat_template_path": TEMPLATE} if export.gives_template else {}
+    return {
+        "output_dir": f"{OUTPUT}/sft",
+        **template,
+        **_model_arguments(export, export.start("sft")),
+        **rows,
+        **sft_arguments(h, export.plan, export.spec.schedule, export.execution),
+    }
+
+
+def dpo_yaml(export: Export) -> dict[str, Any]:
+    """Content of ``dpo.yaml``: as for SFT, with DPOConfig."""
+    h, schedule = export.hyperparameters, export.spec.schedule
+    return {
+        "output_dir": f"{OUTPUT}/dpo",
+        **_model_arguments(export, export.start("dpo")),
+        "datasets": [_dataset_argument("dpo", splits=("train",))],
+        **dpo_arguments(h, export.plan, schedule, export.execution),
+    }
+
+
+def grpo_yaml(export: Export) -> dict[str, Any]:
+    """Content of ``grpo.yaml``: as for SFT, with GRPOConfig and the terms of the reward."""
+    h = export.hyperparameters
+    arguments = grpo_arguments(h, export.plan, export.spec.schedule, export.execution)
+    limit = arguments["max_completion_length"]
+    # For names and weights only: nothing is scored here, and the user's code is not imported.
+    first, *others = training_rewards(lambda *_: 0.0, h, export.dataset.card, limit)
+    environment = {CARD_VARIABLE: "data/dataset.yaml"}
+    if h.rl_length_weight:
+        environment[COMPLETION_LIMIT_VARIABLE] = str(limit)
+    if export.spec.allow_user_code:
+        environment[USER_CODE_VARIABLE] = "1"
+    functions = ["reward", *(f"{term.name}_reward" for term in others)]
+    return {
+        "env": environment,
+        "output_dir": f"{OUTPUT}/grpo",
+        **_model_arguments(export, export.start("rl")),
+        "datasets": [_dataset_argument("rl")],
+        "reward_funcs": [f"autopipe.trl_reward.{name}" for name in functions],
+        "reward_weights": [term.weight for term in (first, *others)],
+        **arguments,
+    }
+
+
+YAMLS: dict[Stage, Callable[[Export], dict[str, Any]]] = {
+    "sft": sft_yaml,
+    "dpo": dpo_yaml,
+    "rl": grpo_yaml,
+}
+
+
+def _model_arguments(export: Export, model: str) -> dict[str, Any]:
+    dtype = weights_dtype(export.hyperparameters, export.execution.bf16)
+    arguments: dict[str, Any] = {"model_name_or_path": model, "dtype": dtype}
+    lora = lora_arguments(export.hyperparameters)
+    if lora:
+        arguments |= {
+            "use_peft": True,
+            "lora_r": lora["r"],
+            "lora_alpha": lora["lora_alpha"],
+            "lora_dropout": lora["lora_dropout"],
+            "lora_target_modules": [lora["target_modules"]],
+            "lora_task_type": lora["task_type"],
+        }
+    return arguments
+
+
+def _dataset_argument(
+    stage: Stage, splits: tuple[str, ...] = ("train", "validation")
+) -> dict[str, Any]:
+    files = {split: f"data/{stage}_{split}.parquet" for split in splits}
+    return {"path": "parquet", "data_files": files, "split": "train"}
+
+
+def _write_accelerate(export: Export, file: Path) -> None:
+    """The configuration that was passed through, or one process as the trial had it."""
+    config = export.info.settings.accelerate_config
+    if config:
+        shutil.copyfile(config, file)
+        return
+    content = {
+        "compute_environment": "LOCAL_MACHINE",
+        "distributed_type": "NO",
+        "dynamo_config": {"dynamo_backend": "NO"},
+        "mixed_precision": "no",  # the files of the stages say whether bf16 is used
+        "num_machines": 1,
+        "num_processes": 1,
+        "use_cpu": export.execution.on_cpu,
+    }
+    _write_yaml(file, content, "One process. For more: accelerate config --config_file FILE")
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        content = read_yaml(file)
+    except (OSError, ValueError) as error:
+        raise SettingsError(
+            f"accelerate_config {str(file)!r} cannot be read: {error}; "
+            "expected the YAML file that the run was started with"
+        ) from None
+    return content if isinstance(content, dict) else {}
+
+
+def _write_yaml(file: Path, content: dict[str, Any], header: str) -> None:
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    file.write_text(f"# {header}\n{text}", encoding="utf-8")

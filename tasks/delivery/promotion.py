@@ -1,0 +1,230 @@
+"""The promoted model of a dataset: the best winner so far, replaced only by one that beats it.
+
+``<workspace>/promoted/<dataset>--<model>/`` holds the winner's export, its weights as a trial
+leaves them, and ``promotion.json``, which says where they come from and what they beat.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from pydantic import Field
+
+from tasks.config.names import slug
+from tasks.config.paths import workspace
+from tasks.inputs.featurize import probe
+from tasks.runs.folder import RunFolder, RunInfo, Trial, final_model
+from tasks.sync.lock import promotion_lock
+from trials.data.dataset import fingerprint
+from trials.data.subsets import rows_beyond
+from trials.evaluation.compare import PairedDifference, paired_difference
+from trials.io.errors import SettingsError
+from trials.process.supervisor import Supervisor
+from trials.spec.records import ProbeRequest, Record, Value, read_record, write_json
+
+# Fewer rows that no trial was scored on than this tell next to nothing apart.
+LEAST_ROWS = 50
+LEVEL = 0.05  # two-sided: of equally good challengers one in forty is promoted
+WEIGHTS, EXPORT, NOTE = "weights", "best", "promotion.json"
+
+
+class Promotion(Record):
+    """``promotion.json``."""
+
+    run_id: str
+    trial_id: str
+    config: dict[str, Value | None]
+    dataset_fingerprint: str
+    validation: float
+    rows: int
+    split: Literal["validation", "test"] = "validation"
+    eval_rows: int | None = Field(None, description="Validation rows that it was chosen on.")
+    beaten: str | None = Field(None, description="Run id of the one before; None for the base.")
+    gain: float = Field(description="On the same rows, on which no trial was chosen.")
+    gain_se: float
+    p_value: float = Field(description="Two-sided, of no difference.")
+    promoted: str
+
+
+class Decision(Record):
+    """What came of comparing a challenger with the incumbent."""
+
+    promoted: bool
+    against: str
+    gain: float
+    gain_se: float
+    p_value: float
+    rows: int
+    split: Literal["validation", "test"]
+    data_changed: bool = Field(False, description="Since the incumbent was trained.")
+
+    def __str__(self) -> str:
+        verdict = "promoted" if self.promoted else "not promoted"
+        rows = f"{self.rows} {self.split} rows, on which neither was chosen"
+        text = (
+            f"{verdict}: {self.gain:+.3f} ± {self.gain_se:.3f} against {self.against} on the same "
+            f"{rows} (p = {self.p_value:.3f})"
+        )
+        if self.data_changed:
+            text += "; the data changed since, and it may have been trained on some of these rows"
+        return text
+
+
+def promoted_folder(dataset: str, model: str) -> Path:
+    """Where the promoted model of a dataset and a base model lies."""
+    return workspace() / "promoted" / f"{slug(dataset)}--{slug(Path(model).name)}"
+
+
+def incumbent_of(folder: Path) -> Promotion | None:
+    """The promoted one; None before there is any."""
+    if not folder.exists() and previous_of(folder).exists():  # a kill came between two renames
+        previous_of(folder).rename(folder)
+    note = folder / NOTE
+    return read_record(note, Promotion) if note.exists() else None
+
+
+@task(cache_policy=NO_CACHE)
+def challenge(run: RunFolder, rows: int, measurer: Supervisor) -> Decision:
+    """Compares a run's winner with the incumbent, else with the base model; promotes a better one.
+
+    Args:
+        run: finished.
+        rows: to compare on, all if there are fewer: of the validation split those that no trial was
+            scored on, else of the test split.
+        measurer: has a worker measure both.
+
+    Raises:
+        SettingsError: the run is not finished, its winner's weights were removed, or its data are
+            others now.
+    """
+    info, summary = run.info(), run.summary()
+    if summary is None or summary.best.trial_id is None:
+        raise SettingsError(
+            f"run {run.run_id} has no winner yet\n  go on with: autopipe tune --resume {run.run_id}"
+        )
+    [winner] = [t for t in run.trials() if t.spec.trial_id == summary.best.trial_id]
+    weights = final_model(winner.spec)
+    if not weights.exists():
+        raise SettingsError(f"the winner's weights are gone: no {weights}")
+    _check_data(info)
+    folder = promoted_folder(info.dataset.name, info.model)
+    with promotion_lock(folder):
+        return _challenge(run, winner, weights, folder, rows, measurer)
+
+
+def _check_data(info: RunInfo) -> None:
+    found = fingerprint(info.dataset.path)
+    if found != info.dataset.fingerprint:
+        raise SettingsError(
+            f"{info.dataset.path} changed since run {info.run_id} (fingerprint {found}, was "
+            f"{info.dataset.fingerprint}): its winner may have been trained on rows that it would "
+            f"be measured on\n  restore the data, or tune again: autopipe tune {info.dataset.path}"
+        )
+
+
+def _rows_to_compare_on(
+    info: RunInfo, eval_rows: tuple[int, ...]
+) -> tuple[Literal["validation", "test"], tuple[int, ...]]:
+    """The split, and whose fixed rows of it are left out.
+
+    Who was the best of many on some rows looks better on them than it is, so that they can say
+    nothing of whether it beats another.
+    """
+    count = info.dataset.rows["validation"]
+    unseen = len(rows_beyond(range(count), eval_rows))
+    return ("validation", eval_rows) if unseen >= LEAST_ROWS else ("test", ())
+
+
+def _challenge(
+    run: RunFolder, winner: Trial, weights: Path, folder: Path, rows: int, measurer: Supervisor
+) -> Decision:
+    info, before = run.info(), incumbent_of(folder)
+    base = winner.spec.fidelity.model
+    chosen_on = {winner.spec.schedule.eval_rows, (before and before.eval_rows) or 0} - {0}
+    split, beyond = _rows_to_compare_on(info, tuple(sorted(chosen_on)))
+    models = {"challenger": str(weights), "incumbent": str(folder / WEIGHTS) if before else base}
+    answer = probe(
+        ProbeRequest(
+            dataset=info.dataset.path,
+            models=models,
+            tokenizer=base,
+            split=split,
+            rows=rows,
+            beyond=beyond,
+            schedule=winner.spec.schedule,
+            compute=info.settings.compute,
+            allow_user_code=info.settings.allow_user_code,
+        ),
+        run.path / "promotion",
+        measurer,
+    )
+    outcomes = {name: score.outcomes for name, score in answer.scores.items()}
+    found = paired_difference(outcomes["challenger"], outcomes["incumbent"])
+    against = f"the incumbent, of run {before.run_id}" if before else "the base model"
+    decision = Decision(
+        promoted=found.mean > 0 and found.p_value < LEVEL,
+        against=against,
+        gain=found.mean,
+        gain_se=found.se,
+        p_value=found.p_value,
+        rows=found.rows,
+        split=split,
+        data_changed=before is not None and before.dataset_fingerprint != info.dataset.fingerprint,
+    )
+    if decision.promoted:
+        note = _note(run, info, winner, before, found, split)
+        install(folder, note, weights, run.path / "best")
+    return decision
+
+
+def previous_of(folder: Path) -> Path:
+    """Where the one before the promoted one lies."""
+    return folder.with_name(f"{folder.name}.previous")
+
+
+def install(folder: Path, note: Promotion, weights: Path, export: Path) -> None:
+    """Puts a winner in its place: whole, or not at all; the one before stays beside it."""
+    draft = folder.with_name(f".{folder.name}.{os.getpid()}")
+    shutil.rmtree(draft, ignore_errors=True)
+    shutil.copytree(weights, draft / WEIGHTS)
+    if export.is_dir():
+        shutil.copytree(export, draft / EXPORT)
+    write_json(draft / NOTE, note)
+    previous = previous_of(folder)
+    if folder.exists():
+        shutil.rmtree(previous, ignore_errors=True)
+        folder.rename(previous)
+    draft.rename(folder)
+
+
+def _note(
+    run: RunFolder,
+    info: RunInfo,
+    winner: Trial,
+    before: Promotion | None,
+    found: PairedDifference,
+    split: Literal["validation", "test"],
+) -> Promotion:
+    score = winner.result.score if winner.result else None
+    return Promotion(
+        run_id=run.run_id,
+        trial_id=winner.spec.trial_id,
+        config=winner.spec.config,
+        dataset_fingerprint=info.dataset.fingerprint,
+        validation=math.nan if score is None else score,
+        rows=found.rows,
+        split=split,
+        eval_rows=winner.spec.schedule.eval_rows,
+        beaten=before.run_id if before else None,
+        gain=found.mean,
+        gain_se=found.se,
+        p_value=found.p_value,
+        promoted=datetime.now(UTC).isoformat(timespec="seconds"),
+    )

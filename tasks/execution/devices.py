@@ -1,0 +1,216 @@
+"""How trials share this machine: cores, GPUs and memory."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from trials.io.errors import SettingsError
+from trials.io.plain_yaml import read_yaml
+from trials.models.memory import available_ram_bytes
+from trials.process.launch import Launcher
+
+
+def launchers_for(
+    parallel: int,
+    threads: int | None = None,
+    accelerate_config: str | None = None,
+    gpus_per_trial: int | None = None,
+    gpus: Sequence[str] | None = None,
+) -> list[Launcher]:
+    """One launcher for each trial that runs at the same time; no two have a core or GPU in common.
+
+    Args:
+        parallel: number of trials at the same time.
+        threads: CPU threads of each process; None: an even share of the cores.
+        accelerate_config: passed through to every launch; it then says how many processes a trial
+            has, else that is one for each of its GPUs.
+        gpus_per_trial: None: as many as the Accelerate config has processes on this machine, or
+            an even share of all.
+        gpus: names of the GPUs to deal out, as CUDA_VISIBLE_DEVICES takes them; None: all.
+
+    Raises:
+        SettingsError: when there are too few GPUs, with the largest ``parallel`` that works; when
+            settings contradict each other.
+    """
+    config = Path(accelerate_config).resolve() if accelerate_config else None
+    asked = _asked(accelerate_config)
+    gpus = _usable(asked, gpus)
+    if gpus_per_trial and not gpus:
+        raise SettingsError(
+            f"gpus_per_trial={gpus_per_trial}: no GPU is visible here; leave --gpus-per-trial out, "
+            "or look at nvidia-smi and CUDA_VISIBLE_DEVICES"
+        )
+    named = gpus_of_trial(accelerate_config, gpus_per_trial)
+    each = (named or max(1, len(gpus) // parallel)) if gpus else 0
+    if each * parallel > len(gpus):
+        raise SettingsError(_too_few(parallel, each, len(gpus)))
+    processes = max(1, each)
+    share = core_share(parallel * (asked.local or processes))
+    return [
+        Launcher(
+            config_file=config,
+            processes=1 if config else processes,
+            threads=threads or share,
+            devices=_devices(asked, gpus[slot * each : (slot + 1) * each]),
+        )
+        for slot in range(parallel)
+    ]
+
+
+def gpus_of_trial(accelerate_config: str | None, gpus_per_trial: int | None) -> int | None:
+    """GPUs that the settings name for each trial on a machine; None where they leave that open.
+
+    Raises:
+        SettingsError: the two contradict each other, or the config cannot be read.
+    """
+    asked = _asked(accelerate_config)
+    if asked.on_cpu:
+        return 0
+    if gpus_per_trial and asked.local and gpus_per_trial != asked.local:
+        raise SettingsError(
+            f"gpus_per_trial={gpus_per_trial}, but {Path(accelerate_config or '').resolve()} has "
+            f"num_processes for {asked.local} on this machine, and each process takes one GPU: "
+            "leave --gpus-per-trial out"
+        )
+    return gpus_per_trial or asked.local
+
+
+def core_share(processes: int) -> int:
+    """CPU threads for each of the processes that run at the same time on this machine."""
+    return max(1, _cores() // processes)
+
+
+def default_parallel(
+    accelerate_config: str | None = None,
+    gpus_per_trial: int | None = None,
+    gpus: Sequence[str] | None = None,
+) -> int:
+    """As many trials at a time as the GPUs are enough for, one GPU each unless more are asked for.
+
+    Two on a CPU, or one that has several processes. Arguments are those of ``launchers_for``,
+    which says what is wrong where nothing fits.
+    """
+    try:
+        asked = _asked(accelerate_config)
+    except SettingsError:
+        return 1
+    if found := _usable(asked, gpus):
+        return max(1, len(found) // (gpus_per_trial or asked.local or 1))
+    return 2 if (asked.local or 1) == 1 else 1
+
+
+def trial_processes(launcher: Launcher) -> int:
+    """Processes that share a trial's batch, those on other machines included."""
+    if launcher.config_file is None:
+        return launcher.processes
+    return _asked(str(launcher.config_file)).total or 1
+
+
+def processes_elsewhere(accelerate_config: str | None, gpus_per_trial: int | None) -> int:
+    """Processes that share a trial's batch on machines whose devices are not known here.
+
+    Raises:
+        SettingsError: the two contradict each other, or the config cannot be read.
+    """
+    named = gpus_of_trial(accelerate_config, gpus_per_trial)
+    return _asked(accelerate_config).total or named or 1
+
+
+def memory_share(
+    parallel: int, accelerate_config: str | None = None, gpus: Sequence[str] | None = None
+) -> int | None:
+    """Bytes of main memory for each process of the trials that run at the same time.
+
+    None on GPUs, which trials do not share.
+
+    Raises:
+        SettingsError: when the Accelerate config cannot be read.
+    """
+    asked = _asked(accelerate_config)
+    if _usable(asked, gpus):
+        return None
+    return available_ram_bytes() // (parallel * (asked.local or 1))
+
+
+def visible_gpus() -> list[str]:
+    """Names of the GPUs that programs started from here can use.
+
+    CUDA is not touched: initialised here, it could not be used in processes forked from this one,
+    and would take memory on the first GPU.
+    """
+    listed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if listed is not None:
+        names = [name.strip() for name in listed.split(",")]
+        # CUDA ignores what follows the first name that is none.
+        end = next((i for i, name in enumerate(names) if name in ("", "-1")), len(names))
+        return names[:end]
+    query = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+    try:
+        found = subprocess.run(query, capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [line.strip() for line in found.stdout.splitlines() if line.strip().isdigit()]
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What an Accelerate config asks for; None where it does not say.
+
+    Attributes:
+        local: processes of a trial on this machine.
+        total: processes of a trial on all machines.
+        on_cpu: no GPU is to be used, whatever is there.
+    """
+
+    local: int | None = None
+    total: int | None = None
+    on_cpu: bool = False
+
+
+def _asked(accelerate_config: str | None) -> _Asked:
+    if accelerate_config is None:
+        return _Asked()
+    config = Path(accelerate_config).resolve()
+    try:
+        content = read_yaml(config)
+    except (OSError, ValueError) as error:
+        raise SettingsError(
+            f"the Accelerate config {config} cannot be read: {error}\n"
+            "  expected: a YAML file; make one with: accelerate config"
+        ) from None
+    content = content if isinstance(content, dict) else {}
+    total, on_cpu = content.get("num_processes"), bool(content.get("use_cpu"))
+    if not isinstance(total, int):
+        return _Asked(on_cpu=on_cpu)
+    local = max(1, total // int(content.get("num_machines") or 1))
+    return _Asked(local, total, on_cpu)
+
+
+def _usable(asked: _Asked, gpus: Sequence[str] | None) -> list[str]:
+    if asked.on_cpu:
+        return []
+    return visible_gpus() if gpus is None else list(gpus)
+
+
+def _devices(asked: _Asked, gpus: Sequence[str]) -> str | None:
+    """For CUDA_VISIBLE_DEVICES; GPUs are hidden from a trial that is to leave them alone."""
+    return ",".join(gpus) if gpus or asked.on_cpu else None
+
+
+def _too_few(parallel: int, each: int, gpus: int) -> str:
+    largest = gpus // each
+    wanted = f"{parallel} trial{'s' * (parallel > 1)} at a time with {each} GPU{'s' * (each > 1)}"
+    found = f"{wanted} each need {parallel * each} GPUs, and {gpus} are visible: "
+    if largest:
+        return f"{found}the largest that works is --parallel {largest}"
+    return f"{found}no --parallel works; lower --gpus-per-trial or num_processes to {gpus} or less"
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

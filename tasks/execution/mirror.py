@@ -1,0 +1,121 @@
+"""A trial whose run's folder is on shared storage: its files come, and what it made goes back."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePosixPath
+
+from tasks.config.paths import cache_folder
+from tasks.config.store_names import checked_name, checked_path
+from tasks.execution.backend import LOG, RESULT, SPEC, run_folder_of, stored_name
+from tasks.sync.background import Background
+from tasks.sync.retry import patiently
+from tasks.sync.store import Store, Stored, StoreError, store_of
+from trials.io.redact import redact_file
+from trials.spec.records import TrialSpec
+
+PUSH_SECONDS = 5.0
+DATASETS, MODELS = "datasets", "models"
+CONTINUED = "continued"  # checkpoints that trials go on from, a copy for each
+
+
+def send_inputs(spec: TrialSpec, store: Store) -> None:
+    """What another machine needs for a trial: dataset, model, the checkpoint it goes on from."""
+    store.push(Path(spec.dataset), f"{DATASETS}/{spec.dataset_fingerprint}")
+    model = Path(spec.fidelity.model)
+    if model.is_dir():
+        store.push(model, f"{MODELS}/{_model_name(spec)}")
+    if spec.continue_from is not None:
+        run = run_folder_of(spec)
+        source = Path(spec.continue_from)
+        store.push(source, f"{run.name}/{source.relative_to(run).as_posix()}")
+
+
+@contextmanager
+def mirrored(spec: TrialSpec, url: str) -> Iterator[tuple[TrialSpec, Stored]]:
+    """The trial as it is on this machine, and its run's folder in the store.
+
+    While it runs its events and its log are sent every few seconds; at the end all of its folder,
+    which is then removed here, so that a worker's disk holds the trials that run. Dataset and model
+    stay for the next ones.
+
+    Raises:
+        StoreError: the storage is away for longer than is waited for.
+    """
+    store, run = store_of(url), Stored(store_of(url), checked_name(run_folder_of(spec).name))
+    own = patiently(lambda: fetch_inputs(spec, store), "fetching what a trial needs")
+    try:
+        with _Sending(own, store):
+            yield own, run
+    except BaseException:
+        with suppress(StoreError, OSError):  # why it ended says more
+            _send(own, store)
+        raise
+    patiently(lambda: _send(own, store), "sending what a trial made")
+    for folder in (Path(own.folder), _continued(spec)):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def fetch_inputs(spec: TrialSpec, store: Store) -> TrialSpec:
+    """Fetches what a trial needs, and what an earlier attempt at it left, wherever that was.
+
+    Returns:
+        The trial with its paths on this machine.
+    """
+    run, mirror = run_folder_of(spec), cache_folder() / "mirror"
+    local = mirror / stored_name(spec)
+    dataset = mirror / DATASETS / checked_name(spec.dataset_fingerprint)
+    store.pull(f"{DATASETS}/{spec.dataset_fingerprint}", dataset)
+    single = dataset / Path(spec.dataset).name  # a file of its own is in a folder now
+    changes: dict[str, object] = {
+        "folder": str(local),
+        "dataset": str(single if single.is_file() else dataset),
+    }
+    if Path(spec.fidelity.model).is_absolute():
+        model = mirror / MODELS / _model_name(spec)
+        store.pull(f"{MODELS}/{_model_name(spec)}", model)
+        changes["fidelity"] = spec.fidelity.model_copy(update={"model": str(model)})
+    if spec.continue_from is not None:
+        inside = Path(checked_path(Path(spec.continue_from).relative_to(run).as_posix()))
+        copy = _continued(spec) / inside
+        store.pull(f"{run.name}/{inside.as_posix()}", copy)
+        changes["continue_from"] = str(copy)
+    # The store knows whether there is one that counts: a failure is taken out to be tried again.
+    (local / RESULT).unlink(missing_ok=True)
+    store.pull(stored_name(spec), local)
+    return spec.model_copy(update=changes)
+
+
+class _Sending(Background):
+    """Sends what a trial has made so far, every few seconds."""
+
+    def __init__(self, own: TrialSpec, store: Store):
+        super().__init__("mirror")
+        self._own, self._store = own, store
+
+    def work(self) -> None:
+        while not self.over.wait(PUSH_SECONDS):
+            with suppress(StoreError, OSError):  # the storage may be away for a moment
+                _send(self._own, self._store)
+
+
+def _send(own: TrialSpec, store: Store) -> None:
+    """The trial's folder but its spec, whose paths are of this machine."""
+    folder = Path(own.folder)
+    redact_file(folder / LOG)
+    store.push(folder, stored_name(own), _is_sent)
+
+
+def _is_sent(file: PurePosixPath) -> bool:
+    return file.name != SPEC
+
+
+def _continued(spec: TrialSpec) -> Path:
+    place = cache_folder() / "mirror" / run_folder_of(spec).name / CONTINUED
+    return place / Path(spec.folder).name
+
+
+def _model_name(spec: TrialSpec) -> str:
+    return checked_name(spec.model_fingerprint or Path(spec.fidelity.model).name)

@@ -1,0 +1,202 @@
+"""Trials as flow runs of their own, on whichever Prefect worker is free."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.deployments import run_deployment
+from prefect.exceptions import ObjectNotFound
+
+from tasks.execution.backend import EVENTS, LOG, RESULT, SPEC, may_run_again, stored_name
+from tasks.execution.flow_runs import cancel, cancel_earlier, no_worker, state_of
+from tasks.execution.mirror import send_inputs
+from tasks.execution.remote import Elsewhere
+from tasks.sync.retry import Found, log, patiently
+from tasks.sync.store import Store, store_of
+from trials.io.errors import AutoPipeError, SettingsError
+from trials.process.supervisor import Cancelled
+from trials.spec.records import TrialResult, TrialSpec, read_record, write_json
+
+DEPLOYMENT = "trial/autopipe"
+POLL_SECONDS = 1.0
+STORE_SECONDS = 5.0
+LIVE = (EVENTS, LOG)  # fetched while a trial runs
+SETTLE_SECONDS = 15.0  # a shared folder may show a result later than the server its end
+UNTAKEN_SECONDS = 30.0  # after which it is said that no worker is there
+# A trial without a sign of life is ended by its worker, with a result. Without that, the worker is
+# gone: a machine that is switched off leaves its flow runs Running.
+SILENCE_SECONDS = 120.0
+
+
+@dataclass
+class OnWorkers:
+    """Hands each trial to the deployment ``trial/autopipe`` and waits for its result.
+
+    The run's folder must be the same path for this process and for the workers, unless the run is
+    kept in a store.
+
+    Attributes:
+        how: a trial is launched on a worker.
+        deployment: "flow/deployment" that runs a trial.
+    """
+
+    how: Elsewhere
+    deployment: str = DEPLOYMENT
+    _cancel: threading.Event = field(default_factory=threading.Event)
+    _warned: bool = False
+
+    def run(self, spec: TrialSpec) -> TrialResult:
+        """Waits for a worker and for the trial.
+
+        Raises:
+            Cancelled: when this was closed meanwhile.
+            SettingsError: there is no such deployment.
+            AutoPipeError: the worker could not run it: nothing that the trial is to blame for.
+            StoreError, httpx.HTTPError: storage or server are away for too long.
+        """
+        file = Path(spec.folder) / RESULT
+        if file.exists():
+            return read_record(file, TrialResult)
+        if self._cancel.is_set():
+            raise Cancelled(spec.trial_id)
+        store = store_of(self.how.store) if self.how.store else None
+        if store is not None:
+            self._patiently(lambda: send_inputs(spec, store), "sending what a trial needs")
+            # It may have ended while nobody led the run.
+            there = self._patiently(lambda: store.text(stored_name(spec), RESULT), "looking for it")
+            if there is not None and (result := self._fetched(spec, store)) is not None:
+                return result
+        ended = self._wait(self._start(spec), spec, store)
+        if store is not None:
+            self._fetched(spec, store)
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while not file.exists() and time.monotonic() < deadline and ended.is_completed():
+            time.sleep(0.1)
+        if file.exists():
+            return read_record(file, TrialResult)
+        if self._cancel.is_set():
+            raise Cancelled(spec.trial_id)
+        raise AutoPipeError(
+            f"trial {spec.trial_id} has no result: its flow run ended {ended.name}: "
+            f"{ended.message or 'no reason given'}\n"
+            "  Look at its log on Prefect's pages, and at its worker; then go on with the run"
+        )
+
+    def close(self) -> None:
+        """Cancels what waits or runs; what runs ends with the lease of the run anyway."""
+        self._cancel.set()
+
+    def _start(self, spec: TrialSpec) -> FlowRun:
+        name, key = f"{Path(spec.folder).parents[1].name} {spec.trial_id}", uuid.uuid4().hex
+        self._patiently(lambda: cancel_earlier(name, spec.folder), "looking for earlier attempts")
+        parameters = {"spec": spec.model_dump(mode="json"), "how": self.how.__dict__}
+
+        def start() -> object:
+            return run_deployment(
+                self.deployment,
+                parameters=parameters,
+                flow_run_name=name,
+                timeout=0,
+                idempotency_key=key,  # asked twice, the server makes one
+            )
+
+        try:
+            run = self._patiently(start, f"starting trial {spec.trial_id}")
+        except ObjectNotFound:
+            raise SettingsError(
+                f"there is no deployment {self.deployment!r} on the Prefect server\n"
+                "  make it with: autopipe deploy"
+            ) from None
+        assert isinstance(run, FlowRun)
+        return run
+
+    def _wait(self, run: FlowRun, spec: TrialSpec, store: Store | None) -> State[object]:
+        """The final state of a flow run; until then what it says of itself is fetched."""
+        watch = _Watch(spec)
+        while True:
+            state = self._patiently(lambda: state_of(run.id), f"asking for trial {spec.trial_id}")
+            if state.is_final():
+                return state
+            if store is not None:
+                with suppress(AutoPipeError):  # the next look is soon
+                    store.pull(stored_name(spec), Path(spec.folder), only=LIVE)
+            if state.is_running() and watch.silent():
+                self._forget(run)
+                raise AutoPipeError(
+                    f"trial {spec.trial_id}: nothing was heard of its worker for "
+                    f"{watch.limit:.0f} s\n  Look whether that machine is still there"
+                )
+            if not state.is_running() and watch.untaken():
+                self._warn(run, spec)
+            if self._cancel.wait(POLL_SECONDS if store is None else STORE_SECONDS):
+                self._forget(run)
+                raise Cancelled(spec.trial_id)
+
+    def _forget(self, run: FlowRun) -> None:
+        with suppress(httpx.HTTPError):  # without its leader the trial ends anyway
+            cancel(run.id)
+
+    def _warn(self, run: FlowRun, spec: TrialSpec) -> None:
+        """Says once that a trial waits for a worker that nobody has started."""
+        if self._warned:
+            return
+        with suppress(httpx.HTTPError):
+            if pool := no_worker(run):
+                self._warned = True
+                log.warning(
+                    "trial %s waits: no worker of the pool %r is online\n"
+                    "  start one with: prefect worker start --pool %s --limit 1",
+                    *(spec.trial_id, pool, pool),
+                )
+
+    def _fetched(self, spec: TrialSpec, store: Store) -> TrialResult | None:
+        """The trial's folder as its worker left it, and the result in it."""
+        folder = Path(spec.folder)
+        # A log keeps its size when secrets are taken out of it.
+        self._patiently(
+            lambda: store.pull(stored_name(spec), folder, anyway=LIVE), "fetching a trial"
+        )
+        write_json(folder / SPEC, spec)
+        if not (folder / RESULT).exists():
+            return None
+        result = read_record(folder / RESULT, TrialResult)
+        if may_run_again(result):
+            # Whether it counts is decided here; once it does, it is sent back with the run.
+            self._patiently(lambda: store.remove(stored_name(spec), RESULT), "taking a result")
+        return result
+
+    def _patiently(self, action: Callable[[], Found], what: str) -> Found:
+        return patiently(action, what, self._cancel)
+
+
+class _Watch:
+    """Since when nothing new was heard of a trial, and since when nobody took it."""
+
+    def __init__(self, spec: TrialSpec):
+        self.limit = spec.limits.silent_seconds + SILENCE_SECONDS
+        self._file = Path(spec.folder) / EVENTS
+        self._seen: tuple[int, int] | None = None
+        self._start = self._changed = time.monotonic()
+
+    def silent(self) -> bool:
+        """Called while the trial runs: its events have not changed for too long."""
+        seen = None
+        with suppress(OSError):
+            state = self._file.stat()
+            seen = state.st_size, state.st_mtime_ns
+        if seen != self._seen:
+            self._seen, self._changed = seen, time.monotonic()
+        return time.monotonic() - self._changed > self.limit
+
+    def untaken(self) -> bool:
+        """Called while it waits: it does for so long that something may be missing."""
+        self._changed = time.monotonic()
+        return self._changed - self._start > UNTAKEN_SECONDS

@@ -1,0 +1,123 @@
+"""A trial on a machine that does not lead its run: under its lease, with devices of its own."""
+
+from __future__ import annotations
+
+import atexit
+import threading
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.execution.backend import run_folder_of
+from tasks.execution.devices import gpus_of_trial, launchers_for
+from tasks.execution.gpus import free_gpus
+from tasks.execution.mirror import mirrored
+from tasks.sync.lease import LeaseWatch
+from tasks.sync.lock import locked
+from tasks.sync.store import Stored
+from trials.process.supervisor import Supervisor
+from trials.spec.records import TrialResult, TrialSpec
+
+# A trial whose leader was replaced is ended within a lease's time; then its folder is free.
+FOLDER_WAIT_SECONDS = 30.0
+# A GPU may be another process's for a moment: a probe, or the last trial of another run.
+GPU_WAIT_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """How trials are launched where they are run; small and plain, so that it can be sent there.
+
+    Attributes:
+        threads: CPU threads of a trial; None: all cores of the machine.
+        gpus_per_trial: taken from those that no other trial on the machine has; None: one, or as
+            many as the Accelerate config asks for.
+        accelerate_config: a file that is there under the same path.
+        trials_per_worker: after so many a warm training process is replaced.
+        store: URL of the storage where run folders are; None: this machine sees them as they are.
+    """
+
+    threads: int | None = None
+    gpus_per_trial: int | None = None
+    accelerate_config: str | None = None
+    trials_per_worker: int = 50
+    store: str | None = None
+
+    def run(self, spec: TrialSpec) -> TrialResult:
+        """Runs one trial on this machine for the leader of its run, who may be anywhere.
+
+        Raises:
+            Cancelled: when the leader stopped or is gone.
+            Locked: another process runs this very trial.
+            SettingsError: too few GPUs of this machine are free.
+            StoreError: the storage cannot be read or written.
+        """
+        if self.store is None:
+            return self._run(spec, run_folder_of(spec))
+        with mirrored(spec, self.store) as (own, run):
+            return self._run(own, run)
+
+    def _run(self, spec: TrialSpec, run: Path | Stored) -> TrialResult:
+        hint = "it ends by itself when its leader is gone; look for a second run of it"
+        with locked(Path(spec.folder), f"trial {spec.trial_id}", hint, FOLDER_WAIT_SECONDS):
+            return _supervisors.of(self, run).run(spec)
+
+
+Key = tuple[Elsewhere, Path | Stored]
+
+
+class _Supervisors:
+    """One supervisor a run in this process: its training process stays warm while the run lasts."""
+
+    def __init__(self) -> None:
+        self._open: dict[Key, tuple[Supervisor, ExitStack]] = {}
+        self._opening: dict[Key, threading.Lock] = {}
+        self._lock = threading.Lock()  # held for a moment, never while something is waited for
+
+    def of(self, how: Elsewhere, run: Path | Stored) -> Supervisor:
+        """The supervisor of a run; it is closed when the run's lease is lost.
+
+        Raises:
+            SettingsError: too few GPUs of this machine get free.
+        """
+        key = how, run
+        with self._lock:
+            opening = self._opening.setdefault(key, threading.Lock())
+        with opening:
+            with self._lock:
+                if key in self._open:
+                    return self._open[key][0]
+            with ExitStack() as stack:
+                supervisor = _opened(how, stack)
+                watch = LeaseWatch(run, lambda: self.close(how, run))
+                stack.push(watch)
+                with self._lock:
+                    self._open[key] = supervisor, stack.pop_all()
+            watch.__enter__()  # now that there is something that a lost lease can close
+            return supervisor
+
+    def close(self, how: Elsewhere, run: Path | Stored) -> None:
+        """Ends what a run has here: its trial, its training process, its hold on the GPUs."""
+        with self._lock:
+            _, stack = self._open.pop((how, run), (None, ExitStack()))
+        stack.close()
+
+    def close_all(self) -> None:
+        """At the end of this process."""
+        for key in list(self._open):
+            self.close(*key)
+
+
+def _opened(how: Elsewhere, stack: ExitStack) -> Supervisor:
+    """A supervisor on GPUs that no other process has; the stack gives both back."""
+    config, named = how.accelerate_config, how.gpus_per_trial
+    count = gpus_of_trial(config, named)
+    gpus = stack.enter_context(
+        free_gpus(1 if count is None else count, wait_seconds=GPU_WAIT_SECONDS)
+    )
+    launchers = launchers_for(1, how.threads, config, named, gpus)
+    return stack.enter_context(Supervisor(launchers, trials_per_worker=how.trials_per_worker))
+
+
+_supervisors = _Supervisors()
+atexit.register(_supervisors.close_all)

@@ -1,0 +1,147 @@
+"""One trial as a Prefect task: launched, watched, retried when its failure was bad luck."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NoReturn
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.runtime import task_run
+
+from tasks.execution.backend import RunsTrials
+from trials.io.errors import AutoPipeError
+from trials.spec.events import read_events
+from trials.spec.records import (
+    FATAL_KINDS,
+    TRANSIENT_KINDS,
+    TrialResult,
+    TrialSpec,
+    read_record,
+    write_json,
+)
+
+
+class TrialCrashed(Exception):
+    """A trial failed in a way that may not happen again; Prefect retries the task."""
+
+
+@task(name="trial", task_run_name="trial-{spec.trial_id}", cache_policy=NO_CACHE)
+def run_trial(spec: TrialSpec, place: RunsTrials, retries: int) -> TrialResult:
+    """Runs one trial; a finished one is answered from disk.
+
+    Submit it with ``Place.submit``. The last attempt's result is returned whatever it is: a
+    configuration that fails is something to learn from. Its cost is that of all attempts.
+
+    Raises:
+        TrialCrashed: after a transient failure, while attempts are left.
+    """
+    finished = result_file(spec).exists()
+    attempt = task_run.run_count or 1
+    result = place.run(_within_its_time(spec, retried=attempt - 1))
+    if finished:
+        return result  # and charged already
+    result = _charge_failed_attempts(spec, result)
+    if result.failure and result.failure.kind in TRANSIENT_KINDS and attempt <= retries:
+        # Kept for the record, under a name that does not count as the trial's result.
+        _set_aside(spec, f"attempt-{len(_attempts(spec)) + 1}")
+        raise TrialCrashed(f"trial {spec.trial_id}: {result.failure.message}")
+    return result
+
+
+def give_up(spec: TrialSpec, result: TrialResult, how_to_go_on: str) -> NoReturn:
+    """Ends a run whose other trials would all fail in the same way, and cost their share.
+
+    The trial counts as one without a result, and is run again when the run goes on.
+
+    Args:
+        spec, result: of the trial, which failed.
+        how_to_go_on: the end of "Mend the cause, then ...".
+
+    Raises:
+        AutoPipeError: always.
+    """
+    assert result.failure is not None
+    _set_aside(spec, "given-up")
+    raise AutoPipeError(
+        f"trial {spec.trial_id} failed ({result.failure.kind}), and so would all others: "
+        f"{result.failure.message}\n  Its log: {spec.folder}/log.txt\n"
+        f"  Mend the cause, then {how_to_go_on}"
+    )
+
+
+def is_fatal(result: TrialResult) -> bool:
+    """Whether every other trial would fail in the same way."""
+    return result.failure is not None and result.failure.kind in FATAL_KINDS
+
+
+def _within_its_time(spec: TrialSpec, retried: int) -> TrialSpec:
+    """The spec of a further attempt: it has the time that those before it have left.
+
+    Args:
+        spec: of the trial, with the limit of its first attempt in this run of the task.
+        retried: attempts of this run of the task; there may be older ones.
+    """
+    limit, attempts = spec.limits.wall_seconds, _attempts(spec)
+    if limit is None or not retried or not attempts:
+        return spec
+    # Each holds what those before it cost.
+    spent = read_record(attempts[-1], TrialResult).cost.seconds
+    if older := attempts[:-retried]:
+        spent -= read_record(older[-1], TrialResult).cost.seconds
+    limits = spec.limits.model_copy(update={"wall_seconds": max(1.0, limit - spent)})
+    return spec.model_copy(update={"limits": limits})
+
+
+def _charge_failed_attempts(spec: TrialSpec, result: TrialResult) -> TrialResult:
+    """Adds to the cost of a result what the attempts before it spent on work that is lost.
+
+    The result of each attempt holds what those before it cost, so only the last one is added. What
+    was kept of it, up to the checkpoint that the trial went on from, is in the result already,
+    unless that has no account of its tokens: then the supervisor wrote it for a trial that could
+    not. Time is known of the part that was kept; FLOPs and tokens are taken to be in proportion.
+    """
+    attempts = _attempts(spec)
+    if not attempts:
+        return result
+    before = read_record(attempts[-1], TrialResult).cost
+    kept = _seconds_kept(spec) if result.cost.tokens else 0.0
+    lost = max(0.0, before.seconds - kept)
+    share = lost / before.seconds if before.seconds else 1.0
+    cost = {
+        "seconds": result.cost.seconds + lost,
+        "flops": result.cost.flops + share * before.flops,
+        "tokens": result.cost.tokens + round(share * before.tokens),
+        "peak_memory_bytes": max(result.cost.peak_memory_bytes, before.peak_memory_bytes),
+    }
+    result = result.model_copy(update={"cost": result.cost.model_copy(update=cost)})
+    if result_file(spec).exists():  # not where even that could not be written
+        write_json(result_file(spec), result)
+    return result
+
+
+def _seconds_kept(spec: TrialSpec) -> float:
+    """Seconds of earlier attempts that an attempt went on from: its own time begins with them."""
+    starts = [
+        event["seconds"]
+        for event in read_events(Path(spec.folder) / "events.jsonl")
+        if event.get("phase") == "loading" and event.get("trial_id") == spec.trial_id
+    ]
+    return float(starts[-1]) if starts else 0.0
+
+
+def _attempts(spec: TrialSpec) -> list[Path]:
+    """Results of the attempts that were retried, in their order."""
+    files = Path(spec.folder).glob("result.attempt-*.json")
+    return sorted(files, key=lambda file: int(file.stem.rpartition("-")[2]))
+
+
+def _set_aside(spec: TrialSpec, name: str) -> None:
+    file = result_file(spec)
+    if file.exists():
+        file.replace(file.with_name(f"result.{name}.json"))
+
+
+def result_file(spec: TrialSpec) -> Path:
+    """Where the result of a trial is, once there is one."""
+    return Path(spec.folder) / "result.json"

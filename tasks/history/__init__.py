@@ -1,0 +1,4 @@
+"""The history: one row per trial, what may join it, what is quarantined.
+
+May import `config`, `sync` and `output`.
+"""

@@ -1,0 +1,258 @@
+"""The history: one flat row per finished trial, in append-only parquet files."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pyarrow import ArrowException, parquet
+from pydantic import BaseModel
+
+from tasks.history.curves import pack_curve, pack_timeline
+from tasks.history.prefixes import COSTS, prefixes_of
+from trials.io.errors import SettingsError
+from trials.spec.records import TrialResult, TrialSpec
+
+RUN_KEY = "run_key"  # column of rows that a tune run wrote
+# Settings that make no other run of it: how long it goes on, and where.
+BESIDE = ("budget", "trials_on", "store")
+DOUBT = "doubt"  # column of what is wrong with the file that a row is from
+# Kinds of failure that the configuration brought about, on this data or for this memory. The others
+# (killed, hung, timed out, crashed, an error in the program, bad data, a failing reward, a full
+# disk) are told of the machine, the data or the code: learned from, they would teach the search to
+# shun good configurations.
+TELLING_FAILURES = ("diverged", "out_of_memory", "bad_config")
+# What a row means that leaves these columns out, as imported ones may.
+DEFAULTS = {
+    "state": "completed", "fraction": 1.0, "continued": False, "curve": "", "timeline": ""
+}  # fmt: skip
+
+
+def history_row(
+    spec: TrialSpec,
+    result: TrialResult,
+    *,
+    run_id: str,
+    dataset_id: str,
+    model_id: str,
+    meta: Mapping[str, float],
+) -> dict[str, Any]:
+    """One finished trial as one flat row (columns: data/history/README.md).
+
+    Its `trial_id` holds a hash of what decided the outcome: names of runs repeat, on another
+    machine or once a folder was removed, and other trials must not be taken for these.
+    """
+    own = spec.identity()
+    number = spec.trial_id if spec.trial_id.endswith(own) else f"{spec.trial_id}-{own}"
+    row: dict[str, Any] = {
+        "run_id": run_id,
+        "trial_id": f"{run_id}/{dataset_id}/{number}",
+        "dataset_id": dataset_id,
+        "dataset_fingerprint": spec.dataset_fingerprint,
+        "model_id": model_id,
+        "model_fingerprint": spec.model_fingerprint,
+        "state": result.state,
+        "fraction": result.fraction,
+        "score": result.score,
+        "score_se": result.score_se,
+        "cost_seconds": result.cost.seconds,
+        "cost_flops": result.cost.flops,
+        "cost_tokens": result.cost.tokens,
+        "failure_kind": result.failure.kind if result.failure else None,
+        "stop_rule": result.stop.rule if result.stop else None,
+        "continued": spec.inherits_from is not None,
+        "began_from": spec.inherits_from and f"{run_id}/{dataset_id}/{spec.inherits_from}",
+        "began_step": spec.inherited_step,
+        "seed": spec.seed,
+        "total_steps": spec.schedule.total_steps,
+        "versions": json.dumps(result.provenance.versions if result.provenance else {}),
+        "git_commit": result.provenance.git_commit if result.provenance else None,
+        "curve": pack_curve(result.curve),
+        "timeline": "" if spec.inherits_from else pack_timeline(result.cost.timeline),
+    }
+    row |= {f"config.{name}": value for name, value in sorted(spec.config.items())}
+    row |= {f"meta.{name}": value for name, value in sorted(meta.items())}
+    row |= {f"signal.{name}": value for name, value in sorted(result.signals.items())}
+    return row
+
+
+def has_joined(folder: Path, name: str) -> bool:
+    """Whether ``append_history`` wrote a file of that name."""
+    files = (f"{glob.escape(name)}.parquet", f"{glob.escape(name)}.*.parquet")
+    return any(any(folder.glob(file)) for file in files)
+
+
+def append_history(rows: Iterable[Mapping[str, Any]], folder: Path, name: str) -> Path:
+    """Writes rows as one new parquet file, whole or not at all.
+
+    A run that is written again after a resume holds all of its trials and replaces its file, also
+    one from when files were named ``<name>.<key>.parquet``. A file of that name with other trials,
+    of a run elsewhere that bears the same name, is left alone: the rows go to ``<name>.2.parquet``,
+    and so on.
+    """
+    frame = pd.DataFrame(list(rows))
+    partial = folder / f".{name}.{os.getpid()}.{threading.get_ident()}.partial"
+    write_parquet(frame, partial)
+    for file in sorted(folder.glob(f"{glob.escape(name)}.*.parquet")):
+        if _holds(frame, file):
+            partial.replace(file)
+            return file
+    number = 1
+    while True:
+        file = folder / (f"{name}.parquet" if number == 1 else f"{name}.{number}.parquet")
+        try:
+            os.link(partial, file)  # unlike a rename, refused when the file is there
+        except FileExistsError:
+            if _holds(frame, file):
+                partial.replace(file)
+                return file
+            number += 1
+        except OSError:  # a file system without hard links: claim the name, then fill it
+            try:
+                file.open("xb").close()
+            except FileExistsError:
+                if not _holds(frame, file):
+                    number += 1
+                    continue
+            partial.replace(file)
+            return file
+        else:
+            partial.unlink()
+            return file
+
+
+def write_parquet(frame: pd.DataFrame, file: Path) -> None:
+    """Writes a table whole, then renames: readers see the old file or the new one, never a half."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f".{file.name}.{os.getpid()}.{threading.get_ident()}.writing")
+    with partial.open("wb") as stream:
+        frame.to_parquet(stream, compression="zstd", index=False)
+        stream.flush()
+        os.fsync(stream.fileno())
+    partial.replace(file)
+
+
+def _holds(frame: pd.DataFrame, file: Path) -> bool:
+    """Whether the rows have all trials of a file; what cannot be read is not replaced."""
+    try:
+        written = pd.read_parquet(file, columns=["trial_id"])
+    except (OSError, ValueError):
+        return False
+    return set(written["trial_id"]) <= set(frame.get("trial_id", []))
+
+
+def history_files(folder: Path, without_key: str | None = None) -> list[Path]:
+    """The history's files in a fixed order; those of runs with the given key are left out."""
+    files = sorted(folder.glob("*.parquet"))
+    return [file for file in files if without_key is None or without_key not in _keys(file)]
+
+
+def _keys(file: Path) -> set[str]:
+    """Keys of the runs whose rows a file holds; none where it cannot be read, or names none."""
+    try:
+        if RUN_KEY not in parquet.read_schema(file).names:
+            return set()
+        return set(pd.read_parquet(file, columns=[RUN_KEY])[RUN_KEY].dropna().astype(str))
+    except (OSError, ValueError):
+        return set()  # who reads it says what is wrong with it
+
+
+def run_key(settings: BaseModel, dataset_fingerprint: str) -> str:
+    """Key of all runs with these settings on this data.
+
+    A repetition of a run must repeat it, so it does not learn from the run that it repeats. How
+    long it goes on, where its trials run, and where its folder is kept, make no other run of it;
+    nor does a setting that was added since, as long as it is at its default.
+    """
+    content = settings.model_dump_json(exclude=set(BESIDE), exclude_defaults=True)
+    return hashlib.sha256(f"{content}{dataset_fingerprint}".encode()).hexdigest()[:12]
+
+
+def read_history(files: Sequence[Path]) -> pd.DataFrame:
+    """All rows of the files; columns that a file lacks are empty in its rows.
+
+    Rows of a file that has a column twice say so in a column `DOUBT`, for the check to find.
+
+    Raises:
+        SettingsError: when a file cannot be read as parquet.
+    """
+    frames = []
+    for file in files:
+        try:
+            frames.append(frame_of(file))
+        except SettingsError as error:
+            raise SettingsError(
+                f"{error}\n"
+                "  restore it with: git checkout, or dvc checkout; or move it out of the folder"
+            ) from None
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def row_count(file: Path) -> int:
+    """Rows of a file, by its footer; 0 where there is none, which is said once it is read."""
+    try:
+        return int(parquet.read_metadata(file).num_rows)
+    except (OSError, ArrowException, ValueError):
+        return 0
+
+
+def frame_of(file: Path) -> pd.DataFrame:
+    """The table of one file; with two columns of one name, the first, and `DOUBT` says so.
+
+    Raises:
+        SettingsError: when it cannot be read as parquet.
+    """
+    # Not pandas' own reader, which cannot tell columns of one name apart.
+    try:
+        with parquet.ParquetFile(file) as opened:
+            frame: pd.DataFrame = opened.read().to_pandas()
+    except (OSError, ArrowException, ValueError, TypeError, LookupError) as error:
+        raise SettingsError(f"{file} cannot be read as parquet: {error}") from None
+    frame.columns = frame.columns.map(str)
+    twice = frame.columns.duplicated()
+    if twice.any():
+        names = ", ".join(sorted(set(frame.columns[twice])))
+        frame = frame.loc[:, ~twice].assign(**{DOUBT: f"two columns are named {names[:200]}"})
+    return frame
+
+
+def search_history(rows: pd.DataFrame) -> pd.DataFrame:
+    """The history as the search learns from it: full trials, failures, and prefixes of curves.
+
+    Each full-length trial with a curve also gives one row per prefix fraction, with the signals
+    and the validation score as they were then, and what had been spent: where a row does not say,
+    its share of the whole. A trial that was continued has the whole curve but only a part of the
+    cost, so its cost is left open. Trials that a rule stopped never reached
+    their end and are left out, and so are failures that say nothing of the configuration; one whose
+    kind is not known is kept. Only ``dataset_id``, ``config.*`` and ``score`` must be there.
+    """
+    if rows.empty:
+        return rows
+    rows = rows.copy()
+    for column, default in DEFAULTS.items():
+        given = rows[column] if column in rows else pd.Series(None, index=rows.index, dtype=object)
+        rows[column] = given.where(given.notna(), default)
+    continued = rows["continued"].astype(bool)
+    for column in COSTS:
+        if column in rows:
+            rows[column] = rows[column].astype(float).mask(continued)
+    full = rows[(rows["state"] == "completed") & (rows["fraction"].astype(float) >= 1.0)]
+    failed = rows[rows["state"] == "failed"]
+    if "failure_kind" in failed:
+        kinds = failed["failure_kind"]
+        failed = failed[kinds.isna() | kinds.isin(TELLING_FAILURES)]
+    prefixes = [prefix for row in records(full) if row["curve"] for prefix in prefixes_of(row)]
+    frame = pd.concat([full, failed, pd.DataFrame(prefixes)], ignore_index=True)
+    return frame.drop(columns=["curve", "timeline"])
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """One dict a row."""
+    return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]

@@ -1,0 +1,181 @@
+"""Whether a model can work, its chat template writes what the rows say, and the rows fit into it.
+
+Before any compute."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from trials.data.dataset import Dataset, Message, Preference, Row
+from trials.data.lengths import longest_allowed, refuse_long
+from trials.data.messages import has_extras
+from trials.io.errors import DatasetError, ModelError
+from trials.io.record_files import write_json
+from trials.models.check import check_folder
+from trials.models.fingerprints import model_fingerprint
+from trials.process.launch import Launcher, end_group, log_tail
+
+CHECK_VERSION = 2  # to be raised when the check finds more than before
+CHECKED_ROWS = 4_096  # rows that are rendered at most; a second or two
+LONGEST_ROWS = 1_024  # of more rows these are rendered, too, for their lengths
+SECONDS = 900.0  # of one check, on a machine however busy
+REMEDY = (
+    "a chat template that writes all of it; choose another model, or change the row or the "
+    "chat_template in the model's folder"
+)
+
+
+def check_chats(dataset: Dataset, model: str, cache: Path, max_length: int | None = None) -> None:
+    """Checks a model folder, and renders the rows with its chat template in a process of its own.
+
+    What was found good is remembered by the content of both. A model of the hub is checked once it
+    was fetched. Of rows that are not looked at here a trial or a probe finds those too long.
+
+    Args:
+        dataset: all rows up to ``CHECKED_ROWS`` are rendered, else a sample, always the same, with
+            every form that a chat has in the data, and the longest.
+        model: folder or hub id.
+        cache: where fingerprints and what is known to be good are kept.
+        max_length: tokens of a row at most, where the schedule says.
+
+    Raises:
+        ModelError: when trials could not work with the model.
+        DatasetError: with the row that the template refuses, or of which it loses something; with
+            those that are too long.
+    """
+    folder = model_folder(model)
+    if folder is None:
+        return
+    check_folder(folder)
+    state = (
+        CHECK_VERSION,
+        dataset.fingerprint,
+        model_fingerprint(str(folder), cache / "fingerprints"),
+    )
+    known = cache / "chats" / hashlib.sha256(repr(state).encode()).hexdigest()[:24]
+    if known.exists() and _fits(known, max_length):
+        return
+    rows = _sample(dataset)
+    found = _check(folder, rows, dataset)
+    lengths = [(row, length) for (row, *_), length in zip(rows, found["lengths"], strict=True)]
+    refuse_long(dataset, lengths, max_length, found["context"])
+    known.parent.mkdir(parents=True, exist_ok=True)
+    write_json(known, {"longest": max(found["lengths"]), "context": found["context"]})
+
+
+def _fits(known: Path, max_length: int | None) -> bool:
+    """Whether rows that were found good in another run are short enough for this one."""
+    try:
+        found = json.loads(known.read_text(encoding="utf-8"))
+        return bool(found["longest"] <= longest_allowed(max_length, found["context"]))
+    except (OSError, ValueError, KeyError, TypeError):  # cut short by a full disk; looked at again
+        return False
+
+
+def model_folder(model: str) -> Path | None:
+    """The folder of a model; None for one of the hub that was not fetched yet."""
+    if Path(model).is_dir():
+        return Path(model)
+    from transformers.utils import cached_file
+
+    try:
+        config = cached_file(model, "config.json", local_files_only=True)
+    except (OSError, ValueError):  # not fetched; or no name of the hub either, and loading says so
+        return None
+    return Path(config).parent if config else None
+
+
+Looked = tuple[Row | Preference, str, list[Message]]
+
+
+def _sample(dataset: Dataset) -> list[Looked]:
+    """Rows with the completion to look at and its field."""
+    found: list[Looked] = [
+        (row, "completion", row.completion) for rows in dataset.splits.values() for row in rows
+    ]
+    for pair in dataset.preferences:
+        found += [(pair, "chosen", pair.chosen), (pair, "rejected", pair.rejected)]
+    if len(found) <= CHECKED_ROWS:
+        return found
+    forms: dict[tuple[object, ...], int] = {}
+    for index, (row, field, completion) in enumerate(found):
+        forms.setdefault(_form(field, row.prompt + completion), index)
+    chosen = random.Random(0).sample(range(len(found)), CHECKED_ROWS)
+    longest = sorted(range(len(found)), key=lambda index: -_characters(found[index]))[:LONGEST_ROWS]
+    formed = list(forms.values())[:CHECKED_ROWS]
+    return [found[index] for index in sorted({*chosen, *formed, *longest})]
+
+
+def _characters(looked: Looked) -> int:
+    row, _, completion = looked
+    return sum(len(message["content"]) for message in (*row.prompt, *completion))
+
+
+def _form(field: str, messages: list[Message]) -> tuple[object, ...]:
+    """What templates decide by: who speaks in which order, tools, and tags in what is said."""
+    roles = tuple(message["role"] for message in messages)
+    return field, roles, has_extras(messages), "<" in messages[-1]["content"]
+
+
+def _check(folder: Path, rows: list[Looked], dataset: Dataset) -> dict[str, Any]:
+    """The lengths of rows in tokens, and the context of the model, as the child found them."""
+    request = {
+        "model": str(folder.resolve()),
+        "rows": [
+            {"prompt": row.prompt, "completion": completion, "field": field}
+            for row, field, completion in rows
+        ],
+    }
+    with tempfile.TemporaryDirectory(prefix="autopipe-chats-") as name:
+        found, log = _answer(Path(name), request)
+    row = rows[found["row"]][0] if "row" in found else None
+    if "refusal" in found:
+        raise ModelError(found["refusal"])
+    if row is not None:
+        raise DatasetError(
+            found.get("problem") or "the chat template does not come to an end on the row",
+            path=row.file or dataset.path,
+            line=row.line,
+            expected=REMEDY,
+        )
+    if "lengths" not in found:
+        raise ModelError(
+            f"the tokenizer of {folder} could not be tried\n"
+            "  expected: a model folder whose tokenizer loads; the end of the log:\n" + log
+        )
+    return found
+
+
+def _answer(folder: Path, request: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """The answer of the child and the end of its log; what it had written if it was ended."""
+    question, answer, log = (folder / name for name in ("request.json", "answer.json", "log.txt"))
+    question.write_text(json.dumps(request), encoding="utf-8")
+    answer.write_text('{"started": true}', encoding="utf-8")
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "trials.models.chat_check", str(question), str(answer)],
+            env=Launcher().environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            process.wait(SECONDS)
+        except subprocess.TimeoutExpired:
+            pass
+        finally:
+            end_group(process)
+    try:
+        found = json.loads(answer.read_text(encoding="utf-8"))
+    except ValueError:  # ended while it wrote
+        found = {"started": True}
+    return found, log_tail(log)

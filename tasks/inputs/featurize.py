@@ -1,0 +1,180 @@
+"""Meta-features: what a dataset and a base model look like before any training.
+
+Text and answer statistics are counted here; the probes (base score, loss on completions, lengths in
+tokens) need the model and run in a process of their own. All are cached by fingerprint. Each one is
+described, with its unit and its cost, in docs/features.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import statistics
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tasks.config.progress import Progress, quiet
+from trials.data.dataset import Dataset, Row
+from trials.evaluation.measurement import ANSWER, REFUSAL, REQUEST
+from trials.evaluation.probe_features import PROBE_VERSION
+from trials.io.errors import AutoPipeError
+from trials.process.supervisor import MeasurementFailed, Supervisor
+from trials.spec.events import Event
+from trials.spec.records import Limits, ProbeAnswer, ProbeRequest, read_record, write_json
+
+Say = Callable[[str, int, int], None]
+"""Told what is being measured, how many rows of it are done, and of how many."""
+
+
+def unsaid(what: str, done: int, rows: int) -> None:
+    """Says nothing."""
+
+
+class Refusal(str):
+    """Why a model cannot be measured on a dataset: a sentence for the person who asked."""
+
+
+def text_features(dataset: Dataset) -> dict[str, float]:
+    """Statistics of prompts and answers of the training split."""
+    rows = dataset.splits["train"]
+    prompts = [row.prompt[-1]["content"] for row in rows]
+    answers = [row.answer for row in rows]
+    counts = Counter(answers)
+    total = len(rows)
+    return {
+        "log_rows": math.log10(total),
+        "prompt_characters": statistics.fmean(map(len, prompts)),
+        "prompt_characters_sd": statistics.pstdev(map(len, prompts)),
+        "prompt_digit_share": _share_of(prompts, str.isdigit),
+        "answer_characters": statistics.fmean(map(len, answers)),
+        "answer_digit_share": _share_of(answers, str.isdigit),
+        "answer_letter_share": _share_of(answers, str.isalpha),
+        "distinct_answer_share": len(counts) / total,
+        "majority_answer_share": counts.most_common(1)[0][1] / total,
+        "answer_entropy_bits": -sum(n / total * math.log2(n / total) for n in counts.values()),
+        "answer_in_prompt_share": statistics.fmean(_answer_in_prompt(row) for row in rows),
+        "completion_characters": statistics.fmean(
+            len(row.completion[-1]["content"]) for row in rows
+        ),
+    }
+
+
+def probe(
+    request: ProbeRequest,
+    folder: Path,
+    measurer: Supervisor,
+    limits: Limits = Limits(),  # noqa: B008  # frozen
+    say: Say = unsaid,
+) -> ProbeAnswer:
+    """Scores models; the answer is kept in ``folder`` and reused.
+
+    Raises:
+        AutoPipeError: the request is refused, or there is no answer, with why.
+    """
+    return answered(probe_all([request], [folder], measurer, limits=limits, say=say))[0]
+
+
+def probe_all(
+    requests: Sequence[ProbeRequest],
+    folders: Sequence[Path],
+    measurer: Supervisor,
+    report: Progress = quiet,
+    limits: Limits = Limits(),  # noqa: B008  # frozen
+    say: Say = unsaid,
+) -> list[ProbeAnswer | Refusal]:
+    """Has requests answered one after the other; those that are kept already are not asked again.
+
+    Args:
+        requests: those for one model side by side, so that it is loaded once.
+        folders: where the answers are kept, one folder a request; several may share one.
+        measurer: has a warm worker answer them.
+        report: told how many are answered, and of how many, whenever that changes.
+        limits: of each one.
+        say: told what is measured.
+
+    Returns:
+        In the order of the requests: the answer, or why dataset and model do not go together.
+
+    Raises:
+        AutoPipeError: a request has neither, for it crashed or took too long, with the end of its
+            log. All others are answered and kept.
+    """
+    places = [_place(*pair) for pair in zip(requests, folders, strict=True)]
+    pending = {
+        place: request
+        for place, request in zip(places, requests, strict=True)
+        if not (place / ANSWER).exists()
+    }
+    report(len(places) - len(pending), len(places))
+    failures: list[str] = []
+    for number, (place, request) in enumerate(pending.items(), 1):
+        write_json(place / REQUEST, request)
+        try:
+            measurer.measure(place / REQUEST, limits, _heard_by(say))
+        except MeasurementFailed as failed:
+            failures.append(f"measuring {request.dataset} failed: {failed}")
+        report(len(places) - len(pending) + number, len(places))
+    if failures:
+        raise AutoPipeError("\n".join(failures))
+    return [_found(place) for place in places]
+
+
+def _heard_by(say: Say) -> Callable[[Event], None]:
+    def on_event(event: Event) -> None:
+        if event["kind"] == "evaluating":
+            say(event["what"], event["done"], event["rows"])
+        elif event["kind"] == "phase":
+            say(event["phase"], 0, 0)
+
+    return on_event
+
+
+def answered(found: Sequence[ProbeAnswer | Refusal]) -> list[ProbeAnswer]:
+    """The answers, when there is one for every request.
+
+    Raises:
+        AutoPipeError: with every refusal.
+    """
+    if refusals := [each for each in found if isinstance(each, Refusal)]:
+        raise AutoPipeError("\n".join(dict.fromkeys(refusals)))
+    return [each for each in found if isinstance(each, ProbeAnswer)]
+
+
+def _place(request: ProbeRequest, folder: Path) -> Path:
+    content = f"{PROBE_VERSION}{request.model_dump_json()}"
+    content += "".join(map(_state_of, request.models.values()))
+    return folder / hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def _found(place: Path) -> ProbeAnswer | Refusal:
+    if (place / ANSWER).exists():
+        return read_record(place / ANSWER, ProbeAnswer)
+    return Refusal((place / REFUSAL).read_text(encoding="utf-8"))
+
+
+def meta_features(dataset: Dataset, answer: ProbeAnswer) -> dict[str, float]:
+    """All meta-features of a dataset and a model as one flat row.
+
+    Args:
+        dataset: with its training split loaded.
+        answer: of a probe of the base model with ``features`` on.
+    """
+    base = answer.scores["base"]
+    return {**text_features(dataset), **answer.features, "base_score": base.score}
+
+
+def _state_of(model: str) -> str:
+    """Names, sizes and times of a model's files; empty for a hub id."""
+    files = sorted(Path(model).glob("*")) if Path(model).is_dir() else []
+    stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return repr(stats)
+
+
+def _share_of(texts: list[str], test: Callable[[str], bool]) -> float:
+    characters = "".join(texts)
+    return sum(map(test, characters)) / max(1, len(characters))
+
+
+def _answer_in_prompt(row: Row) -> bool:
+    return any(answer in row.prompt[-1]["content"] for answer in row.answers)

@@ -1,0 +1,78 @@
+"""Makes an ordinary model folder of a .gguf file, once."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+from typing import Any
+
+from trials.io.errors import ModelError
+from trials.io.text_files import first_bytes, named
+
+
+def convert(file: Path, cache: Path) -> Path:
+    """Converts a .gguf file to a float32 folder under ``cache`` and returns the folder.
+
+    Transformers loads GGUF weights dequantised but refuses to save them until the traces of the
+    quantiser are gone from the model.
+
+    Raises:
+        ModelError: when the file is missing or cannot be read as a model.
+    """
+    if not file.is_file():
+        raise ModelError(f"no file {file}; expected a .gguf model")
+    check_gguf(file)
+    digest = hashlib.sha256(f"{file.resolve()}:{file.stat().st_size}".encode()).hexdigest()[:8]
+    folder = cache / f"{file.stem}-{digest}"
+    if (folder / "config.json").exists():
+        return folder.resolve()
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    try:
+        # A config.json beside the file could name code of its own.
+        model = AutoModelForCausalLM.from_pretrained(
+            str(file.parent), gguf_file=file.name, trust_remote_code=False
+        )
+        tokenizer = AutoTokenizer.from_pretrained(
+            str(file.parent), gguf_file=file.name, trust_remote_code=False
+        )
+    except ImportError:
+        raise ModelError(
+            "reading .gguf files needs the package gguf; install it with: pip install gguf"
+        ) from None
+    except MemoryError:
+        raise
+    except Exception as error:  # a file that is cut short can fail anywhere in its readers
+        found = " ".join(str(error).split())[:300]
+        raise ModelError(
+            f"{file} cannot be read as a model: {found}\n  expected: a whole .gguf file of an "
+            "architecture that transformers reads"
+        ) from None
+    _forget_quantiser(model)
+    partial = folder.with_suffix(".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    model.save_pretrained(partial)
+    tokenizer.save_pretrained(partial)
+    partial.replace(folder)
+    return folder.resolve()
+
+
+def check_gguf(file: Path) -> None:
+    """Refuses a file that only has the name of one, by its first bytes.
+
+    Raises:
+        ModelError: saying what it is instead.
+    """
+    head = first_bytes(file)
+    if not head.startswith(b"GGUF"):
+        found = named(head, file) or "something else"
+        raise ModelError(f"{file} is no GGUF file but {found}\n  expected: a .gguf model")
+
+
+def _forget_quantiser(model: Any) -> None:
+    """The weights are plain float32 by now; only these marks keep them from being saved."""
+    model.hf_quantizer = None
+    model.is_quantized = False
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config

@@ -1,0 +1,125 @@
+"""Search spaces: ConfigSpace files, checked against what a trial can be told."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ConfigSpace import Configuration, ConfigurationSpace
+
+from tasks.config.paths import SPACES
+from tasks.config.settings import TuneSettings
+from tasks.inputs.catalog import CatalogError, resolve_model
+from trials.io.errors import HyperparameterError, SettingsError
+from trials.io.plain_yaml import read_yaml
+from trials.spec.hyperparameters import validate
+from trials.spec.records import Value
+
+CHECKED_SAMPLES = 64
+# The space where none is named. Learning rates suit a size: those that teach a model of a million
+# parameters something would ruin one that speaks already.
+AUTO, TINY_SPACE, REAL_SPACE = "auto", "sft_grpo", "sft_grpo_lora"
+TINY_BYTES = 40e6  # ten million parameters in float32
+
+
+def load_space(name: str) -> ConfigurationSpace:
+    """A space by its name in ``data/spaces`` or by the path of a ConfigSpace YAML or JSON file.
+
+    The default and a sample of configurations must pass the checks of a trial.
+
+    Raises:
+        SettingsError: when there is no such file or ConfigSpace cannot read it.
+        HyperparameterError: when the space proposes what a trial would refuse.
+    """
+    path = SPACES / f"{name}.yaml" if name in bundled_spaces() else Path(name)
+    if not path.is_file():
+        known = ", ".join(bundled_spaces())
+        raise SettingsError(f"no search space {name!r}; expected a file or one of {known}")
+    try:
+        if path.suffix == ".json":
+            content = json.loads(path.read_text(encoding="utf-8"))
+        else:
+            content = read_yaml(path)
+        space = ConfigurationSpace.from_serialized_dict(content)
+    except Exception as error:  # ConfigSpace raises whatever the parser or its classes raise
+        raise SettingsError(f"{path} is no ConfigSpace file: {error}") from error
+    if not len(space):
+        raise SettingsError(f"{path} is no ConfigSpace file: it names no hyperparameters")
+    check_space(space)
+    return space
+
+
+def bundled_spaces() -> list[str]:
+    """Names of the spaces in ``data/spaces``."""
+    return sorted(file.stem for file in SPACES.glob("*.yaml"))
+
+
+def with_space(settings: TuneSettings) -> TuneSettings:
+    """Settings whose space has a name: ``auto`` is settled by the size of the model."""
+    if settings.space != AUTO:
+        return settings
+    return settings.model_copy(update={"space": default_space(settings.model)})
+
+
+def default_space(model: str) -> str:
+    """The space in which a model is tuned when none is named."""
+    return REAL_SPACE if model_bytes(model) > TINY_BYTES else TINY_SPACE
+
+
+def model_bytes(model: str) -> float:
+    """Size of a model's weights on disk; infinite for a hub id, behind which no tiny model is.
+
+    The size is enough to tell a tiny model from a real one, and nothing has to be loaded for it.
+    """
+    if model.endswith(".gguf"):
+        return Path(model).stat().st_size if Path(model).is_file() else math.inf
+    try:
+        folder = Path(resolve_model(model))
+    except CatalogError:
+        return math.inf
+    sizes = [file.stat().st_size for file in folder.glob("*.safetensors")]
+    return float(sum(sizes)) if sizes else math.inf
+
+
+def check_space(space: ConfigurationSpace) -> None:
+    """Refuses a space with unknown hyperparameters or illegal values, all problems at once."""
+    problems: list[str] = []
+    for configuration in checked_sample(space):
+        try:
+            validate(configuration)
+        except HyperparameterError as error:
+            problems += error.problems
+    if problems:
+        raise HyperparameterError([f"search space: {problem}" for problem in distinct(problems)])
+
+
+def checked_sample(space: ConfigurationSpace) -> list[dict[str, Value | None]]:
+    """The default and a sample of configurations, always the same ones."""
+    space.seed(0)
+    sample = [space.get_default_configuration(), *space.sample_configuration(CHECKED_SAMPLES)]
+    return [plain(configuration) for configuration in sample]
+
+
+def distinct(problems: Iterable[str]) -> list[str]:
+    """Problems in their order, the first of those that differ in a value from a range alone."""
+    found: dict[str, str] = {}
+    for problem in problems:
+        found.setdefault(re.sub(r"\d+(?:\.\d+(?:e[-+]?\d+)?|e[-+]?\d+)", "#", problem), problem)
+    return list(found.values())
+
+
+def space_text(space: ConfigurationSpace) -> str:
+    """The space in ConfigSpace's own JSON form."""
+    return json.dumps(space.to_serialized_dict(), default=str)
+
+
+def plain(configuration: Configuration | Mapping[str, Any]) -> dict[str, Value | None]:
+    """Values as Python's own types, sorted by name; ConfigSpace hands out NumPy's."""
+    return {
+        name: value.item() if hasattr(value, "item") else value
+        for name, value in sorted(dict(configuration).items())
+    }

@@ -1,1 +1,0 @@
-"""What a history says, measured, drawn and written into a page of the documentation."""

@@ -1,0 +1,185 @@
+"""The run on a terminal: the table of trials and the closing comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from tasks.output.escape import styled
+from tasks.runs.folder import Measured, RunFolder, Summary
+from tasks.runs.paired import compare_trials
+from tasks.runs.tables import RunTables, origin_of, rows_of
+from tasks.runs.wording import Z95, counted, duration, number, outcome, plus_minus, share, verdict
+from trials.io.errors import AutoPipeError
+
+STATE_STYLES = {"completed": "green", "stopped": "yellow", "failed": "red"}
+
+
+# Columns of the table of trials, by the characters that a terminal must have for them.
+WIDE, NARROW = 100, 75
+COLUMNS = {
+    WIDE: ("trial", "origin", "length", "state", "score", "predicted final", "time"),
+    NARROW: ("trial", "origin", "length", "state", "score", "time"),
+    0: ("trial", "length", "score or state"),
+}
+ON_THE_RIGHT = ("length", "score", "predicted final", "time")
+LONG = ("state", "score or state")  # may take several lines
+
+
+def console_table(run: RunFolder, width: int = WIDE) -> RenderableType:
+    """All trials of a run, in the order they were proposed; a star is on what is recommended.
+
+    Of an unfinished run, which recommends nothing, the title says how far it is.
+
+    Below the table: over how many rows a score was measured, and why the star is not on the
+    highest one, where it is not.
+
+    Args:
+        width: of the terminal, in characters.
+    """
+    tables = RunTables.read(run)
+    so_far = f", unfinished: {tables.so_far}" if tables.so_far else ""
+    columns = next(names for least, names in COLUMNS.items() if width >= least)
+    view = Table(
+        title=styled(f"Trials of {run.run_id}{so_far}", "italic"),
+        title_justify="left",
+        header_style="bold",
+    )
+    for name in columns:
+        right = name in ON_THE_RIGHT
+        view.add_column(
+            name,
+            justify="right" if right else "left",
+            no_wrap=name not in LONG,
+            overflow="fold",
+        )
+    recommended = tables.best_row if tables.summary is not None else None
+    for row in rows_of(tables.trials):
+        cells = _cells(row, recommended, tables.labels)
+        view.add_row(*(cells[name] for name in columns))
+    return Group(view, *map(Text, _remarks(run, tables)))
+
+
+def _cells(row: Any, best: pd.Series | None, labels: dict[str, str]) -> dict[str, Text]:
+    """By column; never markup, for names and reasons come from outside."""
+    is_best = best is not None and best.trial_id == row.trial_id
+    origin = " ".join(origin_of(row, labels))
+    state = f"{row.state}: {row.reason}" if row.reason else row.state
+    label = f"{row.label} ★" if is_best else row.label
+    return {
+        "trial": styled(label, "bold" if is_best else ""),
+        "origin": styled(origin),
+        "length": Text(share(row.fraction)),
+        "state": styled(state, STATE_STYLES.get(row.state, "dim")),
+        "score": Text(plus_minus(row.score, row.score_se)),
+        "score or state": Text(plus_minus(row.score, row.score_se))
+        if row.state == "completed"
+        else styled(state, STATE_STYLES.get(row.state, "dim")),
+        "predicted final": Text(plus_minus(row.predicted, row.predicted_sd)),
+        "time": Text(duration(row.seconds)),
+    }
+
+
+def _remarks(run: RunFolder, tables: RunTables) -> list[str]:
+    measured = [len(t.result.outcomes) for t in tables.records if t.result and t.result.outcomes]
+    remarks = []
+    if measured:
+        low, high = min(measured), max(measured)
+        rows = str(high) if low == high else f"{low} to {high}"
+        remarks.append(f"A score is the mean over {rows} validation rows, ± its standard error.")
+    if tables.summary is not None and tables.best_row is not None:
+        remarks += _why_not_the_highest(run, tables, tables.best_row, tables.summary)
+    return remarks
+
+
+def _why_not_the_highest(
+    run: RunFolder, tables: RunTables, best: pd.Series, summary: Summary
+) -> list[str]:
+    """Why the star is on a trial although another one has a higher score."""
+    scored = tables.trials[tables.trials.score.notna()]
+    highest = scored.iloc[int(scored.score.argmax())]
+    if not highest.score > best.score:
+        return []
+    told = [f"★ {best.label} is not the highest score: {highest.label} has"]
+    if not highest.full_length:
+        told.append(f"{number(highest.score)}, but at {share(highest.fraction)} of full length,")
+        told.append("and only what ran in full is recommended.")
+        return [" ".join(told)]
+    try:
+        found = compare_trials(run, highest.trial_id, best.trial_id)
+    except (AutoPipeError, ValueError):  # not measured on the same rows
+        told.append(f"{number(highest.score)}.")
+    else:
+        gap = plus_minus(found.mean, found.se, signed=True)
+        noise = "within noise" if abs(found.mean) <= Z95 * found.se else "more than noise"
+        told.append(f"{gap} on the same {found.rows} rows, {noise}.")
+    expected = plus_minus(summary.best_expected, summary.best_expected_se)
+    told.append(
+        f"What counts is the score that is expected, {expected} for {best.label}: it weighs each "
+        "measurement with those of similar configurations and with past runs."
+    )
+    return [" ".join(told)]
+
+
+def console_summary(run: RunFolder, width: int = WIDE) -> RenderableType:
+    """Best against default against base, and what may be said about the difference.
+
+    Args:
+        width: of the terminal, in characters.
+    """
+    tables = RunTables.read(run)
+    summary = tables.summary
+    if summary is None:
+        best = tables.best_row
+        found = "no trial has a score yet"
+        if best is not None:
+            found = f"best so far: {best.label} with {plus_minus(best.score, best.score_se)}"
+            found += f" on validation at {share(best.fraction)} of full length"
+        resume = f"autopipe tune --resume {run.run_id}"
+        told = f"Run {run.run_id} is not finished; {found}.\nGo on with: {resume}"
+        return styled(told, lines=True)
+    pass_k = tables.info.settings.schedule.pass_k
+    heads = ("", "trial", "validation", "test", *((f"pass@{pass_k}",) if pass_k else ()))
+    rows = (("best", summary.best), ("default", summary.default), ("base", summary.base))
+    cells = [_measured_cells(name, each, tables.labels) for name, each in rows if each is not None]
+    view = _measured_table(heads, cells) if width >= NARROW else _measured_lines(heads, cells)
+    cost = (
+        f"{counted(summary.trials, 'trial')} ({summary.failed} failed, "
+        f"{summary.full_length} at full length) took {duration(summary.trial_seconds)} "
+        f"of trial time, {duration(summary.elapsed_seconds)} by the wall clock."
+    )
+    return Group(view, Text(outcome(summary)), Text(verdict(summary), "bold"), Text(cost))
+
+
+def _measured_table(heads: Sequence[str], rows: Sequence[Sequence[Text]]) -> RenderableType:
+    view = Table(header_style="bold")
+    for name in heads:
+        view.add_column(name, justify="left" if name in ("", "trial") else "right")
+    for row in rows:
+        view.add_row(*row)
+    return view
+
+
+def _measured_lines(heads: Sequence[str], rows: Sequence[Sequence[Text]]) -> RenderableType:
+    """The same for a narrow terminal."""
+    return Group(
+        *(
+            Text(", ".join(f"{head} {cell}".strip() for head, cell in zip(heads, row, strict=True)))
+            for row in rows
+        )
+    )
+
+
+def _measured_cells(name: str, measured: Measured, labels: dict[str, str]) -> list[Text]:
+    return [
+        Text(name, style="bold" if name == "best" else ""),
+        styled(labels.get(measured.trial_id or "", measured.trial_id or "–")),
+        Text(plus_minus(measured.validation, measured.validation_se)),
+        Text(plus_minus(measured.test, measured.test_se)),
+        *([] if measured.test_pass_at_k is None else [Text(f"{measured.test_pass_at_k:.3f}")]),
+    ]

@@ -1,0 +1,236 @@
+"""The offline models judged on datasets they have not seen: tables, metrics and plots."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from surrogates.evaluation.baselines import LOSSES
+from surrogates.evaluation.leave_one_out import (
+    BASELINE,
+    RANKING_METRICS,
+    gains,
+    judge_early,
+    judge_features,
+    judge_ranker,
+    ranking_methods,
+    summarise,
+)
+from surrogates.offline.models import OfflineModels
+from surrogates.offline.ranker import VARIANTS
+from tasks.config.paths import OfflineFolder
+from tasks.config.progress import Report, silent
+from tasks.history.prefixes import PREFIX_FRACTIONS
+from tasks.inputs.spaces import load_space
+from tasks.offline.feature_groups import groups_of, learned_features, meta_names
+from tasks.offline.train import chosen_name, past_trials, trained
+from tasks.output.csv_tables import read_csv, write_csv
+from tasks.output.numbers import DIGITS, FLOATS, named_numbers
+from trials.io.errors import SettingsError
+
+SECTION = "offline"  # of params.yaml
+
+# File in plots/ -> field of an evaluation.
+TABLES = {
+    "ranker": "ranker",
+    "ranker_by_dataset": "by_group",
+    "features": "features",
+    "early": "early",
+}
+
+
+class OfflineSettings(BaseModel):
+    """The section `offline` of params.yaml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    space: str = Field(
+        "sft_grpo", description="Search space that is judged: a name in data/spaces, or a file."
+    )
+    seed: int = Field(0, description="Of every model.")
+    losses: tuple[str, ...] = Field(
+        LOSSES, description="CatBoost losses of the rankers that are compared."
+    )
+    trees: int = Field(150, ge=1, description="Of each model that is judged.")
+    rungs: tuple[float, ...] = Field(
+        PREFIX_FRACTIONS, description="Fractions of a trial at which the early predictor is judged."
+    )
+    feature_loss: str = Field(
+        "RMSE", description="Loss of the ranker that tells what groups of meta-features add."
+    )
+
+    @field_validator("losses", "feature_loss")
+    @classmethod
+    def _known_losses(cls, value: Any) -> Any:
+        unknown = {value} - set(LOSSES) if isinstance(value, str) else set(value) - set(LOSSES)
+        if unknown:
+            raise ValueError(f"expected some of {list(LOSSES)}, found {sorted(unknown)}")
+        return value
+
+    @field_validator("rungs")
+    @classmethod
+    def _known_rungs(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if not value or set(value) - set(PREFIX_FRACTIONS):
+            raise ValueError(f"expected some of {list(PREFIX_FRACTIONS)}, found {list(value)}")
+        return value
+
+
+class Evaluation(BaseModel):
+    """What was measured; one table for each question."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, frozen=True)
+
+    ranker: pd.DataFrame
+    """One row a way of ranking: means over datasets and standard errors."""
+    by_group: pd.DataFrame
+    """The same before averaging, one row a method and held-out group."""
+    features: pd.DataFrame
+    early: pd.DataFrame
+    """One row a fraction of the schedule."""
+    trials: int
+    groups: int
+    datasets: int
+    chosen: str
+    """The variant that the search would use."""
+    trusted: float
+    """Share of the score's scale that the search expects the opinion to explain; 0: ignored."""
+
+
+@task(cache_policy=NO_CACHE)
+def evaluate(
+    settings: OfflineSettings, output: OfflineFolder, report: Report = silent
+) -> Evaluation:
+    """Judges every way of ranking, the groups of features and the early predictor.
+
+    Args:
+        settings: which losses, trees, features.
+        output: where history, features and models are, and ``metrics.json`` and ``plots/`` go.
+        report: told the name of each part as it begins.
+
+    Raises:
+        SettingsError: an earlier step has not run.
+        HistoryError: when fewer than two datasets can be judged, or there are no prefixes.
+    """
+    rows = judged_trials(output, settings)
+    groups = len(groups_of(meta_names(rows)))
+    found = judge(rows, trained(output), settings, counted(report, parts(settings, groups)))
+    write_evaluation(found, output)
+    return found
+
+
+def judged_trials(output: OfflineFolder, settings: OfflineSettings) -> pd.DataFrame:
+    """Full trials and the prefixes at the settings' rungs, with all meta-features.
+
+    Raises:
+        SettingsError: an earlier step has not run.
+    """
+    rows = past_trials(output)
+    rows = rows[rows["fraction"].isin([*settings.rungs, 1.0]) | (rows["state"] == "failed")]
+    return rows.reset_index(drop=True)
+
+
+def judge(
+    rows: pd.DataFrame,
+    models: OfflineModels,
+    settings: OfflineSettings,
+    report: Callable[[str], None],
+) -> Evaluation:
+    """The same, of these rows; nothing is written."""
+    everything, rows = rows, learned_features(rows)
+    space, seed = load_space(settings.space), settings.seed
+    chosen = models.ranker.variant if models.ranker else VARIANTS[0]
+    methods = ranking_methods(settings.losses, settings.trees, searched=chosen)
+    by_group = judge_ranker(rows, space, seed, methods=methods, report=report)
+    features = judge_features(
+        everything,
+        space,
+        groups_of(meta_names(everything)),
+        seed,
+        loss=settings.feature_loss,
+        trees=settings.trees,
+        report=lambda name: report(f"features: {name}"),
+    )
+    report("early predictor")
+    early = judge_early(rows, space, seed)
+    prior = models.mean_prior
+    return Evaluation(
+        ranker=summarise(by_group),
+        by_group=by_group,
+        features=with_gains(features),
+        early=early,
+        trials=int(((rows["fraction"] >= 1.0) & (rows["state"] != "failed")).sum()),
+        groups=by_group["group"].nunique(),
+        datasets=by_group["dataset"].nunique(),
+        chosen=chosen_name(models),
+        trusted=prior.rho if prior else 0.0,
+    )
+
+
+def with_gains(features: pd.DataFrame) -> pd.DataFrame:
+    """The table of features with the Kendall tau that each group gains, dataset by dataset."""
+    gained = gains(features, BASELINE)
+    table = summarise(features)
+    table["gain"], table["gain_se"] = zip(*(gained[name] for name in table["method"]), strict=True)
+    return table
+
+
+def parts(settings: OfflineSettings, groups: int) -> int:
+    """How often `judge` reports, with so many groups of features."""
+    methods = len(ranking_methods(settings.losses, settings.trees))
+    return methods + groups + 3
+
+
+def counted(report: Report, total: int) -> Callable[[str], None]:
+    """A report that is told names alone, and counts them."""
+    done = iter(range(total))
+    return lambda name: report(name, next(done), total)
+
+
+def write_evaluation(found: Evaluation, output: OfflineFolder) -> None:
+    """Writes ``metrics.json`` and ``plots/*.csv``, the same bytes for the same numbers."""
+    output.plots.mkdir(parents=True, exist_ok=True)
+    for name, field in TABLES.items():
+        table = getattr(found, field)
+        file = output.plots / f"{name}.csv"
+        write_csv(table, file, FLOATS)
+    metrics = {
+        "history": {"trials": found.trials, "groups": found.groups, "datasets": found.datasets},
+        "search": {"chosen": found.chosen, "trusted": round(found.trusted, DIGITS)},
+        "ranker": named_numbers(found.ranker.drop(columns="datasets"), "method"),
+        "features": named_numbers(found.features.drop(columns="datasets"), "method"),
+        "early": named_numbers(found.early.drop(columns="datasets"), "fraction"),
+    }
+    output.metrics.write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
+
+
+def read_evaluation(output: OfflineFolder) -> Evaluation:
+    """What `write_evaluation` wrote.
+
+    Raises:
+        SettingsError: it is not there, or not whole.
+    """
+    try:
+        metrics = json.loads(output.metrics.read_text(encoding="utf-8"))
+        tables = {field: read_csv(output.plots / f"{name}.csv") for name, field in TABLES.items()}
+        return Evaluation(**metrics["history"], **metrics["search"], **tables)
+    except (OSError, ValueError, KeyError) as error:
+        raise SettingsError(
+            f"{output.path} holds no evaluation: {error!r}\n  make it with: make offline"
+        ) from None
+
+
+def with_error(table: pd.DataFrame, name: str, digits: int = 3) -> list[str]:
+    """A column and its standard error as text: "0.123 ± 0.045"."""
+    if f"{name}_se" not in table:
+        return [f"{v:.{digits}f}" for v in table[name]]
+    pairs = zip(table[name], table[f"{name}_se"], strict=True)
+    return [f"{v:.{digits}f} ± {se:.{digits}f}" for v, se in pairs]
+
+
+SHOWN = tuple(m for m in RANKING_METRICS if m != "pearson")

@@ -1,0 +1,207 @@
+"""The offline models: trained on the history once, kept by the fingerprint of what they saw.
+
+They are trained in a process of their own, beside the probe of the base model: so it can be ended
+at any moment, whatever library is at work in it.
+
+    python -m tasks.offline.models REQUEST.json
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Self
+
+from ConfigSpace import ConfigurationSpace
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from surrogates.online.search import OfflineModels
+from tasks.config.paths import cache_folder
+from tasks.history.checks import learnable_history
+from tasks.history.rows import row_count, search_history
+from tasks.inputs.spaces import load_space, space_text
+from tasks.offline.feature_groups import learned_features
+from tasks.offline.features import read_features, with_features
+from trials.io.errors import AutoPipeError
+from trials.io.redact import redact_file
+from trials.io.watchdog import end_with_supervisor
+from trials.process.launch import Launcher, log_tail
+from trials.spec.records import Record, read_record, write_json
+
+# Part of the key: models made by other code are not reused.
+FORMAT = "6"
+COMPLETE, LOG = "complete", "log.txt"
+POLL_SECONDS = 0.1
+# What training takes, by what the start of a run takes: whatever the history, and for its rows.
+START_SHARE, ROWS_OF_START = 0.7, 16_000
+LESS_URGENT = 10  # than the probe that runs beside it
+
+
+class OfflineRequest(Record):
+    """What the offline models are trained on.
+
+    Attributes:
+        files: of the history.
+        space: that is searched, as ConfigSpace's JSON.
+        exclude_dataset: a dataset to leave out.
+        seed: of every model.
+        features: table of meta-features, or None.
+        folder: where the models are kept.
+    """
+
+    files: list[Path]
+    space: Path
+    exclude_dataset: str | None
+    seed: int
+    features: Path | None
+    folder: Path
+
+
+@task(cache_policy=NO_CACHE)
+def offline_models(
+    files: list[Path],
+    space: ConfigurationSpace,
+    exclude_dataset: str | None,
+    seed: int = 0,
+    features: Path | None = None,
+) -> OfflineModels | None:
+    """Loads the offline models for this history and space, or trains and keeps them.
+
+    Args:
+        files: history files; none gives None, and the search starts from nothing. Rows that do not
+            pass the checks are put aside and not learned from.
+        space: that is searched.
+        exclude_dataset: a dataset to leave out, for honest comparisons; None uses all.
+        seed: of every model.
+        features: table of meta-features, which describes old rows as the dataset at hand is
+            described; None or no file leaves rows as they are.
+    """
+    with OfflineTraining(files, space, exclude_dataset, seed, features) as training:
+        return training.models()
+
+
+class OfflineTraining:
+    """Trains the offline models in a process of its own while it is open, unless they are kept.
+
+    Args:
+        files, space, exclude_dataset, seed, features: see `offline_models`.
+    """
+
+    def __init__(
+        self,
+        files: list[Path],
+        space: ConfigurationSpace,
+        exclude_dataset: str | None = None,
+        seed: int = 0,
+        features: Path | None = None,
+    ):
+        self._process: subprocess.Popen[bytes] | None = None
+        self._folder: Path | None = None
+        if not files:
+            return
+        text = space_text(space)
+        digest = hashlib.sha256(f"{FORMAT}{exclude_dataset}{seed}{text}".encode())
+        table = features if features is not None and features.exists() else None
+        for file in [*files, *([table] if table else [])]:
+            digest.update(file.read_bytes())
+        self._folder = cache_folder() / "offline" / digest.hexdigest()[:16]
+        self._work = self._folder.with_name(f".{self._folder.name}.{os.getpid()}")
+        self._request = OfflineRequest(
+            files=files,
+            space=self._work / "space.json",
+            exclude_dataset=exclude_dataset,
+            seed=seed,
+            features=table,
+            folder=self._folder,
+        )
+        self._space = text
+
+    def __enter__(self) -> Self:
+        if self._folder is not None and not (self._folder / COMPLETE).exists():
+            self._work.mkdir(parents=True, exist_ok=True)
+            self._request.space.write_text(self._space, encoding="utf-8")
+            write_json(self._work / "request.json", self._request)
+            with (self._work / LOG).open("wb") as log:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "tasks.offline.models", self._work / "request.json"],
+                    env=Launcher().environment(),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None:
+            with suppress(ProcessLookupError):  # at once: it has nothing to put in order
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            shutil.rmtree(self._work, ignore_errors=True)
+
+    def seconds(self, start_up: float) -> float:
+        """How long the training is expected to take from now on; 0 where nothing is trained.
+
+        Args:
+            start_up: seconds that a run took to start, by which the machine is known.
+        """
+        if self._process is None or self._process.poll() is not None:
+            return 0.0
+        rows = sum(map(row_count, self._request.files))
+        return start_up * (START_SHARE + rows / ROWS_OF_START)
+
+    def models(self, wait_seconds: float | None = None) -> OfflineModels | None:
+        """The models, once they are trained; None without a history.
+
+        Args:
+            wait_seconds: longest time to wait for them; then the answer is None, too.
+
+        Raises:
+            AutoPipeError: they cannot be trained, with the end of the log.
+        """
+        if self._folder is None:
+            return None
+        end = None if wait_seconds is None else time.monotonic() + wait_seconds
+        while self._process is not None and self._process.poll() is None:
+            if end is not None and time.monotonic() > end:
+                return None
+            time.sleep(POLL_SECONDS)
+        if not (self._folder / COMPLETE).exists():
+            redact_file(self._work / LOG)
+            raise AutoPipeError(
+                "the offline models cannot be trained on the history; look at it with: autopipe "
+                f"history check; or leave it out: --no-use-history\n{log_tail(self._work / LOG)}"
+            )
+        return OfflineModels.load(self._folder)
+
+
+def train_offline(request: OfflineRequest) -> None:
+    """Trains the models and keeps them in the request's folder."""
+    rows = learnable_history(request.files)
+    if request.features:
+        rows = with_features(rows, read_features(request.features))
+    rows = search_history(learned_features(rows))
+    if request.exclude_dataset is not None:
+        rows = rows[rows["dataset_id"] != request.exclude_dataset].reset_index(drop=True)
+    models = OfflineModels.fit(rows, load_space(str(request.space)), request.seed)
+    partial = request.folder.with_name(f".{request.folder.name}.{os.getpid()}")
+    models.save(partial)
+    (partial / COMPLETE).touch()
+    try:
+        partial.rename(request.folder)
+    except OSError:  # another run was faster, and made the same
+        shutil.rmtree(partial)
+
+
+if __name__ == "__main__":
+    end_with_supervisor()
+    os.nice(LESS_URGENT)
+    train_offline(read_record(Path(sys.argv[1]), OfflineRequest))

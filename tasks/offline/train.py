@@ -1,0 +1,118 @@
+"""The offline models of the whole history, kept as files, and what they were trained on."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import Any
+
+import pandas as pd
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from surrogates.evaluation.leave_one_out import variant_name
+from surrogates.offline.models import OfflineModels
+from tasks.config.paths import OfflineFolder
+from tasks.config.replace import replace_folder
+from tasks.history.rows import search_history
+from tasks.inputs.spaces import load_space
+from tasks.offline.feature_groups import learned_features
+from tasks.offline.features import read_features, with_features
+from tasks.output.numbers import rounded
+from trials.io.errors import SettingsError
+from trials.spec.records import write_json
+
+
+@task(cache_policy=NO_CACHE)
+def train(space: str, seed: int, output: OfflineFolder) -> OfflineModels:
+    """Fits the models as the search would, and writes ``models/`` and ``training.json``.
+
+    Args:
+        space: name or file of the space that is searched.
+        seed: of every model.
+        output: where the checked history and the features are.
+
+    Raises:
+        SettingsError: an earlier step has not run.
+        HistoryError: the history lacks a column.
+    """
+    rows = learned_features(past_trials(output))
+    models = OfflineModels.fit(rows, load_space(space), seed)
+    draft = output.models.with_name(f".{output.models.name}.{os.getpid()}")
+    shutil.rmtree(draft, ignore_errors=True)
+    models.save(draft)
+    trained = output.training.exists()  # here before, perhaps with other names
+    replace_folder(draft, output.models, own=lambda path: trained)
+    write_json(output.training, rounded(learned(rows, models)))
+    return models
+
+
+def past_trials(output: OfflineFolder) -> pd.DataFrame:
+    """The history checked, featurized, with prefixes of curves.
+
+    Raises:
+        SettingsError: the step `validate` or `featurize` has not run.
+    """
+    for file, step in ((output.checked, "validate"), (output.features, "featurize")):
+        if not file.exists():
+            raise SettingsError(
+                f"{file} is missing\n  make it with: python -m flows.offline {step}"
+            )
+    rows = pd.read_parquet(output.checked)
+    return search_history(with_features(rows, read_features(output.features)))
+
+
+def trained(output: OfflineFolder) -> OfflineModels:
+    """The models that `train` left.
+
+    Raises:
+        SettingsError: there are none.
+    """
+    if not (output.models / "offline.json").exists():
+        raise SettingsError(
+            f"no models in {output.models}\n  make them with: python -m flows.offline train"
+        )
+    return OfflineModels.load(output.models)
+
+
+def chosen_name(models: OfflineModels) -> str:
+    """How the ranker is called in tables; "none" without one."""
+    if models.ranker is None:
+        return "none"
+    variant = models.ranker.variant
+    return variant_name(variant.loss, variant.use_meta)
+
+
+def learned(rows: pd.DataFrame, models: OfflineModels) -> dict[str, Any]:
+    """What the models were trained on and what they are, as numbers for `dvc metrics show`."""
+    full = rows["fraction"] >= 1.0
+    failed = rows["state"] == "failed"
+    done = full & ~failed
+    prior, early = models.mean_prior, models.early
+    past = models.past.tasks if models.past else ()
+    return {
+        "rows": {
+            "trials": int(done.sum()),
+            "failed": int(failed.sum()),
+            "prefixes": int((~full & ~failed).sum()),
+            "datasets": int(rows.loc[done, "dataset_id"].nunique()),
+        },
+        "ranker": {
+            "chosen": chosen_name(models),
+            "kendall_tau": models.ranker.skill.kendall_tau if models.ranker else 0.0,
+            "share_of_past_tasks": models.blend.share,
+            "trusted": prior.rho if prior else 0.0,
+        },
+        "early": {
+            f"{rung.fraction:g}".replace(".", "_"): {
+                "explained": rung.explained,
+                "believed": rung.shrink,
+            }
+            for rung in (early.rungs if early else [])
+        },
+        "past_tasks": {
+            "models": len(past),
+            "explained": sum(task.explained for task in past) / max(1, len(past)),
+        },
+        "cost": {"fitted": int(models.cost is not None)},
+    }

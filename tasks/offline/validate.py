@@ -1,0 +1,162 @@
+"""Great Expectations on datasets and on the history: what no single row shows, and Data Docs.
+
+A run validates what it is given; the step `validate` of the offline flow validates all that there
+is, and hands on the rows that can be learned from.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.config.paths import DATASET_DOCS, HISTORY_DOCS, OfflineFolder
+from tasks.config.progress import Report, silent
+from tasks.history.checks import QUARANTINE, history_batch, set_aside, write_history_docs
+from tasks.history.checks import SUITE as HISTORY_SUITE
+from tasks.history.expectations import load_suite, run_suite, write_data_docs
+from tasks.history.rows import history_files, read_history, write_parquet
+from tasks.inputs.prepare import Found
+from tasks.runs.folder import RunFolder
+from trials.data.dataset import Dataset, load_dataset
+from trials.io.errors import AutoPipeError, DatasetError, SettingsError
+from trials.spec.records import write_json
+
+SUITE = "dataset"
+
+
+@task(cache_policy=NO_CACHE)
+def validate_dataset(inputs: Found, run: RunFolder) -> None:
+    """Validates the dataset; writes ``validation.json`` and Data Docs into the run folder.
+
+    Raises:
+        DatasetError: naming every expectation that failed, with what was observed.
+    """
+    frame = frame_of(inputs.dataset)
+    results = check(frame)
+    run.path.mkdir(parents=True, exist_ok=True)
+    docs = write_data_docs({SUITE: (frame, load_suite(SUITE))}, run.path / DATASET_DOCS)
+    content = {"expectations": results, "data_docs": docs.relative_to(run.path).as_posix()}
+    write_json(run.path / "validation.json", content)
+    if problems := _problems(results):
+        raise _refused(inputs.dataset, problems)
+
+
+@task(cache_policy=NO_CACHE)
+def document_history(files: list[Path], run: RunFolder) -> Path | None:
+    """Writes Data Docs of the history that a run learns from into its folder; None without one."""
+    rows = read_history(files)
+    return write_history_docs(rows, run.path / HISTORY_DOCS) if len(rows) else None
+
+
+@task(cache_policy=NO_CACHE)
+def validate_all(
+    built: Path, history: Path, output: OfflineFolder, report: Report = silent
+) -> dict[str, dict[str, int]]:
+    """Validates all built datasets and the whole history.
+
+    Writes the good history rows, ``validation.json`` and Data Docs. Bad rows of the history go to
+    its quarantine.
+
+    Returns:
+        What ``validation.json`` says: for each suite what was checked, rows good and put aside.
+
+    Raises:
+        AutoPipeError: datasets are bad; every one is named, and all pages are written.
+        SettingsError: no datasets, no history, or no row of it is good.
+    """
+    folders = sorted(path for path in built.glob("*") if path.is_dir())
+    if not folders:
+        raise SettingsError(
+            f"no datasets in {built}\n  build them: python -m flows.offline datasets"
+        )
+    batches, refused, counted = {}, [], 0
+    for number, path in enumerate(folders):
+        report(path.name, number, len(folders) + 1)
+        dataset = load_dataset(path)
+        frame = frame_of(dataset)
+        batches[f"dataset-{path.name}"] = frame, load_suite(SUITE)
+        counted += len(frame)
+        if problems := _problems(check(frame)):
+            refused.append(_refused(dataset, problems))
+    report("history", len(folders), len(folders) + 1)
+    files = history_files(history)
+    if not files:
+        raise SettingsError(
+            f"no *.parquet in {history}: nothing to learn from\n"
+            "  restore the bundled history with: git checkout data/history\n"
+            "  or add runs with: autopipe collect"
+        )
+    rows = read_history(files)
+    good, bad = set_aside(rows, history)
+    if bad.empty:  # what was put aside before is good now, or gone
+        (history / QUARANTINE / "read.parquet").unlink(missing_ok=True)
+    write_data_docs(batches | {HISTORY_SUITE: history_batch(rows)}, output.data_docs)
+    if refused:
+        raise AutoPipeError("\n".join(map(str, refused)))
+    write_parquet(good, output.checked)
+    found = {
+        SUITE: {"checked": len(folders), "rows_good": counted, "rows_put_aside": 0},
+        HISTORY_SUITE: {
+            "checked": len(files),
+            "rows_good": len(good),
+            "rows_put_aside": len(bad),
+        },
+    }
+    write_json(output.validation, found)
+    return found
+
+
+def _problems(results: list[dict[str, Any]]) -> str:
+    failed = [entry for entry in results if not entry["success"]]
+    return "; ".join(f"{entry['expectation']}: {entry['observed']}" for entry in failed)
+
+
+def _refused(dataset: Dataset, problems: str) -> DatasetError:
+    return DatasetError(
+        problems,
+        path=dataset.path,
+        expected="distinct prompts with answers in every split (docs/datasets.md)",
+    )
+
+
+def frame_of(dataset: Dataset) -> pd.DataFrame:
+    """One row for each example: split, prompt, completion, answer."""
+    return pd.DataFrame(
+        [
+            {
+                "split": split,
+                "prompt": "\n".join(message["content"] for message in row.prompt),
+                "completion": row.completion[-1]["content"],
+                "answer": row.answer,
+            }
+            for split, rows in dataset.splits.items()
+            for row in rows
+        ]
+    )
+
+
+def check(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Runs the suite ``data/expectations/dataset.json``; one entry for each expectation."""
+    return [_entry(result) for result in run_suite(frame, load_suite(SUITE))]
+
+
+def _entry(result: Any) -> dict[str, Any]:
+    config = result.expectation_config
+    return {
+        "expectation": f"{config.type}({config.kwargs.get('column')})",
+        "success": bool(result.success),
+        "observed": _observed(result.result),
+    }
+
+
+def _observed(result: dict[str, Any]) -> str:
+    if "observed_value" in result:
+        return f"observed {result['observed_value']}"
+    return (
+        f"{result.get('unexpected_count', 0)} of {result.get('element_count', 0)} rows unexpected, "
+        f"e.g. {result.get('partial_unexpected_list', [])[:3]}"
+    )

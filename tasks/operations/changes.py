@@ -1,0 +1,101 @@
+"""Whether a recurring run has anything to do: what it saw last time, and what is there now."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from pydantic import Field
+
+from tasks.config.names import own_slug
+from tasks.config.paths import cache_folder, workspace
+from tasks.config.settings import TuneSettings
+from tasks.history.rows import history_files
+from tasks.inputs.catalog import resolve_dataset
+from trials.data.dataset import load_dataset
+from trials.spec.records import Record, read_record, write_json
+
+
+class Seen(Record):
+    """What a recurring run worked on, in ``<workspace>/recurring/<name>.json``."""
+
+    dataset: str = Field(description="Fingerprint of the dataset.")
+    history: str = Field(description="Hash of the history that others wrote.")
+    settings: str = Field(description="Hash of the settings.")
+    own_files: tuple[str, ...] = Field((), description="History files that its own runs wrote.")
+    run_id: str = ""
+    done: bool = Field(False, description="Whether promotion and learning followed the run.")
+
+
+def note_of(settings: TuneSettings) -> Path:
+    """Where a recurring run of a dataset and model notes what it saw."""
+    return workspace() / "recurring" / f"{own_slug(settings.dataset, settings.model)}.json"
+
+
+def last_seen(settings: TuneSettings) -> Seen | None:
+    """What it worked on last; None before its first run."""
+    note = note_of(settings)
+    return read_record(note, Seen) if note.exists() else None
+
+
+@task(cache_policy=NO_CACHE)
+def look(settings: TuneSettings, history: Path) -> tuple[Seen, str | None]:
+    """What is there now, and what of it is new in words; None when nothing is.
+
+    The trials that its own runs added to the history are no news to it.
+    """
+    before = last_seen(settings)
+    own = before.own_files if before else ()
+    dataset = load_dataset(
+        resolve_dataset(settings.dataset, cache_folder() / "datasets").absolute()
+    )
+    now = Seen(
+        dataset=dataset.fingerprint,
+        history=_hash([file for file in history_files(history) if file.name not in own]),
+        settings=hashlib.sha256(settings.model_dump_json().encode()).hexdigest()[:16],
+        own_files=own,
+        run_id=before.run_id if before else "",
+        done=before is not None and before.done,
+    )
+    if before is None:
+        return now, "its first run"
+    new = [
+        what
+        for what, is_new in (
+            ("the dataset changed", now.dataset != before.dataset),
+            ("the history changed", now.history != before.history),
+            ("the settings changed", now.settings != before.settings),
+        )
+        if is_new
+    ]
+    return now, " and ".join(new) or None
+
+
+@task(cache_policy=NO_CACHE)
+def note_seen(settings: TuneSettings, seen: Seen, run_id: str, history: Path, done: bool) -> Seen:
+    """Notes what a run worked on, so that the same is not tuned twice.
+
+    Args:
+        settings: of the recurring run.
+        seen: before the run.
+        run_id: of the run; the history files that bear its name are its own.
+        history: that it added to.
+        done: whether all that follows a run was done, too.
+    """
+    new = [file.name for file in history_files(history) if file.name.startswith(f"{run_id}.")]
+    own = tuple(sorted({*seen.own_files, *new}))
+    changes = {"run_id": run_id, "own_files": own, "done": done}
+    now = seen.model_copy(update=changes)
+    write_json(note_of(settings), now)
+    return now
+
+
+def _hash(files: Sequence[Path]) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.name.encode())
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()[:16]

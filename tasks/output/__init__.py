@@ -1,0 +1,4 @@
+"""What is shown or exported, made harmless: terminals, HTML, CSV, numbers for DVC.
+
+Imports no other package of `tasks`.
+"""

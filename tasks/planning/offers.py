@@ -1,0 +1,121 @@
+"""What is offered where a time budget is too short: settings that fit it, or a budget that does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tasks.config.settings import LONGEST_SECONDS, Budget, TuneSettings
+from tasks.planning.costs import LEAST_TRIALS, MARGIN, Costs
+from tasks.report.outcome import reproduce_command
+from tasks.runs.wording import duration
+from trials.io.errors import HyperparameterError
+
+OFFERED_MARGIN = 1.35  # a command that is offered must be accepted in its turn
+OFFERED_ROWS = (128, 64, 32, 16, 8)
+OFFERED_STEPS = 4
+MINUTE = 60
+
+
+def refusal(costs: Costs, settings: TuneSettings) -> str:
+    """Why a time budget is too short, with the commands that would do."""
+    needed = costs.needed(settings, LEAST_TRIALS, MARGIN)
+    schedule = settings.schedule
+    text = (
+        f"--budget {settings.budget} is too short: a full trial takes about "
+        f"{duration(costs.trial(schedule))} here ({costs.parts(schedule)}), and the "
+        f"default with two others, the probe and the final measurement {duration(needed)}"
+    )
+    smaller = next(_smaller(costs, settings), None)
+    if smaller is not None:
+        text += f"\n  this fits:          {reproduce_command(smaller)}"
+    elif (least := _soonest(costs, settings)) is not None:
+        text += f"\n  the least that fits: {reproduce_command(least)}"
+    if (enough := longer(costs, settings)) is not None:
+        text += f"\n  or give it longer:  {reproduce_command(enough)}"
+    if limit := schedule.max_completion_tokens:
+        text += (
+            f"\n  completions may be {limit} tokens long: a smaller --max-completion takes less "
+            "time, and without it none is longer than the data's own need"
+        )
+    return text
+
+
+def _soonest(costs: Costs, settings: TuneSettings) -> TuneSettings | None:
+    """Settings that fit the shortest time budget, in whole minutes, that any fit.
+
+    None where the settings as they are need no more than that.
+    """
+    minutes = 1 + int(settings.budget.amount // MINUTE)
+    while MINUTE * minutes <= LONGEST_SECONDS:
+        budget = Budget(amount=MINUTE * minutes, unit="seconds")
+        candidate = settings.model_copy(update={"budget": budget})
+        if costs.fits(candidate, OFFERED_MARGIN):
+            return None
+        if (smaller := next(_smaller(costs, candidate), None)) is not None:
+            return smaller
+        minutes += max(1, minutes // 10)
+    return None
+
+
+def _smaller(costs: Costs, settings: TuneSettings) -> Iterator[TuneSettings]:
+    """Settings that fit the budget, those that keep most of the schedule and the rows first."""
+    full = settings.schedule.total_steps
+    found: list[tuple[int, TuneSettings]] = []
+    # Fewer rows only make the score less sure; a trial with too few steps learns nothing; and of
+    # shorter completions some are cut off before their answer.
+    for tokens in (None, *costs.completions.shorter(settings.schedule)):
+        schedule = settings.schedule
+        if tokens is not None:
+            schedule = schedule.model_copy(update={"max_completion_tokens": tokens})
+        fitting = list(_fitting(costs, settings.model_copy(update={"schedule": schedule})))
+        for share in (1.0, 0.5, 0.25):
+            yield from (each for steps, each in fitting if steps >= share * full)
+        found += fitting
+    yield from (each for _, each in sorted(found, key=lambda pair: -pair[0]))
+
+
+def _fitting(costs: Costs, settings: TuneSettings) -> Iterator[tuple[int, TuneSettings]]:
+    """The longest schedules that fit with all the rows, and with fewer and fewer."""
+    fewer = (rows for rows in OFFERED_ROWS if rows < costs.scored(settings.schedule))
+    for rows in (settings.schedule.eval_rows, *fewer):
+        schedule = settings.schedule.model_copy(update={"eval_rows": rows})
+        candidate = settings.model_copy(update={"schedule": schedule})
+        if steps := _most_steps(costs, candidate):
+            kept = schedule.model_copy(update={"total_steps": steps})
+            yield steps, settings.model_copy(update={"schedule": kept})
+
+
+def _most_steps(costs: Costs, settings: TuneSettings) -> int | None:
+    """The longest schedule that fits, no longer than that of the settings; None if none does."""
+
+    def fit(steps: int) -> bool:
+        schedule = settings.schedule.model_copy(update={"total_steps": steps})
+        try:
+            return costs.fits(settings.model_copy(update={"schedule": schedule}), OFFERED_MARGIN)
+        except HyperparameterError:  # too few for the stages
+            return False
+
+    return next(filter(fit, _shorter(settings.schedule.total_steps)), None)
+
+
+def _shorter(steps: int) -> Iterator[int]:
+    """Numbers of steps, each a twentieth less than the one before, in fives where that is more."""
+    while steps >= OFFERED_STEPS:
+        yield steps
+        less = min(steps - 1, round(0.95 * steps))
+        steps = less - less % 5 if less > 10 else less
+
+
+def longer(costs: Costs, settings: TuneSettings) -> TuneSettings | None:
+    """The same settings with a time budget, in whole minutes, that is enough for them.
+
+    None where not even the longest that there is would be.
+    """
+    minutes = 1
+    while MINUTE * minutes <= LONGEST_SECONDS:
+        budget = Budget(amount=MINUTE * minutes, unit="seconds")
+        candidate = settings.model_copy(update={"budget": budget})
+        if costs.fits(candidate, OFFERED_MARGIN):
+            return candidate
+        minutes += max(1, minutes // 10)
+    return None

@@ -1,0 +1,124 @@
+"""Everything that can be refused without starting anything, all at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TypeVar
+
+from ConfigSpace import ConfigurationSpace
+
+from tasks.config.paths import cache_folder
+from tasks.config.settings import TuneSettings
+from tasks.execution.backend import on_this_machine
+from tasks.execution.devices import launchers_for, processes_elsewhere, trial_processes
+from tasks.inputs.catalog import (
+    CatalogError,
+    load_catalog,
+    not_there,
+    resolve_dataset,
+    resolve_model,
+)
+from tasks.inputs.chats import check_chats, model_folder
+from tasks.inputs.gguf import check_gguf
+from tasks.inputs.spaces import checked_sample, distinct, load_space, with_space
+from trials.data.dataset import Dataset, load_dataset
+from trials.io.errors import AutoPipeError, HyperparameterError, ModelError, SettingsError
+from trials.models.check import check_folder
+from trials.scoring.own_completions import check_own_completions
+from trials.spec.arguments import Execution, batch_problems
+from trials.spec.hyperparameters import validate
+from trials.spec.plan import plan_steps
+
+Found = TypeVar("Found")
+
+
+def check_settings(settings: TuneSettings) -> None:
+    """Looks at space, dataset, reward, model, GPUs and launcher config.
+
+    Raises:
+        SettingsError: with every problem that was found.
+    """
+    problems: list[str] = []
+    settings = with_space(settings)
+    space = _found(problems, lambda: load_space(settings.space))
+    dataset = _found(problems, lambda: _usable_dataset(settings))
+    processes = _found(problems, lambda: _processes(settings))
+    for check in (
+        lambda: _check_model(settings, dataset),
+        lambda: _check_vllm(settings),
+    ):
+        _found(problems, check)
+    if space is not None and dataset is not None and processes is not None:
+        problems += _space_problems(settings, space, dataset, processes)
+    if problems:
+        raise SettingsError("\n".join(problems))
+
+
+def _found(problems: list[str], look: Callable[[], Found]) -> Found | None:
+    """What a check finds; None where it refuses, which becomes one more problem."""
+    try:
+        return look()
+    except (AutoPipeError, CatalogError) as error:
+        problems.append(str(error))
+        return None
+
+
+def _usable_dataset(settings: TuneSettings) -> Dataset:
+    path = resolve_dataset(settings.dataset, cache_folder() / "datasets")
+    dataset = load_dataset(path)
+    check_own_completions(dataset, settings.allow_user_code)
+    return dataset
+
+
+def _processes(settings: TuneSettings) -> int:
+    """Processes that share a trial's batch; this machine's GPUs count where trials run on it."""
+    config, gpus = settings.accelerate_config, settings.gpus_per_trial
+    if not on_this_machine(settings.trials_on):
+        return processes_elsewhere(config, gpus)
+    return trial_processes(launchers_for(settings.parallel, settings.threads, config, gpus)[0])
+
+
+def _space_problems(
+    settings: TuneSettings, space: ConfigurationSpace, dataset: Dataset, processes: int
+) -> list[str]:
+    """What of the default and of a sample of the space does not fit the data or the processes."""
+    rows, pairs = len(dataset.splits["train"]), len(dataset.preferences)
+    schedule = settings.schedule
+    execution = Execution(seed=0, processes=processes, on_cpu=True, bf16=False)
+    problems: list[str] = []
+    for config in checked_sample(space):
+        h = validate(config)
+        try:
+            plan = plan_steps(h, schedule, rows, pairs)
+            problems += batch_problems(h, plan, schedule, execution)
+        except HyperparameterError as error:
+            problems += error.problems
+    if not problems:
+        return []
+    return [
+        *distinct(problems),
+        f"The search space {settings.space} proposes this. Choose another with --space, or give a "
+        "copy without these values as --space FILE (the bundled ones are in data/spaces).",
+    ]
+
+
+def _check_model(settings: TuneSettings, dataset: Dataset | None) -> None:
+    """What can be said of a model before it is loaded; of a .gguf file, before it is converted."""
+    model = settings.model
+    if model.endswith(".gguf"):
+        if not Path(model).is_file():
+            raise ModelError(not_there("model", model, load_catalog().models))
+        check_gguf(Path(model))
+        return
+    found = resolve_model(model)
+    if dataset is not None:
+        check_chats(dataset, found, cache_folder(), settings.schedule.max_length)
+    elif folder := model_folder(found):
+        check_folder(folder)
+
+
+def _check_vllm(settings: TuneSettings) -> None:
+    if settings.compute.vllm and find_spec("vllm") is None:
+        raise SettingsError("--vllm: vLLM is not installed; install it with: pip install vllm")

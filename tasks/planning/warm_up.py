@@ -1,0 +1,335 @@
+"""The warm-up of a run: a few real steps, generated tokens and a saving, to know what trials cost.
+
+It is a trial like any other, only very short, and the first step of each stage does not count. Its
+first part is quick even where a step of a real model takes a minute: SFT with the smallest batches
+there are, and a few generated tokens. Steps of training grow with the batch, generating grows with
+the tokens; and a step of RL is made of both (`trials.spec.pace`). Where that is quick, a second
+part is run as the default configuration is, for small models are not bound by work alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.config.settings import TuneSettings
+from tasks.inputs.prepare import Found
+from tasks.planning.completions import Completions
+from tasks.planning.costs import Costs
+from tasks.runs.folder import RunFolder
+from trials.io.errors import AutoPipeError
+from trials.process.supervisor import Supervisor
+from trials.spec.combinations import LENGTHS
+from trials.spec.events import Event, read_events
+from trials.spec.hyperparameters import Hyperparameters, validate
+from trials.spec.pace import Generation, pace_of, rl_seconds, trained_tokens, trial_seconds
+from trials.spec.plan import StagePlan, plan_steps
+from trials.spec.records import (
+    FATAL_KINDS,
+    Fidelity,
+    Pace,
+    Schedule,
+    TrialResult,
+    TrialSpec,
+    Value,
+)
+
+FOLDER = "warm-up"
+SMALL_ROWS, SMALL_TOKENS = 4, 8  # scored, and generated for each
+SMALL_STEPS, STEPS = 2, 3  # of each stage: the first does not count
+# Longest time of the first part, as a share of a time budget and at most, unless that is less than
+# a hundredth of the budget; and how long the second may take for it to be worth its time. Who is
+# refused should know within a minute of typing the command.
+SMALL_SHARE, SMALL_SECONDS, LONG_SHARE = 0.2, 25.0, 0.01
+FULL_SHARE, FULL_SECONDS = 0.05, 15.0
+# Where the steps of the first part took no longer than this, the batch may hardly matter, and only
+# the second part can tell.
+QUICK_SECONDS = 0.5
+# A step of DPO on as many pairs as rows, where there was no time for one: two completions each, and
+# a pass through the reference.
+DPO_OF_SFT = 2.5
+PADDED = 1.2  # a batch is as wide as its longest row
+
+
+@task(cache_policy=NO_CACHE)
+def warm_up(
+    settings: TuneSettings,
+    run: RunFolder,
+    inputs: Found,
+    config: dict[str, Any],
+    supervisor: Supervisor,
+    elapsed: Callable[[], float],
+    processes: int = 1,
+) -> Costs | None:
+    """Measures what trials of the default configuration cost.
+
+    Args:
+        settings: of the run.
+        run: its folder; the short trials are kept in ``warm-up/``.
+        inputs: dataset and model.
+        config: the default configuration.
+        supervisor: runs the short trials.
+        elapsed: seconds since the run began.
+        processes: that share the batch of a trial.
+
+    Returns:
+        None where the default configuration cannot be measured, as when it diverges at once.
+
+    Raises:
+        AutoPipeError: no trial of this run could be run; or within a time budget, a step of the
+            smallest size takes too long for it.
+    """
+    trial = _ShortTrial(settings, run, inputs, config, processes, supervisor)
+    small = trial.run("small", trial.limit)
+    costs = trial.costs(small, elapsed())
+    if costs is None:
+        if small.ran_out_of_time:
+            _refuse(settings, trial.limit)
+        return None
+    left = _share(settings, FULL_SHARE, FULL_SECONDS)
+    row = costs.row(settings.schedule)
+    spare = left - _expected(costs, settings.schedule)
+    quick = sum(small.pace.step(stage) for stage in costs.steps(settings.schedule).stages)
+    if quick < QUICK_SECONDS or spare > SMALL_ROWS * row:
+        affordable = int(max(spare, left / 3) / (row or 1e-9))
+        rows = min(settings.schedule.eval_rows, max(SMALL_ROWS, affordable))
+        full = trial.run("full", 2 * left, rows)
+        costs = trial.costs(full, elapsed(), small) or costs
+    return replace(costs, start_up=elapsed())
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What a short trial said of itself.
+
+    Attributes:
+        rows, tokens: that were scored, and the limit of their completions; None: that of the data.
+        full: whether it ran as the configuration is, and not with the smallest batches.
+    """
+
+    events: list[Event]
+    result: TrialResult
+    rows: int
+    tokens: int | None
+    full: bool
+
+    @property
+    def pace(self) -> Pace:
+        return pace_of(self.events)
+
+    @property
+    def ran_out_of_time(self) -> bool:
+        failure = self.result.failure
+        return self.result.out_of_time or bool(failure and failure.kind == "timed_out")
+
+    @property
+    def lengths(self) -> dict[str, int] | None:
+        """Tokens of completions: ``limit`` of the data, and that ``most`` fit."""
+        found = [e["completion_tokens"] for e in self.events if e.get("completion_tokens")]
+        return found[-1] if found else None
+
+    @property
+    def token(self) -> float:
+        """Seconds of training on a token; 0 where SFT was not run."""
+        tokens = trained_tokens(self.events)
+        return self.pace.sft_step / tokens if tokens else 0.0
+
+
+@dataclass(frozen=True)
+class _ShortTrial:
+    """Runs trials of the default configuration with very few steps, and says what they mean."""
+
+    settings: TuneSettings
+    run_folder: RunFolder
+    inputs: Found
+    config: dict[str, Any]
+    processes: int
+    supervisor: Supervisor
+
+    @property
+    def h(self) -> Hyperparameters:
+        return validate(self.config)
+
+    @property
+    def plan(self) -> StagePlan:
+        """Steps of the configuration at full length."""
+        rows, pairs = self.inputs.dataset.splits["train"], self.inputs.dataset.preferences
+        return plan_steps(self.h, self.settings.schedule, len(rows), len(pairs))
+
+    @property
+    def limit(self) -> float:
+        """Seconds that one may take."""
+        budget = self.settings.budget
+        most = LONG_SHARE * budget.amount if budget.unit == "seconds" else 0.0
+        return _share(self.settings, SMALL_SHARE, max(SMALL_SECONDS, most))
+
+    def run(self, name: str, limit: float, rows: int | None = None) -> _Measured:
+        """Runs one trial: the configuration itself, or the smallest there is.
+
+        Args:
+            name: of its folder.
+            limit: seconds that it may take, where time is budgeted.
+            rows: validation rows that the configuration is scored on; None: the smallest trial.
+
+        Raises:
+            AutoPipeError: it failed in a way that all other trials would, too.
+        """
+        folder = self.run_folder.path / FOLDER / name
+        wall = limit if self.settings.budget.unit == "seconds" else None
+        asked = self.settings.schedule.max_completion_tokens
+        tokens = min(asked or SMALL_TOKENS, SMALL_TOKENS) if rows is None else asked
+        scored = rows or SMALL_ROWS
+        spec = TrialSpec(
+            trial_id=f"{FOLDER}-{name}",
+            dataset=str(self.inputs.dataset.path),
+            dataset_fingerprint=self.inputs.dataset.fingerprint,
+            config=self._smallest() if rows is None else self._short(),
+            fidelity=Fidelity(model=self.inputs.model, fraction=1.0),
+            seed=self.settings.seed,
+            folder=str(folder),
+            model_fingerprint=self.inputs.model_fingerprint,
+            schedule=self.settings.schedule.model_copy(
+                update={
+                    "eval_rows": scored,
+                    "eval_points": (),
+                    "pass_k": None,
+                    "max_completion_tokens": tokens,
+                }
+            ),
+            stopping=self.settings.stopping.model_copy(update={"enabled": False}),
+            limits=self.settings.limits.model_copy(
+                update={"wall_seconds": wall, "checkpoint_seconds": None}
+            ),
+            compute=self.settings.compute,
+            keep_checkpoint=False,
+            allow_user_code=self.settings.allow_user_code,
+        )
+        result = self.supervisor.run(spec)
+        if result.failure and result.failure.kind in FATAL_KINDS:
+            raise AutoPipeError(result.failure.message)
+        events = list(read_events(folder / "events.jsonl"))
+        scored = min(scored, len(self.inputs.dataset.splits["validation"]))
+        return _Measured(events, result, scored, tokens, full=rows is not None)
+
+    def costs(
+        self, trial: _Measured, start_up: float, before: _Measured | None = None
+    ) -> Costs | None:
+        """What trials cost by what one of them measured; None where that is not enough to tell.
+
+        Args:
+            trial: that was run.
+            start_up: see `Costs`.
+            before: one that trained by SFT, if this did not.
+        """
+        h, pace, lengths = self.h, trial.pace, trial.lengths
+        token = trial.token or (before.token if before else 0.0)
+        if lengths is None or not token:
+            return None
+        limit = trial.tokens or lengths["limit"]
+        generation = Generation.of(trial.events, self.processes)
+        if not trial.full and trial.ran_out_of_time:
+            pace, generation = self._filled(pace, generation, limit, token, trial)
+        own_limit = h.rl_max_completion_tokens
+        if generation is None or not pace.scoring:
+            return None
+        if not trial.full:
+            pace = self._scaled(pace, rl_seconds(h, generation, token, own_limit or limit))
+        if not all(pace.step(stage) for stage in self.plan.stages):
+            return None
+        more, less = (rl_seconds(h, generation, token, tokens) for tokens in (limit + 1, limit))
+        dataset = self.inputs.dataset
+        return Costs(
+            pace=pace,
+            scored_rows=trial.rows,
+            config=h,
+            train_rows=len(dataset.splits["train"]),
+            pairs=len(dataset.preferences),
+            validation_rows=len(dataset.splits["validation"]),
+            test_rows=len(dataset.splits["test"]),
+            start_up=start_up,
+            completions=Completions(
+                measured=limit,
+                limit=lengths["limit"],
+                most=lengths["most"],
+                rl_growth=0.0 if own_limit else more - less,
+                row_growth=generation.row_growth,
+            ),
+        )
+
+    def _filled(
+        self, pace: Pace, generation: Generation | None, limit: int, token: float, trial: _Measured
+    ) -> tuple[Pace, Generation]:
+        """With what there was no time for, taken from training."""
+        if generation is None:
+            width = trained_tokens(trial.events) / self.processes
+            generation = Generation.guessed(trial.rows, width, token)
+        missing: dict[str, float] = {}
+        if not pace.scoring:
+            missing["scoring"] = trial.rows * generation.row(limit)
+        if not pace.dpo_step:
+            missing["dpo_step"] = DPO_OF_SFT * pace.sft_step
+        if not pace.saving:
+            missing["saving"] = pace.loading
+        return pace.model_copy(update=missing), generation
+
+    def _scaled(self, pace: Pace, rl_step: float) -> Pace:
+        """From the smallest batches to those of the configuration."""
+        plan, h = self.plan, self.h
+        row = PADDED / self.processes
+        return pace.model_copy(
+            update={
+                "sft_step": h.sft_batch_size * row * pace.sft_step if plan.sft else 0.0,
+                "dpo_step": h.dpo_batch_size * row * pace.dpo_step if plan.dpo else 0.0,
+                "rl_step": rl_step if plan.rl else 0.0,
+            }
+        )
+
+    def _smallest(self) -> dict[str, Value | None]:
+        """SFT and, if there is any, DPO; whether the configuration has SFT or not."""
+        least = {"sft_batch_size": self.processes, "dpo_batch_size": self.processes}
+        dpo = SMALL_STEPS if self.plan.dpo else 0
+        return self._bare() | least | {"sft_steps": SMALL_STEPS, "dpo_steps": dpo, "rl_steps": 0}
+
+    def _short(self) -> dict[str, Value | None]:
+        """The configuration with few steps; RL makes two buffers of completions."""
+        config, plan = self._bare(), self.plan
+        for stage in ("sft", "dpo"):
+            config[f"{stage}_steps"] = STEPS if plan.steps(stage) else 0
+        config["rl_steps"] = 2 * plan.rl_boundary if plan.rl else 0
+        return config
+
+    def _bare(self) -> dict[str, Value | None]:
+        lengths = {name for names in LENGTHS.values() for name in names}
+        return {name: value for name, value in self.config.items() if name not in lengths}
+
+
+def _expected(costs: Costs, schedule: Schedule) -> float:
+    """Seconds of the second part without its scoring."""
+    plan = costs.steps(schedule)
+    steps = {stage: STEPS if plan.steps(stage) else 0 for stage in ("sft", "dpo")}
+    rl = 2 * plan.rl_boundary if plan.rl else 0
+    short = StagePlan(**steps, rl=rl, rl_boundary=plan.rl_boundary)
+    once = schedule.model_copy(update={"eval_points": ()})
+    pace = costs.pace_of(schedule).model_copy(update={"scoring": 0.0})
+    return trial_seconds(pace, short, once)
+
+
+def _share(settings: TuneSettings, share: float, most: float) -> float:
+    """Seconds of a share of a time budget, but no more than so many."""
+    if settings.budget.unit != "seconds":
+        return most
+    return min(most, share * settings.budget.amount)
+
+
+def _refuse(settings: TuneSettings, seconds: float) -> None:
+    if settings.budget.unit == "seconds":
+        raise AutoPipeError(
+            f"--budget {settings.budget} is too short: one training step with the smallest "
+            f"batch there is does not end within {seconds:.0f} s here\n"
+            "  give it more time, choose a smaller model, or shorten the rows or the completions "
+            "(--max-length, --max-completion)"
+        )

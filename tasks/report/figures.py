@@ -1,0 +1,277 @@
+"""Figures of a run: progress, prior against observation, cost. Tables in, figures out.
+
+Tables are those of ``tasks.runs.tables``. Colours of text, grid and background are left to the
+page, so that one figure serves a light and a dark one.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from tasks.runs.tables import UNFINISHED, rows_of
+from tasks.runs.wording import Z95, duration, number, plus_minus, setting, share
+
+# After Okabe and Ito: told apart with every common colour blindness, on light and on dark.
+BLUE, SKY, ORANGE, GREEN = "#1F83D1", "#56B4E9", "#E69F00", "#009E73"
+RED, GREY = "#D55E00", "#8C8C8C"
+# Low to high score; every colour stands out from white and from near-black.
+SCORE_SCALE = [(0.0, "#E08A00"), (0.5, "#A58BA8"), (1.0, "#1F83D1")]
+STATE_LOOKS = {
+    "full length": (BLUE, "circle"),
+    "partial": (SKY, "circle-open"),
+    "stopped": (ORANGE, "diamond"),
+    "failed": (RED, "x"),
+    UNFINISHED: (GREY, "circle-open-dot"),
+}
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+
+
+def styled(figure: go.Figure, height: int, **layout: Any) -> go.Figure:
+    """The looks that all figures share."""
+    figure.update_layout(
+        template="none",
+        height=height,
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"family": FONT, "size": 13},
+        margin={"l": 60, "r": 16, "t": 16, "b": 48},
+        hoverlabel={"align": "left", "font": {"family": FONT, "size": 12}},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "title": None},
+    )
+    figure.update_xaxes(
+        gridcolor="#D9D9D9", zeroline=False, automargin=True, title={"font_size": 13, "standoff": 8}
+    )
+    figure.update_yaxes(
+        gridcolor="#D9D9D9", zeroline=False, automargin=True, title={"font_size": 13, "standoff": 8}
+    )
+    return figure.update_layout(**layout)
+
+
+def described(config: Mapping[str, Any]) -> str:
+    """A configuration as lines of hover text; what is not set is left out."""
+    lines = [f"{name} = {setting(value)}" for name, value in config.items() if value is not None]
+    return "<br>".join(html.escape(line) for line in lines)
+
+
+def looks_of(row: Any) -> str:
+    """Which of ``STATE_LOOKS`` a trial has."""
+    if row.state == "completed":
+        return "full length" if row.full_length else "partial"
+    return str(row.state)
+
+
+def _hover(row: Any) -> str:
+    head = f"<b>{html.escape(row.trial_id)}</b> · {html.escape(row.origin)} · {row.state}"
+    reason = f" ({html.escape(row.reason)})" if row.reason else ""
+    score = f"score {plus_minus(row.score, row.score_se)} at {share(row.fraction)} of full length"
+    predicted = ""
+    if not math.isnan(row.predicted):
+        predicted = f"<br>predicted final {plus_minus(row.predicted, row.predicted_sd)}"
+    return f"{head}{reason}<br>{score}{predicted}<br>{described(row.config)}"
+
+
+def superseded(trials: pd.DataFrame) -> set[str]:
+    """Trials that are the beginning of another one, which continued them and has a score."""
+    return set(trials[trials.score.notna()].continues) & set(trials.trial_id)
+
+
+def _marker(color: str, symbol: str) -> dict[str, Any]:
+    # The outline too: without it plotly draws a dark one, which a dark page swallows.
+    return {"color": color, "symbol": symbol, "size": 10, "line": {"width": 2, "color": color}}
+
+
+def comparison(measured: pd.DataFrame) -> go.Figure:
+    """Base, default and best with 95 % intervals.
+
+    Args:
+        measured: columns ``name``, ``split`` (test or validation), ``score``, ``se``; the first
+            name is drawn on top.
+    """
+    names = list(dict.fromkeys(measured.name))
+    figure = go.Figure()
+    for split, symbol, color, shift in (
+        ("test", "circle", BLUE, -0.13),
+        ("validation", "circle-open", GREY, 0.13),
+    ):
+        rows = measured[measured.split == split]
+        figure.add_scatter(
+            x=rows.score,
+            y=[names.index(name) + shift for name in rows.name],
+            mode="markers",
+            name=f"{split} score",
+            marker=_marker(color, symbol),
+            error_x={"array": Z95 * rows.se, "color": color, "thickness": 1.5, "width": 5},
+            text=[
+                f"{name}, {split}: {plus_minus(score, se)}"
+                for name, score, se in zip(rows.name, rows.score, rows.se, strict=True)
+            ],
+            hovertemplate="%{text}<extra></extra>",
+        )
+    styled(figure, 120 + 44 * len(names), margin={"t": 40})
+    figure.update_xaxes(title_text="score (bars: 95 % interval)")
+    return figure.update_yaxes(
+        tickvals=list(range(len(names))),
+        ticktext=names,
+        range=[len(names) - 0.5, -0.5],
+        showgrid=False,
+    )
+
+
+def progress(trials: pd.DataFrame, base: float, default: float | None) -> go.Figure:
+    """Best full-length validation score so far, against trial time and against trials.
+
+    Args:
+        trials: the table of trials.
+        base: validation score of the untrained model.
+        default: of the default configuration, or None before it is known.
+    """
+    counts = pd.Series(np.arange(1, len(trials) + 1), index=trials.index)
+    axes = (trials.cumulative_seconds, counts)
+    levels = [base] if default is None else [base, default]
+    floor = float(np.nanmin([*levels, *trials.score]))
+    figure = go.Figure()
+    choices: tuple[list[list[float]], list[list[float]]] = ([], [])
+
+    def add(positions: Sequence[Sequence[float]], **trace: Any) -> None:
+        for choice, x in zip(choices, positions, strict=True):
+            choice.append(list(x))
+        figure.add_scatter(x=list(positions[0]), **trace)
+
+    ends = [max((float(x) for x in axis), default=1.0) for axis in axes]
+    full = trials[trials.full_length & trials.score.notna()]
+    if len(full):
+        best = full.score.cummax()
+        add(
+            [[*axis[full.index], end] for axis, end in zip(axes, ends, strict=True)],
+            y=[*best, best.iloc[-1]],
+            mode="lines",
+            name="best so far",
+            line={"color": BLUE, "width": 3, "shape": "hv"},
+            hovertemplate="best so far: %{y:.3f}<extra></extra>",
+        )
+    for name, level, dash in (("default", default, "dash"), ("base model", base, "dot")):
+        if level is not None:
+            add(
+                [[0, end] for end in ends],
+                y=[level, level],
+                mode="lines",
+                name=name,
+                line={"color": GREEN if name == "default" else GREY, "width": 2, "dash": dash},
+                hovertemplate=f"{name}: {number(level)}<extra></extra>",
+            )
+    kinds = pd.Series([looks_of(row) for row in rows_of(trials)], index=trials.index)
+    for kind, (color, symbol) in STATE_LOOKS.items():
+        rows = trials[(kinds == kind) & ((kind == "failed") | trials.score.notna())]
+        if len(rows):
+            add(
+                [list(axis[rows.index]) for axis in axes],
+                y=rows.score.fillna(floor),
+                mode="markers",
+                name=kind,
+                marker=_marker(color, symbol),
+                text=[_hover(row) for row in rows_of(rows)],
+                hovertemplate="%{text}<extra></extra>",
+            )
+    titles = ("trial time, added up (s)", "trials")
+    styled(figure, 440, updatemenus=[_axis_choice(choices, titles)])
+    # The legend goes below: on a narrow page it needs several lines, which the buttons would cover.
+    below = {"y": -0.22, "yanchor": "top"}
+    figure.update_layout(margin={"t": 60}, hovermode="closest", legend=below)
+    figure.update_xaxes(title_text=titles[0], rangemode="tozero")
+    return figure.update_yaxes(title_text="validation score")
+
+
+def _axis_choice(choices: Sequence[Any], titles: Sequence[str]) -> dict[str, Any]:
+    """Buttons that put other values on the x axis of every trace."""
+    buttons = [
+        {
+            "label": label,
+            "method": "update",
+            "args": [{"x": xs}, {"xaxis.title.text": title}],
+        }
+        for label, xs, title in zip(("by trial time", "by trials"), choices, titles, strict=True)
+    ]
+    place = {"x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom", "pad": {"b": 4}}
+    return {"type": "buttons", "direction": "right", "buttons": buttons, **place}
+
+
+def prior_against_observed(trials: pd.DataFrame) -> go.Figure:
+    """The offline opinion of each configuration against what its trials showed.
+
+    Expects rows with ``prior`` and ``final``: see ``comparable``.
+    """
+    figure = go.Figure()
+    for full, name, symbol in (
+        (True, "score at full length (± se)", "circle"),
+        (False, "partial or stopped: predicted final (± sd), else last score", "circle-open"),
+    ):
+        rows = trials[trials.full_length == full]
+        if len(rows):
+            figure.add_scatter(
+                x=rows.prior,
+                y=rows.final,
+                mode="markers",
+                name=name,
+                marker=_marker(BLUE if full else SKY, symbol),
+                error_y={"array": rows.final_se.fillna(0.0), "color": GREY, "thickness": 1.2},
+                text=[_hover(row) for row in rows_of(rows)],
+                hovertemplate="prior %{x:.3f}<br>%{text}<extra></extra>",
+            )
+    styled(figure, 400, margin={"t": 56}, hovermode="closest", showlegend=True)
+    figure.update_xaxes(title_text="ranker's prior")
+    return figure.update_yaxes(title_text="observed")
+
+
+def comparable(trials: pd.DataFrame) -> pd.DataFrame:
+    """Trials with a prior and an observation, each configuration once."""
+    rows = trials[~trials.trial_id.isin(superseded(trials))]
+    return rows[rows.prior.notna() & rows.final.notna()]
+
+
+def cost(spent: float, full: float) -> go.Figure:
+    """Trial time spent, beside the estimate for running every configuration in full (seconds)."""
+    figure = go.Figure(
+        go.Bar(
+            x=[spent, full],
+            y=["spent", "all in full"],
+            orientation="h",
+            marker={"color": [BLUE, GREY]},
+            text=[duration(spent), duration(full)],
+            textposition="outside",
+            cliponaxis=False,
+            hovertemplate="%{y}: %{text}<extra></extra>",
+        )
+    )
+    styled(figure, 170, margin={"t": 8, "r": 90})
+    figure.update_xaxes(title_text="trial time (s)")
+    return figure.update_yaxes(autorange="reversed", showgrid=False)
+
+
+def fractions(trials: pd.DataFrame) -> go.Figure:
+    """How far each trial ran, in the order they were proposed."""
+    figure = go.Figure()
+    kinds = pd.Series([looks_of(row) for row in rows_of(trials)], index=trials.index)
+    for kind, (color, _) in STATE_LOOKS.items():
+        rows = trials[(kinds == kind) & trials.fraction.notna()]
+        if len(rows):
+            figure.add_bar(
+                x=rows.label,
+                y=rows.fraction,
+                name=kind,
+                marker={"color": color},
+                text=[_hover(row) for row in rows_of(rows)],
+                textposition="none",
+                hovertemplate="%{text}<extra></extra>",
+            )
+    styled(figure, 300, margin={"t": 48}, bargap=0.25, showlegend=True)
+    figure.update_xaxes(
+        type="category", categoryorder="array", categoryarray=list(trials.label), showgrid=False
+    )
+    return figure.update_yaxes(title_text="share of full length", range=[0, 1.02], tickformat=".0%")

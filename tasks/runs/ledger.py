@@ -1,0 +1,168 @@
+"""The ledger of one run: what was spent, what is reserved, whether another trial fits."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tasks.runs.full_costs import is_idle
+from tasks.config.settings import LONGEST_SECONDS, Budget
+from trials.io.errors import RecordError
+from trials.io.record_files import read_json, remedy_of
+from trials.spec.records import TrialResult, write_json
+
+LEDGER = "ledger.json"  # in the folder of a run
+SAVE_EVERY_SECONDS = 5.0
+# After so many trials in a row that had nothing to run, nothing new is being proposed.
+MOST_IDLE = 20
+
+
+@dataclass
+class Ledger:
+    """Spends one budget, in whichever unit it was given.
+
+    Attributes:
+        file: where the elapsed time is kept, so that a resumed run goes on counting.
+        budget: the whole budget.
+        finalist_share: of the budget, kept for finalists at full length.
+        closing_seconds: kept for the measurement on the test split and the report.
+        trial_seconds: that a full-length trial is planned to take; NaN when that is not known.
+        overhead_seconds: of these, what a trial takes whatever its length.
+        already: seconds that were spent before there was a ledger, as on starting a server.
+        clock: seconds; monotonic, so that setting the clock changes nothing.
+    """
+
+    file: Path
+    budget: Budget
+    finalist_share: float = 0.25
+    closing_seconds: float = 0.0
+    trial_seconds: float = math.nan
+    overhead_seconds: float = 0.0
+    already: float = 0.0
+    clock: Callable[[], float] = time.monotonic
+    started: int = 0
+    spent_full: float = 0.0
+    _idle: int = field(init=False, default=0)
+    _before: float = field(init=False, default=0.0)
+    _start: float = field(init=False)
+    _saved: float = field(init=False, default=-math.inf)
+    _seconds_per_full: list[float] = field(init=False, default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._start = self.clock() - self.already
+        if self.file.exists():
+            self._before = elapsed_seconds(self.file)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the run began, time between a kill and its resumption left out."""
+        return self._before + self.clock() - self._start
+
+    @property
+    def elapsed_here(self) -> float:
+        """Seconds of these since this process began."""
+        return self.clock() - self._start
+
+    @property
+    def seconds_per_full(self) -> float:
+        """Median seconds of a full-length trial, scaled up from partial ones; at first as planned.
+
+        Without what every trial takes whatever its length.
+        """
+        ordered = sorted(self._seconds_per_full)
+        if ordered:
+            return ordered[len(ordered) // 2]
+        return self.trial_seconds - self.overhead_seconds
+
+    def seconds(self, cost_full: float) -> float:
+        """Seconds that a trial of a cost is expected to take; 0 when nothing is known."""
+        seconds = self.overhead_seconds + cost_full * self.seconds_per_full
+        return 0.0 if math.isnan(seconds) else seconds
+
+    @property
+    def left(self) -> float:
+        """Seconds of a time budget until the closing measurement begins; infinite without one."""
+        if self.budget.unit != "seconds":
+            return math.inf
+        return self.budget.amount - self.closing_seconds - self.elapsed
+
+    @property
+    def share(self) -> float:
+        """Part of the budget that is spent, from 0 to 1."""
+        spent = {"seconds": self.elapsed, "trials": self.started, "full": self.spent_full}
+        return min(1.0, spent[self.budget.unit] / self.budget.amount)
+
+    def save(self) -> None:
+        """Keeps the elapsed time."""
+        self._saved = self.clock()
+        write_json(self.file, {"elapsed_seconds": self.elapsed})
+
+    def tick(self) -> None:
+        """Called with every event of a trial: a kill loses a few seconds of the count at most."""
+        if self.clock() - self._saved > SAVE_EVERY_SECONDS:
+            self.save()
+
+    def start_trial(self) -> None:
+        """Notes that one more trial was launched (or found on disk)."""
+        self.started += 1
+
+    def settle(self, result: TrialResult, cost_full: float) -> None:
+        """Charges a finished trial, whatever became of it.
+
+        One that found its whole run done by another trial used nothing, and counts as no trial.
+
+        Args:
+            result: of the trial.
+            cost_full: its cost in full-trial equivalents.
+        """
+        self.spent_full += cost_full
+        idle = is_idle(result, cost_full)
+        self.started -= idle
+        self._idle = self._idle + 1 if idle else 0
+        if result.state != "failed" and cost_full > 0:
+            seconds = max(0.0, result.cost.seconds - self.overhead_seconds)
+            self._seconds_per_full.append(seconds / cost_full)
+        self.save()
+
+    def allows(self, cost_full: float, finalist: bool = False, pending_full: float = 0.0) -> bool:
+        """Whether one more trial fits.
+
+        Args:
+            cost_full: its expected cost in full-trial equivalents.
+            finalist: finalists may use the share that is kept for them.
+            pending_full: expected cost of the trials that run now.
+        """
+        if self._idle >= MOST_IDLE:
+            return False
+        reserve = 0.0 if finalist else self.finalist_share
+        if self.budget.unit == "trials":
+            usable = self.budget.amount - math.ceil(reserve * self.budget.amount)
+            return self.started + 1 <= usable
+        if self.budget.unit == "full":
+            usable = self.budget.amount * (1 - reserve)
+            return self.spent_full + pending_full + cost_full <= usable + 1e-9
+        usable = (self.budget.amount - self.closing_seconds) * (1 - reserve)
+        return self.elapsed + self.seconds(cost_full) <= usable
+
+    def trial_limit(self) -> float | None:
+        """Wall-clock limit of a trial that starts now, in seconds; None unless time is budgeted."""
+        return max(1.0, self.left) if self.budget.unit == "seconds" else None
+
+
+def elapsed_seconds(file: Path) -> float:
+    """The seconds that a ledger's file says.
+
+    Raises:
+        RecordError: it says none.
+    """
+    seconds = read_json(file).get("elapsed_seconds")
+    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool):
+        found = "expected a number of seconds as elapsed_seconds"
+        raise RecordError(file, found, remedy_of(file))
+    if not 0 <= seconds <= LONGEST_SECONDS:
+        found = f"elapsed_seconds is not between 0 and {LONGEST_SECONDS:g}"
+        raise RecordError(file, found, remedy_of(file))
+    return float(seconds)

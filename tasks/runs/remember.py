@@ -1,0 +1,37 @@
+"""A finished run joins the history, so that the next dataset starts from more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.history.rows import RUN_KEY, history_row, run_key
+from tasks.history.checks import append_checked
+from tasks.runs.folder import RunFolder
+
+
+@task(cache_policy=NO_CACHE)
+def append_run_to_history(run: RunFolder, history: Path) -> Path | None:
+    """Writes the run's finished trials as one new history file; None when there are none.
+
+    Rows that do not pass the checks go to the quarantine beside it.
+    """
+    info = run.info()
+    key = {RUN_KEY: run_key(info.settings, info.dataset.fingerprint)}
+    rows = [
+        history_row(
+            trial.spec,
+            trial.result,
+            run_id=run.run_id,
+            dataset_id=info.dataset.name,
+            model_id=info.model,
+            meta=info.meta,
+        )
+        | key
+        for trial in run.trials()
+        if trial.result is not None
+    ]
+    file, _ = append_checked(rows, history, run.run_id, one_run=True)
+    return file

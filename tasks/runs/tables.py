@@ -1,0 +1,247 @@
+"""A run folder as two tables, trials and curve points: what report and console are made of."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from tasks.runs.folder import ProposalRecord, RunFolder, RunInfo, Summary, Trial
+from tasks.runs.spent import Spent
+from trials.spec.events import curve, read_events
+from trials.spec.records import CurvePoint, Value
+
+UNFINISHED = "unfinished"
+TRIAL_COLUMNS = (
+    "trial_id",
+    "label",
+    "origin",
+    "continues",
+    "begun_by",
+    "asked",
+    "fraction",
+    "state",
+    "reason",
+    "score",
+    "score_se",
+    "predicted",
+    "predicted_sd",
+    "prior",
+    "seconds",
+    "cumulative_seconds",
+    "full_length",
+    "final",
+    "final_se",
+    "config",
+)
+CURVE_COLUMNS = ("trial_id", "stage", "step", "metric", "value")
+
+
+@dataclass(frozen=True)
+class RunTables:
+    """Everything in a run folder that people look at.
+
+    Attributes:
+        info: ``run.json``.
+        summary: ``summary.json``, None before the end of the run.
+        trials: one row a trial, in the order they were proposed; columns ``TRIAL_COLUMNS``.
+            ``label`` is the id, shortened where that is still unique. ``continues`` is empty where
+            a trial began afresh; ``begun_by`` names the trial whose first stages it shares.
+            ``final`` is the score at full length where the trial got there,
+            else the predicted final score, else the last score. ``config`` holds dicts; unknown
+            numbers are NaN.
+        curves: one row a curve point; columns ``CURVE_COLUMNS``.
+        records: the trials as they lie on disk, in the same order.
+        proposals: what the search said of the trials when it proposed them, in that order.
+        plan: what the run expected of itself before its first trial; None where it made no plan.
+        so_far: how much of its budget an unfinished run has spent, as ``2 of 6 trials``.
+    """
+
+    info: RunInfo
+    summary: Summary | None
+    trials: pd.DataFrame
+    curves: pd.DataFrame
+    records: list[Trial]
+    proposals: list[ProposalRecord]
+    plan: str | None = None
+    so_far: str | None = None
+
+    @classmethod
+    def read(cls, run: RunFolder) -> RunTables:
+        proposals = {record.trial_id: record for record in run.proposals()}
+        last = len(proposals)
+        records = sorted(
+            run.trials(),
+            key=lambda t: (
+                proposals[t.spec.trial_id].order if t.spec.trial_id in proposals else last,
+                t.spec.trial_id,
+            ),
+        )
+        info, summary = run.info(), run.summary()
+        return cls(
+            info,
+            summary,
+            trial_table(records, proposals, run.observations()),
+            curve_table(records),
+            records,
+            sorted(proposals.values(), key=lambda p: p.order),
+            run.plan_text(),
+            Spent.of(run).part(info.settings.budget) if summary is None else None,
+        )
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Label of each trial id."""
+        return dict(zip(self.trials.trial_id, self.trials.label, strict=True))
+
+    @property
+    def default_config(self) -> dict[str, Value | None] | None:
+        """The default configuration: as measured, else as tried, else as the space says."""
+        if self.summary and self.summary.default and self.summary.default.config is not None:
+            return self.summary.default.config
+        tried = self.trials[self.trials.origin == "default"]
+        if len(tried):
+            config: dict[str, Value | None] = tried.config.iloc[0]
+            return config
+        return None
+
+    @property
+    def best_row(self) -> pd.Series | None:
+        """Trial of the best configuration; before the summary, the best so far."""
+        trials = self.trials
+        if self.summary is not None:
+            found = trials[trials.trial_id == self.summary.best.trial_id]
+            return found.iloc[0] if len(found) else None
+        scored = trials[trials.score.notna()]
+        full = scored[scored.full_length]
+        pool = full if len(full) else scored
+        return pool.iloc[int(pool.final.argmax())] if len(pool) else None
+
+    @property
+    def varied(self) -> list[str]:
+        """Hyperparameters that differ between trials, in the order of the space."""
+        known = [str(entry["name"]) for entry in self.info.space.get("hyperparameters", [])]
+        seen = {name for config in self.trials.config for name in config}
+        names = [name for name in known if name in seen] + sorted(seen - set(known))
+        return [
+            name
+            for name in names
+            if len({json.dumps(config.get(name)) for config in self.trials.config}) > 1
+        ]
+
+
+def rows_of(table: pd.DataFrame) -> Iterator[Any]:
+    """Rows as named tuples; pandas' own type says nothing of their fields."""
+    yield from table.itertuples()
+
+
+def trial_table(
+    records: list[Trial],
+    proposals: dict[str, ProposalRecord],
+    observations: Iterable[dict[str, Any]],
+) -> pd.DataFrame:
+    """One row a trial; see ``RunTables``.
+
+    Args:
+        records: trials in the order of the rows.
+        proposals: by trial id.
+        observations: rows with ``trial_id`` and, where they are known, ``predicted`` and
+            ``predicted_sd`` (of the score at full length) and ``prior_score``, all as the search
+            sees them now. Priors of now go before those of the proposals, whose scale was still
+            being learned.
+    """
+    seen = {row["trial_id"]: row for row in observations if "trial_id" in row}
+    rows = [
+        _trial_row(trial, proposals.get(trial.spec.trial_id), seen.get(trial.spec.trial_id, {}))
+        for trial in records
+    ]
+    table = pd.DataFrame(rows, columns=list(TRIAL_COLUMNS))
+    table["label"] = _labels([trial.spec.trial_id for trial in records])
+    table["cumulative_seconds"] = table["seconds"].astype(float).fillna(0.0).cumsum()
+    table["full_length"] = table["full_length"].astype(bool)
+    numeric = ["score", "score_se", "predicted", "predicted_sd", "prior", "final", "final_se"]
+    table[numeric] = table[numeric].astype(float)
+    return table
+
+
+def curve_table(records: list[Trial]) -> pd.DataFrame:
+    """One row a curve point; a trial without a result is read from its events so far."""
+    rows = [
+        (trial.spec.trial_id, point.stage, point.step, point.metric, point.value)
+        for trial in records
+        for point in _points(trial)
+        if math.isfinite(point.value)
+    ]
+    return pd.DataFrame(rows, columns=list(CURVE_COLUMNS))
+
+
+def _labels(ids: list[str]) -> list[str]:
+    """The part of the ids before the first dash, if that still tells them apart."""
+    short = [name.partition("-")[0] for name in ids]
+    return short if len(set(short)) == len(short) and all(short) else ids
+
+
+def _points(trial: Trial) -> list[CurvePoint]:
+    if trial.result is not None and trial.result.curve:
+        return trial.result.curve
+    return curve(read_events(trial.folder / "events.jsonl"))
+
+
+def _trial_row(
+    trial: Trial, proposal: ProposalRecord | None, observation: dict[str, Any]
+) -> dict[str, Any]:
+    spec, result = trial.spec, trial.result
+    # A trial that shares another one's SFT stage is no continuation of that one.
+    continues = (proposal.continues if proposal else spec.inherits_from) or ""
+    row: dict[str, Any] = {
+        "trial_id": spec.trial_id,
+        "origin": proposal.origin if proposal else "unknown",
+        "continues": continues,
+        "begun_by": "" if continues else spec.inherits_from or "",
+        "asked": spec.fidelity.fraction,
+        "fraction": result.fraction if result else math.nan,
+        "state": result.state if result else UNFINISHED,
+        "reason": _reason(trial),
+        "score": _number(result.score if result else None),
+        "score_se": _number(result.score_se if result else None),
+        "predicted": _number(observation.get("predicted")),
+        "predicted_sd": _number(observation.get("predicted_sd")),
+        "prior": _number(observation.get("prior_score")),
+        "seconds": result.cost.seconds if result else math.nan,
+        "full_length": bool(result and result.state == "completed" and result.fraction >= 1),
+        "config": spec.config,
+    }
+    if math.isnan(row["prior"]) and proposal:
+        row["prior"] = _number(proposal.prior_score)
+    # A prediction for a trial without a score is no observation.
+    measured = row["full_length"] or math.isnan(row["predicted"]) or math.isnan(row["score"])
+    row["final"] = row["score"] if measured else row["predicted"]
+    row["final_se"] = row["score_se"] if measured else row["predicted_sd"]
+    return row
+
+
+def _reason(trial: Trial) -> str:
+    result = trial.result
+    if result is None:
+        return "no result yet"
+    if result.failure is not None:
+        return result.failure.kind
+    return f"{result.stop.rule} at step {result.stop.step}" if result.stop else ""
+
+
+def _number(value: Any) -> float:
+    return math.nan if value is None else float(value)
+
+
+def origin_of(row: Any, labels: Mapping[str, str]) -> list[str]:
+    """Why a trial was run, and which other trial it goes on from, if any: in one or two parts."""
+    parts = [row.origin]
+    if row.continues:
+        parts.append(f"of {labels.get(row.continues, row.continues)}")
+    if row.begun_by:
+        parts.append(f"begun by {labels.get(row.begun_by, row.begun_by)}")
+    return parts

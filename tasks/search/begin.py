@@ -1,0 +1,165 @@
+"""The start of a run: inputs, settings and history are pinned in its folder before any trial."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ConfigSpace import ConfigurationSpace
+
+from tasks.config.paths import BUNDLED_OFFLINE, OfflineFolder, offline_folder
+from tasks.config.settings import TuneSettings
+from tasks.history.rows import history_files, read_history, run_key
+from tasks.inputs.prepare import Found, Inputs
+from tasks.inputs.spaces import plain, space_text
+from tasks.runs.folder import DatasetInfo, HistoryInfo, RunFolder, RunInfo
+from trials.data.dataset import SPLITS
+from trials.io.errors import SettingsError
+from trials.spec.provenance import PACKAGES, git_commit, versions
+
+FEATURES = OfflineFolder(BUNDLED_OFFLINE).features.name
+OWN_PACKAGES = ("prefect", "botorch", "gpytorch", "catboost", "pandas", "ConfigSpace")
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What a run starts from.
+
+    Attributes:
+        features: table of meta-features that describes the history; None without one.
+    """
+
+    info: RunInfo
+    history_files: list[Path]
+    features: Path | None
+    default_config: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What a run learns from.
+
+    Attributes:
+        files: of the history.
+        features: table of meta-features that describes it; None without one.
+        used: whether the search of a resumed run began with it; None where none has begun.
+    """
+
+    files: list[Path]
+    features: Path | None
+    used: bool | None = None
+
+
+def learn_from(settings: TuneSettings, run: RunFolder, inputs: Found, history: Path) -> Learned:
+    """The history of a run: of a new one what there is, of a resumed one what it began with.
+
+    Raises:
+        SettingsError: a resumed run finds other data, or lacks a history file it learned from.
+    """
+    features, used = run.path / FEATURES, None
+    if (run.path / "run.json").exists():
+        info = run.info()
+        _check_unchanged(info, inputs)
+        used = info.history.used
+        files = [Path(file) for file in info.history.files]
+    else:
+        history.mkdir(parents=True, exist_ok=True)  # that the run joins it may be long from now
+        key = run_key(settings, inputs.dataset.fingerprint)
+        files = history_files(history, without_key=key) if settings.use_history else []
+        known = features_of(history)
+        if files and known.exists():
+            shutil.copyfile(known, features)
+    missing = [str(file) for file in files if not file.exists()]
+    if missing:
+        raise SettingsError(
+            f"run {run.run_id} learned from {', '.join(missing)}, now missing; "
+            "restore it with: git checkout or dvc checkout"
+        )
+    return Learned(files, features if features.exists() else None, used)
+
+
+def note_used(run: RunFolder, used: bool) -> None:
+    """Notes whether the search begins with what the history knows: so it does when resumed."""
+    info = run.info()
+    history = info.history.model_copy(update={"used": used})
+    run.write_info(info.model_copy(update={"history": history}))
+
+
+def begin_run(
+    settings: TuneSettings,
+    run: RunFolder,
+    inputs: Inputs,
+    space: ConfigurationSpace,
+    learned: Learned,
+    history: Path,
+) -> Begun:
+    """Writes ``run.json``, or reads it when the run is resumed."""
+    if (run.path / "run.json").exists():
+        info = run.info()
+    else:
+        info = _info(settings, run, inputs, space, history, learned.files)
+        run.write_info(info)
+    return Begun(
+        info=info,
+        history_files=learned.files,
+        features=learned.features,
+        default_config=plain(space.get_default_configuration()),
+    )
+
+
+def features_of(history: Path) -> Path:
+    """The table of meta-features that describes a history: its own, else the project's."""
+    own = history / FEATURES
+    return own if own.exists() else offline_folder().features
+
+
+def _info(
+    settings: TuneSettings,
+    run: RunFolder,
+    inputs: Inputs,
+    space: ConfigurationSpace,
+    history: Path,
+    files: list[Path],
+) -> RunInfo:
+    rows = read_history(files)
+    dataset = inputs.dataset
+    return RunInfo(
+        run_id=run.run_id,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        settings=settings,
+        dataset=DatasetInfo(
+            name=inputs.dataset_id,
+            path=str(dataset.path),
+            fingerprint=dataset.fingerprint,
+            reward=str(dataset.card.reward),
+            reward_inferred=dataset.reward_inferred,
+            rows={split: len(dataset.splits[split]) for split in SPLITS},
+            warnings=list(inputs.warnings),
+        ),
+        model=inputs.model_id,
+        model_parameters=inputs.probe.parameters,
+        space=json.loads(space_text(space)),
+        meta=inputs.meta,
+        base_validation=inputs.probe.scores["base"],
+        history=HistoryInfo(
+            files=[str(file) for file in files],
+            trials=len(rows),
+            datasets=rows["dataset_id"].nunique() if len(rows) else 0,
+            folder=str(history.resolve()),
+        ),
+        versions=versions((*PACKAGES, *OWN_PACKAGES)),
+        git_commit=git_commit(),
+    )
+
+
+def _check_unchanged(info: RunInfo, inputs: Found) -> None:
+    if info.dataset.fingerprint != inputs.dataset.fingerprint:
+        raise SettingsError(
+            f"{inputs.dataset.path} changed since run {info.run_id} began "
+            f"(fingerprint {inputs.dataset.fingerprint}, was {info.dataset.fingerprint}); "
+            "restore the data, or start a new run"
+        )

@@ -1,0 +1,254 @@
+"""The end of a run: the test split is read once, for the base, the default and the best model."""
+
+from __future__ import annotations
+
+import logging
+import math
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from surrogates.core.base import Recommendation
+from tasks.config.settings import TuneSettings
+from tasks.inputs.featurize import Say, probe, unsaid
+from tasks.inputs.prepare import Inputs
+from tasks.planning.costs import LEAST_ROWS, MARGIN
+from tasks.runs.folder import Measured, RunFolder, Summary, Trial, final_model
+from tasks.search.loop import SearchLoop
+from trials.evaluation.compare import paired_difference
+from trials.io.errors import AutoPipeError
+from trials.process.supervisor import Supervisor
+from trials.spec.events import read_events
+from trials.spec.pace import pace_of
+from trials.spec.records import ProbeAnswer, ProbeRequest, SplitScore, TrialResult, TrialSpec
+
+log = logging.getLogger(__name__)
+
+LITTLE_SECONDS = 5.0  # of the final measurement: no rows are left out to save less
+
+
+@task(cache_policy=NO_CACHE)
+def measure_on_test(
+    run: RunFolder,
+    settings: TuneSettings,
+    inputs: Inputs,
+    models: dict[str, str],
+    measurer: Supervisor,
+    closing: Closing,
+    lora: bool = False,
+    say: Say = unsaid,
+) -> ProbeAnswer:
+    """Scores the models on the same rows of the test split; kept in the run folder.
+
+    Args:
+        run: its folder.
+        settings: of the run.
+        inputs: dataset and base model.
+        models: by label.
+        measurer: has a worker measure them.
+        closing: on how many rows, and how long it may take.
+        lora: the trials trained adapters.
+        say: told how far it is.
+    """
+    request = ProbeRequest(
+        dataset=str(inputs.dataset.path),
+        models=models,
+        tokenizer=inputs.model,
+        split="test",
+        rows=closing.rows,
+        schedule=inputs.schedule,
+        compute=settings.compute,
+        lora=lora,
+        allow_user_code=settings.allow_user_code,
+    )
+    limits = settings.limits.model_copy(update={"wall_seconds": closing.wall_seconds})
+    return probe(request, run.path / "test", measurer, limits, say)
+
+
+@dataclass(frozen=True)
+class Closing:
+    """How the final measurement is kept within the time that is left.
+
+    Attributes:
+        rows: of the test split.
+        wall_seconds: that it may take at most; None without a time budget.
+    """
+
+    rows: int
+    wall_seconds: float | None = None
+
+    @classmethod
+    def of(
+        cls, asked: int, left: float, row_seconds: float, models: int, load_seconds: float = 0.0
+    ) -> Closing:
+        """As many rows as there is time for, but never so few that they say nothing.
+
+        Args:
+            asked: rows of the settings.
+            left: seconds for the measurement; infinite without a time budget.
+            row_seconds: for completing and scoring one row.
+            models: that are measured.
+            load_seconds: for loading one of them.
+        """
+        if math.isinf(left):
+            return cls(asked)
+        seconds = MARGIN * models * row_seconds
+        left -= models * load_seconds
+        affordable = int(max(left, LITTLE_SECONDS) / seconds) if seconds else asked
+        rows = min(asked, max(LEAST_ROWS, affordable))
+        expected = models * (load_seconds + rows * row_seconds)
+        return cls(rows, wall_seconds=max(30.0, left, 3 * expected))
+
+
+def conclude(
+    run: RunFolder,
+    loop: SearchLoop,
+    default_config: dict[str, Any],
+    measurer: Supervisor,
+    test_seconds: float = math.inf,
+    say: Say = unsaid,
+) -> Summary:
+    """Measures base, default and best configuration and writes ``summary.json``.
+
+    Args:
+        run: its folder.
+        loop: whose search is over.
+        default_config: what the recommendation is compared with.
+        measurer: has a worker measure them.
+        test_seconds: that are left for the measurement.
+        say: told how far it is.
+
+    Raises:
+        AutoPipeError: when no trial ran to its end.
+    """
+    recommendation, (spec, result) = recommend(loop)
+    default = loop.full_length(default_config)
+    models = {"base": loop.inputs.model, "best": str(final_model(spec))}
+    if default:
+        models["default"] = str(final_model(default[0]))
+    asked = min(loop.settings.test_rows, len(loop.inputs.dataset.splits["test"]))
+    measured = [spec, *([default[0]] if default else [])]
+    row, load = _row_seconds(loop, measured), loop.pace.loading + loop.pace.starting
+    closing = Closing.of(asked, test_seconds, row, len(models), load)
+    lora = default_config.get("adapter") == "lora"
+    test = measure_on_test(
+        run, loop.settings, loop.inputs, models, measurer, closing, lora, say
+    ).scores
+    gain, gain_se = _paired(test["best"], test["default"]) if default else (None, None)
+    base = loop.inputs.probe.scores["base"]
+    trials = run.trials()
+    summary = Summary(
+        best=_measured(spec, result, test["best"]),
+        default=_measured(*default, test["default"]) if default else None,
+        base=Measured(
+            trial_id=None,
+            config=None,
+            validation=base.score,
+            validation_se=base.score_se,
+            test=test["base"].score,
+            test_se=test["base"].score_se,
+            test_pass_at_k=test["base"].pass_at_k,
+        ),
+        best_expected=recommendation.score,
+        best_expected_se=recommendation.score_se,
+        trials=len(trials),
+        failed=sum(bool(t.result and t.result.state == "failed") for t in trials),
+        full_length=sum(r.state == "completed" and r.fraction >= 1 for _, r in loop.told.values()),
+        elapsed_seconds=loop.ledger.elapsed,
+        trial_seconds=sum(t.result.cost.seconds for t in trials if t.result),
+        full_cost_seconds=_full_cost(trials),
+        paired_gain=gain,
+        paired_gain_se=gain_se,
+        budget=loop.ledger.budget,
+    )
+    run.write_summary(summary)
+    return summary
+
+
+def _row_seconds(loop: SearchLoop, measured: list[TrialSpec]) -> float:
+    """Seconds for completing and scoring a row, on average over the base model and these trials.
+
+    Each as it was when it was scored before; a trial that was not, as the slowest of the others.
+    """
+    probe, there_are = loop.inputs.probe, len(loop.inputs.dataset.splits["validation"])
+    rows = min(loop.inputs.schedule.eval_rows, there_are)
+    events = [read_events(Path(spec.folder) / "events.jsonl") for spec in measured]
+    found = [pace_of(list(each)).scoring / rows for each in events]
+    found.append(probe.seconds / max(1, probe.scores["base"].rows))
+    return statistics.fmean(each or max(found) for each in found)
+
+
+def recommend(loop: SearchLoop) -> tuple[Recommendation, tuple[TrialSpec, TrialResult]]:
+    """The search's recommendation and the trial that ran it to its end.
+
+    Raises:
+        AutoPipeError: when no trial ran to its end, with what became of them.
+    """
+    if not any(final_model(spec).exists() for spec, _ in loop.told.values()):
+        ends = ", ".join(
+            f"{spec.trial_id}: {result.failure.kind if result.failure else result.state}"
+            for spec, result in loop.told.values()
+        )
+        raise AutoPipeError(
+            f"no trial ran to its end, so there is nothing to recommend "
+            f"({ends or 'none was begun'}).\n"
+            + (f"  Look at {loop.run.path}/trials/*/log.txt, or resume" if ends else "  Resume")
+            + f" with a larger budget: autopipe tune --resume {loop.run.run_id} --budget ..."
+        )
+    found = loop.recommendation()
+    if found is None:
+        raise AutoPipeError(
+            "no trial with a score has its model any more; tune again with a larger --disk, or see "
+            f"the trials with: autopipe report {loop.run.run_id}"
+        )
+    recommendation, (spec, _) = found
+    if recommendation.config != (wanted := loop.search.best()).config:
+        log.warning(
+            "the best configuration, expected at %.3f, lost its model to the disk limit; trial %s, "
+            "expected at %.3f, is recommended: a larger --disk keeps more",
+            wanted.score,
+            spec.trial_id,
+            recommendation.score,
+        )
+    return found
+
+
+def _measured(spec: TrialSpec, result: TrialResult, test: SplitScore) -> Measured:
+    return Measured(
+        trial_id=spec.trial_id,
+        config=spec.config,
+        validation=result.score if result.score is not None else math.nan,
+        validation_se=result.score_se or 0.0,
+        test=test.score,
+        test_se=test.score_se,
+        test_pass_at_k=test.pass_at_k,
+    )
+
+
+def _paired(best: SplitScore, default: SplitScore) -> tuple[float, float]:
+    """Mean difference on the same rows, and its standard error."""
+    difference = paired_difference(best.outcomes, default.outcomes)
+    return difference.mean, difference.se
+
+
+def _full_cost(trials: list[Trial]) -> float:
+    """Rough trial time had every configuration run at full length; the rest is what was saved.
+
+    A configuration's seconds at a fraction f are scaled by 1 / f; one that did run in full counts
+    as it was.
+    """
+    seconds: dict[str, float] = {}
+    reached: dict[str, float] = {}
+    for trial in trials:
+        if trial.result is None:
+            continue
+        key = repr(sorted(trial.spec.config.items(), key=str))
+        seconds[key] = seconds.get(key, 0.0) + trial.result.cost.seconds
+        reached[key] = max(reached.get(key, 0.0), trial.result.fraction)
+    return sum(
+        spent / reached[key] if reached[key] > 0 else spent for key, spent in seconds.items()
+    )

@@ -1,0 +1,134 @@
+"""How runs are named, and which folder a flow run works in."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from prefect.runtime import flow_run
+
+from tasks.config.names import short_name, slug
+from tasks.config.paths import cache_folder, runs_folder
+from tasks.config.settings import TuneSettings
+from tasks.config.store_names import checked_name
+from tasks.history.seed import the_history
+from tasks.runs.folder import RunFolder
+from tasks.runs.spent import check_budget
+from tasks.search.stored_run import open_run
+from trials.io.errors import SettingsError
+from trials.io.record_files import read_json
+from trials.spec.records import write_json
+
+OF_FLOW_RUNS = "flow-runs"  # flow run id -> run id, so that a flow run started again goes on
+
+
+def title_of() -> str:
+    """How the flow run at hand is called on Prefect's pages."""
+    parameters: Mapping[str, Any] = flow_run.parameters
+    run, settings = parameters.get("run"), parameters.get("settings")
+    if run is not None:
+        return f"{Path(run).name} goes on"
+    return _given(settings and TuneSettings.model_validate(settings)).title
+
+
+def settings_of(run: RunFolder, given: TuneSettings | None) -> TuneSettings:
+    """A run's own settings, with the budget of those given; a new run's are those given.
+
+    Changes the run's record, so it is called by who holds its lock.
+
+    Raises:
+        SettingsError: there are none, or the run has spent their budget already.
+    """
+    if not (run.path / "run.json").exists():
+        return _given(given)
+    info = run.info()
+    if given is None or given.budget == info.settings.budget:
+        return info.settings
+    check_budget(run, given.budget)
+    settings = info.settings.model_copy(update={"budget": given.budget})
+    # Its search goes on as it began: asked with another budget it may propose other trials, and
+    # would not find again those that are finished.
+    changes = {"settings": settings, "first_budget": info.search_budget}
+    run.write_info(info.model_copy(update=changes))
+    return settings
+
+
+def history_of(run: RunFolder, given: Path | None) -> Path:
+    """The history that a run learns from and joins: as given, as when it began, or the project's.
+
+    Changes the run's record where another one is given, so it is called by who holds its lock.
+
+    Raises:
+        SettingsError: the one that it began with is gone.
+    """
+    info = run.info() if (run.path / "run.json").exists() else None
+    if info is None:
+        return the_history(given)
+    if given is None:
+        if info.history.folder is None:  # of a run from before it was noted
+            return the_history()
+        if not Path(info.history.folder).is_dir():
+            raise SettingsError(
+                f"run {run.run_id} joins the history at {info.history.folder}, which is not there\n"
+                f"  restore it, or name another one: autopipe tune --resume {run.run_id} "
+                "--history FOLDER"
+            )
+        return the_history(Path(info.history.folder))
+    history = info.history.model_copy(update={"folder": str(given.resolve())})
+    if history != info.history:
+        run.write_info(info.model_copy(update={"history": history}))
+    return the_history(given)
+
+
+def _given(settings: TuneSettings | None) -> TuneSettings:
+    if settings is None:
+        raise SettingsError("nothing to tune: expected settings with a dataset, or a run's id")
+    return settings
+
+
+def folder_of_run(settings: TuneSettings | None, run: str | None) -> RunFolder:
+    """The folder of a named run, of the run that this very flow run began before, or a new one.
+
+    A worker that was killed leaves its flow run to be started again, and Prefect retries flow runs
+    that crashed: both go on with what is on disk. A flow within another has a new id each time, so
+    what counts is the outermost one and the settings.
+
+    Raises:
+        SettingsError: there is no run of that name, or nothing is given.
+    """
+    if run is not None:
+        return open_run(run, runs_folder())
+    settings = _given(settings)
+    id = flow_run.root_flow_run_id
+    if id is None:
+        return RunFolder(new_run_folder(settings))
+    own = hashlib.sha256(settings.model_dump_json().encode()).hexdigest()[:8]
+    note = cache_folder() / OF_FLOW_RUNS / f"{id}-{own}.json"
+    if note.exists():
+        return RunFolder(runs_folder() / checked_name(str(read_json(note).get("run", ""))))
+    folder = new_run_folder(settings)
+    write_json(note, {"run": folder.name})
+    return RunFolder(folder)
+
+
+def new_run_folder(settings: TuneSettings) -> Path:
+    """A folder that says dataset, model and seed, and was not there before.
+
+    Where runs are kept on shared storage no other machine has the same name for another one.
+    """
+    names = short_name(settings.dataset), short_name(settings.model)
+    stem = slug(f"{'-'.join(names)}-s{settings.seed}".lower())
+    root = runs_folder()
+    number = 1
+    while True:
+        own = f"-{uuid.uuid4().hex[:6]}" if settings.store else ""
+        folder = root / f"{stem}-{number:03d}{own}"
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:  # taken, perhaps by a run that starts at this moment
+            number += 1
+        else:
+            return folder

@@ -1,0 +1,4 @@
+"""Other programs' arguments, logs and tables in our terms.
+
+May import `output` and `history`.
+"""

@@ -1,0 +1,138 @@
+"""Tables as files: CSV, whose cells stay text, and parquet, whose cells have types."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tasks.history.rows import DOUBT, frame_of, records
+from tasks.output.csv_tables import restored
+from trials.io.errors import SettingsError
+
+PARQUET = ".parquet"
+SUFFIXES = (".csv", ".tsv", PARQUET)
+DELIMITERS = ",;\t"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a table.
+
+    Attributes:
+        place: where it is, as "line 7".
+        cells: by column; None where empty.
+        problem: why it cannot be read, or None.
+    """
+
+    place: str
+    cells: dict[str, Any]
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: its columns in their order, and its lines."""
+
+    source: Path
+    columns: list[str] = field(default_factory=list)
+    lines: list[Line] = field(default_factory=list)
+
+
+def read_table(source: Path) -> Table:
+    """A CSV or parquet file.
+
+    The cells of a CSV file are kept as text: what they are is told by the field that they fill,
+    not by a guess on their whole column.
+
+    Raises:
+        SettingsError: when it cannot be read, or has no line.
+    """
+    table = _parquet(source) if source.suffix.lower() == PARQUET else _csv(source)
+    if not table.lines:
+        raise SettingsError(
+            f"{source}: has no lines below its header" if table.columns else f"{source} is empty"
+        )
+    return table
+
+
+def header(source: Path) -> list[str]:
+    """The columns of a CSV file.
+
+    Raises:
+        SettingsError: when it cannot be read.
+    """
+    with _opened(source) as (_, names):
+        return names
+
+
+def _parquet(source: Path) -> Table:
+    frame = frame_of(source)
+    problem = str(frame.pop(DOUBT).iloc[0]) if DOUBT in frame and len(frame) else None
+    frame = frame.astype(object).where(frame.notna(), None)
+    lines = [
+        Line(f"row {number}", row, problem) for number, row in enumerate(records(frame), start=1)
+    ]
+    return Table(source, list(frame.columns), lines)
+
+
+def _csv(source: Path) -> Table:
+    with _opened(source) as (reader, names):
+        lines, start = [], reader.line_num + 1
+        for cells in reader:
+            place, start = f"line {start}", reader.line_num + 1
+            if not any(cell.strip() for cell in cells):
+                continue
+            problem = None
+            if len(cells) > len(names) and any(cells[len(names) :]):
+                problem = f"it has {len(cells)} cells, where the header has {len(names)}"
+            padded = [*cells, *[""] * (len(names) - len(cells))]
+            cells = [restored(cell) or None for cell in padded]
+            values = dict(zip(names, cells, strict=False))
+            lines.append(Line(place, values, problem))
+        return Table(source, names, lines)
+
+
+@contextmanager
+def _opened(source: Path) -> Iterator[tuple[Any, list[str]]]:
+    """The reader of a CSV file after its header, and the header."""
+    limit = csv.field_size_limit(sys.maxsize)  # a curve is one long cell
+    try:
+        with source.open(encoding="utf-8-sig", newline="") as file:
+            first = next((line for line in file if line.strip()), "")
+            file.seek(0)
+            reader = csv.reader(file, delimiter=delimiter_of(first))
+            names = next((cells for cells in reader if any(cells)), [])
+            yield reader, _distinct([restored(name.strip()) for name in names])
+    except (UnicodeError, csv.Error) as error:
+        if isinstance(error, UnicodeError) or "NUL" in str(error):
+            raise SettingsError(
+                f"{source} is not in UTF-8: save it as UTF-8 (in a spreadsheet: CSV UTF-8) and "
+                "import it again"
+            ) from None
+        raise SettingsError(f"{source} cannot be read as a table: {error}") from None
+    except OSError as error:
+        raise SettingsError(f"{source} cannot be read as a table: {error}") from None
+    finally:
+        csv.field_size_limit(limit)
+
+
+def delimiter_of(first: str) -> str:
+    """What parts the names of a header: the most frequent of comma, semicolon and tab."""
+    outside = "".join(first.split('"')[::2])  # a quoted name may have any of them in it
+    return max(DELIMITERS, key=outside.count)
+
+
+def _distinct(names: list[str]) -> list[str]:
+    """A name that comes again gets a number."""
+    seen: Counter[str] = Counter()
+    distinct = []
+    for name in names:
+        distinct.append(f"{name}.{seen[name]}" if seen[name] else name)
+        seen[name] += 1
+    return distinct

@@ -1,0 +1,134 @@
+"""Which data a run read and which it wrote, as revisions of ``tasks.versioning.versions``."""
+
+from __future__ import annotations
+
+import configparser
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from surrogates.offline.models import OfflineModels
+from tasks.runs.folder import RunFolder
+from tasks.runs.versions import (
+    ACCELERATE_NAME,
+    FILE,
+    HISTORY_NAME,
+    MODELS_NAME,
+    RunVersions,
+    dataset_name,
+    winner_name,
+)
+from tasks.versioning.versions import shown, versions
+from trials.io.errors import AutoPipeError
+from trials.io.redact import redacted
+from trials.spec.records import read_record, write_json
+
+log = logging.getLogger(__name__)
+
+Content = Path | Sequence[Path]
+
+
+@task(cache_policy=NO_CACHE)
+def keep_inputs(run: RunFolder, history: Sequence[Path], features: Path | None) -> None:
+    """Keeps what a search begins with: dataset, history, Accelerate config.
+
+    Once: a run that is resumed goes on with what it began with.
+    """
+    if (run.path / FILE).exists():
+        return
+    info = run.info()
+    inputs: dict[str, Content] = {dataset_name(info.dataset.name): Path(info.dataset.path)}
+    if history:
+        inputs[HISTORY_NAME] = [*history, *([features] if features else [])]
+    if info.settings.accelerate_config:
+        inputs[ACCELERATE_NAME] = Path(info.settings.accelerate_config)
+    _note(run.path, read=_revisions(inputs))
+
+
+@task(cache_policy=NO_CACHE)
+def keep_learned(
+    run: RunFolder, history: Sequence[Path], models: OfflineModels | None = None
+) -> None:
+    """Keeps the history that a run's trials are part of now, and the models it searched with."""
+    with tempfile.TemporaryDirectory(prefix="autopipe-versions-") as draft:
+        outputs: dict[str, Content] = {HISTORY_NAME: history}
+        if models is not None:
+            models.save(draft)
+            outputs[MODELS_NAME] = Path(draft)
+        _note(run.path, wrote=_revisions(outputs))
+
+
+@task(cache_policy=NO_CACHE)
+def keep_winner(run: RunFolder) -> None:
+    """Keeps the export of a run's best trial: its checkpoint, and what trains it again."""
+    info = run.info()
+    winner = {winner_name(info.dataset.name, info.model): run.path / "best"}
+    _note(run.path, wrote=_revisions(winner))
+
+
+@task(cache_policy=NO_CACHE)
+def keep_read(folder: Path, inputs: Mapping[str, Content]) -> None:
+    """Keeps what a flow reads, and notes the revisions in ``versions.json`` of a folder.
+
+    Args:
+        folder: of the run, or where else the flow leaves what it makes.
+        inputs: what each is called, and its file, folder, or files. What is empty is left out, and
+            so is, with a warning, what DVC could not keep: keeping versions never ends a run.
+    """
+    _note(folder, read=_revisions(inputs))
+
+
+@task(cache_policy=NO_CACHE)
+def keep_written(folder: Path, outputs: Mapping[str, Content]) -> None:
+    """As ``keep_read``, for what a flow wrote."""
+    _note(folder, wrote=_revisions(outputs))
+
+
+def _revisions(things: Mapping[str, Content]) -> dict[str, str]:
+    found = {}
+    for name, content in things.items():
+        try:
+            if isinstance(content, Path):
+                found[name] = versions().keep(name, content)
+            elif content:
+                with gathered(content) as folder:
+                    found[name] = versions().keep(name, folder)
+        except Exception as error:  # DVC's own, the disk's, or of whichever library a remote takes
+            log.warning(
+                "%s is not kept: %s\n  the run goes on; it can be repeated from the files that are "
+                "there now, not from versions.json",
+                *(name, redacted(str(error) or type(error).__name__)),
+            )
+    return found
+
+
+def _note(folder: Path, **revisions: Mapping[str, str]) -> None:
+    """Adds to what is noted already: a flow that is repeated or resumed goes on with its note."""
+    file = folder / FILE
+    try:
+        before = read_record(file, RunVersions) if file.exists() else RunVersions()
+        changes = {kind: getattr(before, kind) | dict(new) for kind, new in revisions.items()}
+        remote = versions().remote
+        write_json(file, before.model_copy(update={**changes, "remote": remote and shown(remote)}))
+    except (AutoPipeError, configparser.Error) as error:
+        log.warning("the versions are not noted: %s\n  the run goes on", error)
+
+
+@contextmanager
+def gathered(files: Sequence[Path]) -> Iterator[Path]:
+    """A folder with just these files, linked where the file system can."""
+    with tempfile.TemporaryDirectory(prefix="autopipe-versions-") as name:
+        folder = Path(name)
+        for file in files:
+            try:
+                os.link(file, folder / file.name)
+            except OSError:  # another file system
+                shutil.copyfile(file, folder / file.name)
+        yield folder

@@ -1,0 +1,157 @@
+"""A run again, on the data that it read: what lies where, and whether it went the same way."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.config.paths import cache_folder
+from tasks.config.settings import TuneSettings
+from tasks.runs.folder import ProposalRecord, RunFolder
+from tasks.runs.versions import ACCELERATE_NAME, HISTORY_NAME, dataset_name, run_versions
+from tasks.versioning.versions import versions
+from trials.spec.records import Value
+
+TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What a run read, as it was.
+
+    Attributes:
+        settings: the run's, with the dataset, the space and the Accelerate config as they were.
+        history: folder to learn from; a copy, so that the repetition may add to it.
+    """
+
+    settings: TuneSettings
+    history: Path
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two runs, proposal by proposal.
+
+    Attributes:
+        proposals: in both.
+        scores: of trials that both finished.
+        differences: a sentence each; empty when both went the same way.
+    """
+
+    proposals: int
+    scores: int
+    differences: tuple[str, ...]
+
+    @property
+    def same(self) -> bool:
+        return not self.differences
+
+
+@task(cache_policy=NO_CACHE)
+def restore_inputs(run: RunFolder) -> Restored:
+    """Fetches what a run read, from DVC's cache or the remote, each time to a place of its own.
+
+    Raises:
+        SettingsError: the run has no record of what it read.
+        VersionsError: it is nowhere any more.
+    """
+    info, read, store = run.info(), run_versions(run).read, versions()
+    place = cache_folder() / "reproduced"
+    place.mkdir(parents=True, exist_ok=True)
+    place = Path(tempfile.mkdtemp(prefix=f"{run.run_id}-", dir=place))
+    dataset = store.restore(read[dataset_name(info.dataset.name)], Path(info.dataset.path).name)
+    space = place / "space.json"  # the name in the settings may mean another one by now
+    space.write_text(json.dumps(info.space), encoding="utf-8")
+    changes: dict[str, object] = {"dataset": str(dataset), "space": str(space)}
+    if info.history.used is False:  # it was not learned in time, and might be now
+        changes["use_history"] = False
+    if ACCELERATE_NAME in read:
+        changes["accelerate_config"] = str(store.restore(read[ACCELERATE_NAME], "accelerate.yaml"))
+    history = place / "history"
+    history.mkdir()
+    if HISTORY_NAME in read:
+        for file in store.restore(read[HISTORY_NAME], HISTORY_NAME).iterdir():
+            shutil.copyfile(file, history / file.name)
+    return Restored(info.settings.model_copy(update=changes), history)
+
+
+def compare_runs(run: RunFolder, again: RunFolder) -> Comparison:
+    """Whether the second run proposed and scored what the first did.
+
+    The model is not among what is kept, so a model that changed is named. So are packages that
+    are others now, once something differs.
+    """
+    first, second = run.proposals(), again.proposals()
+    mine, theirs = _scores(run), _scores(again)
+    differences, scores = list(_other_model(run, again)), 0
+    for one, other in zip(first, second, strict=False):
+        if found := _proposal_difference(one, other):
+            differences.append(found)
+            break  # what follows from another proposal is another search
+        before, now = mine.get(one.trial_id), theirs.get(other.trial_id)
+        if before is not None and now is not None:
+            scores += 1
+            if math.isclose(before, now, rel_tol=0.0, abs_tol=TOLERANCE):
+                continue
+        elif before is now:  # neither has one
+            continue
+        was = "was without a score" if before is None else f"scored {before:.6g}"
+        is_now = "without a score" if now is None else f"{now:.6g}"
+        differences.append(f"trial {one.order:03d} {was}, now {is_now}")
+    if len(first) != len(second):
+        differences.append(
+            f"{len(first)} proposals, now {len(second)}: a budget in seconds buys more on a faster "
+            "machine"
+            if run.info().settings.budget.unit == "seconds"
+            else f"{len(first)} proposals, now {len(second)}"
+        )
+    if differences:
+        differences += _other_packages(run, again)
+    return Comparison(min(len(first), len(second)), scores, tuple(differences))
+
+
+def _proposal_difference(one: ProposalRecord, other: ProposalRecord) -> str | None:
+    if one.fraction != other.fraction:
+        return f"proposal {one.order:03d}: fraction {one.fraction}, now {other.fraction}"
+    names = sorted(one.config.keys() | other.config.keys())
+    changed = [n for n in names if not _same(one.config.get(n), other.config.get(n))]
+    if not changed:
+        return None
+    name = changed[0]
+    return (
+        f"proposal {one.order:03d}: {len(changed)} of {len(names)} hyperparameters differ, "
+        f"{name} was {one.config.get(name)}, now {other.config.get(name)}"
+    )
+
+
+def _same(one: Value | None, other: Value | None) -> bool:
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=TOLERANCE)
+    return one == other
+
+
+def _scores(run: RunFolder) -> dict[str, float | None]:
+    return {t.spec.trial_id: t.result.score if t.result else None for t in run.trials()}
+
+
+def _other_model(run: RunFolder, again: RunFolder) -> Iterator[str]:
+    before, now = (
+        next((t.spec.model_fingerprint for t in each.trials()), None) for each in (run, again)
+    )
+    if before != now:
+        yield f"the model {run.info().model} has changed: fingerprint {before}, now {now}"
+
+
+def _other_packages(run: RunFolder, again: RunFolder) -> Iterator[str]:
+    before, now = run.info().versions, again.info().versions
+    for name in sorted(before.keys() | now.keys()):
+        if before.get(name) != now.get(name):
+            yield f"package {name} was {before.get(name)}, now {now.get(name)}"

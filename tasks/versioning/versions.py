@@ -1,0 +1,272 @@
+"""What runs read and wrote, kept by DVC under the hash of its content.
+
+``<workspace>/versions/`` is a DVC repository of its own, without Git: each thing that is kept has a
+small ``<name>.dvc`` there, and its files lie in DVC's cache and, if one is named, in its remote. A
+revision is DVC's hash of a file or folder: the same content has the same revision everywhere.
+"""
+
+from __future__ import annotations
+
+import configparser
+import hashlib
+import logging
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import yaml
+
+from tasks.config.paths import workspace
+from tasks.sync.lock import locked
+from trials.io.errors import AutoPipeError
+from trials.io.redact import has_secret, redacted
+
+if TYPE_CHECKING:
+    from dvc.repo import Repo
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+REMOTE_VARIABLE = "AUTOPIPE_DVC_REMOTE"
+REMOTE = "autopipe"
+# Whoever holds the folder may be sending the weights of a large model.
+WAIT_SECONDS, RETRY_SECONDS = 600.0, 1.0
+RESTORED, KEPT, SENT = ".restored", ".kept", ".sent"
+
+
+class VersionsError(AutoPipeError):
+    """DVC could not do what was asked of it."""
+
+
+@dataclass(frozen=True)
+class Versions:
+    """The versions of one workspace.
+
+    One process at a time works on them; others wait. Each revision has a note in ``.kept/``, and
+    one in ``.sent/<remote>/`` when that remote has it, so that none is forgotten, whatever became
+    of the process that kept it, and another remote gets them all.
+
+    Attributes:
+        folder: of the DVC repository; made when something is kept first.
+        wait_seconds: how long to wait for another process of AutoPipe or DVC.
+    """
+
+    folder: Path
+    wait_seconds: float = WAIT_SECONDS
+
+    def keep(self, name: str, path: Path) -> str:
+        """Keeps a file or folder as it is now, and pushes it if there is a remote.
+
+        Where the remote cannot be reached it is kept on this machine, and sent with the next one.
+
+        Args:
+            name: what it is: letters, digits, dashes. What was kept under it before stays kept.
+            path: of the file or folder; it is copied, and may change afterwards.
+
+        Returns:
+            Its revision.
+
+        Raises:
+            VersionsError: DVC's own words, or a DVC process did not let go of the folder.
+            Locked: another process of AutoPipe did not.
+        """
+        out = self.folder / name
+
+        def add(repo: Repo) -> str:
+            [stage] = repo.add([str(path)], out=str(out), force=True)
+            _remove(out)  # the cache has it; a second copy is of no use to anybody
+            revision = str(stage.outs[0].hash_info.value)
+            _note(self.folder / KEPT, revision, _file_name(revision))
+            return revision
+
+        with self._alone():
+            revision = self._do(add)
+            try:
+                self._send()
+            except VersionsError as error:
+                log.warning("%s\n  it is sent with the next one that is kept", error)
+        return revision
+
+    def restore(self, revision: str, name: str) -> Path:
+        """What was kept, as it was: from the cache, else from the remote.
+
+        Args:
+            revision: as ``keep`` returned it.
+            name: of the file or folder that is made.
+
+        Returns:
+            Its path, below this folder; it is DVC's, so copy it before you change it.
+
+        Raises:
+            VersionsError: neither has it.
+            Locked: another process of AutoPipe did not let go of the folder.
+        """
+        if not revision.removesuffix(".dir").isalnum():
+            raise VersionsError(f"{revision!r} is no revision; see versions.json of the run")
+        place = self.folder / RESTORED / _file_name(revision)
+        with self._alone():
+            note = str(_note(place, revision, name))
+            try:
+                # Without the remote first: it may be away, and is often not needed.
+                self._do(lambda repo: repo.checkout([note], force=True))
+            except VersionsError as error:
+                if not self.remote:
+                    raise self._unknown(revision, name) from error
+                try:
+                    self._do(lambda repo: repo.pull([note], force=True))
+                except VersionsError as of_remote:
+                    raise self._unknown(revision, name) from of_remote
+        if not (place / name).exists():
+            raise self._unknown(revision, name)
+        return place / name
+
+    @property
+    def remote(self) -> str | None:
+        """Where what is kept is pushed to; None keeps it on this machine."""
+        if named := os.environ.get(REMOTE_VARIABLE):
+            return _absolute(named)
+        config = configparser.ConfigParser(interpolation=None)  # a URL may have percent signs
+        config.read(self.folder / ".dvc" / "config", encoding="utf-8")
+        url = config.get(f"'remote \"{REMOTE}\"'", "url", fallback=None)
+        if url is None or "://" in url:
+            return url
+        return os.path.normpath(self.folder / ".dvc" / url)  # where DVC writes paths relative to
+
+    def set_remote(self, url: str) -> None:
+        """Names the remote: any URL that DVC knows (s3, gs, azure, ssh, a folder).
+
+        All that was kept before and is not there is sent.
+
+        Raises:
+            VersionsError: it does not take that, and stays named; or the URL has a password.
+            Locked: another process of AutoPipe did not let go of the folder.
+        """
+        if has_secret(url):
+            raise VersionsError(
+                f"the URL {shown(url)} has a password or another secret, which would be kept in "
+                f"{self.folder / '.dvc' / 'config'}\n"
+                f"  name the remote in the environment instead: {REMOTE_VARIABLE}=URL; "
+                "from there it is not written anywhere"
+            )
+        with self._alone():
+            self._do(lambda repo: _set_remote(repo, _absolute(url)))
+            # It may have lost what it once had; DVC looks.
+            shutil.rmtree(self._sent_to(self.remote or url), ignore_errors=True)
+            self._send()
+
+    def _sent_to(self, remote: str) -> Path:
+        return self.folder / SENT / hashlib.sha256(remote.encode()).hexdigest()[:16]
+
+    def _send(self) -> None:
+        """Pushes all that is not in the remote yet, if one is named."""
+        if not self.remote:
+            return
+        sent = self._sent_to(self.remote)
+        kept = sorted((self.folder / KEPT).glob("*.dvc"))
+        notes = [note for note in kept if not (sent / note.name).exists()]
+        if not notes:
+            return
+        try:
+            self._do(lambda repo: repo.push([str(note) for note in notes]))
+        except VersionsError as error:
+            raise VersionsError(
+                f"the remote {shown(self.remote)} does not take what is in {self.folder} alone "
+                f"(revisions: {len(notes)}): {error}"
+            ) from error
+        sent.mkdir(parents=True, exist_ok=True)
+        for note in notes:
+            (sent / note.name).touch()
+
+    def _unknown(self, revision: str, name: str) -> VersionsError:
+        remote = f"the remote {shown(self.remote)}" if self.remote else "a remote: none is named"
+        return VersionsError(
+            f"revision {revision} of {name} is neither in the cache of {self.folder} nor in "
+            f"{remote}\n  name a remote with: autopipe versions --remote URL"
+        )
+
+    def _alone(self) -> AbstractContextManager[None]:
+        """Only one process of AutoPipe works here: DVC locks single steps, not what they make."""
+        what = f"the folder of versions, {self.folder},"
+        return locked(self.folder, what, "let it end, then repeat the command", self.wait_seconds)
+
+    def _do(self, operation: Callable[[Repo], T]) -> T:
+        """Runs an operation on the repository, waiting for DVC processes up to the limit."""
+        from dvc.lock import LockError
+        from dvc.repo import Repo
+
+        # After the import, which sets them itself: they print hints to the standard output.
+        for name in ("dvc", "dvc.repo.scm_context"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        deadline = time.monotonic() + self.wait_seconds
+        while True:
+            try:
+                with self._open(Repo) as repo:
+                    return operation(repo)
+            except LockError:
+                if time.monotonic() > deadline:
+                    raise VersionsError(
+                        f"another DVC process has held {self.folder} for {self.wait_seconds:.0f} s"
+                        "\n  let it end, then repeat the command"
+                    ) from None
+                time.sleep(RETRY_SECONDS)
+            except Exception as error:  # DVC's own, or whatever the library of a remote raises
+                found = str(error) or type(error).__name__
+                raise VersionsError(f"DVC in {self.folder}: {shown(found)}") from error
+
+    def _open(self, kind: type[Repo]) -> Repo:
+        if not (self.folder / ".dvc").is_dir():
+            kind.init(str(self.folder), no_scm=True).close()
+        # Given with every use and never written: a URL in the environment may hold a password.
+        named = self.remote if os.environ.get(REMOTE_VARIABLE) else None
+        return kind(str(self.folder), config=_config(named) if named else None)
+
+
+def _absolute(remote: str) -> str:
+    return remote if "://" in remote else str(Path(remote).absolute())
+
+
+def versions() -> Versions:
+    """Those of the workspace."""
+    return Versions(workspace() / "versions")
+
+
+def _set_remote(repo: Repo, url: str) -> None:
+    from dvc.config import merge
+
+    with repo.config.edit() as config:
+        merge(config, _config(url))  # its other options are people's own
+
+
+def _config(url: str) -> dict[str, dict[str, Any]]:
+    """DVC's own options for a remote of that URL."""
+    return {"remote": {REMOTE: {"url": url}}, "core": {"remote": REMOTE, "analytics": False}}
+
+
+def _note(folder: Path, revision: str, name: str) -> Path:
+    """DVC's own kind of file, which says that a path has that content."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{name}.dvc"
+    content = {"outs": [{"md5": revision, "hash": "md5", "path": name}]}
+    file.write_text(yaml.safe_dump(content), encoding="utf-8")
+    return file
+
+
+def _file_name(revision: str) -> str:
+    return revision.replace(".", "-")
+
+
+def shown(text: str) -> str:
+    """A text with URLs as people may see it: without users and secrets."""
+    return redacted(re.sub(r"(?<=://)[^/@\s]*@", "", text))
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

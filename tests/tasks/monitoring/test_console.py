@@ -1,0 +1,111 @@
+"""The table of trials says what its scores are, and why the star is where it is."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from tasks.config.settings import Budget
+from tasks.monitoring.console import console_summary, console_table
+from tasks.report.build import write_report
+from tasks.runs.folder import RunFolder
+from tests.tasks.conftest import MakeRun
+from trials.spec.records import write_json
+
+BEST, OTHER, PARTIAL = "t010", "t003", "t001"
+
+
+def shown(run: RunFolder, width: int = 100) -> str:
+    console = Console(file=io.StringIO(), width=width)
+    console.print(console_table(run, width))
+    file = console.file
+    assert isinstance(file, io.StringIO)
+    return file.getvalue()
+
+
+def score(run: RunFolder, **scores: list[float]) -> None:
+    """Gives trials these outcomes, one a validation row, and all others none and a low score."""
+    for trial in run.trials():
+        result = trial.result
+        if result is None or result.score is None:
+            continue
+        outcomes = scores.get(trial.spec.trial_id, [])
+        mean = sum(outcomes) / len(outcomes) if outcomes else 0.01
+        changed = result.model_copy(update={"score": mean, "outcomes": outcomes})
+        write_json(trial.folder / "result.json", changed)
+
+
+def words(text: str) -> str:
+    return " ".join(text.split())
+
+
+def test_over_how_many_rows_a_score_was_measured_is_said(make_run: MakeRun) -> None:
+    run = make_run()
+    score(run, **{BEST: [1.0] * 128, OTHER: [0.0] * 128})
+    assert "A score is the mean over 128 validation rows, ± its standard error." in shown(run)
+    score(run, **{BEST: [1.0] * 128, OTHER: [0.0] * 32})
+    assert "mean over 32 to 128 validation rows" in shown(run)
+
+
+def test_an_unfinished_run_says_how_far_it_is_and_recommends_nothing(make_run: MakeRun) -> None:
+    run = make_run(trials=3, finished=False)
+    info = run.info()
+    budget = Budget(amount=6, unit="trials")
+    settings = info.settings.model_copy(update={"budget": budget})
+    run.write_info(info.model_copy(update={"settings": settings}))
+    text = shown(run)
+    assert text.startswith("Trials of run-1, unfinished: 2 of 6 trials")
+    assert "★" not in text
+    assert "This run is not finished (2 of 6 trials)" in write_report(run).read_text()
+
+
+def test_a_star_on_the_highest_score_needs_no_reason(make_run: MakeRun) -> None:
+    run = make_run()
+    score(run, **{BEST: [1.0] * 20, OTHER: [1.0] * 10 + [0.0] * 10})
+    assert "not the highest" not in shown(run)
+
+
+@pytest.mark.parametrize(("better", "verdict"), [(2, "within noise"), (70, "more than noise")])
+def test_a_star_beside_a_higher_score_has_a_reason(
+    make_run: MakeRun, better: int, verdict: str
+) -> None:
+    run = make_run()
+    rows = 100
+    low = [1.0] * 20 + [0.0] * (rows - 20)
+    high = [1.0] * (20 + better) + [0.0] * (rows - 20 - better)
+    score(run, **{BEST: low, OTHER: high})
+    told = words(shown(run))
+    assert f"★ {BEST} is not the highest score: {OTHER} has +0.{better:02d}" in told
+    assert f"on the same 100 rows, {verdict}." in told
+    assert f"the score that is expected, 0.740 ± 0.030 for {BEST}" in told
+
+
+def test_a_higher_score_of_a_partial_trial_is_told_as_that(make_run: MakeRun) -> None:
+    run = make_run()
+    score(run, **{BEST: [0.0, 1.0], PARTIAL: [1.0, 1.0]})
+    told = words(shown(run))
+    assert f"{PARTIAL} has 1.000, but at 30 % of full length" in told
+
+
+def test_trials_on_other_rows_are_not_compared_row_by_row(make_run: MakeRun) -> None:
+    run = make_run()
+    score(run, **{BEST: [0.0, 1.0], OTHER: [1.0, 1.0, 1.0]})
+    told = words(shown(run))
+    assert f"{OTHER} has 1.000. What counts" in told
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 140])
+def test_every_width_holds_the_tables(make_run: MakeRun, width: int) -> None:
+    run = make_run()
+    text = shown(run, width)
+    console = Console(file=io.StringIO(), width=width)
+    console.print(console_summary(run, width))
+    assert isinstance(console.file, io.StringIO)
+    closing = console.file.getvalue()
+    for each in (text, closing):
+        assert "…" not in each
+        assert max(map(len, each.splitlines())) <= width
+    assert "t010 ★" in text
+    assert "0.712 ± 0.023" in words(closing)

@@ -1,0 +1,87 @@
+"""The plan of a run that goes on: measured before, told as it is now."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tasks.config.settings import Budget, TuneSettings
+from tasks.inputs.spaces import load_space
+from tasks.offline.models import OfflineTraining
+from tasks.planning.costs import Costs
+from tasks.planning.plan import plan as planning
+from tasks.planning.plan import planned
+from tasks.planning.time_plan import unmeasured
+from tasks.runs.folder import PLAN, RunFolder
+from tasks.runs.ledger import Ledger
+from trials.io.errors import SettingsError
+from trials.process.launch import Launcher
+from trials.process.supervisor import Supervisor
+from trials.spec.hyperparameters import Hyperparameters
+from trials.spec.records import Pace, write_json
+
+NOT_LOOKED_AT: Any = None
+NOTHING_LEARNED = OfflineTraining([], load_space("sft_grpo"))
+WHEN_IT_BEGAN = "plan: about 9 fit in what is left of 25m; finished by 14:05, in 24 min at most"
+
+
+def test_a_run_that_goes_on_without_a_plan_makes_one_and_is_not_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of before there were plans, or its plan was removed; 25 of 30 minutes are over."""
+    pace = Pace(loading=6, starting=3, sft_step=8, rl_step=25, scoring=8, saving=1)
+    heard: list[float] = []
+
+    def measured(*given: Any) -> Costs:
+        heard.append(given[5]())
+        fields = {
+            "scored_rows": 8,
+            "train_rows": 400,
+            "pairs": 0,
+            "test_rows": 500,
+            "validation_rows": 200,
+        }
+        return Costs(pace=pace, config=Hyperparameters(), start_up=heard[0], **fields)
+
+    monkeypatch.setattr(planning, "warm_up", measured)
+    settings = TuneSettings(dataset="d", model="m", budget=Budget.parse("30m"))
+    write_json(tmp_path / "ledger.json", {"elapsed_seconds": 1500.0})
+    ledger = Ledger(tmp_path / "ledger.json", settings.budget, already=20.0, clock=lambda: 0.0)
+    place: Any = SimpleNamespace(runs=Supervisor([]))
+    made = (settings, RunFolder(tmp_path), NOT_LOOKED_AT, load_space("sft_grpo"), place)
+    with pytest.raises(SettingsError, match="too short"):
+        planned(*made, [Launcher()], ledger, NOTHING_LEARNED)
+    (tmp_path / "run.json").touch()
+    plan = planned(*made, [Launcher()], ledger, NOTHING_LEARNED)
+    assert "are left for trials" in plan.text
+    assert heard[0] == 20.0  # not what the run had spent before
+    assert (tmp_path / PLAN).exists()
+
+
+def test_a_run_that_goes_on_says_what_is_left_now(tmp_path: Path) -> None:
+    settings = TuneSettings(dataset="d", model="m", budget=Budget.parse("40m"))
+    made = unmeasured(settings, WHEN_IT_BEGAN).model_copy(
+        update={"trial_seconds": 120.0, "overhead_seconds": 20.0, "closing_seconds": 300.0}
+    )
+    run = RunFolder(tmp_path)
+    write_json(tmp_path / PLAN, made)
+    write_json(tmp_path / "ledger.json", {"elapsed_seconds": 1500.0})
+
+    def goes_on(budget: str) -> tuple[str, Ledger]:
+        ledger = Ledger(tmp_path / "ledger.json", Budget.parse(budget), clock=lambda: 0.0)
+        space = load_space("sft_grpo")
+        plan = planned(
+            settings, run, NOT_LOOKED_AT, space, NOT_LOOKED_AT, [], ledger, NOTHING_LEARNED
+        )
+        return plan.text, ledger
+
+    text, ledger = goes_on("40m")
+    assert "a full trial takes about 2 min 00 s" in text
+    assert "10 min 00 s of 40m are left for trials" in text
+    assert "14:05" not in text
+    assert ledger.left == 600.0
+    assert "0.0 s of 25m are left" in goes_on("25m")[0]
+    assert "the budget is 20 trials" in goes_on("20")[0]

@@ -1,0 +1,118 @@
+"""Right answers as rows hold them, made the texts that rewards compare with."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from trials.io.errors import DatasetError
+from trials.matching.numeric import number
+from trials.matching.text import boxed, final_answer, tidy
+
+MAX_ALTERNATIVES = 1_000
+EXPECTED = (
+    "a text or a finite number, or a list of these, any of which is right; write true and false as "
+    "texts"
+)
+_WRITTEN_NUMBER = re.compile(
+    r"[-+]?\s?\\?[$€£¥₹]?\s?[\d.,][\d.,' ]*(?:[eE][-+]?\d+)?(?:\s?/\s?\d+)?\s?\\?%?"
+)
+
+# Numbers as LaTeX writes them: fractions, roots, multiples of pi, and sums of these. What else a
+# formula may be is left to the card, for a reward that cannot read an answer refuses the dataset.
+_DECIMAL = r"\d{1,30}(?:\.\d{1,30})?"
+_FACTOR = rf"(?:{_DECIMAL}\s?)?(?:\\sqrt\s?(?:\d|\{{{_DECIMAL}\}})|\\pi)|{_DECIMAL}"
+_BELOW = rf"\{{\s?-?(?:{_FACTOR})\s?\}}"
+_TERM = (
+    rf"(?:(?:{_DECIMAL}\s?)?\\[dt]?frac\s?(?:\d\s?\d|{_BELOW}\s?{_BELOW})(?:\s?\\pi)?|{_FACTOR})"
+)
+_LATEX_NUMBER = re.compile(rf"[-+]?\s?{_TERM}(?:\s?[-+]\s?{_TERM}){{0,4}}")
+_IN_DOLLARS = re.compile(r"\${1,2}([^$]*)\${1,2}|\\\((.*)\\\)")
+
+
+def read_answers(
+    value: Any, marker: str | None, file: Path | None = None, line: int | None = None
+) -> tuple[str, ...]:
+    """The texts of a row's answer: one, or one for each alternative.
+
+    Args:
+        value: what the field ``answer`` holds.
+        marker: what the answer proper follows, in an answer that has it; None: answers are taken
+            whole.
+        file, line: where it was found.
+
+    Returns:
+        At least one text, none of them empty, each once.
+
+    Raises:
+        DatasetError: for anything but texts, finite numbers, and lists of them.
+    """
+    values = value if isinstance(value, list | tuple) else [value]
+    if not values or len(values) > MAX_ALTERNATIVES:
+        problem = f"the answer is a list of {len(values)}"
+        raise DatasetError(problem, path=file, line=line, expected=EXPECTED)
+    texts = [_text(each, file, line) for each in values]
+    answers = [_unboxed(final_answer(text, marker)) if marker else text.strip() for text in texts]
+    for whole, answer in zip(texts, answers, strict=True):
+        if not answer:
+            raise DatasetError(
+                f"nothing follows the marker {marker!r} in the answer {whole[-60:]!r}"
+                if whole.strip()
+                else "the answer is empty",
+                path=file,
+                line=line,
+                expected="an answer in every row",
+            )
+    return tuple(dict.fromkeys(answers))
+
+
+def _unboxed(answer: str) -> str:
+    """What is in a box that is all of an answer; else the answer itself."""
+    inner = boxed(answer)
+    alone = inner and any(answer == f"{box}{{{inner}}}" for box in ("\\boxed", "\\fbox"))
+    return inner if inner and alone else answer
+
+
+def _text(value: Any, file: Path | None, line: int | None) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        try:
+            return str(value)
+        except ValueError:  # Python writes no integers of more than 4,300 digits
+            found = "a number of more digits than can be written"
+            raise DatasetError(
+                f"the answer is {found}", path=file, line=line, expected=EXPECTED
+            ) from None
+    if isinstance(value, float) and math.isfinite(value):
+        return format(Decimal(repr(value)), "f")
+    if isinstance(value, Decimal) and value.is_finite():  # of parquet, which bounds their digits
+        return format(value, "f")
+    shown = repr(value)
+    shown = shown if len(shown) <= 60 else shown[:60] + "..."
+    raise DatasetError(f"the answer is {shown}", path=file, line=line, expected=EXPECTED)
+
+
+def infer_reward(answers: Iterable[str]) -> str:
+    """``choice`` for a few short labels, ``numeric`` for numbers, else ``exact_match``."""
+    distinct = set(answers)
+    if all(map(is_number, distinct)):
+        return "numeric"
+    if len(distinct) <= 12 and all(len(answer) <= 24 for answer in distinct):
+        return "choice"
+    return "exact_match"
+
+
+def is_number(answer: str) -> bool:
+    """Whether an answer is nothing but a number, in any of the usual notations."""
+    written = tidy(answer).strip()
+    if "\\" in written or written.startswith("$"):
+        around = _IN_DOLLARS.fullmatch(written)
+        inner = (around[1] or around[2] or "").strip() if around else written
+        if _LATEX_NUMBER.fullmatch(inner):
+            return True
+    return bool(_WRITTEN_NUMBER.fullmatch(written)) and number(answer) is not None

@@ -1,0 +1,370 @@
+"""Files of rows: which of a folder holds which split, and what can be read of them.
+
+JSON lines, a JSON array, CSV, TSV and parquet, each plain or gzipped where that makes sense, and
+folders of `datasets.Dataset.save_to_disk`. What a file is, its content says. Nothing else is read:
+no pickles, no loading scripts; a file that cannot be used is named for what it is.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from trials.io.errors import DatasetError
+from trials.io.jsonl import read_array, read_lines
+from trials.io.text_files import LONGEST_LINE, first_bytes, named, text_lines, whole_text
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+# Names under which people keep the splits, those of `datasets` among them.
+SPLIT_NAMES: dict[str, Split] = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "eval": "validation",
+    "test": "test",
+    "testing": "test",
+}
+SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
+PREFERENCES = "preferences"  # the name of their file, whatever its format
+# Files that `datasets` and the hub put beside the data.
+DESCRIPTIONS = ("dataset_dict", "dataset_info", "dataset_infos")
+READABLE = (
+    "JSON lines, a JSON array, CSV, TSV (each may be gzipped), parquet, or a folder of save_to_disk"
+)
+_SHARD = re.compile(r"-(\d{5})-of-(\d{5})$")
+BATCH = 1_000  # rows of a table that are made Python objects at once
+MOST_ROWS = 20_000_000  # of one table; a few bytes of parquet can stand for any number
+# Fields whose cells may hold JSON in a table of texts.
+JSON_CELLS = ("messages", "conversations")
+
+csv.field_size_limit(LONGEST_LINE)
+
+
+def split_files(path: Path) -> list[tuple[Path, Split | None]]:
+    """Files (or folders of ``save_to_disk``) of a dataset and the split that each belongs to.
+
+    A single file or table, alone or in a folder, belongs to none: its rows are split by a hash.
+
+    Raises:
+        DatasetError: when there is nothing, a split is missing, or is there in two forms.
+    """
+    if path.is_file() or is_saved_table(path):
+        return [(path, None)]
+    if not path.is_dir():
+        raise DatasetError(
+            "no such file or folder",
+            path=path,
+            expected="a dataset folder, a file of rows or a name listed by `autopipe datasets`",
+        )
+    home = path
+    found = _by_split(path)
+    if not found and (path / "data").is_dir():
+        inner = _by_split(path / "data")
+        if inner or not _tables(path):
+            home, found = path / "data", inner
+    if table := _one_table(home, found):
+        return [(file, None) for file in table]
+    missing = [split for split in SPLITS if split not in found]
+    if missing:
+        names = sorted(file.name for file in path.iterdir())
+        shown = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if names[12:] else "")
+        raise DatasetError(
+            f"{', '.join(f'{split}.jsonl' for split in missing)} missing "
+            f"(found {shown or 'an empty folder'})",
+            path=path,
+            expected="train.jsonl, validation.jsonl and test.jsonl (or .csv, .parquet, .json), or "
+            "one file of rows, which is split; dataset.yaml and preferences may lie beside it",
+        )
+    return [(file, split) for split in SPLITS for file in found[split]]
+
+
+def find_one(folder: Path, stem: str) -> Path | None:
+    """The one file of rows with a name, whatever its format; None where there is none.
+
+    Raises:
+        DatasetError: when there are several.
+    """
+    if not folder.is_dir():
+        return None
+    return _only([file for file in _files(folder) if _stem(file) == stem], stem)
+
+
+def content_files(entry: Path) -> list[Path]:
+    """What a file or a saved table consists of, for its fingerprint."""
+    if entry.is_file():
+        return [entry]
+    return [*sorted(entry.glob("*.arrow")), entry / "dataset_info.json"]
+
+
+def read_rows(entry: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yields the rows of a file or saved table, with the line each begins on.
+
+    Tables without lines count their rows instead, from 1.
+
+    Raises:
+        DatasetError: for what cannot be read, named for what it is.
+    """
+    if entry.is_dir():
+        yield from _saved_rows(entry)
+        return
+    head = first_bytes(entry)
+    if kind := named(head, entry):
+        raise DatasetError(f"this is {kind}", path=entry, expected=READABLE)
+    if head.startswith(b"PAR1"):
+        yield from _parquet_rows(entry)
+    elif (suffix := _suffix(entry)) in (".csv", ".tsv"):
+        yield from _csv_rows(entry, head, "\t" if suffix == ".tsv" else None)
+    elif suffix == ".parquet":
+        raise DatasetError("this is no parquet file", path=entry, expected=READABLE)
+    elif (text := _array_text(entry, head)) is not None:
+        yield from read_array(text, entry)
+    else:
+        yield from read_lines(text_lines(entry, head), entry)
+
+
+def is_saved_table(path: Path) -> bool:
+    """Whether this is a folder that ``datasets.Dataset.save_to_disk`` wrote."""
+    return (path / "state.json").is_file() and (path / "dataset_info.json").is_file()
+
+
+def _by_split(folder: Path) -> dict[Split, list[Path]]:
+    found: dict[Split, list[Path]] = {}
+    for entry in _files(folder):
+        name = _stem(entry)
+        if split := SPLIT_NAMES.get(_SHARD.sub("", name).lower()):
+            found.setdefault(split, []).append(entry)
+    for split, files in found.items():
+        if all(_SHARD.search(_stem(file)) for file in files):
+            _refuse_incomplete(files, split)
+        else:
+            _only(files, split)
+    return found
+
+
+def _one_table(folder: Path, found: Mapping[Split, list[Path]]) -> list[Path]:
+    """The one file of rows in a folder, or its shards; nothing where there are none or several.
+
+    Raises:
+        DatasetError: when a shard is missing.
+    """
+    # Of a lone part that was held out of something the rest is missing.
+    if "validation" in found or "test" in found:
+        return []
+    files = _tables(folder)
+    if files and all(_SHARD.search(_stem(file)) for file in files):
+        [name, *others] = {_SHARD.sub("", _stem(file)) for file in files}
+        if others:
+            return []
+        _refuse_incomplete(files, name)
+        return files
+    return files if len(files) == 1 else []
+
+
+def _tables(folder: Path) -> list[Path]:
+    """Files of a folder that may hold rows, those of preferences left out."""
+    return [file for file in _files(folder) if _stem(file) not in (PREFERENCES, *DESCRIPTIONS)]
+
+
+def _refuse_incomplete(files: list[Path], split: str) -> None:
+    """Refuses shards of which one is missing, or there twice: rows would be, too.
+
+    Raises:
+        DatasetError: naming the file.
+    """
+    sets: dict[tuple[str, str], dict[int, Path]] = {}
+    for file in files:
+        stem = _stem(file)
+        number, total = _SHARD.findall(stem)[0]
+        shards = sets.setdefault((_SHARD.sub("", stem), total), {})
+        if other := shards.get(int(number)):
+            _only([other, file], split)
+        shards[int(number)] = file
+    _only([next(iter(shards.values())) for shards in sets.values()], split)
+    [((name, total), shards)] = sets.items()
+    missing = [number for number in range(int(total)) if number not in shards]
+    if missing:
+        first = next(iter(shards.values()))
+        ending = first.name.removeprefix(_stem(first))
+        more = f" and {len(missing) - 1} more" if missing[1:] else ""
+        raise DatasetError(
+            f"{name}-{missing[0]:05}-of-{total}{ending}{more} missing (found {len(shards)} of "
+            f"{int(total)} shards)",
+            path=first.parent,
+            expected=f"all shards of {name}; fetch the others, or rename what is there if it is "
+            "meant to be all",
+        )
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(
+        entry
+        for entry in folder.iterdir()
+        if (entry.is_file() and _suffix(entry) in SUFFIXES) or is_saved_table(entry)
+    )
+
+
+def _only(files: list[Path], what: str) -> Path | None:
+    if len(files) > 1:
+        raise DatasetError(
+            f"{' and '.join(file.name for file in files)} are both there",
+            path=files[0].parent,
+            expected=f"one file for {what}; move the others elsewhere",
+        )
+    return files[0] if files else None
+
+
+def _suffix(file: Path) -> str:
+    return Path(file.name.lower().removesuffix(".gz")).suffix
+
+
+def _stem(file: Path) -> str:
+    name = file.name[:-3] if file.name.lower().endswith(".gz") else file.name
+    return name if file.is_dir() else name[: len(name) - len(Path(name).suffix)]
+
+
+def _array_text(file: Path, head: bytes) -> str | None:
+    """The whole text of a file that begins as a JSON array; None for any other."""
+    if not re.match(rb"(?:\xef\xbb\xbf|\xff\xfe|\xfe\xff)?[\s\0]*\[", head):
+        return None
+    return whole_text(file, head)
+
+
+def _csv_rows(
+    file: Path, head: bytes, delimiter: str | None
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    lines = (text for _, text in text_lines(file, head))
+    first = next(lines, "")
+    if delimiter is None:  # spreadsheets of half the world write semicolons
+        delimiter = max(",;\t|", key=first.count)
+
+    def everything() -> Iterator[str]:
+        yield first
+        yield from lines
+
+    reader = csv.reader(everything(), delimiter=delimiter, strict=True)
+    header: list[str] = []
+    line = 1
+    try:
+        for cells in reader:
+            if cells and not header:
+                header = _header(cells, file)
+            elif cells:
+                yield line, _csv_row(header, cells, file, line)
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise DatasetError(
+            f"broken CSV: {error}",
+            path=file,
+            line=line,
+            expected="cells with commas, quotes or line ends in double quotes",
+        ) from None
+
+
+def _header(cells: list[str], file: Path) -> list[str]:
+    names = [cell.strip() for cell in cells]
+    twice = sorted({name for name in names if names.count(name) > 1 and name})
+    if twice:
+        raise DatasetError(
+            f"the columns {', '.join(twice)} are there twice",
+            path=file,
+            line=1,
+            expected="a first line with the names of the columns, each once",
+        )
+    return names
+
+
+def _csv_row(header: list[str], cells: list[str], file: Path, line: int) -> dict[str, Any]:
+    if len(cells) != len(header):
+        raise DatasetError(
+            f"{len(cells)} cells, where the first line names {len(header)} columns",
+            path=file,
+            line=line,
+            expected="as many cells in every row; put text with commas in double quotes",
+        )
+    row: dict[str, Any] = dict(zip(header, cells, strict=True))
+    for name in JSON_CELLS:
+        if row.get(name):
+            try:
+                row[name] = json.loads(row[name])
+            except (ValueError, RecursionError):
+                continue  # what is wrong with it, the check of the field says
+    return row
+
+
+def _parquet_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(file) as table:
+            _refuse_too_many(table.metadata.num_rows, file)
+            labels = _labels(table.schema_arrow)
+            number = 0
+            for batch in table.iter_batches(batch_size=BATCH):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield number, _with_labels(row, labels)
+    except (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError) as error:
+        raise DatasetError(
+            f"the parquet file cannot be read: {str(error).splitlines()[0]}",
+            path=file,
+            expected="a whole parquet file",
+        ) from None
+
+
+def _saved_rows(folder: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Rows of a saved table, in Arrow's own form: pictures and sounds are not decoded."""
+    import pyarrow as pa
+    from datasets import load_from_disk
+
+    try:
+        for part in json.loads((folder / "state.json").read_bytes())["_data_files"]:
+            if Path(part["filename"]).name != part["filename"]:  # no path comes from data
+                raise ValueError(f"state.json names the file {part['filename']!r}")
+        table = load_from_disk(str(folder))
+        _refuse_too_many(len(table), folder)
+        labels = _labels(table.features.arrow_schema)
+        number = 0
+        for batch in table.with_format("arrow").iter(batch_size=BATCH):
+            for row in batch.to_pylist():
+                number += 1
+                yield number, _with_labels(row, labels)
+    except DatasetError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DatasetError(
+            f"the folder of save_to_disk cannot be read: {error}",
+            path=folder,
+            expected="a whole folder, as datasets' save_to_disk writes it",
+        ) from None
+
+
+def _refuse_too_many(rows: int, path: Path) -> None:
+    if rows > MOST_ROWS:
+        raise DatasetError(f"it has {rows:,} rows", path=path, expected=f"at most {MOST_ROWS:,}")
+
+
+def _labels(schema: Any) -> dict[str, list[str]]:
+    """Columns that `datasets` keeps as numbers of named classes, with the names."""
+    info = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+    features = info.get("info", {}).get("features", {})
+    return {
+        name: feature["names"]
+        for name, feature in features.items()
+        if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" and "names" in feature
+    }
+
+
+def _with_labels(row: dict[str, Any], labels: dict[str, list[str]]) -> dict[str, Any]:
+    for name, names in labels.items():
+        if isinstance(row.get(name), int) and 0 <= row[name] < len(names):
+            row[name] = names[row[name]]
+    return row

@@ -1,0 +1,271 @@
+"""Loads a dataset folder (or one file) and refuses bad input with file, line, found, expected.
+
+A dataset is ``train.jsonl``, ``validation.jsonl`` and ``test.jsonl`` in one folder (or the same in
+another format of ``trials.data.data_files``), with an optional ``dataset.yaml`` and, for a DPO
+stage, an optional ``preferences.jsonl``. A row has ``prompt``, ``completion`` (strings or chat
+messages, see ``trials.data.messages``), ``answer``, and optionally ``context`` and ``metadata``; a
+preference has ``prompt``, ``chosen`` and ``rejected``. Other fields are carried along unread.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trials.data.answers import infer_reward, read_answers
+from trials.data.card import LATER_FIELDS, read_card
+from trials.data.card import DatasetCard as DatasetCard
+from trials.data.data_files import (
+    PREFERENCES,
+    SPLITS,
+    Split,
+    content_files,
+    find_one,
+    read_rows,
+    split_files,
+)
+from trials.data.messages import (
+    Message,
+    Place,
+    checked_text,
+    read_completion,
+    read_prompt,
+    refuse_tools,
+    with_chats_read,
+    with_common_prompt,
+    with_prompt_and_completion,
+)
+from trials.data.prompt_template import fill
+from trials.data.reward_kinds import is_user_code
+from trials.data.row_fields import require
+from trials.data.splits import SharedPrompts, refuse_empty, refuse_held_out
+from trials.io.errors import DatasetError
+
+
+@dataclass(frozen=True)
+class Row:
+    """One example in chat form; answers and ``metadata`` are what the reward sees.
+
+    Attributes:
+        answer: the right answer, or the first of several.
+        alternatives: further ones, each as right as the first.
+    """
+
+    prompt: list[Message]
+    completion: list[Message]
+    answer: str
+    metadata: dict[str, Any]
+    file: Path | None = field(default=None, compare=False)
+    line: int | None = field(default=None, compare=False)
+    alternatives: tuple[str, ...] = ()
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """All that are right."""
+        return (self.answer, *self.alternatives)
+
+
+@dataclass(frozen=True)
+class Preference:
+    """Two completions of one prompt in chat form, of which ``chosen`` is the better one."""
+
+    prompt: list[Message]
+    chosen: list[Message]
+    rejected: list[Message]
+    file: Path | None = field(default=None, compare=False)
+    line: int | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A loaded and checked dataset; ``card.reward`` is always set."""
+
+    path: Path
+    card: DatasetCard
+    fingerprint: str
+    splits: dict[Split, list[Row]]
+    reward_inferred: bool
+    preferences: list[Preference] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        own = Path(self.path.name.removesuffix(".gz")).stem
+        return self.card.name or own.encode("utf-8", "backslashreplace").decode()
+
+
+def load_dataset(path: Path | str, splits: tuple[Split, ...] = SPLITS) -> Dataset:
+    """Loads and checks a dataset.
+
+    Args:
+        path: a folder with the three splits, or one file or table that is split 80/10/10 by a hash
+            of the prompt, so that a row never changes split when others are added.
+        splits: the splits to load; all are read for the fingerprint either way.
+
+    Raises:
+        DatasetError: at the first bad file or row.
+    """
+    path = Path(path)
+    card = read_card(path)
+    files = split_files(path)
+    rows: dict[Split, list[Row]] = {split: [] for split in SPLITS}
+    prompts = SharedPrompts()
+    for file, split_of in files:
+        for line, raw in read_rows(file):
+            row = _parse_row(raw, card, file, line)
+            key = _key(row.prompt)
+            split = split_of or _hash_split(key)
+            prompts.add(key, split, file, line)
+            rows[split].append(row)
+    prompts.refuse()
+    by_hash = any(split is None for _, split in files)
+    refuse_empty(path, rows, len(prompts.first_seen) if by_hash else None)
+    held_out = {key: seen for key, seen in prompts.first_seen.items() if seen[0] != "train"}
+    reward = card.reward or infer_reward(each for row in rows["train"] for each in row.answers)
+    return Dataset(
+        path=path,
+        card=card.model_copy(update={"reward": reward}),
+        fingerprint=fingerprint(path),
+        splits={split: rows[split] for split in splits},
+        reward_inferred=card.reward is None,
+        preferences=_read_preferences(path, card, held_out),
+    )
+
+
+def fingerprint(path: Path | str) -> str:
+    """Content hash of a dataset: rows, preferences and card, wherever the folder lies."""
+    digest = hashlib.sha256()
+    path = Path(path)
+    entries = [entry for entry, _ in split_files(path)]
+    if preferences := find_one(path, PREFERENCES):
+        entries.append(preferences)
+    for entry in entries:
+        for file in content_files(entry):
+            inner = () if file == entry else (file.name,)
+            names = [*((entry.name,) if entry != path else ()), *inner]
+            digest.update(os.fsencode("/".join(names)) if names else b"rows")
+            with file.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+    card = read_card(path)
+    absent = {name for name in LATER_FIELDS if getattr(card, name) is None}
+    digest.update(card.model_dump_json(exclude=absent).encode())
+    return digest.hexdigest()[:16]
+
+
+def render(tokenizer: Any, messages: list[Message], generation_prompt: bool = False) -> str:
+    """Messages as the model's own chat template writes them; plain text without a template."""
+    if getattr(tokenizer, "chat_template", None):
+        text: str = tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=generation_prompt
+        )
+        return text
+    return "\n".join(message["content"] for message in messages) + "\n" * generation_prompt
+
+
+def _parse_row(raw: Mapping[str, Any], card: DatasetCard, file: Path, line: int) -> Row:
+    place = Place(file, line)
+    written, raw = raw, with_prompt_and_completion(with_chats_read(raw, place), place)
+    require(raw, ("prompt", "completion", "answer"), file, line, written)
+    refuse_tools(raw, place)
+    prompt, before = _prompt_messages(raw, card, place)
+    # The user's own code gets answers as they are.
+    marker = None if is_user_code(str(card.reward)) else card.answer_marker
+    answer, *alternatives = read_answers(raw["answer"], marker, file, line)
+    for each in (answer, *alternatives):
+        checked_text(each, "answer", place)
+    return Row(
+        prompt=prompt,
+        completion=read_completion(raw["completion"], "completion", (prompt, before), place),
+        answer=answer,
+        alternatives=tuple(alternatives),
+        metadata=_metadata(raw.get("metadata"), place),
+        file=file,
+        line=line,
+    )
+
+
+def _metadata(value: Any, place: Place) -> dict[str, Any]:
+    """Metadata as an object; tables, whose rows have the same fields, hold them as JSON."""
+    found = value
+    if isinstance(value, str) and value.strip():
+        with suppress(ValueError, RecursionError):
+            found = json.loads(value)
+    if not isinstance(found or {}, dict):
+        raise place.refusal(f"metadata is a {type(value).__name__}", "an object")
+    return found or {}
+
+
+def _read_preferences(
+    path: Path, card: DatasetCard, held_out: Mapping[str, tuple[Split, Path, int]]
+) -> list[Preference]:
+    """Preferences of a folder; ``held_out`` maps prompts that must not be among them to places."""
+    file = find_one(path, PREFERENCES)
+    if file is None:
+        return []
+    pairs, leaked = [], []
+    for line, raw in read_rows(file):
+        pair = _parse_preference(raw, card, file, line)
+        if seen := held_out.get(_key(pair.prompt)):
+            leaked.append(((file, line), seen))
+        pairs.append(pair)
+    refuse_held_out(leaked)
+    if not pairs:
+        raise DatasetError(
+            "there are no preferences in the file",
+            path=file,
+            expected="at least one row with prompt, chosen and rejected, or no such file",
+        )
+    return pairs
+
+
+def _parse_preference(
+    raw: Mapping[str, Any], card: DatasetCard, file: Path, line: int
+) -> Preference:
+    place = Place(file, line)
+    written, raw = raw, with_common_prompt(with_chats_read(raw, place), place)
+    refuse_tools(raw, place)
+    require(raw, ("prompt", "chosen", "rejected"), file, line, written)
+    prompt, before = _prompt_messages(raw, card, place)
+    pair = Preference(
+        prompt=prompt,
+        chosen=read_completion(raw["chosen"], "chosen", (prompt, before), place),
+        rejected=read_completion(raw["rejected"], "rejected", (prompt, before), place),
+        file=file,
+        line=line,
+    )
+    if pair.chosen == pair.rejected:
+        raise DatasetError(
+            "chosen and rejected are the same",
+            path=file,
+            line=line,
+            expected="two different completions, the better one in chosen",
+        )
+    return pair
+
+
+def _prompt_messages(
+    raw: Mapping[str, Any], card: DatasetCard, place: Place
+) -> tuple[list[Message], list[Message]]:
+    """The prompt of a row, and as it stood there before the template was filled in."""
+    prompt, template = raw["prompt"], card.prompt_template
+    if template is None and raw.get("context"):
+        template = "{context}\n\n{prompt}"
+    before = read_prompt(prompt, place)
+    if not isinstance(prompt, str) or not template:
+        return before, before
+    text = checked_text(fill(template, raw, place), "prompt", place)
+    return [{"role": "user", "content": text}], before
+
+
+def _key(prompt: list[Message]) -> str:
+    return json.dumps(prompt, sort_keys=True)
+
+
+def _hash_split(prompt: str) -> Split:
+    bucket = int(hashlib.sha256(prompt.encode()).hexdigest()[:8], 16) % 10
+    return "validation" if bucket == 8 else "test" if bucket == 9 else "train"

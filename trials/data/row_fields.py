@@ -1,0 +1,142 @@
+"""The fields of a row: which are missing, and all that has to be done about it, in one message."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from trials.data.messages import CONVERSATION_FIELDS
+from trials.io.errors import DatasetError
+from trials.matching.text import KNOWN_MARKERS, USUAL_MARKER, has_marker
+
+# Names under which other datasets keep the fields, those that mean it most surely first.
+OTHER_NAMES = {
+    "prompt": ("question", "instruction", "query", "problem", "input"),
+    "completion": ("response", "output", "solution"),
+    "answer": ("label", "target", "gold", "final_answer"),
+}
+FOLLOWS = f'its result follows "{USUAL_MARKER}", or the `answer_marker` of dataset.yaml'
+LONG_ANSWER = 40  # characters; more are hardly a result alone
+MOST_FIELDS = 20  # that are named
+
+
+def require(
+    raw: Mapping[str, Any],
+    names: Sequence[str],
+    file: Path,
+    line: int,
+    written: Mapping[str, Any] | None = None,
+) -> None:
+    """Refuses a row that lacks a field.
+
+    Args:
+        raw: the row.
+        names: of the fields.
+        file, line: where it stands.
+        written: the row as it stands there, where ``raw`` was made of it.
+
+    Raises:
+        DatasetError: with the fields that were found, and how they become those that are needed.
+    """
+    missing = [name for name in names if is_empty(raw.get(name))]
+    if not missing:
+        return
+    found = list(raw if written is None else written)
+    shown = ", ".join(found[:MOST_FIELDS]) + ", ..." * (len(found) > MOST_FIELDS)
+    steps = "".join(f"\n    - {step}" for step in _steps(raw, names, missing))
+    how = f"; of rows like this one (docs/datasets.md):{steps}" if steps else ""
+    raise DatasetError(
+        f"{_listed(missing)} missing or empty (fields found: {shown or 'none'})",
+        path=file,
+        line=line,
+        expected=f"{_listed(names)} in every row" + how,
+    )
+
+
+def is_empty(value: Any) -> bool:
+    """Whether a field holds nothing that could be used."""
+    return value is None or value == [] or (isinstance(value, str) and not value.strip())
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
+def _steps(raw: Mapping[str, Any], names: Sequence[str], missing: Sequence[str]) -> Iterator[str]:
+    """What has to be done so that the row has the fields, as far as that can be told."""
+    renamed = {name: other for name in missing if (other := _other(raw, name))}
+    yield from (f"rename {other} to {name}" for name, other in renamed.items())
+    if renamed.get("prompt", "").lower() == "instruction" and "input" in map(str.lower, raw):
+        yield (
+            "rename input to context, which is put before the prompt, or where `prompt_template` "
+            "in dataset.yaml says"
+        )
+    values = {name: raw.get(renamed.get(name, name)) for name in names}
+    answer, completion = values.get("answer"), values.get("completion")
+    if "answer" in names and not is_empty(answer) and is_empty(completion):
+        text = answer if isinstance(answer, str) else None
+        yield "add completion: a copy of answer will do" + ", as a text" * (text is None)
+        if text is not None and len(text) > LONG_ANSWER:
+            yield _answer_kept(text)
+    if "answer" in names and is_empty(answer) and not is_empty(completion):
+        chat = any(raw.get(field) for field in CONVERSATION_FIELDS)
+        source = "the assistant's last turn" if chat else "completion"
+        yield _answer_from(completion, source)
+    if all(map(is_empty, values.values())):
+        yield from _inner_rows(raw)
+
+
+def _answer_kept(answer: str) -> str:
+    """What becomes of an answer that is more than a result."""
+    if marker := _marker(answer):
+        return "leave answer as it is" + _where(marker)
+    return f"leave the result alone in answer; a whole solution only where {FOLLOWS}"
+
+
+def _marker(text: str) -> str | None:
+    return next((each for each in (USUAL_MARKER, *KNOWN_MARKERS) if has_marker(text, each)), None)
+
+
+def _where(marker: str | None) -> str:
+    """What makes the result of a whole text be read."""
+    if marker is None:
+        return ""
+    if marker == USUAL_MARKER:
+        return f"; of it counts what follows {json.dumps(marker)}"
+    return f"; set {setting_for(marker)}"
+
+
+def setting_for(marker: str) -> str:
+    """The line of ``dataset.yaml`` with which whole solutions can stand in ``answer``."""
+    return f"`answer_marker: {json.dumps(marker)}` in dataset.yaml if the answer is what follows it"
+
+
+def _answer_from(completion: Any, source: str) -> str:
+    """How a row gets an answer out of what the model is taught to write."""
+    last = completion[-1] if isinstance(completion, list) else completion
+    text = str(last.get("content") or "") if isinstance(last, dict) else str(last)
+    marker = _marker(text)
+    if len(text) <= LONG_ANSWER or marker:
+        return f"add answer: a copy of {source} will do" + _where(marker)
+    return (
+        f"add answer: the result of {source} alone, which a model's own is compared with; a whole "
+        f"text only where {FOLLOWS}"
+    )
+
+
+def _other(raw: Mapping[str, Any], name: str) -> str | None:
+    """The field that is this one under another name."""
+    names = (name, *OTHER_NAMES.get(name, ()))
+    return next(filter(None, (_named(raw, each) for each in names)), None)
+
+
+def _named(raw: Mapping[str, Any], name: str) -> str | None:
+    return next((key for key in raw if key.lower() == name and not is_empty(raw[key])), None)
+
+
+def _inner_rows(raw: Mapping[str, Any]) -> Iterator[str]:
+    inner = (key for key, value in raw.items() if isinstance(value, list) and value)
+    if key := next((key for key in inner if isinstance(raw[key][0], dict)), None):
+        yield f"if the rows are the list {key}, write that list alone into the file"

@@ -1,0 +1,182 @@
+"""JSON out of data files, read with the place of every object for errors, and bounded."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from trials.io.errors import DatasetError
+
+DEEPEST = 64  # levels of lists and objects
+LONGEST_NUMBER = 400  # digits; the largest float has 309
+_SPACE = re.compile(r"[ \t\r\n]*")
+ONE_OBJECT_A_LINE = "one JSON object a line"
+
+
+def read_lines(
+    lines: Iterable[tuple[int, str]], file: Path
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yields the 1-based number and the object of every line that is not blank.
+
+    Raises:
+        DatasetError: for a line that is no JSON object, or one that no program could use.
+    """
+    for number, text in lines:
+        if text.strip():
+            raw = _value(text, file, number)
+            yield number, _an_object(raw, file, number, ONE_OBJECT_A_LINE)
+
+
+def read_array(text: str, file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yields the line that each object of a JSON array begins on, and the object.
+
+    Raises:
+        DatasetError: for broken JSON, and for elements that are no objects.
+    """
+    expected = "one JSON array of objects, or one JSON object a line"
+    at = _skip(text, _skip(text, 0) + 1)
+    line, counted = 1, 0
+    while text[at : at + 1] != "]":
+        line, counted = line + text.count("\n", counted, at), at
+        try:
+            raw, at = _DECODER.raw_decode(text, at)
+        except (ValueError, RecursionError) as error:
+            raise _broken(error, file, line, expected) from None
+        yield line, _an_object(_bounded(raw, file, line), file, line, expected)
+        at = _skip(text, at)
+        if text[at : at + 1] == ",":
+            at = _skip(text, at + 1)
+        elif text[at : at + 1] != "]":
+            line += text.count("\n", counted, at)
+            found = repr(text[at]) if at < len(text) else "the end of the file"
+            raise DatasetError(
+                f"broken JSON: found {found} after an element of the array",
+                path=file,
+                line=line,
+                expected="a comma or the end of the array, ]",
+            )
+    if _skip(text, at + 1) < len(text):
+        line += text.count("\n", counted, at)
+        raise DatasetError(
+            "something follows the end of the array", path=file, line=line, expected=expected
+        )
+
+
+def _value(text: str, file: Path, line: int) -> Any:
+    try:
+        return _bounded(_DECODER.decode(text), file, line)
+    except (ValueError, RecursionError) as error:
+        raise _broken_line(error, text, file, line) from None
+
+
+def _broken_line(
+    error: ValueError | RecursionError, text: str, file: Path, line: int
+) -> DatasetError:
+    """As `_broken`, and what people write in place of one object a line is named."""
+    if not isinstance(error, json.JSONDecodeError):
+        return _broken(error, file, line, ONE_OBJECT_A_LINE)
+    begins = text.strip().removeprefix("\ufeff")
+    if begins[0] not in "{[":
+        problem = f"broken JSON: the line begins {begins[:20]!r}"
+    elif error.pos >= len(text.rstrip()):
+        problem = "broken JSON: it does not end on its line"
+    else:
+        return _broken(error, file, line, ONE_OBJECT_A_LINE)
+    expected = f"{ONE_OBJECT_A_LINE}, as json.dumps writes it without indent"
+    return DatasetError(problem, path=file, line=line, expected=expected)
+
+
+def _broken(
+    error: ValueError | RecursionError, file: Path, line: int, expected: str
+) -> DatasetError:
+    if isinstance(error, DatasetError):
+        return error
+    if isinstance(error, json.JSONDecodeError):
+        where = line if expected == ONE_OBJECT_A_LINE else error.lineno  # of the line, of the file
+        return DatasetError(
+            f"broken JSON at column {error.colno}: {error.msg}",
+            path=file,
+            line=where,
+            expected=expected,
+        )
+    if isinstance(error, RecursionError):
+        return _too_deep(file, line)
+    return DatasetError(
+        str(error), path=file, line=line, expected="finite numbers of usual length, each key once"
+    )
+
+
+def _too_deep(file: Path, line: int) -> DatasetError:
+    return DatasetError(
+        f"the JSON is nested deeper than {DEEPEST} levels",
+        path=file,
+        line=line,
+        expected="rows of texts, chats and a little metadata",
+    )
+
+
+def _bounded(raw: Any, file: Path, line: int) -> Any:
+    """The value, if it is not nested too deep; looked at level by level, so that any depth is."""
+    level = [raw]
+    for _ in range(DEEPEST):
+        level = [
+            each
+            for value in level
+            if isinstance(value, dict | list)
+            for each in (value.values() if isinstance(value, dict) else value)
+            if isinstance(each, dict | list)
+        ]
+        if not level:
+            return raw
+    raise _too_deep(file, line)
+
+
+def _an_object(raw: Any, file: Path, line: int, expected: str) -> dict[str, Any]:
+    if isinstance(raw, dict):
+        return raw
+    raise DatasetError(
+        f"found a JSON {type(raw).__name__}", path=file, line=line, expected=expected
+    )
+
+
+def _skip(text: str, at: int) -> int:
+    found = _SPACE.match(text, at)
+    return found.end() if found else at
+
+
+def _integer(text: str) -> int:
+    if len(text) > LONGEST_NUMBER:
+        raise ValueError(f"an integer of {len(text):,} digits")
+    return int(text)
+
+
+def _float(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:40]} is beyond the largest number")
+    return number
+
+
+def _constant(text: str) -> Any:
+    raise ValueError(f"{text} is no number that JSON knows")
+
+
+def _mapping(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):  # one of the values would be lost without a word
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twice[:40]!r} is there twice")
+    return found
+
+
+_DECODER = json.JSONDecoder(
+    parse_int=_integer,
+    parse_float=_float,
+    parse_constant=_constant,
+    object_pairs_hook=_mapping,
+)

@@ -1,0 +1,62 @@
+"""The reward ``exact_match``: the same text."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from trials.matching.text import (
+    USUAL_MARKER,
+    bare,
+    final_answer,
+    first_sentence,
+    has_marker,
+    plain,
+    spoken,
+    stated,
+)
+
+_PUNCTUATION = re.compile(r"(?<=[^\W\d_])[!?,;:.]+$")  # behind a word: "5!" is another number
+_FACTORIAL = re.compile(r"[\d)]\s*!")
+
+
+@dataclass(frozen=True)
+class ExactMatch:
+    """Right when the final answer is the same text, up to what has no meaning of its own.
+
+    That is case, spaces, quotes, emphasis, punctuation at the end and Unicode's several ways to
+    write one thing.
+
+    Attributes:
+        marker: what the answer follows.
+    """
+
+    marker: str
+
+    def read(self, completion: str) -> str:
+        """What is taken as the answer."""
+        return final_answer(completion, self.marker)
+
+    def score(self, completion: str, answers: tuple[str, ...]) -> float:
+        lines = 1 + max(answer.count("\n") for answer in answers)
+        found = final_answer(completion, self.marker, lines)
+        readings = _readings(found)
+        right = {form for answer in answers for form in (plain(answer), _unpunctuated(answer))}
+        if readings & right - {""}:
+            return 1.0
+        completion = spoken(completion, self.marker)
+        said, marked = stated(completion, self.marker)
+        # A dataset that names a marker of its own means that one, and no other label.
+        if marked and (self.marker == USUAL_MARKER or has_marker(completion, self.marker)):
+            readings |= _readings(said)
+            if not _FACTORIAL.search(said):
+                readings.add(bare(first_sentence(said)))
+        return float(bool(readings & right - {""}))
+
+
+def _readings(text: str) -> set[str]:
+    return {plain(text)} if _FACTORIAL.search(text) else {plain(text), bare(text)}
+
+
+def _unpunctuated(answer: str) -> str:
+    return _PUNCTUATION.sub("", plain(answer))

@@ -1,0 +1,85 @@
+"""Regular expressions out of data, with a bound on what compiling and matching them takes.
+
+The library ``regex`` interrupts a match that takes too long, which Python's own cannot. A pattern
+that needs it on short texts is refused when it is read, and where one gets by, a match that takes
+too long counts as none.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from functools import lru_cache
+
+import regex
+
+from trials.io.errors import RewardError
+
+MAX_PATTERN = 1_000  # characters
+MAX_REPEAT = 1_000
+MAX_EXPANSION = 20_000  # a{100} in (...){100} becomes 10,000 copies
+MATCH_SECONDS = 0.25
+PROBE_SECONDS = 0.5
+PROBE_CHARACTERS = 2_000
+_COUNT = re.compile(r"\{\s*(\d+)?\s*(?:,\s*(\d+)?\s*)?\}")
+
+
+@lru_cache(maxsize=64)
+def pattern_of(pattern: str, where: str) -> Callable[[str], bool]:
+    """Whether a text has a match of a pattern anywhere; "." matches line ends too.
+
+    Args:
+        pattern: of the library ``regex``, which reads what Python's ``re`` does.
+        where: the setting that it comes from, for errors.
+
+    Raises:
+        RewardError: when it is no regular expression, or takes too long to be matched.
+    """
+    shown = pattern if len(pattern) <= 80 else pattern[:80] + "..."
+    place = f"{where} {shown!r} in dataset.yaml"
+    counts = [[int(n[:9]) for n in match.groups() if n] for match in _COUNT.finditer(pattern)]
+    repeats = max((max(each) for each in counts if each), default=0)
+    copies = math.prod(max(1, each[0]) for each in counts if each)
+    if len(pattern) > MAX_PATTERN or repeats > MAX_REPEAT or copies > MAX_EXPANSION:
+        raise RewardError(
+            f"{place} is larger than can be matched\n  expected: at most {MAX_PATTERN} characters, "
+            f"and no part repeated more than {MAX_REPEAT} times by a count in braces"
+        )
+    try:
+        compiled = regex.compile(pattern, regex.DOTALL)
+    except (regex.error, RecursionError, OverflowError, ValueError) as error:
+        raise RewardError(
+            f"{place} is no regular expression: {error}; expected one of Python's, such as "
+            "'^<think>.*</think>Answer: '"
+        ) from None
+    for text in _hard_texts(pattern):
+        try:
+            compiled.search(text, timeout=PROBE_SECONDS)
+        except TimeoutError:
+            raise RewardError(
+                f"{place} takes longer than {PROBE_SECONDS} s on a text of {len(text):,} "
+                "characters\n  expected: no repetition within a repetition, such as '(a+)+' or "
+                "'(\\w+\\s?)*': write 'a+' or '[\\w\\s]*'"
+            ) from None
+
+    def matches(text: str) -> bool:
+        try:
+            return compiled.search(text, timeout=MATCH_SECONDS) is not None
+        except TimeoutError:
+            return False
+
+    return matches
+
+
+def _hard_texts(pattern: str) -> list[str]:
+    """Texts on which a pattern that tries many ways to match shows it.
+
+    Long repetitions of what stands in the pattern, with an end that matches nothing.
+    """
+    words = [
+        re.sub(r"\\(\W)", r"\1", word) for word in re.findall(r"(?:\\\W|[^\W_]|[ _-])+", pattern)
+    ]
+    characters = sorted({c for word in words for c in word})[:12]
+    units = dict.fromkeys([*words[:8], *characters, "a", "0", " ", "a ", "a\n", "\n", "<a>"])
+    return [f"{unit * (PROBE_CHARACTERS // len(unit) + 1)}\x00" for unit in units if unit]

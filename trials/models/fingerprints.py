@@ -1,0 +1,72 @@
+"""What a model is, by content: two folders with the same weights are the same model."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from functools import lru_cache
+from pathlib import Path
+
+from trials.io.errors import ModelError
+
+# What decides how a model starts and how its text is read; notes and pictures do not.
+CONTENT = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
+
+
+def model_fingerprint(model: str, cache: Path) -> str | None:
+    """Content hash of a model folder, 16 hexadecimal digits; None for a hub id.
+
+    Args:
+        model: folder or hub id.
+        cache: hashing tens of gigabytes takes a while, so it is done once for each state of the
+            folder (names, sizes and times of its files) and kept here.
+    """
+    folder = Path(model)
+    if not folder.is_dir():
+        return None
+    known = cache / _state(folder)
+    if not known.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        partial = known.with_name(f"{known.name}.{os.getpid()}.partial")
+        partial.write_text(_content(folder), encoding="utf-8")
+        partial.replace(known)
+    return known.read_text(encoding="utf-8")
+
+
+def check_model_unchanged(model: str, expected: str) -> None:
+    """Compares a model folder with its fingerprint; read once by a process for each state of it.
+
+    Raises:
+        ModelError: the weights are others than those that the run began with.
+    """
+    folder = Path(model)
+    found = _content_in_state(folder, _state(folder)) if folder.is_dir() else None
+    if found is not None and found != expected:
+        raise ModelError(
+            f"model {model} changed since the run began: fingerprint {found}\n"
+            f"  expected: {expected}; restore the folder, or start a new run"
+        )
+
+
+@lru_cache(maxsize=4)
+def _content_in_state(folder: Path, state: str) -> str:
+    return _content(folder)
+
+
+def _content(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for file in _files(folder):
+        with file.open("rb") as stream:
+            content = hashlib.file_digest(stream, "sha256").digest()
+        digest.update(file.name.encode() + b"\0" + content)
+    return digest.hexdigest()[:16]
+
+
+def _state(folder: Path) -> str:
+    files = _files(folder)
+    stats = [(file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return hashlib.sha256(repr((str(folder.resolve()), files, stats)).encode()).hexdigest()[:24]
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted({file for pattern in CONTENT for file in folder.glob(pattern)})

@@ -1,0 +1,4 @@
+"""Processes that run trials: the launcher, warm workers, the supervisor that watches them.
+
+May import `io`, `spec`, `scoring`, `models`, `checkpoints`, `evaluation` and `training`.
+"""

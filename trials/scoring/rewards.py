@@ -1,0 +1,297 @@
+"""Rewards: a completion and its row in, a number in [0, 1] out (user code may leave that range).
+
+The same function is the RL reward and the validation metric, so the two never disagree on what
+counts as right. RL may add terms for the form and the length of a completion, the metric never.
+How completions are read is `trials.scoring`'s; here is which reward a card names, and what holds of
+every one: its arguments are bounded, and it gives one finite number.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any, Protocol
+
+from trials.data.dataset import Dataset, DatasetCard, Row
+from trials.data.reward_kinds import TRL, is_trl, is_user_code
+from trials.io.errors import RewardError, RewardFailed
+from trials.matching.choices import Choice
+from trials.matching.exact import ExactMatch
+from trials.matching.numeric import Numeric, can_be_read, number
+from trials.matching.patterns import pattern_of
+from trials.matching.text import final_answer as final_answer
+from trials.scoring.code import TRL_REWARDS, trl_reward, user_reward
+from trials.scoring.gym import gym_scorer
+from trials.spec.hyperparameters import Hyperparameters
+
+MAX_ARGUMENTS = 100_000  # characters of reward_args, as JSON
+MAX_MARKER = 200  # characters
+MAX_CHOICES = 1_000
+MAX_FORMULAS = 500  # answers that are no plain numbers, read when a reward is built
+
+
+class Reward(Protocol):
+    """Scores one completion against its row; raises RewardFailed where it cannot."""
+
+    def __call__(self, completion: str, row: Row) -> float: ...
+
+
+class Reading(Protocol):
+    """A reward that says what it takes as the answer of a completion."""
+
+    def read(self, completion: str) -> str: ...
+
+    def score(self, completion: str, answers: tuple[str, ...]) -> float: ...
+
+
+def build_reward(dataset: Dataset, allow_user_code: bool = False) -> Reward:
+    """The reward that the dataset's card names.
+
+    Raises:
+        RewardError: for an unknown name, code without ``allow_user_code``, arguments that it does
+            not take or that are too large, an ``answer_format`` that is no regular expression or
+            takes too long, or a row whose answer the reward cannot read: such a row would count
+            every completion as wrong.
+    """
+    card = dataset.card
+    answer_format(card)  # refused now, and not when RL begins
+    kind, args, marker = str(card.reward), dict(card.reward_args), card.answer_marker
+    _check_sizes(dataset, args, marker)
+    if is_trl(kind):
+        return _checked(kind, trl_reward(kind, args))
+    if is_user_code(kind):
+        return _checked(kind, user_reward(kind, args, allow_user_code))
+    if kind == "reasoning_gym":
+        _check_names(dataset, args, needed=("dataset",))
+        return _checked(kind, gym_scorer(marker, allow_user_code, **args))
+    reading = reader(dataset)
+    if kind == "numeric":
+        _check_numeric_answers(dataset)
+    return _checked(kind, lambda completion, row: reading.score(completion, row.answers))
+
+
+def reader(dataset: Dataset) -> Reading:
+    """The part of the rewards ``exact_match``, ``choice`` and ``numeric`` that reads completions.
+
+    Raises:
+        RewardError: when the card names none of these, or with arguments that it does not take.
+    """
+    kind, args = str(dataset.card.reward), dict(dataset.card.reward_args)
+    marker = dataset.card.answer_marker
+    if kind == "choice":
+        _check_names(dataset, args, optional=("choices",))
+        choices = args.get("choices") or choices_of(dataset)
+        if not isinstance(choices, list | tuple) or not all(isinstance(c, str) for c in choices):
+            listed = choices if isinstance(choices, list | tuple) else [choices]
+            wrong = next((c for c in listed if not isinstance(c, str)), choices)
+            raise RewardError(
+                f"{dataset.path}: reward_args.choices must be a list of texts, found {wrong!r}; "
+                "write yes, no, true, false and numbers in quotes"
+            )
+        if len(choices) > MAX_CHOICES:
+            raise RewardError(
+                f"{dataset.path}: the reward 'choice' has {len(choices):,} labels to look for; "
+                f"expected at most {MAX_CHOICES:,}: set `reward: exact_match` in dataset.yaml"
+            )
+        return Choice(marker, tuple(choices))
+    if kind not in ("exact_match", "numeric"):
+        raise RewardError(
+            f"{dataset.path}: reward {kind!r} is unknown; expected one of exact_match, choice, "
+            f"numeric, reasoning_gym, {', '.join(f'{TRL}:{name}' for name in TRL_REWARDS)} or "
+            "'module:function'"
+        )
+    _check_names(dataset, args)
+    return ExactMatch(marker) if kind == "exact_match" else Numeric(marker)
+
+
+def choices_of(dataset: Dataset) -> list[str]:
+    """All answers that stand in the rows of a dataset, sorted."""
+    rows = (row for rows in dataset.splits.values() for row in rows)
+    return sorted({answer for row in rows for answer in row.answers})
+
+
+def _check_sizes(dataset: Dataset, args: dict[str, Any], marker: str) -> None:
+    if len(marker) > MAX_MARKER:
+        raise RewardError(
+            f"{dataset.path}: answer_marker has {len(marker)} characters; expected at most "
+            f"{MAX_MARKER}, such as 'Answer:'"
+        )
+    try:
+        size = len(json.dumps(args))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise RewardError(
+            f"{dataset.path}: reward_args hold what JSON cannot write: {error}; expected texts, "
+            "numbers, lists and mappings"
+        ) from None
+    if size > MAX_ARGUMENTS:
+        raise RewardError(
+            f"{dataset.path}: reward_args have {size:,} characters; expected at most "
+            f"{MAX_ARGUMENTS:,}"
+        )
+
+
+def _check_names(
+    dataset: Dataset,
+    args: dict[str, Any],
+    needed: tuple[str, ...] = (),
+    optional: tuple[str, ...] = (),
+) -> None:
+    kind, known = dataset.card.reward, (*needed, *optional)
+    unknown = sorted(map(str, set(args) - set(known)))
+    missing = [name for name in needed if name not in args]
+    if unknown or missing:
+        found = f"{', '.join(unknown)} unknown" if unknown else f"{', '.join(missing)} missing"
+        expected = ", ".join(known) or "none"
+        raise RewardError(f"{dataset.path}: reward_args of {kind!r}: {found}; expected {expected}")
+
+
+def _check_numeric_answers(dataset: Dataset) -> None:
+    """Refuses right answers that no completion could equal.
+
+    Numbers cost nothing, formulas some milliseconds each, so that of many only the first are read.
+    """
+    rows = (row for rows in dataset.splits.values() for row in rows)
+    formulas = 0
+    for row, answer in ((each, answer) for each in rows for answer in each.answers):
+        formulas += number(answer) is None
+        if formulas > MAX_FORMULAS:
+            break
+        if not can_be_read(answer):
+            raise RewardError(
+                f"{_place(row)}: the answer {_shortened(answer)} is no number that the reward "
+                "'numeric' can read, so every completion would be wrong\n  expected: a number or "
+                "formula such as 12, 1/2 or $\\sqrt{2}$, no larger than can be worked out; mend "
+                "the row, or set `reward: exact_match` in dataset.yaml"
+            )
+
+
+def _checked(kind: str, reward: Callable[[str, Row], Any]) -> Reward:
+    def checked(completion: str, row: Row) -> float:
+        try:
+            value: Any = reward(completion, row)  # user code may return anything
+        except (RewardError, MemoryError):  # want of memory is no fault of the reward
+            raise
+        except (Exception, SystemExit) as error:
+            raise RewardFailed(
+                f"reward {kind!r} raised {type(error).__name__}: {error}\n  on {_place(row)}, "
+                f"for the completion {_shortened(completion)}"
+            ) from error
+        number = _finite(value)
+        if number is None:
+            raise RewardFailed(
+                f"reward {kind!r} returned {_describe(value)}; expected one finite number for each "
+                f"completion\n  on {_place(row)}, for the completion {_shortened(completion)}"
+            )
+        return number
+
+    return checked
+
+
+def _finite(value: Any) -> float | None:
+    if not isinstance(value, Real):  # NumPy's numbers are Real too
+        return None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:  # an integer beyond the largest float
+        return None
+
+
+def _describe(value: Any) -> str:
+    if value is None or isinstance(value, float):
+        return str(value)
+    shape = getattr(value, "shape", None)
+    of_shape = f" of shape {tuple(shape)}" if shape is not None else ""
+    return f"a {type(value).__name__}{of_shape} ({_shortened(value)})"
+
+
+def _place(row: Row) -> str:
+    """File and line of a row; its prompt when it came from elsewhere."""
+    if row.file is not None:
+        return f"{row.file}:{row.line}"
+    return f"the row with the prompt {_shortened(row.prompt[-1]['content'])}"
+
+
+def _shortened(value: Any, limit: int = 60) -> str:
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[:limit]}..."
+
+
+# The terms of the RL reward
+
+TermScore = Callable[[str, Row, int], float]
+
+
+@dataclass(frozen=True)
+class RewardTerm:
+    """One term of the RL reward, which is the weighted sum of all.
+
+    Attributes:
+        name: of the term: the kind of the task reward, ``format`` or ``length``.
+        weight: of the term in the sum.
+        score: of a completion's text, its row, and the completion's length in tokens.
+    """
+
+    name: str
+    weight: float
+    score: TermScore
+
+
+def training_rewards(
+    reward: Reward, h: Hyperparameters, card: DatasetCard, limit: int
+) -> list[RewardTerm]:
+    """The terms of the RL reward; the first is the task reward, alone the validation metric.
+
+    Args:
+        reward: of the task.
+        h: its ``rl_format_weight`` and ``rl_length_weight`` switch the other terms on.
+        card: of the dataset.
+        limit: tokens that are generated at most.
+
+    Raises:
+        RewardError: when ``answer_format`` of the card is no regular expression.
+    """
+    terms = [RewardTerm(str(card.reward), 1.0, lambda text, row, tokens: reward(text, row))]
+    if h.rl_format_weight > 0:
+        matches = answer_format(card)
+        terms.append(
+            RewardTerm("format", h.rl_format_weight, lambda text, row, tokens: float(matches(text)))
+        )
+    if h.rl_length_weight > 0:
+        terms.append(
+            RewardTerm(
+                "length", h.rl_length_weight, lambda text, row, tokens: overlong(tokens, limit)
+            )
+        )
+    return terms
+
+
+def answer_format(card: DatasetCard) -> Callable[[str], bool]:
+    """Whether a completion has the form that the card asks for.
+
+    That is a match of the card's regular expression ``answer_format`` anywhere in the completion
+    ("." matches line ends too); without one, exactly one answer marker with an answer on its line.
+
+    Raises:
+        RewardError: when it is no regular expression, or takes too long.
+    """
+    if not card.answer_format:
+        return lambda text: _has_one_answer(text, card.answer_marker)
+    return pattern_of(card.answer_format, "answer_format")
+
+
+def overlong(tokens: int, limit: int) -> float:
+    """Soft punishment of long completions, in [-1, 0].
+
+    0 up to ``limit - margin`` tokens, from there ((limit - margin) - tokens) / margin, down to -1
+    at ``limit``; the margin is a quarter of the limit. Equation 13 of DAPO (arXiv 2503.14476).
+    """
+    margin = max(1.0, limit / 4)
+    return max(-1.0, min(0.0, (limit - margin - tokens) / margin))
+
+
+def _has_one_answer(text: str, marker: str) -> bool:
+    _, *answers = text.split(marker)
+    return len(answers) == 1 and bool(answers[0].partition("\n")[0].strip())

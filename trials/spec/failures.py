@@ -1,0 +1,164 @@
+"""Why a trial failed: from an exception inside it, or from how its process ended."""
+
+from __future__ import annotations
+
+import errno
+import re
+import shutil
+import signal
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+from trials.io.errors import (
+    AutoPipeError,
+    DatasetError,
+    HyperparameterError,
+    ModelError,
+    RewardError,
+    RewardFailed,
+)
+from trials.spec.records import LOG_TAIL_LINES, Failure, FailureKind
+from trials.spec.stopping import Diverged
+
+BAD_INPUT = (DatasetError, ModelError, RewardError)
+FULL = {errno.ENOSPC, errno.EDQUOT}
+MEMORY_WORDS = ("out of memory", "can't allocate memory", "cannot allocate memory", "memoryerror")
+# Bad luck, though it comes as an exception of the program: what was reached is away for a moment.
+PASSING = {
+    errno.EAGAIN, errno.ECONNABORTED, errno.ECONNREFUSED, errno.ECONNRESET, errno.EHOSTDOWN,
+    errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETRESET, errno.ENETUNREACH, errno.EPIPE,
+    errno.ESTALE, errno.ETIMEDOUT, errno.EREMOTEIO,
+}  # fmt: skip
+# Of libraries that raise a plain RuntimeError, as they begin: PyTorch's of CUDA, NCCL and Gloo.
+DEVICE_ERROR = re.compile(
+    r"(?i)(cuda|hip|nccl) error\b|\[?\S*/gloo/\S*:\d+\]|gloo\b.*(closed|reset)"
+)
+DISK_WORDS = ("no space left on device", "disk quota exceeded", "os error 28")
+# A disk with less than this left is full, whatever a library makes of the failed write.
+FULL_BELOW_BYTES = 1 << 20
+FULL_DISK = "the disk is full where {} lies: make space there; what is finished is kept"
+
+
+def failure_of(error: Exception, folder: Path) -> Failure:
+    """The record of an exception that ended a trial whose files are in ``folder``."""
+    lines = "".join(traceback.format_exception(error)).splitlines()
+    kind = failure_kind(error, folder)
+    message = str(error) if isinstance(error, AutoPipeError) else f"{type(error).__name__}: {error}"
+    return Failure(
+        kind=kind,
+        message=f"{FULL_DISK.format(folder)} ({message})" if kind == "disk_full" else message,
+        log_tail="\n".join(lines[-LOG_TAIL_LINES:]),
+    )
+
+
+def failure_kind(error: Exception, folder: Path) -> FailureKind:
+    """What kind of failure an exception is, looked up in all that it was raised from."""
+    chain = list(_chain(error))
+    text = " ".join(str(link) for link in chain).lower()
+    if any(isinstance(link, Diverged) for link in chain):
+        return "diverged"
+    if any(isinstance(link, RewardFailed) for link in chain):
+        return "reward_failed"
+    if any(isinstance(link, HyperparameterError) for link in chain):
+        return "bad_config"
+    if any(isinstance(link, BAD_INPUT) for link in chain):
+        return "bad_data"
+    if any(isinstance(link, MemoryError) for link in chain) or _any_in(MEMORY_WORDS, text):
+        return "out_of_memory"
+    out_of_space = any(isinstance(link, OSError) and link.errno in FULL for link in chain)
+    if out_of_space or _any_in(DISK_WORDS, text) or disk_is_full(folder):
+        return "disk_full"
+    # Sampling from logits that are NaN is how a diverged policy shows in generation.
+    if "probability tensor contains either" in text:
+        return "diverged"
+    return "crashed" if any(map(_is_passing, chain)) else "error"
+
+
+def _is_passing(error: BaseException) -> bool:
+    """Whether a device, a network or another process let the program down: told by the type."""
+    if isinstance(error, OSError):
+        return isinstance(error, (ConnectionError, TimeoutError)) or error.errno in PASSING
+    if isinstance(error, _device_errors()):
+        return True
+    return isinstance(error, RuntimeError) and DEVICE_ERROR.match(str(error)) is not None
+
+
+def _device_errors() -> tuple[type[BaseException], ...]:
+    """PyTorch's own; where it was never imported nothing can have raised them."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return ()
+    distributed = torch.distributed
+    found = (
+        getattr(torch, "AcceleratorError", None),
+        getattr(distributed, "DistError", None) if distributed.is_available() else None,
+    )
+    return tuple(kind for kind in found if kind is not None)
+
+
+def exit_failure(code: int, log: str, oom_killed: bool, folder: Path) -> tuple[FailureKind, str]:
+    """Kind and message of a process that ended without leaving a result.
+
+    Args:
+        code: exit code of the launcher; negative for a signal.
+        log: what trial and launcher wrote last.
+        oom_killed: whether the kernel killed a process for want of memory meanwhile.
+        folder: of the trial.
+    """
+    name = _signal_name(code, log)
+    text = log.lower()
+    if _any_in(MEMORY_WORDS, text) or (name == "SIGKILL" and oom_killed):
+        return "out_of_memory", f"the process ended ({name or f'code {code}'}) for want of memory"
+    if _any_in(DISK_WORDS, text) or disk_is_full(folder):
+        ended = f"the process ended with {name or f'code {code}'}"
+        return "disk_full", f"{FULL_DISK.format(folder)} ({ended})"
+    if name:
+        return "killed", f"the process was killed by {name}"
+    return "crashed", f"the process ended with code {code} and left no result"
+
+
+def disk_is_full(folder: Path) -> bool:
+    """Whether next to nothing can be written where a folder lies."""
+    try:
+        return shutil.disk_usage(folder).free < FULL_BELOW_BYTES
+    except OSError:
+        return False
+
+
+def _signal_name(code: int, log: str) -> str | None:
+    """The signal that ended the training process, if one did.
+
+    Launchers outlive it and end with a code of their own; only their words tell which signal it
+    was (accelerate: ``died with <Signals.SIGKILL: 9>``, or ``died with unknown signal 35``;
+    torchrun: ``Signal 9 (SIGKILL)``).
+    """
+    if code < 0:
+        return name_of_signal(-code)
+    found = re.search(
+        r"died with <Signals\.SIG\w+: (\d+)>|died with unknown signal (\d+)"
+        r"|Signal (\d+) \(\S+\) received",
+        log,
+    )
+    return name_of_signal(int(next(filter(None, found.groups())))) if found else None
+
+
+def name_of_signal(number: int) -> str:
+    """``SIGKILL``, ``SIGRTMIN+1`` of a real-time signal, or the number of one without a name."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # only the first and the last real-time signal are members
+        first, last = (getattr(signal, name, 0) for name in ("SIGRTMIN", "SIGRTMAX"))
+        real_time = 0 < first < number <= last
+        return f"SIGRTMIN+{number - first}" if real_time else f"signal {number}"
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _any_in(words: tuple[str, ...], text: str) -> bool:
+    return any(word in text for word in words)

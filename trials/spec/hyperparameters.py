@@ -1,0 +1,252 @@
+"""The hyperparameters of a trial: one home for names, defaults, legal values and their meaning.
+
+``validate`` refuses a bad configuration before anything is launched, with all problems at once.
+What each field becomes in TRL is in ``arguments.py``; docs/hyperparameters.md is the reference.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal, Self, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from trials.io.errors import HyperparameterError
+from trials.io.problems import expectation, meant, place, shown
+from trials.spec.combinations import contradictions
+
+LearningRateSchedule = Literal["linear", "cosine", "constant", "wsd", "cosine_min_lr"]
+SFTSchedule = Literal["linear", "cosine", "constant", "wsd", "cosine_min_lr", "greedy"]
+DPOLoss = Literal[
+    "sigmoid",
+    "hinge",
+    "ipo",
+    "sigmoid_norm",
+    "nca_pair",
+    "bco_pair",
+    "sppo_hard",
+    "apo_zero",
+    "apo_down",
+    "discopop",
+]
+RLLoss = Literal["grpo", "dapo", "dr_grpo", "bnpo", "cispo", "sapo", "luspo", "vespo"]
+SamplingLevel = Literal["token", "sequence"]
+
+# Clip ranges of the papers, for what is not set: GSPO for sequence levels, ScaleRL for CISPO.
+SEQUENCE_CLIP = (3e-4, 4e-4)
+LUSPO_CLIP = (2e-3, 2.5e-3)
+CISPO_RATIO = 5.0
+
+
+class Hyperparameters(BaseModel):
+    """Hyperparameters of one trial; ``sft_`` fields rule SFT, ``dpo_`` DPO, ``rl_`` fields GRPO.
+
+    None is "not set". A stage is left out by a share, a number of steps or of epochs of 0.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    # How long each stage is: one way for each
+    sft_share: float = Field(
+        0.6, ge=0, le=1, description="Share of the schedule's total steps given to SFT."
+    )
+    sft_steps: int | None = Field(None, ge=0, description="Optimizer steps, not sft_share.")
+    sft_epochs: float | None = Field(
+        None, ge=0, le=1000, description="Passes over the training rows, not sft_share."
+    )
+    dpo_share: float = Field(
+        0.0, ge=0, le=1, description="Share of the total steps given to DPO, after SFT."
+    )
+    dpo_steps: int | None = Field(None, ge=0, description="Optimizer steps, not dpo_share.")
+    dpo_epochs: float | None = Field(
+        None, ge=0, le=1000, description="Passes over the preference pairs, not dpo_share."
+    )
+    rl_steps: int | None = Field(
+        None, ge=0, description="Optimizer steps; not set: what the other stages leave."
+    )
+    rl_epochs: float | None = Field(
+        None, ge=0, le=1000, description="Passes over the training prompts, not rl_steps."
+    )
+
+    # All stages
+    weight_decay: float = Field(0.0, ge=0, le=1, description="AdamW, all stages.")
+    max_grad_norm: float = Field(1.0, gt=0, description="Gradient clipping, all stages.")
+    adam_beta2: float = Field(
+        0.999, gt=0, lt=1, description="AdamW's decay of squared gradients, all stages."
+    )
+    adapter: Literal["full", "lora"] = Field(
+        "full", description="Train all weights, or low-rank adapters on frozen ones."
+    )
+    lora_rank: int | None = Field(None, ge=1, le=1024, description="Default 16 with LoRA.")
+    lora_alpha_ratio: float | None = Field(None, gt=0, description="alpha / rank; default 2.")
+    lora_dropout: float | None = Field(None, ge=0, lt=1, description="Default 0.")
+    lora_targets: Literal["all-linear", "attention", "mlp"] | None = Field(
+        None, description="Layers that get adapters; default all-linear."
+    )
+
+    # SFT
+    sft_learning_rate: float = Field(1e-3, gt=0, le=1, description="Peak learning rate of SFT.")
+    sft_schedule: SFTSchedule = Field("cosine", description="Shape of the learning rate.")
+    sft_warmup: float = Field(0.05, ge=0, lt=1, description="Share of the SFT steps.")
+    sft_decay: float | None = Field(
+        None, gt=0, le=1, description="Share of the SFT steps that wsd decays over; default 0.2."
+    )
+    sft_min_lr_ratio: float | None = Field(
+        None, ge=0, lt=1, description="End of cosine_min_lr over its peak; default 0.1."
+    )
+    sft_batch_size: int = Field(16, ge=1, description="Rows per optimizer step, all devices.")
+    sft_packing: bool = Field(
+        False, description="Pack rows into sequences of the schedule's max_length."
+    )
+    sft_loss_type: Literal["nll", "dft"] = Field("nll", description="dft: dynamic fine-tuning.")
+    sft_completion_only: bool = Field(True, description="No loss on the tokens of the prompt.")
+    neftune_alpha: float = Field(0.0, ge=0, description="NEFTune noise in SFT; 0 is off.")
+
+    # DPO
+    dpo_learning_rate: float = Field(1e-5, gt=0, le=1, description="Peak learning rate of DPO.")
+    dpo_schedule: LearningRateSchedule = Field("linear", description="Shape of the learning rate.")
+    dpo_warmup: float = Field(0.1, ge=0, lt=1, description="Share of the DPO steps.")
+    dpo_decay: float | None = Field(
+        None, gt=0, le=1, description="Share of the DPO steps that wsd decays over; default 0.2."
+    )
+    dpo_min_lr_ratio: float | None = Field(
+        None, ge=0, lt=1, description="End of cosine_min_lr over its peak; default 0.1."
+    )
+    dpo_batch_size: int = Field(16, ge=1, description="Pairs per optimizer step, all devices.")
+    dpo_beta: float = Field(0.1, gt=0, description="Weight of the distance to the start of DPO.")
+    dpo_loss_type: DPOLoss = Field("sigmoid", description="Loss on the two log ratios of a pair.")
+
+    # RL
+    rl_learning_rate: float = Field(3e-5, gt=0, le=1, description="Peak learning rate of RL.")
+    rl_schedule: LearningRateSchedule = Field("constant", description="Shape of the learning rate.")
+    rl_warmup: float = Field(0.0, ge=0, lt=1, description="Share of the RL steps.")
+    rl_decay: float | None = Field(
+        None, gt=0, le=1, description="Share of the RL steps that wsd decays over; default 0.2."
+    )
+    rl_min_lr_ratio: float | None = Field(
+        None, ge=0, lt=1, description="End of cosine_min_lr over its peak; default 0.1."
+    )
+    rl_batch_size: int = Field(16, ge=2, description="Completions per step, all devices.")
+    rl_num_generations: int = Field(8, ge=2, description="Completions per prompt (group size).")
+    rl_updates_per_generation: int = Field(
+        1, ge=1, le=64, description="Optimizer steps that share out one buffer of completions."
+    )
+    rl_num_iterations: int = Field(
+        1, ge=1, le=64, description="Times that every buffer of completions is trained on."
+    )
+    rl_beta: float = Field(
+        0.01, ge=0, description="Weight of the KL to the model that RL starts from; 0 is off."
+    )
+    rl_epsilon: float = Field(
+        0.2, gt=0, lt=1, description="Lower clip range; not set at sequence level: of the paper."
+    )
+    rl_epsilon_high: float | None = Field(
+        None, gt=0, le=1000, description="Upper; default rl_epsilon. With cispo the largest ratio."
+    )
+    rl_loss_type: RLLoss = Field("dapo", description="Policy loss and how tokens are averaged.")
+    rl_importance_sampling_level: SamplingLevel | None = Field(
+        None, description="What a ratio is taken of; default token, with luspo sequence."
+    )
+    rl_scale_rewards: Literal["group", "batch", "none"] = Field(
+        "group", description="Whose standard deviation advantages are divided by."
+    )
+    rl_temperature: float = Field(1.0, gt=0, le=5, description="Of sampled completions.")
+    rl_top_p: float = Field(1.0, gt=0, le=1, description="Nucleus sampling; 1 is off.")
+    rl_top_k: int = Field(0, ge=0, description="Sample from the k likeliest tokens; 0 is off.")
+    rl_max_completion_tokens: int | None = Field(
+        None, ge=1, description="Longest completion in RL; not set: the schedule's."
+    )
+    rl_mask_truncated: bool = Field(
+        False, description="No loss on completions that were cut off at the limit."
+    )
+    rl_top_entropy_quantile: float = Field(
+        1.0, gt=0, le=1, description="Share of tokens, by entropy, that policy loss is taken on."
+    )
+    rl_entropy_coef: float = Field(0.0, ge=0, le=1, description="Weight of an entropy bonus.")
+    rl_format_weight: float = Field(
+        0.0, ge=0, le=10, description="Weight of the format term in the RL reward."
+    )
+    rl_length_weight: float = Field(
+        0.0, ge=0, le=10, description="Weight of the overlong term in the RL reward."
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if problems := contradictions(self):
+            raise HyperparameterError(problems)
+        return self
+
+    @property
+    def sampling_level(self) -> SamplingLevel:
+        """Level of the importance ratio that is used."""
+        implied: SamplingLevel = "sequence" if self.rl_loss_type == "luspo" else "token"
+        return self.rl_importance_sampling_level or implied
+
+    @property
+    def clip_range(self) -> tuple[float, float]:
+        """Lower and upper clip range that are used; CISPO's upper one bounds the ratio itself."""
+        low, high = self.rl_epsilon, self.rl_epsilon_high
+        if self.sampling_level == "sequence" and "rl_epsilon" not in self.model_fields_set:
+            low, usual = LUSPO_CLIP if self.rl_loss_type == "luspo" else SEQUENCE_CLIP
+            return low, usual if high is None else high
+        if high is None:
+            high = CISPO_RATIO if self.rl_loss_type == "cispo" else low
+        return low, high
+
+
+def validate(config: Mapping[str, Any]) -> Hyperparameters:
+    """Checks a flat configuration and fills in defaults.
+
+    A value of None or NaN means "not set" (an inactive conditional hyperparameter).
+
+    Raises:
+        HyperparameterError: with every problem found, each naming the field to change.
+    """
+    known = Hyperparameters.model_fields
+    given = {key: value for key, value in config.items() if not is_unset(value)}
+    problems = [_unknown(key) for key in given if key not in known]
+    given = {key: value for key, value in given.items() if key in known}
+    # True is a whole number to Python.
+    problems += [
+        f"{key}={value!r}: expected a number"
+        for key, value in given.items()
+        if isinstance(value, bool) and _is_number(key)
+    ]
+    try:
+        hyperparameters = Hyperparameters(**given)
+    except ValidationError as error:
+        problems += [_describe(detail) for detail in error.errors()]
+        problems += _other_problems(given, {str(detail["loc"][0]) for detail in error.errors()})
+    except HyperparameterError as error:
+        problems += error.problems
+    if problems:
+        raise HyperparameterError(problems)
+    return hyperparameters
+
+
+def _is_number(key: str) -> bool:
+    annotation = Hyperparameters.model_fields[key].annotation
+    return not {int, float}.isdisjoint(get_args(annotation) or (annotation,))
+
+
+def _other_problems(given: Mapping[str, Any], broken: set[str]) -> list[str]:
+    """Contradictions between fields, none of which is among the ``broken`` ones."""
+    try:
+        Hyperparameters(**{key: value for key, value in given.items() if key not in broken})
+    except HyperparameterError as error:
+        return [problem for problem in error.problems if not any(key in problem for key in broken)]
+    return []
+
+
+def is_unset(value: Any) -> bool:
+    """Whether a value of a configuration means "not set": None or NaN."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _unknown(key: str) -> str:
+    return f"{key!r} is no hyperparameter of this trial{meant(key, Hyperparameters.model_fields)}"
+
+
+def _describe(detail: Any) -> str:
+    return f"{place(detail) or 'configuration'}={shown(detail['input'])}: {expectation(detail)}"

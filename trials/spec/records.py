@@ -1,0 +1,400 @@
+"""The three records that pass between the rooms: TrialSpec, TrialResult, and the history row.
+
+All are plain JSON on disk, written whole and then renamed, so that a file that exists is complete.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from trials.io.record_files import read_record as read_record
+from trials.io.record_files import write_json as write_json
+from trials.io.redact import redacted
+
+Value = bool | int | float | str
+State = Literal["completed", "stopped", "failed"]
+FailureKind = Literal[
+    "diverged",  # loss or gradient is NaN or infinite
+    "out_of_memory",  # of the device or the machine, or refused because it could not fit
+    "killed",  # by a signal that AutoPipe did not send
+    "crashed",  # the process ended without a result, or lost its device or network
+    "error",  # the program raised an exception that is none of the others
+    "hung",  # no event for Limits.silent_seconds
+    "timed_out",  # still running after Limits.wall_seconds and a grace, without any score
+    "bad_data",  # dataset, model or reward cannot be used
+    "bad_config",  # the hyperparameters contradict each other or the data
+    "reward_failed",  # the reward function raised, or returned no finite number
+    "disk_full",
+]
+WALL_CLOCK = "wall_clock"  # rule of a Stop: the trial's time was over, whatever it was doing
+Stage = Literal["sft", "dpo", "rl"]
+STAGES: tuple[Stage, ...] = ("sft", "dpo", "rl")
+
+# Only these are worth a second try: the others would end the same way again.
+TRANSIENT_KINDS: frozenset[str] = frozenset({"killed", "crashed", "hung"})
+# These say nothing about the configuration, and would end every other trial in the same way.
+FATAL_KINDS: frozenset[str] = frozenset({"bad_data", "reward_failed", "disk_full"})
+
+LARGEST_INTEGER = 2**53
+LEAST_LENGTH = 8  # tokens of a row's limit
+MOST_TOKENS, MOST_SECONDS = 10_000_000, 366 * 86_400.0  # of a setting: more is a slip of the keys
+
+# How much of its log a failed trial keeps.
+LOG_TAIL_LINES = 30
+
+
+class Record(BaseModel):
+    """A frozen record; unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class Settings(Record):
+    """What people set: every number is finite and JSON holds it, so that it can be read again."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _is_exact_in_json(self) -> Self:
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
+                raise ValueError(f"{name}: a number beyond ±{LARGEST_INTEGER}")
+        return self
+
+
+class Fidelity(Settings):
+    """How much of the full job a trial runs."""
+
+    model: str = Field(description="Model folder or hub id; a smaller proxy is a lower fidelity.")
+    fraction: float = Field(gt=0, le=1, description="Share of the full schedule, in (0, 1].")
+
+
+class Schedule(Settings):
+    """The full-length schedule of a trial. A fraction runs its first steps, never a shorter one."""
+
+    total_steps: int = Field(
+        100, ge=2, le=10_000_000, description="Optimizer steps of SFT and RL together."
+    )
+    max_length: int | None = Field(
+        None,
+        ge=LEAST_LENGTH,
+        le=MOST_TOKENS,
+        description="Most tokens of prompt + completion in SFT; None: as the longest row has.",
+    )
+    max_completion_tokens: int | None = Field(
+        None,
+        ge=1,
+        le=MOST_TOKENS,
+        description="Tokens generated in RL and evaluation; None: from the data.",
+    )
+    eval_rows: int = Field(
+        128, ge=4, le=10_000_000, description="Validation rows, the same for every trial."
+    )
+    eval_batch_size: int = Field(128, ge=1, le=65_536, description="Rows generated at once.")
+    eval_points: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
+        (0.1, 0.2, 0.3, 0.5, 1.0),
+        max_length=1000,
+        description="Fractions at which the validation score is taken.",
+    )
+    micro_batch_size: int | None = Field(
+        None,
+        ge=1,
+        le=65_536,
+        description="Largest per-device batch; larger ones use gradient accumulation.",
+    )
+    pass_k: int | None = Field(
+        None, ge=1, le=10_000, description="Also measure pass@k at the last step ..."
+    )
+    pass_samples: int = Field(
+        8, ge=1, le=10_000, description="... from this many samples a row ..."
+    )
+    pass_temperature: float = Field(1.0, gt=0, le=100, description="... at this temperature.")
+
+
+class Compute(Settings):
+    """How a trial uses its device; none of it is meant to change what is learned."""
+
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="auto: bfloat16 where it is faster."
+    )
+    gradient_checkpointing: bool = Field(False, description="Less memory for a fifth more time.")
+    vllm: bool = Field(False, description="Generate RL completions with vLLM, when installed.")
+    vllm_memory: float = Field(0.3, gt=0, lt=1, description="Share of the GPU that vLLM takes.")
+    memory_bytes: int | None = Field(
+        None,
+        gt=0,
+        le=2**60,
+        description="Memory of each device a trial may use; None: what is free.",
+    )
+
+
+class StoppingRules(Settings):
+    """Thresholds of the rules on training dynamics; NaN stops a trial even when not ``enabled``."""
+
+    enabled: bool = Field(True, description="Off, only NaN stops a trial.")
+    loss_explosion: float = Field(
+        3.0, gt=1, le=1e9, description="SFT loss over its running minimum ..."
+    )
+    loss_patience: int = Field(8, ge=1, description="... for this many steps in a row.")
+    kl_growth: float = Field(0.15, gt=0, description="Growth of the KL from step to step ...")
+    kl_patience: int = Field(5, ge=1, description="... for this many steps in a row ...")
+    kl_floor: float = Field(1.0, ge=0, description="... counted only above this KL, in nats.")
+    reward_drop: float = Field(0.10, gt=0, description="Drop of the windowed reward from its best.")
+    reward_window: int = Field(10, ge=2, description="Steps in a reward window.")
+    reward_patience: int = Field(10, ge=1, description="Steps in a row that the drop must last.")
+    zero_reward_steps: int = Field(25, ge=1, description="RL steps without any reward.")
+    no_spread_steps: int = Field(25, ge=1, description="RL steps where no group has any spread.")
+
+
+class Pace(Settings):
+    """How long the parts of a trial take, in seconds; 0 where it is not known."""
+
+    loading: float = Field(0.0, ge=0, description="From its beginning to its first stage.")
+    starting: float = Field(0.0, ge=0, description="Of a stage: model and trainer.")
+    sft_step: float = Field(0.0, ge=0, description="An optimizer step of SFT.")
+    dpo_step: float = Field(0.0, ge=0, description="An optimizer step of DPO.")
+    rl_step: float = Field(0.0, ge=0, description="An optimizer step of RL, with generation.")
+    scoring: float = Field(0.0, ge=0, description="All validation rows, once.")
+    saving: float = Field(0.0, ge=0, description="The weights, once.")
+
+    def step(self, stage: Stage) -> float:
+        """Seconds of an optimizer step of a stage."""
+        return {"sft": self.sft_step, "dpo": self.dpo_step, "rl": self.rl_step}[stage]
+
+
+class Limits(Settings):
+    """When a trial ends itself, or its supervisor ends it, in seconds."""
+
+    wall_seconds: float | None = Field(
+        None,
+        gt=0,
+        le=MOST_SECONDS,
+        description="Longest life of the trial, from the moment it begins.",
+    )
+    pace: Pace = Field(Pace(), description="What the trial expects before it has measured it.")
+    reward_seconds: float = Field(
+        60.0,
+        gt=0,
+        le=MOST_SECONDS,
+        description="Longest time that the reward may take for one completion.",
+    )
+    silent_seconds: float = Field(
+        600.0, gt=0, le=MOST_SECONDS, description="Longest time without any event."
+    )
+    checkpoint_seconds: float | None = Field(
+        600.0,
+        gt=0,
+        le=MOST_SECONDS,
+        description="Save now and then, so that a killed trial goes on from there.",
+    )
+
+
+class TrialSpec(Record):
+    """Everything that the trial program reads.
+
+    Attributes:
+        trial_id: unique in its run.
+        dataset: folder or file of the dataset (design of the dataset: docs/architecture.md).
+        dataset_fingerprint: content hash of the dataset, checked when the trial starts.
+        config: flat mapping of hyperparameter to value; validated by ``hyperparameters.validate``.
+        fidelity: model and fraction of the full schedule.
+        seed: seeds data order, dropout, sampling of completions.
+        folder: where events, result and checkpoints go.
+        continue_from: folder of a checkpoint (``checkpoints.py``) to go on from, or None.
+        model_fingerprint: content hash of the model folder; without one its name identifies it.
+    """
+
+    trial_id: str
+    dataset: str
+    dataset_fingerprint: str
+    config: dict[str, Value | None]
+    fidelity: Fidelity
+    seed: int = 0
+    folder: str
+    continue_from: str | None = None
+    model_fingerprint: str | None = None
+    schedule: Schedule = Schedule()
+    stopping: StoppingRules = StoppingRules()
+    limits: Limits = Limits()
+    compute: Compute = Compute()
+    keep_checkpoint: bool = True
+    allow_user_code: bool = False
+
+    @property
+    def inherits_from(self) -> str | None:
+        """Id of the other trial whose checkpoint this one goes on from.
+
+        None when it starts from the model, or goes on with an interrupted attempt of its own.
+        """
+        if self.continue_from is None:
+            return None
+        trial = Path(self.continue_from).parent.parent  # <trial>/checkpoint/step-000120
+        return None if trial == Path(self.folder) else trial.name
+
+    @property
+    def inherited_step(self) -> int:
+        """The step up to which another trial ran for this one; 0 where it starts from the model."""
+        if self.continue_from is None or self.inherits_from is None:
+            return 0
+        _, _, step = Path(self.continue_from).name.rpartition("-")  # step-000120
+        return int(step) if step.isdigit() else 0
+
+    def identity(self) -> str:
+        """Hash of what decides the outcome: config, data, model, fraction, schedule and seed.
+
+        A value that is None or NaN is not set; on disk both are null.
+        """
+        config = {k: v for k, v in sorted(self.config.items()) if v is not None and v == v}
+        content = {
+            "config": config,
+            "dataset": self.dataset_fingerprint,
+            # Content or name and not the place, so that a run may move to another machine.
+            "model": self.model_fingerprint or Path(self.fidelity.model).name,
+            "fraction": self.fidelity.fraction,
+            "schedule": self.schedule.model_dump(),
+            "stopping": self.stopping.model_dump(),
+            "compute": self.compute.model_dump(include={"precision", "vllm"}),
+            "seed": self.seed,
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+
+class CurvePoint(Record):
+    """One measured value: ``step`` counts optimizer steps over both stages, from 1."""
+
+    stage: Stage
+    step: int
+    metric: str
+    value: float
+
+
+class Spent(Record):
+    """What a trial had used when it was scored at ``step``, the scoring included."""
+
+    step: int
+    seconds: float
+    flops: float
+
+
+class Cost(Record):
+    """What a trial used itself; the part inherited from ``continue_from`` is not in it."""
+
+    seconds: float = Field(0.0, ge=0, description="Wall-clock of the trial, imports left out.")
+    flops: float = Field(0.0, ge=0, description="2 N per generated, 6 N per trained token.")
+    tokens: int = Field(0, ge=0, description="Trained and generated tokens.")
+    peak_memory_bytes: int = Field(0, ge=0, description="Peak resident (CPU) or allocated (GPU).")
+    timeline: list[Spent] = Field([], description="At each score of this trial's own.")
+
+
+class Failure(Record):
+    """How a trial failed, with the last lines of its log, secrets of the environment left out."""
+
+    kind: FailureKind
+    message: str
+    log_tail: str = ""
+
+    @field_validator("message", "log_tail")
+    @classmethod
+    def _without_secrets(cls, text: str) -> str:
+        return redacted(text)
+
+
+class Stop(Record):
+    """Which rule ended a trial early, at which step, on what values."""
+
+    rule: str
+    step: int
+    values: dict[str, float]
+
+
+class Provenance(Record):
+    """What is needed to run the same trial again."""
+
+    seed: int
+    versions: dict[str, str]
+    git_commit: str | None
+    dataset_fingerprint: str
+
+
+class TrialResult(Record):
+    """How a trial ended.
+
+    ``completed`` reached the fraction it was asked for, ``stopped`` was ended by a rule, and
+    ``failed`` has no usable score. ``score`` is the validation metric of the last evaluation.
+    """
+
+    trial_id: str
+    state: State
+    fraction: float = Field(description="Fraction of the full schedule that was reached.")
+    score: float | None = None
+    score_se: float | None = None
+    outcomes: list[float] = Field([], description="Score of every validation row, in their order.")
+    pass_at_k: float | None = Field(None, description="pass@k, when the schedule asks for it.")
+    curve: list[CurvePoint] = []
+    signals: dict[str, float] = {}
+    cost: Cost = Cost()
+    checkpoint: str | None = None
+    failure: Failure | None = None
+    stop: Stop | None = None
+    inactive_rules: list[str] = Field([], description="Rules whose metric was never logged.")
+    provenance: Provenance | None = None
+
+    @property
+    def out_of_time(self) -> bool:
+        """Whether it was stopped for want of time alone, and could go on."""
+        return self.stop is not None and self.stop.rule == WALL_CLOCK
+
+
+class SplitScore(Record):
+    """Score of one model on one split, with the rows it was measured on."""
+
+    score: float
+    score_se: float
+    rows: int
+    outcomes: list[float]
+    pass_at_k: float | None = None
+
+
+class ProbeRequest(Record):
+    """What to score: ``models`` maps a label to a model folder, adapter folder or hub id.
+
+    Attributes:
+        rows: of the split that are scored.
+        lora: trials train adapters, so that models without one are held as theirs are under it.
+        features: whether the first model is described on the training split.
+        feature_rows, sampled_rows: training rows that are looked at and that samples are drawn for;
+            None: as many as the history was described with.
+    """
+
+    dataset: str
+    models: dict[str, str]
+    tokenizer: str
+    split: Literal["validation", "test"]
+    rows: int
+    beyond: tuple[int, ...] = Field(
+        (), description="Rows are left out that are among the fixed ones of these numbers."
+    )
+    schedule: Schedule
+    compute: Compute = Compute()
+    lora: bool = False
+    features: bool = False
+    feature_rows: int | None = None
+    sampled_rows: int | None = None
+    allow_user_code: bool = False
+
+
+class ProbeAnswer(Record):
+    """Scores by label; ``features`` describes the first model on the training split."""
+
+    scores: dict[str, SplitScore]
+    features: dict[str, float] = {}
+    parameters: int
+    max_completion_tokens: int
+    longest_row: int = Field(description="Tokens of the longest row, prompt and completion.")
+    seconds: float = Field(description="Time of generating and scoring, all models together.")

@@ -1,0 +1,140 @@
+"""What a trial adds to a trainer: events, evaluations, the rules, and the time to save or end."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
+
+from trials.spec.events import CURVE_METRICS, read_events
+from trials.spec.records import Stage, Stop
+from trials.spec.stopping import DynamicsMonitor
+from trials.training.context import TrialContext
+from trials.training.deadline import Deadline, any_process
+from trials.training.saving import save_in_stage
+
+
+class TrialCallback(TrainerCallback):
+    """Turns what the trainer logs into events, evaluates, saves, and ends the stage in time.
+
+    Args:
+        context: of the trial.
+        stage: that the trainer runs.
+    """
+
+    def __init__(self, context: TrialContext, stage: Stage):
+        self._context, self._stage = context, stage
+        self._offset = context.plan.start(stage)
+        self._monitor = DynamicsMonitor(stage, context.spec.stopping)
+        self._tokens = 0
+        self._saved_at = time.monotonic()
+        self._deadline = Deadline(context, stage)
+        self.stop: Stop | None = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
+        """Shows the rules what was logged before a continued stage, as if it had run straight."""
+        last = self._offset + state.global_step
+        self._deadline.begin()
+        # TRL counts tokens anew in every process, but GRPO goes on from the checkpoint's count.
+        self._tokens = int(state.num_input_tokens_seen) if self._stage == "rl" else 0
+        for event in read_events(self._context.folder / "events.jsonl"):
+            if (
+                event["kind"] == "metric"
+                and event["stage"] == self._stage
+                and event["step"] <= last
+            ):
+                self._monitor.observe(event["step"], event["values"])
+        return control
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> Any:
+        metrics = CURVE_METRICS | self._context.task_reward_metric
+        values = {short: float(logs[name]) for name, short in metrics.items() if name in logs}
+        if not values:  # the summary at the end of training
+            return control
+        step = self._offset + state.global_step
+        # Not logged at a step that uses completions of an earlier one.
+        tokens = int(logs.get("num_tokens", self._tokens))
+        self._context.events.write(
+            "metric",
+            stage=self._stage,
+            step=step,
+            values=values,
+            learning_rate=logs.get("learning_rate"),
+            tokens=tokens - self._tokens,
+        )
+        self._tokens = tokens
+        self.stop = self.stop or self._monitor.observe(step, values)
+        if self.stop:
+            control.should_training_stop = True
+        elif stop := self._deadline.after(step):
+            self.stop = stop
+            control.should_training_stop = True
+            # At the end of a stage there is nothing to save in it: its weights are saved as such.
+            inside = step < self._context.plan.end(self._stage)
+            control.should_save = inside and self._context.spec.keep_checkpoint
+        return control
+
+    def on_step_end(
+        self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any
+    ) -> Any:
+        step, plan = self._offset + state.global_step, self._context.plan
+        if step in self._context.eval_steps:
+            score(self._context, model, self._stage, step)
+        if step >= plan.end(self._stage):
+            return control
+        if step >= self._context.last_step:
+            control.should_training_stop = True
+            control.should_save = self._context.spec.keep_checkpoint
+        elif plan.is_boundary(step) and self._save_is_due():
+            control.should_save = True
+        return control
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
+        written = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        save_in_stage(self._context, written, self._stage, self._offset + state.global_step)
+        self._context.saved(self._deadline.since)
+        self._saved_at = time.monotonic()
+        return control
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
+        if inactive := self._monitor.inactive():
+            self._context.events.write("inactive_rules", stage=self._stage, rules=inactive)
+        return control
+
+    def _save_is_due(self) -> bool:
+        every = self._context.spec.limits.checkpoint_seconds
+        if every is None or not self._context.spec.keep_checkpoint:
+            return False
+        return any_process(time.monotonic() - self._saved_at >= every)
+
+
+def score(context: TrialContext, model: Any, stage: Stage, step: int) -> None:
+    """Takes the validation score and writes it to the events, with that of every row."""
+    evaluator, events = context.evaluator, context.events
+    tokens = evaluator.tokens
+
+    def alive(done: int, rows: int) -> None:
+        events.write("evaluating", stage=stage, step=step, done=done, rows=rows)
+
+    evaluator.on_batch = alive
+    started = events.seconds
+    measured = evaluator(model)
+    pass_at_k = None
+    if context.spec.schedule.pass_k and step == context.last_step:
+        pass_at_k = evaluator.pass_at_k(model)
+    took = events.seconds - started
+    context.measured("scoring", took)
+    events.write(
+        "score",
+        stage=stage,
+        step=step,
+        values={"score": measured.score},
+        score_se=measured.score_se,
+        outcomes=measured.outcomes,
+        pass_at_k=pass_at_k,
+        tokens=evaluator.tokens - tokens,
+        generation=evaluator.generation,
+        took=round(took, 3),
+    )

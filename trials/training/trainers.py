@@ -1,0 +1,208 @@
+"""TRL's trainers as a trial uses them: one builder for each stage, from the trial's context."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset as HFDataset
+from peft import LoraConfig
+from trl import (
+    DPOConfig,
+    DPOTrainer,
+    GRPOConfig,
+    GRPOTrainer,
+    SFTConfig,
+    SFTTrainer,
+)
+from trl.trainer.utils import RepeatSampler
+
+from trials.data.chat_rows import chat_rows
+from trials.data.dataset import Row
+from trials.data.subsets import fixed_subset
+from trials.io.errors import HyperparameterError
+from trials.models.loading import load_model
+from trials.models.reuse import prepared
+from trials.scoring.rewards import RewardTerm, training_rewards
+from trials.spec.arguments import (
+    dpo_arguments,
+    grpo_arguments,
+    lora_arguments,
+    sft_arguments,
+)
+from trials.spec.records import Stage
+from trials.training.context import TrialContext
+
+
+class EpochSampler(RepeatSampler):
+    """TRL's order of prompts, which can be entered at any epoch.
+
+    TRL's sampler draws a permutation an epoch from one generator, so a process that goes on in the
+    third epoch would be shown the prompts in the order of the first.
+    """
+
+    def set_epoch(self, epoch: int) -> None:
+        """Makes the next pass that of an epoch, counted from 0."""
+        self.generator.manual_seed(self.seed or 0)  # a trial always gives a seed
+        for _ in range(epoch):
+            torch.randperm(self.num_samples, generator=self.generator)
+
+
+class ExactGRPOTrainer(GRPOTrainer):
+    """TRL's trainer, exact also when it is continued after the first epoch."""
+
+    def _get_train_sampler(self, dataset: Any = None) -> EpochSampler:
+        theirs: Any = super()._get_train_sampler(dataset)
+        return EpochSampler(
+            theirs.data_source,
+            theirs.mini_repeat_count,
+            theirs.batch_size,
+            theirs.repeat_count,
+            seed=theirs.seed,
+        )
+
+
+def sft_trainer(context: TrialContext, start: str | Path, output: Path) -> SFTTrainer:
+    """Trainer of the SFT stage.
+
+    Args:
+        context: of the trial.
+        start: model or adapter folder, or hub id, whose weights the stage starts from.
+        output: folder of the trainer's checkpoints.
+
+    Raises:
+        HyperparameterError: when the batch does not fit the processes, or LoRA's targets the model.
+    """
+    h, schedule = context.hyperparameters, context.spec.schedule
+    model = _model(context, start)
+    followed = None
+    if h.sft_schedule == "greedy":
+        followed = fixed_subset(context.dataset.splits["validation"], schedule.eval_rows)
+    arguments = sft_arguments(h, context.plan, schedule, context.execution)
+    # TRL writes into the rows what only these settings, the tokenizer and the data decide.
+    key = (
+        context.dataset.path,
+        context.dataset.fingerprint,
+        context.spec.fidelity.model,
+        arguments["completion_only_loss"],
+        *((schedule.max_length,) if h.sft_packing else ()),
+    )
+
+    def build(rows: HFDataset) -> SFTTrainer:
+        is_prepared = "labels" in rows.column_names
+        return SFTTrainer(
+            model=model,
+            args=SFTConfig(
+                output_dir=str(output),
+                dataset_kwargs={"skip_prepare_dataset": True} if is_prepared else None,
+                **arguments,
+            ),
+            train_dataset=rows,
+            eval_dataset=_completions(followed) if followed else None,
+            processing_class=context.tokenizer,
+            peft_config=_fresh_adapter(context, "sft", model),
+        )
+
+    if followed:  # then the evaluation rows would not be prepared either
+        return build(_completions(context.train_rows))
+    return prepared(key, build, lambda: _completions(context.train_rows))
+
+
+def dpo_trainer(context: TrialContext, start: str | Path, output: Path) -> DPOTrainer:
+    """Trainer of the DPO stage; arguments as for ``sft_trainer``.
+
+    TRL's reference is ``start``: loaded a second time for full weights, a frozen copy of the
+    adapter for LoRA, or the base model where the adapter is new.
+    """
+    h = context.hyperparameters
+    model = _model(context, start)
+    pairs = [
+        {"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected}
+        for pair in context.dataset.preferences
+    ]
+    return DPOTrainer(
+        model=model,
+        args=DPOConfig(
+            output_dir=str(output),
+            **dpo_arguments(h, context.plan, context.spec.schedule, context.execution),
+        ),
+        train_dataset=chat_rows(pairs),
+        processing_class=context.tokenizer,
+        peft_config=_fresh_adapter(context, "dpo", model),
+    )
+
+
+def rl_trainer(context: TrialContext, start: str | Path, output: Path) -> GRPOTrainer:
+    """Trainer of the RL stage; arguments as for ``sft_trainer``."""
+    h, rows = context.hyperparameters, context.train_rows
+    model = _model(context, start)
+    arguments = grpo_arguments(h, context.plan, context.spec.schedule, context.execution)
+    limit = arguments["max_completion_length"]
+    terms = training_rewards(context.reward, h, context.dataset.card, limit)
+    return ExactGRPOTrainer(
+        model=model,
+        reward_funcs=[_reward_function(term, rows) for term in terms],
+        args=GRPOConfig(
+            output_dir=str(output), reward_weights=[term.weight for term in terms], **arguments
+        ),
+        train_dataset=chat_rows(
+            [{"prompt": row.prompt, "row_index": index} for index, row in enumerate(rows)]
+        ),
+        processing_class=context.tokenizer,
+        peft_config=_fresh_adapter(context, "rl", model),
+    )
+
+
+def lora_config(context: TrialContext, model: Any) -> LoraConfig | None:
+    """PEFT's configuration, or None for full weights.
+
+    Raises:
+        HyperparameterError: when the model has no layer of those that should get adapters.
+    """
+    arguments = lora_arguments(context.hyperparameters)
+    if arguments is None:
+        return None
+    pattern = arguments["target_modules"]
+    names = (name for name, _ in model.named_modules())
+    if pattern != "all-linear" and not any(re.fullmatch(pattern, name) for name in names):
+        raise HyperparameterError(
+            [
+                f"lora_targets={context.hyperparameters.lora_targets!r}: no layer of "
+                f"{type(model).__name__} has a name known for that; set lora_targets='all-linear'"
+            ]
+        )
+    return LoraConfig(**arguments)
+
+
+def _model(context: TrialContext, start: str | Path) -> Any:
+    """The weights that a stage trains; an adapter of a stage before goes on being trained."""
+    return load_model(start, trainable_adapter=True, dtype=context.weights_dtype)
+
+
+def _fresh_adapter(context: TrialContext, stage: Stage, model: Any) -> LoraConfig | None:
+    """A new adapter in the first stage; the others train that one."""
+    return lora_config(context, model) if context.plan.stages[0] == stage else None
+
+
+def _completions(rows: Sequence[Row]) -> HFDataset:
+    return chat_rows([{"prompt": row.prompt, "completion": row.completion} for row in rows])
+
+
+def _reward_function(term: RewardTerm, rows: Sequence[Row]) -> Callable[..., list[float | None]]:
+    """A term in the form that TRL calls; it logs a reward under the name of its function."""
+
+    def reward(
+        completions: list[Any], completion_ids: list[list[int]], row_index: list[int], **_: Any
+    ) -> list[float | None]:  # what TRL expects; none is None
+        return [
+            term.score(completion[-1]["content"], rows[index], len(tokens))
+            for completion, tokens, index in zip(
+                completions, completion_ids, row_index, strict=True
+            )
+        ]
+
+    reward.__name__ = term.name
+    return reward
