@@ -5,8 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,6 +25,7 @@ from flows.options import (
     settled,
 )
 from flows.output import told_of_lost_output
+from flows.running import run_tune, show_outcome
 from flows.server import prefect_server
 from flows.setting_options import (
     DEVICES,
@@ -46,9 +45,7 @@ from tasks.config.paths import runs_folder
 from tasks.output.escape import markup
 
 if TYPE_CHECKING:
-    from tasks.config.settings import TuneSettings
     from tasks.monitoring.watching import Watcher
-    from tasks.runs.folder import RunFolder, Summary
 
 app = typer.Typer(
     help="Configures LLM post-training (SFT, then RL) under a compute budget.",
@@ -148,6 +145,7 @@ def tune(
         from tasks.config.started import check_time
 
         check_time(parsed_budget(budget))  # before the imports below, which take seconds
+        from flows.going_on import resume_run
         from tasks.config.settings import TuneSettings
         from tasks.execution.backend import WORKERS
         from tasks.execution.devices import default_parallel
@@ -157,22 +155,8 @@ def tune(
 
         if resume is not None:
             refuse_beside_resume(context)
-            from flows.going_on import going_on
-
-            going = going_on(resume, parsed_budget(budget), history, watcher)
-            if going is not None:
-                run_tune(going.changed, str(going.run.path), history, watcher, going.lasting)
+            resume_run(resume, parsed_budget(budget), history, watcher)
             return
-        schedule = given(
-            total_steps=steps,
-            max_length=max_length,
-            max_completion_tokens=max_completion,
-            eval_rows=eval_rows,
-            eval_batch_size=eval_batch,
-            micro_batch_size=micro_batch,
-            pass_k=pass_k,
-            pass_samples=samples_of(pass_k, pass_samples),
-        )
         catalog = load_catalog()
         config = settled(str(accelerate_config)) if accelerate_config else None
         settings = TuneSettings(
@@ -181,7 +165,16 @@ def tune(
             seed=seed,
             space=settled(space, bundled_spaces()),
             strategy=strategy,
-            schedule=schedule,
+            schedule=given(
+                total_steps=steps,
+                max_length=max_length,
+                max_completion_tokens=max_completion,
+                eval_rows=eval_rows,
+                eval_batch_size=eval_batch,
+                micro_batch_size=micro_batch,
+                pass_k=pass_k,
+                pass_samples=samples_of(pass_k, pass_samples),
+            ),
             compute={
                 "precision": precision,
                 "gradient_checkpointing": gradient_checkpointing,
@@ -350,40 +343,6 @@ def shown(as_json: bool) -> Iterator[Watcher]:
 
     with LiveProgress(console) as progress:
         yield progress
-
-
-def run_tune(
-    settings: TuneSettings | None,
-    run: str | None,
-    history: Path | None,
-    watcher: Watcher,
-    lasting: bool,
-) -> None:
-    """Runs or resumes one run, then shows its outcome to people."""
-    watcher.phase("starting Prefect")
-    from flows.progress import LiveProgress
-    from flows.resumable import resumable
-    from tasks.config.started import counted_from_start
-    from tasks.runs.folder import RunFolder
-
-    load = partial(import_module, "flows.tune")  # takes seconds, as the server's start does
-    with counted_from_start(), prefect_server(lasting, load), resumable(watcher):
-        run_id = load().tune(settings, run, history)
-    if isinstance(watcher, LiveProgress):
-        watcher.stop()
-        folder = RunFolder.open(run_id, runs_folder())
-        show_outcome(folder, folder.summary())
-        say(f"report:   {folder.path / 'report.html'}")
-        say(f"exported: {folder.path / 'best'}")
-
-
-def show_outcome(run: RunFolder, summary: Summary | None) -> None:
-    """The table of trials and, when there is one, the comparison."""
-    from tasks.monitoring.console import console_summary, console_table
-
-    console.print(console_table(run, console.width))
-    if summary is not None:
-        console.print(console_summary(run, console.width))
 
 
 def main() -> None:

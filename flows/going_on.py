@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows.interrupts import interrupts
+from flows.running import run_tune
 from tasks.config.paths import runs_folder
 from tasks.config.settings import Budget, TuneSettings
 from tasks.execution.backend import WORKERS
@@ -13,6 +14,22 @@ from tasks.monitoring.watching import Watcher
 from tasks.runs.folder import RunFolder
 from tasks.runs.spent import check_budget, finished
 from tasks.search.stored_run import open_run
+
+
+def resume_run(name: str, budget: Budget | None, history: Path | None, watcher: Watcher) -> None:
+    """Goes on with a run, unless it is finished.
+
+    Args:
+        name: id, folder or URL of the run.
+        budget: that is asked for; None keeps that of the run.
+        history: that it is to join; None, the one that it began with.
+        watcher: who shows it.
+
+    Raises:
+        SettingsError: there is no such run, or it has spent that budget already.
+    """
+    if going := going_on(name, budget, history, watcher):
+        run_tune(going.changed, str(going.run.path), history, watcher, going.lasting)
 
 
 @dataclass(frozen=True)
@@ -32,17 +49,7 @@ class GoingOn:
 def going_on(
     name: str, budget: Budget | None, history: Path | None, watcher: Watcher
 ) -> GoingOn | None:
-    """The run to go on with; None where it is finished, which the watcher is told then.
-
-    Args:
-        name: id, folder or URL of the run.
-        budget: that is asked for; None keeps that of the run.
-        history: that it is to join; None, the one that it began with.
-        watcher: who shows it.
-
-    Raises:
-        SettingsError: there is no such run, or it has spent that budget already.
-    """
+    """The run to go on with; None where it is finished, which the watcher is told then."""
     run = open_run(name, runs_folder())
     interrupts.notes = [f"go on with: autopipe tune --resume {run.run_id}"]
     interrupts.kept = any(run.path.glob("trials/*/result.json"))

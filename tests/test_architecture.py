@@ -1,4 +1,4 @@
-"""The rules of the house, checked on the source of the packages."""
+"""The rules of the code, checked on the source of the packages."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# flows -> tasks -> {surrogates, trials}: what each room may import of the others.
+# flows -> tasks -> {surrogates, trials}: what each may import of the others.
 ALLOWED = {
     "autopipe": {"flows", "tasks", "surrogates", "trials"},  # the door: hands names on
     "flows": {"tasks", "surrogates", "trials"},
@@ -28,7 +29,9 @@ HEAVY = {"torch", "transformers", "trl", "catboost", "botorch", "gpytorch"}
 UNSAFE_MODULES = {"pickle", "cloudpickle", "dill", "joblib"}
 UNSAFE_KEYWORDS = {"trust_remote_code", "allow_pickle"}
 UNSAFE_CALLS = {"torch.load", "pd.read_pickle", "pandas.read_pickle"}
-MAX_LINES = 450
+MAX_LINES, MAX_FUNCTION_LINES = 400, 60
+PACKAGE_FILES = range(3, 13)  # without __init__.py
+STANDALONE = {"tasks": set(), "surrogates": set(), "trials": set()}  # files outside of any package
 
 FILES = sorted(path for package in ALLOWED for path in (ROOT / package).rglob("*.py"))
 
@@ -60,7 +63,7 @@ def imported_on_load(tree: ast.Module) -> set[str]:
 
 
 def forbidden_imports(package: str, source: str) -> list[str]:
-    """Imports that go against the arrows between the rooms, as `line: name`."""
+    """Imports that go against the arrows between the folders, as `line: name`."""
     forbidden = set(ALLOWED) - ALLOWED[package] - {package}
     if package in {"surrogates", "trials"}:
         forbidden |= ORCHESTRATION
@@ -104,6 +107,77 @@ def package_of(path: Path) -> str:
 def test_the_checks_below_see_the_whole_house() -> None:
     assert {package_of(path) for path in FILES} == set(ALLOWED)
     assert len(FILES) > 10
+
+
+def packages(top: str) -> list[str]:
+    """The packages within one of the three large folders."""
+    return sorted(path.parent.name for path in (ROOT / top).glob("*/__init__.py"))
+
+
+def may_import(top: str, package: str) -> set[str]:
+    """The other packages of its folder that a package's docstring lets it import."""
+    said = ast.get_docstring(ast.parse((ROOT / top / package / "__init__.py").read_text("utf-8")))
+    assert said is not None
+    ending = r"^(?:May import (.+)|Imports no other package of `\w+`)\.\Z"
+    found = re.search(ending, said, re.MULTILINE | re.DOTALL)
+    assert found, f"{top}/{package}/__init__.py does not end with what it may import"
+    return set(re.findall(r"`(\w+)`", found[1] or ""))
+
+
+def imported_packages(top: str, source: str) -> set[str]:
+    """Packages within a large folder that a file imports from."""
+    names = {
+        name
+        for node in ast.walk(ast.parse(source))
+        for name in (
+            [f"{node.module}.{alias.name}" for alias in node.names]
+            if isinstance(node, ast.ImportFrom) and node.module
+            else [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else []
+        )
+    }
+    return {name.split(".")[1] for name in names if name.startswith(f"{top}.")} & set(packages(top))
+
+
+@pytest.mark.parametrize("top", STANDALONE)
+def test_packages_import_what_their_docstrings_say_and_never_in_circles(top: str) -> None:
+    allowed = {name: may_import(top, name) for name in packages(top)}
+    assert len(allowed) > 5
+    for name, may in allowed.items():
+        used = set()
+        for path in (ROOT / top / name).rglob("*.py"):
+            used |= imported_packages(top, path.read_text("utf-8")) - {name}
+        assert used == may, f"{top}/{name} imports {sorted(used)} and may {sorted(may)}"
+    TopologicalSorter(allowed).prepare()  # raises CycleError
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("from trials.io.errors import ModelError", {"io"}),
+        ("def f():\n    from trials import data, spec", {"data", "spec"}),
+        ("import trials.models.loading", {"models"}),
+        ("import trials, surrogates.core.base", set()),
+    ],
+)
+def test_imports_of_packages_are_seen(source: str, found: set[str]) -> None:
+    assert imported_packages("trials", source) == found
+
+
+@pytest.mark.parametrize("top", STANDALONE)
+def test_packages_are_of_a_size_to_be_read(top: str) -> None:
+    alone = {path.stem for path in (ROOT / top).glob("*.py")} - {"__init__"}
+    assert alone == STANDALONE[top]
+    counts = {name: len([*(ROOT / top / name).glob("*.py")]) - 1 for name in packages(top)}
+    assert {name: count for name, count in counts.items() if count not in PACKAGE_FILES} == {}
+
+
+@pytest.mark.parametrize("top", STANDALONE)
+def test_tests_stand_where_the_code_does(top: str) -> None:
+    tested = {path.parent.name for path in (ROOT / "tests" / top).glob("*/test_*.py")}
+    assert tested <= set(packages(top))
+    assert [*(ROOT / "tests" / top).glob("test_*.py")] == []
 
 
 def test_imports_follow_the_arrows() -> None:
@@ -168,6 +242,23 @@ def test_unsafe_loading_is_found(source: str) -> None:
 def test_files_stay_short_enough_to_hold_one_thing() -> None:
     lines = {path: len(path.read_text("utf-8").splitlines()) for path in FILES}
     assert {str(path): count for path, count in lines.items() if count > MAX_LINES} == {}
+
+
+def test_functions_stay_short_enough_to_be_seen_at_once() -> None:
+    long = {
+        f"{path.relative_to(ROOT)}:{node.name}": length
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (length := body_lines(node)) > MAX_FUNCTION_LINES
+    }
+    assert long == {}
+
+
+def body_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Lines of code of a function, without its parameters and docstring."""
+    body = function.body[1:] if ast.get_docstring(function) is not None else function.body
+    return (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
 
 
 def test_the_command_imports_nothing_heavy_itself() -> None:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from surrogates.evaluation.importance import importance_of
 from tasks.config.paths import DATASET_DOCS, HISTORY_DOCS
-from tasks.report.build import outcome as report_outcome
-from tasks.report.build import reasons as report_reasons
-from tasks.report.build import sections as report_sections
+from tasks.report import outcome as report_outcome
+from tasks.report import reasons as report_reasons
+from tasks.report import sections as report_sections
 from tasks.report.figures_space import axes_of, scored
 from tasks.report.page import page
 from tasks.runs.folder import RunFolder

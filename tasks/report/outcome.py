@@ -12,7 +12,7 @@ import pandas as pd
 
 from tasks.config.command import beyond_options, reproduce_command
 from tasks.config.paths import history_folder
-from tasks.report.build import figures
+from tasks.report import figures
 from tasks.report.page import Html, as_json, chart, details, join, note, section, table, tag
 from tasks.runs.folder import Measured, RunInfo, Summary
 from tasks.runs.tables import RunTables, rows_of

@@ -8,7 +8,7 @@ from typing import Any
 from surrogates.core.metrics import spearman
 from surrogates.evaluation.importance import MIN_TRIALS, Importance
 from surrogates.space.axes import Axis
-from tasks.report.build import figures, figures_curves, figures_space
+from tasks.report import figures, figures_curves, figures_space
 from tasks.report.page import Cell, Html, chart, details, join, note, section, table, tag
 from tasks.runs.tables import UNFINISHED, RunTables, origin_of, rows_of
 from tasks.runs.wording import (

@@ -1,4 +1,4 @@
-"""The three records that pass between the rooms: TrialSpec, TrialResult, and the history row.
+"""The three records that pass between the packages: TrialSpec, TrialResult, and the history row.
 
 All are plain JSON on disk, written whole and then renamed, so that a file that exists is complete.
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -157,12 +158,8 @@ def prepare(spec: TrialSpec, events: EventLog, start: Checkpoint | None = None) 
         hyperparameters, spec.schedule, len(dataset.splits["train"]), len(dataset.preferences)
     )
     keys = stage_keys(spec, hyperparameters, plan)
-    if start and keys.get(start.manifest.stage) != start.manifest.key:
-        raise ModelError(
-            f"the checkpoint {start.path} is of another configuration, dataset, model or seed\n"
-            "  expected: one of this trial or of one with the same stages up to there; "
-            "leave continue_from out, or remove the folder's checkpoint/"
-        )
+    if start:
+        _check_checkpoint(start, keys)
     if spec.model_fingerprint is not None:
         check_model_unchanged(spec.fidelity.model, spec.model_fingerprint)
     tokenizer = load_tokenizer(spec.fidelity.model)
@@ -215,6 +212,20 @@ def prepare(spec: TrialSpec, events: EventLog, start: Checkpoint | None = None) 
     context.evaluator.autocast = torch.bfloat16 if context.bf16 else None
     _check_memory(context, config, longest)
     return context
+
+
+def _check_checkpoint(start: Checkpoint, keys: Mapping[Stage, str]) -> None:
+    """Refuses a checkpoint that this trial cannot have come from.
+
+    Raises:
+        ModelError: it is of another trial.
+    """
+    if keys.get(start.manifest.stage) != start.manifest.key:
+        raise ModelError(
+            f"the checkpoint {start.path} is of another configuration, dataset, model or seed\n"
+            "  expected: one of this trial or of one with the same stages up to there; "
+            "leave continue_from out, or remove the folder's checkpoint/"
+        )
 
 
 def _check_memory(context: TrialContext, config: Any, longest: int) -> None:

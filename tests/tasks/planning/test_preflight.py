@@ -11,7 +11,7 @@ import pytest
 from ConfigSpace import ConfigurationSpace, OrdinalHyperparameter
 
 from tasks.config.settings import TuneSettings
-from tasks.planning.plan import preflight
+from tasks.planning import preflight
 from tasks.planning.preflight import check_settings
 from trials.io.errors import SettingsError
 

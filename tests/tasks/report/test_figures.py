@@ -17,7 +17,7 @@ from ConfigSpace.hyperparameters import (
 
 from surrogates.evaluation.importance import Importance, importance_of
 from surrogates.space.axes import Axis, make_axis
-from tasks.report.build import figures, figures_curves, figures_space
+from tasks.report import figures, figures_curves, figures_space
 from tasks.report.sections import trust_in
 from tasks.runs.folder import RunFolder
 from tasks.runs.tables import TRIAL_COLUMNS, RunTables

@@ -10,7 +10,7 @@ import pytest
 from tests.trials.helpers import TINY, write_dataset
 from trials.data.dataset import fingerprint
 from trials.io.errors import DatasetError
-from trials.models.loading import reuse
+from trials.models import reuse
 from trials.models.reuse import KEPT, prepared, token_lengths, unchanged_dataset
 
 
