@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from surrogates.history.features import sample_of
 from surrogates.history.prefixes import prefix_rows
 from surrogates.history.table import read_history
-from surrogates.offline.models import OfflineModels, early, ranker
+from surrogates.offline import early, ranker
+from surrogates.offline.models import OfflineModels
 from surrogates.space.encoding import SpaceEncoder
 from tests.surrogates.problems import make_history, mixed_space
 

@@ -11,8 +11,8 @@ import pytest
 from tasks.config.settings import Budget, TuneSettings
 from tasks.inputs.spaces import load_space
 from tasks.offline.models import OfflineTraining
+from tasks.planning import plan as planning
 from tasks.planning.costs import Costs
-from tasks.planning.plan import plan as planning
 from tasks.planning.plan import planned
 from tasks.planning.time_plan import unmeasured
 from tasks.runs.folder import PLAN, RunFolder
