@@ -34,6 +34,14 @@ from pathlib import Path
 
 calls = 0
 
+def where():
+    """Who asks: the check of the rows, the worker before there are trials, or a trial."""
+    main = sys.modules["__main__"].__spec__
+    if main is None or main.name != "trials.process.worker":
+        return "check"
+    trials = Path(__file__).parent.glob("home/runs/*/trials/0*/events.jsonl")
+    return "trial" if any(trials) else "worker"
+
 def reward(completion, prompt, answer, metadata):
     """Right or wrong; says all it knows, and fails where a file tells it to, once."""
     global calls
@@ -44,7 +52,7 @@ def reward(completion, prompt, answer, metadata):
         for name, value in os.environ.items():
             print(name, value)
     mark = Path(__file__).with_name("fails-in")
-    if mark.exists() and mark.read_text() == sys.modules["__main__"].__spec__.name:
+    if mark.exists() and mark.read_text() == where():
         mark.unlink()
         token, hook = os.environ["HF_TOKEN"], os.environ["TEAM_WEBHOOK_URL"]
         raise RuntimeError(f"{hook} refused {token!r}")
@@ -136,14 +144,16 @@ def test_what_a_reward_prints_and_raises_keeps_the_secrets(project: Path) -> Non
     home, mark = project / "home", project / "fails-in"
     begin = ("sums", *TINY, "--budget", "2", "--parallel", "1", "--allow-user-code")
 
-    mark.write_text("trials.evaluation.probe")  # before the run has begun
-    failed = autopipe(project, *begin, "--json")
-    assert failed.returncode == 2, failed.stderr
-    assert json.loads(failed.stdout.splitlines()[-1])["event"] == "failed"
-    assert "refused" in failed.stderr
-    check(home)
+    for before_the_trials in ("check", "worker"):
+        mark.write_text(before_the_trials)
+        failed = autopipe(project, *begin, "--json")
+        assert failed.returncode == 2, failed.stderr
+        assert not mark.exists()
+        assert json.loads(failed.stdout.splitlines()[-1])["event"] == "failed"
+        assert "refused" in failed.stderr
+        check(home)
 
-    mark.write_text("trials.process.worker")  # in the middle of a trial, as on a worker
+    mark.write_text("trial")  # in the middle of it, as on a worker
     settings = {
         "dataset": str(project / "sums"),
         "model": "tiny-100k",
@@ -160,7 +170,7 @@ def test_what_a_reward_prints_and_raises_keeps_the_secrets(project: Path) -> Non
     assert "reward_failed" in result.read_text()
     check(home)
 
-    [folder] = [file.parent for file in home.glob("runs/*/run.json")]
+    folder = result.parents[2]
     done = autopipe(project, "--resume", folder.name)
     assert done.returncode == 0, done.stdout + done.stderr
     check(home)
