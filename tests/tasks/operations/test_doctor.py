@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from flows.options import EXAMPLE_MODEL
 from tasks.operations import doctor
 from tasks.operations.deploy import POOLS, make_pool
 from tasks.operations.doctor import Finding, look, problem_of
@@ -219,7 +220,7 @@ def test_the_command_and_its_dry_run(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert events[-1] == {"event": "ended", "bad": 0}
     assert found["dry run"]["status"] == "good"
-    assert found["dataset gcd"]["status"] == found["model tiny-1m"]["status"] == "good"
+    assert found["dataset gcd"]["status"] == found[f"model {EXAMPLE_MODEL}"]["status"] == "good"
     assert not (tmp_path / "runs").exists()
 
 
@@ -232,4 +233,4 @@ def test_the_command_says_what_is_bad_and_how_to_mend_it() -> None:
     assert done.returncode == 1
     assert "✗ dataset no-such-data" in done.stdout
     assert "autopipe datasets" in done.stdout
-    assert "✓ model tiny-1m" in done.stdout
+    assert f"✓ model {EXAMPLE_MODEL}" in done.stdout
