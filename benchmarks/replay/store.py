@@ -34,7 +34,7 @@ FITTING = (
     "features", "history", "metrics", "offline", "outcomes", "past_kernel", "past_tables",
     "past_tasks", "prefixes", "ranker",
 )  # fmt: skip
-BASELINE_CODE = ("axes", "candidates", "encoding", "optuna_strategies")
+BASELINE_CODE = ("space/axes", "space/candidates", "space/encoding", "online/optuna_strategies")
 PAST_SEED = 0  # of the shuffled history and of the offline models, the same ones for every run
 
 
@@ -95,7 +95,7 @@ def _past_fingerprint(dataset: str, variant: str) -> str:
 def code(*modules: str) -> str:
     """Hash of modules of the search, of all by default, to tell results of another state of it."""
     folder = ROOT / "surrogates"
-    files = [folder / f"{name}.py" for name in modules] or sorted(folder.glob("*.py"))
+    files = [folder / f"{name}.py" for name in modules] or sorted(folder.rglob("*.py"))
     digest = hashlib.sha256()
     for file in files:
         digest.update(file.read_bytes())

@@ -157,7 +157,7 @@ def test_trl_reads_the_rows_and_scores_them_as_the_trial_does(
         assert found == [{"prompt": row.prompt, "completion": row.completion} for row in rows]
     if (best / "grpo.yaml").exists():
         script, *_, mixture = parsed(run, "grpo", monkeypatch)
-        assert script.reward_funcs[0] == f"{reward.__module__}.{reward.__name__}"
+        assert script.reward_funcs[0] == "autopipe.trl_reward.reward"
         columns = get_dataset(mixture)["train"].to_dict()
         assert columns["answer"] == [row.answer for row in rows]
         assert [json.loads(text) for text in columns["metadata"]] == [row.metadata for row in rows]
