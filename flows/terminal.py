@@ -33,7 +33,9 @@ class OwnConsole(Console):
     def size(self) -> ConsoleDimensions:
         if self._width is None and self._height is None and not self.is_dumb_terminal:
             with suppress(OSError, ValueError, AttributeError):
-                return ConsoleDimensions(*os.get_terminal_size(self.file.fileno()))
+                columns, lines = os.get_terminal_size(self.file.fileno())
+                if columns and lines:  # a pseudo-terminal that nobody gave a size has none
+                    return ConsoleDimensions(columns, lines)
         return super().size
 
     @size.setter
