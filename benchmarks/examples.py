@@ -17,13 +17,13 @@ from typing import Annotated, Any
 
 import pandas as pd
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks.tune_runs import HISTORY, bundled_files, checked_names, outcome, tune
 from flows.environment import configure
 from flows.errors import friendly_errors
 from flows.options import EXAMPLE_MODEL, parsed_budget
+from flows.terminal import for_tables
 from tasks.history.rows import read_history
 from tasks.inputs.catalog import Catalog, DatasetEntry, Sizes, build_dataset, load_catalog
 from tasks.output.csv_tables import read_csv, write_csv
@@ -61,7 +61,7 @@ RELATIVES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
-console = Console()
+console = for_tables()
 
 Datasets = Annotated[str, typer.Option(help="Names with commas between; default: all candidates.")]
 Seeds = Annotated[int, typer.Option(help="Runs on each dataset.", min=1)]

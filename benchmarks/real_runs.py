@@ -21,7 +21,6 @@ from typing import Annotated, get_args
 import numpy as np
 import pandas as pd
 import typer
-from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
@@ -29,6 +28,7 @@ from benchmarks.tune_runs import HISTORY, bundled_files, checked_names, outcome,
 from flows.environment import configure
 from flows.errors import friendly_errors
 from flows.options import parsed_budget
+from flows.terminal import for_tables
 from surrogates.space.options import Strategy
 from tasks.history.rows import read_history
 from trials.io.errors import SettingsError
@@ -38,7 +38,7 @@ DATASETS = "chain_sum_two_digits,number_filtering,word_sequence_reversal"
 STRATEGIES = "autopipe,random,tpe"
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
-console = Console()
+console = for_tables()
 
 Datasets = Annotated[str, typer.Option(help="Names in the history, with commas between.")]
 Strategies = Annotated[str, typer.Option(help="Of `autopipe tune`, with commas between.")]

@@ -10,7 +10,6 @@ this file once a stage. `make offline` does that, and shows the tables.
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -34,6 +33,7 @@ from rich.table import Table  # noqa: E402
 
 from flows.errors import friendly_errors  # noqa: E402
 from flows.server import prefect_server  # noqa: E402
+from flows.terminal import for_tables  # noqa: E402
 from tasks.config.params import PARAMS, load_section  # noqa: E402
 from tasks.config.paths import OfflineFolder, built_folder, offline_folder  # noqa: E402
 from tasks.config.progress import Report, silent  # noqa: E402
@@ -192,8 +192,7 @@ def main(
     params: Annotated[Path, typer.Option(help="File with a section `offline`.")] = PARAMS,
 ) -> None:
     """Build datasets, validate, describe, train, and judge on datasets left out."""
-    # Without a terminal, as in a log, the tables keep their full width.
-    console = Console(width=None if sys.stdout.isatty() else 140)
+    console = for_tables()
     folder = OfflineFolder(output) if output else offline_folder()
     steps = ALL if step is None else (step,)
     with friendly_errors():

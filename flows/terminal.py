@@ -24,6 +24,7 @@ from trials.io.redact import redacted
 
 PACKAGES = ("flows", "tasks", "surrogates", "trials")
 TAIL_BYTES = 8000
+TABLE_COLUMNS = 140
 
 
 class OwnConsole(Console):
@@ -47,6 +48,16 @@ class OwnConsole(Console):
 _left_open: list[TextIO] = []
 console = OwnConsole()
 error_console = OwnConsole(stderr=True)
+
+
+def for_tables() -> Console:
+    """The console, as wide as tables need where it is no terminal, as in a log.
+
+    One that is made elsewhere writes to what `own_lines` keeps away.
+    """
+    if not console.is_terminal:
+        console.width = TABLE_COLUMNS
+    return console
 
 
 def streams(as_json: bool = False) -> Console:

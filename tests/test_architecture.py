@@ -302,3 +302,17 @@ def test_every_third_party_import_is_declared() -> None:
 
 def _normalised(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_what_is_printed_beside_the_lines_of_libraries_goes_to_the_terminals_own_console() -> None:
+    """Another console writes to what ``friendly_errors`` keeps away from the terminal."""
+    programs = [*FILES, *sorted((ROOT / "benchmarks").rglob("*.py"))]
+    sources = {path: path.read_text("utf-8") for path in programs}
+    found = [
+        str(path.relative_to(ROOT))
+        for path, source in sources.items()
+        if re.search(r"(?<!Own)(?<!def )\bConsole\(", source)
+        and "friendly_errors" in source
+        and path.name != "terminal.py"
+    ]
+    assert found == []

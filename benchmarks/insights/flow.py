@@ -8,7 +8,6 @@ docs/rules-of-thumb.md; by hand: --pictures docs/images --page docs/rules-of-thu
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -37,6 +36,7 @@ from benchmarks.insights.steps import (  # noqa: E402
 )
 from flows.errors import friendly_errors  # noqa: E402
 from flows.server import prefect_server  # noqa: E402
+from flows.terminal import for_tables  # noqa: E402
 from tasks.config.params import PARAMS, load_section  # noqa: E402
 from tasks.config.paths import DATA, history_folder  # noqa: E402
 from tasks.runs.wording import plus_minus  # noqa: E402
@@ -79,7 +79,7 @@ def main(
     params: Annotated[Path, typer.Option(help="File with a section `insights`.")] = PARAMS,
 ) -> None:
     """Say which hyperparameters matter, which rules of thumb hold, and what proxies are worth."""
-    console = Console(width=None if sys.stdout.isatty() else 140)
+    console = for_tables()
     with friendly_errors():
         settings = load_section(InsightSettings, SECTION, params)
         columns = (TextColumn("{task.description:30}"), BarColumn(), TimeElapsedColumn())

@@ -21,9 +21,9 @@ from flows.environment import configure
 configure()
 
 import typer  # noqa: E402
-from rich.console import Console  # noqa: E402
 
 from flows.errors import friendly_errors  # noqa: E402
+from flows.terminal import for_tables  # noqa: E402
 from tasks.output.csv_tables import write_csv  # noqa: E402
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from benchmarks.replay.store import Settings
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
-console = Console()
+console = for_tables()
 
 Strategies = Annotated[str, typer.Option(help="Names, with commas between; all by default.")]
 Datasets = Annotated[str, typer.Option(help="Names, with commas between; all by default.")]

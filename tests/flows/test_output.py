@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tasks.config.paths import ROOT
 from tests.tasks.conftest import MakeRun
 
 FULL = Path("/dev/full")
@@ -62,3 +63,22 @@ def test_a_reader_that_has_gone_ends_the_command_silently(
     finally:
         os.close(writer)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.parametrize(
+    ("module", "told"),
+    [("flows.offline", "The search would use"), ("benchmarks.examples", "beyond noise")],
+)
+def test_programs_with_tables_print_them_into_a_pipe(
+    tmp_path: Path, module: str, told: str
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", module, "show"],
+        env=os.environ | {"AUTOPIPE_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=True,
+        cwd=ROOT,
+    )
+    assert told in done.stdout
