@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tasks.runs.full_costs import is_idle
 from tasks.config.settings import LONGEST_SECONDS, Budget
+from tasks.runs.full_costs import is_idle
 from trials.io.errors import RecordError
 from trials.io.record_files import read_json, remedy_of
 from trials.spec.records import TrialResult, write_json

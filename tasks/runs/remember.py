@@ -7,8 +7,8 @@ from pathlib import Path
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.history.rows import RUN_KEY, history_row, run_key
 from tasks.history.checks import append_checked
+from tasks.history.rows import RUN_KEY, history_row, run_key
 from tasks.runs.folder import RunFolder
 
 

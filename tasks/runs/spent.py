@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.config.command import budget_text
-from tasks.runs.full_costs import FullCosts, is_idle
-from tasks.history.rows import has_joined
-from tasks.runs.ledger import LEDGER, elapsed_seconds
-from tasks.runs.folder import RunFolder
-from tasks.runs.versions import keeps_winner
 from tasks.config.settings import Budget
+from tasks.history.rows import has_joined
+from tasks.runs.folder import RunFolder
+from tasks.runs.full_costs import FullCosts, is_idle
+from tasks.runs.ledger import LEDGER, elapsed_seconds
+from tasks.runs.versions import keeps_winner
 from tasks.runs.wording import counted, duration
 from trials.io.errors import SettingsError
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from tasks.runs.folder import Measured, Summary
 from tasks.config.settings import Budget
+from tasks.runs.folder import Measured, Summary
 
 # Two-sided 95 % of a normal distribution.
 Z95 = 1.96

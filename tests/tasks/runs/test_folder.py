@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from tasks.runs.ledger import Ledger
-from tasks.runs.folder import ProposalRecord, RunFolder
-from tasks.runs.tables import RunTables
 from tasks.config.settings import Budget
+from tasks.runs.folder import ProposalRecord, RunFolder
+from tasks.runs.ledger import Ledger
+from tasks.runs.tables import RunTables
 from tests.tasks.conftest import MakeRun
 from trials.io.errors import RecordError
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.runs.ledger import MOST_IDLE, SAVE_EVERY_SECONDS, Ledger
 from tasks.config.settings import Budget
+from tasks.runs.ledger import MOST_IDLE, SAVE_EVERY_SECONDS, Ledger
 from trials.spec.records import Cost, Failure, TrialResult
 
 

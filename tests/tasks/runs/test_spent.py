@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from flows.going_on import going_on
-from tasks.runs.ledger import LEDGER
-from tasks.runs.folder import RunFolder
-from tasks.search.naming import settings_of
-from tasks.runs.versions import FILE, RunVersions, winner_name
 from tasks.config.settings import Budget
-from tasks.runs.spent import Spent, check_budget, finished
 from tasks.monitoring.watching import Watcher
+from tasks.runs.folder import RunFolder
+from tasks.runs.ledger import LEDGER
+from tasks.runs.spent import Spent, check_budget, finished
+from tasks.runs.versions import FILE, RunVersions, winner_name
+from tasks.search.naming import settings_of
 from tests.tasks.conftest import MakeRun
 from trials.io.errors import SettingsError
 from trials.spec.records import TrialResult, read_record, write_json
