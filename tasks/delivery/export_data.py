@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from trials.data.dataset import Dataset, DatasetCard, Row
-from trials.scoring.rewards import choices_of
+from trials.scoring.rewards import distinct_answers
 
 if TYPE_CHECKING:
     from tasks.delivery.export import Export
@@ -62,11 +62,11 @@ def _write_followed(export: Export, folder: Path) -> None:
 
 
 def _write_table(file: Path, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> None:
-    from trials.data.chat_rows import chat_rows, holds_extras  # brings `datasets`
+    from trials.data.chat_table import chat_table, has_template_fields  # brings `datasets`
 
     content = list(rows)
-    if any(map(holds_extras, content)):  # tool calls, which have no common schema
-        pq.write_table(chat_rows(content).data.table, file)
+    if any(map(has_template_fields, content)):  # tool calls, which have no common schema
+        pq.write_table(chat_table(content).data.table, file)
     else:
         pq.write_table(pa.Table.from_pylist(content, schema), file)
 
@@ -89,7 +89,7 @@ def reward_card(dataset: Dataset) -> DatasetCard:
     """The card that makes the reward from itself alone, without the rows of the dataset."""
     card, args = dataset.card, dict(dataset.card.reward_args)
     if card.reward == "choice":
-        args.setdefault("choices", choices_of(dataset))
+        args.setdefault("choices", distinct_answers(dataset))
     return DatasetCard(
         reward=card.reward,
         reward_args=args,

@@ -23,7 +23,7 @@ from tasks.inputs.featurize import probe
 from tasks.runs.folder import RunFolder, RunInfo, Trial, final_model
 from tasks.sync.lock import promotion_lock
 from trials.data.dataset import fingerprint
-from trials.data.subsets import rows_beyond
+from trials.data.subsets import rows_outside_subsets
 from trials.evaluation.compare import PairedDifference, paired_difference
 from trials.io.errors import SettingsError
 from trials.process.supervisor import Supervisor
@@ -138,7 +138,7 @@ def _rows_to_compare_on(
     nothing of whether it beats another.
     """
     count = info.dataset.rows["validation"]
-    unseen = len(rows_beyond(range(count), eval_rows))
+    unseen = len(rows_outside_subsets(range(count), eval_rows))
     return ("validation", eval_rows) if unseen >= LEAST_ROWS else ("test", ())
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from trials.data.dataset import Dataset, Message, Preference, Row
-from trials.data.lengths import longest_allowed, refuse_long
-from trials.data.messages import has_extras
+from trials.data.lengths import max_row_tokens, reject_long_rows
+from trials.data.messages import has_template_keys
 from trials.io.errors import DatasetError, ModelError
 from trials.io.record_files import write_json
 from trials.models.check import check_folder
@@ -66,7 +66,7 @@ def check_chats(dataset: Dataset, model: str, cache: Path, max_length: int | Non
     rows = _sample(dataset)
     found = _check(folder, rows, dataset)
     lengths = [(row, length) for (row, *_), length in zip(rows, found["lengths"], strict=True)]
-    refuse_long(dataset, lengths, max_length, found["context"])
+    reject_long_rows(dataset, lengths, max_length, found["context"])
     known.parent.mkdir(parents=True, exist_ok=True)
     write_json(known, {"longest": max(found["lengths"]), "context": found["context"]})
 
@@ -75,7 +75,7 @@ def _fits(known: Path, max_length: int | None) -> bool:
     """Whether rows that were found good in another run are short enough for this one."""
     try:
         found = json.loads(known.read_text(encoding="utf-8"))
-        return bool(found["longest"] <= longest_allowed(max_length, found["context"]))
+        return bool(found["longest"] <= max_row_tokens(max_length, found["context"]))
     except (OSError, ValueError, KeyError, TypeError):  # cut short by a full disk; looked at again
         return False
 
@@ -122,7 +122,7 @@ def _characters(looked: Looked) -> int:
 def _form(field: str, messages: list[Message]) -> tuple[object, ...]:
     """What templates decide by: who speaks in which order, tools, and tags in what is said."""
     roles = tuple(message["role"] for message in messages)
-    return field, roles, has_extras(messages), "<" in messages[-1]["content"]
+    return field, roles, has_template_keys(messages), "<" in messages[-1]["content"]
 
 
 def _check(folder: Path, rows: list[Looked], dataset: Dataset) -> dict[str, Any]:

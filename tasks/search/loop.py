@@ -30,7 +30,7 @@ from tasks.runs.folder import ProposalRecord, RunFolder, final_model
 from tasks.runs.full_costs import FullCosts
 from tasks.runs.ledger import Ledger
 from trials.checkpoints.registry import CheckpointRegistry
-from trials.evaluation.compare import own_error
+from trials.evaluation.compare import row_adjusted_se
 from trials.io.errors import HyperparameterError, SettingsError
 from trials.spec.hyperparameters import Hyperparameters, validate
 from trials.spec.plan import StagePlan, plan_steps
@@ -320,7 +320,7 @@ class SearchLoop:
         if not result.outcomes:
             return result.score_se or 0.0
         others = [r.outcomes for s, r in self.told.values() if s.config != spec.config]
-        return own_error(result.outcomes, others)
+        return row_adjusted_se(result.outcomes, others)
 
     def _next_command(self, kind: FailureKind) -> str:
         if kind == "bad_data":  # mended data are other data

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from trials.io.errors import DatasetError
-from trials.matching.numeric import number
-from trials.matching.text import boxed, final_answer, tidy
+from trials.matching.numeric import parse_number
+from trials.matching.text import final_answer, last_boxed, normalize
 
 MAX_ALTERNATIVES = 1_000
 EXPECTED = (
@@ -72,7 +72,7 @@ def read_answers(
 
 def _unboxed(answer: str) -> str:
     """What is in a box that is all of an answer; else the answer itself."""
-    inner = boxed(answer)
+    inner = last_boxed(answer)
     alone = inner and any(answer == f"{box}{{{inner}}}" for box in ("\\boxed", "\\fbox"))
     return inner if inner and alone else answer
 
@@ -100,19 +100,19 @@ def _text(value: Any, file: Path | None, line: int | None) -> str:
 def infer_reward(answers: Iterable[str]) -> str:
     """``choice`` for a few short labels, ``numeric`` for numbers, else ``exact_match``."""
     distinct = set(answers)
-    if all(map(is_number, distinct)):
+    if all(map(is_plain_number, distinct)):
         return "numeric"
     if len(distinct) <= 12 and all(len(answer) <= 24 for answer in distinct):
         return "choice"
     return "exact_match"
 
 
-def is_number(answer: str) -> bool:
+def is_plain_number(answer: str) -> bool:
     """Whether an answer is nothing but a number, in any of the usual notations."""
-    written = tidy(answer).strip()
+    written = normalize(answer).strip()
     if "\\" in written or written.startswith("$"):
         around = _IN_DOLLARS.fullmatch(written)
         inner = (around[1] or around[2] or "").strip() if around else written
         if _LATEX_NUMBER.fullmatch(inner):
             return True
-    return bool(_WRITTEN_NUMBER.fullmatch(written)) and number(answer) is not None
+    return bool(_WRITTEN_NUMBER.fullmatch(written)) and parse_number(answer) is not None

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from trials.io.errors import DatasetError
 from trials.io.plain_yaml import read_yaml
 from trials.io.problems import expectation, known_keys, meant, place, shown
-from trials.matching.text import USUAL_MARKER
+from trials.matching.text import DEFAULT_MARKER
 
 # "exact_match", "choice", "numeric", "reasoning_gym", "trl.rewards:NAME" or "module:function"
 RewardKind = str
@@ -35,7 +35,9 @@ class DatasetCard(BaseModel):
         None,
         description="Text with names of the row's fields in braces, e.g. '{context}\\n{prompt}'.",
     )
-    answer_marker: str = Field(USUAL_MARKER, description="The answer follows its last occurrence.")
+    answer_marker: str = Field(
+        DEFAULT_MARKER, description="The answer follows its last occurrence."
+    )
     answer_format: str | None = Field(
         None,
         description="Regular expression that the format term of the RL reward looks for; absent: "
@@ -78,18 +80,18 @@ def read_card(path: Path) -> DatasetCard:
         ) from None
 
 
-def card_beside(path: Path) -> Path | None:
+def unread_card(path: Path) -> Path | None:
     """A card that lies beside a single file, where it is not read; None where there is none."""
     card = path.with_name(CARD)
     return card if path.is_file() and card.is_file() else None
 
 
-def how_to_give_a_card(path: Path) -> str:
+def card_instructions(path: Path) -> str:
     """Lines that say how a single file gets a card; nothing for a folder, which can have one."""
     if not path.is_file():
         return ""
     path = path.absolute()
-    card = card_beside(path)
+    card = unread_card(path)
     name = path.name.removesuffix(".gz").removesuffix(Path(path.name.removesuffix(".gz")).suffix)
     folders = (path.with_name(f"{name}_{number}" if number else name) for number in count())
     folder = next(each for each in folders if not each.exists())

@@ -35,15 +35,15 @@ SPLIT_NAMES: dict[str, Split] = {
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 PREFERENCES = "preferences"  # the name of their file, whatever its format
 # Files that `datasets` and the hub put beside the data.
-DESCRIPTIONS = ("dataset_dict", "dataset_info", "dataset_infos")
+METADATA_STEMS = ("dataset_dict", "dataset_info", "dataset_infos")
 READABLE = (
     "JSON lines, a JSON array, CSV, TSV (each may be gzipped), parquet, or a folder of save_to_disk"
 )
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})$")
-BATCH = 1_000  # rows of a table that are made Python objects at once
-MOST_ROWS = 20_000_000  # of one table; a few bytes of parquet can stand for any number
+BATCH_ROWS = 1_000  # rows of a table that are made Python objects at once
+MAX_TABLE_ROWS = 20_000_000  # of one table; a few bytes of parquet can stand for any number
 # Fields whose cells may hold JSON in a table of texts.
-JSON_CELLS = ("messages", "conversations")
+JSON_COLUMNS = ("messages", "conversations")
 
 csv.field_size_limit(LONGEST_LINE)
 
@@ -86,7 +86,7 @@ def split_files(path: Path) -> list[tuple[Path, Split | None]]:
     return [(file, split) for split in SPLITS for file in found[split]]
 
 
-def find_one(folder: Path, stem: str) -> Path | None:
+def find_file(folder: Path, stem: str) -> Path | None:
     """The one file of rows with a name, whatever its format; None where there is none.
 
     Raises:
@@ -97,7 +97,7 @@ def find_one(folder: Path, stem: str) -> Path | None:
     return _only([file for file in _files(folder) if _stem(file) == stem], stem)
 
 
-def content_files(entry: Path) -> list[Path]:
+def fingerprinted_files(entry: Path) -> list[Path]:
     """What a file or a saved table consists of, for its fingerprint."""
     if entry.is_file():
         return [entry]
@@ -170,7 +170,7 @@ def _one_table(folder: Path, found: Mapping[Split, list[Path]]) -> list[Path]:
 
 def _tables(folder: Path) -> list[Path]:
     """Files of a folder that may hold rows, those of preferences left out."""
-    return [file for file in _files(folder) if _stem(file) not in (PREFERENCES, *DESCRIPTIONS)]
+    return [file for file in _files(folder) if _stem(file) not in (PREFERENCES, *METADATA_STEMS)]
 
 
 def _refuse_incomplete(files: list[Path], split: str) -> None:
@@ -290,7 +290,7 @@ def _csv_row(header: list[str], cells: list[str], file: Path, line: int) -> dict
             expected="as many cells in every row; put text with commas in double quotes",
         )
     row: dict[str, Any] = dict(zip(header, cells, strict=True))
-    for name in JSON_CELLS:
+    for name in JSON_COLUMNS:
         if row.get(name):
             try:
                 row[name] = json.loads(row[name])
@@ -308,7 +308,7 @@ def _parquet_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             _refuse_too_many(table.metadata.num_rows, file)
             labels = _labels(table.schema_arrow)
             number = 0
-            for batch in table.iter_batches(batch_size=BATCH):
+            for batch in table.iter_batches(batch_size=BATCH_ROWS):
                 for row in batch.to_pylist():
                     number += 1
                     yield number, _with_labels(row, labels)
@@ -333,7 +333,7 @@ def _saved_rows(folder: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         _refuse_too_many(len(table), folder)
         labels = _labels(table.features.arrow_schema)
         number = 0
-        for batch in table.with_format("arrow").iter(batch_size=BATCH):
+        for batch in table.with_format("arrow").iter(batch_size=BATCH_ROWS):
             for row in batch.to_pylist():
                 number += 1
                 yield number, _with_labels(row, labels)
@@ -348,8 +348,10 @@ def _saved_rows(folder: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _refuse_too_many(rows: int, path: Path) -> None:
-    if rows > MOST_ROWS:
-        raise DatasetError(f"it has {rows:,} rows", path=path, expected=f"at most {MOST_ROWS:,}")
+    if rows > MAX_TABLE_ROWS:
+        raise DatasetError(
+            f"it has {rows:,} rows", path=path, expected=f"at most {MAX_TABLE_ROWS:,}"
+        )
 
 
 def _labels(schema: Any) -> dict[str, list[str]]:

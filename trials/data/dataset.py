@@ -25,26 +25,26 @@ from trials.data.data_files import (
     PREFERENCES,
     SPLITS,
     Split,
-    content_files,
-    find_one,
+    find_file,
+    fingerprinted_files,
     read_rows,
     split_files,
 )
 from trials.data.messages import (
     Message,
-    Place,
-    checked_text,
+    RowLocation,
+    parse_json_chats,
     read_completion,
     read_prompt,
-    refuse_tools,
-    with_chats_read,
-    with_common_prompt,
-    with_prompt_and_completion,
+    reject_tools,
+    split_common_prompt,
+    split_conversation,
+    validate_text,
 )
-from trials.data.prompt_template import fill
+from trials.data.prompt_template import fill_template
 from trials.data.reward_kinds import is_user_code
-from trials.data.row_fields import require
-from trials.data.splits import SharedPrompts, refuse_empty, refuse_held_out
+from trials.data.row_fields import require_fields
+from trials.data.splits import SplitLeakCheck, reject_empty_splits, reject_held_out_prompts
 from trials.io.errors import DatasetError
 
 
@@ -114,7 +114,7 @@ def load_dataset(path: Path | str, splits: tuple[Split, ...] = SPLITS) -> Datase
     card = read_card(path)
     files = split_files(path)
     rows: dict[Split, list[Row]] = {split: [] for split in SPLITS}
-    prompts = SharedPrompts()
+    prompts = SplitLeakCheck()
     for file, split_of in files:
         for line, raw in read_rows(file):
             row = _parse_row(raw, card, file, line)
@@ -124,7 +124,7 @@ def load_dataset(path: Path | str, splits: tuple[Split, ...] = SPLITS) -> Datase
             rows[split].append(row)
     prompts.refuse()
     by_hash = any(split is None for _, split in files)
-    refuse_empty(path, rows, len(prompts.first_seen) if by_hash else None)
+    reject_empty_splits(path, rows, len(prompts.first_seen) if by_hash else None)
     held_out = {key: seen for key, seen in prompts.first_seen.items() if seen[0] != "train"}
     reward = card.reward or infer_reward(each for row in rows["train"] for each in row.answers)
     return Dataset(
@@ -142,10 +142,10 @@ def fingerprint(path: Path | str) -> str:
     digest = hashlib.sha256()
     path = Path(path)
     entries = [entry for entry, _ in split_files(path)]
-    if preferences := find_one(path, PREFERENCES):
+    if preferences := find_file(path, PREFERENCES):
         entries.append(preferences)
     for entry in entries:
-        for file in content_files(entry):
+        for file in fingerprinted_files(entry):
             inner = () if file == entry else (file.name,)
             names = [*((entry.name,) if entry != path else ()), *inner]
             digest.update(os.fsencode("/".join(names)) if names else b"rows")
@@ -168,16 +168,16 @@ def render(tokenizer: Any, messages: list[Message], generation_prompt: bool = Fa
 
 
 def _parse_row(raw: Mapping[str, Any], card: DatasetCard, file: Path, line: int) -> Row:
-    place = Place(file, line)
-    written, raw = raw, with_prompt_and_completion(with_chats_read(raw, place), place)
-    require(raw, ("prompt", "completion", "answer"), file, line, written)
-    refuse_tools(raw, place)
+    place = RowLocation(file, line)
+    written, raw = raw, split_conversation(parse_json_chats(raw, place), place)
+    require_fields(raw, ("prompt", "completion", "answer"), file, line, written)
+    reject_tools(raw, place)
     prompt, before = _prompt_messages(raw, card, place)
     # The user's own code gets answers as they are.
     marker = None if is_user_code(str(card.reward)) else card.answer_marker
     answer, *alternatives = read_answers(raw["answer"], marker, file, line)
     for each in (answer, *alternatives):
-        checked_text(each, "answer", place)
+        validate_text(each, "answer", place)
     return Row(
         prompt=prompt,
         completion=read_completion(raw["completion"], "completion", (prompt, before), place),
@@ -189,7 +189,7 @@ def _parse_row(raw: Mapping[str, Any], card: DatasetCard, file: Path, line: int)
     )
 
 
-def _metadata(value: Any, place: Place) -> dict[str, Any]:
+def _metadata(value: Any, place: RowLocation) -> dict[str, Any]:
     """Metadata as an object; tables, whose rows have the same fields, hold them as JSON."""
     found = value
     if isinstance(value, str) and value.strip():
@@ -204,7 +204,7 @@ def _read_preferences(
     path: Path, card: DatasetCard, held_out: Mapping[str, tuple[Split, Path, int]]
 ) -> list[Preference]:
     """Preferences of a folder; ``held_out`` maps prompts that must not be among them to places."""
-    file = find_one(path, PREFERENCES)
+    file = find_file(path, PREFERENCES)
     if file is None:
         return []
     pairs, leaked = [], []
@@ -213,7 +213,7 @@ def _read_preferences(
         if seen := held_out.get(_key(pair.prompt)):
             leaked.append(((file, line), seen))
         pairs.append(pair)
-    refuse_held_out(leaked)
+    reject_held_out_prompts(leaked)
     if not pairs:
         raise DatasetError(
             "there are no preferences in the file",
@@ -226,10 +226,10 @@ def _read_preferences(
 def _parse_preference(
     raw: Mapping[str, Any], card: DatasetCard, file: Path, line: int
 ) -> Preference:
-    place = Place(file, line)
-    written, raw = raw, with_common_prompt(with_chats_read(raw, place), place)
-    refuse_tools(raw, place)
-    require(raw, ("prompt", "chosen", "rejected"), file, line, written)
+    place = RowLocation(file, line)
+    written, raw = raw, split_common_prompt(parse_json_chats(raw, place), place)
+    reject_tools(raw, place)
+    require_fields(raw, ("prompt", "chosen", "rejected"), file, line, written)
     prompt, before = _prompt_messages(raw, card, place)
     pair = Preference(
         prompt=prompt,
@@ -249,7 +249,7 @@ def _parse_preference(
 
 
 def _prompt_messages(
-    raw: Mapping[str, Any], card: DatasetCard, place: Place
+    raw: Mapping[str, Any], card: DatasetCard, place: RowLocation
 ) -> tuple[list[Message], list[Message]]:
     """The prompt of a row, and as it stood there before the template was filled in."""
     prompt, template = raw["prompt"], card.prompt_template
@@ -258,7 +258,7 @@ def _prompt_messages(
     before = read_prompt(prompt, place)
     if not isinstance(prompt, str) or not template:
         return before, before
-    text = checked_text(fill(template, raw, place), "prompt", place)
+    text = validate_text(fill_template(template, raw, place), "prompt", place)
     return [{"role": "user", "content": text}], before
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from trials.data.dataset import Dataset, Preference, Row, render
-from trials.data.messages import Message, common_beginning, has_extras
-from trials.data.splits import listed
+from trials.data.messages import Message, common_beginning, has_template_keys
+from trials.data.splits import join_places
 from trials.io.errors import DatasetError
 
 COMPLETION_MARGIN_TOKENS = 4
-MOST_COMPLETIONS = 0.9
-AT_ONCE = 256  # texts that are tokenized together
+COMMON_COMPLETION_QUANTILE = 0.9
+TOKENIZER_BATCH = 256  # texts that are tokenized together
 
 
 def check_lengths(
@@ -28,15 +28,15 @@ def check_lengths(
     Raises:
         DatasetError: naming the rows, and their lengths in tokens.
     """
-    found = rows_and_texts(dataset)
+    found = training_chats(dataset)
     texts = [render(tokenizer, messages) for _, messages in found]
     lengths = token_counts(tokenizer, texts)
     looked_at = [(row, length) for (row, _), length in zip(found, lengths, strict=True)]
-    refuse_long(dataset, looked_at, max_length, context_limit)
+    reject_long_rows(dataset, looked_at, max_length, context_limit)
     return max(lengths)
 
 
-def rows_and_texts(dataset: Dataset) -> list[tuple[Row | Preference, list[Message]]]:
+def training_chats(dataset: Dataset) -> list[tuple[Row | Preference, list[Message]]]:
     """All that is trained: each row, and each preference twice, with the whole chat."""
     found: list[tuple[Row | Preference, list[Message]]] = [
         (row, row.prompt + row.completion) for rows in dataset.splits.values() for row in rows
@@ -49,18 +49,18 @@ def rows_and_texts(dataset: Dataset) -> list[tuple[Row | Preference, list[Messag
 def token_counts(tokenizer: Any, texts: Sequence[str]) -> list[int]:
     """Tokens of rendered texts, a part of them at a time: what is said of each takes memory."""
     lengths: list[int] = []
-    for start in range(0, len(texts), AT_ONCE):
-        part = list(texts[start : start + AT_ONCE])
+    for start in range(0, len(texts), TOKENIZER_BATCH):
+        part = list(texts[start : start + TOKENIZER_BATCH])
         lengths += map(len, tokenizer(part, add_special_tokens=False)["input_ids"])
     return lengths
 
 
-def longest_allowed(max_length: int | None, context_limit: int) -> int:
+def max_row_tokens(max_length: int | None, context_limit: int) -> int:
     """Tokens of a row at most."""
     return context_limit if max_length is None else min(max_length, context_limit)
 
 
-def refuse_long(
+def reject_long_rows(
     dataset: Dataset,
     lengths: Sequence[tuple[Row | Preference, int]],
     max_length: int | None,
@@ -76,7 +76,7 @@ def refuse_long(
     Raises:
         DatasetError: with their number, the first of them, the longest, and what helps.
     """
-    limit = longest_allowed(max_length, context_limit)
+    limit = max_row_tokens(max_length, context_limit)
     long: dict[tuple[Path, int | None], int] = {}
     seen = set()
     for row, length in lengths:
@@ -96,7 +96,7 @@ def refuse_long(
         most = f"{longest[0].name}:{longest[1]} with {long[longest]:,}"
         problem += (
             f"; {least}{len(long):,} of {_rows(dataset):,} rows are too long: this one, "
-            f"{listed(places)}; the longest is {most}"
+            f"{join_places(places)}; the longest is {most}"
         )
     these = "these rows" if others else "the row"
     raise DatasetError(
@@ -129,21 +129,23 @@ def completion_limit(dataset: Dataset, tokenizer: Any) -> int:
 
     Longer than needed costs time in every step; shorter would cut right answers off.
     """
-    return completion_lengths(dataset, tokenizer)[0]
+    return completion_limits(dataset, tokenizer)[0]
 
 
-def completion_lengths(dataset: Dataset, tokenizer: Any) -> tuple[int, int]:
+def completion_limits(dataset: Dataset, tokenizer: Any) -> tuple[int, int]:
     """The limit of a completion, see `completion_limit`, and a lower one that nine of ten fit."""
     texts = [_spoken(tokenizer, row) for row in dataset.splits["train"]]
     lengths = sorted(token_counts(tokenizer, texts))
     limit = math.ceil(1.25 * lengths[-1]) + COMPLETION_MARGIN_TOKENS
-    most = lengths[math.ceil(MOST_COMPLETIONS * len(lengths)) - 1] + COMPLETION_MARGIN_TOKENS
+    most = (
+        lengths[math.ceil(COMMON_COMPLETION_QUANTILE * len(lengths)) - 1] + COMPLETION_MARGIN_TOKENS
+    )
     return limit, min(limit, most)
 
 
 def _spoken(tokenizer: Any, row: Row) -> str:
     """What a model has to write for a row: its text, or what the template makes of tool calls."""
-    if not has_extras(row.completion) and len(row.completion) == 1:
+    if not has_template_keys(row.completion) and len(row.completion) == 1:
         return str(row.completion[0]["content"])
     before = render(tokenizer, row.prompt)
     whole = render(tokenizer, row.prompt + row.completion)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from trials.io.errors import DatasetError
-from trials.matching.turns import repeats
+from trials.matching.turns import repeats_prompt
 
 Message = dict[str, Any]
 ROLES: dict[str, str] = {
@@ -41,7 +41,7 @@ ROLES: dict[str, str] = {
 CHAT_FIELDS = ("prompt", "completion", "chosen", "rejected")
 TEMPLATE_KEYS = ("tool_calls", "reasoning_content", "thinking", "name", "tool_call_id")
 # What no template here would write, so that it would be lost.
-LOST_KEYS = ("function_call", "refusal", "reasoning", "audio", "image", "images", "videos")
+UNSUPPORTED_KEYS = ("function_call", "refusal", "reasoning", "audio", "image", "images", "videos")
 TEXT_PARTS = ("text", "input_text", "output_text")
 CONVERSATION_FIELDS = ("messages", "conversations", "conversation")
 # For base models that have none: the texts, a line each, and the end token after the answer.
@@ -54,7 +54,7 @@ _CHAT_AS_TEXT = re.compile(r"\s*\[\s*\{\s*(['\"])(?:role|from|content|value)\1\s
 
 
 @dataclass(frozen=True)
-class Place:
+class RowLocation:
     """Where a row stands, for errors; ``line`` counts rows where a file has no lines."""
 
     file: Path
@@ -65,7 +65,7 @@ class Place:
         return DatasetError(problem, path=self.file, line=self.line, expected=expected)
 
 
-def read_prompt(value: Any, place: Place) -> list[Message]:
+def read_prompt(value: Any, place: RowLocation) -> list[Message]:
     """Messages of a prompt: a system message first if any, and a user's or a tool's last.
 
     Raises:
@@ -82,7 +82,7 @@ def read_prompt(value: Any, place: Place) -> list[Message]:
 
 
 def read_completion(
-    value: Any, field: str, prompts: tuple[list[Message], ...], place: Place
+    value: Any, field: str, prompts: tuple[list[Message], ...], place: RowLocation
 ) -> list[Message]:
     """Messages of a completion, of ``chosen`` or of ``rejected``: what the assistant says.
 
@@ -132,14 +132,14 @@ def read_completion(
     return turns
 
 
-def read_messages(value: Any, field: str, role: str, place: Place) -> list[Message]:
+def read_messages(value: Any, field: str, role: str, place: RowLocation) -> list[Message]:
     """Messages of one field; a string becomes one message of the given role.
 
     Raises:
         DatasetError: for what is no chat, or a message that no model could be trained on.
     """
     if isinstance(value, str):
-        return [{"role": role, "content": checked_text(value, field, place)}]
+        return [{"role": role, "content": validate_text(value, field, place)}]
     if not isinstance(value, list) or not value:
         raise place.refusal(
             f"{field} is a {type(value).__name__} that is no chat",
@@ -155,7 +155,7 @@ def read_messages(value: Any, field: str, role: str, place: Place) -> list[Messa
     return messages
 
 
-def with_prompt_and_completion(raw: Mapping[str, Any], place: Place) -> Mapping[str, Any]:
+def split_conversation(raw: Mapping[str, Any], place: RowLocation) -> Mapping[str, Any]:
     """A row whose whole conversation is in one field, as ``messages``, split before its last turn.
 
     Rows with a prompt or a completion of their own are handed back as they are.
@@ -179,7 +179,7 @@ def with_prompt_and_completion(raw: Mapping[str, Any], place: Place) -> Mapping[
     return {**raw, "prompt": messages[:-1], "completion": messages[-1:]}
 
 
-def with_common_prompt(raw: Mapping[str, Any], place: Place) -> Mapping[str, Any]:
+def split_common_prompt(raw: Mapping[str, Any], place: RowLocation) -> Mapping[str, Any]:
     """A preference without a prompt of its own gets the messages that both chats begin with."""
     if raw.get("prompt") or not all(isinstance(raw.get(k), list) for k in ("chosen", "rejected")):
         return raw
@@ -192,7 +192,7 @@ def with_common_prompt(raw: Mapping[str, Any], place: Place) -> Mapping[str, Any
     return {**raw, "prompt": shared} if shared else raw
 
 
-def with_chats_read(raw: Mapping[str, Any], place: Place) -> Mapping[str, Any]:
+def parse_json_chats(raw: Mapping[str, Any], place: RowLocation) -> Mapping[str, Any]:
     """A row whose chats were written as JSON texts, as tables hold them, with these read.
 
     Raises:
@@ -206,7 +206,7 @@ def with_chats_read(raw: Mapping[str, Any], place: Place) -> Mapping[str, Any]:
     return {**raw, **written} if written else raw
 
 
-def refuse_tools(raw: Mapping[str, Any], place: Place) -> None:
+def reject_tools(raw: Mapping[str, Any], place: RowLocation) -> None:
     """Refuses a row with tools or pictures, which would be left out of every prompt.
 
     Raises:
@@ -225,7 +225,7 @@ def refuse_tools(raw: Mapping[str, Any], place: Place) -> None:
         )
 
 
-def checked_text(text: str, what: str, place: Place) -> str:
+def validate_text(text: str, what: str, place: RowLocation) -> str:
     """The text itself, if a tokenizer can take it.
 
     Raises:
@@ -252,12 +252,12 @@ def common_beginning(one: str, other: str) -> int:
     return next((at for at in range(longest) if one[at] != other[at]), longest)
 
 
-def has_extras(messages: list[Message]) -> bool:
+def has_template_keys(messages: list[Message]) -> bool:
     """Whether a message holds more than role and content."""
     return any(key in message for message in messages for key in TEMPLATE_KEYS)
 
 
-def _chat_from_text(text: str, field: str, place: Place) -> Any:
+def _chat_from_text(text: str, field: str, place: RowLocation) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -267,7 +267,7 @@ def _chat_from_text(text: str, field: str, place: Place) -> Any:
         ) from None
 
 
-def _message(value: Any, what: str, place: Place) -> Message:
+def _message(value: Any, what: str, place: RowLocation) -> Message:
     if not isinstance(value, dict):
         raise place.refusal(
             f"{what} is a {type(value).__name__} that is no chat message",
@@ -277,19 +277,19 @@ def _message(value: Any, what: str, place: Place) -> Message:
     message: Message = {"role": role, "content": ""}
     extras = {key: value[key] for key in TEMPLATE_KEYS if value.get(key) not in (None, "", [])}
     _check_extras(extras, what, place)
-    if lost := next((key for key in LOST_KEYS if value.get(key)), None):
+    if lost := next((key for key in UNSUPPORTED_KEYS if value.get(key)), None):
         raise place.refusal(
             f"{what} has the key {lost!r}, which would be left out",
             f"role and content, and of others {', '.join(TEMPLATE_KEYS)}",
         )
     content = value.get("content", value.get("value"))
-    message["content"] = checked_text(_text(content, bool(extras), what, place), what, place)
+    message["content"] = validate_text(_text(content, bool(extras), what, place), what, place)
     if not message["content"].strip() and not {"tool_calls"} & extras.keys():
         raise place.refusal(f"{what} has no content", "a text in every message")
     return message | extras
 
 
-def _role(role: Any, what: str, place: Place) -> str:
+def _role(role: Any, what: str, place: RowLocation) -> str:
     known = ROLES.get(role.strip().lower()) if isinstance(role, str) else None
     if known is None:
         found = "no role" if role is None else f"the unknown role {role!r}"
@@ -299,7 +299,7 @@ def _role(role: Any, what: str, place: Place) -> str:
     return known
 
 
-def _text(content: Any, optional: bool, what: str, place: Place) -> str:
+def _text(content: Any, optional: bool, what: str, place: RowLocation) -> str:
     """Content as one text; a list of text parts is joined."""
     if isinstance(content, str):
         return content
@@ -311,7 +311,7 @@ def _text(content: Any, optional: bool, what: str, place: Place) -> str:
     raise place.refusal(f"{what} has {found}", "a text, or a list of text parts, as content")
 
 
-def _part(part: Any, index: int, what: str, place: Place) -> str:
+def _part(part: Any, index: int, what: str, place: RowLocation) -> str:
     if isinstance(part, str):
         return part
     kind = part.get("type", "text") if isinstance(part, dict) else type(part).__name__
@@ -324,13 +324,13 @@ def _part(part: Any, index: int, what: str, place: Place) -> str:
     return text
 
 
-def _check_extras(extras: Mapping[str, Any], what: str, place: Place) -> None:
+def _check_extras(extras: Mapping[str, Any], what: str, place: RowLocation) -> None:
     calls = extras.get("tool_calls", [])
     if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
         raise place.refusal(f"{what} has tool_calls that are no list of calls", "a list of objects")
     for key, value in extras.items():
         text = json.dumps(value, ensure_ascii=False, default=str)
-        checked_text(text.replace("\\u0000", "\0"), f"{key} of {what}", place)
+        validate_text(text.replace("\\u0000", "\0"), f"{key} of {what}", place)
 
 
 def _repeated(messages: list[Message], prompt: list[Message]) -> int:
@@ -342,9 +342,9 @@ def _repeated(messages: list[Message], prompt: list[Message]) -> int:
 
 
 def _refuse_repeated_text(
-    text: str, field: str, prompts: tuple[list[Message], ...], place: Place
+    text: str, field: str, prompts: tuple[list[Message], ...], place: RowLocation
 ) -> None:
-    if repeats(text, prompts):
+    if repeats_prompt(text, prompts):
         raise place.refusal(
             f"{field} repeats the prompt before the answer", f"in {field} only what follows it"
         )

@@ -11,13 +11,13 @@ from functools import lru_cache
 from string import Formatter
 from typing import Any
 
-from trials.data.messages import Place
+from trials.data.messages import RowLocation
 
-LONGEST_PROMPT = 10_000_000  # characters
+MAX_PROMPT_CHARACTERS = 10_000_000  # characters
 
 
 @lru_cache
-def parts(template: str) -> tuple[tuple[str, str | None], ...]:
+def parse_template(template: str) -> tuple[tuple[str, str | None], ...]:
     """Literal texts of a template, each with the field that follows it, or None.
 
     Raises:
@@ -34,22 +34,22 @@ def parts(template: str) -> tuple[tuple[str, str | None], ...]:
     return tuple(found)
 
 
-def fill(template: str, row: Mapping[str, Any], place: Place) -> str:
+def fill_template(template: str, row: Mapping[str, Any], place: RowLocation) -> str:
     """The template with the row's own values.
 
     Raises:
         DatasetError: when it is no template, names a field that the row lacks or one that is
-            neither text nor number, or makes a text longer than ``LONGEST_PROMPT``.
+            neither text nor number, or makes a text longer than ``MAX_PROMPT_CHARACTERS``.
     """
     texts: list[str] = []
     try:
-        for literal, name in parts(template):
+        for literal, name in parse_template(template):
             texts.append(literal)
             if name is not None:
                 texts.append(_value(row, name))
         length = sum(map(len, texts))
-        if length > LONGEST_PROMPT:
-            raise ValueError(f"it makes {length:,} characters, more than {LONGEST_PROMPT:,}")
+        if length > MAX_PROMPT_CHARACTERS:
+            raise ValueError(f"it makes {length:,} characters, more than {MAX_PROMPT_CHARACTERS:,}")
     except ValueError as error:
         shown = template if len(template) <= 200 else f"{template[:200]}..."
         raise place.refusal(

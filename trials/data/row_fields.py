@@ -9,20 +9,20 @@ from typing import Any
 
 from trials.data.messages import CONVERSATION_FIELDS
 from trials.io.errors import DatasetError
-from trials.matching.text import KNOWN_MARKERS, USUAL_MARKER, has_marker
+from trials.matching.text import DEFAULT_MARKER, KNOWN_MARKERS, has_marker
 
 # Names under which other datasets keep the fields, those that mean it most surely first.
-OTHER_NAMES = {
+FIELD_ALIASES = {
     "prompt": ("question", "instruction", "query", "problem", "input"),
     "completion": ("response", "output", "solution"),
     "answer": ("label", "target", "gold", "final_answer"),
 }
-FOLLOWS = f'its result follows "{USUAL_MARKER}", or the `answer_marker` of dataset.yaml'
-LONG_ANSWER = 40  # characters; more are hardly a result alone
-MOST_FIELDS = 20  # that are named
+FOLLOWS_MARKER = f'its result follows "{DEFAULT_MARKER}", or the `answer_marker` of dataset.yaml'
+MAX_RESULT_CHARACTERS = 40  # characters; more are hardly a result alone
+MAX_LISTED_FIELDS = 20  # that are named
 
 
-def require(
+def require_fields(
     raw: Mapping[str, Any],
     names: Sequence[str],
     file: Path,
@@ -44,7 +44,7 @@ def require(
     if not missing:
         return
     found = list(raw if written is None else written)
-    shown = ", ".join(found[:MOST_FIELDS]) + ", ..." * (len(found) > MOST_FIELDS)
+    shown = ", ".join(found[:MAX_LISTED_FIELDS]) + ", ..." * (len(found) > MAX_LISTED_FIELDS)
     steps = "".join(f"\n    - {step}" for step in _steps(raw, names, missing))
     how = f"; of rows like this one (docs/datasets.md):{steps}" if steps else ""
     raise DatasetError(
@@ -78,7 +78,7 @@ def _steps(raw: Mapping[str, Any], names: Sequence[str], missing: Sequence[str])
     if "answer" in names and not is_empty(answer) and is_empty(completion):
         text = answer if isinstance(answer, str) else None
         yield "add completion: a copy of answer will do" + ", as a text" * (text is None)
-        if text is not None and len(text) > LONG_ANSWER:
+        if text is not None and len(text) > MAX_RESULT_CHARACTERS:
             yield _answer_kept(text)
     if "answer" in names and is_empty(answer) and not is_empty(completion):
         chat = any(raw.get(field) for field in CONVERSATION_FIELDS)
@@ -92,23 +92,23 @@ def _answer_kept(answer: str) -> str:
     """What becomes of an answer that is more than a result."""
     if marker := _marker(answer):
         return "leave answer as it is" + _where(marker)
-    return f"leave the result alone in answer; a whole solution only where {FOLLOWS}"
+    return f"leave the result alone in answer; a whole solution only where {FOLLOWS_MARKER}"
 
 
 def _marker(text: str) -> str | None:
-    return next((each for each in (USUAL_MARKER, *KNOWN_MARKERS) if has_marker(text, each)), None)
+    return next((each for each in (DEFAULT_MARKER, *KNOWN_MARKERS) if has_marker(text, each)), None)
 
 
 def _where(marker: str | None) -> str:
     """What makes the result of a whole text be read."""
     if marker is None:
         return ""
-    if marker == USUAL_MARKER:
+    if marker == DEFAULT_MARKER:
         return f"; of it counts what follows {json.dumps(marker)}"
-    return f"; set {setting_for(marker)}"
+    return f"; set {marker_setting(marker)}"
 
 
-def setting_for(marker: str) -> str:
+def marker_setting(marker: str) -> str:
     """The line of ``dataset.yaml`` with which whole solutions can stand in ``answer``."""
     return f"`answer_marker: {json.dumps(marker)}` in dataset.yaml if the answer is what follows it"
 
@@ -118,17 +118,17 @@ def _answer_from(completion: Any, source: str) -> str:
     last = completion[-1] if isinstance(completion, list) else completion
     text = str(last.get("content") or "") if isinstance(last, dict) else str(last)
     marker = _marker(text)
-    if len(text) <= LONG_ANSWER or marker:
+    if len(text) <= MAX_RESULT_CHARACTERS or marker:
         return f"add answer: a copy of {source} will do" + _where(marker)
     return (
         f"add answer: the result of {source} alone, which a model's own is compared with; a whole "
-        f"text only where {FOLLOWS}"
+        f"text only where {FOLLOWS_MARKER}"
     )
 
 
 def _other(raw: Mapping[str, Any], name: str) -> str | None:
     """The field that is this one under another name."""
-    names = (name, *OTHER_NAMES.get(name, ()))
+    names = (name, *FIELD_ALIASES.get(name, ()))
     return next(filter(None, (_named(raw, each) for each in names)), None)
 
 

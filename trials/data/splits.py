@@ -9,23 +9,23 @@ from pathlib import Path
 from trials.data.data_files import SPLITS, Split
 from trials.io.errors import DatasetError
 
-NAMED = 5  # rows, of those with the same fault
+MAX_LISTED_ROWS = 5  # rows, of those with the same fault
 RowPlace = tuple[Path, int]
 
 
-def listed(places: Sequence[str], found: int | None = None) -> str:
+def join_places(places: Sequence[str], found: int | None = None) -> str:
     """The first of several places, and how many more there are.
 
     Args:
         places: all of them, or the first.
         found: how many there are, where these are not all.
     """
-    more = (len(places) if found is None else found) - len(places[:NAMED])
-    return ", ".join(places[:NAMED]) + (f" and {more:,} more" if more else "")
+    more = (len(places) if found is None else found) - len(places[:MAX_LISTED_ROWS])
+    return ", ".join(places[:MAX_LISTED_ROWS]) + (f" and {more:,} more" if more else "")
 
 
 @dataclass
-class SharedPrompts:
+class SplitLeakCheck:
     """Gathers rows whose prompt is in another split, to name them together.
 
     Attributes:
@@ -50,7 +50,7 @@ class SharedPrompts:
         if not self._shared:
             return
         [((file, line), split, first, other), *rest] = self._shared
-        refuse_rows(
+        reject_rows(
             (file, line),
             f"the same prompt is in {other!r} ({_at(first)}) and {split!r}",
             [f"{_at(here)} ({_at(there)})" for here, _, there, _ in rest],
@@ -59,17 +59,17 @@ class SharedPrompts:
         )
 
 
-def refuse_rows(place: RowPlace, problem: str, others: Sequence[str], expected: str) -> None:
+def reject_rows(place: RowPlace, problem: str, others: Sequence[str], expected: str) -> None:
     """Refuses rows with one fault: the first in full, the others by number and place.
 
     Raises:
         DatasetError: always.
     """
-    more = f"; so it is with {len(others):,} more: {listed(others)}" if others else ""
+    more = f"; so it is with {len(others):,} more: {join_places(others)}" if others else ""
     raise DatasetError(problem + more, path=place[0], line=place[1], expected=expected)
 
 
-def refuse_held_out(pairs: Sequence[tuple[RowPlace, tuple[Split, Path, int]]]) -> None:
+def reject_held_out_prompts(pairs: Sequence[tuple[RowPlace, tuple[Split, Path, int]]]) -> None:
     """Refuses preferences whose prompts are held out, each with the split and place of it.
 
     Raises:
@@ -78,7 +78,7 @@ def refuse_held_out(pairs: Sequence[tuple[RowPlace, tuple[Split, Path, int]]]) -
     if not pairs:
         return
     [(place, (split, file, line)), *rest] = pairs
-    refuse_rows(
+    reject_rows(
         place,
         f"the prompt is in {split!r} too ({file.name}:{line})",
         [f"{_at(here)} ({there.name}:{at})" for here, (_, there, at) in rest],
@@ -86,7 +86,9 @@ def refuse_held_out(pairs: Sequence[tuple[RowPlace, tuple[Split, Path, int]]]) -
     )
 
 
-def refuse_empty(path: Path, rows: Mapping[Split, Sequence[object]], prompts: int | None) -> None:
+def reject_empty_splits(
+    path: Path, rows: Mapping[Split, Sequence[object]], prompts: int | None
+) -> None:
     """Refuses a dataset with an empty split.
 
     Args:

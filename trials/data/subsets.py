@@ -14,7 +14,7 @@ def fixed_subset(rows: Sequence[Item], size: int) -> list[Item]:
     return [rows[index] for index in _chosen(len(rows), size)]
 
 
-def rows_beyond(rows: Sequence[Item], sizes: Sequence[int]) -> list[Item]:
+def rows_outside_subsets(rows: Sequence[Item], sizes: Sequence[int]) -> list[Item]:
     """The rows that are in no ``fixed_subset`` of these sizes: no trial was scored on them."""
     seen = {index for size in sizes for index in _chosen(len(rows), size)}
     return [row for index, row in enumerate(rows) if index not in seen]

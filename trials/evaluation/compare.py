@@ -14,7 +14,7 @@ import numpy as np
 
 # Differences this close are the same number; outcomes such as 0.1 + 0.2 are not exact.
 TOLERANCE = 1e-9
-FLIPS = 9_999
+PERMUTATIONS = 9_999
 
 
 @dataclass(frozen=True)
@@ -84,12 +84,12 @@ def _sign_flip_p_value(difference: np.ndarray) -> float:
     observed = abs(difference.sum()) - TOLERANCE
     as_extreme = sum(
         abs(np.where(rng.random(len(sizes)) < 0.5, sizes, -sizes).sum()) >= observed
-        for _ in range(FLIPS)
+        for _ in range(PERMUTATIONS)
     )
-    return float((1 + as_extreme) / (1 + FLIPS))
+    return float((1 + as_extreme) / (1 + PERMUTATIONS))
 
 
-def own_error(outcomes: Sequence[float], others: Sequence[Sequence[float]]) -> float:
+def row_adjusted_se(outcomes: Sequence[float], others: Sequence[Sequence[float]]) -> float:
     """Standard error of a score in comparisons with scores of other models on the same rows.
 
     With K models in all and outcomes x_ij = m_i + r_j + e_ij, r_j what row j is to all of them: the

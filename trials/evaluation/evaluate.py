@@ -27,10 +27,15 @@ from trials.spec.arguments import held_dtype, use_bf16
 from trials.spec.records import SplitScore
 
 # Sampling settings of the model's own generation_config have no say here.
-GREEDY: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+GREEDY_DECODING: dict[str, Any] = {
+    "do_sample": False,
+    "temperature": None,
+    "top_p": None,
+    "top_k": None,
+}
 
 
-def scored_model(
+def load_scored_model(
     folder: str, precision: Literal["auto", "float32", "bfloat16"], lora: bool
 ) -> tuple[Any, torch.dtype | None]:
     """A model to be scored as trials score theirs, on the device of this process.
@@ -129,7 +134,7 @@ class Evaluator:
         ``outcomes`` has one score for each row, in the order of ``rows``. Mode and random state
         are left as found.
         """
-        scores = self._scores(model, samples=1, sampling=GREEDY)[:, 0]
+        scores = self._scores(model, samples=1, sampling=GREEDY_DECODING)[:, 0]
         return SplitScore(
             score=float(scores.mean()),
             score_se=standard_error(scores),

@@ -8,7 +8,7 @@ REQUEST, ANSWER, REFUSAL = "request.json", "answer.json", "refusal.txt"
 FAILURES = "failure.*.json"
 
 
-def is_measured(folder: Path) -> bool:
+def is_finished(folder: Path) -> bool:
     """Whether a measurement is over, however it ended."""
     over = (folder / ANSWER).exists() or (folder / REFUSAL).exists()
     return over or any(folder.glob(FAILURES))

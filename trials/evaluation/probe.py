@@ -23,8 +23,8 @@ from transformers import set_seed
 
 from trials.data.dataset import Dataset, load_dataset
 from trials.data.lengths import check_lengths, completion_limit
-from trials.data.subsets import fixed_subset, rows_beyond
-from trials.evaluation.evaluate import Evaluator, autocast, scored_model
+from trials.data.subsets import fixed_subset, rows_outside_subsets
+from trials.evaluation.evaluate import Evaluator, autocast, load_scored_model
 from trials.evaluation.measurement import ANSWER, REFUSAL
 from trials.evaluation.probe_features import (
     PROBE_ROWS,
@@ -53,7 +53,7 @@ from trials.spec.records import (
 )
 
 
-class LastModel:
+class ModelCache:
     """Loads models and keeps the last one: requests for one model that follow each other share it.
 
     An answer only looks at a model, so it is the same whether the model was loaded for it or not.
@@ -64,11 +64,11 @@ class LastModel:
         self._model: tuple[Any, torch.dtype | None] | None = None
 
     def get(self, folder: str, compute: Compute, lora: bool) -> tuple[Any, torch.dtype | None]:
-        """The model and the type of its autocast, as `scored_model` gives them."""
+        """The model and the type of its autocast, as `load_scored_model` gives them."""
         key = folder, compute.precision, lora
         if self._key != key:
             self.drop()  # freed before the next one needs its place
-            self._model = scored_model(folder, compute.precision, lora)
+            self._model = load_scored_model(folder, compute.precision, lora)
             self._key = key
         assert self._model is not None
         return self._model
@@ -86,16 +86,16 @@ def main(request_files: Sequence[Path]) -> int:
     """
     end_with_supervisor()
     settle_device()
-    models = LastModel()
-    return sum(not measure(file, models) for file in request_files)
+    models = ModelCache()
+    return sum(not try_answer_request(file, models) for file in request_files)
 
 
-def measure(file: Path, models: LastModel) -> bool:
+def try_answer_request(file: Path, models: ModelCache) -> bool:
     """Answers one request, and says whether it could; if not, why is in the request's folder."""
     folder = file.parent
     with output_to(folder / "log.txt"):
         try:
-            answer(file, models)
+            answer_request(file, models)
         except AutoPipeError as refusal:
             # For the person who started the run: the parent shows this and not a traceback.
             (folder / REFUSAL).write_text(str(refusal), encoding="utf-8")
@@ -111,7 +111,7 @@ def measure(file: Path, models: LastModel) -> bool:
     return False
 
 
-def answer(request_file: Path, models: LastModel) -> None:
+def answer_request(request_file: Path, models: ModelCache) -> None:
     """Answers one request.
 
     Raises:
@@ -161,7 +161,9 @@ def _evaluator(request: ProbeRequest, dataset: Dataset, tokenizer: Any, folder: 
     reward = build_reward(dataset, request.allow_user_code)
     return Evaluator(
         tokenizer,
-        fixed_subset(rows_beyond(dataset.splits[request.split], request.beyond), request.rows),
+        fixed_subset(
+            rows_outside_subsets(dataset.splits[request.split], request.beyond), request.rows
+        ),
         WatchedReward(reward, folder, state.process_index),
         schedule.max_completion_tokens or completion_limit(dataset, tokenizer),
         schedule.eval_batch_size,

@@ -12,20 +12,20 @@ from typing import NamedTuple
 
 from trials.matching import hedges
 from trials.matching.text import (
-    bare,
-    emphasised,
+    canonical,
+    canonical_bare,
+    extract_answer,
     first_sentence,
-    plain,
-    spoken,
-    stated,
-    tidy,
-    unmarked,
-    unspaced,
+    is_unspaced,
+    normalize,
+    only_bold,
+    strip_markdown,
+    without_thinking,
 )
 
 # How surely a label is meant as one: "B) a dog" more than "B" in a sentence, and that more than the
 # "A" of "A dog", which may be the article.
-DOUBTFUL, NAMED, DEFINITE, CALLED_RIGHT = range(4)
+POSSIBLE_ARTICLE, NAMED, DEFINITE, CALLED_CORRECT = range(4)
 
 _HANGUL = (0xAC00, 0xD7AF)  # spaced, but particles are attached
 
@@ -131,7 +131,9 @@ class Choice:
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
         forms = {
-            form for each in self.choices for form in (_name(each), unmarked(tidy(each)).strip())
+            form
+            for each in self.choices
+            for form in (_name(each), strip_markdown(normalize(each)).strip())
         }
         longest_first = sorted(forms - {""}, key=lambda form: (-len(form), form))
         spaced = (re.escape(form).replace(r"\ ", r"\s+") for form in longest_first)
@@ -153,12 +155,12 @@ class Choice:
 
     def _found(self, completion: str) -> set[str]:
         """The different choices that the completion states as its answer."""
-        said, marked = stated(completion, self.marker)
+        said, marked = extract_answer(completion, self.marker)
         sentence = self._answering(said) if marked else said
-        for whole in (bare(said), bare(sentence)):
+        for whole in (canonical_bare(said), canonical_bare(sentence)):
             if whole in self.names:
                 return {whole}
-        least = DOUBTFUL if marked else NAMED
+        least = POSSIBLE_ARTICLE if marked else NAMED
         found = self._stated(sentence, least) or self._stated(said, least)
         if len(found) > 1 and not marked:
             return self._concluded(said) or self._bold(completion) or found
@@ -166,7 +168,7 @@ class Choice:
 
     def _bold(self, completion: str) -> set[str]:
         """The choice that alone is bold in the last line with anything bold."""
-        bold = emphasised(tidy(spoken(completion, self.marker)))
+        bold = only_bold(normalize(without_thinking(completion, self.marker)))
         return self._stated(bold) if bold else set()
 
     def _answering(self, text: str) -> str:
@@ -182,7 +184,7 @@ class Choice:
     def _taken_back(self, text: str, left: Mention, right: Mention) -> bool:
         """Whether the second choice stands for the first; "Wait, B?" is but a question."""
         gap = text[left.end : right.start]
-        return hedges.taken_back(gap, no="no" not in self.names) and not _asked(text, right)
+        return hedges.is_retracted(gap, no="no" not in self.names) and not _asked(text, right)
 
     def _joined(self, text: str, mentions: list[Mention]) -> list[bool]:
         """Whether each mention and the next one are both meant: "B or C", or "B C" and no more."""
@@ -190,21 +192,21 @@ class Choice:
         # How many choices stand at the beginning, and whether one stands at the end, with nothing
         # but choices: "Let me look at A. B." says more than these two.
         before = [text[: mentions[0].start], *gaps] if mentions else []
-        opening = len(list(takewhile(lambda gap: hedges.joined(gap, alone=True), before)))
+        opening = len(list(takewhile(lambda gap: hedges.are_joined(gap, alone=True), before)))
         alone = bool(mentions) and not re.search(r"\w", text[mentions[-1].end :])
         joined: list[bool] = []
         for index in range(len(gaps) - 1, -1, -1):
             gap = gaps[index]
-            if not hedges.doubtful(gap) and _SUBJECT.match(text, mentions[index + 1].end):
+            if not hedges.is_hedged(gap) and _SUBJECT.match(text, mentions[index + 1].end):
                 joined.append(False)
                 continue
-            alone = alone and hedges.joined(gap, alone=True)
+            alone = alone and hedges.are_joined(gap, alone=True)
             asked = "?" in gap and not _asked(text, mentions[index + 1])
-            apart = asked or (hedges.begins_anew(gap) and index >= opening)
-            joined.append(hedges.joined(gap, alone and not apart))
+            apart = asked or (hedges.starts_new_sentence(gap) and index >= opening)
+            joined.append(hedges.are_joined(gap, alone and not apart))
         return joined[::-1]
 
-    def _stated(self, text: str, least: int = DOUBTFUL) -> set[str]:
+    def _stated(self, text: str, least: int = POSSIBLE_ARTICLE) -> set[str]:
         mentions = self._mentions(text)
         for left, right in reversed(list(pairwise(mentions))):
             if self._taken_back(text, left, right):
@@ -214,7 +216,7 @@ class Choice:
         surest = max(each.certainty for each in mentions)
         first = mentions[0]
         leads = not re.search(r"\w", text[: first.start]) and _ends_label(text, first)
-        if leads and surest < CALLED_RIGHT and not _is_list(text, mentions):
+        if leads and surest < CALLED_CORRECT and not _is_list(text, mentions):
             meant = {first}
         else:
             meant = {each for each in mentions if each.certainty == surest}
@@ -240,7 +242,7 @@ class Choice:
         begin, end = conclusions[-1].span()
         for left, right in pairwise(self._mentions(last)):
             gap = _SO.sub(" ", last[left.end : right.start])
-            if left.end <= begin < right.start and hedges.joined(gap, alone=False):
+            if left.end <= begin < right.start and hedges.are_joined(gap, alone=False):
                 return set()  # "it's A or it's B"
         return self._stated(last[end:]) or self._stated(last)
 
@@ -296,7 +298,7 @@ class Choice:
 
 def _name(choice: str) -> str:
     """One form for a choice, however it is written."""
-    return bare(choice) or plain(choice)
+    return canonical_bare(choice) or canonical(choice)
 
 
 def _is_determiner(text: str, mention: Mention) -> bool:
@@ -310,14 +312,14 @@ def _is_determiner(text: str, mention: Mention) -> bool:
 
 def _is_letters(text: str) -> bool:
     """Whether single letters and what joins them are all there is: "a or b"."""
-    return len(text) <= hedges.WINDOW and hedges.joined(_LETTER.sub(" ", text), alone=True)
+    return len(text) <= hedges.WINDOW and hedges.are_joined(_LETTER.sub(" ", text), alone=True)
 
 
 def _certainty(text: str, start: int, end: int, letters: bool) -> int | None:
     """How surely the label is meant as one; None for a letter that is but a word."""
     if _RIGHT_BEHIND.match(text, end):
-        return CALLED_RIGHT
-    if end - start > 1 or not text[start].isalpha() or unspaced(text[start]):
+        return CALLED_CORRECT
+    if end - start > 1 or not text[start].isalpha() or is_unspaced(text[start]):
         return NAMED
     before, behind = text[:start].rstrip(), text[end:]
     wrapped = before[-1:] in _OPENING and behind[:1] in _CLOSING if before and behind else False
@@ -330,7 +332,7 @@ def _certainty(text: str, start: int, end: int, letters: bool) -> int | None:
     word = re.match(r"\s+[^\W\d_]", behind)
     opens = not before or before[-1] in ".!?\n"
     if word and text[start] in "AI" and opens and not _GOES_ON.match(behind):
-        return DOUBTFUL
+        return POSSIBLE_ARTICLE
     return NAMED
 
 
@@ -382,7 +384,7 @@ def _joins(left: str, right: str) -> bool:
     """Whether two neighbours are letters of one word."""
     if not left or not right or not (_is_letter(left) and _is_letter(right)):
         return False
-    return not unspaced(left) and not unspaced(right)
+    return not is_unspaced(left) and not is_unspaced(right)
 
 
 def _is_letter(character: str) -> bool:

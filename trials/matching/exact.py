@@ -6,14 +6,14 @@ import re
 from dataclasses import dataclass
 
 from trials.matching.text import (
-    USUAL_MARKER,
-    bare,
+    DEFAULT_MARKER,
+    canonical,
+    canonical_bare,
+    extract_answer,
     final_answer,
     first_sentence,
     has_marker,
-    plain,
-    spoken,
-    stated,
+    without_thinking,
 )
 
 _PUNCTUATION = re.compile(r"(?<=[^\W\d_])[!?,;:.]+$")  # behind a word: "5!" is another number
@@ -41,22 +41,22 @@ class ExactMatch:
         lines = 1 + max(answer.count("\n") for answer in answers)
         found = final_answer(completion, self.marker, lines)
         readings = _readings(found)
-        right = {form for answer in answers for form in (plain(answer), _unpunctuated(answer))}
+        right = {form for answer in answers for form in (canonical(answer), _unpunctuated(answer))}
         if readings & right - {""}:
             return 1.0
-        completion = spoken(completion, self.marker)
-        said, marked = stated(completion, self.marker)
+        completion = without_thinking(completion, self.marker)
+        said, marked = extract_answer(completion, self.marker)
         # A dataset that names a marker of its own means that one, and no other label.
-        if marked and (self.marker == USUAL_MARKER or has_marker(completion, self.marker)):
+        if marked and (self.marker == DEFAULT_MARKER or has_marker(completion, self.marker)):
             readings |= _readings(said)
             if not _FACTORIAL.search(said):
-                readings.add(bare(first_sentence(said)))
+                readings.add(canonical_bare(first_sentence(said)))
         return float(bool(readings & right - {""}))
 
 
 def _readings(text: str) -> set[str]:
-    return {plain(text)} if _FACTORIAL.search(text) else {plain(text), bare(text)}
+    return {canonical(text)} if _FACTORIAL.search(text) else {canonical(text), canonical_bare(text)}
 
 
 def _unpunctuated(answer: str) -> str:
-    return _PUNCTUATION.sub("", plain(answer))
+    return _PUNCTUATION.sub("", canonical(answer))

@@ -50,7 +50,7 @@ _TAKEN_BACK = re.compile(f"{_BEFORE_BACK}{_BACK}){_BEHIND_BACK}", re.IGNORECASE)
 _DENIED = re.compile(f"{_BEFORE_BACK}{_BACK}|no){_BEHIND_BACK}", re.IGNORECASE)
 
 
-def joined(gap: str, alone: bool) -> bool:
+def are_joined(gap: str, alone: bool) -> bool:
     """Whether what stands between two answers makes both of them meant.
 
     Args:
@@ -59,31 +59,31 @@ def joined(gap: str, alone: bool) -> bool:
     """
     if len(gap) > WINDOW or not _JOINED.fullmatch(gap):
         return False
-    joint = _ANY_OR if begins_anew(gap) else _ANY_JOINT
+    joint = _ANY_OR if starts_new_sentence(gap) else _ANY_JOINT
     return alone or bool(joint.search(gap))
 
 
-def begins_anew(gap: str) -> bool:
+def starts_new_sentence(gap: str) -> bool:
     """Whether a sentence or line ends between two answers."""
     return bool(_SENTENCE.search(gap))
 
 
-def adds_another(gap: str) -> bool:
+def offers_alternative(gap: str) -> bool:
     """Whether the text between two answers offers the second one beside the first: ". Or maybe"."""
     return len(gap) <= WINDOW and bool(_JOINED.fullmatch(gap) and _ANY_DOUBT.search(gap))
 
 
-def doubtful(text: str) -> bool:
+def is_hedged(text: str) -> bool:
     """Whether a text has "or", "maybe" or the like anywhere."""
     return bool(_ANY_DOUBT.search(text))
 
 
-def offered(before: str) -> bool:
+def ends_with_alternative(before: str) -> bool:
     """Whether what stands before an answer offers it beside another: "... or the answer is"."""
     return bool(_OFFERED.search(before, max(0, len(before) - WINDOW)))
 
 
-def taken_back(gap: str, no: bool = True) -> bool:
+def is_retracted(gap: str, no: bool = True) -> bool:
     """Whether the text between two answers takes the first one back: "! No wait, it is".
 
     Args:
@@ -93,6 +93,6 @@ def taken_back(gap: str, no: bool = True) -> bool:
     return bool((_DENIED if no else _TAKEN_BACK).search(gap, max(0, len(gap) - WINDOW)))
 
 
-def either(formula: str) -> bool:
+def is_disjunction(formula: str) -> bool:
     """Whether a formula is one of two: "\\sqrt{2} or \\sqrt{3}"."""
     return bool(_EITHER_FORMULA.search(formula))

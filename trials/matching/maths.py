@@ -22,13 +22,13 @@ from typing import Any
 
 from trials.io.imports import child_environment
 
-MAX_CHARACTERS = 600
+MAX_EXPRESSION_CHARACTERS = 600
 # What a comparison may take: of the child's processor time, enforced by the system in the child ...
 CPU_SECONDS = 2.0
 # ... and of the clock, as a last resort on a machine that is far too busy.
 WALL_SECONDS = 60.0
 
-ENDED = object()
+TIMED_OUT = object()
 _ENDLESS = re.compile(
     r"\d{4,}\s*\)?\s*!"  # the factorial of 1000 or more
     r"|!\s*\)?\s*!"
@@ -40,24 +40,24 @@ _ENDLESS = re.compile(
 )
 
 
-def endless(text: str) -> bool:
+def is_intractable(text: str) -> bool:
     """Whether working out what is written would take too long to be tried."""
-    return len(text) > MAX_CHARACTERS or bool(_ENDLESS.search(text))
+    return len(text) > MAX_EXPRESSION_CHARACTERS or bool(_ENDLESS.search(text))
 
 
 @lru_cache(maxsize=65_536)
-def readable(text: str) -> bool:
+def is_parsable(text: str) -> bool:
     """Whether math-verify reads an expression in a text."""
-    return not endless(text) and _child.ask({"read": text}) is True
+    return not is_intractable(text) and _child.ask({"read": text}) is True
 
 
 @lru_cache(maxsize=65_536)
-def same(answer: str, text: str) -> bool:
+def expressions_equal(answer: str, text: str) -> bool:
     """Whether math-verify takes the expression in a text for the right answer.
 
     False where it would take longer than ``CPU_SECONDS``.
     """
-    if endless(answer) or endless(text):
+    if is_intractable(answer) or is_intractable(text):
         return False
     return _child.ask({"read": answer, "as": text}) is True
 
@@ -69,7 +69,7 @@ def trl_score(name: str, completion: str, solution: str, arguments: dict[str, An
     """
     question = {"call": name, "completion": completion, "solution": solution}
     score = _child.ask({**question, "arguments": arguments})
-    return 0.0 if score is ENDED else None if score is None else float(score)
+    return 0.0 if score is TIMED_OUT else None if score is None else float(score)
 
 
 class _Child:
@@ -81,7 +81,7 @@ class _Child:
         self._owner = 0
 
     def ask(self, question: dict[str, Any]) -> Any:
-        """The child's answer; ``ENDED`` when the question was its end."""
+        """The child's answer; ``TIMED_OUT`` when the question was its end."""
         with self._lock:
             process = self._running()
             assert process.stdin is not None
@@ -99,7 +99,7 @@ class _Child:
                 timer.cancel()
             if not line.endswith("\n"):
                 self._end()
-                return ENDED
+                return TIMED_OUT
             return json.loads(line)
 
     def _running(self) -> subprocess.Popen[str]:

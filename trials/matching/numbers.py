@@ -105,7 +105,7 @@ class Number:
         return str(number.numerator) if exact else f"{number.numerator}/{number.denominator}"
 
 
-class Found(NamedTuple):
+class NumberMatch(NamedTuple):
     """Where a number stands in the text."""
 
     start: int
@@ -113,11 +113,11 @@ class Found(NamedTuple):
     number: Number
 
 
-class Unreadable(ValueError):
+class UnreadableNumber(ValueError):
     """Digits that are no number, or more than are read: 12:00, 1.2.3, 2024-01-02."""
 
 
-def equal(one: Number, other: Number) -> bool:
+def numbers_equal(one: Number, other: Number) -> bool:
     """Whether two numbers are the same, in the readings that people give to them.
 
     50% is 0.5, and 50 too where the other is no percentage; 0.333333 is 1/3. 2 million is
@@ -149,7 +149,7 @@ def _rounded(written: Number, exact: Number) -> bool:
     return round(exact.value, written.places) == written.value
 
 
-def rounds(written: Number, exact: Number) -> bool:
+def is_rounded(written: Number, exact: Number) -> bool:
     """Whether one is what the other is about: 0.67, 0.66 and 66.7% for 2/3."""
     if not written.places or written.value == 0:
         return False
@@ -163,7 +163,7 @@ def _is_noise(written: Number, exact: Number) -> bool:
     return abs(written.value - exact.value) * 10 ** (FLOAT_DIGITS - 1) <= abs(exact.value)
 
 
-def without_latex(text: str) -> str:
+def strip_latex(text: str) -> str:
     """A tidied text with what LaTeX and Markdown put around numbers taken off."""
     if len(_DOLLAR.findall(text)) % 2:  # not a pair around a formula
         text = re.sub(r"(?<!\\)\$(?=\s?-?[\d.])", r"\\$", text, count=1)
@@ -173,13 +173,13 @@ def without_latex(text: str) -> str:
     return text
 
 
-def numbers_in(text: str) -> list[Found]:
-    """All numbers of a text that `without_latex` gave, in their order.
+def find_numbers(text: str) -> list[NumberMatch]:
+    """All numbers of a text that `strip_latex` gave, in their order.
 
     Raises:
         Unreadable: for digits that are no number.
     """
-    found: list[Found] = []
+    found: list[NumberMatch] = []
     position = 0
     while match := _RUN.search(text, position):
         for each in _numbers_of(text, match):
@@ -188,24 +188,24 @@ def numbers_in(text: str) -> list[Found]:
     return found
 
 
-def _numbers_of(text: str, match: re.Match[str]) -> list[Found]:
+def _numbers_of(text: str, match: re.Match[str]) -> list[NumberMatch]:
     start, end, run = match.start(), match.end(), match[0]
     if re.match(r":\d|-\d{1,2}-\d", text[end : end + 5]) or re.search(
         r"\d[:/]$", text[max(0, start - 2) : start]
     ):
-        raise Unreadable(run)
+        raise UnreadableNumber(run)
     pair = re.search(r"[(\[{]\s?$", text[max(0, start - 2) : start]) and "," in run
     members = run.split(",") if pair and not _is_grouped(run) else _members(run)
     values = [_decimal(member) for member in members]
     if len(values) > 1:  # "1,2,3": a list
-        return [Found(start, end, Number(value, places)) for value, places in values]
+        return [NumberMatch(start, end, Number(value, places)) for value, places in values]
     value, places = values[0]
     shift = _EXPONENT.match(text, end)
     written: int | None = places
     if shift:
         exponent = (shift[1] or shift[2]).replace(" ", "")
         if len(exponent) > 5 or abs(power := int(exponent)) > MAX_EXPONENT:
-            raise Unreadable(shift[0])
+            raise UnreadableNumber(shift[0])
         value, written, end = value * Fraction(10) ** power, max(0, places - power), shift.end()
     parts = _PARTS.match(text, end) if not shift and "." not in run and "," not in run else None
     if parts and int(parts[2]):
@@ -213,12 +213,12 @@ def _numbers_of(text: str, match: re.Match[str]) -> list[Found]:
     elif over := _OVER.match(text, end):
         below, _ = _decimal(over[2])
         if not below:
-            raise Unreadable(over[0])
+            raise UnreadableNumber(over[0])
         value, written, end = value / (-below if over[1] else below), None, over.end()
     if _POWER.match(text, end):
-        raise Unreadable(run)
+        raise UnreadableNumber(run)
     if re.search(r"±\s?$", text[max(0, start - 2) : start]):
-        return [Found(start, end, Number(signed, written)) for signed in (value, -value)]
+        return [NumberMatch(start, end, Number(signed, written)) for signed in (value, -value)]
     start, sign = _sign_before(text, start)
     return [_with_unit(text, start, end, value * sign, written)]
 
@@ -233,11 +233,11 @@ def _sign_before(text: str, start: int) -> tuple[int, int]:
     return (start, 1) if operand else (begin, -1 if before[1] == "-" else 1)
 
 
-def _with_unit(text: str, start: int, end: int, value: Fraction, places: int | None) -> Found:
+def _with_unit(text: str, start: int, end: int, value: Fraction, places: int | None) -> NumberMatch:
     percent = _PERCENT.match(text, end)
     if percent:
         finer = None if places is None else places + 2
-        return Found(start, percent.end(), Number(value / 100, finer, True))
+        return NumberMatch(start, percent.end(), Number(value / 100, finer, True))
     scale = 1
     if named := _SCALE.match(text, end):
         power = _SCALES[(named[1] or named[2] or named[3]).lower()]
@@ -246,7 +246,7 @@ def _with_unit(text: str, start: int, end: int, value: Fraction, places: int | N
     after = _UNIT.match(text, end) or re.match(r"\s*([€£¥₹$])", text[end : end + 4])
     unit = before[1] if before else after[1].lower() if after else ""
     known = _UNITS.get(unit) or _UNITS.get(unit.removesuffix("s"))
-    return Found(start, end, Number(value * scale, places, unit=known, scale=scale))
+    return NumberMatch(start, end, Number(value * scale, places, unit=known, scale=scale))
 
 
 def _members(run: str) -> list[str]:
@@ -256,7 +256,7 @@ def _members(run: str) -> list[str]:
     members = run.split(",")
     if all(re.fullmatch(r"\d+(?:\.\d+)?", member) for member in members) and len(members) > 1:
         return members
-    raise Unreadable(run)
+    raise UnreadableNumber(run)
 
 
 _GROUPED = (
@@ -280,7 +280,7 @@ def _decimal(run: str) -> tuple[Fraction, int]:
         Unreadable: when it is no number, or has too many digits.
     """
     if len(run) > MAX_DIGITS:
-        raise Unreadable(run)
+        raise UnreadableNumber(run)
     if _is_grouped(run):
         continental = bool(_GROUPED[2].fullmatch(run) or _GROUPED[3].fullmatch(run))
         english = str.maketrans("", "", ", '_")
@@ -289,5 +289,5 @@ def _decimal(run: str) -> tuple[Fraction, int]:
         )
     whole, _, part = run.replace(",", ".").partition(".")
     if not (whole + part).isascii() or not (whole + part).isdigit():
-        raise Unreadable(run)
+        raise UnreadableNumber(run)
     return Fraction(int(whole + part), 10 ** len(part)), len(part)

@@ -8,30 +8,32 @@ from functools import lru_cache
 from itertools import pairwise
 
 from trials.matching import hedges
-from trials.matching.maths import MAX_CHARACTERS, readable, same
+from trials.matching.maths import MAX_EXPRESSION_CHARACTERS, expressions_equal, is_parsable
 from trials.matching.numbers import (
-    Found,
     Number,
-    Unreadable,
-    equal,
-    numbers_in,
-    rounds,
-    without_latex,
+    NumberMatch,
+    UnreadableNumber,
+    find_numbers,
+    is_rounded,
+    numbers_equal,
+    strip_latex,
 )
 from trials.matching.text import (
     UNSPACED,
-    bare,
-    boxed,
-    emphasised,
+    canonical,
+    canonical_bare,
+    extract_answer,
     first_sentence,
-    plain,
-    spoken,
-    stated,
-    tidy,
-    unmarked,
+    last_boxed,
+    normalize,
+    only_bold,
+    strip_markdown,
+    without_thinking,
 )
 
-MAX_READ = 4_000  # characters of what states the answer: its beginning, or the end of a text
+MAX_READ_CHARACTERS = (
+    4_000  # characters of what states the answer: its beginning, or the end of a text
+)
 # Between two numbers: nothing but this, and they are joined by an operation, not listed.
 _OPERATION = re.compile(r"[\s()\[\]{}]*[-+*/^×·!][-+*/^×·!\s()\[\]{}]*")
 _FORMULA = re.compile(
@@ -155,74 +157,82 @@ class Numeric:
 
     def score(self, completion: str, answers: tuple[str, ...]) -> float:
         said, marked = _read(completion, self.marker)
-        form = bare(said)
+        form = canonical_bare(said)
         return float(any(_right(said, marked, form, answer) for answer in answers))
 
 
-def can_be_read(answer: str) -> bool:
+def is_readable_answer(answer: str) -> bool:
     """Whether an answer is a number or formula, which a completion could be equal to."""
-    if number(answer) is not None:
+    if parse_number(answer) is not None:
         return True
-    return bool(_MATHEMATICAL.search(answer)) and readable(_formula(answer))
+    return bool(_MATHEMATICAL.search(answer)) and is_parsable(_formula(answer))
 
 
 @lru_cache(maxsize=65_536)
-def number(answer: str) -> Number | None:
+def parse_number(answer: str) -> Number | None:
     """An answer that is one number; None for anything else, such as formulas and lists."""
-    found = _stated_in(_prepared(answer)[:MAX_READ], leading=False)
+    found = _stated_in(_prepared(answer)[:MAX_READ_CHARACTERS], leading=False)
     return found[0] if not isinstance(found, str) and len(found) == 1 else None
 
 
 def _read(completion: str, marker: str) -> tuple[str, bool]:
-    """As `stated`; a box with "5!" is a formula, for it holds no exclamations.
+    """As `extract_answer`; a box with "5!" is a formula, for it holds no exclamations.
 
     Of several numbers in a text, the only bold one is the answer.
     """
-    said, marked = stated(completion, marker)
+    said, marked = extract_answer(completion, marker)
     if not marked and not isinstance(found := _values(said, marked), str) and len(found) > 1:
-        bold = emphasised(tidy(spoken(completion, marker)))
-        if bold and not hedges.doubtful(said[-MAX_READ:].split("\n")[-1]) and number(bold):
+        bold = only_bold(normalize(without_thinking(completion, marker)))
+        if (
+            bold
+            and not hedges.is_hedged(said[-MAX_READ_CHARACTERS:].split("\n")[-1])
+            and parse_number(bold)
+        ):
             return bold, True
-    in_box = "!" in said and said == boxed(tidy(completion))
+    in_box = "!" in said and said == last_boxed(normalize(completion))
     return f"${said}$" if in_box else said, marked
 
 
 def _right(said: str, marked: bool, form: str, answer: str) -> bool:
-    same_form = bool(form) and form == bare(plain(answer))
+    same_form = bool(form) and form == canonical_bare(canonical(answer))
     factorial = "!" in answer or _FACTORIAL.search(said)  # n! is not n
-    if same_form and (not factorial or plain(said) == plain(answer)):
+    if same_form and (not factorial or canonical(said) == canonical(answer)):
         return True
-    right, found = number(answer), _values(said, marked)
+    right, found = parse_number(answer), _values(said, marked)
     if isinstance(found, str):
         # math-verify reads one side of these and leaves out the rest.
-        if any(says(found) and not says(answer) for says in (hedges.either, _COMPARISON.match)):
+        if any(
+            says(found) and not says(answer) for says in (hedges.is_disjunction, _COMPARISON.match)
+        ):
             return False
-        return same(str(right) if right else _formula(answer), _formula(found))
+        return expressions_equal(str(right) if right else _formula(answer), _formula(found))
     if right is None:
-        return bool(found) and same(_formula(answer), _formula(said)[-MAX_CHARACTERS:])
-    return len(found) == 1 and equal(found[0], right)
+        return bool(found) and expressions_equal(
+            _formula(answer), _formula(said)[-MAX_EXPRESSION_CHARACTERS:]
+        )
+    return len(found) == 1 and numbers_equal(found[0], right)
 
 
 def _prepared(text: str) -> str:
-    return stated(text, "")[0]
+    return extract_answer(text, "")[0]
 
 
 def _formula(text: str) -> str:
     """A formula as math-verify takes it: exponents in braces, functions as LaTeX has them."""
-    text = re.sub(r"(?:\^|\*\*)\s*(-?\d+)", r"^{\1}", unmarked(tidy(text)).strip())
+    text = re.sub(r"(?:\^|\*\*)\s*(-?\d+)", r"^{\1}", strip_markdown(normalize(text)).strip())
     text = _PLAIN_ROOT.sub(lambda m: rf"\sqrt{{{next(filter(None, m.groups()), '')}}}", text)
     return _PLAIN_FUNCTION.sub(r"\\\1 ", text.translate(_SYMBOLS))
 
 
 def _values(said: str, marked: bool) -> tuple[Number, ...] | str:
     """The different numbers that a text states, or the text that is a formula."""
-    said = said[:MAX_READ] if marked else _without_check(said[-MAX_READ:])
+    said = said[:MAX_READ_CHARACTERS] if marked else _without_check(said[-MAX_READ_CHARACTERS:])
     lines = [line for line in said.split("\n") if line.strip()]
     text = said
     if not marked and not all(map(_BARE.fullmatch, lines)):
         # What is said after it, such as "I hope this helps!", is no answer.
         text = ([line for line in lines if _MATHEMATICAL.search(line)] or lines or [""])[-1]
-        if hedges.offered(re.split(r"\d", text, maxsplit=1)[0]):
+        if hedges.ends_with_alternative(re.split(r"\d", text, maxsplit=1)[0]):
             text = said  # "5", and on a line of its own "or 6"
     found = _stated_in(text, marked)
     if isinstance(found, str):
@@ -251,7 +261,9 @@ def _first(text: str) -> tuple[Number, ...] | str:
     number = _DIGIT.search(rest)
     behind = re.split(r"\d", sentence)[-1]
     gap = behind + rest[: number.start()] if number else ""
-    if number and (hedges.adds_another(gap) or hedges.taken_back(gap) or _COUNTS.fullmatch(text)):
+    if number and (
+        hedges.offers_alternative(gap) or hedges.is_retracted(gap) or _COUNTS.fullmatch(text)
+    ):
         return ()
     found = _stated_in(sentence, True)
     cue = _CUE.search(sentence)
@@ -270,7 +282,7 @@ def _concluded(text: str) -> tuple[Number, ...] | str:
     last = sentences[-1]
     for begin in (*[cue.end() for cue in _CUE.finditer(last)][::-1], 0):
         if number := _DIGIT.search(last, begin):
-            offered = hedges.offered(last[: number.start()])
+            offered = hedges.ends_with_alternative(last[: number.start()])
             return () if offered else _stated_in(last[begin:], True)
     return ()
 
@@ -286,10 +298,10 @@ def _stated_in(text: str, leading: bool) -> tuple[Number, ...] | str:
     if _FACTORIAL.search(text):  # elsewhere it is an exclamation mark
         return text
     text = _SPOKEN_EQUALS.sub(r"\1 = ", text)
-    cleaned = without_latex(text)
+    cleaned = strip_latex(text)
     try:
-        found = _rounded(cleaned, numbers_in(cleaned))
-    except Unreadable:
+        found = _rounded(cleaned, find_numbers(cleaned))
+    except UnreadableNumber:
         return text if _FORMULA.search(cleaned) else ()
     found = [each for each in found if not _denied(cleaned, each.start)]
     found = _without_wholes(cleaned, found)
@@ -297,7 +309,7 @@ def _stated_in(text: str, leading: bool) -> tuple[Number, ...] | str:
         gap = cleaned[found[0].end : found[1].start]
         joined = _FORMULA.match(gap.lstrip(" *·×"))  # "2\sqrt{3}"
         told = re.search(r"[^\W\d_]{2}", gap) and not _COUNTS.fullmatch(cleaned)
-        if told and not _OR.search(gap) and not hedges.doubtful(gap) and not joined:
+        if told and not _OR.search(gap) and not hedges.is_hedged(gap) and not joined:
             return (found[0].number,)
     equals = _last_side(cleaned)
     behind = [each for each in found if each.start > equals]
@@ -311,23 +323,23 @@ def _stated_in(text: str, leading: bool) -> tuple[Number, ...] | str:
     return values
 
 
-def _without_wholes(text: str, found: list[Found]) -> list[Found]:
+def _without_wholes(text: str, found: list[NumberMatch]) -> list[NumberMatch]:
     """The numbers without those that the one before is a part of: "42 left of the 50"."""
     kept = found[:1]
     for before, each in pairwise(found):
         gap = text[before.end : each.start]
-        if not _PART_OF.fullmatch(gap) or hedges.doubtful(gap):
+        if not _PART_OF.fullmatch(gap) or hedges.is_hedged(gap):
             kept.append(each)
     return kept
 
 
-def _rounded(text: str, found: list[Found]) -> list[Found]:
+def _rounded(text: str, found: list[NumberMatch]) -> list[NumberMatch]:
     """The numbers; of "2/3, or about 66.7%" the last one, which is both."""
-    merged: list[Found] = []
+    merged: list[NumberMatch] = []
     for each in found:
         last = merged[-1] if merged else None
         about = last and _ABOUT.fullmatch(text, last.end, each.start)
-        if last and about and rounds(each.number, last.number):
+        if last and about and is_rounded(each.number, last.number):
             exact = last.number.exact or last.number.value
             merged[-1] = each._replace(number=replace(each.number, exact=exact))
         else:
@@ -337,7 +349,7 @@ def _rounded(text: str, found: list[Found]) -> list[Found]:
 
 def _doubt(remark: re.Match[str]) -> str:
     """What is left of a remark in parentheses: all where it offers another answer."""
-    kept = hedges.doubtful(remark[1]) or _FORMULA.search(remark[1])
+    kept = hedges.is_hedged(remark[1]) or _FORMULA.search(remark[1])
     return remark[0] if kept else " "
 
 
@@ -355,7 +367,7 @@ def _denied(text: str, start: int) -> bool:
     return bool(_NEGATED.search(text[max(0, start - 24) : start]))
 
 
-def _is_formula(text: str, start: int, found: list[Found]) -> bool:
+def _is_formula(text: str, start: int, found: list[NumberMatch]) -> bool:
     """Whether more than numbers and words stands behind ``start``: operations, roots, letters^2."""
     gaps = [text[a.end : b.start] for a, b in pairwise(found)]
     if any(_OPERATION.fullmatch(gap) for gap in gaps):

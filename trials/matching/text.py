@@ -17,7 +17,7 @@ from trials.matching.hedges import WINDOW
 
 # More of a text than this is never looked at; its end is, for that is where answers stand.
 READ_CHARACTERS = 20_000
-USUAL_MARKER = "Answer:"
+DEFAULT_MARKER = "Answer:"
 KNOWN_MARKERS = ("####", "\\boxed{")  # of solutions in well-known datasets
 
 # Letters of these are written without spaces between words, so a neighbour says nothing.
@@ -85,7 +85,7 @@ _SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
 _BRACKETS = {"(": ")", "[": "]", "{": "}", '"': '"', "'": "'", "$": "$"}
 
 
-def tidy(text: str) -> str:
+def normalize(text: str) -> str:
     """The text in one Unicode form, with plain digits, dashes, quotes and spaces.
 
     Compatible and decomposed characters are composed (NFKC), but ``10²`` becomes ``10^2`` and
@@ -109,7 +109,7 @@ def _digit(character: str) -> str:
     return str(unicodedata.decimal(character, character))
 
 
-def unmarked(text: str) -> str:
+def strip_markdown(text: str) -> str:
     """The text without Markdown's emphasis, code spans, headings and what it strikes out."""
     text = _STRUCK.sub(" ", _FENCE.sub("", text))
     for _ in range(3):  # bold within italics within code
@@ -128,10 +128,10 @@ def final_answer(completion: str, marker: str, lines: int = 1) -> str:
     (``**Answer**:``). A closing tag at the end, as of ``<answer>``, is left out. Behind the marker
     ``\\boxed{`` the answer ends where the box does.
     """
-    completion = spoken(completion, marker)[-READ_CHARACTERS:]
-    if marker.rstrip("{ ") in _BOXES and (box := boxed(completion)) is not None:
+    completion = without_thinking(completion, marker)[-READ_CHARACTERS:]
+    if marker.rstrip("{ ") in _BOXES and (box := last_boxed(completion)) is not None:
         return box
-    for text in (completion, unmarked(tidy(completion))):
+    for text in (completion, strip_markdown(normalize(completion))):
         found = [match.span() for match in re.finditer(re.escape(marker), text, re.IGNORECASE)]
         if marker and found:
             behind = _within_emphasis(text, *found[-1]).strip()
@@ -151,7 +151,7 @@ def _within_emphasis(text: str, begin: int, end: int) -> str:
     return closes[0].replace(opened[1], "", 1) + behind[closes.end() :] if closes else behind
 
 
-def emphasised(text: str) -> str | None:
+def only_bold(text: str) -> str | None:
     """What alone is bold in the last line that has bold words; None where it is no one thing.
 
     Headings, which a colon ends, are left out.
@@ -164,7 +164,7 @@ def emphasised(text: str) -> str | None:
     return said[-1][1] if len([at for at, _ in said if at > line]) == 1 else None
 
 
-def spoken(completion: str, marker: str) -> str:
+def without_thinking(completion: str, marker: str) -> str:
     """What follows the thoughts of a reasoning model; all of a text where nothing does."""
     _, thought, rest = completion.rpartition(_THOUGHT)
     return rest if thought and rest.strip() and _THOUGHT not in marker.lower() else completion
@@ -173,10 +173,10 @@ def spoken(completion: str, marker: str) -> str:
 def has_marker(text: str, marker: str) -> bool:
     """Whether `final_answer` finds the marker in a text."""
     within = marker.lower()
-    return within in text.lower() or within in unmarked(tidy(text)).lower()
+    return within in text.lower() or within in strip_markdown(normalize(text)).lower()
 
 
-def boxed(text: str) -> str | None:
+def last_boxed(text: str) -> str | None:
     """What is in the last ``\\boxed{...}``, which may hold braces itself; None without one.
 
     Of boxes side by side, as in "\\boxed{5} or \\boxed{6}", what is in all of them.
@@ -186,11 +186,11 @@ def boxed(text: str) -> str | None:
     begin, said = last[0], _within(text, last)
     while before := _last_box(text, begin):
         gap = text[before[1] + 1 : begin]
-        if before[1] >= begin or not hedges.joined(gap, alone=True):
+        if before[1] >= begin or not hedges.are_joined(gap, alone=True):
             break
         begin, other = before[0], _within(text, before)
         if other != said:
-            said = f"{other}{' or ' if hedges.adds_another(gap) else ', '}{said}"
+            said = f"{other}{' or ' if hedges.offers_alternative(gap) else ', '}{said}"
     return said
 
 
@@ -211,7 +211,7 @@ def _within(text: str, box: tuple[int, int, int]) -> str:
     return text[box[2] : box[1]].strip()
 
 
-def labelled(text: str) -> str | None:
+def after_label(text: str) -> str | None:
     """What follows the last label, such as "the answer is", on its line; None without a label."""
     found = [match.span() for match in _LABEL.finditer(text)]
     while found:
@@ -230,7 +230,7 @@ def _offered_before(text: str, labels: Sequence[tuple[int, int]]) -> str:
         labels: where each begins and ends.
     """
     first = len(labels) - 1
-    while first and hedges.offered(text[labels[first - 1][1] : labels[first][0]]):
+    while first and hedges.ends_with_alternative(text[labels[first - 1][1] : labels[first][0]]):
         first -= 1
     return text[labels[first][1] : labels[-1][1]] + " " if first < len(labels) - 1 else ""
 
@@ -248,22 +248,22 @@ def first_sentence(text: str) -> str:
     return text[: end.start()] if end else text
 
 
-def stated(completion: str, marker: str) -> tuple[str, bool]:
+def extract_answer(completion: str, marker: str) -> tuple[str, bool]:
     """The part of a completion that states the answer, tidied, and whether it is marked as that.
 
     In this order: the last line with the marker, in it or else in all of the text the last
     ``\\boxed``, what follows the last label. Without any of them, all of the text.
     """
-    completion = spoken(completion, marker)
+    completion = without_thinking(completion, marker)
     marked = bool(marker) and has_marker(completion[-READ_CHARACTERS:], marker)
     raw = final_answer(completion, marker)
-    text = unmarked(tidy(raw)).strip()
-    box = boxed(text)
+    text = strip_markdown(normalize(raw)).strip()
+    box = last_boxed(text)
     if box is not None:
         return _without_text_commands(box), True
-    label = labelled(text if marked else tidy(raw))
+    label = after_label(text if marked else normalize(raw))
     if label is not None:
-        return _without_text_commands(unmarked(label)), True
+        return _without_text_commands(strip_markdown(label)), True
     return _without_text_commands(text), marked
 
 
@@ -271,21 +271,21 @@ def _without_text_commands(text: str) -> str:
     return _TEXT_COMMAND.sub(r" \1 ", text).strip()
 
 
-def plain(text: str) -> str:
+def canonical(text: str) -> str:
     """One form for exact comparison: letters in one case, single spaces, no quotes or full stop."""
-    text = unmarked(tidy(text))
+    text = strip_markdown(normalize(text))
     text = re.sub(r"\s+", " ", text).strip()
     without = text.strip("\"'").strip().rstrip(".").strip().strip("\"'").strip()
     return (without or text).casefold()  # an answer may be punctuation and nothing else
 
 
-def bare(text: str) -> str:
-    """As `plain`, also without brackets around it, punctuation at its end, or LaTeX's wrapping.
+def canonical_bare(text: str) -> str:
+    """As `canonical`, also without brackets around it, punctuation at its end, or LaTeX's wrapping.
 
     Tokens that end a turn are left out, too.
     """
     text = _END_TOKEN.sub("", text)
-    text = re.sub(r"^[-*+·]\s+(?=[^\W\d])", "", plain(_TEXT_COMMAND.sub(r"\1", text)))
+    text = re.sub(r"^[-*+·]\s+(?=[^\W\d])", "", canonical(_TEXT_COMMAND.sub(r"\1", text)))
     for opening, closing in (("\\(", "\\)"), ("\\[", "\\]")):
         if text.startswith(opening) and text.endswith(closing):
             text = text[2:-2].strip()
@@ -298,6 +298,6 @@ def bare(text: str) -> str:
     return text
 
 
-def unspaced(character: str) -> bool:
+def is_unspaced(character: str) -> bool:
     """Whether it is of a script that has no spaces between words."""
     return any(low <= ord(character) <= high for low, high in _UNSPACED)

@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from trials.matching.text import unspaced
+from trials.matching.text import is_unspaced
 
 # A restated sum is a way to answer, a restated question of so many words is a mistake. Where words
 # are written without spaces, so many letters are about as long.
-WORDS, LETTERS = 3, 6
-LOOKED_AT = 1_000  # characters of a question, for whether it has so many
+MIN_WORDS, MIN_UNSPACED_LETTERS = 3, 6
+QUESTION_CHARACTERS = 1_000  # characters of a question, for whether it has so many
 WINDOW = 60  # characters before a question that may say whose it is
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _TOKEN = (
@@ -29,7 +29,7 @@ _TOKENS = re.compile(_TOKEN)
 _USER, _ASSISTANT = re.compile(_LINE % "user|human", re.I), re.compile(_LINE % "assistant|ai", re.I)
 
 
-def repeats(text: str, prompts: Iterable[Sequence[Mapping[str, Any]]]) -> bool:
+def repeats_prompt(text: str, prompts: Iterable[Sequence[Mapping[str, Any]]]) -> bool:
     """Whether a text begins with all of a prompt or its last message, or asks it in a transcript.
 
     Args:
@@ -48,7 +48,7 @@ def repeats(text: str, prompts: Iterable[Sequence[Mapping[str, Any]]]) -> bool:
     return False
 
 
-def turn_in(text: str) -> str | None:
+def find_turn(text: str) -> str | None:
     """What in a text begins or ends a turn of a chat; None where nothing does."""
     found = _TOKENS.search(text) or (_ASSISTANT.search(text) and _USER.search(text))
     return found[0].strip() if found else None
@@ -72,5 +72,8 @@ def _is_asked(text: str, question: str) -> bool:
 
 
 def _is_long(asked: str) -> bool:
-    asked = asked[:LOOKED_AT]
-    return len(_WORD.findall(asked)) >= WORDS or sum(map(unspaced, asked)) >= LETTERS
+    asked = asked[:QUESTION_CHARACTERS]
+    return (
+        len(_WORD.findall(asked)) >= MIN_WORDS
+        or sum(map(is_unspaced, asked)) >= MIN_UNSPACED_LETTERS
+    )

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from trials.data.dataset import Dataset, fingerprint, load_dataset
-from trials.data.lengths import check_lengths, completion_lengths
+from trials.data.lengths import check_lengths, completion_limits
 from trials.io.errors import DatasetError
 from trials.models.loading import load_tokenizer
 
@@ -57,7 +57,7 @@ def token_lengths(
     """
     dataset, tokenizer = _dataset(path, content), load_tokenizer(model)
     longest = check_lengths(dataset, tokenizer, max_length, context_limit)
-    return longest, *completion_lengths(dataset, tokenizer)
+    return longest, *completion_limits(dataset, tokenizer)
 
 
 _tokenized: OrderedDict[Hashable, Any] = OrderedDict()

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from trials.scoring.reward_watch import scored_now
+from trials.scoring.reward_watch import current_notes
 from trials.spec.events import Event, read_new_events
 from trials.spec.records import FailureKind, Limits
 
@@ -66,7 +66,7 @@ class Following:
         return None
 
     def _endless_reward(self, now: float) -> str | None:
-        scored = scored_now(self._folder)
+        scored = current_notes(self._folder)
         if scored != self._scored:
             self._scored, self._scored_since = scored, now
         took = now - self._scored_since

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from trials.checkpoints.leftovers import clear_leftovers, last_checkpoint
-from trials.evaluation.measurement import clear_measurement, is_measured
+from trials.evaluation.measurement import clear_measurement, is_finished
 from trials.io.errors import AutoPipeError, SettingsError
 from trials.io.redact import redact_file
 from trials.process.following import Following
@@ -157,7 +157,7 @@ class Supervisor:
         alone = request.allow_user_code
         try:
             failure = self._in_worker(
-                request_file, lambda: is_measured(folder), following, alone=alone
+                request_file, lambda: is_finished(folder), following, alone=alone
             )
         finally:
             redact_file(folder / LOG)

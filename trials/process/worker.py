@@ -25,17 +25,17 @@ def main(inbox: Path) -> None:
     """Serves the jobs of an inbox until it is closed."""
     end_with_supervisor()
     # The slow part of the start; the inbox may fill meanwhile.
-    from trials.evaluation.probe import LastModel, measure
+    from trials.evaluation.probe import ModelCache, try_answer_request
     from trials.io.device import settle_device
     from trials.training.run import run_trial
 
     settle_device()
     gc.collect()
     gc.freeze()  # collections between trials need not walk through all that was imported
-    models = LastModel()
+    models = ModelCache()
     for file in Inbox(inbox).jobs():
         if file.name == REQUEST:
-            measure(file, models)
+            try_answer_request(file, models)
             continue
         models.drop()  # a trial needs the room
         spec = read_record(file, TrialSpec)

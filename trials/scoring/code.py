@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from trials.data.dataset import Row
-from trials.data.reward_kinds import TRL
+from trials.data.reward_kinds import TRL_PREFIX
 from trials.io.errors import RewardError
 from trials.io.imports import user_module
 from trials.matching.maths import trl_score
@@ -21,7 +21,7 @@ _OF_TOKENS = (
     "it scores tokens, which there are none of in validation; set the hyperparameter "
     "rl_length_weight for a punishment of long completions"
 )
-NOT_REWARDS = {
+UNSUPPORTED_TRL_REWARDS = {
     "get_cosine_scaled_reward": _OF_TOKENS,
     "get_soft_overlong_punishment": _OF_TOKENS,
     "get_repetition_penalty_reward": "it scores tokens, which there are none of in validation",
@@ -38,11 +38,11 @@ def trl_reward(kind: str, args: dict[str, Any]) -> Callable[[str, Row], float | 
     """
     name = kind.partition(":")[2]
     if name not in TRL_REWARDS:
-        why = NOT_REWARDS.get(name)
+        why = UNSUPPORTED_TRL_REWARDS.get(name)
         raise RewardError(
             f"reward {kind!r} "
             + (f"cannot be used: {why}" if why else "is unknown")
-            + f"; expected one of {', '.join(f'{TRL}:{each}' for each in TRL_REWARDS)}"
+            + f"; expected one of {', '.join(f'{TRL_PREFIX}:{each}' for each in TRL_REWARDS)}"
         )
     unknown = sorted(map(str, set(args) - set(TRL_REWARDS[name])))
     if unknown:

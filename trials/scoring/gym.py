@@ -2,8 +2,8 @@
 
 Some evaluate a text as Python, with ``eval`` or SymPy's ``parse_expr``: whoever writes the row, or
 the model that writes the completion, runs code. Others do work without bound for a small text.
-`SAFE` names the scorers of reasoning_gym 0.1.25 that were read and do neither; a scorer that is not
-in it, of a later release too, runs only with ``--allow-user-code``.
+`SAFE_SCORERS` names the scorers of reasoning_gym 0.1.25 that were read and do neither; any other
+scorer, also of a later release, runs only with ``--allow-user-code``.
 """
 
 from __future__ import annotations
@@ -15,30 +15,30 @@ from trials.data.dataset import Row
 from trials.io.errors import RewardError
 from trials.matching.text import final_answer
 
-MAX_CHARACTERS = 10_000  # of an answer: longer ones are wrong
+MAX_ANSWER_CHARACTERS = 10_000  # of an answer: longer ones are wrong
 
 # Why the scorers that are known are not safe.
-ROW = "evaluates text of the row as code"
-COMPLETION = "evaluates the completion as code"
-ENDLESS = "can be made to work without end by a few characters"
-UNSAFE = {
-    **dict.fromkeys(("bitwise_arithmetic", "number_sorting"), ROW),
+EVALUATES_ROW = "evaluates text of the row as code"
+EVALUATES_COMPLETION = "evaluates the completion as code"
+UNBOUNDED = "can be made to work without end by a few characters"
+UNSAFE_SCORERS = {
+    **dict.fromkeys(("bitwise_arithmetic", "number_sorting"), EVALUATES_ROW),
     **dict.fromkeys(
         ("simple_integration", "intermediate_integration", "polynomial_multiplication"),
         "evaluates text of the row and the completion as code",
     ),
     **dict.fromkeys(
         ("binary_matrix", "countdown", "n_queens", "puzzle24", "spiral_matrix", "string_insertion"),
-        COMPLETION,
+        EVALUATES_COMPLETION,
     ),
     **dict.fromkeys(
-        ("coin_flip", "rush_hour", "propositional_logic", "quantum_lock", "rubiks_cube"), ENDLESS
+        ("coin_flip", "rush_hour", "propositional_logic", "quantum_lock", "rubiks_cube"), UNBOUNDED
     ),
-    **dict.fromkeys(("tower_of_hanoi", "power_function"), ENDLESS),
+    **dict.fromkeys(("tower_of_hanoi", "power_function"), UNBOUNDED),
     "composite": "hands its rows to other scorers, safe or not",
     "codeio": "was not found to be safe",
 }
-SAFE = frozenset(
+SAFE_SCORERS = frozenset(
     """
     ab acre advanced_geometry aiw arc_1d arc_agi base_conversion basic_arithmetic bf
     binary_alternation boxnet caesar_cipher calendar_arithmetic chain_sum circuit_logic
@@ -77,8 +77,8 @@ def gym_scorer(marker: str, allowed: bool, dataset: str) -> Callable[[str, Row],
             f"reward_args of 'reasoning_gym': there is no dataset {str(dataset)[:60]!r}; expected "
             "the name of one of reasoning_gym's, such as chain_sum"
         )
-    if dataset not in SAFE and not allowed:
-        reason = UNSAFE.get(dataset, "was not found to be safe")
+    if dataset not in SAFE_SCORERS and not allowed:
+        reason = UNSAFE_SCORERS.get(dataset, "was not found to be safe")
         raise RewardError(
             f"the scorer of reasoning_gym's {dataset!r} {reason}, so it is not run unasked\n"
             "  expected: `reward: exact_match` or `numeric` in dataset.yaml, or, if you trust the "
@@ -97,7 +97,7 @@ def gym_scorer(marker: str, allowed: bool, dataset: str) -> Callable[[str, Row],
 
     def reward(completion: str, row: Row) -> float:
         found = final_answer(completion, marker, 1 + row.answer.count("\n"))
-        if len(found) > MAX_CHARACTERS:
+        if len(found) > MAX_ANSWER_CHARACTERS:
             return 0.0
         try:
             return max(float(score(found, entry(row, answer))) for answer in row.answers)

@@ -20,23 +20,23 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import IO, Any
 
-from trials.data.card import CARD, card_beside, how_to_give_a_card
+from trials.data.card import CARD, card_instructions, unread_card
 from trials.data.dataset import Dataset, Preference, Row, load_dataset
 from trials.data.messages import Message
 from trials.data.reward_kinds import is_user_code
-from trials.data.row_fields import setting_for
+from trials.data.row_fields import marker_setting
 from trials.io.errors import AutoPipeError, RewardError
 from trials.io.imports import child_environment
 from trials.matching.text import KNOWN_MARKERS, final_answer, has_marker
-from trials.matching.turns import turn_in
-from trials.scoring.fits import suggestions
-from trials.scoring.rewards import Reward, build_reward, reader
+from trials.matching.turns import find_turn
+from trials.scoring.rewards import Reward, answer_reader, build_reward
+from trials.scoring.suggestions import suggest_settings
 
 MAX_ROWS = 3_000  # of a split; a sample of this size beyond
-SECONDS = 60.0  # for all splits together
+TIME_LIMIT_SECONDS = 60.0  # for all splits together
 # Scorers of reasoning_gym give a little to any text, which is nothing to learn from.
-NEXT_TO_NOTHING = 0.1
-SHOWN = 200  # characters of a completion
+NEGLIGIBLE_REWARD = 0.1
+SHOWN_CHARACTERS = 200  # characters of a completion
 
 
 @dataclass(frozen=True)
@@ -83,9 +83,9 @@ _found: dict[tuple[str, str, bool], list[str]] = {}
 
 def _with_card_explained(dataset: Dataset, said: list[str]) -> list[str]:
     """What is said, and where it asks a single file for a card, how that is given one."""
-    explained = [text + how_to_give_a_card(dataset.path) * (CARD in text) for text in said]
-    if (card := card_beside(dataset.path)) and not any(CARD in text for text in said):
-        explained.append(f"{card} was not read" + how_to_give_a_card(dataset.path))
+    explained = [text + card_instructions(dataset.path) * (CARD in text) for text in said]
+    if (card := unread_card(dataset.path)) and not any(CARD in text for text in said):
+        explained.append(f"{card} was not read" + card_instructions(dataset.path))
     return explained
 
 
@@ -106,7 +106,7 @@ def _looked_at(dataset: Dataset, allow_user_code: bool) -> list[str]:
         counts = ", ".join(
             f"{each.nothing:,} of {each.scored:,} in {each.split}" for each in failed
         )
-        fits = "".join(f"\n    - {each}" for each in suggestions(dataset))
+        fits = "".join(f"\n    - {each}" for each in suggest_settings(dataset))
         raise RewardError(
             f"{dataset.path}: most of the rows' own completions earn nothing from {named}: {counts}"
             f"\n{failed[0].example}\n  expected: completions that their answers make right"
@@ -148,7 +148,7 @@ def _whole_solutions(dataset: Dataset) -> list[str]:
         if marker.lower() != card.answer_marker.lower() and with_it > 0.9 * len(rows):
             return [
                 f"The answers hold {marker!r}, as whole solutions do, so only a completion that "
-                f"repeats all of an answer is right: set {setting_for(marker)}"
+                f"repeats all of an answer is right: set {marker_setting(marker)}"
             ]
     return []
 
@@ -162,7 +162,9 @@ def _turns_as_text(dataset: Dataset) -> list[str]:
     pairs = dataset.preferences[:MAX_ROWS]
     said += [(pair, message) for pair in pairs for message in (*pair.chosen, *pair.rejected)]
     found = [
-        (row, turn) for row, message in said if (turn := turn_in(str(message.get("content") or "")))
+        (row, turn)
+        for row, message in said
+        if (turn := find_turn(str(message.get("content") or "")))
     ]
     if not found:
         return []
@@ -187,7 +189,7 @@ def score_splits(
     Raises:
         RewardFailed: when the reward raises, or gives no number.
     """
-    deadline = time.monotonic() + SECONDS
+    deadline = time.monotonic() + TIME_LIMIT_SECONDS
     checks = []
     for number, (split, rows) in enumerate(dataset.splits.items()):
         usable = [row for row in rows if _completion(row)]
@@ -201,7 +203,7 @@ def score_splits(
                 print(json.dumps({"at": f"{row.file}:{row.line}"}), file=report, flush=True)
             value = reward(_completion(row), row)
             scored += 1
-            if value <= 0 or (dataset.card.reward == "reasoning_gym" and value < NEXT_TO_NOTHING):
+            if value <= 0 or (dataset.card.reward == "reasoning_gym" and value < NEGLIGIBLE_REWARD):
                 bad.append((row, value))
         example = _example(dataset, *bad[0]) if bad else ""
         checks.append(SplitCheck(split, len(usable), scored, len(bad), example))
@@ -222,11 +224,15 @@ def _sample(rows: Sequence[Row], size: int) -> list[Row]:
 def _example(dataset: Dataset, row: Row, value: float) -> str:
     completion, card = _completion(row), dataset.card
     if card.reward in ("exact_match", "choice", "numeric"):
-        read = reader(dataset).read(completion)
+        read = answer_reader(dataset).read(completion)
     else:
         read = final_answer(completion, card.answer_marker)
     answers = " or ".join(repr(_short(answer)) for answer in row.answers[:3])
-    shown = completion if len(completion) <= SHOWN else "..." + completion[-SHOWN:]
+    shown = (
+        completion
+        if len(completion) <= SHOWN_CHARACTERS
+        else "..." + completion[-SHOWN_CHARACTERS:]
+    )
     return (
         f"  for example {row.file or 'a row'}:{row.line}\n    answer: {answers}\n"
         f"    completion: {shown!r}\n    taken as its answer: {_short(read)!r}\n"
@@ -235,7 +241,7 @@ def _example(dataset: Dataset, row: Row, value: float) -> str:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= SHOWN else text[:SHOWN] + "..."
+    return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "..."
 
 
 # A reward that is code, in a process of its own
@@ -261,14 +267,14 @@ def _in_own_process(dataset: Dataset, allow_user_code: bool) -> list[SplitCheck]
         start_new_session=True,
     )
     try:
-        output, log = process.communicate(timeout=2 * SECONDS)
+        output, log = process.communicate(timeout=2 * TIME_LIMIT_SECONDS)
     except subprocess.TimeoutExpired:
         _end_group(process)
         output, _ = process.communicate()
         at = _last(output, "at")
         raise RewardError(
-            f"the reward {dataset.card.reward!r} did not return within {2 * SECONDS:.0f} s, "
-            f"scoring the completion of {at or 'the first row'}\n"
+            f"the reward {dataset.card.reward!r} did not return within "
+            f"{2 * TIME_LIMIT_SECONDS:.0f} s, scoring the completion of {at or 'the first row'}\n"
             "  expected: a function that returns soon"
         ) from None
     if (refusal := _last(output, "refusal")) is not None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from trials.data.dataset import Row
 from trials.scoring.rewards import Reward
 
-PREFIX = ".scoring."
+NOTE_PREFIX = ".scoring."
 NOTE_BYTES = 512  # written over and over, so of one size
 SHOWN_CHARACTERS = 80
 
@@ -29,7 +29,7 @@ class WatchedReward:
 
     def __init__(self, reward: Reward, folder: Path, process: int = 0):
         self._reward, self._calls = reward, 0
-        self._file = (folder / f"{PREFIX}{process}").open("wb", buffering=0)
+        self._file = (folder / f"{NOTE_PREFIX}{process}").open("wb", buffering=0)
         self._note("")  # the room is there, however full the disk may be later
 
     def __call__(self, completion: str, row: Row) -> float:
@@ -52,14 +52,14 @@ class WatchedReward:
 
 def clear_notes(folder: Path) -> None:
     """Removes what processes left that were killed while they scored."""
-    for file in folder.glob(f"{PREFIX}*"):
+    for file in folder.glob(f"{NOTE_PREFIX}*"):
         file.unlink(missing_ok=True)
 
 
-def scored_now(folder: Path) -> str:
+def current_notes(folder: Path) -> str:
     """What the processes of a folder score at the moment, each call by its number; or nothing."""
     notes = []
-    for file in sorted(folder.glob(f"{PREFIX}*")):
+    for file in sorted(folder.glob(f"{NOTE_PREFIX}*")):
         with suppress(OSError):
             notes.append(file.read_bytes().decode("utf-8", "replace").strip())
     return "\n".join(note for note in notes if note)

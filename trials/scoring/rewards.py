@@ -16,19 +16,19 @@ from numbers import Real
 from typing import Any, Protocol
 
 from trials.data.dataset import Dataset, DatasetCard, Row
-from trials.data.reward_kinds import TRL, is_trl, is_user_code
+from trials.data.reward_kinds import TRL_PREFIX, is_trl_reward, is_user_code
 from trials.io.errors import RewardError, RewardFailed
+from trials.matching.bounded_regex import compile_bounded
 from trials.matching.choices import Choice
 from trials.matching.exact import ExactMatch
-from trials.matching.numeric import Numeric, can_be_read, number
-from trials.matching.patterns import pattern_of
+from trials.matching.numeric import Numeric, is_readable_answer, parse_number
 from trials.matching.text import final_answer as final_answer
 from trials.scoring.code import TRL_REWARDS, trl_reward, user_reward
 from trials.scoring.gym import gym_scorer
 from trials.spec.hyperparameters import Hyperparameters
 
-MAX_ARGUMENTS = 100_000  # characters of reward_args, as JSON
-MAX_MARKER = 200  # characters
+MAX_ARGUMENT_CHARACTERS = 100_000  # characters of reward_args, as JSON
+MAX_MARKER_CHARACTERS = 200  # characters
 MAX_CHOICES = 1_000
 MAX_FORMULAS = 500  # answers that are no plain numbers, read when a reward is built
 
@@ -39,7 +39,7 @@ class Reward(Protocol):
     def __call__(self, completion: str, row: Row) -> float: ...
 
 
-class Reading(Protocol):
+class AnswerReader(Protocol):
     """A reward that says what it takes as the answer of a completion."""
 
     def read(self, completion: str) -> str: ...
@@ -57,23 +57,23 @@ def build_reward(dataset: Dataset, allow_user_code: bool = False) -> Reward:
             every completion as wrong.
     """
     card = dataset.card
-    answer_format(card)  # refused now, and not when RL begins
+    format_check(card)  # refused now, and not when RL begins
     kind, args, marker = str(card.reward), dict(card.reward_args), card.answer_marker
     _check_sizes(dataset, args, marker)
-    if is_trl(kind):
+    if is_trl_reward(kind):
         return _checked(kind, trl_reward(kind, args))
     if is_user_code(kind):
         return _checked(kind, user_reward(kind, args, allow_user_code))
     if kind == "reasoning_gym":
         _check_names(dataset, args, needed=("dataset",))
         return _checked(kind, gym_scorer(marker, allow_user_code, **args))
-    reading = reader(dataset)
+    reading = answer_reader(dataset)
     if kind == "numeric":
         _check_numeric_answers(dataset)
     return _checked(kind, lambda completion, row: reading.score(completion, row.answers))
 
 
-def reader(dataset: Dataset) -> Reading:
+def answer_reader(dataset: Dataset) -> AnswerReader:
     """The part of the rewards ``exact_match``, ``choice`` and ``numeric`` that reads completions.
 
     Raises:
@@ -83,7 +83,7 @@ def reader(dataset: Dataset) -> Reading:
     marker = dataset.card.answer_marker
     if kind == "choice":
         _check_names(dataset, args, optional=("choices",))
-        choices = args.get("choices") or choices_of(dataset)
+        choices = args.get("choices") or distinct_answers(dataset)
         if not isinstance(choices, list | tuple) or not all(isinstance(c, str) for c in choices):
             listed = choices if isinstance(choices, list | tuple) else [choices]
             wrong = next((c for c in listed if not isinstance(c, str)), choices)
@@ -100,24 +100,24 @@ def reader(dataset: Dataset) -> Reading:
     if kind not in ("exact_match", "numeric"):
         raise RewardError(
             f"{dataset.path}: reward {kind!r} is unknown; expected one of exact_match, choice, "
-            f"numeric, reasoning_gym, {', '.join(f'{TRL}:{name}' for name in TRL_REWARDS)} or "
-            "'module:function'"
+            f"numeric, reasoning_gym, {', '.join(f'{TRL_PREFIX}:{name}' for name in TRL_REWARDS)} "
+            "or 'module:function'"
         )
     _check_names(dataset, args)
     return ExactMatch(marker) if kind == "exact_match" else Numeric(marker)
 
 
-def choices_of(dataset: Dataset) -> list[str]:
+def distinct_answers(dataset: Dataset) -> list[str]:
     """All answers that stand in the rows of a dataset, sorted."""
     rows = (row for rows in dataset.splits.values() for row in rows)
     return sorted({answer for row in rows for answer in row.answers})
 
 
 def _check_sizes(dataset: Dataset, args: dict[str, Any], marker: str) -> None:
-    if len(marker) > MAX_MARKER:
+    if len(marker) > MAX_MARKER_CHARACTERS:
         raise RewardError(
             f"{dataset.path}: answer_marker has {len(marker)} characters; expected at most "
-            f"{MAX_MARKER}, such as 'Answer:'"
+            f"{MAX_MARKER_CHARACTERS}, such as 'Answer:'"
         )
     try:
         size = len(json.dumps(args))
@@ -126,10 +126,10 @@ def _check_sizes(dataset: Dataset, args: dict[str, Any], marker: str) -> None:
             f"{dataset.path}: reward_args hold what JSON cannot write: {error}; expected texts, "
             "numbers, lists and mappings"
         ) from None
-    if size > MAX_ARGUMENTS:
+    if size > MAX_ARGUMENT_CHARACTERS:
         raise RewardError(
             f"{dataset.path}: reward_args have {size:,} characters; expected at most "
-            f"{MAX_ARGUMENTS:,}"
+            f"{MAX_ARGUMENT_CHARACTERS:,}"
         )
 
 
@@ -156,10 +156,10 @@ def _check_numeric_answers(dataset: Dataset) -> None:
     rows = (row for rows in dataset.splits.values() for row in rows)
     formulas = 0
     for row, answer in ((each, answer) for each in rows for answer in each.answers):
-        formulas += number(answer) is None
+        formulas += parse_number(answer) is None
         if formulas > MAX_FORMULAS:
             break
-        if not can_be_read(answer):
+        if not is_readable_answer(answer):
             raise RewardError(
                 f"{_place(row)}: the answer {_shortened(answer)} is no number that the reward "
                 "'numeric' can read, so every completion would be wrong\n  expected: a number or "
@@ -255,20 +255,22 @@ def training_rewards(
     """
     terms = [RewardTerm(str(card.reward), 1.0, lambda text, row, tokens: reward(text, row))]
     if h.rl_format_weight > 0:
-        matches = answer_format(card)
+        matches = format_check(card)
         terms.append(
             RewardTerm("format", h.rl_format_weight, lambda text, row, tokens: float(matches(text)))
         )
     if h.rl_length_weight > 0:
         terms.append(
             RewardTerm(
-                "length", h.rl_length_weight, lambda text, row, tokens: overlong(tokens, limit)
+                "length",
+                h.rl_length_weight,
+                lambda text, row, tokens: overlong_penalty(tokens, limit),
             )
         )
     return terms
 
 
-def answer_format(card: DatasetCard) -> Callable[[str], bool]:
+def format_check(card: DatasetCard) -> Callable[[str], bool]:
     """Whether a completion has the form that the card asks for.
 
     That is a match of the card's regular expression ``answer_format`` anywhere in the completion
@@ -279,10 +281,10 @@ def answer_format(card: DatasetCard) -> Callable[[str], bool]:
     """
     if not card.answer_format:
         return lambda text: _has_one_answer(text, card.answer_marker)
-    return pattern_of(card.answer_format, "answer_format")
+    return compile_bounded(card.answer_format, "answer_format")
 
 
-def overlong(tokens: int, limit: int) -> float:
+def overlong_penalty(tokens: int, limit: int) -> float:
     """Soft punishment of long completions, in [-1, 0].
 
     0 up to ``limit - margin`` tokens, from there ((limit - margin) - tokens) / margin, down to -1

@@ -17,7 +17,7 @@ from typing import Any
 from trials.data.dataset import Dataset, DatasetCard, Message, Row
 from trials.io.errors import RewardError
 from trials.io.plain_yaml import read_yaml
-from trials.scoring.rewards import Reward, answer_format, build_reward, overlong
+from trials.scoring.rewards import Reward, build_reward, format_check, overlong_penalty
 
 CARD_VARIABLE = "AUTOPIPE_DATASET_CARD"
 USER_CODE_VARIABLE = "AUTOPIPE_ALLOW_USER_CODE"
@@ -62,7 +62,7 @@ def format_reward(completions: list[list[Message]], **_: Any) -> list[float]:
     Raises:
         RewardError: when no dataset card is named.
     """
-    matches = answer_format(_load_card(_card_file()))
+    matches = format_check(_load_card(_card_file()))
     return [float(matches(completion[-1]["content"])) for completion in completions]
 
 
@@ -78,7 +78,7 @@ def length_reward(completion_ids: list[list[int]], **_: Any) -> list[float]:
             f"{COMPLETION_LIMIT_VARIABLE} is {limit!r}; expected the max_completion_length of "
             "grpo.yaml: start TRL in the folder of the export, as its README.md says"
         )
-    return [overlong(len(tokens), int(limit)) for tokens in completion_ids]
+    return [overlong_penalty(len(tokens), int(limit)) for tokens in completion_ids]
 
 
 def _card_file() -> Path:

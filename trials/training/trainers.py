@@ -20,7 +20,7 @@ from trl import (
 )
 from trl.trainer.utils import RepeatSampler
 
-from trials.data.chat_rows import chat_rows
+from trials.data.chat_table import chat_table
 from trials.data.dataset import Row
 from trials.data.subsets import fixed_subset
 from trials.io.errors import HyperparameterError
@@ -129,7 +129,7 @@ def dpo_trainer(context: TrialContext, start: str | Path, output: Path) -> DPOTr
             output_dir=str(output),
             **dpo_arguments(h, context.plan, context.spec.schedule, context.execution),
         ),
-        train_dataset=chat_rows(pairs),
+        train_dataset=chat_table(pairs),
         processing_class=context.tokenizer,
         peft_config=_fresh_adapter(context, "dpo", model),
     )
@@ -148,7 +148,7 @@ def rl_trainer(context: TrialContext, start: str | Path, output: Path) -> GRPOTr
         args=GRPOConfig(
             output_dir=str(output), reward_weights=[term.weight for term in terms], **arguments
         ),
-        train_dataset=chat_rows(
+        train_dataset=chat_table(
             [{"prompt": row.prompt, "row_index": index} for index, row in enumerate(rows)]
         ),
         processing_class=context.tokenizer,
@@ -188,7 +188,7 @@ def _fresh_adapter(context: TrialContext, stage: Stage, model: Any) -> LoraConfi
 
 
 def _completions(rows: Sequence[Row]) -> HFDataset:
-    return chat_rows([{"prompt": row.prompt, "completion": row.completion} for row in rows])
+    return chat_table([{"prompt": row.prompt, "completion": row.completion} for row in rows])
 
 
 def _reward_function(term: RewardTerm, rows: Sequence[Row]) -> Callable[..., list[float | None]]:

@@ -13,7 +13,7 @@ from tests.trials.helpers import sums, write_dataset, write_rows
 from trials.data.answers import infer_reward, read_answers
 from trials.data.dataset import fingerprint, load_dataset
 from trials.io.errors import DatasetError
-from trials.matching.numeric import Numeric, can_be_read
+from trials.matching.numeric import Numeric, is_readable_answer
 from trials.scoring.rewards import build_reward
 
 
@@ -149,7 +149,7 @@ LATEX_NUMBERS = [
 def test_numbers_of_latex_are_numeric_and_can_be_earned(answer: str) -> None:
     """An inferred reward must be able to read every answer, or it would refuse the dataset."""
     assert infer_reward([answer]) == "numeric"
-    assert can_be_read(answer)
+    assert is_readable_answer(answer)
     assert Numeric("Answer:").score(f"Answer: {answer}", (answer,)) == 1
     assert Numeric("Answer:").score("Answer: 77", (answer,)) == 0
 

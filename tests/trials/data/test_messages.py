@@ -11,7 +11,7 @@ import pytest
 from datasets import load_dataset as load_hub
 
 from tests.trials.helpers import write_dataset, write_preferences, write_rows
-from trials.data.chat_rows import chat_rows
+from trials.data.chat_table import chat_table
 from trials.data.dataset import Preference, Row, load_dataset
 from trials.io.errors import DatasetError
 
@@ -113,7 +113,7 @@ def test_tool_calls_reach_trainers_as_they_were(tmp_path: Path) -> None:
         {"prompt": [USER], "completion": [ASSISTANT], "row_index": 1},
         {"prompt": [USER], "completion": [{**CALLING, "tool_calls": [other]}], "row_index": 2},
     ]
-    table = chat_rows(rows)
+    table = chat_table(rows)
     assert list(table) == rows
     pq.write_table(table.data.table, tmp_path / "x.parquet")  # as exports do
     cache = str(tmp_path / "cache")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trials.evaluation.compare import own_error, paired_difference
+from trials.evaluation.compare import paired_difference, row_adjusted_se
 
 outcomes = st.floats(0, 1)
 pairs = st.lists(st.tuples(outcomes, outcomes), min_size=2, max_size=40)
@@ -116,11 +116,11 @@ def test_what_is_hard_for_all_is_no_error_of_one() -> None:
     rng = np.random.default_rng(0)
     rows = rng.normal(size=400)
     scores = rows + 0.3 * rng.normal(size=(6, 400))
-    found = own_error(scores[0], list(scores[1:]))
+    found = row_adjusted_se(scores[0], list(scores[1:]))
     assert found == pytest.approx(0.3 / math.sqrt(400), rel=0.1)
     assert found < 0.4 * scores[0].std(ddof=1) / math.sqrt(400)
     # Of two models it is the paired standard error, shared between them.
-    pair = own_error(scores[0], [scores[1]])
+    pair = row_adjusted_se(scores[0], [scores[1]])
     assert pair == pytest.approx(paired_difference(scores[0], scores[1]).se / math.sqrt(2))
 
 
@@ -130,12 +130,12 @@ def test_the_own_error_is_between_a_tenth_and_all_of_the_plain_one(
     models: list[list[float]],
 ) -> None:
     plain = float(np.std(models[0], ddof=1)) / math.sqrt(8)
-    found = own_error(models[0], models[1:])
+    found = row_adjusted_se(models[0], models[1:])
     assert plain / 10 - 1e-12 <= found <= plain + 1e-12
     if len(models) == 1:
         assert found == plain
 
 
 def test_scores_of_other_rows_say_nothing() -> None:
-    assert own_error([0.0, 1.0, 1.0], [[1.0, 0.0]]) == own_error([0.0, 1.0, 1.0], [])
-    assert own_error([1.0], [[1.0]]) == 0.0
+    assert row_adjusted_se([0.0, 1.0, 1.0], [[1.0, 0.0]]) == row_adjusted_se([0.0, 1.0, 1.0], [])
+    assert row_adjusted_se([1.0], [[1.0]]) == 0.0

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from tests.trials.helpers import TINY, sums, write_dataset, write_rows
 from trials.data.dataset import Dataset, load_dataset
-from trials.data.subsets import fixed_subset, rows_beyond
+from trials.data.subsets import fixed_subset, rows_outside_subsets
 from trials.evaluation.evaluate import Evaluator, estimate_pass_at_k, standard_error
 from trials.io.errors import SettingsError
 from trials.models.loading import load_model, load_tokenizer
@@ -353,8 +353,8 @@ def test_processes_share_the_rows_and_count_all_tokens(
 
 def test_rows_that_no_trial_was_scored_on_are_all_the_others() -> None:
     rows = list(range(90))
-    unseen = rows_beyond(rows, (30, 50))
+    unseen = rows_outside_subsets(rows, (30, 50))
     assert sorted({*fixed_subset(rows, 30), *fixed_subset(rows, 50), *unseen}) == rows
     assert not set(unseen) & {*fixed_subset(rows, 30), *fixed_subset(rows, 50)}
-    assert rows_beyond(rows, (90,)) == rows_beyond(rows, (1000,)) == []
-    assert rows_beyond(rows, ()) == rows
+    assert rows_outside_subsets(rows, (90,)) == rows_outside_subsets(rows, (1000,)) == []
+    assert rows_outside_subsets(rows, ()) == rows

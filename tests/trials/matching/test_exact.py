@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trials.matching.exact import ExactMatch
-from trials.matching.text import boxed, final_answer, tidy
+from trials.matching.text import final_answer, last_boxed, normalize
 
 
 def score(answer: str, completion: str, marker: str = "Answer:") -> float:
@@ -97,12 +97,12 @@ def test_what_follows_the_marker(text: str, marker: str, answer: str) -> None:
     ],
 )
 def test_the_last_box(text: str, content: str | None) -> None:
-    assert boxed(text) == content
+    assert last_boxed(text) == content
 
 
 @given(st.text(max_size=200))
 def test_tidying_twice_changes_nothing_more(text: str) -> None:
-    assert tidy(tidy(text)) == tidy(text)
+    assert normalize(normalize(text)) == normalize(text)
 
 
 @pytest.mark.parametrize("text", ["*" * 20_000, "**a " * 6_000, "\\boxed{" * 3_000, "(" * 20_000])

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trials.matching.maths import CPU_SECONDS, same
-from trials.matching.numeric import Numeric, can_be_read, number
+from trials.matching.maths import CPU_SECONDS, expressions_equal
+from trials.matching.numeric import Numeric, is_readable_answer, parse_number
 
 NUMERIC = Numeric("Answer:")
 
@@ -243,8 +243,8 @@ def test_what_cannot_be_worked_out_is_wrong_and_takes_no_time(completion: str) -
 # review fault 1
 def test_what_ends_the_child_leaves_the_next_comparison_alone() -> None:
     """The limit is the system's, and a new process answers what comes next."""
-    assert not same("$7$", r"$\sum_{k=1}^{999999999} \frac{k!}{2}$")
-    assert same("$7$", r"$\sqrt{49}$")
+    assert not expressions_equal("$7$", r"$\sum_{k=1}^{999999999} \frac{k!}{2}$")
+    assert expressions_equal("$7$", r"$\sqrt{49}$")
 
 
 @pytest.mark.parametrize(
@@ -264,7 +264,7 @@ def test_what_ends_the_child_leaves_the_next_comparison_alone() -> None:
     ],
 )
 def test_answers_that_something_could_equal(answer: str, readable: bool) -> None:
-    assert can_be_read(answer) is readable
+    assert is_readable_answer(answer) is readable
 
 
 def test_any_alternative_counts() -> None:
@@ -296,7 +296,7 @@ def test_neighbours_are_not_equal(value: int) -> None:
 @given(st.text(max_size=60))
 def test_any_text_is_read(text: str) -> None:
     assert score("3", text) in (0.0, 1.0)
-    number(text)
+    parse_number(text)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from tests.trials.helpers import sums, write_dataset, write_preferences, write_rows
 from trials.data.dataset import load_dataset
 from trials.io.errors import DatasetError
-from trials.matching.turns import repeats, turn_in
+from trials.matching.turns import find_turn, repeats_prompt
 from trials.scoring.own_completions import check_own_completions
 
 QUESTION = "What do bees make in a hive?"
@@ -92,14 +92,16 @@ def test_both_sides_of_a_pair_are_looked_at(tmp_path: Path, field: str) -> None:
     ],
 )
 def test_a_restated_sum_or_subject_is_an_answer(prompt: str, completion: str) -> None:
-    assert not repeats(completion, [chat("user", prompt)])
+    assert not repeats_prompt(completion, [chat("user", prompt)])
 
 
 def test_the_whole_of_a_prompt_with_a_system_message_is_a_repetition() -> None:
     prompt = [SYSTEM, *chat("user", "1+2=")]
-    assert not repeats("Be 3", [prompt])
-    assert not repeats("Be brief. 1+2=3", [prompt])  # two words
-    assert repeats("Be very brief. 1+2=3", [[{**SYSTEM, "content": "Be very brief."}, prompt[1]]])
+    assert not repeats_prompt("Be 3", [prompt])
+    assert not repeats_prompt("Be brief. 1+2=3", [prompt])  # two words
+    assert repeats_prompt(
+        "Be very brief. 1+2=3", [[{**SYSTEM, "content": "Be very brief."}, prompt[1]]]
+    )
 
 
 @pytest.mark.parametrize(
@@ -115,7 +117,7 @@ def test_the_whole_of_a_prompt_with_a_system_message_is_a_repetition() -> None:
     ],
 )
 def test_turns_within_a_text(text: str, turn: str | None) -> None:
-    assert turn_in(text) == turn
+    assert find_turn(text) == turn
 
 
 def test_turns_within_completions_are_warned_of(tmp_path: Path) -> None:
@@ -131,14 +133,14 @@ def test_turns_within_completions_are_warned_of(tmp_path: Path) -> None:
 def test_looking_takes_time_in_proportion_to_the_text() -> None:
     begin = time.process_time()
     for text in ("2 " * 200_000, "User: 2 " * 50_000, "\n#*" * 100_000, "\nUser:" * 60_000):
-        repeats(text, [chat("user", "2")])
-        turn_in(text)
+        repeats_prompt(text, [chat("user", "2")])
+        find_turn(text)
     assert time.process_time() - begin < 4
 
 
 def test_a_prompt_of_millions_of_characters_is_looked_at_in_seconds() -> None:
     begin = time.process_time()
-    assert not repeats("So 4", [chat("user", "x" * 4_000_000)])
+    assert not repeats_prompt("So 4", [chat("user", "x" * 4_000_000)])
     words = "so many words " * 200_000
-    assert repeats(f"{words} So 4", [chat("user", words)])
+    assert repeats_prompt(f"{words} So 4", [chat("user", words)])
     assert time.process_time() - begin < 2

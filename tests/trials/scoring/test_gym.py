@@ -12,7 +12,7 @@ from reasoning_gym.factory import DATASETS
 from tasks.inputs.catalog import load_catalog
 from trials.data.dataset import Dataset, DatasetCard, Row
 from trials.io.errors import RewardError, RewardFailed
-from trials.scoring.gym import SAFE, UNSAFE
+from trials.scoring.gym import SAFE_SCORERS, UNSAFE_SCORERS
 from trials.scoring.rewards import Reward, build_reward
 
 
@@ -27,17 +27,17 @@ def scorer(name: object, allowed: bool = False, rows: list[Row] | None = None) -
 
 
 def test_every_scorer_was_looked_at() -> None:
-    assert not SAFE & set(UNSAFE)
-    assert set(DATASETS) == SAFE | set(UNSAFE)
+    assert not SAFE_SCORERS & set(UNSAFE_SCORERS)
+    assert set(DATASETS) == SAFE_SCORERS | set(UNSAFE_SCORERS)
 
 
 def test_no_scorer_that_is_safe_evaluates_text() -> None:
-    for name in sorted(SAFE):
+    for name in sorted(SAFE_SCORERS):
         names = set(DATASETS[name][0].score_answer.__code__.co_names)
         assert not names & {"eval", "exec", "parse_expr", "sympify", "compile"}, name
 
 
-@pytest.mark.parametrize("name", sorted(UNSAFE))
+@pytest.mark.parametrize("name", sorted(UNSAFE_SCORERS))
 def test_the_others_are_refused_unasked(name: str) -> None:
     with pytest.raises(RewardError, match=r"not run unasked\n  expected: .*--allow-user-code"):
         scorer(name)
@@ -92,4 +92,4 @@ def test_a_scorer_that_stumbles_over_its_own_row_is_told() -> None:
 
 def test_the_catalog_needs_safe_scorers_only() -> None:
     for name, entry in load_catalog().datasets.items():
-        assert entry.reward != "reasoning_gym" or entry.dataset in SAFE, name
+        assert entry.reward != "reasoning_gym" or entry.dataset in SAFE_SCORERS, name

@@ -212,7 +212,7 @@ def test_code_of_the_user_is_called_in_a_process_of_its_own(tmp_path: Path) -> N
 def test_code_that_never_ends_ends_itself_or_raises(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, problem: str
 ) -> None:
-    monkeypatch.setattr(own_completions, "SECONDS", 4.0)
+    monkeypatch.setattr(own_completions, "TIME_LIMIT_SECONDS", 4.0)
     dataset = write_dataset(tmp_path / "data", card=f"reward: own_code:{name}\n")
     with pytest.raises(RewardError, match=problem):
         check_own_completions(load_dataset(dataset), allow_user_code=True)

@@ -21,7 +21,7 @@ from trials.scoring.rewards import (
     RewardTerm,
     build_reward,
     final_answer,
-    overlong,
+    overlong_penalty,
     training_rewards,
 )
 from trials.spec.hyperparameters import Hyperparameters
@@ -352,17 +352,17 @@ def test_the_dataset_may_ask_for_another_form() -> None:
 
 
 def test_long_completions_are_punished_softly() -> None:
-    assert [overlong(tokens, 100) for tokens in (0, 75, 80, 90, 100, 200)] == pytest.approx(
+    assert [overlong_penalty(tokens, 100) for tokens in (0, 75, 80, 90, 100, 200)] == pytest.approx(
         [0, 0, -0.2, -0.6, -1, -1]
     )
-    assert [overlong(tokens, 1) for tokens in (0, 1)] == [0, -1]
+    assert [overlong_penalty(tokens, 1) for tokens in (0, 1)] == [0, -1]
 
 
 @given(st.integers(1, 10_000), st.integers(0, 20_000))
 def test_a_longer_completion_is_never_better(limit: int, tokens: int) -> None:
-    assert -1 <= overlong(tokens + 1, limit) <= overlong(tokens, limit) <= 0
-    assert overlong(limit, limit) == -1
-    assert overlong(math.floor(limit - max(1, limit / 4)), limit) == 0
+    assert -1 <= overlong_penalty(tokens + 1, limit) <= overlong_penalty(tokens, limit) <= 0
+    assert overlong_penalty(limit, limit) == -1
+    assert overlong_penalty(math.floor(limit - max(1, limit / 4)), limit) == 0
 
 
 def test_the_terms_are_the_same_on_the_command_line_of_trl(

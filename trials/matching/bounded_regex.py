@@ -16,7 +16,7 @@ import regex
 
 from trials.io.errors import RewardError
 
-MAX_PATTERN = 1_000  # characters
+MAX_PATTERN_CHARACTERS = 1_000  # characters
 MAX_REPEAT = 1_000
 MAX_EXPANSION = 20_000  # a{100} in (...){100} becomes 10,000 copies
 MATCH_SECONDS = 0.25
@@ -26,7 +26,7 @@ _COUNT = re.compile(r"\{\s*(\d+)?\s*(?:,\s*(\d+)?\s*)?\}")
 
 
 @lru_cache(maxsize=64)
-def pattern_of(pattern: str, where: str) -> Callable[[str], bool]:
+def compile_bounded(pattern: str, where: str) -> Callable[[str], bool]:
     """Whether a text has a match of a pattern anywhere; "." matches line ends too.
 
     Args:
@@ -41,9 +41,9 @@ def pattern_of(pattern: str, where: str) -> Callable[[str], bool]:
     counts = [[int(n[:9]) for n in match.groups() if n] for match in _COUNT.finditer(pattern)]
     repeats = max((max(each) for each in counts if each), default=0)
     copies = math.prod(max(1, each[0]) for each in counts if each)
-    if len(pattern) > MAX_PATTERN or repeats > MAX_REPEAT or copies > MAX_EXPANSION:
+    if len(pattern) > MAX_PATTERN_CHARACTERS or repeats > MAX_REPEAT or copies > MAX_EXPANSION:
         raise RewardError(
-            f"{place} is larger than can be matched\n  expected: at most {MAX_PATTERN} characters, "
+            f"{place} is larger than can be matched\n  expected: at most {MAX_PATTERN_CHARACTERS} characters, "
             f"and no part repeated more than {MAX_REPEAT} times by a count in braces"
         )
     try:

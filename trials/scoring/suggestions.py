@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from trials.data.dataset import Dataset
 from trials.matching.choices import Choice
 from trials.matching.exact import ExactMatch
-from trials.matching.numeric import Numeric, number
+from trials.matching.numeric import Numeric, parse_number
 from trials.matching.text import final_answer, has_marker
 
 MARKERS = ("Answer:", "####", "The answer is", "<answer>", "</think>", "\\boxed", "=")
-SHARE = 0.9  # of the rows that a reward must score to be offered
-ROWS = 200  # looked at
-MOST = 3  # offers
+MIN_SCORED_SHARE = 0.9  # of the rows that a reward must score to be offered
+MAX_ROWS = 200  # looked at
+MAX_SUGGESTIONS = 3  # offers
 MOST_CHOICES = 50
 LETTERS = tuple("ABCDEFGHIJ")
 
@@ -26,16 +26,16 @@ class _Pair:
     answers: tuple[str, ...]
 
 
-def suggestions(dataset: Dataset) -> list[str]:
+def suggest_settings(dataset: Dataset) -> list[str]:
     """Settings of ``dataset.yaml``, or changes of the rows, with which the completions score.
 
     The least change comes first; each says on how many of the rows that were tried it is right.
     """
-    rows = [row for rows in dataset.splits.values() for row in rows if row.completion][:ROWS]
+    rows = [row for rows in dataset.splits.values() for row in rows if row.completion][:MAX_ROWS]
     pairs = [_Pair(str(row.completion[-1].get("content") or ""), row.answers) for row in rows]
     if not pairs:
         return []
-    return [*_indices(pairs), *_settings(dataset, pairs)][:MOST]
+    return [*_indices(pairs), *_settings(dataset, pairs)][:MAX_SUGGESTIONS]
 
 
 def _settings(dataset: Dataset, pairs: Sequence[_Pair]) -> Iterator[str]:
@@ -46,7 +46,7 @@ def _settings(dataset: Dataset, pairs: Sequence[_Pair]) -> Iterator[str]:
         right_answers = [tuple(final_answer(a, marker) for a in pair.answers) for pair in pairs]
         texts = sorted({answer for answers in right_answers for answer in answers})
         readers: dict[str, Numeric | Choice | ExactMatch] = {}
-        if all(number(text) is not None for text in texts):
+        if all(parse_number(text) is not None for text in texts):
             readers["numeric"] = Numeric(marker)
         if len(texts) <= MOST_CHOICES and all(len(text) <= 60 for text in texts):
             readers["choice"] = Choice(marker, tuple(texts))
@@ -59,7 +59,7 @@ def _settings(dataset: Dataset, pairs: Sequence[_Pair]) -> Iterator[str]:
                 for pair, answers in zip(pairs, right_answers, strict=True)
             )
             right = sum(score > 0 for score in scores)
-            if right >= SHARE * len(pairs):
+            if right >= MIN_SCORED_SHARE * len(pairs):
                 named = f" and `answer_marker: {json.dumps(marker)}`" if marker != own else ""
                 yield (
                     f"`reward: {kind}`{named} in dataset.yaml (right on {right:,} of "
@@ -77,7 +77,7 @@ def _indices(pairs: Sequence[_Pair]) -> Iterator[str]:
         if said in LETTERS and answer.isdecimal() and len(answer) < 3:
             shifts.append(LETTERS.index(said) - int(answer))
     for first in (0, 1):
-        if shifts.count(-first) >= SHARE * len(pairs):
+        if shifts.count(-first) >= MIN_SCORED_SHARE * len(pairs):
             example = next(pair.answers[0] for pair in pairs if pair.answers[0].strip().isdecimal())
             letter = LETTERS[int(example) - first]
             yield (

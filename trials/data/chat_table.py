@@ -6,25 +6,25 @@ from typing import Any
 
 from datasets import Dataset, Features, Json, Value
 
-from trials.data.messages import has_extras
+from trials.data.messages import has_template_keys
 
 
-def chat_rows(rows: list[dict[str, Any]]) -> Dataset:
+def chat_table(rows: list[dict[str, Any]]) -> Dataset:
     """A table of rows whose columns are chats, texts or numbers.
 
     Arrow gives all messages the same keys, and all tool calls the same arguments: those that one
     lacks become None, and templates write them. Where messages hold more than text they are kept
     as JSON, which hands them back as they were.
     """
-    if not any(holds_extras(row) for row in rows):
+    if not any(has_template_fields(row) for row in rows):
         return Dataset.from_list(rows)
     features = {name: _feature(value) for name, value in rows[0].items()}
     return Dataset.from_list(rows, features=Features(features))
 
 
-def holds_extras(row: dict[str, Any]) -> bool:
+def has_template_fields(row: dict[str, Any]) -> bool:
     """Whether a chat of a row holds more than roles and texts."""
-    return any(has_extras(value) for value in row.values() if _is_chat(value))
+    return any(has_template_keys(value) for value in row.values() if _is_chat(value))
 
 
 def _is_chat(value: Any) -> bool:

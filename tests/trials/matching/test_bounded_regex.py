@@ -7,13 +7,13 @@ import time
 import pytest
 
 from trials.io.errors import RewardError
-from trials.matching.patterns import pattern_of
+from trials.matching.bounded_regex import compile_bounded
 
 
 @pytest.mark.parametrize("pattern", ["(b+)+$", "(?:(?:ab)+)+$", "(a+)+$"])
 def test_patterns_that_try_too_many_ways_are_refused(pattern: str) -> None:
     with pytest.raises(RewardError, match=r"answer_format .* takes longer than[^!]*no repetition"):
-        pattern_of(pattern, "answer_format")
+        compile_bounded(pattern, "answer_format")
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_patterns_that_try_too_many_ways_are_refused(pattern: str) -> None:
 )
 def test_any_other_is_refused_or_gives_up(pattern: str, text: str) -> None:
     try:
-        matches = pattern_of(pattern, "answer_format")
+        matches = compile_bounded(pattern, "answer_format")
     except RewardError:
         return
     begin = time.process_time()
@@ -44,14 +44,14 @@ def test_any_other_is_refused_or_gives_up(pattern: str, text: str) -> None:
 def test_patterns_that_are_too_large_are_refused(pattern: str) -> None:
     begin = time.monotonic()
     with pytest.raises(RewardError, match="larger than can be matched"):
-        pattern_of(pattern, "answer_format")
+        compile_bounded(pattern, "answer_format")
     assert time.monotonic() - begin < 5
 
 
 @pytest.mark.parametrize("pattern", ["(", "[a", "(?:" * 240 + "a" + ")" * 239])
 def test_what_is_no_pattern_is_refused(pattern: str) -> None:
     with pytest.raises(RewardError, match="no regular expression"):
-        pattern_of(pattern, "answer_format")
+        compile_bounded(pattern, "answer_format")
 
 
 @pytest.mark.parametrize(
@@ -67,4 +67,4 @@ def test_what_is_no_pattern_is_refused(pattern: str) -> None:
     ],
 )
 def test_usual_patterns_are_matched(pattern: str, text: str, found: bool) -> None:
-    assert pattern_of(pattern, "answer_format")(text) is found
+    assert compile_bounded(pattern, "answer_format")(text) is found
