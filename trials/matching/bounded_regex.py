@@ -43,8 +43,8 @@ def compile_bounded(pattern: str, where: str) -> Callable[[str], bool]:
     copies = math.prod(max(1, each[0]) for each in counts if each)
     if len(pattern) > MAX_PATTERN_CHARACTERS or repeats > MAX_REPEAT or copies > MAX_EXPANSION:
         raise RewardError(
-            f"{place} is larger than can be matched\n  expected: at most {MAX_PATTERN_CHARACTERS} characters, "
-            f"and no part repeated more than {MAX_REPEAT} times by a count in braces"
+            f"{place} is larger than can be matched\n  expected: at most {MAX_PATTERN_CHARACTERS} "
+            f"characters, and no part repeated more than {MAX_REPEAT} times by a count in braces"
         )
     try:
         compiled = regex.compile(pattern, regex.DOTALL)
