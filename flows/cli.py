@@ -147,7 +147,7 @@ def tune(
         check_time(parsed_budget(budget))  # before the imports below, which take seconds
         from flows.going_on import resume_run
         from tasks.config.settings import TuneSettings
-        from tasks.execution.backend import WORKERS
+        from tasks.execution.base import WORKERS
         from tasks.execution.devices import default_parallel
         from tasks.inputs.catalog import load_catalog
         from tasks.inputs.spaces import bundled_spaces
@@ -206,7 +206,7 @@ def report(run: Annotated[str, typer.Argument(help="Id, folder or URL of a run."
     with friendly_errors():
         configure()
         from tasks.report.build import write_report
-        from tasks.search.stored_run import view_run
+        from tasks.search.run_storage import view_run
 
         folder = view_run(run, runs_folder())
         path = write_report(folder)
@@ -224,7 +224,7 @@ def compare(
     with friendly_errors():
         configure()
         from tasks.runs.paired import compare_trials
-        from tasks.search.stored_run import view_run
+        from tasks.search.run_storage import view_run
 
         found = compare_trials(view_run(run, runs_folder()), one, other)
         console.print(

@@ -16,10 +16,10 @@ from surrogates.space.encoding import SpaceEncoder
 from tasks.config.names import slug
 from tasks.config.paths import runs_folder
 from tasks.config.settings import CollectSettings
-from tasks.execution.choose import Place, threads
+from tasks.execution.backend import ExecutionBackend, thread_runner
 from tasks.execution.devices import memory_share
-from tasks.execution.gpus import launchers_here
-from tasks.execution.trial import give_up, is_fatal, result_file
+from tasks.execution.gpus import reserve_launchers
+from tasks.execution.trial import abort_run, is_fatal, result_file
 from tasks.history.checks import append_checked
 from tasks.history.rows import history_files, history_row
 from tasks.history.seed import the_history
@@ -29,8 +29,8 @@ from tasks.monitoring.prefect_pages import key_of, put_table
 from tasks.monitoring.watching import watching
 from tasks.output.escape import markdown
 from tasks.runs.folder import RunFolder
+from tasks.runs.formatting import format_duration, plus_minus
 from tasks.runs.versions import HISTORY_NAME, dataset_name
-from tasks.runs.wording import duration, plus_minus
 from tasks.sync.lock import run_lock
 from tasks.versioning.provenance import keep_read, keep_written
 from trials.io.errors import AutoPipeError
@@ -59,7 +59,7 @@ def collect(
     with (
         run_lock(run.path),
         watching(run) as watcher,
-        launchers_here(settings.parallel, settings.threads, tell=watcher.phase) as launchers,
+        reserve_launchers(settings.parallel, settings.threads, tell=watcher.phase) as launchers,
     ):
         watcher.phase("preparing the datasets and probing the base model")
         with Supervisor(launchers[0]) as measurer:
@@ -76,15 +76,15 @@ def collect(
         watcher.phase("running trials")
         # Interrupted or terminated, no training process is left behind.
         with (
-            threads(settings.parallel) as tasks,
+            thread_runner(settings.parallel) as tasks,
             Supervisor(launchers, watcher.event) as supervisor,
         ):
-            place, results = Place(supervisor, tasks, settings.retries), {}
-            pending = [(spec, place.submit(spec)) for specs in designs for spec in specs]
+            backend, results = ExecutionBackend(supervisor, tasks, settings.retries), {}
+            pending = [(spec, backend.submit(spec)) for specs in designs for spec in specs]
             for done, (spec, future) in enumerate(pending, 1):
                 results[spec.folder] = result = future.result()
                 if is_fatal(result):
-                    give_up(spec, result, "repeat the command: finished trials are kept")
+                    abort_run(spec, result, "repeat the command: finished trials are kept")
                 watcher.result(spec, result)
                 watcher.spent(done / len(pending))
     put_table(
@@ -152,7 +152,7 @@ def summary_row(inputs: Inputs, results: list[TrialResult]) -> dict[str, str]:
         "failed": str(sum(result.failure is not None for result in results)),
         "default": plus_minus(results[0].score, results[0].score_se),
         "best": plus_minus(max(scores, default=None), None),
-        "time": duration(sum(result.cost.seconds for result in results)),
+        "time": format_duration(sum(result.cost.seconds for result in results)),
     }
 
 

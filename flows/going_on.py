@@ -9,11 +9,11 @@ from flows.interrupts import interrupts
 from flows.running import run_tune
 from tasks.config.paths import runs_folder
 from tasks.config.settings import Budget, TuneSettings
-from tasks.execution.backend import WORKERS
+from tasks.execution.base import WORKERS
 from tasks.monitoring.watching import Watcher
 from tasks.runs.folder import RunFolder
-from tasks.runs.spent import check_budget, finished
-from tasks.search.stored_run import open_run
+from tasks.runs.spending import check_budget, finished_notice
+from tasks.search.run_storage import open_run
 
 
 def resume_run(name: str, budget: Budget | None, history: Path | None, watcher: Watcher) -> None:
@@ -57,7 +57,7 @@ def going_on(
     if budget is not None and budget != settings.budget:
         check_budget(run, budget)
         changed = settings.model_copy(update={"budget": budget})
-    told = finished(run, (changed or settings).budget, history)
+    told = finished_notice(run, (changed or settings).budget, history)
     if told is None:
         return GoingOn(run, changed, settings.trials_on == WORKERS)
     watcher.message(told)

@@ -83,7 +83,7 @@ def import_runs(
     with friendly_errors():
         configure()
         from tasks.importers.sources import join_history, read_source
-        from tasks.runs.wording import counted
+        from tasks.runs.formatting import pluralize
         from tasks.translation.common import Target
         from trials.io.errors import SettingsError
         from trials.spec.records import STAGES
@@ -106,9 +106,8 @@ def import_runs(
         )
         folder = history or history_folder()
         joined = join_history(read_source(source, target, form), folder, label)
-        known = (
-            f"{counted(joined.known, 'trial')} {'is' if joined.known == 1 else 'are'} there already"
-        )
+        are = "is" if joined.known == 1 else "are"
+        known = f"{pluralize(joined.known, 'trial')} {are} there already"
         if joined.known and not joined.imported and not joined.refused:
             say(f"nothing new: {known}")
             return

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from contextlib import ExitStack
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -38,7 +37,7 @@ from trials.io.redact import redacted
 from trials.io.watchdog import SUPERVISOR_VARIABLE, supervisor_token
 
 if TYPE_CHECKING:
-    from tasks.operations.doctor import Finding
+    from tasks.operations.doctor import CheckResult
 
 Run = Annotated[str, typer.Argument(help="Id or folder of a run.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON lines on stdout, for programs.")]
@@ -154,7 +153,7 @@ def recurring(
         from flows.recurring import recurring as recurring_flow
         from flows.resumable import resumable
         from tasks.config.settings import TuneSettings
-        from tasks.execution.backend import WORKERS
+        from tasks.execution.base import WORKERS
         from tasks.execution.devices import default_parallel
         from tasks.inputs.catalog import load_catalog
 
@@ -203,35 +202,41 @@ def doctor(
     ] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Look at everything a run needs, and say what mends what is missing."""
+    """Check everything that a run needs, and say how to fix what is missing."""
     with friendly_errors(as_json):
         configure()
         if served := served_here():
             os.environ.setdefault("PREFECT_API_URL", served.api)
         from flows.json_lines import write_event
-        from tasks.operations import doctor as looks
+        from tasks.operations.doctor import checks, run_check
 
         bad = 0
-        for name, check in looks.checks(dataset, model, dry_run).items():
-            with streams(as_json).status(f"looking: {name}"):
-                findings = looks.look(name, check)
-            for finding in findings:
-                bad += finding.status == "bad"
+        for name, check in checks(dataset, model, dry_run).items():
+            with streams(as_json).status(f"checking: {name}"):
+                results = run_check(name, check)
+            for result in results:
+                bad += result.status == "bad"
                 if as_json:
-                    write_event("finding", **asdict(finding))
+                    write_event(
+                        "finding",
+                        what=result.name,
+                        status=result.status,
+                        found=result.message,
+                        mend=result.fix,
+                    )
                 else:
-                    show(finding)
+                    show(result)
         if as_json:
             write_event("ended", bad=bad)
     raise typer.Exit(1 if bad else 0)
 
 
-def show(finding: Finding) -> None:
-    """One line, and what to do about it."""
-    line = f"{MARKS[finding.status]} [bold]{markup(finding.what)}[/bold]: {_safe(finding.found)}"
+def show(result: CheckResult) -> None:
+    """Prints one line, and how to fix what is wrong."""
+    line = f"{MARKS[result.status]} [bold]{markup(result.name)}[/bold]: {_safe(result.message)}"
     console.print(line, highlight=False)
-    if finding.mend:
-        console.print(f"    {_safe(finding.mend)}", highlight=False, style="dim")
+    if result.fix:
+        console.print(f"    {_safe(result.fix)}", highlight=False, style="dim")
 
 
 def _safe(text: str) -> str:

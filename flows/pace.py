@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from tasks.config.settings import Budget
-from tasks.runs.wording import about, duration
+from tasks.runs.formatting import format_duration, rough_duration
 
 
 class Pace:
@@ -53,10 +53,10 @@ class Pace:
         """``7 of 12 trials, about 3 min left``."""
         amount, unit = self._budget.amount, self._budget.unit
         if unit == "seconds":
-            told = f"{duration(self.share * amount)} of {self._budget}"
+            told = f"{format_duration(self.share * amount)} of {self._budget}"
         elif unit == "trials":
             told = f"{round(self.share * amount)} of {amount:g} trials"
         else:
             told = f"{self.share * amount:.1f} of {self._budget}"
         left = self.seconds_left
-        return told if left is None or self.share >= 1.0 else f"{told}, {about(left)} left"
+        return told if left is None or self.share >= 1.0 else f"{told}, {rough_duration(left)} left"

@@ -25,7 +25,7 @@ from flows.pace import Pace
 from tasks.monitoring.watching import Watcher
 from tasks.output.escape import markup, printable
 from tasks.runs.folder import RunInfo
-from tasks.runs.wording import counted, plus_minus
+from tasks.runs.formatting import pluralize, plus_minus
 from trials.spec.events import Event
 from trials.spec.records import TrialResult, TrialSpec
 
@@ -140,8 +140,8 @@ class LiveProgress(_Shown, Watcher):
             f"[bold]{markup(info.model)}[/bold]: {info.model_parameters / 1e6:.2f} M parameters; "
             f"scores {base.score:.3f} ± {base.score_se:.3f} before any training "
             f"(on {base.rows} validation rows)\n"
-            f"history: {counted(info.history.trials, 'trial')} on "
-            f"{counted(info.history.datasets, 'dataset')}; "
+            f"history: {pluralize(info.history.trials, 'trial')} on "
+            f"{pluralize(info.history.datasets, 'dataset')}; "
             f"budget {info.settings.budget}, {info.settings.parallel} at a time, "
             f"seed {info.settings.seed}; run [bold]{markup(info.run_id)}[/bold]",
             highlight=False,

@@ -12,11 +12,11 @@ from prefect.logging import get_run_logger
 
 from tasks.config.paths import runs_folder
 from tasks.delivery.promotion import Decision, challenge, promoted_folder
-from tasks.execution.gpus import measuring
+from tasks.execution.gpus import measuring_launcher
 from tasks.monitoring.prefect_pages import put_text
 from tasks.output.escape import code, markdown
 from tasks.runs.versions import dataset_name, promoted_name, winner_name
-from tasks.search.stored_run import open_run
+from tasks.search.run_storage import open_run
 from tasks.versioning.provenance import keep_read, keep_written
 from trials.process.supervisor import Supervisor
 
@@ -44,7 +44,7 @@ def promote(run: str, rows: int = 1000) -> Decision:
     }
     keep_read(note, {name: path for name, path in inputs.items() if path.exists()})
     with (
-        measuring(info.settings.threads, log.info) as launcher,
+        measuring_launcher(info.settings.threads, log.info) as launcher,
         Supervisor(launcher) as measurer,
     ):
         decision = challenge(folder, rows, measurer)

@@ -44,7 +44,7 @@ def tune(
     from flows.server import prefect_server
     from flows.tune import tune as flow
     from tasks.config.paths import runs_folder
-    from tasks.execution.backend import WORKERS
+    from tasks.execution.base import WORKERS
     from tasks.monitoring.watching import Watcher, watched_by
     from tasks.planning.preflight import check_settings
     from tasks.runs.folder import RunFolder

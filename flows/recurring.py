@@ -19,7 +19,7 @@ from tasks.config.settings import TuneSettings
 from tasks.history.seed import the_history
 from tasks.monitoring.notify import notified
 from tasks.monitoring.prefect_pages import put_text
-from tasks.operations.changes import look, note_seen
+from tasks.operations.changes import detect_changes, save_snapshot
 from tasks.output.escape import markdown
 from tasks.output.report_url import report_url
 
@@ -44,7 +44,7 @@ def recurring(
     """
     log, history = get_run_logger(), the_history(history)
     with notified(notify, f"AutoPipe: {settings.title}") as news:
-        seen, what_is_new = look(settings, history)
+        seen, what_is_new = detect_changes(settings, history)
         if what_is_new is None and seen.done:
             message = f"nothing new since run {seen.run_id}: dataset, history and settings"
             news.say(message)
@@ -54,12 +54,12 @@ def recurring(
         else:
             log.info("%s", what_is_new)
             run_id = tune(settings, None, history)  # its trials join the history
-            seen = note_seen(settings, seen, run_id, history, done=False)
+            seen = save_snapshot(settings, seen, run_id, history, done=False)
 
         decision = promote(seen.run_id)
         news.say(f"{what_is_new}; run {seen.run_id}: {decision}")
         offline(list(RETRAIN), None, history, None, output or models_of(history))
-        note_seen(settings, seen, seen.run_id, history, done=True)
+        save_snapshot(settings, seen, seen.run_id, history, done=True)
     put_text(
         f"**{markdown(settings.title)}**\n\n- why: {markdown(what_is_new)}\n"
         f"- run: [{markdown(seen.run_id)}]({report_url(seen.run_id)})\n"

@@ -11,7 +11,7 @@ from prefect.logging import get_run_logger
 from flows.tune import tune
 from tasks.config.paths import runs_folder
 from tasks.runs.folder import RunFolder
-from tasks.search.stored_run import open_run
+from tasks.search.run_storage import open_run
 from tasks.versioning.reproduce import Comparison, compare_runs, restore_inputs
 
 

@@ -6,24 +6,24 @@ from prefect import flow
 from prefect.logging import get_run_logger
 from prefect.states import Cancelled as CancelledState
 
-from tasks.execution.remote import Elsewhere
-from tasks.runs.wording import plus_minus
+from tasks.execution.remote import RemoteRunner
+from tasks.runs.formatting import plus_minus
 from trials.io.redact import redacted
 from trials.process.supervisor import Cancelled
 from trials.spec.records import TrialSpec
 
 
 @flow(name="trial")
-def trial(spec: TrialSpec, how: Elsewhere) -> object:
+def trial(spec: TrialSpec, runner: RemoteRunner) -> object:
     """Run one trial for the run that its folder belongs to; the result is left in that folder.
 
     Args:
         spec: Of the trial; made by the run, not by hand.
-        how: Threads, GPUs and Accelerate config of the training process.
+        runner: Threads, GPUs and Accelerate config of the training process.
     """
     log = get_run_logger()
     try:
-        result = how.run(spec)
+        result = runner.run(spec)
     except Cancelled:
         return CancelledState(message="the run that this trial belongs to ended")
     if result.failure:

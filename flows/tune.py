@@ -18,7 +18,7 @@ from surrogates.online.search import OfflineModels, Search
 from tasks.config.settings import TuneSettings
 from tasks.config.started import seconds_before
 from tasks.delivery.export import export_best
-from tasks.execution.choose import Place, check_place, measurer_of, place_of
+from tasks.execution.backend import ExecutionBackend, check_backend, open_backend, open_measurer
 from tasks.execution.gpus import trial_launchers
 from tasks.history.rows import history_files
 from tasks.inputs.prepare import Inputs, find_inputs, probe_inputs
@@ -26,20 +26,25 @@ from tasks.inputs.spaces import load_space, with_space
 from tasks.monitoring.watching import Watcher, watching
 from tasks.offline.models import OfflineTraining
 from tasks.offline.validate import document_history, validate_dataset
-from tasks.planning.plan import planned, told_to, waiting_seconds
+from tasks.planning.plan import make_plan, offline_wait_seconds, progress_to
 from tasks.planning.time_plan import TimePlan
 from tasks.planning.warm_up import FOLDER as WARM_UP
 from tasks.report.build import write_report
 from tasks.runs.folder import RunFolder
+from tasks.runs.formatting import finished_before
+from tasks.runs.join_history import append_run_to_history
 from tasks.runs.ledger import LEDGER, Ledger
-from tasks.runs.remember import append_run_to_history
-from tasks.runs.wording import finished_before
-from tasks.search.begin import Begun, begin_run, learn_from, note_used
+from tasks.search.begin import Begun, begin_run, pin_history, record_history_use
 from tasks.search.conclude import conclude
 from tasks.search.loop import SearchLoop
-from tasks.search.naming import folder_of_run, history_of, settings_of, title_of
+from tasks.search.naming import (
+    flow_run_title,
+    open_run_folder,
+    resolve_run_history,
+    resolve_settings,
+)
+from tasks.search.run_storage import stored
 from tasks.search.stages import stages_of
-from tasks.search.stored_run import stored
 from tasks.sync.lock import run_lock
 from tasks.versioning.provenance import keep_inputs, keep_learned, keep_winner
 from trials.process.launch import Launcher
@@ -47,7 +52,7 @@ from trials.spec.events import Event
 from trials.spec.records import TrialResult, TrialSpec
 
 
-@flow(name="tune", flow_run_name=title_of)
+@flow(name="tune", flow_run_name=flow_run_title)
 def tune(
     settings: TuneSettings | None = None, run: str | None = None, history: Path | None = None
 ) -> str:
@@ -67,15 +72,15 @@ def tune(
         SettingsError: neither settings nor a run are given, something in them cannot work, or a
             time budget is too short, with settings that fit it.
     """
-    folder = folder_of_run(settings, run)
+    folder = open_run_folder(settings, run)
     with (
         run_lock(folder.path, records=("run.json", "trials/[0-9]*")) as tidy,
         interrupts.before_the_end(tidy),
-        stored(folder, settings := with_space(settings_of(folder, settings))) as storage,
+        stored(folder, settings := with_space(resolve_settings(folder, settings))) as storage,
         watching(folder, storage) as watcher,
         trial_launchers(settings, watcher.phase) as launchers,
     ):
-        check_place(settings)
+        check_backend(settings)
         ledger = Ledger(
             folder.path / LEDGER,
             settings.budget,
@@ -88,9 +93,11 @@ def tune(
             if not spec.trial_id.startswith(WARM_UP):
                 watcher.event(spec, event)
 
-        # Whatever ends the run, no training process outlives the place.
-        with place_of(settings, folder, launchers, on_event) as place:
-            job = _Job(settings, folder, history_of(folder, history), watcher, ledger, place)
+        # Whatever ends the run, no training process outlives the backend.
+        with open_backend(settings, folder, launchers, on_event) as backend:
+            job = _Job(
+                settings, folder, resolve_run_history(folder, history), watcher, ledger, backend
+            )
             ready = _prepare(job, launchers)
             loop = _search(job, ready)
             # First: trials are kept even when none can be recommended.
@@ -98,10 +105,10 @@ def tune(
                 watcher.message(f"what the trials found joins the history: {kept}")
             keep_learned(folder, history_files(job.history), ready.offline)
             watcher.phase("measuring on the test split")
-            with measurer_of(place, settings, watcher.phase) as measurer:
+            with open_measurer(backend, settings, watcher.phase) as measurer:
                 seconds = ledger.left + ready.plan.test_seconds
                 default = ready.begun.default_config
-                summary = conclude(folder, loop, default, measurer, seconds, told_to(watcher))
+                summary = conclude(folder, loop, default, measurer, seconds, progress_to(watcher))
         export_best(folder)
         write_report(folder)
         watcher.phase("done")
@@ -119,7 +126,7 @@ class _Job:
     history: Path
     watcher: Watcher
     ledger: Ledger
-    place: Place
+    backend: ExecutionBackend
 
 
 @dataclass(frozen=True)
@@ -137,20 +144,22 @@ def _prepare(job: _Job, launchers: Sequence[Launcher]) -> _Ready:
     """Checks the data, plans, and probes the base model, with the offline models made meanwhile."""
     settings, folder, watcher = job.settings, job.folder, job.watcher
     watcher.phase("checking the dataset and the model")
-    job.place.warm_up()
+    job.backend.warm_up()
     space = load_space(settings.space)
     found = find_inputs(settings)
     validate_dataset(found, folder)
-    learned = learn_from(settings, folder, found, job.history)
+    learned = pin_history(settings, folder, found, job.history)
     # A search that goes on has to know what it knew, or it would not find its trials again.
     files = [] if learned.used is False else learned.files
     with OfflineTraining(files, space, features=learned.features) as training:
         watcher.phase("measuring what a trial costs")
-        plan = planned(settings, folder, found, space, job.place, launchers, job.ledger, training)
+        plan = make_plan(
+            settings, folder, found, space, job.backend, launchers, job.ledger, training
+        )
         watcher.message(plan.text)
         watcher.phase("probing the base model")
-        with measurer_of(job.place, settings, watcher.phase) as measurer:
-            inputs = probe_inputs(found, settings, plan.probe, measurer, told_to(watcher))
+        with open_measurer(job.backend, settings, watcher.phase) as measurer:
+            inputs = probe_inputs(found, settings, plan.probe, measurer, progress_to(watcher))
         begun = begin_run(settings, folder, inputs, space, learned, job.history)
         watcher.begun(begun.info)
         for warning in begun.info.dataset.warnings:
@@ -158,9 +167,9 @@ def _prepare(job: _Job, launchers: Sequence[Launcher]) -> _Ready:
         keep_inputs(folder, begun.history_files, begun.features)
         document_history(begun.history_files, folder)
         watcher.phase("training the offline models")
-        offline = training.models(None if learned.used else waiting_seconds(job.ledger))
+        offline = training.models(None if learned.used else offline_wait_seconds(job.ledger))
     if learned.used is None:
-        note_used(folder, offline is not None)
+        record_history_use(folder, offline is not None)
     if offline is None and learned.files:
         watcher.message(
             "the offline models are not trained in time for this budget: the search begins "
@@ -205,7 +214,7 @@ def _search(job: _Job, ready: _Ready) -> SearchLoop:
         ready.inputs,
         search,
         ledger,
-        job.place.submit,
+        job.backend.submit,
         on_result,
         watcher.removed,
         ready.plan.pace,

@@ -39,7 +39,7 @@ from flows.server import prefect_server  # noqa: E402
 from flows.terminal import for_tables  # noqa: E402
 from tasks.config.params import PARAMS, load_section  # noqa: E402
 from tasks.config.paths import DATA, history_folder  # noqa: E402
-from tasks.runs.wording import plus_minus  # noqa: E402
+from tasks.runs.formatting import plus_minus  # noqa: E402
 from trials.io.errors import SettingsError  # noqa: E402
 
 OUTPUT = DATA / "offline" / "insights"

@@ -14,7 +14,7 @@ import pandas as pd
 
 from benchmarks.insights.marginals import compact
 from benchmarks.insights.steps import REFERENCE, Insights
-from tasks.runs.wording import number
+from tasks.runs.formatting import format_number
 from trials.io.errors import SettingsError
 
 BLOCK = re.compile(r"(<!-- begin: (?P<name>[a-z-]+) -->\n).*?(<!-- end: (?P=name) -->)", re.S)
@@ -169,13 +169,13 @@ def _rules(found: Insights) -> str:
         claim = f"{r['claim']} ({r['source']}, {r['year']})"
         if r["unit"] == "decades":
             estimate, low, high, nothing = (
-                number(None) if pd.isna(r[k]) else compact(10 ** r[k])
+                format_number(None) if pd.isna(r[k]) else compact(10 ** r[k])
                 for k in ("estimate", "low", "high", "nothing")
             )
             unit = "ratio"
         else:
             estimate, low, high, nothing = (
-                number(r[k], 2) for k in ("estimate", "low", "high", "nothing")
+                format_number(r[k], 2) for k in ("estimate", "low", "high", "nothing")
             )
             unit = r["unit"]
         values = [f"{estimate} ({low} to {high})", nothing, unit, str(r["datasets"])]
@@ -192,8 +192,8 @@ def _agreement(found: Insights) -> str:
             str(r["datasets"]),
             _se(r, "spearman"),
             _se(r, "kendall"),
-            number(r["disattenuated"], 2),
-            number(r["disattenuated_seeds"], 2),
+            format_number(r["disattenuated"], 2),
+            format_number(r["disattenuated_seeds"], 2),
         ]
         for r in pairs
     ]
@@ -203,14 +203,14 @@ def _agreement(found: Insights) -> str:
             str(r["datasets"]),
             _se(r, "spearman"),
             _se(r, "kendall"),
-            number(None),
-            number(None),
+            format_number(None),
+            format_number(None),
         ]
         for r in noisy
     ]
     spearman, kendall = (f"{REFERENCE[name]:.2f}" for name in ("spearman", "kendall"))
     if rows:
-        dash = number(None)
+        dash = format_number(None)
         rows.append(["JF-HPO's proxy, as reported", dash, spearman, kendall, dash, dash])
     head = ["", "datasets", "Spearman", "Kendall", "without evaluation noise", "without seed noise"]
     return table(head, rows)
@@ -253,5 +253,5 @@ def _noise(found: Insights) -> str:
 def _se(row: Mapping[Any, Any], name: str, scale: float = 1.0, digits: int = 2) -> str:
     """A mean and its standard error, where there is one."""
     value, se = scale * float(row[name]), scale * float(row[f"{name}_se"])
-    text = number(value, digits)
-    return text if pd.isna(se) else f"{text} ± {number(se, digits)}"
+    text = format_number(value, digits)
+    return text if pd.isna(se) else f"{text} ± {format_number(se, digits)}"

@@ -127,9 +127,9 @@ class Ranker:
         if not any(str(c).startswith(META) for c in informative(trials.features)):
             variants = tuple(v for v in variants if not v.use_meta) or variants
         rows = sample_of(trials.dataset, MAX_JUDGED, seed)
-        judged_trials = trials.part(rows)
-        masks = _masks(judged_trials)
-        tried = [_held_out(judged_trials, v, masks, seed) for v in variants]
+        evaluation_trials = trials.part(rows)
+        masks = _masks(evaluation_trials)
+        tried = [_held_out(evaluation_trials, v, masks, seed) for v in variants]
         # Earlier variants are simpler: a later one must be clearly better, not luckier.
         best, told, table = tried[0]
         for variant, predicted, scores in tried[1:]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.runs.folder import Measured
+from tasks.runs.folder import ModelScores
 
 if TYPE_CHECKING:
     from tasks.delivery.export import Export
@@ -93,7 +93,7 @@ def _stages(export: Export) -> str:
 
 def _scores(export: Export) -> str:
     summary = export.summary
-    rows: list[tuple[str, Measured | None]] = [
+    rows: list[tuple[str, ModelScores | None]] = [
         ("this configuration", summary.best),
         ("default configuration", summary.default),
         ("base model, untrained", summary.base),

@@ -110,7 +110,7 @@ def trial_processes(launcher: Launcher) -> int:
     return _asked(str(launcher.config_file)).total or 1
 
 
-def processes_elsewhere(accelerate_config: str | None, gpus_per_trial: int | None) -> int:
+def remote_processes(accelerate_config: str | None, gpus_per_trial: int | None) -> int:
     """Processes that share a trial's batch on machines whose devices are not known here.
 
     Raises:

@@ -13,7 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from tasks.config.settings import TuneSettings
-from tasks.execution.backend import HERE
+from tasks.execution.base import HERE
 from tasks.execution.devices import gpus_of_trial, launchers_for, visible_gpus
 from trials.io.errors import SettingsError
 from trials.process.launch import Launcher
@@ -24,7 +24,7 @@ Tell = Callable[[str], None]
 
 
 @contextmanager
-def free_gpus(
+def reserve_gpus(
     at_least: int, at_most: int | None = None, wait_seconds: float = 0.0, tell: Tell | None = None
 ) -> Iterator[list[str]]:
     """GPUs of this machine that no other AutoPipe process of this user has, held while in use.
@@ -81,7 +81,7 @@ def _take(known: Sequence[str], at_least: int, at_most: int, held: ExitStack) ->
 
 
 @contextmanager
-def launchers_here(
+def reserve_launchers(
     parallel: int,
     threads: int | None,
     accelerate_config: str | None = None,
@@ -102,7 +102,7 @@ def launchers_here(
     named = gpus_of_trial(accelerate_config, gpus_per_trial)
     needed = parallel * (1 if named is None else named)
     most = len(visible_gpus()) if named is None else needed
-    with free_gpus(needed, most, NO_LIMIT, tell) as gpus:
+    with reserve_gpus(needed, most, NO_LIMIT, tell) as gpus:
         yield launchers_for(parallel, threads, accelerate_config, gpus_per_trial, gpus)
 
 
@@ -113,12 +113,12 @@ def trial_launchers(settings: TuneSettings, tell: Tell) -> Iterator[list[Launche
         yield []
         return
     config, gpus = settings.accelerate_config, settings.gpus_per_trial
-    with launchers_here(settings.parallel, settings.threads, config, gpus, tell) as launchers:
+    with reserve_launchers(settings.parallel, settings.threads, config, gpus, tell) as launchers:
         yield launchers
 
 
 @contextmanager
-def measuring(
+def measuring_launcher(
     threads: int | None, tell: Tell, launchers: Sequence[Launcher] = ()
 ) -> Iterator[Launcher]:
     """How models are measured outside of trials: as one of its trials would be, else on one GPU.
@@ -131,7 +131,7 @@ def measuring(
     if launchers:
         yield launchers[0]
         return
-    with free_gpus(1, wait_seconds=NO_LIMIT, tell=tell) as gpus:
+    with reserve_gpus(1, wait_seconds=NO_LIMIT, tell=tell) as gpus:
         yield launchers_for(1, threads, gpus=gpus)[0]
 
 

@@ -9,10 +9,10 @@ from pathlib import Path, PurePosixPath
 
 from tasks.config.paths import cache_folder
 from tasks.config.store_names import checked_name, checked_path
-from tasks.execution.backend import LOG, RESULT, SPEC, run_folder_of, stored_name
+from tasks.execution.base import LOG, RESULT, SPEC, run_folder_of, stored_name
 from tasks.sync.background import Background
-from tasks.sync.retry import patiently
-from tasks.sync.store import Store, Stored, StoreError, store_of
+from tasks.sync.retry import call_with_retries
+from tasks.sync.store import Store, StoredFolder, StoreError, open_store
 from trials.io.redact import redact_file
 from trials.spec.records import TrialSpec
 
@@ -34,7 +34,7 @@ def send_inputs(spec: TrialSpec, store: Store) -> None:
 
 
 @contextmanager
-def mirrored(spec: TrialSpec, url: str) -> Iterator[tuple[TrialSpec, Stored]]:
+def mirrored(spec: TrialSpec, url: str) -> Iterator[tuple[TrialSpec, StoredFolder]]:
     """The trial as it is on this machine, and its run's folder in the store.
 
     While it runs its events and its log are sent every few seconds; at the end all of its folder,
@@ -44,8 +44,11 @@ def mirrored(spec: TrialSpec, url: str) -> Iterator[tuple[TrialSpec, Stored]]:
     Raises:
         StoreError: the storage is away for longer than is waited for.
     """
-    store, run = store_of(url), Stored(store_of(url), checked_name(run_folder_of(spec).name))
-    own = patiently(lambda: fetch_inputs(spec, store), "fetching what a trial needs")
+    store, run = (
+        open_store(url),
+        StoredFolder(open_store(url), checked_name(run_folder_of(spec).name)),
+    )
+    own = call_with_retries(lambda: fetch_inputs(spec, store), "fetching what a trial needs")
     try:
         with _Sending(own, store):
             yield own, run
@@ -53,7 +56,7 @@ def mirrored(spec: TrialSpec, url: str) -> Iterator[tuple[TrialSpec, Stored]]:
         with suppress(StoreError, OSError):  # why it ended says more
             _send(own, store)
         raise
-    patiently(lambda: _send(own, store), "sending what a trial made")
+    call_with_retries(lambda: _send(own, store), "sending what a trial made")
     for folder in (Path(own.folder), _continued(spec)):
         shutil.rmtree(folder, ignore_errors=True)
 

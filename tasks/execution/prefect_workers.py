@@ -15,12 +15,12 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
 
-from tasks.execution.backend import EVENTS, LOG, RESULT, SPEC, may_run_again, stored_name
+from tasks.execution.base import EVENTS, LOG, RESULT, SPEC, is_retryable, stored_name
 from tasks.execution.flow_runs import cancel, cancel_earlier, no_worker, state_of
 from tasks.execution.mirror import send_inputs
-from tasks.execution.remote import Elsewhere
-from tasks.sync.retry import Found, log, patiently
-from tasks.sync.store import Store, store_of
+from tasks.execution.remote import RemoteRunner
+from tasks.sync.retry import Found, call_with_retries, log
+from tasks.sync.store import Store, open_store
 from trials.io.errors import AutoPipeError, SettingsError
 from trials.process.supervisor import Cancelled
 from trials.spec.records import TrialResult, TrialSpec, read_record, write_json
@@ -37,18 +37,18 @@ SILENCE_SECONDS = 120.0
 
 
 @dataclass
-class OnWorkers:
+class DeploymentRunner:
     """Hands each trial to the deployment ``trial/autopipe`` and waits for its result.
 
     The run's folder must be the same path for this process and for the workers, unless the run is
     kept in a store.
 
     Attributes:
-        how: a trial is launched on a worker.
+        runner: a trial is launched on a worker.
         deployment: "flow/deployment" that runs a trial.
     """
 
-    how: Elsewhere
+    runner: RemoteRunner
     deployment: str = DEPLOYMENT
     _cancel: threading.Event = field(default_factory=threading.Event)
     _warned: bool = False
@@ -67,11 +67,13 @@ class OnWorkers:
             return read_record(file, TrialResult)
         if self._cancel.is_set():
             raise Cancelled(spec.trial_id)
-        store = store_of(self.how.store) if self.how.store else None
+        store = open_store(self.runner.store) if self.runner.store else None
         if store is not None:
-            self._patiently(lambda: send_inputs(spec, store), "sending what a trial needs")
+            self._with_retries(lambda: send_inputs(spec, store), "sending what a trial needs")
             # It may have ended while nobody led the run.
-            there = self._patiently(lambda: store.text(stored_name(spec), RESULT), "looking for it")
+            there = self._with_retries(
+                lambda: store.text(stored_name(spec), RESULT), "looking for it"
+            )
             if there is not None and (result := self._fetched(spec, store)) is not None:
                 return result
         ended = self._wait(self._start(spec), spec, store)
@@ -96,8 +98,10 @@ class OnWorkers:
 
     def _start(self, spec: TrialSpec) -> FlowRun:
         name, key = f"{Path(spec.folder).parents[1].name} {spec.trial_id}", uuid.uuid4().hex
-        self._patiently(lambda: cancel_earlier(name, spec.folder), "looking for earlier attempts")
-        parameters = {"spec": spec.model_dump(mode="json"), "how": self.how.__dict__}
+        self._with_retries(
+            lambda: cancel_earlier(name, spec.folder), "looking for earlier attempts"
+        )
+        parameters = {"spec": spec.model_dump(mode="json"), "runner": self.runner.__dict__}
 
         def start() -> object:
             return run_deployment(
@@ -109,7 +113,7 @@ class OnWorkers:
             )
 
         try:
-            run = self._patiently(start, f"starting trial {spec.trial_id}")
+            run = self._with_retries(start, f"starting trial {spec.trial_id}")
         except ObjectNotFound:
             raise SettingsError(
                 f"there is no deployment {self.deployment!r} on the Prefect server\n"
@@ -122,7 +126,9 @@ class OnWorkers:
         """The final state of a flow run; until then what it says of itself is fetched."""
         watch = _Watch(spec)
         while True:
-            state = self._patiently(lambda: state_of(run.id), f"asking for trial {spec.trial_id}")
+            state = self._with_retries(
+                lambda: state_of(run.id), f"asking for trial {spec.trial_id}"
+            )
             if state.is_final():
                 return state
             if store is not None:
@@ -161,20 +167,20 @@ class OnWorkers:
         """The trial's folder as its worker left it, and the result in it."""
         folder = Path(spec.folder)
         # A log keeps its size when secrets are taken out of it.
-        self._patiently(
+        self._with_retries(
             lambda: store.pull(stored_name(spec), folder, anyway=LIVE), "fetching a trial"
         )
         write_json(folder / SPEC, spec)
         if not (folder / RESULT).exists():
             return None
         result = read_record(folder / RESULT, TrialResult)
-        if may_run_again(result):
+        if is_retryable(result):
             # Whether it counts is decided here; once it does, it is sent back with the run.
-            self._patiently(lambda: store.remove(stored_name(spec), RESULT), "taking a result")
+            self._with_retries(lambda: store.remove(stored_name(spec), RESULT), "taking a result")
         return result
 
-    def _patiently(self, action: Callable[[], Found], what: str) -> Found:
-        return patiently(action, what, self._cancel)
+    def _with_retries(self, action: Callable[[], Found], what: str) -> Found:
+        return call_with_retries(action, what, self._cancel)
 
 
 class _Watch:

@@ -8,13 +8,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.execution.backend import run_folder_of
+from tasks.execution.base import run_folder_of
 from tasks.execution.devices import gpus_of_trial, launchers_for
-from tasks.execution.gpus import free_gpus
+from tasks.execution.gpus import reserve_gpus
 from tasks.execution.mirror import mirrored
 from tasks.sync.lease import LeaseWatch
 from tasks.sync.lock import locked
-from tasks.sync.store import Stored
+from tasks.sync.store import StoredFolder
 from trials.process.supervisor import Supervisor
 from trials.spec.records import TrialResult, TrialSpec
 
@@ -25,7 +25,7 @@ GPU_WAIT_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
-class Elsewhere:
+class RemoteRunner:
     """How trials are launched where they are run; small and plain, so that it can be sent there.
 
     Attributes:
@@ -57,13 +57,13 @@ class Elsewhere:
         with mirrored(spec, self.store) as (own, run):
             return self._run(own, run)
 
-    def _run(self, spec: TrialSpec, run: Path | Stored) -> TrialResult:
+    def _run(self, spec: TrialSpec, run: Path | StoredFolder) -> TrialResult:
         hint = "it ends by itself when its leader is gone; look for a second run of it"
         with locked(Path(spec.folder), f"trial {spec.trial_id}", hint, FOLDER_WAIT_SECONDS):
             return _supervisors.of(self, run).run(spec)
 
 
-Key = tuple[Elsewhere, Path | Stored]
+Key = tuple[RemoteRunner, Path | StoredFolder]
 
 
 class _Supervisors:
@@ -74,13 +74,13 @@ class _Supervisors:
         self._opening: dict[Key, threading.Lock] = {}
         self._lock = threading.Lock()  # held for a moment, never while something is waited for
 
-    def of(self, how: Elsewhere, run: Path | Stored) -> Supervisor:
+    def of(self, runner: RemoteRunner, run: Path | StoredFolder) -> Supervisor:
         """The supervisor of a run; it is closed when the run's lease is lost.
 
         Raises:
             SettingsError: too few GPUs of this machine get free.
         """
-        key = how, run
+        key = runner, run
         with self._lock:
             opening = self._opening.setdefault(key, threading.Lock())
         with opening:
@@ -88,18 +88,18 @@ class _Supervisors:
                 if key in self._open:
                     return self._open[key][0]
             with ExitStack() as stack:
-                supervisor = _opened(how, stack)
-                watch = LeaseWatch(run, lambda: self.close(how, run))
+                supervisor = _opened(runner, stack)
+                watch = LeaseWatch(run, lambda: self.close(runner, run))
                 stack.push(watch)
                 with self._lock:
                     self._open[key] = supervisor, stack.pop_all()
             watch.__enter__()  # now that there is something that a lost lease can close
             return supervisor
 
-    def close(self, how: Elsewhere, run: Path | Stored) -> None:
+    def close(self, runner: RemoteRunner, run: Path | StoredFolder) -> None:
         """Ends what a run has here: its trial, its training process, its hold on the GPUs."""
         with self._lock:
-            _, stack = self._open.pop((how, run), (None, ExitStack()))
+            _, stack = self._open.pop((runner, run), (None, ExitStack()))
         stack.close()
 
     def close_all(self) -> None:
@@ -108,15 +108,15 @@ class _Supervisors:
             self.close(*key)
 
 
-def _opened(how: Elsewhere, stack: ExitStack) -> Supervisor:
+def _opened(runner: RemoteRunner, stack: ExitStack) -> Supervisor:
     """A supervisor on GPUs that no other process has; the stack gives both back."""
-    config, named = how.accelerate_config, how.gpus_per_trial
+    config, named = runner.accelerate_config, runner.gpus_per_trial
     count = gpus_of_trial(config, named)
     gpus = stack.enter_context(
-        free_gpus(1 if count is None else count, wait_seconds=GPU_WAIT_SECONDS)
+        reserve_gpus(1 if count is None else count, wait_seconds=GPU_WAIT_SECONDS)
     )
-    launchers = launchers_for(1, how.threads, config, named, gpus)
-    return stack.enter_context(Supervisor(launchers, trials_per_worker=how.trials_per_worker))
+    launchers = launchers_for(1, runner.threads, config, named, gpus)
+    return stack.enter_context(Supervisor(launchers, trials_per_worker=runner.trials_per_worker))
 
 
 _supervisors = _Supervisors()

@@ -9,7 +9,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import task_run
 
-from tasks.execution.backend import RunsTrials
+from tasks.execution.base import TrialRunner
 from trials.io.errors import AutoPipeError
 from trials.spec.events import read_events
 from trials.spec.records import (
@@ -27,18 +27,18 @@ class TrialCrashed(Exception):
 
 
 @task(name="trial", task_run_name="trial-{spec.trial_id}", cache_policy=NO_CACHE)
-def run_trial(spec: TrialSpec, place: RunsTrials, retries: int) -> TrialResult:
+def run_trial(spec: TrialSpec, runner: TrialRunner, retries: int) -> TrialResult:
     """Runs one trial; a finished one is answered from disk.
 
-    Submit it with ``Place.submit``. The last attempt's result is returned whatever it is: a
-    configuration that fails is something to learn from. Its cost is that of all attempts.
+    Submit it with ``ExecutionBackend.submit``. The last attempt's result is returned whatever it
+    is: a configuration that fails is something to learn from. Its cost is that of all attempts.
 
     Raises:
         TrialCrashed: after a transient failure, while attempts are left.
     """
     finished = result_file(spec).exists()
     attempt = task_run.run_count or 1
-    result = place.run(_within_its_time(spec, retried=attempt - 1))
+    result = runner.run(_within_its_time(spec, retried=attempt - 1))
     if finished:
         return result  # and charged already
     result = _charge_failed_attempts(spec, result)
@@ -49,7 +49,7 @@ def run_trial(spec: TrialSpec, place: RunsTrials, retries: int) -> TrialResult:
     return result
 
 
-def give_up(spec: TrialSpec, result: TrialResult, how_to_go_on: str) -> NoReturn:
+def abort_run(spec: TrialSpec, result: TrialResult, how_to_go_on: str) -> NoReturn:
     """Ends a run whose other trials would all fail in the same way, and cost their share.
 
     The trial counts as one without a result, and is run again when the run goes on.

@@ -11,10 +11,19 @@ from rich.table import Table
 from rich.text import Text
 
 from tasks.output.escape import styled
-from tasks.runs.folder import Measured, RunFolder, Summary
+from tasks.runs.folder import ModelScores, RunFolder, Summary
+from tasks.runs.formatting import (
+    Z95,
+    format_duration,
+    format_number,
+    outcome,
+    percent,
+    pluralize,
+    plus_minus,
+    verdict,
+)
 from tasks.runs.paired import compare_trials
-from tasks.runs.tables import RunTables, origin_of, rows_of
-from tasks.runs.wording import Z95, counted, duration, number, outcome, plus_minus, share, verdict
+from tasks.runs.tables import RunTables, iter_rows, origin_parts
 from trials.io.errors import AutoPipeError
 
 STATE_STYLES = {"completed": "green", "stopped": "yellow", "failed": "red"}
@@ -59,7 +68,7 @@ def console_table(run: RunFolder, width: int = WIDE) -> RenderableType:
             overflow="fold",
         )
     recommended = tables.best_row if tables.summary is not None else None
-    for row in rows_of(tables.trials):
+    for row in iter_rows(tables.trials):
         cells = _cells(row, recommended, tables.labels)
         view.add_row(*(cells[name] for name in columns))
     return Group(view, *map(Text, _remarks(run, tables)))
@@ -68,20 +77,20 @@ def console_table(run: RunFolder, width: int = WIDE) -> RenderableType:
 def _cells(row: Any, best: pd.Series | None, labels: dict[str, str]) -> dict[str, Text]:
     """By column; never markup, for names and reasons come from outside."""
     is_best = best is not None and best.trial_id == row.trial_id
-    origin = " ".join(origin_of(row, labels))
+    origin = " ".join(origin_parts(row, labels))
     state = f"{row.state}: {row.reason}" if row.reason else row.state
     label = f"{row.label} ★" if is_best else row.label
     return {
         "trial": styled(label, "bold" if is_best else ""),
         "origin": styled(origin),
-        "length": Text(share(row.fraction)),
+        "length": Text(percent(row.fraction)),
         "state": styled(state, STATE_STYLES.get(row.state, "dim")),
         "score": Text(plus_minus(row.score, row.score_se)),
         "score or state": Text(plus_minus(row.score, row.score_se))
         if row.state == "completed"
         else styled(state, STATE_STYLES.get(row.state, "dim")),
         "predicted final": Text(plus_minus(row.predicted, row.predicted_sd)),
-        "time": Text(duration(row.seconds)),
+        "time": Text(format_duration(row.seconds)),
     }
 
 
@@ -107,13 +116,15 @@ def _why_not_the_highest(
         return []
     told = [f"★ {best.label} is not the highest score: {highest.label} has"]
     if not highest.full_length:
-        told.append(f"{number(highest.score)}, but at {share(highest.fraction)} of full length,")
+        told.append(
+            f"{format_number(highest.score)}, but at {percent(highest.fraction)} of full length,"
+        )
         told.append("and only what ran in full is recommended.")
         return [" ".join(told)]
     try:
         found = compare_trials(run, highest.trial_id, best.trial_id)
     except (AutoPipeError, ValueError):  # not measured on the same rows
-        told.append(f"{number(highest.score)}.")
+        told.append(f"{format_number(highest.score)}.")
     else:
         gap = plus_minus(found.mean, found.se, signed=True)
         noise = "within noise" if abs(found.mean) <= Z95 * found.se else "more than noise"
@@ -139,7 +150,7 @@ def console_summary(run: RunFolder, width: int = WIDE) -> RenderableType:
         found = "no trial has a score yet"
         if best is not None:
             found = f"best so far: {best.label} with {plus_minus(best.score, best.score_se)}"
-            found += f" on validation at {share(best.fraction)} of full length"
+            found += f" on validation at {percent(best.fraction)} of full length"
         resume = f"autopipe tune --resume {run.run_id}"
         told = f"Run {run.run_id} is not finished; {found}.\nGo on with: {resume}"
         return styled(told, lines=True)
@@ -149,9 +160,9 @@ def console_summary(run: RunFolder, width: int = WIDE) -> RenderableType:
     cells = [_measured_cells(name, each, tables.labels) for name, each in rows if each is not None]
     view = _measured_table(heads, cells) if width >= NARROW else _measured_lines(heads, cells)
     cost = (
-        f"{counted(summary.trials, 'trial')} ({summary.failed} failed, "
-        f"{summary.full_length} at full length) took {duration(summary.trial_seconds)} "
-        f"of trial time, {duration(summary.elapsed_seconds)} by the wall clock."
+        f"{pluralize(summary.trials, 'trial')} ({summary.failed} failed, "
+        f"{summary.full_length} at full length) took {format_duration(summary.trial_seconds)} "
+        f"of trial time, {format_duration(summary.elapsed_seconds)} by the wall clock."
     )
     return Group(view, Text(outcome(summary)), Text(verdict(summary), "bold"), Text(cost))
 
@@ -175,7 +186,7 @@ def _measured_lines(heads: Sequence[str], rows: Sequence[Sequence[Text]]) -> Ren
     )
 
 
-def _measured_cells(name: str, measured: Measured, labels: dict[str, str]) -> list[Text]:
+def _measured_cells(name: str, measured: ModelScores, labels: dict[str, str]) -> list[Text]:
     return [
         Text(name, style="bold" if name == "best" else ""),
         styled(labels.get(measured.trial_id or "", measured.trial_id or "–")),

@@ -10,10 +10,10 @@ from typing import Any, Self
 from prefect.exceptions import MissingContextError
 from prefect.logging import get_run_logger
 
-from tasks.execution.backend import TRIALS
+from tasks.execution.base import TRIALS
 from tasks.monitoring.watching import Watcher
 from tasks.runs.folder import RunFolder, RunInfo, Summary
-from tasks.runs.wording import counted, outcome, plus_minus, share
+from tasks.runs.formatting import outcome, percent, pluralize, plus_minus
 from tasks.sync.background import Background
 from trials.io.redact import redacted
 from trials.spec.records import TrialResult, TrialSpec
@@ -55,11 +55,11 @@ class RunLog(Background, Watcher):
         self._log.info(
             "run %s: %s with %s, budget %s; history of %s on %s",
             self._run.run_id, info.dataset.name, info.model, info.settings.budget,
-            counted(info.history.trials, "trial"), counted(info.history.datasets, "dataset"),
+            pluralize(info.history.trials, "trial"), pluralize(info.history.datasets, "dataset"),
         )  # fmt: skip
 
     def result(self, spec: TrialSpec, result: TrialResult) -> None:
-        told = share(result.fraction)
+        told = percent(result.fraction)
         if result.failure:
             failure = f"{result.failure.kind}: {result.failure.message}"
             self._log.warning("trial %s failed (%s)", spec.trial_id, redacted(failure))

@@ -24,9 +24,16 @@ from prefect.context import FlowRunContext
 from tasks.monitoring.watching import Watcher
 from tasks.output import escape
 from tasks.output.report_url import report_url
-from tasks.runs.folder import Measured, RunFolder, RunInfo, Summary
-from tasks.runs.tables import RunTables, rows_of
-from tasks.runs.wording import duration, outcome, plus_minus, setting, share, verdict
+from tasks.runs.folder import ModelScores, RunFolder, RunInfo, Summary
+from tasks.runs.formatting import (
+    format_duration,
+    format_setting,
+    outcome,
+    percent,
+    plus_minus,
+    verdict,
+)
+from tasks.runs.tables import RunTables, iter_rows
 
 log = logging.getLogger(__name__)
 P = ParamSpec("P")
@@ -159,13 +166,13 @@ def trial_rows(tables: RunTables) -> list[dict[str, Any]]:
         {
             "trial": row.label,
             "origin": row.origin,
-            "length": share(row.fraction),
+            "length": percent(row.fraction),
             "state": f"{row.state}: {row.reason}" if row.reason else row.state,
             "score": plus_minus(row.score, row.score_se),
             "predicted final": plus_minus(row.predicted, row.predicted_sd),
-            "time": duration(row.seconds),
+            "time": format_duration(row.seconds),
         }
-        for row in rows_of(tables.trials)
+        for row in iter_rows(tables.trials)
     ]
 
 
@@ -189,7 +196,7 @@ def _scores(summary: Summary) -> str:
     return _table(["", "trial", "validation", "test"], cells)
 
 
-def _measured(name: str, measured: Measured) -> list[str]:
+def _measured(name: str, measured: ModelScores) -> list[str]:
     return [
         name,
         escape.markdown(measured.trial_id or "–"),
@@ -201,7 +208,7 @@ def _measured(name: str, measured: Measured) -> list[str]:
 def _settings(summary: Summary) -> list[list[str]]:
     config = summary.best.config or {}
     return [
-        [escape.code(name), escape.markdown(setting(value))]
+        [escape.code(name), escape.markdown(format_setting(value))]
         for name, value in config.items()
         if value is not None
     ]

@@ -117,14 +117,14 @@ def evaluate(
         SettingsError: an earlier step has not run.
         HistoryError: when fewer than two datasets can be judged, or there are no prefixes.
     """
-    rows = judged_trials(output, settings)
+    rows = evaluation_trials(output, settings)
     groups = len(groups_of(meta_names(rows)))
     found = judge(rows, trained(output), settings, counted(report, parts(settings, groups)))
     write_evaluation(found, output)
     return found
 
 
-def judged_trials(output: OfflineFolder, settings: OfflineSettings) -> pd.DataFrame:
+def evaluation_trials(output: OfflineFolder, settings: OfflineSettings) -> pd.DataFrame:
     """Full trials and the prefixes at the settings' rungs, with all meta-features.
 
     Raises:

@@ -35,7 +35,7 @@ def validate_dataset(inputs: Found, run: RunFolder) -> None:
     Raises:
         DatasetError: naming every expectation that failed, with what was observed.
     """
-    frame = frame_of(inputs.dataset)
+    frame = dataset_frame(inputs.dataset)
     results = check(frame)
     run.path.mkdir(parents=True, exist_ok=True)
     docs = write_data_docs({SUITE: (frame, load_suite(SUITE))}, run.path / DATASET_DOCS)
@@ -77,7 +77,7 @@ def validate_all(
     for number, path in enumerate(folders):
         report(path.name, number, len(folders) + 1)
         dataset = load_dataset(path)
-        frame = frame_of(dataset)
+        frame = dataset_frame(dataset)
         batches[f"dataset-{path.name}"] = frame, load_suite(SUITE)
         counted += len(frame)
         if problems := _problems(check(frame)):
@@ -123,7 +123,7 @@ def _refused(dataset: Dataset, problems: str) -> DatasetError:
     )
 
 
-def frame_of(dataset: Dataset) -> pd.DataFrame:
+def dataset_frame(dataset: Dataset) -> pd.DataFrame:
     """One row for each example: split, prompt, completion, answer."""
     return pd.DataFrame(
         [

@@ -19,7 +19,7 @@ from trials.data.dataset import load_dataset
 from trials.spec.records import Record, read_record, write_json
 
 
-class Seen(Record):
+class Snapshot(Record):
     """What a recurring run worked on, in ``<workspace>/recurring/<name>.json``."""
 
     dataset: str = Field(description="Fingerprint of the dataset.")
@@ -30,29 +30,29 @@ class Seen(Record):
     done: bool = Field(False, description="Whether promotion and learning followed the run.")
 
 
-def note_of(settings: TuneSettings) -> Path:
+def snapshot_file(settings: TuneSettings) -> Path:
     """Where a recurring run of a dataset and model notes what it saw."""
     return workspace() / "recurring" / f"{own_slug(settings.dataset, settings.model)}.json"
 
 
-def last_seen(settings: TuneSettings) -> Seen | None:
+def last_snapshot(settings: TuneSettings) -> Snapshot | None:
     """What it worked on last; None before its first run."""
-    note = note_of(settings)
-    return read_record(note, Seen) if note.exists() else None
+    note = snapshot_file(settings)
+    return read_record(note, Snapshot) if note.exists() else None
 
 
 @task(cache_policy=NO_CACHE)
-def look(settings: TuneSettings, history: Path) -> tuple[Seen, str | None]:
+def detect_changes(settings: TuneSettings, history: Path) -> tuple[Snapshot, str | None]:
     """What is there now, and what of it is new in words; None when nothing is.
 
     The trials that its own runs added to the history are no news to it.
     """
-    before = last_seen(settings)
+    before = last_snapshot(settings)
     own = before.own_files if before else ()
     dataset = load_dataset(
         resolve_dataset(settings.dataset, cache_folder() / "datasets").absolute()
     )
-    now = Seen(
+    now = Snapshot(
         dataset=dataset.fingerprint,
         history=_hash([file for file in history_files(history) if file.name not in own]),
         settings=hashlib.sha256(settings.model_dump_json().encode()).hexdigest()[:16],
@@ -75,7 +75,9 @@ def look(settings: TuneSettings, history: Path) -> tuple[Seen, str | None]:
 
 
 @task(cache_policy=NO_CACHE)
-def note_seen(settings: TuneSettings, seen: Seen, run_id: str, history: Path, done: bool) -> Seen:
+def save_snapshot(
+    settings: TuneSettings, seen: Snapshot, run_id: str, history: Path, done: bool
+) -> Snapshot:
     """Notes what a run worked on, so that the same is not tuned twice.
 
     Args:
@@ -89,7 +91,7 @@ def note_seen(settings: TuneSettings, seen: Seen, run_id: str, history: Path, do
     own = tuple(sorted({*seen.own_files, *new}))
     changes = {"run_id": run_id, "own_files": own, "done": done}
     now = seen.model_copy(update=changes)
-    write_json(note_of(settings), now)
+    write_json(snapshot_file(settings), now)
     return now
 
 

@@ -37,23 +37,23 @@ DRY_RUN = (
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What one look found.
+class CheckResult:
+    """Outcome of one check.
 
     Attributes:
-        what: was looked at.
+        name: of the check.
         status: bad stops runs; a note is worth knowing.
-        found: in words.
-        mend: the command or the step that mends it; empty where nothing is wrong.
+        message: the finding in words.
+        fix: command or step that fixes it; empty if nothing is wrong.
     """
 
-    what: str
+    name: str
     status: Status
-    found: str
-    mend: str = ""
+    message: str
+    fix: str = ""
 
 
-Check = Callable[[], Iterator[Finding]]
+Check = Callable[[], Iterator[CheckResult]]
 
 
 def checks(dataset: str, model: str, with_dry_run: bool = True) -> dict[str, Check]:
@@ -76,7 +76,7 @@ def checks(dataset: str, model: str, with_dry_run: bool = True) -> dict[str, Che
     return found | ({"dry run": dry_run} if with_dry_run else {})
 
 
-def look(what: str, check: Check) -> list[Finding]:
+def run_check(what: str, check: Check) -> list[CheckResult]:
     """What a check found; one that breaks is a finding itself, and no end of the others."""
     found = []
     try:
@@ -84,19 +84,19 @@ def look(what: str, check: Check) -> list[Finding]:
             found.append(finding)
     except Exception as error:
         reason = f"could not be looked at: {type(error).__name__}: {error}"
-        found.append(Finding(what, "bad", reason, "mend what it says, then: autopipe doctor"))
+        found.append(CheckResult(what, "bad", reason, "fix that, then: autopipe doctor"))
     return found
 
 
-def python() -> Iterator[Finding]:
+def python() -> Iterator[CheckResult]:
     """The interpreter and the packages, against what pyproject.toml asks for."""
-    yield Finding("Python", "good", platform.python_version())
+    yield CheckResult("Python", "good", platform.python_version())
     wrong = [bad for text in requirements() if (bad := problem_of(Requirement(text)))]
     if wrong:
-        mend = "make install, or: pip install --constraint constraints.txt --editable ."
-        yield Finding("packages", "bad", "; ".join(wrong), mend)
+        fix = "make install, or: pip install --constraint constraints.txt --editable ."
+        yield CheckResult("packages", "bad", "; ".join(wrong), fix)
     else:
-        yield Finding("packages", "good", f"{len(requirements())} as pyproject.toml asks for")
+        yield CheckResult("packages", "good", f"{len(requirements())} as pyproject.toml asks for")
 
 
 def requirements() -> list[str]:
@@ -120,34 +120,34 @@ def problem_of(requirement: Requirement) -> str:
     return ""
 
 
-def devices() -> Iterator[Finding]:
+def devices() -> Iterator[CheckResult]:
     """Cores, memory, GPUs, and whether torch sees these."""
     memory = available_ram_bytes() / 1e9
     found = f"{os.cpu_count()} cores, {memory:.1f} GB of memory free"
     if memory < MEMORY_GIGABYTES:
-        mend = "end other programs, or tune with --parallel 1"
-        yield Finding("machine", "note", found, mend)
+        fix = "end other programs, or tune with --parallel 1"
+        yield CheckResult("machine", "note", found, fix)
     else:
-        yield Finding("machine", "good", found)
+        yield CheckResult("machine", "good", found)
     import torch
 
     gpus = visible_gpus()
     if not gpus:
-        yield Finding("GPUs", "note", "none visible: trials run on the CPU", "")
+        yield CheckResult("GPUs", "note", "none visible: trials run on the CPU", "")
     elif not torch.cuda.is_available():
-        mend = "TORCH_INDEX= deployments/install.sh .venv installs a torch build with CUDA"
+        fix = "TORCH_INDEX= deployments/install.sh .venv installs a torch build with CUDA"
         found = f"{len(gpus)} there, but torch {torch.__version__} cannot use them"
-        yield Finding("GPUs", "bad", found, mend)
+        yield CheckResult("GPUs", "bad", found, fix)
     else:
         names = []
         for index in range(torch.cuda.device_count()):
             free, total = torch.cuda.mem_get_info(index)
             name = torch.cuda.get_device_name(index)
             names.append(f"{name}, {free / 1e9:.0f} of {total / 1e9:.0f} GB free")
-        yield Finding("GPUs", "good", "; ".join(names))
+        yield CheckResult("GPUs", "good", "; ".join(names))
 
 
-def disk() -> Iterator[Finding]:
+def disk() -> Iterator[CheckResult]:
     """The workspace: whether it can be written to, and how much room there is."""
     folder = workspace()
     try:
@@ -155,18 +155,18 @@ def disk() -> Iterator[Finding]:
         with tempfile.NamedTemporaryFile(dir=folder):
             pass
     except OSError as error:
-        mend = "choose another folder: export AUTOPIPE_HOME=/a/folder/of/yours"
-        yield Finding("workspace", "bad", f"{folder} cannot be written to: {error}", mend)
+        fix = "choose another folder: export AUTOPIPE_HOME=/a/folder/of/yours"
+        yield CheckResult("workspace", "bad", f"{folder} cannot be written to: {error}", fix)
         return
     free = shutil.disk_usage(folder).free / 1e9
     if free < FREE_GIGABYTES:
-        mend = f"remove runs that are not needed from {runs_folder()}, or tune with --disk"
-        yield Finding("workspace", "note", f"{folder}: {free:.1f} GB free", mend)
+        fix = f"remove runs that are not needed from {runs_folder()}, or tune with --disk"
+        yield CheckResult("workspace", "note", f"{folder}: {free:.1f} GB free", fix)
     else:
-        yield Finding("workspace", "good", f"{folder}: {free:.0f} GB free")
+        yield CheckResult("workspace", "good", f"{folder}: {free:.0f} GB free")
 
 
-def history() -> Iterator[Finding]:
+def history() -> Iterator[CheckResult]:
     """Whether the history can be read, and how much it knows."""
     from tasks.history.rows import history_files, read_history
     from tasks.history.seed import the_history
@@ -177,19 +177,19 @@ def history() -> Iterator[Finding]:
         restore = f"cp {BUNDLED_HISTORY}/*.parquet {folder}"
         if folder == BUNDLED_HISTORY:
             restore = f"git checkout -- {folder.relative_to(ROOT)}"
-        mend = f"{restore}, or collect one: autopipe collect"
-        yield Finding("history", "note", f"no parquet file in {folder}", mend)
+        fix = f"{restore}, or collect one: autopipe collect"
+        yield CheckResult("history", "note", f"no parquet file in {folder}", fix)
         return
     try:
         rows = read_history(files)
     except AutoPipeError as error:
-        yield Finding("history", "bad", _first_line(error), "autopipe history check")
+        yield CheckResult("history", "bad", _first_line(error), "autopipe history check")
         return
     found = f"{len(rows)} trials on {rows['dataset_id'].nunique()} datasets"
-    yield Finding("history", "good", found)
+    yield CheckResult("history", "good", found)
 
 
-def server() -> Iterator[Finding]:
+def server() -> Iterator[CheckResult]:
     """The Prefect server of PREFECT_API_URL, its pools and their workers."""
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.objects import WorkPoolStatus
@@ -200,28 +200,28 @@ def server() -> Iterator[Finding]:
     url = PREFECT_API_URL.value()
     if not url:
         found = "PREFECT_API_URL is not set: every run starts a temporary server"
-        yield Finding("server", "note", found, "for pages and workers: autopipe ui")
+        yield CheckResult("server", "note", found, "for pages and workers: autopipe ui")
         return
     try:
         httpx.get(f"{url}/health", timeout=TIMEOUT_SECONDS).raise_for_status()
     except httpx.HTTPError as error:
-        mend = "start it: autopipe ui, or: unset PREFECT_API_URL"
-        yield Finding("server", "bad", f"{url} does not answer: {error}", mend)
+        fix = "start it: autopipe ui, or: unset PREFECT_API_URL"
+        yield CheckResult("server", "bad", f"{url} does not answer: {error}", fix)
         return
-    yield Finding("server", "good", url)
+    yield CheckResult("server", "good", url)
     with get_client(sync_client=True) as client:
         pools = {pool.name: pool for pool in client.read_work_pools()}
     for name in POOLS:
         if name not in pools:
-            yield Finding(f"work pool {name}", "note", "not there", "autopipe deploy")
+            yield CheckResult(f"work pool {name}", "note", "not there", "autopipe deploy")
         elif pools[name].status != WorkPoolStatus.READY:
-            mend = f"prefect worker start --pool {name}"
-            yield Finding(f"work pool {name}", "note", "no worker is online", mend)
+            fix = f"prefect worker start --pool {name}"
+            yield CheckResult(f"work pool {name}", "note", "no worker is online", fix)
         else:
-            yield Finding(f"work pool {name}", "good", "a worker is online")
+            yield CheckResult(f"work pool {name}", "good", "a worker is online")
 
 
-def dataset_loads(name: str) -> Iterator[Finding]:
+def dataset_loads(name: str) -> Iterator[CheckResult]:
     """Whether a dataset can be found or built, and all its rows be read."""
     from tasks.config.paths import cache_folder
     from tasks.inputs.catalog import CatalogError, resolve_dataset
@@ -231,14 +231,14 @@ def dataset_loads(name: str) -> Iterator[Finding]:
     try:
         loaded = load_dataset(resolve_dataset(name, cache_folder() / "datasets").absolute())
     except (AutoPipeError, CatalogError) as error:
-        mend = "autopipe datasets lists the catalog; docs/datasets.md shows the form"
-        yield Finding(what, "bad", _first_line(error), mend)
+        fix = "autopipe datasets lists the catalog; docs/datasets.md shows the form"
+        yield CheckResult(what, "bad", _first_line(error), fix)
         return
     rows = ", ".join(f"{len(part)} {split}" for split, part in loaded.splits.items())
-    yield Finding(what, "good", f"{rows} rows")
+    yield CheckResult(what, "good", f"{rows} rows")
 
 
-def model_loads(name: str) -> Iterator[Finding]:
+def model_loads(name: str) -> Iterator[CheckResult]:
     """Whether configuration and tokenizer load; the hub is asked only if they are not here."""
     from tasks.config.paths import cache_folder
     from tasks.inputs.catalog import CatalogError
@@ -252,15 +252,15 @@ def model_loads(name: str) -> Iterator[Finding]:
             check_folder(Path(place))
         size = _size_of(place)
     except (AutoPipeError, CatalogError) as error:
-        mend = "name a model of the catalog, a folder with config.json, or a hub id"
+        fix = "name a model of the catalog, a folder with config.json, or a hub id"
         if os.environ.get("HF_HUB_OFFLINE"):
-            mend += "; the hub is switched off: unset HF_HUB_OFFLINE"
-        yield Finding(what, "bad", _first_line(error), mend)
+            fix += "; the hub is switched off: unset HF_HUB_OFFLINE"
+        yield CheckResult(what, "bad", _first_line(error), fix)
         return
     if not Path(place).is_dir():
-        yield Finding(what, "good", f"{size}, of the hub; weights are fetched when it is used")
+        yield CheckResult(what, "good", f"{size}, of the hub; weights are fetched when it is used")
     else:
-        yield Finding(what, "good", f"{size}, at {place}")
+        yield CheckResult(what, "good", f"{size}, at {place}")
 
 
 def _size_of(model: str) -> str:
@@ -292,7 +292,7 @@ def _first_line(error: Exception) -> str:
     return str(error).splitlines()[0]
 
 
-def dry_run() -> Iterator[Finding]:
+def dry_run() -> Iterator[CheckResult]:
     """Two trials of the smallest model, the whole way, in a folder that is removed again."""
     with tempfile.TemporaryDirectory(prefix="autopipe-doctor-") as home:
         log = Path(home) / "log.txt"
@@ -307,7 +307,9 @@ def dry_run() -> Iterator[Finding]:
             ).returncode
         seconds = time.monotonic() - start
         if code == 0:
-            yield Finding("dry run", "good", f"two trials, test, report, export: {seconds:.0f} s")
+            yield CheckResult(
+                "dry run", "good", f"two trials, test, report, export: {seconds:.0f} s"
+            )
             return
         tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:])
-        yield Finding("dry run", "bad", f"exit code {code}:\n{tail}", "mend what it says, above")
+        yield CheckResult("dry run", "bad", f"exit code {code}:\n{tail}", "fix what it says, above")

@@ -12,7 +12,7 @@ LEAST_SHARE = 0.25
 
 
 @dataclass(frozen=True)
-class Completions:
+class CompletionLengths:
     """How long completions are, in tokens, and what each more of them costs, in seconds.
 
     Attributes:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from tasks.config.settings import TuneSettings
 from tasks.inputs.prepare import ProbeSize
-from tasks.planning.completions import Completions
+from tasks.planning.completions import CompletionLengths
 from trials.evaluation.probe_features import PROBE_ROWS, PROBE_SAMPLES
 from trials.spec.hyperparameters import Hyperparameters
 from trials.spec.pace import trial_seconds
@@ -31,7 +31,7 @@ MODELS_TESTED = 3  # base, default and best
 
 
 @dataclass(frozen=True)
-class Costs:
+class TrialCosts:
     """What trials of one dataset and model cost, in seconds, for any schedule.
 
     Attributes:
@@ -53,7 +53,7 @@ class Costs:
     test_rows: int
     start_up: float
     learning: float = 0.0
-    completions: Completions = field(default_factory=Completions)
+    completions: CompletionLengths = field(default_factory=CompletionLengths)
 
     def row(self, schedule: Schedule) -> float:
         """Seconds for completing and scoring one row."""

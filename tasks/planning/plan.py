@@ -10,7 +10,7 @@ from datetime import datetime
 from ConfigSpace import ConfigurationSpace
 
 from tasks.config.settings import TuneSettings
-from tasks.execution.choose import Place
+from tasks.execution.backend import ExecutionBackend
 from tasks.execution.devices import trial_processes
 from tasks.inputs.featurize import Say
 from tasks.inputs.prepare import Found
@@ -20,19 +20,19 @@ from tasks.offline.models import OfflineTraining
 from tasks.planning.time_plan import OFFLINE_SHARE, TimePlan, plan_of, unmeasured
 from tasks.planning.warm_up import warm_up
 from tasks.runs.folder import PLAN, RunFolder
+from tasks.runs.formatting import format_duration
 from tasks.runs.ledger import Ledger
-from tasks.runs.wording import duration
 from trials.process.launch import Launcher
 from trials.process.supervisor import Supervisor
 from trials.spec.records import read_record, write_json
 
 
-def planned(
+def make_plan(
     settings: TuneSettings,
     run: RunFolder,
     inputs: Found,
     space: ConfigurationSpace,
-    place: Place,
+    backend: ExecutionBackend,
     launchers: Sequence[Launcher],
     ledger: Ledger,
     learning: OfflineTraining,
@@ -50,10 +50,10 @@ def planned(
     config = plain(space.get_default_configuration())
     if file.exists():
         plan = _again(read_record(file, TimePlan), ledger)
-    elif isinstance(place.runs, Supervisor):
+    elif isinstance(backend.runner, Supervisor):
         processes = trial_processes(launchers[0])
         costs = warm_up(
-            settings, run, inputs, config, place.runs, lambda: ledger.elapsed_here, processes
+            settings, run, inputs, config, backend.runner, lambda: ledger.elapsed_here, processes
         )
         if costs:
             costs = replace(costs, learning=learning.seconds(costs.start_up))
@@ -80,15 +80,15 @@ def _again(plan: TimePlan, ledger: Ledger) -> TimePlan:
     ledger.closing_seconds = plan.closing_seconds
     left = f"the budget is {ledger.budget}"
     if ledger.budget.unit == "seconds":
-        left = f"{duration(max(0.0, ledger.left))} of {ledger.budget} are left for trials"
+        left = f"{format_duration(max(0.0, ledger.left))} of {ledger.budget} are left for trials"
     text = (
-        f"plan: a full trial takes about {duration(plan.trial_seconds)}, as measured when the run "
-        f"began; {left}"
+        f"plan: a full trial takes about {format_duration(plan.trial_seconds)}, as measured when "
+        f"the run began; {left}"
     )
     return plan.model_copy(update={"text": text})
 
 
-def waiting_seconds(ledger: Ledger) -> float | None:
+def offline_wait_seconds(ledger: Ledger) -> float | None:
     """How long the offline models may be waited for; None, as long as it takes."""
     if ledger.budget.unit != "seconds":
         return None
@@ -96,7 +96,7 @@ def waiting_seconds(ledger: Ledger) -> float | None:
     return max(0.0, min(OFFLINE_SHARE * ledger.budget.amount, spare))
 
 
-def told_to(watcher: Watcher) -> Say:
+def progress_to(watcher: Watcher) -> Say:
     """Tells a watcher how far a measurement is."""
 
     def say(what: str, done: int, rows: int) -> None:

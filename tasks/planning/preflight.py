@@ -11,8 +11,8 @@ from ConfigSpace import ConfigurationSpace
 
 from tasks.config.paths import cache_folder
 from tasks.config.settings import TuneSettings
-from tasks.execution.backend import on_this_machine
-from tasks.execution.devices import launchers_for, processes_elsewhere, trial_processes
+from tasks.execution.base import on_this_machine
+from tasks.execution.devices import launchers_for, remote_processes, trial_processes
 from tasks.inputs.catalog import (
     CatalogError,
     load_catalog,
@@ -76,7 +76,7 @@ def _processes(settings: TuneSettings) -> int:
     """Processes that share a trial's batch; this machine's GPUs count where trials run on it."""
     config, gpus = settings.accelerate_config, settings.gpus_per_trial
     if not on_this_machine(settings.trials_on):
-        return processes_elsewhere(config, gpus)
+        return remote_processes(config, gpus)
     return trial_processes(launchers_for(settings.parallel, settings.threads, config, gpus)[0])
 
 

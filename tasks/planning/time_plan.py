@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 
 from tasks.config.settings import TuneSettings
 from tasks.inputs.prepare import ProbeSize
-from tasks.planning.costs import MARGIN, Costs
-from tasks.planning.offers import refusal
-from tasks.runs.wording import about, duration
+from tasks.planning.alternatives import refusal
+from tasks.planning.costs import MARGIN, TrialCosts
+from tasks.runs.formatting import format_duration, rough_duration
 from trials.io.errors import SettingsError
 from trials.spec.records import Pace, Record
 
@@ -59,7 +59,7 @@ def unmeasured(settings: TuneSettings, text: str) -> TimePlan:
 
 
 def plan_of(
-    costs: Costs, settings: TuneSettings, now: datetime, elapsed: float, begun: bool = False
+    costs: TrialCosts, settings: TuneSettings, now: datetime, elapsed: float, begun: bool = False
 ) -> TimePlan:
     """The plan of a run.
 
@@ -90,7 +90,7 @@ def plan_of(
     )
 
 
-def _text(costs: Costs, settings: TuneSettings, now: datetime, elapsed: float) -> str:
+def _text(costs: TrialCosts, settings: TuneSettings, now: datetime, elapsed: float) -> str:
     trial = costs.trial(settings.schedule)
     probe, learning = costs.probe_seconds(settings), costs.learning
     if settings.budget.unit == "seconds":
@@ -99,18 +99,19 @@ def _text(costs: Costs, settings: TuneSettings, now: datetime, elapsed: float) -
         spare = left - max(probe, learning) - costs.closing(settings)
         fit = costs.most_trials(settings, spare)
         how_many = f"about {fit} fit in what is left of {settings.budget}"
-        when = "finished by {end}, in {left} at most"
+        finished, duration = "finished by", f"{format_duration(left)} at most"
     else:
         trials = settings.budget.amount
         left = max(probe, learning) + costs.closing(settings)
         left += costs.trials_seconds(settings, trials)
         how_many = f"at most {trials:g} of them are in the budget of {settings.budget}"
-        when = "finished at about {end}, in {about} if all run in full"
+        finished, duration = "finished at about", f"{rough_duration(left)} if all run in full"
     at_a_time = f", {settings.parallel} at a time" if settings.parallel > 1 else ""
     end = (now + timedelta(seconds=left)).strftime("%H:%M")
     lines = [
-        f"plan: a full trial takes about {duration(trial)} ({costs.parts(settings.schedule)}); "
-        f"{how_many}{at_a_time}; {when.format(end=end, left=duration(left), about=about(left))}"
+        f"plan: a full trial takes about {format_duration(trial)} "
+        f"({costs.parts(settings.schedule)}); {how_many}{at_a_time}; "
+        f"{finished} {end}, in {duration}"
     ]
     size, rows = costs.probe(settings), costs.scored(settings.schedule)
     if rows < FEW_ROWS:

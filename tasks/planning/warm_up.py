@@ -18,8 +18,8 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.config.settings import TuneSettings
 from tasks.inputs.prepare import Found
-from tasks.planning.completions import Completions
-from tasks.planning.costs import Costs
+from tasks.planning.completions import CompletionLengths
+from tasks.planning.costs import TrialCosts
 from tasks.runs.folder import RunFolder
 from trials.io.errors import AutoPipeError
 from trials.process.supervisor import Supervisor
@@ -64,7 +64,7 @@ def warm_up(
     supervisor: Supervisor,
     elapsed: Callable[[], float],
     processes: int = 1,
-) -> Costs | None:
+) -> TrialCosts | None:
     """Measures what trials of the default configuration cost.
 
     Args:
@@ -217,12 +217,12 @@ class _ShortTrial:
 
     def costs(
         self, trial: _Measured, start_up: float, before: _Measured | None = None
-    ) -> Costs | None:
+    ) -> TrialCosts | None:
         """What trials cost by what one of them measured; None where that is not enough to tell.
 
         Args:
             trial: that was run.
-            start_up: see `Costs`.
+            start_up: see `TrialCosts`.
             before: one that trained by SFT, if this did not.
         """
         h, pace, lengths = self.h, trial.pace, trial.lengths
@@ -242,7 +242,7 @@ class _ShortTrial:
             return None
         more, less = (rl_seconds(h, generation, token, tokens) for tokens in (limit + 1, limit))
         dataset = self.inputs.dataset
-        return Costs(
+        return TrialCosts(
             pace=pace,
             scored_rows=trial.rows,
             config=h,
@@ -251,7 +251,7 @@ class _ShortTrial:
             validation_rows=len(dataset.splits["validation"]),
             test_rows=len(dataset.splits["test"]),
             start_up=start_up,
-            completions=Completions(
+            completions=CompletionLengths(
                 measured=limit,
                 limit=lengths["limit"],
                 most=lengths["most"],
@@ -307,7 +307,7 @@ class _ShortTrial:
         return {name: value for name, value in self.config.items() if name not in lengths}
 
 
-def _expected(costs: Costs, schedule: Schedule) -> float:
+def _expected(costs: TrialCosts, schedule: Schedule) -> float:
     """Seconds of the second part without its scoring."""
     plan = costs.steps(schedule)
     steps = {stage: STEPS if plan.steps(stage) else 0 for stage in ("sft", "dpo")}

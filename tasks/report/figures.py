@@ -15,8 +15,15 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from tasks.runs.tables import UNFINISHED, rows_of
-from tasks.runs.wording import Z95, duration, number, plus_minus, setting, share
+from tasks.runs.formatting import (
+    Z95,
+    format_duration,
+    format_number,
+    format_setting,
+    percent,
+    plus_minus,
+)
+from tasks.runs.tables import UNFINISHED, iter_rows
 
 # After Okabe and Ito: told apart with every common colour blindness, on light and on dark.
 BLUE, SKY, ORANGE, GREEN = "#1F83D1", "#56B4E9", "#E69F00", "#009E73"
@@ -56,7 +63,9 @@ def styled(figure: go.Figure, height: int, **layout: Any) -> go.Figure:
 
 def described(config: Mapping[str, Any]) -> str:
     """A configuration as lines of hover text; what is not set is left out."""
-    lines = [f"{name} = {setting(value)}" for name, value in config.items() if value is not None]
+    lines = [
+        f"{name} = {format_setting(value)}" for name, value in config.items() if value is not None
+    ]
     return "<br>".join(html.escape(line) for line in lines)
 
 
@@ -70,7 +79,7 @@ def looks_of(row: Any) -> str:
 def _hover(row: Any) -> str:
     head = f"<b>{html.escape(row.trial_id)}</b> · {html.escape(row.origin)} · {row.state}"
     reason = f" ({html.escape(row.reason)})" if row.reason else ""
-    score = f"score {plus_minus(row.score, row.score_se)} at {share(row.fraction)} of full length"
+    score = f"score {plus_minus(row.score, row.score_se)} at {percent(row.fraction)} of full length"
     predicted = ""
     if not math.isnan(row.predicted):
         predicted = f"<br>predicted final {plus_minus(row.predicted, row.predicted_sd)}"
@@ -164,9 +173,9 @@ def progress(trials: pd.DataFrame, base: float, default: float | None) -> go.Fig
                 mode="lines",
                 name=name,
                 line={"color": GREEN if name == "default" else GREY, "width": 2, "dash": dash},
-                hovertemplate=f"{name}: {number(level)}<extra></extra>",
+                hovertemplate=f"{name}: {format_number(level)}<extra></extra>",
             )
-    kinds = pd.Series([looks_of(row) for row in rows_of(trials)], index=trials.index)
+    kinds = pd.Series([looks_of(row) for row in iter_rows(trials)], index=trials.index)
     for kind, (color, symbol) in STATE_LOOKS.items():
         rows = trials[(kinds == kind) & ((kind == "failed") | trials.score.notna())]
         if len(rows):
@@ -176,7 +185,7 @@ def progress(trials: pd.DataFrame, base: float, default: float | None) -> go.Fig
                 mode="markers",
                 name=kind,
                 marker=_marker(color, symbol),
-                text=[_hover(row) for row in rows_of(rows)],
+                text=[_hover(row) for row in iter_rows(rows)],
                 hovertemplate="%{text}<extra></extra>",
             )
     titles = ("trial time, added up (s)", "trials")
@@ -221,7 +230,7 @@ def prior_against_observed(trials: pd.DataFrame) -> go.Figure:
                 name=name,
                 marker=_marker(BLUE if full else SKY, symbol),
                 error_y={"array": rows.final_se.fillna(0.0), "color": GREY, "thickness": 1.2},
-                text=[_hover(row) for row in rows_of(rows)],
+                text=[_hover(row) for row in iter_rows(rows)],
                 hovertemplate="prior %{x:.3f}<br>%{text}<extra></extra>",
             )
     styled(figure, 400, margin={"t": 56}, hovermode="closest", showlegend=True)
@@ -243,7 +252,7 @@ def cost(spent: float, full: float) -> go.Figure:
             y=["spent", "all in full"],
             orientation="h",
             marker={"color": [BLUE, GREY]},
-            text=[duration(spent), duration(full)],
+            text=[format_duration(spent), format_duration(full)],
             textposition="outside",
             cliponaxis=False,
             hovertemplate="%{y}: %{text}<extra></extra>",
@@ -257,7 +266,7 @@ def cost(spent: float, full: float) -> go.Figure:
 def fractions(trials: pd.DataFrame) -> go.Figure:
     """How far each trial ran, in the order they were proposed."""
     figure = go.Figure()
-    kinds = pd.Series([looks_of(row) for row in rows_of(trials)], index=trials.index)
+    kinds = pd.Series([looks_of(row) for row in iter_rows(trials)], index=trials.index)
     for kind, (color, _) in STATE_LOOKS.items():
         rows = trials[(kinds == kind) & trials.fraction.notna()]
         if len(rows):
@@ -266,7 +275,7 @@ def fractions(trials: pd.DataFrame) -> go.Figure:
                 y=rows.fraction,
                 name=kind,
                 marker={"color": color},
-                text=[_hover(row) for row in rows_of(rows)],
+                text=[_hover(row) for row in iter_rows(rows)],
                 textposition="none",
                 hovertemplate="%{text}<extra></extra>",
             )

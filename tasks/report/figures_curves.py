@@ -10,7 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from tasks.report.figures import GREY, SCORE_SCALE, described, styled, superseded
-from tasks.runs.tables import rows_of
+from tasks.runs.tables import iter_rows
 
 SMOOTHING_STEPS = 5
 
@@ -21,7 +21,7 @@ def trial_colors(trials: pd.DataFrame) -> dict[str, str]:
     span = high - low if high > low else 1.0
     return {
         row.trial_id: GREY if math.isnan(row.final) else _on_scale((row.final - low) / span)
-        for row in rows_of(trials)
+        for row in iter_rows(trials)
     }
 
 
@@ -54,7 +54,7 @@ def curve(
     colors, hidden = trial_colors(trials), superseded(trials)
     smooth = metric != "score"
     figure = go.Figure()
-    for row in rows_of(trials):
+    for row in iter_rows(trials):
         own = points[points.trial_id == row.trial_id].sort_values("step")
         if own.empty or row.trial_id in hidden:
             continue

@@ -15,7 +15,7 @@ from ConfigSpace.hyperparameters import Constant
 from surrogates.evaluation.importance import Importance
 from surrogates.space.axes import Axis, ChoiceAxis, NumberAxis, OrdinalAxis, make_axis
 from tasks.report.figures import BLUE, GREY, SCORE_SCALE, styled, superseded
-from tasks.runs.wording import setting
+from tasks.runs.formatting import format_setting
 
 
 def axes_of(space: Mapping[str, Any]) -> dict[str, Axis]:
@@ -82,7 +82,7 @@ def _dimension(axis: Axis, values: Sequence[Any]) -> dict[str, Any]:
         "values": numbers,
         "range": [low, high],
         "tickvals": places,
-        "ticktext": [setting(tick) for tick in ticks],
+        "ticktext": [format_setting(tick) for tick in ticks],
     }
 
 

@@ -14,19 +14,19 @@ from tasks.config.command import beyond_options, reproduce_command
 from tasks.config.paths import history_folder
 from tasks.report import figures
 from tasks.report.page import Html, as_json, chart, details, join, note, section, table, tag
-from tasks.runs.folder import Measured, RunInfo, Summary
-from tasks.runs.tables import RunTables, rows_of
-from tasks.runs.wording import (
+from tasks.runs.folder import ModelScores, RunInfo, Summary
+from tasks.runs.formatting import (
     Z95,
-    duration,
+    format_duration,
+    format_setting,
+    format_test_score,
     gain,
-    on_test,
     outcome,
+    percent,
     plus_minus,
-    setting,
-    share,
     verdict,
 )
+from tasks.runs.tables import RunTables, iter_rows
 
 MAX_FILES = 40
 
@@ -60,11 +60,11 @@ def headline(tables: RunTables, data_docs: Mapping[str, str]) -> Html:
     tone = _tone(summary)
     best_label = tables.labels.get(summary.best.trial_id or "", "–")
     tiles = [
-        _tile("best, test", on_test(summary.best), f"trial {best_label}"),
-        _tile("default, test", on_test(summary.default)) if summary.default else None,
-        _tile("base model, test", on_test(summary.base)),
+        _tile("best, test", format_test_score(summary.best), f"trial {best_label}"),
+        _tile("default, test", format_test_score(summary.default)) if summary.default else None,
+        _tile("base model, test", format_test_score(summary.base)),
         _tile("trials", str(summary.trials), _kinds(trials)),
-        _tile("trial time", duration(summary.trial_seconds), _wall(summary)),
+        _tile("trial time", format_duration(summary.trial_seconds), _wall(summary)),
     ]
     measured = [("best", summary.best), ("default", summary.default), ("base", summary.base)]
     return tag(
@@ -100,7 +100,7 @@ def _so_far(tables: RunTables) -> list[Html]:
     if best is not None:
         text = (
             f"Best so far: trial {best.label} with {plus_minus(best.score, best.score_se)} on "
-            f"validation at {share(best.fraction)} of full length; the base model, before any "
+            f"validation at {percent(best.fraction)} of full length; the base model, before any "
             f"training, {_split_score(info.base_validation)}."
         )
     return [
@@ -134,16 +134,16 @@ def _tile(label: str, value: str, under: str = "") -> Html:
 
 
 def _kinds(trials: pd.DataFrame) -> str:
-    kinds = [figures.looks_of(row) for row in rows_of(trials)]
+    kinds = [figures.looks_of(row) for row in iter_rows(trials)]
     counts = {kind: kinds.count(kind) for kind in figures.STATE_LOOKS if kind in kinds}
     return ", ".join(f"{count} {kind}" for kind, count in counts.items())
 
 
 def _wall(summary: Summary) -> str:
-    return f"{duration(summary.elapsed_seconds)} by the wall clock"
+    return f"{format_duration(summary.elapsed_seconds)} by the wall clock"
 
 
-def _scores(measured: Sequence[tuple[str, Measured]]) -> pd.DataFrame:
+def _scores(measured: Sequence[tuple[str, ModelScores]]) -> pd.DataFrame:
     rows = [
         row
         for name, m in measured
@@ -179,7 +179,11 @@ def best_configuration(tables: RunTables, exported: Sequence[str]) -> Html:
     differs = [default is not None and config.get(n) != default.get(n) for n in names]
     heads = ["hyperparameter", "best", "default"]
     rows = [
-        (tag("code", n), setting(config.get(n)), setting(default.get(n)) if default else "–")
+        (
+            tag("code", n),
+            format_setting(config.get(n)),
+            format_setting(default.get(n)) if default else "–",
+        )
         for n in names
     ]
     marks = ["differs" if different else "" for different in differs]

@@ -6,8 +6,8 @@ import math
 
 from tasks.report.page import Cell, Html, note, section, table, tag
 from tasks.runs.folder import ProposalRecord
+from tasks.runs.formatting import format_number, percent, plus_minus
 from tasks.runs.tables import RunTables
-from tasks.runs.wording import number, plus_minus, share
 
 HEADS = (
     "trial", "origin", "ranker expected", "own trials changed", "expected final",
@@ -45,12 +45,12 @@ def _cells(p: ProposalRecord, labels: dict[str, str], finals: dict[str, float]) 
     return [
         Cell(tag("span", labels.get(p.trial_id, p.trial_id), title=p.trial_id), p.trial_id),
         Cell(p.origin, p.origin),
-        Cell(number(prior), prior),
+        Cell(format_number(prior), prior),
         Cell(plus_minus(changed, None, signed=True), changed),
         Cell(plus_minus(expected, sd), expected),
-        Cell(share(failure), failure),
-        Cell(number(cost, 2), cost),
-        Cell(number(became), became),
+        Cell(percent(failure), failure),
+        Cell(format_number(cost, 2), cost),
+        Cell(format_number(became), became),
     ]
 
 

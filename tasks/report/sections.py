@@ -10,15 +10,15 @@ from surrogates.evaluation.importance import MIN_TRIALS, Importance
 from surrogates.space.axes import Axis
 from tasks.report import figures, figures_curves, figures_space
 from tasks.report.page import Cell, Html, chart, details, join, note, section, table, tag
-from tasks.runs.tables import UNFINISHED, RunTables, origin_of, rows_of
-from tasks.runs.wording import (
-    counted,
-    duration,
-    number,
+from tasks.runs.formatting import (
+    format_duration,
+    format_number,
+    format_setting,
+    percent,
+    pluralize,
     plus_minus,
-    setting,
-    share,
 )
+from tasks.runs.tables import UNFINISHED, RunTables, iter_rows, origin_parts
 
 KEY_HYPERPARAMETERS = 3
 MAX_FILES = 40
@@ -63,7 +63,7 @@ def trials(tables: RunTables, ordered: Sequence[str]) -> Html:
     keys = list(ordered[:KEY_HYPERPARAMETERS])
     heads = ["trial", "origin", "length", "state", "score", "predicted final", "prior", "time"]
     best = tables.best_row
-    rows = [_trial_cells(row, keys, tables.labels) for row in rows_of(tables.trials)]
+    rows = [_trial_cells(row, keys, tables.labels) for row in iter_rows(tables.trials)]
     marks = [
         "best" if best is not None and name == best.trial_id else ""
         for name in tables.trials.trial_id
@@ -87,20 +87,20 @@ def _breakable(name: str) -> Html:
 
 def _trial_cells(row: Any, keys: Sequence[str], labels: Mapping[str, str]) -> list[object]:
     state = join([row.state, tag("small", row.reason) if row.reason else None])
-    origin, *rest = origin_of(row, labels)
+    origin, *rest = origin_parts(row, labels)
     origin = join([origin, *(tag("small", each) for each in rest)])
     settings = [row.trial_id]
-    settings += [f"{name} = {setting(value)}" for name, value in row.config.items()]
+    settings += [f"{name} = {format_setting(value)}" for name, value in row.config.items()]
     return [
         Cell(tag("span", row.label, title=row.trial_id), row.trial_id),
         Cell(origin, row.origin),
-        Cell(share(row.fraction), float(row.fraction)),
+        Cell(percent(row.fraction), float(row.fraction)),
         Cell(state, row.state),
         Cell(plus_minus(row.score, row.score_se), float(row.score)),
         Cell(plus_minus(row.predicted, row.predicted_sd), float(row.predicted)),
-        Cell(number(row.prior), float(row.prior)),
-        Cell(duration(row.seconds), float(row.seconds)),
-        *(Cell(setting(row.config.get(key)), _key(row.config.get(key))) for key in keys),
+        Cell(format_number(row.prior), float(row.prior)),
+        Cell(format_duration(row.seconds), float(row.seconds)),
+        *(Cell(format_setting(row.config.get(key)), _key(row.config.get(key))) for key in keys),
         details("show", *(tag("div", tag("code", line)) for line in settings)),
     ]
 
@@ -149,7 +149,7 @@ def curves(tables: RunTables) -> Html:
 def _chips(tables: RunTables) -> Html:
     hidden, colors = figures.superseded(tables.trials), figures_curves.trial_colors(tables.trials)
     drawn = set(tables.curves.trial_id) - hidden
-    ordered = rows_of(tables.trials.sort_values("final", ascending=False))
+    ordered = iter_rows(tables.trials.sort_values("final", ascending=False))
     chips = [
         tag(
             "button",
@@ -159,7 +159,7 @@ def _chips(tables: RunTables) -> Html:
             type="button",
             data_trial=row.trial_id,
             aria_pressed="true",
-            title=f"{row.trial_id}, {row.origin}, final {number(row.final)}",
+            title=f"{row.trial_id}, {row.origin}, final {format_number(row.final)}",
         )
         for row in ordered
         if row.trial_id in drawn
@@ -187,13 +187,14 @@ def prior(tables: RunTables) -> Html:
         return section("prior", title, tag("p", text))
     history = tables.info.history
     learned = (
-        f"The prior comes from {counted(history.trials, 'trial')} on "
-        f"{counted(history.datasets, 'dataset')}. "
+        f"The prior comes from {pluralize(history.trials, 'trial')} on "
+        f"{pluralize(history.datasets, 'dataset')}. "
     )
     if len(rows) >= 3:
         rho = spearman(list(rows.prior), list(rows.final))
         learned += (
-            f"Rank correlation (Spearman) over {len(rows)} configurations: ρ = {number(rho, 2)}. "
+            f"Rank correlation (Spearman) over {len(rows)} configurations: "
+            f"ρ = {format_number(rho, 2)}. "
         )
     else:
         learned += "With fewer than 3 configurations a rank correlation says nothing. "
@@ -223,7 +224,8 @@ def space(tables: RunTables, varied: Mapping[str, Axis]) -> Html:
         note(
             "One line for each configuration, coloured by its final score (at full length, else "
             "predicted). Drag along an axis to select, drag its name to move it. "
-            f"Not drawn: {counted(left_out, 'trial')} without a score or continued by another one."
+            f"Not drawn: {pluralize(left_out, 'trial')} without a score or continued by another "
+            "one."
         ),
         chart("space-chart", figure, "Parallel coordinates", min_width=95 * (len(varied) + 1)),
     )
@@ -234,7 +236,7 @@ def trust_in(ranking: Importance) -> str:
     text = (
         f"From a small model fitted to {ranking.trials} configurations of this run. For "
         f"configurations held out of the fit, its ranking agrees with the scores at "
-        f"ρ = {number(ranking.skill, 2)} (Spearman). "
+        f"ρ = {format_number(ranking.skill, 2)} (Spearman). "
     )
     if not ranking.trusted:
         return text + "That is too weak to read anything into the bars."
@@ -274,9 +276,9 @@ def cost(tables: RunTables) -> Html:
         saved = tag("p", "What was saved is estimated at the end of the run.")
     else:
         spent, full = summary.trial_seconds, summary.full_cost_seconds
-        text = f"The trials took {duration(spent)}; in full they would have taken about "
-        text += f"{duration(full)}"
-        text += f": {share(1 - spent / full)} saved." if full > spent else ": nothing was saved."
+        text = f"The trials took {format_duration(spent)}; in full they would have taken about "
+        text += f"{format_duration(full)}"
+        text += f": {percent(1 - spent / full)} saved." if full > spent else ": nothing was saved."
         figure = figures.cost(spent, full)
         saved = join([tag("p", text), chart("cost-chart", figure, "Time spent and saved")])
     return section(
@@ -306,7 +308,9 @@ def stops(tables: RunTables) -> Html:
             )
         elif result.stop:
             stop = result.stop
-            values = ", ".join(f"{key} = {setting(value)}" for key, value in stop.values.items())
+            values = ", ".join(
+                f"{key} = {format_setting(value)}" for key, value in stop.values.items()
+            )
             head = join([tag("b", name), f" was stopped by {stop.rule} at step {stop.step}"])
             blocks.append(details(head, tag("p", values)))
     if not blocks:

@@ -106,7 +106,7 @@ class ProposalRecord(Record):
     failure_probability: float | None = None
 
 
-class Measured(Record):
+class ModelScores(Record):
     """One of the three compared: the base model, the default and the best configuration."""
 
     trial_id: str | None
@@ -121,9 +121,9 @@ class Measured(Record):
 class Summary(Record):
     """``summary.json``: the outcome of a run."""
 
-    best: Measured
-    default: Measured | None
-    base: Measured
+    best: ModelScores
+    default: ModelScores | None
+    base: ModelScores
     best_expected: float = Field(description="Posterior mean of the best configuration.")
     best_expected_se: float
     trials: int

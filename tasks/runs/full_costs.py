@@ -9,7 +9,7 @@ from trials.spec.records import TrialResult, TrialSpec
 
 
 @dataclass
-class FullCosts:
+class CostScale:
     """Costs of the trials of one run, asked for in the order of their proposals.
 
     Attributes:

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from tasks.runs.folder import ProposalRecord, RunFolder, RunInfo, Summary, Trial
-from tasks.runs.spent import Spent
+from tasks.runs.spending import Spending
 from trials.spec.events import curve, read_events
 from trials.spec.records import CurvePoint, Value
 
@@ -90,7 +90,7 @@ class RunTables:
             records,
             sorted(proposals.values(), key=lambda p: p.order),
             run.plan_text(),
-            Spent.of(run).part(info.settings.budget) if summary is None else None,
+            Spending.of(run).part(info.settings.budget) if summary is None else None,
         )
 
     @property
@@ -134,7 +134,7 @@ class RunTables:
         ]
 
 
-def rows_of(table: pd.DataFrame) -> Iterator[Any]:
+def iter_rows(table: pd.DataFrame) -> Iterator[Any]:
     """Rows as named tuples; pandas' own type says nothing of their fields."""
     yield from table.itertuples()
 
@@ -237,7 +237,7 @@ def _number(value: Any) -> float:
     return math.nan if value is None else float(value)
 
 
-def origin_of(row: Any, labels: Mapping[str, str]) -> list[str]:
+def origin_parts(row: Any, labels: Mapping[str, str]) -> list[str]:
     """Why a trial was run, and which other trial it goes on from, if any: in one or two parts."""
     parts = [row.origin]
     if row.continues:

@@ -40,7 +40,7 @@ class Begun:
 
 
 @dataclass(frozen=True)
-class Learned:
+class PinnedHistory:
     """What a run learns from.
 
     Attributes:
@@ -54,7 +54,9 @@ class Learned:
     used: bool | None = None
 
 
-def learn_from(settings: TuneSettings, run: RunFolder, inputs: Found, history: Path) -> Learned:
+def pin_history(
+    settings: TuneSettings, run: RunFolder, inputs: Found, history: Path
+) -> PinnedHistory:
     """The history of a run: of a new one what there is, of a resumed one what it began with.
 
     Raises:
@@ -79,10 +81,10 @@ def learn_from(settings: TuneSettings, run: RunFolder, inputs: Found, history: P
             f"run {run.run_id} learned from {', '.join(missing)}, now missing; "
             "restore it with: git checkout or dvc checkout"
         )
-    return Learned(files, features if features.exists() else None, used)
+    return PinnedHistory(files, features if features.exists() else None, used)
 
 
-def note_used(run: RunFolder, used: bool) -> None:
+def record_history_use(run: RunFolder, used: bool) -> None:
     """Notes whether the search begins with what the history knows: so it does when resumed."""
     info = run.info()
     history = info.history.model_copy(update={"used": used})
@@ -94,7 +96,7 @@ def begin_run(
     run: RunFolder,
     inputs: Inputs,
     space: ConfigurationSpace,
-    learned: Learned,
+    learned: PinnedHistory,
     history: Path,
 ) -> Begun:
     """Writes ``run.json``, or reads it when the run is resumed."""

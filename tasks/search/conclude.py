@@ -17,7 +17,7 @@ from tasks.config.settings import TuneSettings
 from tasks.inputs.featurize import Say, probe, unsaid
 from tasks.inputs.prepare import Inputs
 from tasks.planning.costs import LEAST_ROWS, MARGIN
-from tasks.runs.folder import Measured, RunFolder, Summary, Trial, final_model
+from tasks.runs.folder import ModelScores, RunFolder, Summary, Trial, final_model
 from tasks.search.loop import SearchLoop
 from trials.evaluation.compare import paired_difference
 from trials.io.errors import AutoPipeError
@@ -38,7 +38,7 @@ def measure_on_test(
     inputs: Inputs,
     models: dict[str, str],
     measurer: Supervisor,
-    closing: Closing,
+    closing: FinalMeasurement,
     lora: bool = False,
     say: Say = unsaid,
 ) -> ProbeAnswer:
@@ -70,7 +70,7 @@ def measure_on_test(
 
 
 @dataclass(frozen=True)
-class Closing:
+class FinalMeasurement:
     """How the final measurement is kept within the time that is left.
 
     Attributes:
@@ -84,7 +84,7 @@ class Closing:
     @classmethod
     def of(
         cls, asked: int, left: float, row_seconds: float, models: int, load_seconds: float = 0.0
-    ) -> Closing:
+    ) -> FinalMeasurement:
         """As many rows as there is time for, but never so few that they say nothing.
 
         Args:
@@ -133,7 +133,7 @@ def conclude(
     asked = min(loop.settings.test_rows, len(loop.inputs.dataset.splits["test"]))
     measured = [spec, *([default[0]] if default else [])]
     row, load = _row_seconds(loop, measured), loop.pace.loading + loop.pace.starting
-    closing = Closing.of(asked, test_seconds, row, len(models), load)
+    closing = FinalMeasurement.of(asked, test_seconds, row, len(models), load)
     lora = default_config.get("adapter") == "lora"
     test = measure_on_test(
         run, loop.settings, loop.inputs, models, measurer, closing, lora, say
@@ -144,7 +144,7 @@ def conclude(
     summary = Summary(
         best=_measured(spec, result, test["best"]),
         default=_measured(*default, test["default"]) if default else None,
-        base=Measured(
+        base=ModelScores(
             trial_id=None,
             config=None,
             validation=base.score,
@@ -217,8 +217,8 @@ def recommend(loop: SearchLoop) -> tuple[Recommendation, tuple[TrialSpec, TrialR
     return found
 
 
-def _measured(spec: TrialSpec, result: TrialResult, test: SplitScore) -> Measured:
-    return Measured(
+def _measured(spec: TrialSpec, result: TrialResult, test: SplitScore) -> ModelScores:
+    return ModelScores(
         trial_id=spec.trial_id,
         config=spec.config,
         validation=result.score if result.score is not None else math.nan,

@@ -20,14 +20,14 @@ from prefect.futures import PrefectFuture
 from surrogates.core.base import Proposal, Recommendation
 from surrogates.online.search import Search
 from tasks.config.settings import TuneSettings
-from tasks.execution.backend import on_this_machine
+from tasks.execution.base import on_this_machine
 from tasks.execution.devices import memory_share
-from tasks.execution.trial import give_up, is_fatal
+from tasks.execution.trial import abort_run, is_fatal
 from tasks.history.rows import records
 from tasks.inputs.prepare import Inputs
 from tasks.inputs.spaces import plain
 from tasks.runs.folder import ProposalRecord, RunFolder, final_model
-from tasks.runs.full_costs import FullCosts
+from tasks.runs.full_costs import CostScale
 from tasks.runs.ledger import Ledger
 from trials.checkpoints.registry import CheckpointRegistry
 from trials.evaluation.compare import row_adjusted_se
@@ -84,7 +84,7 @@ class SearchLoop:
     told: dict[str, tuple[TrialSpec, TrialResult]] = field(default_factory=dict)
     registry: CheckpointRegistry = field(init=False)
     compute: Compute = field(init=False)
-    costs: FullCosts = field(default_factory=FullCosts)
+    costs: CostScale = field(default_factory=CostScale)
     _first_cost: float = math.nan
     _order: int = 0
     _recorded: dict[int, ProposalRecord] = field(init=False)
@@ -294,7 +294,7 @@ class SearchLoop:
     def _tell(self, proposal: Proposal, spec: TrialSpec, result: TrialResult) -> None:
         cost = self.costs.of(spec, result)
         if result.failure and is_fatal(result):
-            give_up(spec, result, self._next_command(result.failure.kind))
+            abort_run(spec, result, self._next_command(result.failure.kind))
         error = self._error(spec, result)
         self.told[proposal.id] = (spec, result)
         # A trial that a rule ended is over: its score stands for its final one. One that ran out

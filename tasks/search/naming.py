@@ -16,8 +16,8 @@ from tasks.config.settings import TuneSettings
 from tasks.config.store_names import checked_name
 from tasks.history.seed import the_history
 from tasks.runs.folder import RunFolder
-from tasks.runs.spent import check_budget
-from tasks.search.stored_run import open_run
+from tasks.runs.spending import check_budget
+from tasks.search.run_storage import open_run
 from trials.io.errors import SettingsError
 from trials.io.record_files import read_json
 from trials.spec.records import write_json
@@ -25,7 +25,7 @@ from trials.spec.records import write_json
 OF_FLOW_RUNS = "flow-runs"  # flow run id -> run id, so that a flow run started again goes on
 
 
-def title_of() -> str:
+def flow_run_title() -> str:
     """How the flow run at hand is called on Prefect's pages."""
     parameters: Mapping[str, Any] = flow_run.parameters
     run, settings = parameters.get("run"), parameters.get("settings")
@@ -34,7 +34,7 @@ def title_of() -> str:
     return _given(settings and TuneSettings.model_validate(settings)).title
 
 
-def settings_of(run: RunFolder, given: TuneSettings | None) -> TuneSettings:
+def resolve_settings(run: RunFolder, given: TuneSettings | None) -> TuneSettings:
     """A run's own settings, with the budget of those given; a new run's are those given.
 
     Changes the run's record, so it is called by who holds its lock.
@@ -56,7 +56,7 @@ def settings_of(run: RunFolder, given: TuneSettings | None) -> TuneSettings:
     return settings
 
 
-def history_of(run: RunFolder, given: Path | None) -> Path:
+def resolve_run_history(run: RunFolder, given: Path | None) -> Path:
     """The history that a run learns from and joins: as given, as when it began, or the project's.
 
     Changes the run's record where another one is given, so it is called by who holds its lock.
@@ -89,7 +89,7 @@ def _given(settings: TuneSettings | None) -> TuneSettings:
     return settings
 
 
-def folder_of_run(settings: TuneSettings | None, run: str | None) -> RunFolder:
+def open_run_folder(settings: TuneSettings | None, run: str | None) -> RunFolder:
     """The folder of a named run, of the run that this very flow run began before, or a new one.
 
     A worker that was killed leaves its flow run to be started again, and Prefect retries flow runs

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from tasks.sync.background import Background
-from tasks.sync.store import Stored, StoreError
+from tasks.sync.store import StoredFolder, StoreError
 from trials.io.watchdog import is_alive, supervisor_token
 from trials.spec.records import write_json
 
@@ -46,7 +46,7 @@ class Lease(Background):
     """
 
     def __init__(
-        self, run: Path | Stored, beat_seconds: float = BEAT_SECONDS, file: str = LEASE_FILE
+        self, run: Path | StoredFolder, beat_seconds: float = BEAT_SECONDS, file: str = LEASE_FILE
     ):
         super().__init__("lease")
         self._run, self._beat_seconds, self._file = run, beat_seconds, file
@@ -82,7 +82,7 @@ class Lease(Background):
         content = {
             "beat": count,
             "holder": self._holder,
-            "machine": this_machine(),
+            "machine": machine_id(),
             "process": supervisor_token(),
             "host": socket.gethostname(),
         }
@@ -93,7 +93,7 @@ class Lease(Background):
 
 
 @cache
-def this_machine() -> str:
+def machine_id() -> str:
     """Names where process ids mean the same: this boot of this machine, and its container."""
     parts = [socket.gethostname()]
     with suppress(OSError):
@@ -102,7 +102,7 @@ def this_machine() -> str:
     return " ".join(parts)
 
 
-def leader_of(run: Path | Stored, lost_seconds: float = LOST_SECONDS) -> str | None:
+def current_leader(run: Path | StoredFolder, lost_seconds: float = LOST_SECONDS) -> str | None:
     """Who leads a run now, as people call it; None where nobody does.
 
     Of a leader on another machine that was killed it takes a moment to know.
@@ -117,7 +117,7 @@ def leader_of(run: Path | Stored, lost_seconds: float = LOST_SECONDS) -> str | N
     first = _text(run, LEADER_FILE)
     content = _content(first) or {}
     who = _who(content)
-    if content.get("machine") == this_machine() and "process" in content:
+    if content.get("machine") == machine_id() and "process" in content:
         return who if is_alive(str(content["process"])) else None
     deadline = time.monotonic() + lost_seconds
     while first is not None and time.monotonic() < deadline:
@@ -128,7 +128,7 @@ def leader_of(run: Path | Stored, lost_seconds: float = LOST_SECONDS) -> str | N
     return None
 
 
-def _text(run: Path | Stored, file: str) -> str | None:
+def _text(run: Path | StoredFolder, file: str) -> str | None:
     """What a sign of life says, None where there is none."""
     if isinstance(run, Path):
         try:
@@ -165,7 +165,7 @@ class LeaseWatch(Background):
 
     def __init__(
         self,
-        run: Path | Stored,
+        run: Path | StoredFolder,
         on_lost: Callable[[], None],
         lost_seconds: float = LOST_SECONDS,
     ):

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from tasks.sync.lease import LEADER_FILE, Lease, leader_of
+from tasks.sync.lease import LEADER_FILE, Lease, current_leader
 from trials.io.errors import AutoPipeError
 
 LOCK_FILE = ".lock"
@@ -80,7 +80,7 @@ def run_lock(folder: Path, records: Sequence[str] = ()) -> Iterator[Callable[[],
     otherwise = "wait for it or end it; a run killed on this machine frees its lock by itself"
     what = f"run {folder.name}"
     with locked(folder, what, otherwise), _folder_itself(folder, what, otherwise):
-        if leader := leader_of(folder):
+        if leader := current_leader(folder):
             raise Locked(f"{what} is led by {leader}: see its {LEADER_FILE}\n  {otherwise}")
         new = bool(records) and not _holds(folder, records)
 

@@ -19,7 +19,7 @@ PAUSE_SECONDS = 2.0
 Found = TypeVar("Found")
 
 
-def patiently(
+def call_with_retries(
     action: Callable[[], Found],
     what: str,
     stop: threading.Event | None = None,

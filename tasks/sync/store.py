@@ -264,7 +264,7 @@ def _may_pass(error: Exception) -> bool:
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredFolder:
     """A folder of a store."""
 
     store: Store
@@ -272,7 +272,7 @@ class Stored:
 
 
 @cache
-def store_of(url: str) -> Store:
+def open_store(url: str) -> Store:
     """One object a storage and process: it knows what it sent."""
     return Store(url)
 

@@ -18,7 +18,7 @@ from tasks.config.paths import OfflineFolder, offline_folder
 from tasks.history.prefixes import PREFIX_FRACTIONS
 from tasks.history.rows import history_files, read_history, write_parquet
 from tasks.inputs.catalog import Sizes, build_dataset
-from tasks.offline.evaluate import SECTION, OfflineSettings, judged_trials, parts, with_error
+from tasks.offline.evaluate import SECTION, OfflineSettings, evaluation_trials, parts, with_error
 from tasks.offline.feature_groups import GROUPS, groups_of
 from tasks.offline.features import KEYS, read_features
 from tasks.runs.folder import RunFolder
@@ -167,9 +167,9 @@ def test_the_prefixes_that_are_judged_are_those_at_the_rungs(history, tmp_path):
     output = OfflineFolder(tmp_path)
     write_parquet(read_history(history_files(history)), output.checked)
     output.features.write_text(",".join(KEYS))
-    assert set(judged_trials(output, OfflineSettings())["fraction"]) == {*PREFIX_FRACTIONS, 1.0}
+    assert set(evaluation_trials(output, OfflineSettings())["fraction"]) == {*PREFIX_FRACTIONS, 1.0}
     few = OfflineSettings(rungs=(0.3,))
-    assert set(judged_trials(output, few)["fraction"]) == {0.3, 1.0}
+    assert set(evaluation_trials(output, few)["fraction"]) == {0.3, 1.0}
 
 
 @pytest.mark.parametrize(

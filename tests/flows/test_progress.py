@@ -14,7 +14,7 @@ from flows.pace import Pace
 from flows.progress import CollectProgress, LiveProgress
 from tasks.config.settings import Budget
 from tasks.monitoring.watching import Several
-from tasks.runs.wording import finished_before
+from tasks.runs.formatting import finished_before
 from tests.tasks.conftest import MakeRun
 from trials.spec.records import Failure, Fidelity, TrialResult, TrialSpec
 

@@ -16,7 +16,7 @@ from tasks.inputs.spaces import load_space, plain
 from tasks.runs.folder import (
     DatasetInfo,
     HistoryInfo,
-    Measured,
+    ModelScores,
     ProposalRecord,
     RunFolder,
     RunInfo,
@@ -230,8 +230,8 @@ def _observations(run: RunFolder) -> list[dict[str, Any]]:
 
 
 def _summary(configs: list[dict[str, Any]]) -> Summary:
-    def measured(index: int, test: float) -> Measured:
-        return Measured(
+    def measured(index: int, test: float) -> ModelScores:
+        return ModelScores(
             trial_id=trial_id(index),
             config=configs[index],
             validation=final_score(configs[index]),
@@ -240,7 +240,7 @@ def _summary(configs: list[dict[str, Any]]) -> Summary:
             test_se=0.023,
         )
 
-    base = Measured(
+    base = ModelScores(
         trial_id=None, config=None, validation=0.02, validation_se=0.01, test=0.03, test_se=0.01
     )
     return Summary(

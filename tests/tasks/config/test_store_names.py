@@ -9,7 +9,7 @@ import pytest
 from tasks.config.settings import TuneSettings
 from tasks.config.store_names import checked_name, checked_path, checked_store, stored_name_of
 from tasks.execution.mirror import fetch_inputs
-from tasks.search.stored_run import open_run, view_run
+from tasks.search.run_storage import open_run, view_run
 from tasks.sync.store import Store, StoreError
 from tests.tasks.conftest import MakeRun
 from trials.io.errors import SettingsError

@@ -10,7 +10,7 @@ import pytest
 
 from tasks.config import paths
 from tasks.config.settings import TuneSettings
-from tasks.runs.folder import DatasetInfo, HistoryInfo, Measured, RunFolder, RunInfo, Summary
+from tasks.runs.folder import DatasetInfo, HistoryInfo, ModelScores, RunFolder, RunInfo, Summary
 from trials.scoring.trl_reward import (
     CARD_VARIABLE,
     COMPLETION_LIMIT_VARIABLE,
@@ -104,7 +104,7 @@ def write_dataset(folder: Path, kind: str) -> Path:
 
 def write_records(run: RunFolder, spec: TrialSpec) -> None:
     scores = {"validation": 0.25, "validation_se": 0.1, "test": 0.2, "test_se": 0.05}
-    measured = Measured(trial_id=None, config=None, **scores)
+    measured = ModelScores(trial_id=None, config=None, **scores)
     best = measured.model_copy(
         update={"trial_id": spec.trial_id, "config": spec.config, "test": 0.8125}
     )

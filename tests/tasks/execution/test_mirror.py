@@ -9,7 +9,7 @@ import pytest
 
 from tasks.execution import mirror
 from tasks.execution.mirror import mirrored, send_inputs
-from tasks.sync.store import StoreError, store_of
+from tasks.sync.store import StoreError, open_store
 from tests.trials.helpers import TINY, make_spec, write_dataset, write_rows
 from trials.data.dataset import fingerprint
 from trials.models.loading import load_config
@@ -31,7 +31,7 @@ def sent(url: str, tmp_path: Path, dataset: Path | None = None) -> TrialSpec:
     dataset = dataset or write_dataset(tmp_path / "data")
     spec = make_spec(tmp_path / "runs" / "run" / "trials" / "000", dataset)
     spec = spec.model_copy(update={"model_fingerprint": "m" * 16})
-    send_inputs(spec, store_of(url))
+    send_inputs(spec, open_store(url))
     return spec
 
 
@@ -76,7 +76,7 @@ def test_what_it_makes_goes_back_without_secrets(url: str, tmp_path: Path) -> No
 
 
 def test_what_was_sent_is_kept_in_the_store_alone(url: str, tmp_path: Path) -> None:
-    spec, store = sent(url, tmp_path), store_of(url)
+    spec, store = sent(url, tmp_path), open_store(url)
     parent = Path(spec.folder).with_name("parent") / "checkpoint" / "rl-000010"
     parent.mkdir(parents=True)
     (parent / "weights").write_text("large")
@@ -93,7 +93,7 @@ def test_what_was_sent_is_kept_in_the_store_alone(url: str, tmp_path: Path) -> N
 
 
 def test_a_failure_that_was_taken_out_is_not_taken_for_a_result(url: str, tmp_path: Path) -> None:
-    spec, store = sent(url, tmp_path), store_of(url)
+    spec, store = sent(url, tmp_path), open_store(url)
     with mirrored(spec, url) as (own, _):
         Path(own.folder).mkdir(parents=True, exist_ok=True)
         (Path(own.folder) / "result.json").write_text("failed")
@@ -116,7 +116,7 @@ def test_a_trial_that_fails_says_why_even_when_storage_is_away(
 
     def fail() -> None:
         with mirrored(spec, url):
-            monkeypatch.setattr(store_of(url), "push", away)
+            monkeypatch.setattr(open_store(url), "push", away)
             raise KeyError("why")
 
     with pytest.raises(KeyError):

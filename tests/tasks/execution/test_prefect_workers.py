@@ -20,8 +20,8 @@ from prefect.states import Completed, Failed, Running, Scheduled
 
 from tasks.execution import prefect_workers as workers
 from tasks.execution.mirror import mirrored
-from tasks.execution.prefect_workers import OnWorkers
-from tasks.execution.remote import Elsewhere
+from tasks.execution.prefect_workers import DeploymentRunner
+from tasks.execution.remote import RemoteRunner
 from tasks.sync.store import Store
 from tests.trials.helpers import make_spec, write_dataset
 from trials.io.errors import AutoPipeError, SettingsError
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.usefixtures("deployment")
 
 
 @flow(name="test-trial")
-def trial(spec: dict[str, Any], how: dict[str, Any]) -> None:
+def trial(spec: dict[str, Any], runner: dict[str, Any]) -> None:
     """As flows/trial.py; it is never run."""
 
 
@@ -108,8 +108,8 @@ def of_trial(client: Any, spec: TrialSpec) -> list[FlowRun]:
     return found
 
 
-def on_workers(**how: Any) -> OnWorkers:
-    return OnWorkers(Elsewhere(**how), "test-trial/test")
+def on_workers(**runner: Any) -> DeploymentRunner:
+    return DeploymentRunner(RemoteRunner(**runner), "test-trial/test")
 
 
 def leave(spec: TrialSpec, kind: str | None = None) -> None:
@@ -172,11 +172,11 @@ def test_without_a_worker_it_says_so(
     spec: TrialSpec, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(workers, "UNTAKEN_SECONDS", 0.5)
-    place, caught = on_workers(), []
+    runner, caught = on_workers(), []
 
     def run() -> None:
         try:
-            place.run(spec)
+            runner.run(spec)
         except Cancelled as error:
             caught.append(error)
 
@@ -186,13 +186,13 @@ def test_without_a_worker_it_says_so(
     while "prefect worker start" not in caplog.text and time.monotonic() < deadline:
         time.sleep(0.1)
     assert caplog.text.count(f"prefect worker start --pool {POOL} --limit 1") == 1
-    place.close()
+    runner.close()
     thread.join(timeout=20)
     assert caught
     with get_client(sync_client=True) as client:
         assert [run.state.name for run in of_trial(client, spec) if run.state] == ["Cancelled"]
     with pytest.raises(Cancelled):  # and no other is started
-        place.run(spec)
+        runner.run(spec)
 
 
 def test_what_an_earlier_leader_left_waiting_is_cancelled(spec: TrialSpec, work) -> None:
@@ -203,13 +203,13 @@ def test_what_an_earlier_leader_left_waiting_is_cancelled(spec: TrialSpec, work)
             client.create_flow_run_from_deployment(
                 id,
                 name=name,
-                parameters={"spec": {"folder": folder}, "how": {}},
+                parameters={"spec": {"folder": folder}, "runner": {}},
                 state=Scheduled(),
             )
             for folder in (spec.folder, "/another/workspace")
         )
-        place = on_workers()
-        started = place._start(spec)
+        runner = on_workers()
+        started = runner._start(spec)
         states = {run.id: run.state for run in of_trial(client, spec)}
     assert {id: state.name for id, state in states.items() if state} == {
         own.id: "Cancelled",
@@ -220,7 +220,7 @@ def test_what_an_earlier_leader_left_waiting_is_cancelled(spec: TrialSpec, work)
 
 def test_a_missing_deployment_is_named(spec: TrialSpec) -> None:
     with pytest.raises(SettingsError, match="autopipe deploy"):
-        OnWorkers(Elsewhere(), "test-trial/none").run(spec)
+        DeploymentRunner(RemoteRunner(), "test-trial/none").run(spec)
 
 
 @pytest.fixture
@@ -244,14 +244,14 @@ def test_with_a_store_a_failure_is_decided_by_the_leader(
         return Completed()
 
     taken = work(fail, succeed)
-    place, file = on_workers(store=store.url), Path(spec.folder) / "result.json"
+    runner, file = on_workers(store=store.url), Path(spec.folder) / "result.json"
     parts = Path(spec.folder).parents[1].name, "trials", "000", "result.json"
-    first = place.run(spec)
+    first = runner.run(spec)
     assert first.failure is not None
     assert first.failure.kind == "killed"
     assert store.text(*parts) is None
     file.rename(file.with_name("result.attempt-1.json"))
-    assert place.run(spec).score == 0.5
+    assert runner.run(spec).score == 0.5
     assert store.text(*parts) == file.read_text()
     assert len(taken) == 2
     # One that ended while nobody led the run is not run again.

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tasks.execution import remote as elsewhere
-from tasks.execution.remote import Elsewhere
+from tasks.execution.remote import RemoteRunner
 from tasks.sync.lease import Lease
 from tests.trials.helpers import DirectLauncher, make_spec, write_dataset
 from trials.process.supervisor import Cancelled
@@ -51,8 +51,8 @@ def test_a_trial_is_run_while_its_leader_lives(run: Path) -> None:
     run.mkdir()
     (run / "go").touch()
     with Lease(run, 0.2):
-        assert Elsewhere().run(spec_of(run)).score == 0.5
-        assert Elsewhere().run(spec_of(run, "001")).score == 0.5
+        assert RemoteRunner().run(spec_of(run)).score == 0.5
+        assert RemoteRunner().run(spec_of(run, "001")).score == 0.5
 
 
 def test_it_is_ended_when_the_leader_goes(run: Path) -> None:
@@ -60,7 +60,7 @@ def test_it_is_ended_when_the_leader_goes(run: Path) -> None:
 
     def work() -> None:
         try:
-            Elsewhere().run(spec_of(run))
+            RemoteRunner().run(spec_of(run))
         except Cancelled as error:
             caught.append(error)
 
@@ -98,8 +98,8 @@ def test_a_trial_has_as_many_gpus_as_its_accelerate_config_has_processes(
     run.mkdir()
     supervisors = elsewhere._Supervisors()
     with Lease(run, 0.2):
-        supervisors.of(Elsewhere(accelerate_config=str(config)), run)
-        supervisors.of(Elsewhere(), run)
+        supervisors.of(RemoteRunner(accelerate_config=str(config)), run)
+        supervisors.of(RemoteRunner(), run)
         supervisors.close_all()
     assert seen == [("e-0,e-1", config), ("e-2", None)]
 
@@ -109,17 +109,17 @@ def test_a_run_that_waits_for_a_gpu_lets_the_one_before_it_give_its_own_back(
 ) -> None:
     # review fault 4: the lock that closing needs was held for as long as a GPU was waited for.
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "s-0")
-    supervisors, how = elsewhere._Supervisors(), Elsewhere()
+    supervisors, runner = elsewhere._Supervisors(), RemoteRunner()
     first, second = tmp_path / "first", tmp_path / "second"
     for run in (first, second):
         run.mkdir()
     with Lease(second, 0.2):
         try:
             with Lease(first, 0.2):
-                supervisors.of(how, first)
+                supervisors.of(runner, first)
                 opened: list[object] = []
                 waiting = threading.Thread(
-                    target=lambda: opened.append(supervisors.of(how, second))
+                    target=lambda: opened.append(supervisors.of(runner, second))
                 )
                 waiting.start()
                 waiting.join(1.5)
@@ -128,6 +128,6 @@ def test_a_run_that_waits_for_a_gpu_lets_the_one_before_it_give_its_own_back(
             waiting.join(20.0)
             assert not waiting.is_alive()
             assert opened
-            assert supervisors.of(how, second) is opened[0]
+            assert supervisors.of(runner, second) is opened[0]
         finally:
             supervisors.close_all()

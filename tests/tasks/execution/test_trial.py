@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from prefect import flow
 
-from tasks.execution.choose import Place, threads
-from tasks.execution.trial import give_up, is_fatal
+from tasks.execution.backend import ExecutionBackend, thread_runner
+from tasks.execution.trial import abort_run, is_fatal
 from tests.trials.helpers import DirectLauncher, make_spec
 from trials.io.errors import AutoPipeError
 from trials.process.supervisor import Supervisor
@@ -74,8 +74,8 @@ def run(spec: TrialSpec, attempts: Attempts, retries: int = 2) -> TrialResult:
     @flow
     def one_trial() -> TrialResult:
         launcher = DirectLauncher(program=PROGRAM.replace("{attempts}", repr(attempts)))
-        with threads(1) as tasks, Supervisor(launcher) as supervisor:
-            return Place(supervisor, tasks, retries).submit(spec).result()
+        with thread_runner(1) as tasks, Supervisor(launcher) as supervisor:
+            return ExecutionBackend(supervisor, tasks, retries).submit(spec).result()
 
     return one_trial()
 
@@ -143,10 +143,10 @@ def test_giving_up_keeps_the_failure_and_lets_the_trial_run_again(spec: TrialSpe
     assert is_fatal(result)
     assert not is_fatal(result.model_copy(update={"failure": None}))
     with pytest.raises(AutoPipeError, match=r"(?s)no space.*one/log\.txt.*then go on$"):
-        give_up(spec, result, "go on")  # where not even the result could be written
+        abort_run(spec, result, "go on")  # where not even the result could be written
     write_json(Path(spec.folder) / "result.json", result)
     with pytest.raises(AutoPipeError):
-        give_up(spec, result, "go on")
+        abort_run(spec, result, "go on")
     assert not (Path(spec.folder) / "result.json").exists()
     assert read_record(Path(spec.folder) / "result.given-up.json", TrialResult) == result
 

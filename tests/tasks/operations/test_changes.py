@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tasks.config.settings import TuneSettings
-from tasks.operations.changes import look, note_of, note_seen
+from tasks.operations.changes import detect_changes, save_snapshot, snapshot_file
 
 
 @pytest.fixture
@@ -29,12 +29,12 @@ def write_rows(file: Path, count: int) -> None:
 
 
 def news(settings: TuneSettings, history: Path) -> str | None:
-    return look.fn(settings, history)[1]
+    return detect_changes.fn(settings, history)[1]
 
 
 def done(settings: TuneSettings, history: Path) -> None:
-    seen, _ = look.fn(settings, history)
-    note_seen.fn(settings, seen, "run-1", history, done=True)
+    seen, _ = detect_changes.fn(settings, history)
+    save_snapshot.fn(settings, seen, "run-1", history, done=True)
 
 
 def test_the_first_run_always_has_something_to_do(settings, tmp_path):
@@ -49,10 +49,10 @@ def test_nothing_new_is_nothing_to_do(settings, tmp_path):
 
 def test_own_trials_are_no_news_but_those_of_others_are(settings, tmp_path):
     history = tmp_path / "history"
-    seen, _ = look.fn(settings, history)
+    seen, _ = detect_changes.fn(settings, history)
     # While it runs, its own trials are appended, and somebody else's.
     (history / "run-1.abc.parquet").write_bytes(b"mine")
-    note_seen.fn(settings, seen, "run-1", history, done=True)
+    save_snapshot.fn(settings, seen, "run-1", history, done=True)
     assert news(settings, history) is None
     (history / "others.parquet").write_bytes(b"theirs")
     assert news(settings, history) == "the history changed"
@@ -71,18 +71,18 @@ def test_data_history_and_settings_are_each_noticed(settings, tmp_path):
 
 def test_what_came_after_the_run_is_not_forgotten(settings, tmp_path):
     history = tmp_path / "history"
-    seen, _ = look.fn(settings, history)
-    note_seen.fn(settings, seen, "run-1", history, done=False)
-    now, what = look.fn(settings, history)
+    seen, _ = detect_changes.fn(settings, history)
+    save_snapshot.fn(settings, seen, "run-1", history, done=False)
+    now, what = detect_changes.fn(settings, history)
     assert what is None
     assert (now.run_id, now.done) == ("run-1", False)
-    note_seen.fn(settings, now, "run-1", history, done=True)
-    assert look.fn(settings, history)[0].done
+    save_snapshot.fn(settings, now, "run-1", history, done=True)
+    assert detect_changes.fn(settings, history)[0].done
 
 
 def test_models_whose_names_begin_alike_are_told_apart(settings):
     small, large = (
         settings.model_copy(update={"model": f"meta/Llama-3.2-{size}"}) for size in ("1B", "3B")
     )
-    assert note_of(small) != note_of(large)
+    assert snapshot_file(small) != snapshot_file(large)
     assert small.title != large.title

@@ -19,7 +19,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from flows.options import EXAMPLE_MODEL
 from tasks.operations import doctor
 from tasks.operations.deploy import POOLS, make_pool
-from tasks.operations.doctor import Finding, look, problem_of
+from tasks.operations.doctor import CheckResult, problem_of, run_check
 from tests.trials.helpers import TINY
 
 COMMAND = [sys.executable, "-m", "flows.cli", "doctor"]
@@ -31,7 +31,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def only(findings: Iterator[Finding] | list[Finding]) -> Finding:
+def only(findings: Iterator[CheckResult] | list[CheckResult]) -> CheckResult:
     [finding] = findings
     return finding
 
@@ -58,9 +58,9 @@ def test_a_broken_requirement_is_named(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(doctor, "ROOT", tmp_path)
     _, found = doctor.python()
     assert found.status == "bad"
-    assert "torch" in found.found
-    assert "numpy" not in found.found
-    assert "make install" in found.mend
+    assert "torch" in found.message
+    assert "numpy" not in found.message
+    assert "make install" in found.fix
 
 
 def test_a_workspace_that_cannot_be_written_to(
@@ -71,7 +71,7 @@ def test_a_workspace_that_cannot_be_written_to(
     monkeypatch.setenv("AUTOPIPE_HOME", str(tmp_path / "file" / "home"))
     found = only(doctor.disk())
     assert found.status == "bad"
-    assert "AUTOPIPE_HOME" in found.mend
+    assert "AUTOPIPE_HOME" in found.fix
 
 
 def test_the_history_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,15 +82,15 @@ def test_the_history_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     file.write_bytes(file.read_bytes()[:1000])
     found = only(doctor.history())
     assert found.status == "bad"
-    assert file.name in found.found
+    assert file.name in found.message
 
 
 def test_a_dataset_that_is_there_and_one_that_is_not() -> None:
     assert only(doctor.dataset_loads("gcd")).status == "good"
     found = only(doctor.dataset_loads("no-such-data"))
     assert found.status == "bad"
-    assert "no-such-data" in found.found
-    assert "autopipe datasets" in found.mend
+    assert "no-such-data" in found.message
+    assert "autopipe datasets" in found.fix
 
 
 def test_a_dataset_that_cannot_be_read(tmp_path: Path) -> None:
@@ -98,13 +98,13 @@ def test_a_dataset_that_cannot_be_read(tmp_path: Path) -> None:
     file.write_text('{"prompt": "1 + 1", "completion"\n')
     found = only(doctor.dataset_loads(str(file)))
     assert found.status == "bad"
-    assert "rows.jsonl:1" in found.found
+    assert "rows.jsonl:1" in found.message
 
 
 def test_a_model_is_loaded_but_for_its_weights(tmp_path: Path) -> None:
     found = only(doctor.model_loads("tiny-100k"))
     assert found.status == "good"
-    assert "llama of 0.1" in found.found
+    assert "llama of 0.1" in found.message
     assert only(doctor.model_loads(str(TINY))).status == "good"
 
 
@@ -122,14 +122,14 @@ def test_a_model_folder_that_cannot_be_loaded(tmp_path: Path, broken: str, text:
     (folder / broken).unlink()
     found = only(doctor.model_loads(str(folder)))
     assert found.status == "bad", found
-    assert text in found.found
-    assert found.mend
+    assert text in found.message
+    assert found.fix
 
 
 def test_a_hub_id_that_is_nowhere_is_no_good_one() -> None:
     found = only(doctor.model_loads("some-owner/no-such-model"))
     assert found.status == "bad"
-    assert "unset HF_HUB_OFFLINE" in found.mend
+    assert "unset HF_HUB_OFFLINE" in found.fix
 
 
 def test_a_model_of_the_hub_that_was_fetched_before(
@@ -165,32 +165,32 @@ def test_a_server_that_does_not_answer() -> None:
         with temporary_settings({PREFECT_API_URL: url}):
             found = only(doctor.server())
     assert found.status == "bad"
-    assert url in found.found
-    assert "autopipe ui" in found.mend
+    assert url in found.message
+    assert "autopipe ui" in found.fix
 
 
 def test_pools_that_are_not_there_and_pools_without_workers(prefect_harness) -> None:
-    found = {finding.what: finding for finding in doctor.server()}
+    found = {finding.name: finding for finding in doctor.server()}
     assert found["server"].status == "good"
-    assert [found[f"work pool {name}"].mend for name in POOLS] == ["autopipe deploy"] * 2
+    assert [found[f"work pool {name}"].fix for name in POOLS] == ["autopipe deploy"] * 2
     with get_client(sync_client=True) as client:
         make_pool(client, POOLS[0], "process")
         try:
-            found = {finding.what: finding for finding in doctor.server()}
+            found = {finding.name: finding for finding in doctor.server()}
         finally:
             client.delete_work_pool(POOLS[0])
-    assert found[f"work pool {POOLS[0]}"].mend == f"prefect worker start --pool {POOLS[0]}"
+    assert found[f"work pool {POOLS[0]}"].fix == f"prefect worker start --pool {POOLS[0]}"
 
 
 def test_a_look_that_breaks_is_a_finding_and_keeps_the_others() -> None:
-    def breaks() -> Iterator[Finding]:
-        yield Finding("one", "good", "fine")
+    def breaks() -> Iterator[CheckResult]:
+        yield CheckResult("one", "good", "fine")
         raise ConnectionResetError("reset by peer")
 
-    one, broken = look("server", breaks)
+    one, broken = run_check("server", breaks)
     assert one.status == "good"
-    assert (broken.what, broken.status) == ("server", "bad")
-    assert "ConnectionResetError: reset by peer" in broken.found
+    assert (broken.name, broken.status) == ("server", "bad")
+    assert "ConnectionResetError: reset by peer" in broken.message
 
 
 def test_a_server_that_answers_nonsense_does_not_end_the_other_looks(tmp_path: Path) -> None:
@@ -204,10 +204,10 @@ def test_a_server_that_answers_nonsense_does_not_end_the_other_looks(tmp_path: P
         assert process.stdout is not None
         port = process.stdout.readline().split("port ")[1].split()[0]
         with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{port}/api"}):
-            found = look("server", doctor.server)
+            found = run_check("server", doctor.server)
         process.terminate()
     assert [finding.status for finding in found] == ["good", "bad"]
-    assert "could not be looked at" in found[1].found
+    assert "could not be looked at" in found[1].message
 
 
 @pytest.mark.slow

@@ -12,8 +12,8 @@ from tasks.config.settings import Budget, TuneSettings
 from tasks.inputs.spaces import load_space
 from tasks.offline.models import OfflineTraining
 from tasks.planning import plan as planning
-from tasks.planning.costs import Costs
-from tasks.planning.plan import planned
+from tasks.planning.costs import TrialCosts
+from tasks.planning.plan import make_plan
 from tasks.planning.time_plan import unmeasured
 from tasks.runs.folder import PLAN, RunFolder
 from tasks.runs.ledger import Ledger
@@ -35,7 +35,7 @@ def test_a_run_that_goes_on_without_a_plan_makes_one_and_is_not_refused(
     pace = Pace(loading=6, starting=3, sft_step=8, rl_step=25, scoring=8, saving=1)
     heard: list[float] = []
 
-    def measured(*given: Any) -> Costs:
+    def measured(*given: Any) -> TrialCosts:
         heard.append(given[5]())
         fields = {
             "scored_rows": 8,
@@ -44,18 +44,18 @@ def test_a_run_that_goes_on_without_a_plan_makes_one_and_is_not_refused(
             "test_rows": 500,
             "validation_rows": 200,
         }
-        return Costs(pace=pace, config=Hyperparameters(), start_up=heard[0], **fields)
+        return TrialCosts(pace=pace, config=Hyperparameters(), start_up=heard[0], **fields)
 
     monkeypatch.setattr(planning, "warm_up", measured)
     settings = TuneSettings(dataset="d", model="m", budget=Budget.parse("30m"))
     write_json(tmp_path / "ledger.json", {"elapsed_seconds": 1500.0})
     ledger = Ledger(tmp_path / "ledger.json", settings.budget, already=20.0, clock=lambda: 0.0)
-    place: Any = SimpleNamespace(runs=Supervisor([]))
-    made = (settings, RunFolder(tmp_path), NOT_LOOKED_AT, load_space("sft_grpo"), place)
+    backend: Any = SimpleNamespace(runner=Supervisor([]))
+    made = (settings, RunFolder(tmp_path), NOT_LOOKED_AT, load_space("sft_grpo"), backend)
     with pytest.raises(SettingsError, match="too short"):
-        planned(*made, [Launcher()], ledger, NOTHING_LEARNED)
+        make_plan(*made, [Launcher()], ledger, NOTHING_LEARNED)
     (tmp_path / "run.json").touch()
-    plan = planned(*made, [Launcher()], ledger, NOTHING_LEARNED)
+    plan = make_plan(*made, [Launcher()], ledger, NOTHING_LEARNED)
     assert "are left for trials" in plan.text
     assert heard[0] == 20.0  # not what the run had spent before
     assert (tmp_path / PLAN).exists()
@@ -73,7 +73,7 @@ def test_a_run_that_goes_on_says_what_is_left_now(tmp_path: Path) -> None:
     def goes_on(budget: str) -> tuple[str, Ledger]:
         ledger = Ledger(tmp_path / "ledger.json", Budget.parse(budget), clock=lambda: 0.0)
         space = load_space("sft_grpo")
-        plan = planned(
+        plan = make_plan(
             settings, run, NOT_LOOKED_AT, space, NOT_LOOKED_AT, [], ledger, NOTHING_LEARNED
         )
         return plan.text, ledger

@@ -123,14 +123,14 @@ def test_gpus_of_this_machine_count_only_for_trials_on_it(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    for place in ("here", "dask"):
+    for backend in ("here", "dask"):
         with pytest.raises(SettingsError, match="the largest that works is --parallel 1"):
-            check_settings(settings(parallel=4, trials_on=place))
+            check_settings(settings(parallel=4, trials_on=backend))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     with pytest.raises(SettingsError, match="no GPU is visible here"):
         check_settings(settings(gpus_per_trial=1))
-    for place in ("workers", "tcp://10.0.0.1:8786"):
-        check_settings(settings(parallel=4, gpus_per_trial=1, trials_on=place))
+    for backend in ("workers", "tcp://10.0.0.1:8786"):
+        check_settings(settings(parallel=4, gpus_per_trial=1, trials_on=backend))
     config = tmp_path / "two.yaml"
     config.write_text("num_processes: 2\n")
     others = {"accelerate_config": str(config), "gpus_per_trial": 4}

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.config.settings import Budget, TuneSettings
-from tasks.planning.completions import Completions
-from tasks.planning.costs import LEAST_ROWS, Costs
-from tasks.planning.offers import longer
+from tasks.planning.alternatives import longer
+from tasks.planning.completions import CompletionLengths
+from tasks.planning.costs import LEAST_ROWS, TrialCosts
 from tasks.planning.time_plan import plan_of
 from trials.io.errors import SettingsError
 from trials.spec.hyperparameters import Hyperparameters
@@ -25,7 +25,7 @@ REAL = Pace(loading=6, starting=3, sft_step=8, rl_step=25, scoring=8, saving=1)
 TINY = Pace(loading=0.2, starting=0.2, sft_step=0.02, rl_step=0.05, scoring=0.05, saving=0.1)
 
 
-def costs(pace: Pace = REAL, **changes: object) -> Costs:
+def costs(pace: Pace = REAL, **changes: object) -> TrialCosts:
     fields = {
         "pace": pace,
         "scored_rows": 8,
@@ -36,7 +36,7 @@ def costs(pace: Pace = REAL, **changes: object) -> Costs:
         "test_rows": 500,
         "start_up": 40.0,
     }
-    return Costs(**{**fields, **changes})
+    return TrialCosts(**{**fields, **changes})
 
 
 def settings(budget: str, **changes: object) -> TuneSettings:
@@ -81,7 +81,7 @@ def test_what_does_not_fit_is_refused_with_commands_that_do(budget: str) -> None
 
 
 # Measured with 16 tokens: most of the time goes into those that would follow.
-LONG = Completions(measured=16, limit=256, most=100, rl_growth=0.4, row_growth=0.04)
+LONG = CompletionLengths(measured=16, limit=256, most=100, rl_growth=0.4, row_growth=0.04)
 
 
 def test_costs_grow_in_proportion_to_the_tokens() -> None:
@@ -98,7 +98,7 @@ def test_costs_grow_in_proportion_to_the_tokens() -> None:
 
 def test_shorter_completions_save_no_more_than_their_share() -> None:
     """However steep the growth was taken to be, half the tokens take half the time at least."""
-    steep = Completions(measured=200, limit=200, most=10, rl_growth=1.0, row_growth=1.0)
+    steep = CompletionLengths(measured=200, limit=200, most=10, rl_growth=1.0, row_growth=1.0)
     halved = costs(completions=steep).pace_of(Schedule(max_completion_tokens=100))
     assert halved.rl_step == REAL.rl_step / 2
     assert halved.scoring == 64

@@ -16,8 +16,15 @@ from tasks.report.page import Cell, Html, page, table, tag
 from tasks.report.reasons import _cells
 from tasks.runs import tables as run_tables
 from tasks.runs.folder import HistoryInfo, RunFolder
+from tasks.runs.formatting import (
+    decimals,
+    format_duration,
+    format_setting,
+    outcome,
+    plus_minus,
+    verdict,
+)
 from tasks.runs.tables import RunTables
-from tasks.runs.wording import decimals, duration, outcome, plus_minus, setting, verdict
 from trials.spec.records import Schedule, StoppingRules
 
 MakeRun = Callable[..., RunFolder]
@@ -315,10 +322,10 @@ def test_numbers_have_sensible_digits() -> None:
     assert plus_minus(-0.05, 0.1, signed=True) == "−0.05 ± 0.10"
     assert plus_minus(float("nan"), 0.1) == "–"
     assert decimals(0.0) == 3
-    assert [setting(v) for v in (3e-05, 0.2, 16, "cosine", None)] == [
+    assert [format_setting(v) for v in (3e-05, 0.2, 16, "cosine", None)] == [
         "3e-05", "0.2", "16", "cosine", "not set",
     ]  # fmt: skip
-    assert [duration(s) for s in (8.4, 245, 7800)] == ["8.4 s", "4 min 05 s", "2 h 10 min"]
+    assert [format_duration(s) for s in (8.4, 245, 7800)] == ["8.4 s", "4 min 05 s", "2 h 10 min"]
 
 
 def test_the_console_shows_every_trial_and_the_comparison(make_run: MakeRun) -> None:

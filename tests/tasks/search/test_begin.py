@@ -13,8 +13,8 @@ from tasks.config.settings import Budget, TuneSettings
 from tasks.inputs.spaces import load_space
 from tasks.runs.folder import RunFolder
 from tasks.search import begin
-from tasks.search.begin import begin_run, learn_from, note_used
-from tasks.search.naming import history_of, settings_of
+from tasks.search.begin import begin_run, pin_history, record_history_use
+from tasks.search.naming import resolve_run_history, resolve_settings
 from tests.histories import bundled_files
 from trials.io.errors import SettingsError
 from trials.spec.records import SplitScore
@@ -52,12 +52,12 @@ def test_the_table_of_features_is_copied_and_stays_as_it_was(inputs, tmp_path, m
 
     run = RunFolder(tmp_path / "run")
     run.path.mkdir()
-    learned = learn_from(settings, run, inputs, history)
+    learned = pin_history(settings, run, inputs, history)
     begun = begin_run(settings, run, inputs, space, learned, history)
     assert begun.features == run.path / "features.csv"
     assert run.info().dataset.warnings == ["w"]
     offline.features.write_text("second")
-    again = learn_from(settings, run, inputs, history)
+    again = pin_history(settings, run, inputs, history)
     assert again.files == learned.files == begun.history_files
     assert again.features is not None
     assert again.features.read_text() == "first"
@@ -65,7 +65,7 @@ def test_the_table_of_features_is_copied_and_stays_as_it_was(inputs, tmp_path, m
     fresh = RunFolder(tmp_path / "fresh")
     fresh.path.mkdir()
     alone = settings.model_copy(update={"use_history": False})
-    assert learn_from(alone, fresh, inputs, history).features is None
+    assert pin_history(alone, fresh, inputs, history).features is None
 
 
 # review fault 2
@@ -75,32 +75,32 @@ def test_a_run_that_goes_on_joins_the_history_that_it_began_with(inputs, tmp_pat
     other.mkdir()
     settings, run = TuneSettings(dataset="d", model="m"), RunFolder(tmp_path / "run")
     run.path.mkdir()
-    assert history_of(run, history) == history
-    learned = learn_from(settings, run, inputs, history)
+    assert resolve_run_history(run, history) == history
+    learned = pin_history(settings, run, inputs, history)
     begin_run(settings, run, inputs, load_space("sft_grpo"), learned, history)
-    assert history_of(run, None) == history
-    assert history_of(run, other) == other
-    assert history_of(run, None) == other
+    assert resolve_run_history(run, None) == history
+    assert resolve_run_history(run, other) == other
+    assert resolve_run_history(run, None) == other
     other.rmdir()
     with pytest.raises(SettingsError, match=r"other, which is not there[\s\S]*--history FOLDER"):
-        history_of(run, None)
+        resolve_run_history(run, None)
 
 
 def test_a_run_that_goes_on_knows_what_it_knew_and_is_asked_as_it_was(inputs, tmp_path):
     """Else its search would propose other trials, and its finished ones would be lost."""
     settings, run = TuneSettings(dataset="d", model="m"), RunFolder(tmp_path / "run")
     run.path.mkdir()
-    learned = learn_from(settings, run, inputs, tmp_path / "mine")
+    learned = pin_history(settings, run, inputs, tmp_path / "mine")
     assert learned.used is None
     begun = begin_run(settings, run, inputs, load_space("sft_grpo"), learned, tmp_path / "mine")
     assert begun.info.search_budget == settings.budget
-    assert learn_from(settings, run, inputs, tmp_path / "mine").used is None  # killed before
-    note_used(run, False)
-    assert learn_from(settings, run, inputs, tmp_path / "mine").used is False
+    assert pin_history(settings, run, inputs, tmp_path / "mine").used is None  # killed before
+    record_history_use(run, False)
+    assert pin_history(settings, run, inputs, tmp_path / "mine").used is False
 
     for text in ("20m", "30"):
         given = settings.model_copy(update={"budget": Budget.parse(text)})
-        assert settings_of(run, given).budget == Budget.parse(text)
+        assert resolve_settings(run, given).budget == Budget.parse(text)
         assert run.info().search_budget == settings.budget
     assert run.info().history.used is False
 
@@ -109,9 +109,9 @@ def test_a_run_of_before_its_history_was_noted_joins_the_projects(inputs, tmp_pa
     settings, run = TuneSettings(dataset="d", model="m"), RunFolder(tmp_path / "run")
     run.path.mkdir()
     mine = tmp_path / "mine"
-    learned = learn_from(settings, run, inputs, mine)
+    learned = pin_history(settings, run, inputs, mine)
     begin_run(settings, run, inputs, load_space("sft_grpo"), learned, mine)
     content = json.loads((run.path / "run.json").read_text())
     del content["history"]["folder"]
     (run.path / "run.json").write_text(json.dumps(content))
-    assert history_of(run, None) == BUNDLED_HISTORY
+    assert resolve_run_history(run, None) == BUNDLED_HISTORY

@@ -11,7 +11,13 @@ import pytest
 
 from tasks.planning.costs import LEAST_ROWS, MARGIN
 from tasks.runs.folder import Trial
-from tasks.search.conclude import LITTLE_SECONDS, Closing, _full_cost, _paired, _row_seconds
+from tasks.search.conclude import (
+    LITTLE_SECONDS,
+    FinalMeasurement,
+    _full_cost,
+    _paired,
+    _row_seconds,
+)
 from trials.spec.records import Cost, Fidelity, Schedule, SplitScore, TrialResult, TrialSpec
 
 
@@ -59,18 +65,20 @@ def test_paired_differences_use_the_same_rows():
 
 
 def test_as_many_test_rows_as_there_is_time_for():
-    assert Closing.of(400, math.inf, 1.0, 3) == Closing(400)
-    half = Closing.of(400, 200 * MARGIN * 3 * 0.5 + 1e-6, 0.5, 3)
+    assert FinalMeasurement.of(400, math.inf, 1.0, 3) == FinalMeasurement(400)
+    half = FinalMeasurement.of(400, 200 * MARGIN * 3 * 0.5 + 1e-6, 0.5, 3)
     assert half.rows == 200
     assert half.wall_seconds >= 200 * 3 * 0.5
-    assert Closing.of(400, -50.0, 2.0, 3).rows == LEAST_ROWS
+    assert FinalMeasurement.of(400, -50.0, 2.0, 3).rows == LEAST_ROWS
     # Loading a real model may take longer than all of its rows.
-    assert Closing.of(400, 100.0, 0.1, 3, load_seconds=20.0).rows == int(40 / (MARGIN * 0.3))
-    late = Closing.of(400, -50.0, 0.1, 3, load_seconds=20.0)
+    assert FinalMeasurement.of(400, 100.0, 0.1, 3, load_seconds=20.0).rows == int(
+        40 / (MARGIN * 0.3)
+    )
+    late = FinalMeasurement.of(400, -50.0, 0.1, 3, load_seconds=20.0)
     assert late.wall_seconds is not None
     assert late.wall_seconds > 120
     # A second or two are not worth a row, however late it is.
-    assert Closing.of(400, -1.0, LITTLE_SECONDS / 3000, 3).rows == 400
+    assert FinalMeasurement.of(400, -1.0, LITTLE_SECONDS / 3000, 3).rows == 400
 
 
 def test_a_row_takes_as_long_as_it_took_with_the_models_that_are_measured(tmp_path: Path):

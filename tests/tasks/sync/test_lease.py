@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from tasks.sync.background import Background
-from tasks.sync.lease import LEADER_FILE, Lease, LeaseWatch, leader_of, this_machine
-from tasks.sync.store import Store, Stored
+from tasks.sync.lease import LEADER_FILE, Lease, LeaseWatch, current_leader, machine_id
+from tasks.sync.store import Store, StoredFolder
 from trials.io.watchdog import supervisor_token
 
 LEAD = """
@@ -85,20 +85,20 @@ def test_the_watch_may_be_left_from_its_own_call(tmp_path: Path) -> None:
 
 
 def test_a_stored_run_leader_of_while_its_leader_beats(tmp_path: Path) -> None:
-    run = Stored(Store(tmp_path.as_uri()), "run")
-    assert not leader_of(run, 1.5)
+    run = StoredFolder(Store(tmp_path.as_uri()), "run")
+    assert not current_leader(run, 1.5)
     with Lease(run, 0.2, LEADER_FILE):
-        assert leader_of(run, 1.5) == f"process {os.getpid()} on {socket.gethostname()}"
-    assert not leader_of(run, 1.5)
+        assert current_leader(run, 1.5) == f"process {os.getpid()} on {socket.gethostname()}"
+    assert not current_leader(run, 1.5)
     # As a leader leaves it that was killed: it stands still.
     run.store.write('{"beat": 7, "holder": "x"}', "run", LEADER_FILE)
     start = time.monotonic()
-    assert not leader_of(run, 1.5)
+    assert not current_leader(run, 1.5)
     assert time.monotonic() - start >= 1.5
 
 
 def test_a_lease_on_storage_is_watched_there(tmp_path: Path) -> None:
-    run, lost = Stored(Store(tmp_path.as_uri()), "run"), threading.Event()
+    run, lost = StoredFolder(Store(tmp_path.as_uri()), "run"), threading.Event()
     with LeaseWatch(run, lost.set, 600.0):
         with Lease(run, 0.2):
             assert not lost.wait(1.5)
@@ -110,19 +110,19 @@ def test_a_leader_that_is_gone_from_this_machine_is_not_waited_for(
     tmp_path: Path, process: str
 ) -> None:
     """Also where another process has its number by now."""
-    content = {"beat": 7, "holder": "x", "machine": this_machine()}
+    content = {"beat": 7, "holder": "x", "machine": machine_id()}
     content["process"] = process.format(pid=os.getpid())
     (tmp_path / LEADER_FILE).write_text(json.dumps(content))
     start = time.monotonic()
-    assert leader_of(tmp_path, 60.0) is None
+    assert current_leader(tmp_path, 60.0) is None
     assert time.monotonic() - start < 1.0
 
 
 def test_a_leader_on_this_machine_is_known_at_once(tmp_path: Path) -> None:
-    content = {"beat": 7, "holder": "x", "machine": this_machine(), "process": supervisor_token()}
+    content = {"beat": 7, "holder": "x", "machine": machine_id(), "process": supervisor_token()}
     (tmp_path / LEADER_FILE).write_text(json.dumps(content))
     start = time.monotonic()
-    assert leader_of(tmp_path, 60.0) == f"process {os.getpid()} on another machine"
+    assert current_leader(tmp_path, 60.0) == f"process {os.getpid()} on another machine"
     assert time.monotonic() - start < 1.0
 
 
@@ -131,7 +131,7 @@ def test_a_sign_of_life_that_cannot_be_read_is_waited_for_and_ends_nothing(
     tmp_path: Path, broken: str
 ) -> None:
     (tmp_path / LEADER_FILE).write_text(broken, encoding="latin-1")
-    assert leader_of(tmp_path, 0.6) is None
+    assert current_leader(tmp_path, 0.6) is None
     (tmp_path / "lease.json").write_text(broken, encoding="latin-1")
     lost = threading.Event()
     with LeaseWatch(tmp_path, lost.set, 1.5):
@@ -161,7 +161,7 @@ def test_an_error_of_a_storage_library_ends_no_trial(
     # review fault 17: only OSError was caught, and the leader was taken for gone.
     storage, lost = Storage(tmp_path.as_uri()), threading.Event()
     storage.away = False
-    run = Stored(storage, "run")
+    run = StoredFolder(storage, "run")
     with caplog.at_level(logging.WARNING, "tasks"), Lease(run, 0.1) as leading:
         with LeaseWatch(run, lost.set, 4.0):
             storage.away = True

@@ -175,9 +175,9 @@ def test_a_leader_on_another_machine_is_seen_by_its_beats(
     """No lock passes between the machines, and their clocks and process numbers differ."""
     run = tmp_path / "run"
     run.mkdir()
-    monkeypatch.setattr("tasks.sync.lease.this_machine", lambda: "another")
+    monkeypatch.setattr("tasks.sync.lease.machine_id", lambda: "another")
     with Lease(run, 0.2, LEADER_FILE):
-        monkeypatch.setattr("tasks.sync.lease.this_machine", lambda: "this one")
+        monkeypatch.setattr("tasks.sync.lease.machine_id", lambda: "this one")
         with pytest.raises(Locked, match=f"led by process {os.getpid()} on"), run_lock(run):
             pass
     with run_lock(run):

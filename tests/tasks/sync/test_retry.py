@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from tasks.sync import retry as patience
-from tasks.sync.retry import patiently
+from tasks.sync.retry import call_with_retries
 from tasks.sync.store import StoreError
 
 
@@ -35,7 +35,7 @@ def status(code: int) -> httpx.HTTPStatusError:
 
 def test_it_goes_on_once_somebody_answers(caplog: pytest.LogCaptureFixture) -> None:
     errors = (StoreError("away"), httpx.ConnectError("refused"), status(503))
-    assert patiently(failing(*errors), "looking") == "done"
+    assert call_with_retries(failing(*errors), "looking") == "done"
     assert [record.getMessage() for record in caplog.records] == [
         "looking: away; trying again, for 900 s at most"
     ]
@@ -43,15 +43,15 @@ def test_it_goes_on_once_somebody_answers(caplog: pytest.LogCaptureFixture) -> N
 
 def test_a_refusal_is_final() -> None:
     with pytest.raises(httpx.HTTPStatusError):
-        patiently(failing(status(422)), "looking")
+        call_with_retries(failing(status(422)), "looking")
     with pytest.raises(KeyError):
-        patiently(failing(KeyError("x")), "looking")
+        call_with_retries(failing(KeyError("x")), "looking")
 
 
 def test_it_has_an_end() -> None:
     with pytest.raises(StoreError):
-        patiently(failing(*[StoreError("away")] * 10_000), "looking", seconds=0.05)
+        call_with_retries(failing(*[StoreError("away")] * 10_000), "looking", seconds=0.05)
     stop = threading.Event()
     stop.set()
     with pytest.raises(StoreError):
-        patiently(failing(StoreError("away")), "looking", stop)
+        call_with_retries(failing(StoreError("away")), "looking", stop)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tasks.config.settings import LONGEST_SECONDS, Budget, TuneSettings
-from tasks.planning.costs import LEAST_TRIALS, MARGIN, Costs
+from tasks.planning.costs import LEAST_TRIALS, MARGIN, TrialCosts
 from tasks.report.outcome import reproduce_command
-from tasks.runs.wording import duration
+from tasks.runs.formatting import format_duration
 from trials.io.errors import HyperparameterError
 
 OFFERED_MARGIN = 1.35  # a command that is offered must be accepted in its turn
@@ -16,31 +16,31 @@ OFFERED_STEPS = 4
 MINUTE = 60
 
 
-def refusal(costs: Costs, settings: TuneSettings) -> str:
+def refusal(costs: TrialCosts, settings: TuneSettings) -> str:
     """Why a time budget is too short, with the commands that would do."""
     needed = costs.needed(settings, LEAST_TRIALS, MARGIN)
     schedule = settings.schedule
     text = (
         f"--budget {settings.budget} is too short: a full trial takes about "
-        f"{duration(costs.trial(schedule))} here ({costs.parts(schedule)}), and the "
-        f"default with two others, the probe and the final measurement {duration(needed)}"
+        f"{format_duration(costs.trial(schedule))} here ({costs.parts(schedule)}), and the "
+        f"default with two others, the probe and the final measurement {format_duration(needed)}"
     )
     smaller = next(_smaller(costs, settings), None)
     if smaller is not None:
         text += f"\n  this fits:          {reproduce_command(smaller)}"
     elif (least := _soonest(costs, settings)) is not None:
         text += f"\n  the least that fits: {reproduce_command(least)}"
-    if (enough := longer(costs, settings)) is not None:
-        text += f"\n  or give it longer:  {reproduce_command(enough)}"
+    if (enough := longer_budget(costs, settings)) is not None:
+        text += f"\n  or give it longer_budget:  {reproduce_command(enough)}"
     if limit := schedule.max_completion_tokens:
         text += (
             f"\n  completions may be {limit} tokens long: a smaller --max-completion takes less "
-            "time, and without it none is longer than the data's own need"
+            "time, and without it none is longer_budget than the data's own need"
         )
     return text
 
 
-def _soonest(costs: Costs, settings: TuneSettings) -> TuneSettings | None:
+def _soonest(costs: TrialCosts, settings: TuneSettings) -> TuneSettings | None:
     """Settings that fit the shortest time budget, in whole minutes, that any fit.
 
     None where the settings as they are need no more than that.
@@ -57,7 +57,7 @@ def _soonest(costs: Costs, settings: TuneSettings) -> TuneSettings | None:
     return None
 
 
-def _smaller(costs: Costs, settings: TuneSettings) -> Iterator[TuneSettings]:
+def _smaller(costs: TrialCosts, settings: TuneSettings) -> Iterator[TuneSettings]:
     """Settings that fit the budget, those that keep most of the schedule and the rows first."""
     full = settings.schedule.total_steps
     found: list[tuple[int, TuneSettings]] = []
@@ -74,7 +74,7 @@ def _smaller(costs: Costs, settings: TuneSettings) -> Iterator[TuneSettings]:
     yield from (each for _, each in sorted(found, key=lambda pair: -pair[0]))
 
 
-def _fitting(costs: Costs, settings: TuneSettings) -> Iterator[tuple[int, TuneSettings]]:
+def _fitting(costs: TrialCosts, settings: TuneSettings) -> Iterator[tuple[int, TuneSettings]]:
     """The longest schedules that fit with all the rows, and with fewer and fewer."""
     fewer = (rows for rows in OFFERED_ROWS if rows < costs.scored(settings.schedule))
     for rows in (settings.schedule.eval_rows, *fewer):
@@ -85,7 +85,7 @@ def _fitting(costs: Costs, settings: TuneSettings) -> Iterator[tuple[int, TuneSe
             yield steps, settings.model_copy(update={"schedule": kept})
 
 
-def _most_steps(costs: Costs, settings: TuneSettings) -> int | None:
+def _most_steps(costs: TrialCosts, settings: TuneSettings) -> int | None:
     """The longest schedule that fits, no longer than that of the settings; None if none does."""
 
     def fit(steps: int) -> bool:
@@ -106,7 +106,7 @@ def _shorter(steps: int) -> Iterator[int]:
         steps = less - less % 5 if less > 10 else less
 
 
-def longer(costs: Costs, settings: TuneSettings) -> TuneSettings | None:
+def longer_budget(costs: TrialCosts, settings: TuneSettings) -> TuneSettings | None:
     """The same settings with a time budget, in whole minutes, that is enough for them.
 
     None where not even the longest that there is would be.

@@ -7,7 +7,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydantic import ValidationError
 
 from tasks.config.settings import TuneSettings
-from tasks.execution.choose import check_place
+from tasks.execution.backend import check_backend
 from trials.io.errors import SettingsError
 
 
@@ -16,7 +16,7 @@ def settings(**changes: object) -> TuneSettings:
 
 
 @pytest.mark.parametrize("value", ["there", "10.0.0.1:8786", "tcp://", "workers now"])
-def test_an_unknown_place_is_refused(value: str) -> None:
+def test_an_unknown_backend_is_refused(value: str) -> None:
     with pytest.raises(ValidationError, match="none of here, workers, dask, or an address"):
         settings(trials_on=value)
 
@@ -37,17 +37,17 @@ def test_workers_need_a_server() -> None:
         temporary_settings(restore_defaults={PREFECT_API_URL}),
         pytest.raises(SettingsError, match="autopipe ui"),
     ):
-        check_place(settings(trials_on="workers"))
+        check_backend(settings(trials_on="workers"))
 
 
 def test_dask_needs_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.execution.choose.find_spec", lambda name: None)
+    monkeypatch.setattr("tasks.execution.backend.find_spec", lambda name: None)
     with pytest.raises(SettingsError, match=r"autopipe\[dask\]"):
-        check_place(settings(trials_on="dask"))
+        check_backend(settings(trials_on="dask"))
 
 
 def test_a_dask_scheduler_has_to_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("prefect_dask")
-    monkeypatch.setattr("tasks.execution.choose.CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr("tasks.execution.backend.CONNECT_SECONDS", 0.5)
     with pytest.raises(SettingsError, match="no Dask scheduler answers"):
-        check_place(settings(trials_on="tcp://127.0.0.1:9"))
+        check_backend(settings(trials_on="tcp://127.0.0.1:9"))

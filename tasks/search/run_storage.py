@@ -14,13 +14,13 @@ from typing import Self
 from tasks.config.paths import cache_folder
 from tasks.config.settings import TuneSettings
 from tasks.config.store_names import stored_name_of
-from tasks.execution.backend import HERE, LOG, RESULT, SPEC, TRIALS, may_run_again
+from tasks.execution.base import HERE, LOG, RESULT, SPEC, TRIALS, is_retryable
 from tasks.monitoring.watching import Watcher
 from tasks.runs.folder import RunFolder, RunInfo, Summary
 from tasks.sync.background import Background
-from tasks.sync.lease import LEADER_FILE, Lease, leader_of
+from tasks.sync.lease import LEADER_FILE, Lease, current_leader
 from tasks.sync.lock import locked
-from tasks.sync.store import Store, Stored, store_of
+from tasks.sync.store import Store, StoredFolder, open_store
 from trials.checkpoints.entries import CHECKPOINTS
 from trials.io.errors import SettingsError
 from trials.spec.records import TrialResult, TrialSpec, read_record
@@ -47,7 +47,7 @@ def open_run(run: str, root: Path) -> RunFolder:
         )
     place = cache_folder() / "fetched" / name
     with locked(place, f"the fetching of {run}", "wait for it, then go on with the run it made"):
-        _fetch(store_of(url), name, place / "run", run)
+        _fetch(open_store(url), name, place / "run", run)
         root.mkdir(parents=True, exist_ok=True)
         (place / "run").rename(folder)  # whole, or not at all
     return RunFolder.open(str(folder), root)
@@ -69,14 +69,14 @@ def view_run(run: str, root: Path) -> RunFolder:
     place = cache_folder() / "viewed" / name
     with locked(place, f"the copy of {run}", "another command looks at it; repeat this one"):
         shutil.rmtree(place / name, ignore_errors=True)
-        store_of(url).pull(name, place / name, without=(CHECKPOINTS,))
+        open_store(url).pull(name, place / name, without=(CHECKPOINTS,))
     if not (place / name / "run.json").exists():
         raise SettingsError(f"no run at {run}: no run.json there")
     return RunFolder(place / name)
 
 
 def _fetch(store: Store, name: str, draft: Path, url: str) -> None:
-    refuse_if_led(Stored(store, name))
+    refuse_if_led(StoredFolder(store, name))
     shutil.rmtree(draft, ignore_errors=True)  # of a fetch that was killed; it may be outdated
     store.pull(name, draft)
     if not (draft / "run.json").exists():
@@ -88,20 +88,20 @@ def _fetch(store: Store, name: str, draft: Path, url: str) -> None:
         run.write_info(info.model_copy(update={"settings": settings}))
 
 
-def refuse_if_led(run: Stored) -> None:
+def refuse_if_led(run: StoredFolder) -> None:
     """Only one process leads a run, wherever that is.
 
     Raises:
         SettingsError: another one leads it now.
     """
-    if leader := leader_of(run):
+    if leader := current_leader(run):
         raise SettingsError(
             f"run {run.name} of {run.store.url} is led by {leader}: see its {LEADER_FILE}\n"
             "  wait for it or end it; a leader that was killed is noticed within seconds"
         )
 
 
-class StoredRun(Background, Watcher):
+class RunUploader(Background, Watcher):
     """Sends what is new in a run's folder after each trial, and all of it when it is left.
 
     It is sent from a thread of its own: the search does not wait for the storage. Where the
@@ -123,11 +123,11 @@ class StoredRun(Background, Watcher):
         self._run, self._store, self._whole = run, store, whole
         self._told: set[str] = set()
         self._removed: deque[Path] = deque()  # that are in the store yet
-        self._lease = Lease(Stored(store, run.run_id), file=LEADER_FILE)
+        self._lease = Lease(StoredFolder(store, run.run_id), file=LEADER_FILE)
         self._due = threading.Event()
 
     def __enter__(self) -> Self:
-        refuse_if_led(Stored(self._store, self._run.run_id))
+        refuse_if_led(StoredFolder(self._store, self._run.run_id))
         self._lease.__enter__()
         return super().__enter__()
 
@@ -186,7 +186,7 @@ class StoredRun(Background, Watcher):
     def _is_final(self, file: PurePosixPath) -> bool:
         """A failure may be tried again: then it is no result, here or wherever the run goes on."""
         try:
-            return not may_run_again(read_record(self._run.path / file, TrialResult))
+            return not is_retryable(read_record(self._run.path / file, TrialResult))
         except FileNotFoundError:  # discarded at this moment
             return False
 
@@ -195,4 +195,4 @@ def stored(run: RunFolder, settings: TuneSettings) -> AbstractContextManager[Wat
     """Keeps a run on the storage that its settings name, if they name any."""
     if settings.store is None:
         return nullcontext(Watcher())
-    return StoredRun(run, store_of(settings.store), whole=settings.trials_on == HERE)
+    return RunUploader(run, open_store(settings.store), whole=settings.trials_on == HERE)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tasks.execution.follow import Follower
+from tasks.execution.event_follower import EventFollower
 from tests.trials.helpers import make_spec, write_dataset
 from trials.spec.events import EventLog
 from trials.spec.records import Cost, Failure, TrialResult, write_json
@@ -23,7 +23,7 @@ def test_a_second_attempt_is_followed(tmp_path: Path) -> None:
     spec = make_spec(tmp_path / "run" / "trials" / "000", write_dataset(tmp_path / "data"))
     folder, steps = Path(spec.folder), []
     folder.mkdir(parents=True)
-    with Follower(lambda _, event: steps.append(event["step"])) as follower:
+    with EventFollower(lambda _, event: steps.append(event["step"])) as follower:
         follower.follow(spec)
         log = EventLog(folder / "events.jsonl")
         for step in (1, 2):

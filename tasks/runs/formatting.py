@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 
 from tasks.config.settings import Budget
-from tasks.runs.folder import Measured, Summary
+from tasks.runs.folder import ModelScores, Summary
 
 # Two-sided 95 % of a normal distribution.
 Z95 = 1.96
 
 
-def number(value: float | None, digits: int = 3) -> str:
+def format_number(value: float | None, digits: int = 3) -> str:
     """A score with fixed decimals, or a dash where there is none."""
     if value is None or not math.isfinite(value):
         return "–"
@@ -31,22 +31,22 @@ def plus_minus(value: float | None, se: float | None, signed: bool = False) -> s
     if value is None or not math.isfinite(value):
         return "–"
     digits = decimals(se)
-    text = ("+" if signed and value >= 0 else "") + number(value, digits)
-    return text if se is None or not math.isfinite(se) else f"{text} ± {number(se, digits)}"
+    text = ("+" if signed and value >= 0 else "") + format_number(value, digits)
+    return text if se is None or not math.isfinite(se) else f"{text} ± {format_number(se, digits)}"
 
 
-def counted(number: int, one: str) -> str:
+def pluralize(number: int, one: str) -> str:
     """``1 trial``, ``12 trials``."""
     return f"{number:,} {one}" + ("" if number == 1 else "s")
 
 
 def finished_before(trials: int, budget: Budget) -> str:
     """What is said of a run that goes on: ``2 of 6 trials were finished before``."""
-    of = f"{trials:,} of {budget}" if budget.unit == "trials" else counted(trials, "trial")
+    of = f"{trials:,} of {budget}" if budget.unit == "trials" else pluralize(trials, "trial")
     return f"{of} {'was' if of == '1 trial' else 'were'} finished before"
 
 
-def setting(value: object) -> str:
+def format_setting(value: object) -> str:
     """A hyperparameter's value as one would write it: 3e-05, 0.213, cosine."""
     if value is None:
         return "not set"
@@ -55,7 +55,7 @@ def setting(value: object) -> str:
     return str(value)
 
 
-def duration(seconds: float | None) -> str:
+def format_duration(seconds: float | None) -> str:
     """``8.4 s``, ``4 min 05 s``, ``2 h 10 min``."""
     if seconds is None or not math.isfinite(seconds):
         return "–"
@@ -68,7 +68,7 @@ def duration(seconds: float | None) -> str:
     return f"{hours} h {minutes:02d} min"
 
 
-def about(seconds: float) -> str:
+def rough_duration(seconds: float) -> str:
     """A time that is estimated: ``less than a minute``, ``about 3 min``, ``about 2 h 10 min``."""
     minutes = round(seconds / 60)
     if minutes < 1:
@@ -79,22 +79,22 @@ def about(seconds: float) -> str:
     return f"about {hours} h" + (f" {rest:02d} min" if rest else "")
 
 
-def share(value: float | None) -> str:
+def percent(value: float | None) -> str:
     """A share in [0, 1] as a percentage."""
     return "–" if value is None or not math.isfinite(value) else f"{100 * value:.0f} %"
 
 
-def on_test(measured: Measured) -> str:
+def format_test_score(measured: ModelScores) -> str:
     """Score on the test split with its standard error."""
     return plus_minus(measured.test, measured.test_se)
 
 
 def outcome(summary: Summary) -> str:
     """The three test scores, and that training gained nothing where nothing shows that it did."""
-    parts = [f"The best configuration reached {on_test(summary.best)} on the test split"]
+    parts = [f"The best configuration reached {format_test_score(summary.best)} on the test split"]
     if summary.default is not None:
-        parts.append(f"the default {on_test(summary.default)}")
-    parts.append(f"the base model, before any training, {on_test(summary.base)}")
+        parts.append(f"the default {format_test_score(summary.default)}")
+    parts.append(f"the base model, before any training, {format_test_score(summary.base)}")
     told = "; ".join(parts) + "."
     over_base = summary.best.test - summary.base.test
     if over_base <= Z95 * math.hypot(summary.best.test_se, summary.base.test_se):

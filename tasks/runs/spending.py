@@ -11,17 +11,17 @@ from tasks.config.command import budget_text
 from tasks.config.settings import Budget
 from tasks.history.rows import has_joined
 from tasks.runs.folder import RunFolder
-from tasks.runs.full_costs import FullCosts, is_idle
+from tasks.runs.formatting import format_duration, pluralize
+from tasks.runs.full_costs import CostScale, is_idle
 from tasks.runs.ledger import LEDGER, elapsed_seconds
 from tasks.runs.versions import keeps_winner
-from tasks.runs.wording import counted, duration
 from trials.io.errors import SettingsError
 
 MORE = 1.5  # of what is spent: the budget that is offered to those who want more
 
 
 @dataclass(frozen=True)
-class Spent:
+class Spending:
     """What a run has spent, in every unit of a budget."""
 
     trials: int
@@ -29,10 +29,10 @@ class Spent:
     seconds: float
 
     @classmethod
-    def of(cls, run: RunFolder) -> Spent:
+    def of(cls, run: RunFolder) -> Spending:
         """Counts the trials that have ended; one that a kill cut short is run again."""
         ended = {trial.spec.trial_id: trial for trial in run.trials() if trial.result is not None}
-        costs, trials, full = FullCosts(), 0, 0.0
+        costs, trials, full = CostScale(), 0, 0.0
         for proposal in sorted(run.proposals(), key=lambda each: each.order):
             trial = ended.get(proposal.trial_id)
             if trial is None or trial.result is None:
@@ -50,15 +50,15 @@ class Spent:
     def text(self, budget: Budget) -> str:
         """In the unit of a budget, for people."""
         return {
-            "trials": counted(self.trials, "trial"),
+            "trials": pluralize(self.trials, "trial"),
             "full": f"{self.full:.1f} full-trial equivalents",
-            "seconds": duration(self.seconds),
+            "seconds": format_duration(self.seconds),
         }[budget.unit]
 
     def part(self, budget: Budget) -> str:
         """Of a budget: ``2 of 6 trials``, ``10 min 00 s of 25m``."""
         spent = {"trials": f"{self.trials:,}", "full": f"{self.full:.1f}"}
-        return f"{spent.get(budget.unit) or duration(self.seconds)} of {budget}"
+        return f"{spent.get(budget.unit) or format_duration(self.seconds)} of {budget}"
 
     def more(self, budget: Budget) -> str:
         """A larger budget of the same unit, as it is typed."""
@@ -73,7 +73,7 @@ def check_budget(run: RunFolder, budget: Budget) -> None:
     Raises:
         SettingsError: saying what is spent, and what to type.
     """
-    spent = Spent.of(run)
+    spent = Spending.of(run)
     if budget.amount > spent.amount(budget):
         return
     raise SettingsError(
@@ -84,7 +84,7 @@ def check_budget(run: RunFolder, budget: Budget) -> None:
     )
 
 
-def finished(run: RunFolder, budget: Budget, history: Path | None = None) -> str | None:
+def finished_notice(run: RunFolder, budget: Budget, history: Path | None = None) -> str | None:
     """What people are told of a run that has nothing left to do; None where it has.
 
     That is one whose search ended with this very budget, and that has all that the end of a run
@@ -108,7 +108,7 @@ def finished(run: RunFolder, budget: Budget, history: Path | None = None) -> str
         or not keeps_winner(run)
     ):
         return None
-    spent = Spent.of(run)
+    spent = Spending.of(run)
     return (
         f"run {run.run_id} is finished: {spent.text(budget)} of its budget of {budget} are spent, "
         "and no other trial fits\n"

@@ -17,9 +17,9 @@ import pytest
 from tasks.config.settings import TuneSettings
 from tasks.runs.folder import RunFolder
 from tasks.search.naming import new_run_folder
-from tasks.search.stored_run import StoredRun, open_run, view_run
+from tasks.search.run_storage import RunUploader, open_run, view_run
 from tasks.sync.lease import LEADER_FILE, Lease
-from tasks.sync.store import Store, Stored
+from tasks.sync.store import Store, StoredFolder
 from tests.tasks.conftest import MakeRun
 from trials.io.errors import SettingsError
 from trials.spec.records import Cost, Failure, TrialResult, TrialSpec, write_json
@@ -27,7 +27,7 @@ from trials.spec.records import Cost, Failure, TrialResult, TrialSpec, write_jso
 FETCH = """
 import sys
 from pathlib import Path
-from tasks.search.stored_run import open_run
+from tasks.search.run_storage import open_run
 print("fetching", flush=True)
 open_run(sys.argv[1], Path(sys.argv[2]))
 """
@@ -73,7 +73,7 @@ def test_a_failure_that_may_be_tried_again_is_no_result_there(
     file = Path(spec.folder) / "result.json"
     write_json(file, result_of(spec, kind))
     parts = run.run_id, "trials", spec.trial_id
-    with StoredRun(run, store, whole) as kept:
+    with RunUploader(run, store, whole) as kept:
         kept.begun(run.info())
         wait_until(lambda: store.text(*parts, "spec.json") is not None)
         # Another attempt at it, whose result is told.
@@ -92,7 +92,7 @@ def test_a_failure_that_may_be_tried_again_is_no_result_there(
 def test_a_trial_that_has_ended_is_kept_before_it_is_told(store: Store, make_run: MakeRun) -> None:
     run, spec = begun(make_run)
     write_json(Path(spec.folder) / "result.json", result_of(spec))
-    with StoredRun(run, store, whole=True):
+    with RunUploader(run, store, whole=True):
         pass
     assert store.text(run.run_id, "trials", spec.trial_id, "result.json") is not None
 
@@ -107,7 +107,7 @@ def test_a_checkpoint_that_was_removed_for_want_of_space_goes_there_too(
         (place / "weights").write_text("large")
     write_json(Path(spec.folder) / "result.json", result_of(spec))
     there = run.run_id, "trials", spec.trial_id, "checkpoint"
-    with StoredRun(run, store, whole=True) as kept:
+    with RunUploader(run, store, whole=True) as kept:
         kept.begun(run.info())
         wait_until(lambda: store.text(*there, "rl-000010", "weights") == "large")
         shutil.rmtree(checkpoint)
@@ -118,9 +118,9 @@ def test_a_checkpoint_that_was_removed_for_want_of_space_goes_there_too(
 
 def test_a_run_has_one_leader(store: Store, make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run()
-    with StoredRun(run, store, whole=True):
+    with RunUploader(run, store, whole=True):
         with pytest.raises(SettingsError, match="led by process"):
-            StoredRun(run, Store(store.url), whole=True).__enter__()
+            RunUploader(run, Store(store.url), whole=True).__enter__()
         with pytest.raises(SettingsError, match="led by process"):
             open_run(f"{store.url}/{run.run_id}", tmp_path / "runs-of-another")
         assert not (tmp_path / "runs-of-another" / run.run_id).exists()
@@ -137,7 +137,7 @@ def test_a_run_that_is_led_can_be_looked_at(
     checkpoint.mkdir(parents=True, exist_ok=True)
     (checkpoint / "weights").write_text("large")
     url, root = f"{store.url}/{run.run_id}", tmp_path / "runs-of-another"
-    with StoredRun(run, store, whole=True) as kept:
+    with RunUploader(run, store, whole=True) as kept:
         kept.begun(run.info())
         wait_until(lambda: store.text(run.run_id, "run.json") is not None)
         seen = view_run(url, root)
@@ -215,7 +215,7 @@ def test_storage_that_is_away_does_not_end_a_run(
     store: Store, make_run: MakeRun, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     run, spec = begun(make_run)
-    with StoredRun(run, store, whole=True) as kept:
+    with RunUploader(run, store, whole=True) as kept:
         kept.begun(run.info())
         wait_until(lambda: store.text(run.run_id, "run.json") is not None)
         (tmp_path / "storage").rename(tmp_path / "away")
@@ -238,7 +238,7 @@ def test_names_on_shared_storage_are_of_one_machine(store: Store) -> None:
 
 
 def test_a_lease_survives_storage_that_is_away(store: Store, tmp_path: Path) -> None:
-    with Lease(Stored(store, "run"), 0.1, LEADER_FILE):
+    with Lease(StoredFolder(store, "run"), 0.1, LEADER_FILE):
         (tmp_path / "storage").rename(tmp_path / "away")
         (tmp_path / "storage").write_text("no folder")
         threading.Event().wait(0.5)

@@ -6,7 +6,7 @@ import logging
 import threading
 from pathlib import Path
 
-from tasks.execution.backend import EVENTS, RESULT, may_run_again
+from tasks.execution.base import EVENTS, RESULT, is_retryable
 from tasks.sync.background import Background
 from trials.io.errors import RecordError
 from trials.process.supervisor import OnEvent
@@ -18,7 +18,7 @@ POLL_SECONDS = 0.5
 REMEMBERED_BYTES = 200
 
 
-class Follower(Background):
+class EventFollower(Background):
     """Tells of every event of the trials that it was told to follow, from a thread of its own.
 
     Args:
@@ -67,7 +67,7 @@ class Follower(Background):
 def _is_over(result: Path) -> bool:
     """Whether there is a result, and one that is not discarded for another attempt."""
     try:
-        return not may_run_again(read_record(result, TrialResult))
+        return not is_retryable(read_record(result, TrialResult))
     except (OSError, ValueError):  # none, or storage that does not replace files whole
         return False
 

@@ -12,9 +12,9 @@ from tasks.config.settings import Budget
 from tasks.monitoring.watching import Watcher
 from tasks.runs.folder import RunFolder
 from tasks.runs.ledger import LEDGER
-from tasks.runs.spent import Spent, check_budget, finished
+from tasks.runs.spending import Spending, check_budget, finished_notice
 from tasks.runs.versions import FILE, RunVersions, winner_name
-from tasks.search.naming import settings_of
+from tasks.search.naming import resolve_settings
 from tests.tasks.conftest import MakeRun
 from trials.io.errors import SettingsError
 from trials.spec.records import TrialResult, read_record, write_json
@@ -70,7 +70,7 @@ def done(make_run: MakeRun, tmp_path: Path) -> RunFolder:
 
 
 def test_what_is_spent_is_counted_in_every_unit(run: RunFolder) -> None:
-    assert Spent.of(run) == Spent(trials=2, full=pytest.approx(1.3), seconds=600.0)
+    assert Spending.of(run) == Spending(trials=2, full=pytest.approx(1.3), seconds=600.0)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_a_budget_that_is_spent_is_refused_before_anything_is_written(
     before = (run.path / "run.json").read_bytes()
     given = run.info().settings.model_copy(update={"budget": Budget.parse(budget)})
     for refused in (
-        lambda: settings_of(run, given),
+        lambda: resolve_settings(run, given),
         lambda: going_on(str(run.path), given.budget, None, Watcher()),
     ):
         with pytest.raises(SettingsError) as caught:
@@ -138,9 +138,9 @@ def test_with_a_larger_budget_it_goes_on(done: RunFolder) -> None:
 )
 def test_what_is_missing_of_it_is_made_again(done: RunFolder, lost: str) -> None:
     budget = done.info().settings.budget
-    assert finished(done, budget) is not None
+    assert finished_notice(done, budget) is not None
     (done.path / lost).unlink()
-    assert finished(done, budget) is None
+    assert finished_notice(done, budget) is None
     assert going_on(str(done.path), None, None, Seen()) is not None
 
 
