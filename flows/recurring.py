@@ -1,6 +1,6 @@
 """Recurring: tune again when there is something new, promote what is better, learn from all of it.
 
-Meant for a schedule (docs/operations.md); by hand: autopipe recurring DATASET
+Meant for a schedule (docs/weekly.md); by hand: autopipe recurring DATASET
 """
 
 from __future__ import annotations
