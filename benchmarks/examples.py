@@ -27,6 +27,7 @@ from flows.terminal import for_tables
 from tasks.history.rows import read_history
 from tasks.inputs.catalog import Catalog, DatasetEntry, Sizes, build_dataset, load_catalog
 from tasks.output.csv_tables import read_csv, write_csv
+from trials.io.atomic import replacing
 from trials.spec.provenance import git_commit
 
 RESULTS = Path(__file__).parent / "results" / "examples"
@@ -132,11 +133,9 @@ def note(table: Path, row: dict[str, Any]) -> None:
     rows = [pd.DataFrame([row], columns=COLUMNS)]
     if table.exists():
         rows.insert(0, read_csv(table, dtype={"budget": str}))
-    partial = table.with_name(f".{table.name}.partial")
-    table.parent.mkdir(parents=True, exist_ok=True)
     whole = pd.concat(rows).sort_values(["model", "dataset", "budget", "seed"])
-    write_csv(whole, partial, float_format="%.5f")
-    partial.replace(table)
+    with replacing(table) as draft:
+        write_csv(whole, draft, float_format="%.5f")
 
 
 @app.command("run")

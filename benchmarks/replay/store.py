@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-import os
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -25,6 +23,7 @@ from tasks.config.paths import BUNDLED_OFFLINE, ROOT, OfflineFolder
 from tasks.inputs.spaces import load_space, space_text
 from tasks.offline.feature_groups import learned_features
 from tasks.offline.train import past_trials
+from trials.io.atomic import new_folder, write_text
 
 RESULTS = ROOT / "benchmarks" / "results" / "replay"
 FORMAT = 1
@@ -136,11 +135,8 @@ def read_traces(file: Path) -> dict[int, dict[str, Any]]:
 
 
 def write_traces(file: Path, traces: dict[int, dict[str, Any]]) -> None:
-    """Write all seeds of a job whole, then rename."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    draft = file.with_name(f".{file.name}.{os.getpid()}")
-    draft.write_text("".join(json.dumps(traces[s]) + "\n" for s in sorted(traces)), "utf-8")
-    draft.replace(file)
+    """Write all seeds of a job, whole or not at all."""
+    write_text(file, "".join(json.dumps(traces[s]) + "\n" for s in sorted(traces)))
 
 
 def as_trace(line: dict[str, Any]) -> Trace:
@@ -173,12 +169,8 @@ def offline_models(settings: Settings, dataset: str, variant: str) -> OfflineMod
             PAST_SEED,
             use_meta=bool(table(settings, dataset).meta),
         )
-        draft = folder.with_name(f".{folder.name}.{os.getpid()}")
-        models.save(draft)
-        try:
-            draft.rename(folder)
-        except OSError:  # another process was faster, and made the same
-            shutil.rmtree(draft)
+        with new_folder(folder) as draft:
+            models.save(draft)
     return OfflineModels.load(folder)
 
 

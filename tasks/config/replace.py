@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from trials.io.atomic import put_in_place
 from trials.io.errors import SettingsError
 
 SHOWN = 3
@@ -27,7 +28,7 @@ def replace_folder(
     """
     refuse_others(folder, {path.name for path in draft.iterdir()}, own)
     shutil.rmtree(folder, ignore_errors=True)
-    draft.rename(folder)
+    put_in_place(draft, folder)
 
 
 def refuse_others(

@@ -32,6 +32,7 @@ from tasks.delivery.export_readme import BASE_SCRIPT, COMMAND, MERGE_SCRIPT, rea
 from tasks.runs.folder import RunFolder, RunInfo, Summary, Trial
 from trials.data.dataset import Dataset, load_dataset
 from trials.data.messages import PLAIN_TEMPLATE
+from trials.io.atomic import put_in_place
 from trials.io.errors import SettingsError
 from trials.io.plain_yaml import read_yaml
 from trials.scoring.rewards import training_rewards
@@ -154,7 +155,7 @@ def _replace(best: Path, partial: Path) -> None:
         shutil.rmtree(previous if (best / OUTPUT).exists() else best)
     if best.exists():
         best.rename(previous)
-    partial.replace(best)
+    put_in_place(partial, best)
     if (previous / OUTPUT).exists():
         (previous / OUTPUT).rename(best / OUTPUT)
     shutil.rmtree(previous, ignore_errors=True)

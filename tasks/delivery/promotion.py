@@ -7,7 +7,6 @@ leaves them, and ``promotion.json``, which says where they come from and what th
 from __future__ import annotations
 
 import math
-import os
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +24,7 @@ from tasks.sync.lock import promotion_lock
 from trials.data.dataset import fingerprint
 from trials.data.subsets import rows_outside_subsets
 from trials.evaluation.compare import PairedDifference, paired_difference
+from trials.io.atomic import new_folder
 from trials.io.errors import SettingsError
 from trials.process.supervisor import Supervisor
 from trials.spec.records import ProbeRequest, Record, Value, read_record, write_json
@@ -191,17 +191,15 @@ def previous_of(folder: Path) -> Path:
 
 def install(folder: Path, note: Promotion, weights: Path, export: Path) -> None:
     """Puts a winner in its place: whole, or not at all; the one before stays beside it."""
-    draft = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(draft, ignore_errors=True)
-    shutil.copytree(weights, draft / WEIGHTS)
-    if export.is_dir():
-        shutil.copytree(export, draft / EXPORT)
-    write_json(draft / NOTE, note)
-    previous = previous_of(folder)
-    if folder.exists():
-        shutil.rmtree(previous, ignore_errors=True)
-        folder.rename(previous)
-    draft.rename(folder)
+    with new_folder(folder) as draft:
+        shutil.copytree(weights, draft / WEIGHTS)
+        if export.is_dir():
+            shutil.copytree(export, draft / EXPORT)
+        write_json(draft / NOTE, note)
+        previous = previous_of(folder)
+        if folder.exists():
+            shutil.rmtree(previous, ignore_errors=True)
+            folder.rename(previous)
 
 
 def _note(

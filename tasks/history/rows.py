@@ -6,7 +6,6 @@ import glob
 import hashlib
 import json
 import os
-import threading
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from pydantic import BaseModel
 
 from tasks.history.curves import pack_curve, pack_timeline
 from tasks.history.prefixes import COSTS, prefixes_of
+from trials.io.atomic import draft_of, replacing
 from trials.io.errors import SettingsError
 from trials.spec.records import TrialResult, TrialSpec
 
@@ -98,7 +98,7 @@ def append_history(rows: Iterable[Mapping[str, Any]], folder: Path, name: str) -
     and so on.
     """
     frame = pd.DataFrame(list(rows))
-    partial = folder / f".{name}.{os.getpid()}.{threading.get_ident()}.partial"
+    partial = draft_of(folder / name)
     write_parquet(frame, partial)
     for file in sorted(folder.glob(f"{glob.escape(name)}.*.parquet")):
         if _holds(frame, file):
@@ -129,14 +129,9 @@ def append_history(rows: Iterable[Mapping[str, Any]], folder: Path, name: str) -
 
 
 def write_parquet(frame: pd.DataFrame, file: Path) -> None:
-    """Writes a table whole, then renames: readers see the old file or the new one, never a half."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f".{file.name}.{os.getpid()}.{threading.get_ident()}.writing")
-    with partial.open("wb") as stream:
-        frame.to_parquet(stream, compression="zstd", index=False)
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(file)
+    """Writes a table, whole or not at all."""
+    with replacing(file) as draft:
+        frame.to_parquet(draft, compression="zstd", index=False)
 
 
 def _holds(frame: pd.DataFrame, file: Path) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import tempfile
 from pathlib import Path
 
 from tasks.config.paths import (
@@ -14,6 +13,7 @@ from tasks.config.paths import (
     history_folder,
     offline_folder,
 )
+from trials.io.atomic import new_folder
 from trials.io.errors import SettingsError
 
 log = logging.getLogger(__name__)
@@ -52,17 +52,8 @@ def seed(bundled: Path, folder: Path) -> None:
     """Copies a folder to where there is none, or an empty one: whole, or not at all."""
     if folder.exists() and any(folder.iterdir()):
         return
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
+    with new_folder(folder) as draft:
         shutil.copytree(bundled, draft, dirs_exist_ok=True, ignore=_not_bundled)
-        draft.chmod(0o755)
-        draft.rename(folder)
-    except OSError:
-        if not (folder.exists() and any(folder.iterdir())):  # else another process was first
-            raise
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
 
 
 def _not_bundled(folder: str, names: list[str]) -> set[str]:

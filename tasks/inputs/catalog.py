@@ -17,7 +17,6 @@ import difflib
 import hashlib
 import importlib.metadata
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -32,6 +31,7 @@ from tasks.config.paths import DATA
 from tasks.config.progress import Progress, quiet
 from tasks.config.replace import replace_folder
 from trials.data.data_files import SUFFIXES
+from trials.io.atomic import draft_of, put_first
 from trials.io.imports import child_environment
 from trials.io.plain_yaml import read_yaml
 
@@ -156,15 +156,9 @@ def build_dataset(
     if target.is_dir():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=target.parent))
-    try:
-        _generate({name: entry}, draft)
-        os.rename(draft / name, target)
-    except OSError:
-        if not target.is_dir():  # otherwise another process built the same bytes first
-            raise
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=target.parent) as draft:
+        _generate({name: entry}, Path(draft))
+        put_first(Path(draft, name), target)
     return target
 
 
@@ -183,11 +177,10 @@ def build_catalog(
     """
     entries = (catalog or load_catalog()).datasets
     folder = Path(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    draft = draft_of(folder)
+    draft.mkdir()
     try:
         _generate(entries, draft, report)
-        draft.chmod(0o755)
         replace_folder(draft, folder, own=_is_dataset)
     finally:
         shutil.rmtree(draft, ignore_errors=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from pathlib import Path
 from typing import Any
 
+from trials.io.atomic import new_folder
 from trials.io.errors import ModelError
 from trials.io.text_files import first_bytes, named
 
@@ -50,11 +50,9 @@ def convert(file: Path, cache: Path) -> Path:
             "architecture that transformers reads"
         ) from None
     _forget_quantiser(model)
-    partial = folder.with_suffix(".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    model.save_pretrained(partial)
-    tokenizer.save_pretrained(partial)
-    partial.replace(folder)
+    with new_folder(folder) as draft:
+        model.save_pretrained(draft)
+        tokenizer.save_pretrained(draft)
     return folder.resolve()
 
 

@@ -30,6 +30,7 @@ from tasks.history.rows import row_count, search_history
 from tasks.inputs.spaces import load_space, space_text
 from tasks.offline.feature_groups import learned_features
 from tasks.offline.features import read_features, with_features
+from trials.io.atomic import new_folder
 from trials.io.errors import AutoPipeError
 from trials.io.redact import redact_file
 from trials.io.watchdog import end_with_supervisor
@@ -192,13 +193,9 @@ def train_offline(request: OfflineRequest) -> None:
     if request.exclude_dataset is not None:
         rows = rows[rows["dataset_id"] != request.exclude_dataset].reset_index(drop=True)
     models = OfflineModels.fit(rows, load_space(str(request.space)), request.seed)
-    partial = request.folder.with_name(f".{request.folder.name}.{os.getpid()}")
-    models.save(partial)
-    (partial / COMPLETE).touch()
-    try:
-        partial.rename(request.folder)
-    except OSError:  # another run was faster, and made the same
-        shutil.rmtree(partial)
+    with new_folder(request.folder) as draft:
+        models.save(draft)
+        (draft / COMPLETE).touch()
 
 
 if __name__ == "__main__":

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from typing import Any
 
 import pandas as pd
@@ -19,6 +17,7 @@ from tasks.inputs.spaces import load_space
 from tasks.offline.feature_groups import learned_features
 from tasks.offline.features import read_features, with_features
 from tasks.output.numbers import rounded
+from trials.io.atomic import draft_of
 from trials.io.errors import SettingsError
 from trials.spec.records import write_json
 
@@ -38,8 +37,7 @@ def train(space: str, seed: int, output: OfflineFolder) -> OfflineModels:
     """
     rows = learned_features(past_trials(output))
     models = OfflineModels.fit(rows, load_space(space), seed)
-    draft = output.models.with_name(f".{output.models.name}.{os.getpid()}")
-    shutil.rmtree(draft, ignore_errors=True)
+    draft = draft_of(output.models)
     models.save(draft)
     trained = output.training.exists()  # here before, perhaps with other names
     replace_folder(draft, output.models, own=lambda path: trained)

@@ -7,7 +7,6 @@ unknown. The sections lie in ``tasks.report.outcome``, ``tasks.report.sections``
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from surrogates.evaluation.importance import importance_of
@@ -19,6 +18,7 @@ from tasks.report.figures_space import axes_of, scored
 from tasks.report.page import page
 from tasks.runs.folder import RunFolder
 from tasks.runs.tables import RunTables
+from trials.io.atomic import write_text
 
 # What Great Expectations found, by what it looked at: folders of pages in the run's folder.
 DATA_DOCS = {"the dataset": DATASET_DOCS, "the history": HISTORY_DOCS}
@@ -59,9 +59,7 @@ def write_report(run: RunFolder) -> Path:
         report_outcome.reproduction(tables),
     )
     target = run.path / "report.html"
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    partial.write_text(document, encoding="utf-8")
-    partial.replace(target)
+    write_text(target, document)
     return target
 
 

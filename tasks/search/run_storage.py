@@ -22,6 +22,7 @@ from tasks.sync.lease import LEADER_FILE, Lease, current_leader
 from tasks.sync.lock import locked
 from tasks.sync.store import Store, StoredFolder, open_store
 from trials.checkpoints.entries import CHECKPOINTS
+from trials.io.atomic import put_in_place
 from trials.io.errors import SettingsError
 from trials.spec.records import TrialResult, TrialSpec, read_record
 
@@ -49,7 +50,7 @@ def open_run(run: str, root: Path) -> RunFolder:
     with locked(place, f"the fetching of {run}", "wait for it, then go on with the run it made"):
         _fetch(open_store(url), name, place / "run", run)
         root.mkdir(parents=True, exist_ok=True)
-        (place / "run").rename(folder)  # whole, or not at all
+        put_in_place(place / "run", folder)
     return RunFolder.open(str(folder), root)
 
 

@@ -20,13 +20,14 @@ from typing import Any
 import fsspec
 
 from tasks.config.store_names import EXPECTED, checked_path, checked_store
+from trials.io.atomic import PARTIAL, replacing
 from trials.io.errors import AutoPipeError, SettingsError
 
 LAST = ("result.json", "summary.json")  # their presence says that the rest is there
 # Of the moment, not of the run: who works on a folder, signs of life of who leads it.
 SKIPPED = (".lock", ".lock.holder.json", "lease.json", "leader.json")
 LASTING = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ENOTDIR}
-UNFINISHED = (".partial", ".removed")  # ends of names of what is being written or removed
+UNFINISHED = (PARTIAL, ".removed")  # ends of names of what is being written or removed
 
 
 class StoreError(AutoPipeError):
@@ -218,11 +219,9 @@ class Store:
         self._note_sent(where, state)
 
     def _get(self, where: str, target: Path) -> None:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        draft = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
-        self._fs.get_file(where, str(draft))
-        state = draft.stat()
-        draft.replace(target)
+        with replacing(target) as draft:
+            self._fs.get_file(where, str(draft))
+            state = draft.stat()
         self._note_sent(where, state)  # it need not be sent back
 
     def _list(self, root: str) -> dict[str, int]:

@@ -33,6 +33,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from trials.io.atomic import PARTIAL, flush, flush_names
 from trials.spec.hyperparameters import Hyperparameters
 from trials.spec.plan import StagePlan
 from trials.spec.records import STAGES, Record, Stage, TrialSpec, read_record, write_json
@@ -43,7 +44,7 @@ MANIFEST = "manifest.json"
 EVENTS = "events.jsonl"
 CHECKPOINTS = "checkpoint"  # the folder of all checkpoints in the folder of a trial
 FINAL = "final"
-PARTIAL, REMOVED = ".partial", ".removed"  # ends of hidden names
+REMOVED = ".removed"  # end of the hidden name of what is being removed, as PARTIAL of a draft
 
 # Say how long a stage is; what they come to for a dataset and a schedule is the plan's steps.
 _LENGTH_FIELDS = {f"{stage}_{unit}" for stage in STAGES for unit in ("share", "steps", "epochs")}
@@ -202,19 +203,18 @@ def publish(
         trial_id=trial_id,
         processes=processes,
         created=datetime.now(UTC).isoformat(timespec="microseconds"),
-        files=_flushed(partial),
+        files=_records(partial),
     )
     if missing := _missing_parts(manifest):
         raise ValueError(f"{partial} is no checkpoint: {'; '.join(missing)}")
     write_json(partial / MANIFEST, manifest)
-    _flush_folder(partial)
     while not _renamed(partial, target):
         existing = read_checkpoint(target)
         if existing and _same(existing.manifest, manifest) and not problems(existing):
             shutil.rmtree(partial)
             return existing
         discard(target)
-    _flush_folder(target.parent)
+    flush_names(target.parent)
     return Checkpoint(target, manifest)
 
 
@@ -283,18 +283,16 @@ def remove_hidden(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _flushed(folder: Path) -> dict[str, FileRecord]:
+def _records(folder: Path) -> dict[str, FileRecord]:
     """Records of all files below a folder, each of which is on the disk when this returns."""
     records = {}
+    flush(folder)
     for path in _below(folder):
         if path.is_symlink():
             raise ValueError(f"{path} is a link: a checkpoint must hold all that it is made of")
-        if path.is_dir():
-            _flush_folder(path)
-        else:
+        if path.is_file():
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
-                os.fsync(file.fileno())
             name = path.relative_to(folder).as_posix()
             records[name] = FileRecord(size=path.stat().st_size, sha256=digest)
     records.pop(MANIFEST, None)  # of a writer that was killed before it renamed the folder
@@ -305,15 +303,6 @@ def _below(folder: Path) -> Iterator[Path]:
     """All files and folders below a folder; links are not followed."""
     for parent, folders, files in os.walk(folder):
         yield from (Path(parent, name) for name in sorted(folders + files))
-
-
-def _flush_folder(folder: Path) -> None:
-    """Puts the names in a folder on the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _renamed(source: Path, target: Path) -> bool:

@@ -11,7 +11,7 @@ from accelerate import PartialState
 
 from trials.checkpoints.entries import Checkpoint, clear_partials, problems, read_checkpoint
 from trials.checkpoints.leftovers import clear_leftovers, last_checkpoint
-from trials.io.links import link_tree
+from trials.io.atomic import link_tree
 from trials.spec.events import Event, read_events
 from trials.spec.records import TrialSpec
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import threading
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from trials.io.atomic import write_text
 from trials.io.errors import FileError, RecordError
 from trials.io.problems import expectation, place
 
@@ -40,7 +39,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def write_json(path: Path, record: BaseModel | dict[str, Any]) -> None:
-    """Writes JSON whole, then renames: readers see the old file or the new one, never a half.
+    """Writes JSON, whole or not at all.
 
     Raises:
         FileError: it cannot be written.
@@ -50,16 +49,7 @@ def write_json(path: Path, record: BaseModel | dict[str, Any]) -> None:
         if isinstance(record, BaseModel)
         else json.dumps(record, indent=1, sort_keys=True, default=str)
     )
-    partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        raise FileError("write", path, error) from error
+    write_text(path, text)
 
 
 def read_record(path: Path, kind: type[Model]) -> Model:

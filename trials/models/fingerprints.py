@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from functools import lru_cache
 from pathlib import Path
 
+from trials.io.atomic import write_text
 from trials.io.errors import ModelError
 
 # What decides how a model starts and how its text is read; notes and pictures do not.
@@ -26,10 +26,7 @@ def model_fingerprint(model: str, cache: Path) -> str | None:
         return None
     known = cache / _state(folder)
     if not known.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        partial = known.with_name(f"{known.name}.{os.getpid()}.partial")
-        partial.write_text(_content(folder), encoding="utf-8")
-        partial.replace(known)
+        write_text(known, _content(folder))
     return known.read_text(encoding="utf-8")
 
 

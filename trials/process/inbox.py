@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
+from trials.io.atomic import write_text
+
 FAST_POLL_SECONDS, SLOW_POLL_SECONDS = 0.01, 0.1
 FAST_POLLS = 500
 
@@ -35,11 +37,12 @@ class Inbox:
     def put(self, file: Path) -> None:
         """Appends one job."""
         self.sent += 1
-        _write(self.folder / f"{self.sent:06d}.job", str(file))
+        # Whole or not at all: a job is read as soon as its file is seen.
+        write_text(self.folder / f"{self.sent:06d}.job", str(file))
 
     def close(self) -> None:
         """Tells the worker to end once it has done what was put."""
-        _write(self.folder / "closed", "")
+        write_text(self.folder / "closed", "")
 
     def jobs(self) -> Iterator[Path]:
         """Jobs in their order, waiting for each; ends when the inbox is closed or gone."""
@@ -54,10 +57,3 @@ class Inbox:
                     return
                 time.sleep(FAST_POLL_SECONDS if poll < FAST_POLLS else SLOW_POLL_SECONDS)
             yield Path(file.read_text(encoding="utf-8"))
-
-
-def _write(file: Path, text: str) -> None:
-    """Whole or not at all: a job is read as soon as its file is seen."""
-    partial = file.with_name(f".{file.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(file)

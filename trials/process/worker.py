@@ -26,7 +26,7 @@ def main(inbox: Path) -> None:
     end_with_supervisor()
     # The slow part of the start; the inbox may fill meanwhile.
     from trials.evaluation.probe import ModelCache, try_answer_request
-    from trials.io.device import settle_device
+    from trials.models.device import settle_device
     from trials.training.run import run_trial
 
     settle_device()

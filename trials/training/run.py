@@ -22,8 +22,8 @@ from transformers import set_seed
 
 from trials.checkpoints.entries import clear_partials
 from trials.checkpoints.resume_point import adopt
-from trials.io.device import settle_device
 from trials.io.watchdog import end_with_supervisor
+from trials.models.device import settle_device
 from trials.models.memory import peak_memory_bytes, reset_peak_memory
 from trials.spec.events import EventLog, read_events
 from trials.spec.failures import failure_of

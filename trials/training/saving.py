@@ -9,7 +9,7 @@ from typing import Any
 from accelerate import PartialState
 
 from trials.checkpoints.entries import Kind, discard, entry_path, partial_path, publish
-from trials.io.links import link_tree
+from trials.io.atomic import link_tree, put_in_place
 from trials.spec.records import Stage
 from trials.training.context import TrialContext
 
@@ -62,7 +62,7 @@ def save_final(context: TrialContext, trainer: Any) -> None:
     state.wait_for_everyone()
     if state.is_main_process:
         (partial / "training_args.bin").unlink(missing_ok=True)
-        partial.replace(final)
+        put_in_place(partial, final)
     state.wait_for_everyone()
 
 

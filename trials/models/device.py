@@ -1,4 +1,4 @@
-"""Which kind of device the processes of a launch train on, settled before anything asks."""
+"""The kind of device that the processes of a launch train on, settled before anything asks."""
 
 from __future__ import annotations
 
