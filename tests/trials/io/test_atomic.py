@@ -10,6 +10,11 @@ from trials.io import atomic
 from trials.io.errors import FileError
 
 
+def _fail(file: Path) -> None:
+    file.write_text("ha")
+    raise ZeroDivisionError
+
+
 def test_a_file_is_replaced_as_a_whole_and_leaves_no_draft(tmp_path: Path) -> None:
     file = tmp_path / "made" / "a.txt"
     atomic.write_text(file, "old")
@@ -23,19 +28,16 @@ def test_a_file_is_replaced_as_a_whole_and_leaves_no_draft(tmp_path: Path) -> No
 def test_what_fails_half_way_changes_nothing(tmp_path: Path) -> None:
     file, folder = tmp_path / "a.txt", tmp_path / "folder"
     file.write_text("old")
-    with pytest.raises(ZeroDivisionError), atomic.replacing(file) as draft:
-        draft.write_text("ha")
-        raise ZeroDivisionError
-    with pytest.raises(ZeroDivisionError), atomic.new_folder(folder) as draft:
-        (draft / "one").touch()
-        raise ZeroDivisionError
+    for made in (atomic.replacing(file), atomic.new_folder(folder)):
+        with pytest.raises(ZeroDivisionError), made as draft:
+            _fail(draft / "inner" if draft.is_dir() else draft)
     assert [*tmp_path.iterdir()] == [file]
     assert file.read_text() == "old"
 
 
 def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(FileError, match="cannot write .*file/inner.txt: "):
+    with pytest.raises(FileError, match=r"cannot write .*file/inner\.txt: "):
         atomic.write_text(tmp_path / "file" / "inner.txt", "")
 
 
