@@ -31,11 +31,11 @@ def refusal(costs: TrialCosts, settings: TuneSettings) -> str:
     elif (least := _soonest(costs, settings)) is not None:
         text += f"\n  the least that fits: {reproduce_command(least)}"
     if (enough := longer_budget(costs, settings)) is not None:
-        text += f"\n  or give it longer_budget:  {reproduce_command(enough)}"
+        text += f"\n  or give it longer:  {reproduce_command(enough)}"
     if limit := schedule.max_completion_tokens:
         text += (
             f"\n  completions may be {limit} tokens long: a smaller --max-completion takes less "
-            "time, and without it none is longer_budget than the data's own need"
+            "time, and without it none is longer than the data's own need"
         )
     return text
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.config.settings import Budget, TuneSettings
-from tasks.planning.alternatives import longer
+from tasks.planning.alternatives import longer_budget
 from tasks.planning.completions import CompletionLengths
 from tasks.planning.costs import LEAST_ROWS, TrialCosts
 from tasks.planning.time_plan import plan_of
@@ -219,7 +219,7 @@ def test_what_is_left_out_is_said() -> None:
 
 
 def test_more_time_is_in_whole_minutes() -> None:
-    found = longer(costs(), settings("10m"))
+    found = longer_budget(costs(), settings("10m"))
     assert found is not None
     assert found.budget.amount % 60 == 0
     assert found.budget.amount > 600
