@@ -42,10 +42,10 @@ from flows.setting_options import (
 )
 from flows.terminal import console, say
 from tasks.config.paths import runs_folder
-from tasks.output.escape import markup
+from tasks.output.escape import rich_markup
 
 if TYPE_CHECKING:
-    from tasks.monitoring.watching import Watcher
+    from tasks.monitoring.observers import RunObserver
 
 app = typer.Typer(
     help="Configures LLM post-training (SFT, then RL) under a compute budget.",
@@ -138,8 +138,8 @@ def tune(
     as_json: AsJson = False,
 ) -> None:
     """Find the best configuration for a dataset and a model under a budget."""
-    with friendly_errors(as_json), shown(as_json) as watcher:
-        watcher.phase("looking at the settings, the dataset and the model")
+    with friendly_errors(as_json), shown(as_json) as observer:
+        observer.phase("looking at the settings, the dataset and the model")
         interrupts.notes = [f"no trial had begun; again with: {this_command()}"]
         configure()
         from tasks.config.started import check_time
@@ -155,7 +155,7 @@ def tune(
 
         if resume is not None:
             refuse_beside_resume(context)
-            resume_run(resume, parsed_budget(budget), history, watcher)
+            resume_run(resume, parsed_budget(budget), history, observer)
             return
         catalog = load_catalog()
         config = settled(str(accelerate_config)) if accelerate_config else None
@@ -197,7 +197,7 @@ def tune(
             ),
         )
         check_settings(settings)
-        run_tune(settings, None, history, watcher, settings.trials_on == WORKERS)
+        run_tune(settings, None, history, observer, settings.trials_on == WORKERS)
 
 
 @app.command()
@@ -304,12 +304,12 @@ def reproduce(run: Annotated[str, typer.Argument(help="Id or folder of a run.")]
         configure()
         from flows.progress import LiveProgress
         from flows.reproduce import reproduce as reproduce_flow
-        from tasks.monitoring.watching import watched_by
+        from tasks.monitoring.observers import observed_by
 
-        with LiveProgress(console) as progress, prefect_server(), watched_by(progress):
+        with LiveProgress(console) as progress, prefect_server(), observed_by(progress):
             found = reproduce_flow(run)
         for difference in found.differences:
-            console.print(f"[yellow]{markup(difference)}[/yellow]", highlight=False)
+            console.print(f"[yellow]{rich_markup(difference)}[/yellow]", highlight=False)
         verdict = "the same" if found.same else "not the same"
         console.print(
             f"{verdict}: {found.proposals} proposals and {found.scores} scores compared",
@@ -327,12 +327,12 @@ def list_datasets() -> None:
         table = Table("name", "rows", "answer", "reward", "description", box=None)
         for key, entry in load_catalog().datasets.items():
             told = key, entry.sizes.train, entry.answer_form, entry.reward, entry.description
-            table.add_row(*map(markup, told))
+            table.add_row(*map(rich_markup, told))
         console.print(table)
 
 
 @contextmanager
-def shown(as_json: bool) -> Iterator[Watcher]:
+def shown(as_json: bool) -> Iterator[RunObserver]:
     """Who shows a run: JSON lines for programs, else progress in the terminal."""
     if as_json:
         from flows.json_lines import JsonLines

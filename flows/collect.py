@@ -25,14 +25,14 @@ from tasks.history.rows import history_files, history_row
 from tasks.history.seed import the_history
 from tasks.inputs.prepare import Inputs, prepare_datasets
 from tasks.inputs.spaces import load_space, plain
-from tasks.monitoring.prefect_pages import key_of, put_table
-from tasks.monitoring.watching import watching
+from tasks.monitoring.observers import observe
+from tasks.monitoring.prefect_pages import artifact_key, publish_table
 from tasks.output.escape import markdown
 from tasks.runs.folder import RunFolder
 from tasks.runs.formatting import format_duration, plus_minus
 from tasks.runs.versions import HISTORY_NAME, dataset_name
 from tasks.sync.lock import run_lock
-from tasks.versioning.provenance import keep_read, keep_written
+from tasks.versioning.provenance import version_inputs, version_outputs
 from trials.io.errors import AutoPipeError
 from trials.process.supervisor import Supervisor
 from trials.spec.records import Fidelity, TrialResult, TrialSpec, read_record
@@ -58,10 +58,10 @@ def collect(
     run = RunFolder(runs_folder() / slug(name))
     with (
         run_lock(run.path),
-        watching(run) as watcher,
-        reserve_launchers(settings.parallel, settings.threads, tell=watcher.phase) as launchers,
+        observe(run) as observer,
+        reserve_launchers(settings.parallel, settings.threads, tell=observer.phase) as launchers,
     ):
-        watcher.phase("preparing the datasets and probing the base model")
+        observer.phase("preparing the datasets and probing the base model")
         with Supervisor(launchers[0]) as measurer:
             inputs = prepare_datasets(
                 settings.datasets,
@@ -69,15 +69,17 @@ def collect(
                 settings.schedule,
                 measurer,
                 settings.compute,
-                watcher.probed,
+                observer.probed,
             )
-        keep_read(run.path, {dataset_name(each.dataset_id): each.dataset.path for each in inputs})
+        version_inputs(
+            run.path, {dataset_name(each.dataset_id): each.dataset.path for each in inputs}
+        )
         designs = [design(settings, each, run.trial_folder(folder_name(each))) for each in inputs]
-        watcher.phase("running trials")
+        observer.phase("running trials")
         # Interrupted or terminated, no training process is left behind.
         with (
             thread_runner(settings.parallel) as tasks,
-            Supervisor(launchers, watcher.event) as supervisor,
+            Supervisor(launchers, observer.event) as supervisor,
         ):
             backend, results = ExecutionBackend(supervisor, tasks, settings.retries), {}
             pending = [(spec, backend.submit(spec)) for specs in designs for spec in specs]
@@ -85,14 +87,14 @@ def collect(
                 results[spec.folder] = result = future.result()
                 if is_fatal(result):
                     abort_run(spec, result, "repeat the command: finished trials are kept")
-                watcher.result(spec, result)
-                watcher.spent(done / len(pending))
-    put_table(
+                observer.result(spec, result)
+                observer.spent(done / len(pending))
+    publish_table(
         [
             summary_row(each, [results[spec.folder] for spec in specs])
             for each, specs in zip(inputs, designs, strict=True)
         ],
-        key=key_of(run, "datasets"),
+        key=artifact_key(run, "datasets"),
         description=f"Trials of {markdown(run.run_id)} on each dataset",
     )
     history = the_history(history)
@@ -100,7 +102,7 @@ def collect(
         append_dataset(each, specs, run.run_id, history)
         for each, specs in zip(inputs, designs, strict=True)
     ]
-    keep_written(run.path, {HISTORY_NAME: history_files(history)})
+    version_outputs(run.path, {HISTORY_NAME: history_files(history)})
     return [file for file in files if file is not None]
 
 

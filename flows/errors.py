@@ -15,7 +15,7 @@ from flows.options import explain
 from flows.output import OutputError
 from flows.server import AWAY
 from flows.terminal import own_lines, streams
-from tasks.output.escape import markup
+from tasks.output.escape import rich_markup
 from trials.io.redact import redacted
 
 CRASHED, REFUSED, TERMINATED = 1, 2, 143  # exit codes
@@ -94,7 +94,7 @@ def _end(as_json: bool, error: BaseException, text: str, code: int) -> NoReturn:
         interrupts.answer(text)
     else:
         mark = "[bold red]error:[/bold red] " if code == REFUSED else ""
-        shown = mark + markup(redacted(text), lines=True)
+        shown = mark + rich_markup(redacted(text), lines=True)
         streams(as_json).print(shown, highlight=False, soft_wrap=True)
     raise typer.Exit(code) from None
 

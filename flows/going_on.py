@@ -10,26 +10,28 @@ from flows.running import run_tune
 from tasks.config.paths import runs_folder
 from tasks.config.settings import Budget, TuneSettings
 from tasks.execution.base import WORKERS
-from tasks.monitoring.watching import Watcher
+from tasks.monitoring.observers import RunObserver
 from tasks.runs.folder import RunFolder
 from tasks.runs.spending import check_budget, finished_notice
 from tasks.search.run_storage import open_run
 
 
-def resume_run(name: str, budget: Budget | None, history: Path | None, watcher: Watcher) -> None:
+def resume_run(
+    name: str, budget: Budget | None, history: Path | None, observer: RunObserver
+) -> None:
     """Goes on with a run, unless it is finished.
 
     Args:
         name: id, folder or URL of the run.
         budget: that is asked for; None keeps that of the run.
         history: that it is to join; None, the one that it began with.
-        watcher: who shows it.
+        observer: who shows it.
 
     Raises:
         SettingsError: there is no such run, or it has spent that budget already.
     """
-    if going := going_on(name, budget, history, watcher):
-        run_tune(going.changed, str(going.run.path), history, watcher, going.lasting)
+    if going := going_on(name, budget, history, observer):
+        run_tune(going.changed, str(going.run.path), history, observer, going.lasting)
 
 
 @dataclass(frozen=True)
@@ -47,9 +49,9 @@ class GoingOn:
 
 
 def going_on(
-    name: str, budget: Budget | None, history: Path | None, watcher: Watcher
+    name: str, budget: Budget | None, history: Path | None, observer: RunObserver
 ) -> GoingOn | None:
-    """The run to go on with; None where it is finished, which the watcher is told then."""
+    """The run to go on with; None where it is finished, which the observer is told then."""
     run = open_run(name, runs_folder())
     interrupts.notes = [f"go on with: autopipe tune --resume {run.run_id}"]
     interrupts.kept = any(run.path.glob("trials/*/result.json"))
@@ -60,7 +62,7 @@ def going_on(
     told = finished_notice(run, (changed or settings).budget, history)
     if told is None:
         return GoingOn(run, changed, settings.trials_on == WORKERS)
-    watcher.message(told)
+    observer.message(told)
     if (summary := run.summary()) is not None:
-        watcher.ended(summary)
+        observer.ended(summary)
     return None

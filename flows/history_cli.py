@@ -15,7 +15,7 @@ from flows.environment import configure
 from flows.errors import friendly_errors
 from flows.terminal import console, say
 from tasks.config.paths import history_folder
-from tasks.output.escape import markup
+from tasks.output.escape import rich_markup
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -141,8 +141,8 @@ def show(history: History = None) -> None:
             scores = part["score"]
             done = int((part["state"] == "completed").sum())
             table.add_row(
-                markup(str(dataset)),
-                markup(str(model)),
+                rich_markup(str(dataset)),
+                rich_markup(str(model)),
                 str(len(part)),
                 str(done),
                 "-" if scores.isna().all() else f"{scores.max():.3f}",
@@ -261,7 +261,7 @@ def show_reasons(reasons: list[tuple[str, str]]) -> None:
         items.setdefault(reason, []).append(item)
     table = Table("item", "reason", box=None)
     for reason, of_it in list(items.items())[:MOST_REASONS]:
-        table.add_row(markup(together(of_it)), markup(reason))
+        table.add_row(rich_markup(together(of_it)), rich_markup(reason))
     console.print(table)
     if len(items) > MOST_REASONS:
         say(f"... and {len(items) - MOST_REASONS} more reasons")

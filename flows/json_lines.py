@@ -8,7 +8,7 @@ import threading
 from typing import Any, TextIO
 
 from flows.terminal import json_stream
-from tasks.monitoring.watching import Watcher
+from tasks.monitoring.observers import RunObserver
 from tasks.runs.folder import RunInfo, Summary
 from trials.io.redact import redacted
 from trials.spec.events import Event
@@ -23,7 +23,7 @@ def write_event(event: str, stream: TextIO | None = None, **fields: Any) -> None
     stream.flush()
 
 
-class JsonLines(Watcher):
+class JsonLines(RunObserver):
     """Writes ``{"event": ..., ...}``: phase, progress, message, begun, step, trial, probed,
     spent, ended.
 

@@ -40,7 +40,7 @@ from tasks.config.progress import Report, silent  # noqa: E402
 from tasks.history.rows import history_files  # noqa: E402
 from tasks.history.seed import the_history  # noqa: E402
 from tasks.inputs.catalog import build_catalog, load_catalog  # noqa: E402
-from tasks.monitoring.prefect_pages import put_table, put_text  # noqa: E402
+from tasks.monitoring.prefect_pages import publish_markdown, publish_table  # noqa: E402
 from tasks.offline.evaluate import (  # noqa: E402
     SECTION,
     SHOWN,
@@ -56,7 +56,7 @@ from tasks.offline.validate import validate_all  # noqa: E402
 from tasks.output.escape import markdown  # noqa: E402
 from tasks.runs.versions import FEATURES_NAME, HISTORY_NAME, MODELS_NAME  # noqa: E402
 from tasks.sync.lock import offline_lock  # noqa: E402
-from tasks.versioning.provenance import keep_read, keep_written  # noqa: E402
+from tasks.versioning.provenance import version_inputs, version_outputs  # noqa: E402
 
 
 class Step(StrEnum):
@@ -126,7 +126,7 @@ def offline(
     with offline_lock(folder.path):
         run_steps(steps, settings, history, built, folder, watch, tell)
     if said:
-        put_text(
+        publish_markdown(
             "\n".join(f"- {markdown(text)}" for text in said), "offline", "What the steps found"
         )
 
@@ -149,7 +149,7 @@ def run_steps(
     if Step.VALIDATE in steps:
         rows = validate_all(built, history, folder, watch(Step.VALIDATE))
         if kept:
-            keep_read(folder.path, {HISTORY_NAME: history_files(history)})
+            version_inputs(folder.path, {HISTORY_NAME: history_files(history)})
         for suite, counts in rows.items():
             say(f"{suite}: {counts['rows_good']} rows good, {counts['rows_put_aside']} put aside")
         say(f"Data Docs: {folder.data_docs / 'index.html'}")
@@ -158,16 +158,16 @@ def run_steps(
         for pair in left:
             say(f"keeps the features of its own rows: {pair}")
         if kept:
-            keep_written(folder.path, {FEATURES_NAME: folder.features})
+            version_outputs(folder.path, {FEATURES_NAME: folder.features})
     if Step.TRAIN in steps:
         watch(Step.TRAIN)("all models", 0, 1)
         train(settings.space, settings.seed, folder)
         if kept:
-            keep_written(folder.path, {MODELS_NAME: folder.models})
+            version_outputs(folder.path, {MODELS_NAME: folder.models})
     if Step.EVALUATE in steps:
         found = evaluate(settings, folder, watch(Step.EVALUATE))
         say(f"the search would use: {found.chosen}")
-        put_table(ranking_rows(found), "offline-ranking", "Ranking a dataset left out")
+        publish_table(ranking_rows(found), "offline-ranking", "Ranking a dataset left out")
 
 
 def ranking_rows(found: Evaluation) -> list[dict[str, str]]:

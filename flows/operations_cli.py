@@ -30,8 +30,8 @@ from flows.setting_options import (
 )
 from flows.terminal import console, say, streams
 from tasks.config.paths import workspace
-from tasks.output.escape import markup
-from tasks.output.report_url import DEFAULT, VARIABLE
+from tasks.output.escape import rich_markup
+from tasks.output.report_url import DEFAULT_REPORTS_URL, REPORTS_URL_VARIABLE
 from trials.io.imports import child_environment
 from trials.io.redact import redacted
 from trials.io.watchdog import SUPERVISOR_VARIABLE, supervisor_token
@@ -92,8 +92,8 @@ def ui(
         "in other terminals, before workers and commands of other workspaces:",
         f"  export PREFECT_API_URL={api}",
     ]
-    if reports != DEFAULT:
-        lines.append(f"  export {VARIABLE}={reports}")
+    if reports != DEFAULT_REPORTS_URL:
+        lines.append(f"  export {REPORTS_URL_VARIABLE}={reports}")
     for line in lines:
         say(line)
     note_served(Served(api, reports))
@@ -167,9 +167,9 @@ def recurring(
         )
         interrupts.notes = [f"no trial had begun; again with: {this_command()}"]
         with ExitStack() as shown:
-            watcher = JsonLines() if as_json else shown.enter_context(LiveProgress(console))
+            observer = JsonLines() if as_json else shown.enter_context(LiveProgress(console))
             shown.enter_context(prefect_server(settings.trials_on == WORKERS))
-            shown.enter_context(resumable(watcher))
+            shown.enter_context(resumable(observer))
             state = recurring_flow(settings, history, notify=notify, return_state=True)
         state.result()
         if as_json:
@@ -184,11 +184,11 @@ def versions(
     """Show or set where what runs read and wrote is pushed to (any DVC remote)."""
     with friendly_errors():
         configure()
-        from tasks.versioning.versions import versions as of_workspace
+        from tasks.versioning.store import version_store
 
         if remote is not None:
-            of_workspace().set_remote(remote)
-        found = of_workspace()
+            version_store().set_remote(remote)
+        found = version_store()
         say(f"kept in {found.folder}")
         remote = redacted(found.remote) if found.remote else "nowhere: no remote is named"
         say(f"pushed to {remote}")
@@ -233,14 +233,16 @@ def doctor(
 
 def show(result: CheckResult) -> None:
     """Prints one line, and how to fix what is wrong."""
-    line = f"{MARKS[result.status]} [bold]{markup(result.name)}[/bold]: {_safe(result.message)}"
+    line = (
+        f"{MARKS[result.status]} [bold]{rich_markup(result.name)}[/bold]: {_safe(result.message)}"
+    )
     console.print(line, highlight=False)
     if result.fix:
         console.print(f"    {_safe(result.fix)}", highlight=False, style="dim")
 
 
 def _safe(text: str) -> str:
-    return markup(redacted(text), lines=True)
+    return rich_markup(redacted(text), lines=True)
 
 
 def register(app: typer.Typer) -> None:

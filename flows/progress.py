@@ -22,8 +22,8 @@ from rich.text import Text
 
 from flows.interrupts import interrupts
 from flows.pace import Pace
-from tasks.monitoring.watching import Watcher
-from tasks.output.escape import markup, printable
+from tasks.monitoring.observers import RunObserver
+from tasks.output.escape import printable, rich_markup
 from tasks.runs.folder import RunInfo
 from tasks.runs.formatting import pluralize, plus_minus
 from trials.spec.events import Event
@@ -89,7 +89,7 @@ class _Shown:
             self._progress.stop()
 
 
-class LiveProgress(_Shown, Watcher):
+class LiveProgress(_Shown, RunObserver):
     """Shows a run as it happens; prints one line for each finished trial.
 
     Args:
@@ -134,16 +134,17 @@ class LiveProgress(_Shown, Watcher):
         base = info.base_validation
         self._pace = Pace(info.settings.budget)
         self._console.print(
-            f"[bold]{markup(info.dataset.name)}[/bold]: {rows['train']} training, "
+            f"[bold]{rich_markup(info.dataset.name)}[/bold]: {rows['train']} training, "
             f"{rows['validation']} validation, {rows['test']} test rows; "
-            f"reward {markup(info.dataset.reward)}{inferred}\n"
-            f"[bold]{markup(info.model)}[/bold]: {info.model_parameters / 1e6:.2f} M parameters; "
+            f"reward {rich_markup(info.dataset.reward)}{inferred}\n"
+            f"[bold]{rich_markup(info.model)}[/bold]: "
+            f"{info.model_parameters / 1e6:.2f} M parameters; "
             f"scores {base.score:.3f} ± {base.score_se:.3f} before any training "
             f"(on {base.rows} validation rows)\n"
             f"history: {pluralize(info.history.trials, 'trial')} on "
             f"{pluralize(info.history.datasets, 'dataset')}; "
             f"budget {info.settings.budget}, {info.settings.parallel} at a time, "
-            f"seed {info.settings.seed}; run [bold]{markup(info.run_id)}[/bold]",
+            f"seed {info.settings.seed}; run [bold]{rich_markup(info.run_id)}[/bold]",
             highlight=False,
         )
 
@@ -204,18 +205,18 @@ class LiveProgress(_Shown, Watcher):
             if spec.config.get(name) is not None
         )
         if result.failure:
-            ending = f"[red]failed: {markup(result.failure.kind)}[/red]"
+            ending = f"[red]failed: {rich_markup(result.failure.kind)}[/red]"
         else:
             ending = plus_minus(result.score, result.score_se)
             if result.stop:
-                ending += f" [yellow]stopped: {markup(result.stop.rule)}[/yellow]"
+                ending += f" [yellow]stopped: {rich_markup(result.stop.rule)}[/yellow]"
         best = f"  best {self._best:.3f}" if self._best is not None else ""
         length = f"{result.fraction:4.0%}" + ("" if self._narrow else " of the schedule")
-        more = "" if self._narrow else f"  [dim]{markup(settings)}[/dim]{best}"
+        more = "" if self._narrow else f"  [dim]{rich_markup(settings)}[/dim]{best}"
         return f"trial {spec.trial_id[:3]}  {length}  {ending}  {result.cost.seconds:4.0f} s{more}"
 
 
-class CollectProgress(_Shown, Watcher):
+class CollectProgress(_Shown, RunObserver):
     """Live progress of a collect run: trials done, the last score, time elapsed.
 
     Args:

@@ -13,11 +13,11 @@ from prefect.logging import get_run_logger
 from tasks.config.paths import runs_folder
 from tasks.delivery.promotion import Decision, challenge, promoted_folder
 from tasks.execution.gpus import measuring_launcher
-from tasks.monitoring.prefect_pages import put_text
+from tasks.monitoring.prefect_pages import publish_markdown
 from tasks.output.escape import code, markdown
 from tasks.runs.versions import dataset_name, promoted_name, winner_name
 from tasks.search.run_storage import open_run
-from tasks.versioning.provenance import keep_read, keep_written
+from tasks.versioning.provenance import version_inputs, version_outputs
 from trials.process.supervisor import Supervisor
 
 
@@ -42,16 +42,16 @@ def promote(run: str, rows: int = 1000) -> Decision:
         winner_name(info.dataset.name, info.model): folder.path / "best",
         promoted: where,  # the incumbent
     }
-    keep_read(note, {name: path for name, path in inputs.items() if path.exists()})
+    version_inputs(note, {name: path for name, path in inputs.items() if path.exists()})
     with (
         measuring_launcher(info.settings.threads, log.info) as launcher,
         Supervisor(launcher) as measurer,
     ):
         decision = challenge(folder, rows, measurer)
     if decision.promoted:
-        keep_written(note, {promoted: where})
+        version_outputs(note, {promoted: where})
     log.info("%s: %s", info.dataset.name, decision)
-    put_text(
+    publish_markdown(
         f"**{markdown(info.dataset.name)}**, {markdown(info.model)}: {markdown(decision)}\n\n"
         f"The promoted model: {code(where)}",
         key="promotion",

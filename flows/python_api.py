@@ -10,7 +10,7 @@ from flows.options import EXAMPLE_MODEL
 
 if TYPE_CHECKING:
     from tasks.config.settings import TuneSettings
-    from tasks.monitoring.watching import Watcher
+    from tasks.monitoring.observers import RunObserver
     from tasks.runs.folder import RunFolder
 
 
@@ -20,7 +20,7 @@ def tune(
     *,
     budget: str | int = 12,
     history: str | Path | None = None,
-    watcher: Watcher | None = None,
+    observer: RunObserver | None = None,
     **settings: Any,
 ) -> RunFolder:
     """Finds the best configuration for a dataset and a model under a budget, as `autopipe tune`.
@@ -30,7 +30,7 @@ def tune(
         model: name in the catalog, folder, .gguf file or hub id.
         budget: a number of trials, or text: ``"25m"``, ``"8 full"``.
         history: folder of parquet files to learn from and to append to; None: the usual one.
-        watcher: is told what happens while it runs.
+        observer: is told what happens while it runs.
         settings: further fields of ``tasks.config.settings.TuneSettings``, as ``seed=1`` or
             ``schedule={"total_steps": 200}``.
 
@@ -45,13 +45,13 @@ def tune(
     from flows.tune import tune as flow
     from tasks.config.paths import runs_folder
     from tasks.execution.base import WORKERS
-    from tasks.monitoring.watching import Watcher, watched_by
+    from tasks.monitoring.observers import RunObserver, observed_by
     from tasks.planning.preflight import check_settings
     from tasks.runs.folder import RunFolder
 
     chosen = _settings(dataset, model, budget, settings)
     check_settings(chosen)
-    with prefect_server(chosen.trials_on == WORKERS), watched_by(watcher or Watcher()):
+    with prefect_server(chosen.trials_on == WORKERS), observed_by(observer or RunObserver()):
         run = flow(chosen, None, Path(history) if history is not None else None)
     return RunFolder.open(run, runs_folder())
 

@@ -17,8 +17,8 @@ from flows.tune import tune
 from tasks.config.paths import history_folder
 from tasks.config.settings import TuneSettings
 from tasks.history.seed import the_history
-from tasks.monitoring.notify import notified
-from tasks.monitoring.prefect_pages import put_text
+from tasks.monitoring.notify import notify_on_exit
+from tasks.monitoring.prefect_pages import publish_markdown
 from tasks.operations.changes import detect_changes, save_snapshot
 from tasks.output.escape import markdown
 from tasks.output.report_url import report_url
@@ -43,7 +43,7 @@ def recurring(
         notify: Prefect notification block to tell the end of, as "slack-webhook/team".
     """
     log, history = get_run_logger(), the_history(history)
-    with notified(notify, f"AutoPipe: {settings.title}") as news:
+    with notify_on_exit(notify, f"AutoPipe: {settings.title}") as news:
         seen, what_is_new = detect_changes(settings, history)
         if what_is_new is None and seen.done:
             message = f"nothing new since run {seen.run_id}: dataset, history and settings"
@@ -60,7 +60,7 @@ def recurring(
         news.say(f"{what_is_new}; run {seen.run_id}: {decision}")
         offline(list(RETRAIN), None, history, None, output or models_of(history))
         save_snapshot(settings, seen, seen.run_id, history, done=True)
-    put_text(
+    publish_markdown(
         f"**{markdown(settings.title)}**\n\n- why: {markdown(what_is_new)}\n"
         f"- run: [{markdown(seen.run_id)}]({report_url(seen.run_id)})\n"
         f"- its winner: {markdown(decision)}",

@@ -12,11 +12,11 @@ from flows.tune import tune
 from tasks.config.paths import runs_folder
 from tasks.runs.folder import RunFolder
 from tasks.search.run_storage import open_run
-from tasks.versioning.reproduce import Comparison, compare_runs, restore_inputs
+from tasks.versioning.reproduce import RunComparison, compare_runs, restore_inputs
 
 
 @flow(name="reproduce", flow_run_name="{run} again")
-def reproduce(run: str) -> Comparison:
+def reproduce(run: str) -> RunComparison:
     """Restore what a run read, search again with its settings and seed, and compare.
 
     Args:
@@ -24,7 +24,7 @@ def reproduce(run: str) -> Comparison:
 
     Raises:
         SettingsError: there is no such run, or no record of what it read.
-        VersionsError: what it read is neither in the cache nor in the remote.
+        VersionStoreError: what it read is neither in the cache nor in the remote.
     """
     log = get_run_logger()
     first = open_run(run, runs_folder())

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from flows.interrupts import interrupts
-from tasks.monitoring.watching import Several, Watcher, watched_by
+from tasks.monitoring.observers import ObserverGroup, RunObserver, observed_by
 from tasks.runs.folder import RunInfo
 from trials.spec.records import TrialResult, TrialSpec
 
 
-class _Begun(Watcher):
+class _Begun(RunObserver):
     """Remembers how to go on with the run, once there is something to go on with."""
 
     def __init__(self) -> None:
@@ -29,11 +29,11 @@ class _Begun(Watcher):
 
 
 @contextmanager
-def resumable(watcher: Watcher) -> Iterator[None]:
-    """Tells ``watcher`` of what a flow leads; what ends a run is given notes how to go on."""
+def resumable(observer: RunObserver) -> Iterator[None]:
+    """Tells ``observer`` of what a flow leads; what ends a run is given notes how to go on."""
     begun = _Begun()
     try:
-        with watched_by(Several([begun, watcher])):
+        with observed_by(ObserverGroup([begun, observer])):
             yield
             interrupts.notes = []
     except BaseException as error:

@@ -13,7 +13,7 @@ from tasks.config.paths import runs_folder
 
 if TYPE_CHECKING:
     from tasks.config.settings import TuneSettings
-    from tasks.monitoring.watching import Watcher
+    from tasks.monitoring.observers import RunObserver
     from tasks.runs.folder import RunFolder, Summary
 
 
@@ -21,21 +21,21 @@ def run_tune(
     settings: TuneSettings | None,
     run: str | None,
     history: Path | None,
-    watcher: Watcher,
+    observer: RunObserver,
     lasting: bool,
 ) -> None:
     """Runs or resumes one run, then shows its outcome to people."""
-    watcher.phase("starting Prefect")
+    observer.phase("starting Prefect")
     from flows.progress import LiveProgress
     from flows.resumable import resumable
     from tasks.config.started import counted_from_start
     from tasks.runs.folder import RunFolder
 
     load = partial(import_module, "flows.tune")  # takes seconds, as the server's start does
-    with counted_from_start(), prefect_server(lasting, load), resumable(watcher):
+    with counted_from_start(), prefect_server(lasting, load), resumable(observer):
         run_id = load().tune(settings, run, history)
-    if isinstance(watcher, LiveProgress):
-        watcher.stop()
+    if isinstance(observer, LiveProgress):
+        observer.stop()
         folder = RunFolder.open(run_id, runs_folder())
         show_outcome(folder, folder.summary())
         say(f"report:   {folder.path / 'report.html'}")
@@ -44,8 +44,8 @@ def run_tune(
 
 def show_outcome(run: RunFolder, summary: Summary | None) -> None:
     """The table of trials and, when there is one, the comparison."""
-    from tasks.monitoring.console import console_summary, console_table
+    from tasks.monitoring.console import render_summary, render_trials
 
-    console.print(console_table(run, console.width))
+    console.print(render_trials(run, console.width))
     if summary is not None:
-        console.print(console_summary(run, console.width))
+        console.print(render_summary(run, console.width))

@@ -22,7 +22,7 @@ from typing import NamedTuple
 from flows.interrupts import LASTING_SECONDS, interrupts
 from flows.origins import OwnPagesOnly, in_url
 from tasks.config.paths import workspace
-from tasks.output.report_url import VARIABLE
+from tasks.output.report_url import REPORTS_URL_VARIABLE
 from trials.io.errors import AutoPipeError, SettingsError
 from trials.io.imports import child_environment
 from trials.io.watchdog import SUPERVISOR_VARIABLE, end_with_supervisor, is_alive, supervisor_token
@@ -63,7 +63,7 @@ def prefect_server(
         interrupts.seconds = LASTING_SECONDS
         yield
     elif served := served_here():
-        os.environ.setdefault(VARIABLE, served.reports)
+        os.environ.setdefault(REPORTS_URL_VARIABLE, served.reports)
         interrupts.seconds = LASTING_SECONDS
         with _talking_to(served.api):
             yield

@@ -23,7 +23,7 @@ from tasks.execution.gpus import trial_launchers
 from tasks.history.rows import history_files
 from tasks.inputs.prepare import Inputs, find_inputs, probe_inputs
 from tasks.inputs.spaces import load_space, with_space
-from tasks.monitoring.watching import Watcher, watching
+from tasks.monitoring.observers import RunObserver, observe
 from tasks.offline.models import OfflineTraining
 from tasks.offline.validate import document_history, validate_dataset
 from tasks.planning.plan import make_plan, offline_wait_seconds, progress_to
@@ -46,7 +46,11 @@ from tasks.search.naming import (
 from tasks.search.run_storage import stored
 from tasks.search.stages import stages_of
 from tasks.sync.lock import run_lock
-from tasks.versioning.provenance import keep_inputs, keep_learned, keep_winner
+from tasks.versioning.provenance import (
+    version_export,
+    version_history_and_models,
+    version_run_inputs,
+)
 from trials.process.launch import Launcher
 from trials.spec.events import Event
 from trials.spec.records import TrialResult, TrialSpec
@@ -77,8 +81,8 @@ def tune(
         run_lock(folder.path, records=("run.json", "trials/[0-9]*")) as tidy,
         interrupts.before_the_end(tidy),
         stored(folder, settings := with_space(resolve_settings(folder, settings))) as storage,
-        watching(folder, storage) as watcher,
-        trial_launchers(settings, watcher.phase) as launchers,
+        observe(folder, storage) as observer,
+        trial_launchers(settings, observer.phase) as launchers,
     ):
         check_backend(settings)
         ledger = Ledger(
@@ -91,29 +95,29 @@ def tune(
         def on_event(spec: TrialSpec, event: Event) -> None:
             ledger.tick()
             if not spec.trial_id.startswith(WARM_UP):
-                watcher.event(spec, event)
+                observer.event(spec, event)
 
         # Whatever ends the run, no training process outlives the backend.
         with open_backend(settings, folder, launchers, on_event) as backend:
             job = _Job(
-                settings, folder, resolve_run_history(folder, history), watcher, ledger, backend
+                settings, folder, resolve_run_history(folder, history), observer, ledger, backend
             )
             ready = _prepare(job, launchers)
             loop = _search(job, ready)
             # First: trials are kept even when none can be recommended.
             if kept := append_run_to_history(folder, job.history):
-                watcher.message(f"what the trials found joins the history: {kept}")
-            keep_learned(folder, history_files(job.history), ready.offline)
-            watcher.phase("measuring on the test split")
-            with open_measurer(backend, settings, watcher.phase) as measurer:
+                observer.message(f"what the trials found joins the history: {kept}")
+            version_history_and_models(folder, history_files(job.history), ready.offline)
+            observer.phase("measuring on the test split")
+            with open_measurer(backend, settings, observer.phase) as measurer:
                 seconds = ledger.left + ready.plan.test_seconds
                 default = ready.begun.default_config
-                summary = conclude(folder, loop, default, measurer, seconds, progress_to(watcher))
+                summary = conclude(folder, loop, default, measurer, seconds, progress_to(observer))
         export_best(folder)
         write_report(folder)
-        watcher.phase("done")
-        watcher.ended(summary)
-        keep_winner(folder)
+        observer.phase("done")
+        observer.ended(summary)
+        version_export(folder)
     return folder.run_id
 
 
@@ -124,7 +128,7 @@ class _Job:
     settings: TuneSettings
     folder: RunFolder
     history: Path
-    watcher: Watcher
+    observer: RunObserver
     ledger: Ledger
     backend: ExecutionBackend
 
@@ -142,8 +146,8 @@ class _Ready:
 
 def _prepare(job: _Job, launchers: Sequence[Launcher]) -> _Ready:
     """Checks the data, plans, and probes the base model, with the offline models made meanwhile."""
-    settings, folder, watcher = job.settings, job.folder, job.watcher
-    watcher.phase("checking the dataset and the model")
+    settings, folder, observer = job.settings, job.folder, job.observer
+    observer.phase("checking the dataset and the model")
     job.backend.warm_up()
     space = load_space(settings.space)
     found = find_inputs(settings)
@@ -152,26 +156,26 @@ def _prepare(job: _Job, launchers: Sequence[Launcher]) -> _Ready:
     # A search that goes on has to know what it knew, or it would not find its trials again.
     files = [] if learned.used is False else learned.files
     with OfflineTraining(files, space, features=learned.features) as training:
-        watcher.phase("measuring what a trial costs")
+        observer.phase("measuring what a trial costs")
         plan = make_plan(
             settings, folder, found, space, job.backend, launchers, job.ledger, training
         )
-        watcher.message(plan.text)
-        watcher.phase("probing the base model")
-        with open_measurer(job.backend, settings, watcher.phase) as measurer:
-            inputs = probe_inputs(found, settings, plan.probe, measurer, progress_to(watcher))
+        observer.message(plan.text)
+        observer.phase("probing the base model")
+        with open_measurer(job.backend, settings, observer.phase) as measurer:
+            inputs = probe_inputs(found, settings, plan.probe, measurer, progress_to(observer))
         begun = begin_run(settings, folder, inputs, space, learned, job.history)
-        watcher.begun(begun.info)
+        observer.begun(begun.info)
         for warning in begun.info.dataset.warnings:
-            watcher.message(warning)
-        keep_inputs(folder, begun.history_files, begun.features)
+            observer.message(warning)
+        version_run_inputs(folder, begun.history_files, begun.features)
         document_history(begun.history_files, folder)
-        watcher.phase("training the offline models")
+        observer.phase("training the offline models")
         offline = training.models(None if learned.used else offline_wait_seconds(job.ledger))
     if learned.used is None:
         record_history_use(folder, offline is not None)
     if offline is None and learned.files:
-        watcher.message(
+        observer.message(
             "the offline models are not trained in time for this budget: the search begins "
             "without what past runs know"
             if learned.used is None
@@ -182,14 +186,14 @@ def _prepare(job: _Job, launchers: Sequence[Launcher]) -> _Ready:
 
 def _search(job: _Job, ready: _Ready) -> SearchLoop:
     """Runs trials until the budget is spent, the default configuration first."""
-    settings, watcher, ledger = job.settings, job.watcher, job.ledger
+    settings, observer, ledger = job.settings, job.observer, job.ledger
 
     before = {trial.spec.trial_id: trial.result for trial in job.folder.trials() if trial.result}
 
     def on_result(spec: TrialSpec, result: TrialResult) -> None:
         again = before.get(spec.trial_id) == result
-        (watcher.found if again else watcher.result)(spec, result)
-        watcher.spent(ledger.share)
+        (observer.found if again else observer.result)(spec, result)
+        observer.spent(ledger.share)
 
     budget = ready.begun.info.search_budget
     search = Search(
@@ -216,16 +220,16 @@ def _search(job: _Job, ready: _Ready) -> SearchLoop:
         ledger,
         job.backend.submit,
         on_result,
-        watcher.removed,
+        observer.removed,
         ready.plan.pace,
     )
     try:
-        watcher.phase("searching")
+        observer.phase("searching")
         if before:
-            watcher.message(finished_before(len(before), settings.budget))
-        watcher.spent(ledger.share)
+            observer.message(finished_before(len(before), settings.budget))
+        observer.spent(ledger.share)
         loop.explore(ready.begun.default_config)
-        watcher.phase("running the finalists at full length")
+        observer.phase("running the finalists at full length")
         loop.finish()
     finally:
         ledger.save()

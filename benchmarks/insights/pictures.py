@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from plotly.io import write_images
 
 from tasks.output import escape
-from tasks.report.figures import styled
+from tasks.report.figures import apply_layout
 from trials.io.errors import SettingsError
 
 WIDTH = 960
@@ -21,7 +21,7 @@ def titled(figure: go.Figure, height: int, title: str, **layout: Any) -> go.Figu
     """White, for pages whose background is not ours to choose; the title says what is seen."""
     legend = {"orientation": "h", "yref": "container", "y": 1.0 - 40 / height, "yanchor": "top"}
     heading = {"text": title, "x": 0.01, "y": 1.0, "yanchor": "top", "pad": {"t": 14}}
-    return styled(
+    return apply_layout(
         figure,
         height,
         **{
@@ -48,7 +48,7 @@ def write_pictures(
     files = [folder / f"{name}.{suffix}" for name in figures]
     heights = [figure.layout.height for figure in figures.values()]
     try:
-        drawn = [go.Figure(escape.figure(figure)) for figure in figures.values()]
+        drawn = [go.Figure(escape.figure_json(figure)) for figure in figures.values()]
         write_images(drawn, files, width=WIDTH, height=heights)
     except (ImportError, ValueError, RuntimeError) as error:
         raise SettingsError(

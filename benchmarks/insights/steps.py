@@ -25,7 +25,7 @@ from tasks.history.checks import learnable_history
 from tasks.history.rows import history_files
 from tasks.inputs.spaces import load_space
 from tasks.output.csv_tables import write_csv
-from tasks.output.numbers import FLOATS, named_numbers
+from tasks.output.numbers import FLOAT_FORMAT, metrics_by_name
 from trials.io.errors import SettingsError
 
 SECTION = "insights"  # of params.yaml
@@ -149,7 +149,7 @@ def write_insights(found: Insights, folder: Path) -> Path:
     tables = folder / "tables"
     tables.mkdir(parents=True, exist_ok=True)
     for name, table in found.tables.items():
-        write_csv(table, tables / f"{name}.csv", FLOATS)
+        write_csv(table, tables / f"{name}.csv", FLOAT_FORMAT)
     file = folder / "metrics.json"
     file.write_text(json.dumps(metrics(found), indent=1) + "\n", encoding="utf-8")
     return file
@@ -164,16 +164,16 @@ def metrics(found: Insights) -> dict[str, Any]:
     regrets = [str(c) for c in pairs if re.fullmatch(r"regret\d+", str(c))]
     return {
         "history": found.counts,
-        "models": named_numbers(tables["models"], "model", ["r2", "r2_se"]),
-        "importance": named_numbers(
+        "models": metrics_by_name(tables["models"], "model", ["r2", "r2_se"]),
+        "importance": metrics_by_name(
             tables["importance"], "hyperparameter", ["main", "main_se", "own", "own_se"]
         ),
-        "stages": named_numbers(tables["stages"], "stage", ["share", "share_se"]),
-        "rules": named_numbers(tables["rules"], "rule", ["estimate", "estimate_se"]),
-        "agreement": named_numbers(
+        "stages": metrics_by_name(tables["stages"], "stage", ["share", "share_se"]),
+        "rules": metrics_by_name(tables["rules"], "rule", ["estimate", "estimate_se"]),
+        "agreement": metrics_by_name(
             pairs, "pair", ["spearman", "spearman_se", "kendall", "kendall_se", *regrets]
         ),
-        "noise": named_numbers(
+        "noise": metrics_by_name(
             tables["noise"], "model", ["seed_sd", "noise_share", "icc", "spearman", "kendall"]
         ),
     }

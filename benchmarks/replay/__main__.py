@@ -115,7 +115,7 @@ def show(
     with friendly_errors():
         from benchmarks.replay.goals import goals
         from benchmarks.replay.picture import draw
-        from benchmarks.replay.summary import collected, console_table, summary
+        from benchmarks.replay.summary import collected, render_trials, summary
 
         settings, plan = _prepared(
             strategies, datasets, variants, seeds, budget, model, space, results
@@ -124,7 +124,7 @@ def show(
         for remark in found.remarks:
             console.print(remark, highlight=False, markup=False)
         rows = summary(found)
-        console.print(console_table(rows))
+        console.print(render_trials(rows))
         for line in goals(found):
             console.print(line, highlight=False, markup=False)
         if csv is not None:

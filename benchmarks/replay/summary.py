@@ -123,7 +123,7 @@ def label(key: Key) -> str:
     return key[0] if key[1] in (NO_PAST, "true") else f"{key[0]}, {key[1]} history"
 
 
-def console_table(rows: pd.DataFrame) -> Table:
+def render_trials(rows: pd.DataFrame) -> Table:
     """The summary with strategies as rows and shares of the budget as columns."""
     table = Table(
         title="Normalised regret (mean over datasets and seeds; 95 % band over datasets)",

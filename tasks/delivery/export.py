@@ -86,28 +86,28 @@ class Export:
         return str(Path(model).resolve()) if Path(model).is_dir() else model
 
     @property
-    def merges(self) -> bool:
+    def merges_adapters(self) -> bool:
         """TRL's command line cannot go on training an adapter: it is merged between the stages."""
         return self.weights == "adapter" and len(self.plan.stages) > 1
 
     @property
-    def gives_template(self) -> bool:
+    def ships_chat_template(self) -> bool:
         """The base model has no chat template: TRL needs the one that trials gave it."""
         file = self.trial.folder / "checkpoint" / "final" / TEMPLATE
         return file.is_file() and file.read_text(encoding="utf-8") == PLAIN_TEMPLATE
 
     @property
-    def prepares_base(self) -> bool:
+    def prepares_base_model(self) -> bool:
         """Only ``trl sft`` can be told of a template: for others the base model gets it before."""
-        return self.gives_template and self.plan.stages[0] != "sft"
+        return self.ships_chat_template and self.plan.stages[0] != "sft"
 
-    def start(self, stage: Stage) -> str:
+    def start_model(self, stage: Stage) -> str:
         """The model that a stage starts from, as its YAML file names it."""
         index = self.plan.stages.index(stage)
         if index == 0:
-            return f"{OUTPUT}/base" if self.prepares_base else self.base_model
+            return f"{OUTPUT}/base" if self.prepares_base_model else self.base_model
         before = f"{OUTPUT}/{COMMANDS[self.plan.stages[index - 1]]}"
-        return f"{before}-merged" if self.merges else before
+        return f"{before}-merged" if self.merges_adapters else before
 
 
 @task(name="export", cache_policy=NO_CACHE)
@@ -132,12 +132,12 @@ def export_best(run: RunFolder) -> Path:
         name = COMMANDS[stage]
         _write_yaml(partial / f"{name}.yaml", YAMLS[stage](export), COMMAND.format(name))
     _write_accelerate(export, partial / "accelerate.yaml")
-    if export.merges:
+    if export.merges_adapters:
         (partial / "merge_adapter.py").write_text(MERGE_SCRIPT.format(output=OUTPUT), "utf-8")
-    if export.gives_template:
+    if export.ships_chat_template:
         (partial / TEMPLATE).write_text(PLAIN_TEMPLATE, "utf-8")
-    if export.prepares_base:
-        script = BASE_SCRIPT.format(base=export.base_model, folder=export.start("rl"))
+    if export.prepares_base_model:
+        script = BASE_SCRIPT.format(base=export.base_model, folder=export.start_model("rl"))
         (partial / "prepare_base.py").write_text(script, "utf-8")
     (partial / "README.md").write_text(readme(export), "utf-8")
     _replace(best, partial)
@@ -224,11 +224,11 @@ def sft_yaml(export: Export) -> dict[str, Any]:
     rows: dict[str, Any] = {"datasets": [_dataset_argument("sft")]}
     if h.sft_schedule == "greedy":  # a mixture has no rows to evaluate on but random ones
         rows = {"dataset_name": GREEDY_DATA, "dataset_test_split": "validation"}
-    template = {"chat_template_path": TEMPLATE} if export.gives_template else {}
+    template = {"chat_template_path": TEMPLATE} if export.ships_chat_template else {}
     return {
         "output_dir": f"{OUTPUT}/sft",
         **template,
-        **_model_arguments(export, export.start("sft")),
+        **_model_arguments(export, export.start_model("sft")),
         **rows,
         **sft_arguments(h, export.plan, export.spec.schedule, export.execution),
     }
@@ -239,7 +239,7 @@ def dpo_yaml(export: Export) -> dict[str, Any]:
     h, schedule = export.hyperparameters, export.spec.schedule
     return {
         "output_dir": f"{OUTPUT}/dpo",
-        **_model_arguments(export, export.start("dpo")),
+        **_model_arguments(export, export.start_model("dpo")),
         "datasets": [_dataset_argument("dpo", splits=("train",))],
         **dpo_arguments(h, export.plan, schedule, export.execution),
     }
@@ -261,7 +261,7 @@ def grpo_yaml(export: Export) -> dict[str, Any]:
     return {
         "env": environment,
         "output_dir": f"{OUTPUT}/grpo",
-        **_model_arguments(export, export.start("rl")),
+        **_model_arguments(export, export.start_model("rl")),
         "datasets": [_dataset_argument("rl")],
         "reward_funcs": [f"autopipe.trl_reward.{name}" for name in functions],
         "reward_weights": [term.weight for term in (first, *others)],

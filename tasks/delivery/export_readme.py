@@ -128,9 +128,9 @@ def _usage(export: Export) -> str:
 
 def _commands(export: Export) -> str:
     names = {"sft": "sft", "dpo": "dpo", "rl": "grpo"}
-    commands = ["python prepare_base.py"] if export.prepares_base else []
+    commands = ["python prepare_base.py"] if export.prepares_base_model else []
     for number, stage in enumerate(export.plan.stages):
-        if number and export.merges:
+        if number and export.merges_adapters:
             commands.append(f"python merge_adapter.py {names[export.plan.stages[number - 1]]}")
         commands.append(COMMAND.format(names[stage]))
     return "\n".join(commands)
@@ -150,7 +150,7 @@ def _notes(export: Export) -> str:
         notes.append(
             f"The base model is named by where it lay when the run was made: `{export.base_model}`."
         )
-    if export.gives_template:
+    if export.ships_chat_template:
         notes.append(
             "The base model has no chat template: `chat_template.jinja` is the one that it was "
             "trained with, a text a line, and the end token after the answer."
@@ -175,13 +175,13 @@ def _notes(export: Export) -> str:
         )
     if export.spec.allow_user_code:
         notes.append("The reward may be code of yours: it must be importable from where TRL runs.")
-    if export.merges:
+    if export.merges_adapters:
         notes.append(
             "In the trial every stage went on training the adapter of the stage before. TRL's "
             "command line cannot load an adapter to train it further: `merge_adapter.py` merges "
             "it, and the next stage trains a new one of the same shape on top. Both start from the "
             "same model and measure their distance to it, but the result differs, and belongs on "
-            f"`{export.start(export.plan.stages[-1])}`."
+            f"`{export.start_model(export.plan.stages[-1])}`."
         )
     return "\n".join(f"- {note}" for note in notes)
 

@@ -30,9 +30,9 @@ from trials.process.supervisor import Supervisor
 from trials.spec.records import ProbeRequest, Record, Value, read_record, write_json
 
 # Fewer rows that no trial was scored on than this tell next to nothing apart.
-LEAST_ROWS = 50
-LEVEL = 0.05  # two-sided: of equally good challengers one in forty is promoted
-WEIGHTS, EXPORT, NOTE = "weights", "best", "promotion.json"
+MIN_ROWS = 50
+SIGNIFICANCE_LEVEL = 0.05  # two-sided: of equally good challengers one in forty is promoted
+WEIGHTS, EXPORT, PROMOTION_FILE = "weights", "best", "promotion.json"
 
 
 class Promotion(Record):
@@ -82,11 +82,11 @@ def promoted_folder(dataset: str, model: str) -> Path:
     return workspace() / "promoted" / f"{slug(dataset)}--{slug(Path(model).name)}"
 
 
-def incumbent_of(folder: Path) -> Promotion | None:
+def read_incumbent(folder: Path) -> Promotion | None:
     """The promoted one; None before there is any."""
-    if not folder.exists() and previous_of(folder).exists():  # a kill came between two renames
-        previous_of(folder).rename(folder)
-    note = folder / NOTE
+    if not folder.exists() and previous_folder(folder).exists():  # a kill came between two renames
+        previous_folder(folder).rename(folder)
+    note = folder / PROMOTION_FILE
     return read_record(note, Promotion) if note.exists() else None
 
 
@@ -139,13 +139,13 @@ def _rows_to_compare_on(
     """
     count = info.dataset.rows["validation"]
     unseen = len(rows_outside_subsets(range(count), eval_rows))
-    return ("validation", eval_rows) if unseen >= LEAST_ROWS else ("test", ())
+    return ("validation", eval_rows) if unseen >= MIN_ROWS else ("test", ())
 
 
 def _challenge(
     run: RunFolder, winner: Trial, weights: Path, folder: Path, rows: int, measurer: Supervisor
 ) -> Decision:
-    info, before = run.info(), incumbent_of(folder)
+    info, before = run.info(), read_incumbent(folder)
     base = winner.spec.fidelity.model
     chosen_on = {winner.spec.schedule.eval_rows, (before and before.eval_rows) or 0} - {0}
     split, beyond = _rows_to_compare_on(info, tuple(sorted(chosen_on)))
@@ -169,7 +169,7 @@ def _challenge(
     found = paired_difference(outcomes["challenger"], outcomes["incumbent"])
     against = f"the incumbent, of run {before.run_id}" if before else "the base model"
     decision = Decision(
-        promoted=found.mean > 0 and found.p_value < LEVEL,
+        promoted=found.mean > 0 and found.p_value < SIGNIFICANCE_LEVEL,
         against=against,
         gain=found.mean,
         gain_se=found.se,
@@ -184,7 +184,7 @@ def _challenge(
     return decision
 
 
-def previous_of(folder: Path) -> Path:
+def previous_folder(folder: Path) -> Path:
     """Where the one before the promoted one lies."""
     return folder.with_name(f"{folder.name}.previous")
 
@@ -195,8 +195,8 @@ def install(folder: Path, note: Promotion, weights: Path, export: Path) -> None:
         shutil.copytree(weights, draft / WEIGHTS)
         if export.is_dir():
             shutil.copytree(export, draft / EXPORT)
-        write_json(draft / NOTE, note)
-        previous = previous_of(folder)
+        write_json(draft / PROMOTION_FILE, note)
+        previous = previous_folder(folder)
         if folder.exists():
             shutil.rmtree(previous, ignore_errors=True)
             folder.rename(previous)

@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tasks.output.escape import styled
+from tasks.output.escape import rich_text
 from tasks.runs.folder import ModelScores, RunFolder, Summary
 from tasks.runs.formatting import (
     Z95,
@@ -40,7 +40,7 @@ ON_THE_RIGHT = ("length", "score", "predicted final", "time")
 LONG = ("state", "score or state")  # may take several lines
 
 
-def console_table(run: RunFolder, width: int = WIDE) -> RenderableType:
+def render_trials(run: RunFolder, width: int = WIDE) -> RenderableType:
     """All trials of a run, in the order they were proposed; a star is on what is recommended.
 
     Of an unfinished run, which recommends nothing, the title says how far it is.
@@ -55,7 +55,7 @@ def console_table(run: RunFolder, width: int = WIDE) -> RenderableType:
     so_far = f", unfinished: {tables.so_far}" if tables.so_far else ""
     columns = next(names for least, names in COLUMNS.items() if width >= least)
     view = Table(
-        title=styled(f"Trials of {run.run_id}{so_far}", "italic"),
+        title=rich_text(f"Trials of {run.run_id}{so_far}", "italic"),
         title_justify="left",
         header_style="bold",
     )
@@ -81,14 +81,14 @@ def _cells(row: Any, best: pd.Series | None, labels: dict[str, str]) -> dict[str
     state = f"{row.state}: {row.reason}" if row.reason else row.state
     label = f"{row.label} ★" if is_best else row.label
     return {
-        "trial": styled(label, "bold" if is_best else ""),
-        "origin": styled(origin),
+        "trial": rich_text(label, "bold" if is_best else ""),
+        "origin": rich_text(origin),
         "length": Text(percent(row.fraction)),
-        "state": styled(state, STATE_STYLES.get(row.state, "dim")),
+        "state": rich_text(state, STATE_STYLES.get(row.state, "dim")),
         "score": Text(plus_minus(row.score, row.score_se)),
         "score or state": Text(plus_minus(row.score, row.score_se))
         if row.state == "completed"
-        else styled(state, STATE_STYLES.get(row.state, "dim")),
+        else rich_text(state, STATE_STYLES.get(row.state, "dim")),
         "predicted final": Text(plus_minus(row.predicted, row.predicted_sd)),
         "time": Text(format_duration(row.seconds)),
     }
@@ -137,7 +137,7 @@ def _why_not_the_highest(
     return [" ".join(told)]
 
 
-def console_summary(run: RunFolder, width: int = WIDE) -> RenderableType:
+def render_summary(run: RunFolder, width: int = WIDE) -> RenderableType:
     """Best against default against base, and what may be said about the difference.
 
     Args:
@@ -153,7 +153,7 @@ def console_summary(run: RunFolder, width: int = WIDE) -> RenderableType:
             found += f" on validation at {percent(best.fraction)} of full length"
         resume = f"autopipe tune --resume {run.run_id}"
         told = f"Run {run.run_id} is not finished; {found}.\nGo on with: {resume}"
-        return styled(told, lines=True)
+        return rich_text(told, lines=True)
     pass_k = tables.info.settings.schedule.pass_k
     heads = ("", "trial", "validation", "test", *((f"pass@{pass_k}",) if pass_k else ()))
     rows = (("best", summary.best), ("default", summary.default), ("base", summary.base))
@@ -189,7 +189,7 @@ def _measured_lines(heads: Sequence[str], rows: Sequence[Sequence[Text]]) -> Ren
 def _measured_cells(name: str, measured: ModelScores, labels: dict[str, str]) -> list[Text]:
     return [
         Text(name, style="bold" if name == "best" else ""),
-        styled(labels.get(measured.trial_id or "", measured.trial_id or "–")),
+        rich_text(labels.get(measured.trial_id or "", measured.trial_id or "–")),
         Text(plus_minus(measured.validation, measured.validation_se)),
         Text(plus_minus(measured.test, measured.test_se)),
         *([] if measured.test_pass_at_k is None else [Text(f"{measured.test_pass_at_k:.3f}")]),

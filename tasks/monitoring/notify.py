@@ -17,7 +17,7 @@ from trials.io.redact import redacted
 log = logging.getLogger(__name__)
 
 
-class News:
+class Notification:
     """What is told at the end."""
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class News:
 
 
 @contextmanager
-def notified(block: str | None, subject: str) -> Iterator[News]:
+def notify_on_exit(block: str | None, subject: str) -> Iterator[Notification]:
     """Sends what was said when the work is over, or why it failed; None sends nothing.
 
     Args:
@@ -38,7 +38,7 @@ def notified(block: str | None, subject: str) -> Iterator[News]:
     Raises:
         SettingsError: there is no such block; said before any work is done.
     """
-    target, news = _load(block) if block else None, News()
+    target, news = _load(block) if block else None, Notification()
     try:
         yield news
     except BaseException as error:

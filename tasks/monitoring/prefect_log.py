@@ -11,7 +11,7 @@ from prefect.exceptions import MissingContextError
 from prefect.logging import get_run_logger
 
 from tasks.execution.base import TRIALS
-from tasks.monitoring.watching import Watcher
+from tasks.monitoring.observers import RunObserver
 from tasks.runs.folder import RunFolder, RunInfo, Summary
 from tasks.runs.formatting import outcome, percent, pluralize, plus_minus
 from tasks.sync.background import Background
@@ -24,7 +24,7 @@ COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # a log has none
 LINES_A_POLL = 50  # a program that prints without end must not drown the server
 
 
-class RunLog(Background, Watcher):
+class PrefectRunLog(Background, RunObserver):
     """Writes to the log of the flow run at hand; the text of ``log.txt`` files, too, as it grows.
 
     Args:

@@ -21,7 +21,7 @@ from prefect.artifacts import (
 )
 from prefect.context import FlowRunContext
 
-from tasks.monitoring.watching import Watcher
+from tasks.monitoring.observers import RunObserver
 from tasks.output import escape
 from tasks.output.report_url import report_url
 from tasks.runs.folder import ModelScores, RunFolder, RunInfo, Summary
@@ -40,19 +40,19 @@ P = ParamSpec("P")
 
 
 def _posted(
-    method: Callable[Concatenate[Artifacts, P], None],
-) -> Callable[Concatenate[Artifacts, P], None]:
+    method: Callable[Concatenate[PrefectArtifacts, P], None],
+) -> Callable[Concatenate[PrefectArtifacts, P], None]:
     """The method in the thread that talks to the server, where there is a page to put things on."""
 
     @wraps(method)
-    def posted(self: Artifacts, /, *args: P.args, **kwargs: P.kwargs) -> None:
+    def posted(self: PrefectArtifacts, /, *args: P.args, **kwargs: P.kwargs) -> None:
         if FlowRunContext.get() is not None:
             self.post(partial(method, self, *args, **kwargs))
 
     return posted
 
 
-class Artifacts(Watcher):
+class PrefectArtifacts(RunObserver):
     """A context that keeps the artifacts of the flow run at hand.
 
     Pages are for people to look at: a run neither waits for the server nor ends because of it. What
@@ -129,10 +129,10 @@ class Artifacts(Watcher):
         )
 
     def _key(self, name: str) -> str:
-        return key_of(self._run, name)
+        return artifact_key(self._run, name)
 
 
-def key_of(run: RunFolder, name: str) -> str:
+def artifact_key(run: RunFolder, name: str) -> str:
     """The key of one of a run's artifacts: lower-case letters, digits and dashes.
 
     Workspaces that share a server may have runs of the same name.
@@ -141,13 +141,13 @@ def key_of(run: RunFolder, name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", f"{run.run_id}-{place}-{name}".lower()).strip("-")
 
 
-def put_table(rows: list[dict[str, Any]], key: str, description: str) -> None:
+def publish_table(rows: list[dict[str, Any]], key: str, description: str) -> None:
     """A table on the page of the flow run at hand, if there is one."""
     if FlowRunContext.get() is not None:
         _attempt(lambda: create_table_artifact(rows, key=key, description=description))
 
 
-def put_text(markdown: str, key: str, description: str) -> None:
+def publish_markdown(markdown: str, key: str, description: str) -> None:
     """Markdown on the page of the flow run at hand, if there is one."""
     if FlowRunContext.get() is not None:
         _attempt(lambda: create_markdown_artifact(markdown, key=key, description=description))

@@ -31,7 +31,7 @@ from tasks.inputs.spaces import load_space
 from tasks.offline.feature_groups import groups_of, learned_features, meta_names
 from tasks.offline.train import chosen_name, past_trials, trained
 from tasks.output.csv_tables import read_csv, write_csv
-from tasks.output.numbers import DIGITS, FLOATS, named_numbers
+from tasks.output.numbers import DIGITS, FLOAT_FORMAT, metrics_by_name
 from trials.io.errors import SettingsError
 
 SECTION = "offline"  # of params.yaml
@@ -198,13 +198,13 @@ def write_evaluation(found: Evaluation, output: OfflineFolder) -> None:
     for name, field in TABLES.items():
         table = getattr(found, field)
         file = output.plots / f"{name}.csv"
-        write_csv(table, file, FLOATS)
+        write_csv(table, file, FLOAT_FORMAT)
     metrics = {
         "history": {"trials": found.trials, "groups": found.groups, "datasets": found.datasets},
         "search": {"chosen": found.chosen, "trusted": round(found.trusted, DIGITS)},
-        "ranker": named_numbers(found.ranker.drop(columns="datasets"), "method"),
-        "features": named_numbers(found.features.drop(columns="datasets"), "method"),
-        "early": named_numbers(found.early.drop(columns="datasets"), "fraction"),
+        "ranker": metrics_by_name(found.ranker.drop(columns="datasets"), "method"),
+        "features": metrics_by_name(found.features.drop(columns="datasets"), "method"),
+        "early": metrics_by_name(found.early.drop(columns="datasets"), "fraction"),
     }
     output.metrics.write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
 

@@ -21,7 +21,7 @@ from tasks.inputs.catalog import ModelEntry, resolve_model
 from tasks.inputs.featurize import Refusal, meta_features, probe_all
 from tasks.inputs.prepare import probe_request
 from tasks.output.csv_tables import read_csv, write_csv
-from tasks.output.numbers import FLOATS
+from tasks.output.numbers import FLOAT_FORMAT
 from trials.data.dataset import fingerprint, load_dataset
 from trials.models.fingerprints import model_fingerprint
 from trials.process.launch import Launcher
@@ -106,7 +106,7 @@ def write_features(table: pd.DataFrame, file: Path) -> None:
     """Writes the table: keys, then features by name, rows sorted, six significant digits."""
     names = sorted(str(column) for column in table if column not in KEYS)
     ordered = table[[*KEYS, *names]].sort_values(KEYS, ignore_index=True)
-    write_csv(ordered, file, FLOATS)
+    write_csv(ordered, file, FLOAT_FORMAT)
 
 
 def read_features(file: Path) -> pd.DataFrame:

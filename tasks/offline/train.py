@@ -16,7 +16,7 @@ from tasks.history.rows import search_history
 from tasks.inputs.spaces import load_space
 from tasks.offline.feature_groups import learned_features
 from tasks.offline.features import read_features, with_features
-from tasks.output.numbers import rounded
+from tasks.output.numbers import round_floats
 from trials.io.atomic import draft_of
 from trials.io.errors import SettingsError
 from trials.spec.records import write_json
@@ -41,7 +41,7 @@ def train(space: str, seed: int, output: OfflineFolder) -> OfflineModels:
     models.save(draft)
     trained = output.training.exists()  # here before, perhaps with other names
     replace_folder(draft, output.models, own=lambda path: trained)
-    write_json(output.training, rounded(learned(rows, models)))
+    write_json(output.training, round_floats(learned(rows, models)))
     return models
 
 

@@ -29,17 +29,17 @@ def write_csv(table: pd.DataFrame, file: Path, float_format: str | None = None) 
     """Writes a table without its index, in UTF-8, with line feeds.
 
     Args:
-        table: to write; text in it and in its header is neutralised.
+        table: to write; text in it and in its header is escaped.
         file: that is replaced; its folder is made.
         float_format: of numbers with a point; None keeps all digits.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
-    neutral = table.rename(columns=neutralised)
+    neutral = table.rename(columns=escape_formulas)
     returns = any("\r" in str(name) for name in neutral)
     for place in range(neutral.shape[1]):
         values = neutral.iloc[:, place]
         if not pd.api.types.is_numeric_dtype(values) and not values.empty:
-            cells = [neutralised(value) for value in values.to_numpy(dtype=object)]
+            cells = [escape_formulas(value) for value in values.to_numpy(dtype=object)]
             returns |= any(isinstance(cell, str) and "\r" in cell for cell in cells)
             neutral.isetitem(place, np.array([*cells, None], dtype=object)[:-1])
     # A carriage return outside quotes begins a line, and so a cell.
@@ -51,14 +51,14 @@ def write_csv(table: pd.DataFrame, file: Path, float_format: str | None = None) 
 
 def read_csv(file: Path, **options: Any) -> pd.DataFrame:
     """A table that `write_csv` wrote, its text as it was; ``options`` are those of pandas."""
-    table = pd.read_csv(file, **options).rename(columns=restored)
+    table = pd.read_csv(file, **options).rename(columns=unescape_formulas)
     texts = [c for c in table if not pd.api.types.is_numeric_dtype(table[c])]
     for column in texts:
-        table[column] = table[column].map(restored).astype(table[column].dtype)
+        table[column] = table[column].map(unescape_formulas).astype(table[column].dtype)
     return table
 
 
-def neutralised(value: Any) -> Any:
+def escape_formulas(value: Any) -> Any:
     """A cell that no spreadsheet runs; anything but text is as it was."""
     if not isinstance(value, str):
         return value
@@ -66,8 +66,8 @@ def neutralised(value: Any) -> Any:
     return f"{MARK}{inside}" if _is_formula(inside) else inside
 
 
-def restored(value: Any) -> Any:
-    """The inverse of `neutralised`, for cells that were read from a file that was written so."""
+def unescape_formulas(value: Any) -> Any:
+    """The inverse of `escape_formulas`, for cells read from a file written with it."""
     if not isinstance(value, str):
         return value
     marked = value.startswith(MARK) and _is_formula(value[1:])

@@ -12,7 +12,7 @@ import re
 import unicodedata
 from typing import TYPE_CHECKING, Any
 
-from rich import markup as rich_markup
+from rich import markup
 from rich.text import Text
 
 if TYPE_CHECKING:
@@ -43,12 +43,12 @@ def printable(text: object, lines: bool = False) -> str:
     )
 
 
-def markup(text: object, lines: bool = False) -> str:
+def rich_markup(text: object, lines: bool = False) -> str:
     """The text for a place where Rich reads markup: printed as it is, brackets and all."""
-    return rich_markup.escape(printable(text, lines))
+    return markup.escape(printable(text, lines))
 
 
-def styled(text: object, style: str = "", lines: bool = False) -> Text:
+def rich_text(text: object, style: str = "", lines: bool = False) -> Text:
     """The text as Rich's own, in one style; what looks like markup in it is text."""
     return Text(printable(text, lines), style=style)
 
@@ -66,7 +66,7 @@ def code(text: object) -> str:
     return f"{fence}{space}{shown}{space}{fence}"
 
 
-def figure(drawn: go.Figure) -> dict[str, Any]:
+def figure_json(drawn: go.Figure) -> dict[str, Any]:
     """A Plotly figure as JSON values whose texts hold no tags but ours: bold, and line breaks.
 
     Plotly reads a subset of HTML in labels, ``<a href=...>`` among it.

@@ -10,10 +10,10 @@ from typing import Any
 import pandas as pd
 
 DIGITS = 6  # far below any standard error
-FLOATS = f"%.{DIGITS}g"  # of tables
+FLOAT_FORMAT = f"%.{DIGITS}g"  # of tables
 
 
-def named_numbers(
+def metrics_by_name(
     table: pd.DataFrame, key: str, columns: Sequence[str] | None = None
 ) -> dict[str, dict[str, float]]:
     """Finite numbers of each row by a name made of its key.
@@ -32,8 +32,8 @@ def named_numbers(
     return out
 
 
-def rounded(value: Any) -> Any:
+def round_floats(value: Any) -> Any:
     """Floats of a nested mapping to so many significant digits."""
     if isinstance(value, dict):
-        return {key: rounded(each) for key, each in value.items()}
+        return {key: round_floats(each) for key, each in value.items()}
     return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from urllib.parse import quote
 
-VARIABLE = "AUTOPIPE_REPORTS_URL"
-PORT = 4201
-DEFAULT = f"http://127.0.0.1:{PORT}"
+REPORTS_URL_VARIABLE = "AUTOPIPE_REPORTS_URL"
+REPORTS_PORT = 4201
+DEFAULT_REPORTS_URL = f"http://127.0.0.1:{REPORTS_PORT}"
 
 
 def report_url(run_id: str) -> str:
     """The address of a run's report; ``autopipe ui`` serves those of its workspace there."""
-    return f"{os.environ.get(VARIABLE, DEFAULT).rstrip('/')}/{quote(run_id, safe='')}/report.html"
+    base = os.environ.get(REPORTS_URL_VARIABLE, DEFAULT_REPORTS_URL).rstrip("/")
+    return f"{base}/{quote(run_id, safe='')}/report.html"

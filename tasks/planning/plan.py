@@ -15,7 +15,7 @@ from tasks.execution.devices import trial_processes
 from tasks.inputs.featurize import Say
 from tasks.inputs.prepare import Found
 from tasks.inputs.spaces import plain
-from tasks.monitoring.watching import Watcher
+from tasks.monitoring.observers import RunObserver
 from tasks.offline.models import OfflineTraining
 from tasks.planning.time_plan import OFFLINE_SHARE, TimePlan, plan_of, unmeasured
 from tasks.planning.warm_up import warm_up
@@ -96,13 +96,13 @@ def offline_wait_seconds(ledger: Ledger) -> float | None:
     return max(0.0, min(OFFLINE_SHARE * ledger.budget.amount, spare))
 
 
-def progress_to(watcher: Watcher) -> Say:
-    """Tells a watcher how far a measurement is."""
+def progress_to(observer: RunObserver) -> Say:
+    """Tells an observer how far a measurement is."""
 
     def say(what: str, done: int, rows: int) -> None:
         if rows:
-            watcher.progress(done, rows)
+            observer.progress(done, rows)
         elif what:
-            watcher.phase(f"measuring: {what}")
+            observer.phase(f"measuring: {what}")
 
     return say

@@ -14,7 +14,7 @@ from tasks.config.paths import DATASET_DOCS, HISTORY_DOCS
 from tasks.report import outcome as report_outcome
 from tasks.report import reasons as report_reasons
 from tasks.report import sections as report_sections
-from tasks.report.figures_space import axes_of, scored
+from tasks.report.figures_space import axes_of, final_configurations
 from tasks.report.page import page
 from tasks.runs.folder import RunFolder
 from tasks.runs.tables import RunTables
@@ -33,7 +33,7 @@ def write_report(run: RunFolder) -> Path:
     tables = RunTables.read(run)
     axes = axes_of(tables.info.space)
     varied = {name: axes[name] for name in tables.varied if name in axes}
-    rows = scored(tables.trials)
+    rows = final_configurations(tables.trials)
     ranking = importance_of(list(rows.config), rows.final, varied, tables.info.settings.seed)
     if ranking is not None:
         varied = {name: varied[name] for name in ranking.table.name}

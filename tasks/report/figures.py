@@ -30,7 +30,7 @@ BLUE, SKY, ORANGE, GREEN = "#1F83D1", "#56B4E9", "#E69F00", "#009E73"
 RED, GREY = "#D55E00", "#8C8C8C"
 # Low to high score; every colour stands out from white and from near-black.
 SCORE_SCALE = [(0.0, "#E08A00"), (0.5, "#A58BA8"), (1.0, "#1F83D1")]
-STATE_LOOKS = {
+TRIAL_STYLES = {
     "full length": (BLUE, "circle"),
     "partial": (SKY, "circle-open"),
     "stopped": (ORANGE, "diamond"),
@@ -40,7 +40,7 @@ STATE_LOOKS = {
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
 
-def styled(figure: go.Figure, height: int, **layout: Any) -> go.Figure:
+def apply_layout(figure: go.Figure, height: int, **layout: Any) -> go.Figure:
     """The looks that all figures share."""
     figure.update_layout(
         template="none",
@@ -61,7 +61,7 @@ def styled(figure: go.Figure, height: int, **layout: Any) -> go.Figure:
     return figure.update_layout(**layout)
 
 
-def described(config: Mapping[str, Any]) -> str:
+def hover_config(config: Mapping[str, Any]) -> str:
     """A configuration as lines of hover text; what is not set is left out."""
     lines = [
         f"{name} = {format_setting(value)}" for name, value in config.items() if value is not None
@@ -69,8 +69,8 @@ def described(config: Mapping[str, Any]) -> str:
     return "<br>".join(html.escape(line) for line in lines)
 
 
-def looks_of(row: Any) -> str:
-    """Which of ``STATE_LOOKS`` a trial has."""
+def trial_style(row: Any) -> str:
+    """Which of ``TRIAL_STYLES`` a trial has."""
     if row.state == "completed":
         return "full length" if row.full_length else "partial"
     return str(row.state)
@@ -83,10 +83,10 @@ def _hover(row: Any) -> str:
     predicted = ""
     if not math.isnan(row.predicted):
         predicted = f"<br>predicted final {plus_minus(row.predicted, row.predicted_sd)}"
-    return f"{head}{reason}<br>{score}{predicted}<br>{described(row.config)}"
+    return f"{head}{reason}<br>{score}{predicted}<br>{hover_config(row.config)}"
 
 
-def superseded(trials: pd.DataFrame) -> set[str]:
+def continued_trials(trials: pd.DataFrame) -> set[str]:
     """Trials that are the beginning of another one, which continued them and has a score."""
     return set(trials[trials.score.notna()].continues) & set(trials.trial_id)
 
@@ -123,7 +123,7 @@ def comparison(measured: pd.DataFrame) -> go.Figure:
             ],
             hovertemplate="%{text}<extra></extra>",
         )
-    styled(figure, 120 + 44 * len(names), margin={"t": 40})
+    apply_layout(figure, 120 + 44 * len(names), margin={"t": 40})
     figure.update_xaxes(title_text="score (bars: 95 % interval)")
     return figure.update_yaxes(
         tickvals=list(range(len(names))),
@@ -175,8 +175,8 @@ def progress(trials: pd.DataFrame, base: float, default: float | None) -> go.Fig
                 line={"color": GREEN if name == "default" else GREY, "width": 2, "dash": dash},
                 hovertemplate=f"{name}: {format_number(level)}<extra></extra>",
             )
-    kinds = pd.Series([looks_of(row) for row in iter_rows(trials)], index=trials.index)
-    for kind, (color, symbol) in STATE_LOOKS.items():
+    kinds = pd.Series([trial_style(row) for row in iter_rows(trials)], index=trials.index)
+    for kind, (color, symbol) in TRIAL_STYLES.items():
         rows = trials[(kinds == kind) & ((kind == "failed") | trials.score.notna())]
         if len(rows):
             add(
@@ -189,7 +189,7 @@ def progress(trials: pd.DataFrame, base: float, default: float | None) -> go.Fig
                 hovertemplate="%{text}<extra></extra>",
             )
     titles = ("trial time, added up (s)", "trials")
-    styled(figure, 440, updatemenus=[_axis_choice(choices, titles)])
+    apply_layout(figure, 440, updatemenus=[_axis_choice(choices, titles)])
     # The legend goes below: on a narrow page it needs several lines, which the buttons would cover.
     below = {"y": -0.22, "yanchor": "top"}
     figure.update_layout(margin={"t": 60}, hovermode="closest", legend=below)
@@ -233,14 +233,14 @@ def prior_against_observed(trials: pd.DataFrame) -> go.Figure:
                 text=[_hover(row) for row in iter_rows(rows)],
                 hovertemplate="prior %{x:.3f}<br>%{text}<extra></extra>",
             )
-    styled(figure, 400, margin={"t": 56}, hovermode="closest", showlegend=True)
+    apply_layout(figure, 400, margin={"t": 56}, hovermode="closest", showlegend=True)
     figure.update_xaxes(title_text="ranker's prior")
     return figure.update_yaxes(title_text="observed")
 
 
-def comparable(trials: pd.DataFrame) -> pd.DataFrame:
+def observed_with_prior(trials: pd.DataFrame) -> pd.DataFrame:
     """Trials with a prior and an observation, each configuration once."""
-    rows = trials[~trials.trial_id.isin(superseded(trials))]
+    rows = trials[~trials.trial_id.isin(continued_trials(trials))]
     return rows[rows.prior.notna() & rows.final.notna()]
 
 
@@ -258,7 +258,7 @@ def cost(spent: float, full: float) -> go.Figure:
             hovertemplate="%{y}: %{text}<extra></extra>",
         )
     )
-    styled(figure, 170, margin={"t": 8, "r": 90})
+    apply_layout(figure, 170, margin={"t": 8, "r": 90})
     figure.update_xaxes(title_text="trial time (s)")
     return figure.update_yaxes(autorange="reversed", showgrid=False)
 
@@ -266,8 +266,8 @@ def cost(spent: float, full: float) -> go.Figure:
 def fractions(trials: pd.DataFrame) -> go.Figure:
     """How far each trial ran, in the order they were proposed."""
     figure = go.Figure()
-    kinds = pd.Series([looks_of(row) for row in iter_rows(trials)], index=trials.index)
-    for kind, (color, _) in STATE_LOOKS.items():
+    kinds = pd.Series([trial_style(row) for row in iter_rows(trials)], index=trials.index)
+    for kind, (color, _) in TRIAL_STYLES.items():
         rows = trials[(kinds == kind) & trials.fraction.notna()]
         if len(rows):
             figure.add_bar(
@@ -279,7 +279,7 @@ def fractions(trials: pd.DataFrame) -> go.Figure:
                 textposition="none",
                 hovertemplate="%{text}<extra></extra>",
             )
-    styled(figure, 300, margin={"t": 48}, bargap=0.25, showlegend=True)
+    apply_layout(figure, 300, margin={"t": 48}, bargap=0.25, showlegend=True)
     figure.update_xaxes(
         type="category", categoryorder="array", categoryarray=list(trials.label), showgrid=False
     )

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from tasks.report.figures import GREY, SCORE_SCALE, described, styled, superseded
+from tasks.report.figures import GREY, SCORE_SCALE, apply_layout, continued_trials, hover_config
 from tasks.runs.tables import iter_rows
 
 SMOOTHING_STEPS = 5
@@ -51,7 +51,7 @@ def curve(
         best: trial id drawn thicker.
     """
     points = curves[(curves.metric == metric) & ((curves.stage == stage) | (stage is None))]
-    colors, hidden = trial_colors(trials), superseded(trials)
+    colors, hidden = trial_colors(trials), continued_trials(trials)
     smooth = metric != "score"
     figure = go.Figure()
     for row in iter_rows(trials):
@@ -71,11 +71,11 @@ def curve(
                 "dash": "dash" if row.origin == "default" else "solid",
             },
             marker={"symbol": ["circle" if s == "sft" else "diamond" for s in own.stage]},
-            text=described(row.config),
+            text=hover_config(row.config),
             hovertemplate=f"<b>%{{meta}}</b> · step %{{x}} · %{{y:.4g}}<br>%{{text}}"
             f"<extra>{html.escape(title)}</extra>",
         )
-    styled(figure, 300, showlegend=False, hovermode="closest")
+    apply_layout(figure, 300, showlegend=False, hovermode="closest")
     figure.update_xaxes(title_text="step", rangemode="tozero")
     figure.update_yaxes(title_text=title)
     positive = points.value[points.value > 0]

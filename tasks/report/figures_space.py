@@ -14,7 +14,7 @@ from ConfigSpace.hyperparameters import Constant
 
 from surrogates.evaluation.importance import Importance
 from surrogates.space.axes import Axis, ChoiceAxis, NumberAxis, OrdinalAxis, make_axis
-from tasks.report.figures import BLUE, GREY, SCORE_SCALE, styled, superseded
+from tasks.report.figures import BLUE, GREY, SCORE_SCALE, apply_layout, continued_trials
 from tasks.runs.formatting import format_setting
 
 
@@ -24,9 +24,9 @@ def axes_of(space: Mapping[str, Any]) -> dict[str, Axis]:
     return {h.name: make_axis(h) for h in parsed.values() if not isinstance(h, Constant)}
 
 
-def scored(trials: pd.DataFrame) -> pd.DataFrame:
+def final_configurations(trials: pd.DataFrame) -> pd.DataFrame:
     """Trials with a score, each configuration once: a continuation replaces its beginning."""
-    return trials[trials.final.notna() & ~trials.trial_id.isin(superseded(trials))]
+    return trials[trials.final.notna() & ~trials.trial_id.isin(continued_trials(trials))]
 
 
 def parallel_coordinates(trials: pd.DataFrame, axes: Mapping[str, Axis]) -> go.Figure:
@@ -58,7 +58,7 @@ def parallel_coordinates(trials: pd.DataFrame, axes: Mapping[str, Axis]) -> go.F
             rangefont={"size": 1, "color": "rgba(0,0,0,0)"},
         )
     )
-    return styled(figure, 460, margin={"l": 60, "r": 50, "t": 100, "b": 24})
+    return apply_layout(figure, 460, margin={"l": 60, "r": 50, "t": 100, "b": 24})
 
 
 def _dimension(axis: Axis, values: Sequence[Any]) -> dict[str, Any]:
@@ -129,6 +129,6 @@ def importance(ranking: Importance, rows: int = 12) -> go.Figure:
             hovertemplate="%{y}: %{x:.2f}<extra></extra>",
         )
     )
-    styled(figure, 90 + 28 * len(shown), margin={"t": 8})
+    apply_layout(figure, 90 + 28 * len(shown), margin={"t": 8})
     figure.update_xaxes(title_text="rise of the squared error when shuffled")
     return figure.update_yaxes(autorange="reversed", showgrid=False)

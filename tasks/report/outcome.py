@@ -134,8 +134,8 @@ def _tile(label: str, value: str, under: str = "") -> Html:
 
 
 def _kinds(trials: pd.DataFrame) -> str:
-    kinds = [figures.looks_of(row) for row in iter_rows(trials)]
-    counts = {kind: kinds.count(kind) for kind in figures.STATE_LOOKS if kind in kinds}
+    kinds = [figures.trial_style(row) for row in iter_rows(trials)]
+    counts = {kind: kinds.count(kind) for kind in figures.TRIAL_STYLES if kind in kinds}
     return ", ".join(f"{count} {kind}" for kind, count in counts.items())
 
 

@@ -120,7 +120,7 @@ def table(
 def chart(anchor: str, figure: go.Figure, label: str, min_width: int | None = None) -> Html:
     """A figure, drawn by the page's script; ``label`` says to a screen reader what it shows."""
     # Inside a script element only "</script" and "<!--" could end the data early.
-    data = Html(json.dumps(escape.figure(figure)).replace("<", "\\u003c"))
+    data = Html(json.dumps(escape.figure_json(figure)).replace("<", "\\u003c"))
     style = f"min-width:{min_width}px" if min_width else None
     holder = tag("div", class_="chart", id=anchor, role="img", aria_label=label, style=style)
     source = tag("script", data, type="application/json", data_for=anchor)

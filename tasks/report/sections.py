@@ -147,7 +147,10 @@ def curves(tables: RunTables) -> Html:
 
 
 def _chips(tables: RunTables) -> Html:
-    hidden, colors = figures.superseded(tables.trials), figures_curves.trial_colors(tables.trials)
+    hidden, colors = (
+        figures.continued_trials(tables.trials),
+        figures_curves.trial_colors(tables.trials),
+    )
     drawn = set(tables.curves.trial_id) - hidden
     ordered = iter_rows(tables.trials.sort_values("final", ascending=False))
     chips = [
@@ -178,7 +181,7 @@ def _chips(tables: RunTables) -> Html:
 
 def prior(tables: RunTables) -> Html:
     """The offline opinion against what was observed."""
-    rows = figures.comparable(tables.trials)
+    rows = figures.observed_with_prior(tables.trials)
     title = "The ranker's prior against what was observed"
     if rows.empty or not tables.info.history.trials:
         text = "No trial has both a prior from the history and a score."
@@ -212,7 +215,7 @@ def prior(tables: RunTables) -> Html:
 
 def space(tables: RunTables, varied: Mapping[str, Axis]) -> Html:
     """Parallel coordinates."""
-    rows, title = figures_space.scored(tables.trials), "Configurations"
+    rows, title = figures_space.final_configurations(tables.trials), "Configurations"
     if len(rows) < 2 or not varied:
         text = "Two trials with a score and different settings are needed for this chart."
         return section("space", title, tag("p", text))
@@ -248,7 +251,7 @@ def importance(tables: RunTables, ranking: Importance | None) -> Html:
     """Hyperparameter importance, with how far it can be trusted."""
     title = "Hyperparameter importance"
     if ranking is None:
-        found = len(figures_space.scored(tables.trials))
+        found = len(figures_space.final_configurations(tables.trials))
         text = (
             f"Left out: it takes {MIN_TRIALS} configurations with different scores to say "
             f"anything, and this run has {found}."

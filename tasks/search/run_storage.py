@@ -15,7 +15,7 @@ from tasks.config.paths import cache_folder
 from tasks.config.settings import TuneSettings
 from tasks.config.store_names import stored_name_of
 from tasks.execution.base import HERE, LOG, RESULT, SPEC, TRIALS, is_retryable
-from tasks.monitoring.watching import Watcher
+from tasks.monitoring.observers import RunObserver
 from tasks.runs.folder import RunFolder, RunInfo, Summary
 from tasks.sync.background import Background
 from tasks.sync.lease import LEADER_FILE, Lease, current_leader
@@ -102,7 +102,7 @@ def refuse_if_led(run: StoredFolder) -> None:
         )
 
 
-class RunUploader(Background, Watcher):
+class RunUploader(Background, RunObserver):
     """Sends what is new in a run's folder after each trial, and all of it when it is left.
 
     It is sent from a thread of its own: the search does not wait for the storage. Where the
@@ -192,8 +192,8 @@ class RunUploader(Background, Watcher):
             return False
 
 
-def stored(run: RunFolder, settings: TuneSettings) -> AbstractContextManager[Watcher]:
+def stored(run: RunFolder, settings: TuneSettings) -> AbstractContextManager[RunObserver]:
     """Keeps a run on the storage that its settings name, if they name any."""
     if settings.store is None:
-        return nullcontext(Watcher())
+        return nullcontext(RunObserver())
     return RunUploader(run, open_store(settings.store), whole=settings.trials_on == HERE)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.history.rows import DOUBT, frame_of, records
-from tasks.output.csv_tables import restored
+from tasks.output.csv_tables import unescape_formulas
 from trials.io.errors import SettingsError
 
 PARQUET = ".parquet"
@@ -92,7 +92,7 @@ def _csv(source: Path) -> Table:
             if len(cells) > len(names) and any(cells[len(names) :]):
                 problem = f"it has {len(cells)} cells, where the header has {len(names)}"
             padded = [*cells, *[""] * (len(names) - len(cells))]
-            cells = [restored(cell) or None for cell in padded]
+            cells = [unescape_formulas(cell) or None for cell in padded]
             values = dict(zip(names, cells, strict=False))
             lines.append(Line(place, values, problem))
         return Table(source, names, lines)
@@ -108,7 +108,7 @@ def _opened(source: Path) -> Iterator[tuple[Any, list[str]]]:
             file.seek(0)
             reader = csv.reader(file, delimiter=delimiter_of(first))
             names = next((cells for cells in reader if any(cells)), [])
-            yield reader, _distinct([restored(name.strip()) for name in names])
+            yield reader, _distinct([unescape_formulas(name.strip()) for name in names])
     except (UnicodeError, csv.Error) as error:
         if isinstance(error, UnicodeError) or "NUL" in str(error):
             raise SettingsError(

@@ -1,4 +1,4 @@
-"""Which data a run read and which it wrote, as revisions of ``tasks.versioning.versions``."""
+"""Which data a run read and which it wrote, as revisions of ``tasks.versioning.store``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tasks.runs.versions import (
     dataset_name,
     winner_name,
 )
-from tasks.versioning.versions import shown, versions
+from tasks.versioning.store import redacted_urls, version_store
 from trials.io.errors import AutoPipeError
 from trials.io.redact import redacted
 from trials.spec.records import read_record, write_json
@@ -36,7 +36,7 @@ Content = Path | Sequence[Path]
 
 
 @task(cache_policy=NO_CACHE)
-def keep_inputs(run: RunFolder, history: Sequence[Path], features: Path | None) -> None:
+def version_run_inputs(run: RunFolder, history: Sequence[Path], features: Path | None) -> None:
     """Keeps what a search begins with: dataset, history, Accelerate config.
 
     Once: a run that is resumed goes on with what it began with.
@@ -53,7 +53,7 @@ def keep_inputs(run: RunFolder, history: Sequence[Path], features: Path | None) 
 
 
 @task(cache_policy=NO_CACHE)
-def keep_learned(
+def version_history_and_models(
     run: RunFolder, history: Sequence[Path], models: OfflineModels | None = None
 ) -> None:
     """Keeps the history that a run's trials are part of now, and the models it searched with."""
@@ -66,7 +66,7 @@ def keep_learned(
 
 
 @task(cache_policy=NO_CACHE)
-def keep_winner(run: RunFolder) -> None:
+def version_export(run: RunFolder) -> None:
     """Keeps the export of a run's best trial: its checkpoint, and what trains it again."""
     info = run.info()
     winner = {winner_name(info.dataset.name, info.model): run.path / "best"}
@@ -74,7 +74,7 @@ def keep_winner(run: RunFolder) -> None:
 
 
 @task(cache_policy=NO_CACHE)
-def keep_read(folder: Path, inputs: Mapping[str, Content]) -> None:
+def version_inputs(folder: Path, inputs: Mapping[str, Content]) -> None:
     """Keeps what a flow reads, and notes the revisions in ``versions.json`` of a folder.
 
     Args:
@@ -86,8 +86,8 @@ def keep_read(folder: Path, inputs: Mapping[str, Content]) -> None:
 
 
 @task(cache_policy=NO_CACHE)
-def keep_written(folder: Path, outputs: Mapping[str, Content]) -> None:
-    """As ``keep_read``, for what a flow wrote."""
+def version_outputs(folder: Path, outputs: Mapping[str, Content]) -> None:
+    """As ``version_inputs``, for what a flow wrote."""
     _note(folder, wrote=_revisions(outputs))
 
 
@@ -96,10 +96,10 @@ def _revisions(things: Mapping[str, Content]) -> dict[str, str]:
     for name, content in things.items():
         try:
             if isinstance(content, Path):
-                found[name] = versions().keep(name, content)
+                found[name] = version_store().add(name, content)
             elif content:
-                with gathered(content) as folder:
-                    found[name] = versions().keep(name, folder)
+                with linked_folder(content) as folder:
+                    found[name] = version_store().add(name, folder)
         except Exception as error:  # DVC's own, the disk's, or of whichever library a remote takes
             log.warning(
                 "%s is not kept: %s\n  the run goes on; it can be repeated from the files that are "
@@ -115,14 +115,17 @@ def _note(folder: Path, **revisions: Mapping[str, str]) -> None:
     try:
         before = read_record(file, RunVersions) if file.exists() else RunVersions()
         changes = {kind: getattr(before, kind) | dict(new) for kind, new in revisions.items()}
-        remote = versions().remote
-        write_json(file, before.model_copy(update={**changes, "remote": remote and shown(remote)}))
+        remote = version_store().remote
+        write_json(
+            file,
+            before.model_copy(update={**changes, "remote": remote and redacted_urls(remote)}),
+        )
     except (AutoPipeError, configparser.Error) as error:
         log.warning("the versions are not noted: %s\n  the run goes on", error)
 
 
 @contextmanager
-def gathered(files: Sequence[Path]) -> Iterator[Path]:
+def linked_folder(files: Sequence[Path]) -> Iterator[Path]:
     """A folder with just these files, linked where the file system can."""
     with tempfile.TemporaryDirectory(prefix="autopipe-versions-") as name:
         folder = Path(name)

@@ -17,14 +17,14 @@ from tasks.config.paths import cache_folder
 from tasks.config.settings import TuneSettings
 from tasks.runs.folder import ProposalRecord, RunFolder
 from tasks.runs.versions import ACCELERATE_NAME, HISTORY_NAME, dataset_name, run_versions
-from tasks.versioning.versions import versions
+from tasks.versioning.store import version_store
 from trials.spec.records import Value
 
 TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True)
-class Restored:
+class RestoredInputs:
     """What a run read, as it was.
 
     Attributes:
@@ -37,7 +37,7 @@ class Restored:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class RunComparison:
     """Two runs, proposal by proposal.
 
     Attributes:
@@ -56,14 +56,14 @@ class Comparison:
 
 
 @task(cache_policy=NO_CACHE)
-def restore_inputs(run: RunFolder) -> Restored:
+def restore_inputs(run: RunFolder) -> RestoredInputs:
     """Fetches what a run read, from DVC's cache or the remote, each time to a place of its own.
 
     Raises:
         SettingsError: the run has no record of what it read.
-        VersionsError: it is nowhere any more.
+        VersionStoreError: it is nowhere any more.
     """
-    info, read, store = run.info(), run_versions(run).read, versions()
+    info, read, store = run.info(), run_versions(run).read, version_store()
     place = cache_folder() / "reproduced"
     place.mkdir(parents=True, exist_ok=True)
     place = Path(tempfile.mkdtemp(prefix=f"{run.run_id}-", dir=place))
@@ -80,10 +80,10 @@ def restore_inputs(run: RunFolder) -> Restored:
     if HISTORY_NAME in read:
         for file in store.restore(read[HISTORY_NAME], HISTORY_NAME).iterdir():
             shutil.copyfile(file, history / file.name)
-    return Restored(info.settings.model_copy(update=changes), history)
+    return RestoredInputs(info.settings.model_copy(update=changes), history)
 
 
-def compare_runs(run: RunFolder, again: RunFolder) -> Comparison:
+def compare_runs(run: RunFolder, again: RunFolder) -> RunComparison:
     """Whether the second run proposed and scored what the first did.
 
     The model is not among what is kept, so a model that changed is named. So are packages that
@@ -115,7 +115,7 @@ def compare_runs(run: RunFolder, again: RunFolder) -> Comparison:
         )
     if differences:
         differences += _other_packages(run, again)
-    return Comparison(min(len(first), len(second)), scores, tuple(differences))
+    return RunComparison(min(len(first), len(second)), scores, tuple(differences))
 
 
 def _proposal_difference(one: ProposalRecord, other: ProposalRecord) -> str | None:

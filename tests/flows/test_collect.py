@@ -12,17 +12,17 @@ from prefect.client.orchestration import get_client
 from flows.collect import append_dataset, collect, design
 from tasks.config.settings import CollectSettings
 from tasks.history.rows import read_history, search_history
-from tasks.monitoring.prefect_pages import key_of
-from tasks.monitoring.watching import Watcher, watched_by
+from tasks.monitoring.observers import RunObserver, observed_by
+from tasks.monitoring.prefect_pages import artifact_key
 from tasks.runs.folder import RunFolder
 from tasks.runs.versions import run_versions
-from tasks.versioning.versions import versions
+from tasks.versioning.store import version_store
 from trials.io.errors import AutoPipeError
 from trials.models.memory import available_ram_bytes
 from trials.spec.records import Schedule, TrialResult, TrialSpec
 
 
-class Seen(Watcher):
+class Seen(RunObserver):
     """Keeps every result."""
 
     def __init__(self) -> None:
@@ -55,12 +55,12 @@ def test_a_design_is_run_once_and_kept(prefect_harness, settings, tmp_path, monk
     monkeypatch.setenv("AUTOPIPE_HOME", str(tmp_path))
     seen = Seen()
     folder, history = tmp_path / "runs" / "My_run", tmp_path / "history"
-    with watched_by(seen):
+    with observed_by(seen):
         [file] = collect(settings, "My_run", history)
     rows = read_history([file])
     assert len(rows) == len(seen.results) == 3
     assert set(rows["dataset_id"]) == {"leap_year"}
-    [row] = page(key_of(RunFolder(folder), "datasets"))
+    [row] = page(artifact_key(RunFolder(folder), "datasets"))
     assert (row["dataset"], row["trials"], row["failed"]) == ("leap_year", "3", "0")
     assert row["best"] == max(f"{score:.3f}" for score in rows["score"])[: len(row["best"])]
     assert rows["trial_id"].is_unique
@@ -80,7 +80,7 @@ def test_a_design_is_run_once_and_kept(prefect_harness, settings, tmp_path, monk
 
     noted = run_versions(RunFolder(folder))
     assert set(noted.read) == {"dataset-leap_year"}
-    kept = versions().restore(noted.wrote["history"], "history")
+    kept = version_store().restore(noted.wrote["history"], "history")
     assert [f.name for f in kept.iterdir()] == [file.name]
 
 
@@ -92,14 +92,14 @@ def test_what_would_fail_every_trial_stops_the_run_and_is_run_again(
     folder, history = tmp_path / "runs" / "c", tmp_path / "history"
     hidden = []
 
-    class HideTheData(Watcher):
+    class HideTheData(RunObserver):
         def result(self, spec: TrialSpec, result: TrialResult) -> None:
             if not hidden:
                 rows = Path(spec.dataset) / "train.jsonl"
                 hidden.append((rows.rename(rows.with_suffix(".away")), rows))
 
     with (
-        watched_by(HideTheData()),
+        observed_by(HideTheData()),
         pytest.raises(AutoPipeError, match=r"(?s)bad_data.*log\.txt.*repeat the command"),
     ):
         collect(settings, "c", history)

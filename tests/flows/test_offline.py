@@ -23,7 +23,7 @@ from tasks.offline.feature_groups import GROUPS, groups_of
 from tasks.offline.features import KEYS, read_features
 from tasks.runs.folder import RunFolder
 from tasks.runs.versions import run_versions
-from tasks.versioning.versions import versions
+from tasks.versioning.store import version_store
 from tests.histories import bundled
 from trials.io.errors import SettingsError
 
@@ -102,7 +102,7 @@ def test_every_step_leaves_what_the_next_one_needs_and_again_the_same(
     noted = run_versions(RunFolder(tmp_path / "one"))
     assert set(noted.read) == {"history"}
     assert set(noted.wrote) == {"features", "offline-models"}
-    models = versions().restore(noted.wrote["offline-models"], "models")
+    models = version_store().restore(noted.wrote["offline-models"], "models")
     assert (models / "offline.json").read_bytes() == written[0]["models/offline.json"]
     monkeypatch.setenv("DVC_STAGE", "train")
     (tmp_path / "one" / "versions.json").unlink()

@@ -13,7 +13,7 @@ from flows.json_lines import JsonLines
 from flows.pace import Pace
 from flows.progress import CollectProgress, LiveProgress
 from tasks.config.settings import Budget
-from tasks.monitoring.watching import Several
+from tasks.monitoring.observers import ObserverGroup
 from tasks.runs.formatting import finished_before
 from tests.tasks.conftest import MakeRun
 from trials.spec.records import Failure, Fidelity, TrialResult, TrialSpec
@@ -73,7 +73,7 @@ def test_trials_that_had_finished_before_are_not_told_again(
 ) -> None:
     told = io.StringIO()
     with LiveProgress(console) as progress:
-        everybody = Several([progress, JsonLines(told)])
+        everybody = ObserverGroup([progress, JsonLines(told)])
         everybody.found(spec, DONE)
         everybody.result(spec, FAILED)
     [line] = lines(console)
@@ -106,7 +106,7 @@ def test_a_collect_run_tells_on_how_many_datasets_the_model_was_measured(console
 def test_how_far_a_phase_is_and_what_is_said_reach_every_watcher(console: Console) -> None:
     told = io.StringIO()
     with LiveProgress(console) as progress:
-        everybody = Several([progress, JsonLines(told)])
+        everybody = ObserverGroup([progress, JsonLines(told)])
         everybody.progress(3, 12)
         everybody.message("a full trial takes [2 min]\n6 of them fit")
     assert lines(console) == ["a full trial takes [2 min]", "6 of them fit"]

@@ -11,7 +11,7 @@ import pytest
 
 from tasks.history.rows import history_files
 from tasks.runs.folder import RunFolder
-from tasks.versioning.versions import REMOTE_VARIABLE, Versions
+from tasks.versioning.store import REMOTE_VARIABLE, VersionStore
 from tests.flows.running import begin, printed, tune
 
 pytestmark = pytest.mark.slow
@@ -68,7 +68,7 @@ def test_each_flow_notes_the_revisions_it_read_and_wrote(home: Path) -> None:
     assert incumbent["promoted-gcd--tiny-100k"] == wrote["promoted-gcd--tiny-100k"]
 
     # All of it is in the remote, whatever becomes of this workspace.
-    elsewhere = Versions(home / "elsewhere")
+    elsewhere = VersionStore(home / "elsewhere")
     elsewhere.set_remote(str(home / "remote"))
     for revisions in (*gcd, *lcm, wrote):
         for name, revision in revisions.items():

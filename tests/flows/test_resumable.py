@@ -8,12 +8,12 @@ import typer
 from flows.errors import friendly_errors
 from flows.interrupts import interrupts
 from flows.resumable import resumable
-from tasks.monitoring.watching import Watcher, watching
+from tasks.monitoring.observers import RunObserver, observe
 from tasks.runs.folder import RunInfo
 from tests.tasks.conftest import MakeRun
 
 
-class Seen(Watcher):
+class Seen(RunObserver):
     runs: list[str]
 
     def __init__(self) -> None:
@@ -39,12 +39,12 @@ def test_how_to_go_on_is_said_once_there_is_a_run(
     info = info.model_copy(update={"settings": info.settings.model_copy(update={"store": store})})
 
     def interrupted() -> None:
-        with friendly_errors(), resumable(seen), watching(run) as watcher:
+        with friendly_errors(), resumable(seen), observe(run) as observer:
             if begun:
-                watcher.begun(info)
+                observer.begun(info)
             for trial in run.trials()[:trials]:
                 assert trial.result is not None
-                watcher.result(trial.spec, trial.result)
+                observer.result(trial.spec, trial.result)
             raise KeyboardInterrupt
 
     with pytest.raises(typer.Exit) as ended:

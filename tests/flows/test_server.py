@@ -14,7 +14,7 @@ import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.server import Served, note_served, prefect_server, refuse_taken, served_here
-from tasks.output.report_url import VARIABLE, report_url
+from tasks.output.report_url import REPORTS_URL_VARIABLE, report_url
 from trials.io.errors import AutoPipeError, SettingsError
 
 
@@ -23,8 +23,8 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A workspace for which nobody serves anything."""
     monkeypatch.setenv("AUTOPIPE_HOME", str(tmp_path))
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
-    monkeypatch.setenv(VARIABLE, "")  # is put back, whatever a command sets
-    monkeypatch.delenv(VARIABLE)
+    monkeypatch.setenv(REPORTS_URL_VARIABLE, "")  # is put back, whatever a command sets
+    monkeypatch.delenv(REPORTS_URL_VARIABLE)
     return tmp_path
 
 

@@ -14,8 +14,8 @@ UID = "54321"
 KEEP = """
 import sys
 from pathlib import Path
-from tasks.versioning.versions import versions
-print(versions().keep("thing", Path(sys.argv[1])))
+from tasks.versioning.store import versions
+print(versions().add("thing", Path(sys.argv[1])))
 """
 NAMES = """
 import getpass, os

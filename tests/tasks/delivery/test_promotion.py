@@ -16,9 +16,9 @@ from tasks.delivery.promotion import (
     Promotion,
     _rows_to_compare_on,
     challenge,
-    incumbent_of,
     install,
     promoted_folder,
+    read_incumbent,
 )
 from tasks.execution.devices import launchers_for
 from tasks.runs.folder import RunFolder
@@ -80,7 +80,7 @@ def test_an_equal_one_is_not_promoted(prefect_harness, run: RunFolder) -> None:
     assert decision.against == "the base model"
     assert decision.gain == 0
     assert (decision.rows, decision.split) == (VALIDATION - 30, "validation")
-    assert incumbent_of(promoted_folder("add", "tiny-m")) is None
+    assert read_incumbent(promoted_folder("add", "tiny-m")) is None
 
 
 # review fault 15
@@ -145,7 +145,7 @@ def test_the_one_before_stays_beside_it(tmp_path: Path) -> None:
     for name in ("first", "second", "third"):
         (weights / "model").write_text(name)
         install(place, promotion(name), weights, best)
-    assert incumbent_of(place).run_id == "third"
+    assert read_incumbent(place).run_id == "third"
     assert (place / "weights" / "model").read_text() == "third"
     before = place.with_name("x.previous")
     assert read_record(before / "promotion.json", Promotion).run_id == "second"

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from tasks.config.settings import Budget
-from tasks.monitoring.console import console_summary, console_table
+from tasks.monitoring.console import render_summary, render_trials
 from tasks.report.build import write_report
 from tasks.runs.folder import RunFolder
 from tests.tasks.conftest import MakeRun
@@ -19,7 +19,7 @@ BEST, OTHER, PARTIAL = "t010", "t003", "t001"
 
 def shown(run: RunFolder, width: int = 100) -> str:
     console = Console(file=io.StringIO(), width=width)
-    console.print(console_table(run, width))
+    console.print(render_trials(run, width))
     file = console.file
     assert isinstance(file, io.StringIO)
     return file.getvalue()
@@ -101,7 +101,7 @@ def test_every_width_holds_the_tables(make_run: MakeRun, width: int) -> None:
     run = make_run()
     text = shown(run, width)
     console = Console(file=io.StringIO(), width=width)
-    console.print(console_summary(run, width))
+    console.print(render_summary(run, width))
     assert isinstance(console.file, io.StringIO)
     closing = console.file.getvalue()
     for each in (text, closing):

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 
-from tasks.monitoring.notify import notified
+from tasks.monitoring.notify import notify_on_exit
 from trials.io.errors import SettingsError
 
 
@@ -44,14 +44,14 @@ NAME = "custom-webhook/team"
 
 
 def test_the_end_is_told_with_what_was_said(inbox):
-    with notified(NAME, "AutoPipe: gcd") as news:
+    with notify_on_exit(NAME, "AutoPipe: gcd") as news:
         news.say("promoted")
     assert inbox == [{"subject": "AutoPipe: gcd", "body": "promoted"}]
 
 
 def test_a_failure_is_told_with_its_reason_and_stays_a_failure(inbox, monkeypatch):
     monkeypatch.setenv("MY_TOKEN", "secret-of-mine")
-    with pytest.raises(RuntimeError), notified(NAME, "AutoPipe: gcd"):
+    with pytest.raises(RuntimeError), notify_on_exit(NAME, "AutoPipe: gcd"):
         raise RuntimeError("no disk for secret-of-mine\nand more")
     assert inbox[0]["subject"] == "AutoPipe: gcd: failed"
     assert "no disk" in inbox[0]["body"]
@@ -61,11 +61,11 @@ def test_a_failure_is_told_with_its_reason_and_stays_a_failure(inbox, monkeypatc
 def test_an_unknown_block_is_refused_before_any_work(prefect_harness):
     with (
         pytest.raises(SettingsError, match="prefect block ls"),
-        notified("slack-webhook/nobody", "x"),
+        notify_on_exit("slack-webhook/nobody", "x"),
     ):
         raise AssertionError("the work was begun")
 
 
 def test_nobody_has_to_be_told():
-    with notified(None, "x") as news:
+    with notify_on_exit(None, "x") as news:
         news.say("nothing is sent")

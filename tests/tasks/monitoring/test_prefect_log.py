@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tasks.monitoring.prefect_log import RunLog
+from tasks.monitoring.prefect_log import PrefectRunLog
 from tests.tasks.conftest import MakeRun
 from trials.io.redact import MASK
 
@@ -16,7 +16,7 @@ def test_events_are_lines(make_run: MakeRun, caplog: pytest.LogCaptureFixture) -
     caplog.set_level(logging.INFO)
     run = make_run()
     trials = {trial.spec.trial_id: trial for trial in run.trials()}
-    with RunLog(run) as log:
+    with PrefectRunLog(run) as log:
         log.phase("searching")
         log.begun(run.info())
         for name in ("t001", "t004", "t007"):
@@ -38,7 +38,7 @@ def test_what_processes_print_is_followed_from_now_on(
     run = make_run()
     file = run.trial_folder("t001") / "log.txt"
     file.write_text("of an earlier life\n")
-    with RunLog(run), file.open("a") as stream:
+    with PrefectRunLog(run), file.open("a") as stream:
         stream.write("step 1\rstep 2\rstep 3\nlogging in with very-secret-value\nhalf a li")
         stream.flush()
         deadline = time.monotonic() + 10

@@ -12,7 +12,12 @@ from markdown_it import MarkdownIt
 from prefect import flow
 from prefect.client.orchestration import get_client
 
-from tasks.monitoring.prefect_pages import Artifacts, put_table, put_text, recommendation
+from tasks.monitoring.prefect_pages import (
+    PrefectArtifacts,
+    publish_markdown,
+    publish_table,
+    recommendation,
+)
 from tasks.runs.folder import RunFolder
 from tests.tasks.conftest import MakeRun
 
@@ -21,12 +26,12 @@ def shown(run: RunFolder) -> dict[str, object]:
     @flow
     def show() -> None:
         trial = run.trials()[-1]
-        with Artifacts(run) as watcher:
-            watcher.begun(run.info())
-            watcher.result(trial.spec, trial.result)
-            watcher.ended(run.summary())
-            watcher.spent(0.2)
-            watcher.spent(0.425)  # may come while the one before is on its way
+        with PrefectArtifacts(run) as observer:
+            observer.begun(run.info())
+            observer.result(trial.spec, trial.result)
+            observer.ended(run.summary())
+            observer.spent(0.2)
+            observer.spent(0.425)  # may come while the one before is on its way
 
     show()
     with get_client(sync_client=True) as client:
@@ -49,8 +54,8 @@ def test_progress_trials_recommendation_and_report_are_there(prefect_harness, ma
 
 def test_without_a_flow_nothing_is_tried(make_run: MakeRun):
     run = make_run()
-    Artifacts(run).begun(run.info())
-    Artifacts(run).ended(run.summary())
+    PrefectArtifacts(run).begun(run.info())
+    PrefectArtifacts(run).ended(run.summary())
 
 
 def test_a_name_from_outside_does_not_break_the_table(make_run: MakeRun):
@@ -86,13 +91,13 @@ def test_a_slow_server_holds_nothing_up_and_one_that_is_away_ends_nothing(
 
     @flow
     def show() -> float:
-        with Artifacts(run) as watcher:
-            watcher.begun(run.info())
+        with PrefectArtifacts(run) as observer:
+            observer.begun(run.info())
             start = time.monotonic()
-            watcher.post(away)
-            watcher.post(partial(time.sleep, 3.0))
+            observer.post(away)
+            observer.post(partial(time.sleep, 3.0))
             for share in (0.1, 0.2, 0.7):
-                watcher.spent(share)
+                observer.spent(share)
             return time.monotonic() - start
 
     with caplog.at_level(logging.WARNING, "tasks.monitoring.prefect_pages"):
@@ -109,8 +114,8 @@ def test_a_run_that_is_ended_does_not_wait_for_the_server(prefect_harness, make_
     @flow
     def end() -> None:
         try:
-            with Artifacts(run) as watcher:
-                watcher.post(partial(time.sleep, 3.0))
+            with PrefectArtifacts(run) as observer:
+                observer.post(partial(time.sleep, 3.0))
                 started = time.monotonic()
                 raise KeyboardInterrupt
         except KeyboardInterrupt:
@@ -123,10 +128,10 @@ def test_a_run_that_is_ended_does_not_wait_for_the_server(prefect_harness, make_
 def test_tables_and_texts_are_put_on_the_page_of_a_flow_and_nowhere_else(prefect_harness):
     @flow
     def show() -> None:
-        put_table([{"dataset": "gcd", "trials": "3"}], "one-table", "three trials")
-        put_text("**gcd**: promoted", "one-text", "what came of it")
+        publish_table([{"dataset": "gcd", "trials": "3"}], "one-table", "three trials")
+        publish_markdown("**gcd**: promoted", "one-text", "what came of it")
 
-    put_text("nobody sees this", "no-flow", "")
+    publish_markdown("nobody sees this", "no-flow", "")
     show()
     with get_client(sync_client=True) as client:
         found = {artifact.key: artifact for artifact in client.read_artifacts()}

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.output.csv_tables import neutralised, read_csv, restored, write_csv
+from tasks.output.csv_tables import escape_formulas, read_csv, unescape_formulas, write_csv
 
 ATTACKS = [
     "=cmd|' /C calc'!A0",
@@ -61,13 +61,13 @@ def test_numbers_stay_numbers(tmp_path, number):
 
 @pytest.mark.parametrize("text", ["from 3;-5;+0.25", "a; -5", "a - b; c = d", "x, -y"])
 def test_ordinary_text_with_separators_stays(text):
-    assert neutralised(text) == text
+    assert escape_formulas(text) == text
 
 
 @given(st.text() | st.text(alphabet=";\t\n\r'\" =+-@5.ae"))
 def test_any_text_comes_back(text):
-    marked = neutralised(text)
-    assert restored(marked) == text
+    marked = escape_formulas(text)
+    assert unescape_formulas(marked) == text
     if marked.lstrip(" ").startswith(START):
         float(marked)  # nothing but a number may begin like this
 

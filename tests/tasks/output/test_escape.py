@@ -38,8 +38,8 @@ HOSTILE = [
 def test_a_terminal_gets_text_and_nothing_to_act_on(name):
     out = io.StringIO()
     console = Console(file=out, color_system=None, width=200)
-    console.print(f"[bold]{escape.markup(name)}[/bold]", highlight=False)
-    console.print(escape.styled(name), highlight=False)
+    console.print(f"[bold]{escape.rich_markup(name)}[/bold]", highlight=False)
+    console.print(escape.rich_text(name), highlight=False)
     shown = out.getvalue()
     assert not {"\x1b", "\x07", "\x9b"} & set(shown)
     assert shown == f"{escape.printable(name)}\n" * 2
@@ -88,7 +88,7 @@ def test_figures_show_tags_as_text():
         ),
         layout={"title": {"text": "<A HREF=x>t</A><b onclick=x>"}},
     )
-    shown = escape.figure(drawn)
+    shown = escape.figure_json(drawn)
     [bar] = shown["data"]
     assert bar["y"] == ['&lt;a href="javascript:x">a&lt;/a>', "&lt; b"]
     assert bar["hovertemplate"] == "<b>%{y}</b><br>x<extra></extra>"

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from tasks.config.command import beyond_options, reproduce_command
 from tasks.config.settings import Budget, TuneSettings
-from tasks.monitoring.console import console_summary, console_table
+from tasks.monitoring.console import render_summary, render_trials
 from tasks.report.build import write_report
 from tasks.report.page import Cell, Html, page, table, tag
 from tasks.report.reasons import _cells
@@ -330,12 +330,12 @@ def test_numbers_have_sensible_digits() -> None:
 
 def test_the_console_shows_every_trial_and_the_comparison(make_run: MakeRun) -> None:
     run = make_run()
-    shown = printed(console_table(run))
+    shown = printed(render_trials(run))
     assert all(f"t{index:03d}" in shown for index in range(12))
     assert "t010 ★" in shown
     assert "failed: out_of_memory" in shown
     assert "continue of t001" in shown
-    closing = printed(console_summary(run))
+    closing = printed(render_summary(run))
     for score in ("0.712 ± 0.023", "0.604 ± 0.023", "0.030 ± 0.010"):
         assert score in closing
     assert "+0.108 ± 0.021" in closing
@@ -343,15 +343,15 @@ def test_the_console_shows_every_trial_and_the_comparison(make_run: MakeRun) -> 
 
 def test_the_console_of_an_unfinished_run_says_how_to_go_on(make_run: MakeRun) -> None:
     run = make_run(trials=3, finished=False)
-    closing = printed(console_summary(run))
+    closing = printed(render_summary(run))
     assert "not finished; best so far: t000" in closing
     assert "autopipe tune --resume run-1" in closing
-    assert "unfinished" in printed(console_table(run))
+    assert "unfinished" in printed(render_trials(run))
 
 
 def test_the_console_of_a_run_without_trials_says_so(make_run: MakeRun) -> None:
     run = make_run(trials=0, finished=False)
-    assert "no trial has a score yet" in printed(console_summary(run))
+    assert "no trial has a score yet" in printed(render_summary(run))
 
 
 def test_the_plan_of_a_run_is_in_its_report(make_run: MakeRun) -> None:

@@ -117,7 +117,7 @@ def test_colors_run_from_the_worst_to_the_best_score(tables: RunTables) -> None:
 
 
 def test_prior_is_compared_with_each_configuration_once(tables: RunTables) -> None:
-    rows = figures.comparable(tables.trials)
+    rows = figures.observed_with_prior(tables.trials)
     assert set(rows.trial_id) == {f"t{index:03d}" for index in range(12)} - {"t001", "t004"}
     full, partial = figures.prior_against_observed(rows).data
     assert len(full.x) == 4
@@ -129,8 +129,8 @@ def test_prior_is_compared_with_each_configuration_once(tables: RunTables) -> No
 def test_a_failed_continuation_does_not_hide_its_beginning(tables: RunTables) -> None:
     trials = tables.trials.copy()
     trials.loc[trials.trial_id == "t006", ["score", "final"]] = math.nan
-    assert figures.superseded(tables.trials) == {"t001"}
-    assert figures.superseded(trials) == set()
+    assert figures.continued_trials(tables.trials) == {"t001"}
+    assert figures.continued_trials(trials) == set()
 
 
 def test_cost_and_fractions_show_what_was_spent(tables: RunTables) -> None:
@@ -148,7 +148,7 @@ def test_hover_text_is_escaped(tables: RunTables) -> None:
     trace = figures.fractions(trials).data[0]
     assert "<a" not in trace.text[0]
     assert "&lt;a" in trace.text[0]
-    assert figures.described({"a<b": "<i>", "off": None}) == "a&lt;b = &lt;i&gt;"
+    assert figures.hover_config({"a<b": "<i>", "off": None}) == "a&lt;b = &lt;i&gt;"
 
 
 def test_parallel_coordinates_place_values_on_readable_axes() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from flows.going_on import going_on
 from tasks.config.settings import Budget
-from tasks.monitoring.watching import Watcher
+from tasks.monitoring.observers import RunObserver
 from tasks.runs.folder import RunFolder
 from tasks.runs.ledger import LEDGER
 from tasks.runs.spending import Spending, check_budget, finished_notice
@@ -20,7 +20,7 @@ from trials.io.errors import SettingsError
 from trials.spec.records import TrialResult, read_record, write_json
 
 
-class Seen(Watcher):
+class Seen(RunObserver):
     """Remembers what it was told."""
 
     def __init__(self) -> None:
@@ -90,7 +90,7 @@ def test_a_budget_that_is_spent_is_refused_before_anything_is_written(
     given = run.info().settings.model_copy(update={"budget": Budget.parse(budget)})
     for refused in (
         lambda: resolve_settings(run, given),
-        lambda: going_on(str(run.path), given.budget, None, Watcher()),
+        lambda: going_on(str(run.path), given.budget, None, RunObserver()),
     ):
         with pytest.raises(SettingsError) as caught:
             refused()
@@ -102,7 +102,7 @@ def test_a_budget_that_is_spent_is_refused_before_anything_is_written(
 @pytest.mark.parametrize("budget", ["3", "1.4 full", "11m"])
 def test_a_larger_one_is_not(run: RunFolder, budget: str) -> None:
     check_budget(run, Budget.parse(budget))
-    going = going_on(str(run.path), Budget.parse(budget), None, Watcher())
+    going = going_on(str(run.path), Budget.parse(budget), None, RunObserver())
     assert going is not None
     assert going.changed is not None
     assert going.changed.budget == Budget.parse(budget)

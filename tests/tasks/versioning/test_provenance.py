@@ -21,15 +21,15 @@ from tasks.runs.versions import (
     winner_name,
 )
 from tasks.versioning.provenance import (
-    gathered,
-    keep_inputs,
-    keep_learned,
-    keep_read,
-    keep_winner,
-    keep_written,
+    linked_folder,
+    version_export,
+    version_history_and_models,
+    version_inputs,
+    version_outputs,
+    version_run_inputs,
 )
 from tasks.versioning.reproduce import restore_inputs
-from tasks.versioning.versions import REMOTE_VARIABLE, versions
+from tasks.versioning.store import REMOTE_VARIABLE, version_store
 from tests.histories import bundled
 from tests.tasks.conftest import MakeRun
 from trials.io.errors import SettingsError
@@ -77,7 +77,7 @@ def test_what_a_run_read_comes_back_after_all_of_it_changed(
 ) -> None:
     features = tmp_path / "features.csv"
     features.write_text("as they were")
-    keep_inputs.fn(run, history, features)
+    version_run_inputs.fn(run, history, features)
     assert set(run_versions(run).read) == {"dataset-add", HISTORY_NAME, ACCELERATE_NAME}
     # In place, so that a link into DVC's cache would change it, too.
     for file in (*history, features, tmp_path / "mine.yaml", tmp_path / "gcd.v2" / "train.jsonl"):
@@ -104,15 +104,15 @@ def test_what_a_run_read_comes_back_after_all_of_it_changed(
 
 
 def test_a_run_without_history_learns_from_none_again(run: RunFolder) -> None:
-    keep_inputs.fn(run, [], None)
+    version_run_inputs.fn(run, [], None)
     assert list(restore_inputs.fn(run).history.iterdir()) == []
 
 
 def test_a_resumed_run_keeps_what_it_began_with(run: RunFolder, history: list[Path]) -> None:
-    keep_inputs.fn(run, history, None)
+    version_run_inputs.fn(run, history, None)
     before = run_versions(run)
     history[0].write_text("another")
-    keep_inputs.fn(run, history, None)
+    version_run_inputs.fn(run, history, None)
     assert run_versions(run) == before
 
 
@@ -121,31 +121,31 @@ def test_what_a_run_wrote_is_noted_beside_what_it_read(
 ) -> None:
     rows = bundled("chain_sum")
     models = OfflineModels.fit(search_history(rows), load_space("sft_grpo"), 0)
-    versions().set_remote(str(tmp_path / "remote"))
-    keep_inputs.fn(run, history[:1], None)
+    version_store().set_remote(str(tmp_path / "remote"))
+    version_run_inputs.fn(run, history[:1], None)
     write_parquet(rows, history[1])
-    keep_learned.fn(run, history, models)
-    keep_winner.fn(run)
+    version_history_and_models.fn(run, history, models)
+    version_export.fn(run)
     found = run_versions(run)
     assert found.remote == str(tmp_path / "remote")
     assert set(found.wrote) == {HISTORY_NAME, MODELS_NAME, "winner-add--tiny-m"}
     assert found.read[HISTORY_NAME] != found.wrote[HISTORY_NAME]
-    restore = versions().restore
+    restore = version_store().restore
     assert len(list(restore(found.wrote[HISTORY_NAME], "history").iterdir())) == 2
     assert OfflineModels.load(restore(found.wrote[MODELS_NAME], "models")).columns == models.columns
     assert (restore(found.wrote["winner-add--tiny-m"], "best") / "model" / "config.json").exists()
 
 
 def test_without_models_or_history_there_is_nothing_to_note(run: RunFolder) -> None:
-    keep_learned.fn(run, [])
+    version_history_and_models.fn(run, [])
     assert run_versions(run).wrote == {}
 
 
 def test_a_flow_that_is_repeated_adds_to_its_note(run: RunFolder, tmp_path: Path) -> None:
     folder = tmp_path / "flow"
-    keep_read.fn(folder, {"one": run.path / "run.json"})
-    keep_written.fn(folder, {"two": run.path / "best"})
-    keep_written.fn(folder, {"three": run.path / "summary.json"})
+    version_inputs.fn(folder, {"one": run.path / "run.json"})
+    version_outputs.fn(folder, {"two": run.path / "best"})
+    version_outputs.fn(folder, {"three": run.path / "summary.json"})
     found = run_versions(RunFolder(folder))
     assert set(found.read) == {"one"}
     assert set(found.wrote) == {"two", "three"}
@@ -164,7 +164,7 @@ def test_names_from_outside_become_no_paths() -> None:
 
 
 def test_gathered_files_are_gone_afterwards_and_their_origins_are_not(history: list[Path]) -> None:
-    with gathered(history) as folder:
+    with linked_folder(history) as folder:
         assert texts(folder) == {"a.parquet": "a as it was", "b.parquet": "b as it was"}
     assert not folder.exists()
     assert all(file.exists() for file in history)
@@ -176,12 +176,12 @@ def test_keeping_versions_never_ends_a_run(
     (tmp_path / "home").mkdir(exist_ok=True)
     (tmp_path / "home" / "versions").write_text("a file where DVC's folder belongs")
     with caplog.at_level(logging.WARNING, "tasks"):
-        keep_inputs.fn(run, [], None)
+        version_run_inputs.fn(run, [], None)
     assert "dataset-add is not kept" in caplog.text
     assert run_versions(run).read == {}
     caplog.clear()
     (run.path / "versions.json").write_text("{")
     with caplog.at_level(logging.WARNING, "tasks"):
-        keep_written.fn(run.path, {"thing": tmp_path / "mine.yaml"})
+        version_outputs.fn(run.path, {"thing": tmp_path / "mine.yaml"})
     assert "versions are not noted" in caplog.text
     assert (run.path / "versions.json").read_text() == "{"  # nothing is lost

@@ -12,7 +12,7 @@ import pytest
 
 from tasks.config.settings import Budget
 from tasks.runs.folder import RunFolder
-from tasks.versioning.reproduce import Comparison, compare_runs
+from tasks.versioning.reproduce import RunComparison, compare_runs
 from tests.tasks.conftest import MakeRun
 
 Change = Callable[[dict[str, Any]], object]
@@ -47,7 +47,7 @@ def result_of(run: RunFolder, order: int) -> Path:
 
 
 def test_the_same_run_is_the_same(pair: tuple[RunFolder, RunFolder]) -> None:
-    assert compare_runs(*pair) == Comparison(12, SCORED, ())
+    assert compare_runs(*pair) == RunComparison(12, SCORED, ())
     assert compare_runs(*pair).same
 
 
@@ -56,7 +56,7 @@ def test_another_score_is_named_and_the_rest_is_compared(pair: tuple[RunFolder, 
     edit(result_of(pair[1], 2), lambda result: result.update(score=0.25))
     edit(result_of(pair[1], 5), lambda result: result.update(score=result["score"] + 1e-13))
     found = compare_runs(*pair)
-    assert found == Comparison(12, SCORED, ("trial 002 scored 0.5, now 0.25",))
+    assert found == RunComparison(12, SCORED, ("trial 002 scored 0.5, now 0.25",))
     assert not found.same
 
 

@@ -11,12 +11,17 @@ from pathlib import Path
 import pytest
 
 from tasks.sync.lock import Locked, locked
-from tasks.versioning.versions import REMOTE_VARIABLE, Versions, VersionsError, shown
+from tasks.versioning.store import (
+    REMOTE_VARIABLE,
+    VersionStore,
+    VersionStoreError,
+    redacted_urls,
+)
 
 
 @pytest.fixture
-def kept(tmp_path: Path) -> Versions:
-    return Versions(tmp_path / "versions")
+def kept(tmp_path: Path) -> VersionStore:
+    return VersionStore(tmp_path / "versions")
 
 
 def write(folder: Path, **files: str) -> Path:
@@ -26,11 +31,11 @@ def write(folder: Path, **files: str) -> Path:
     return folder
 
 
-def test_what_was_kept_comes_back_as_it_was(kept: Versions, tmp_path: Path) -> None:
+def test_what_was_kept_comes_back_as_it_was(kept: VersionStore, tmp_path: Path) -> None:
     history = write(tmp_path / "history", a="1", b="2")
-    first = kept.keep("history", history)
+    first = kept.add("history", history)
     write(history, a="changed", c="3")
-    second = kept.keep("history", history)
+    second = kept.add("history", history)
     assert first != second
     old = kept.restore(first, "history")
     assert {file.name: file.read_text() for file in old.iterdir()} == {"a": "1", "b": "2"}
@@ -39,49 +44,49 @@ def test_what_was_kept_comes_back_as_it_was(kept: Versions, tmp_path: Path) -> N
 
 
 def test_the_same_content_has_the_same_revision_anywhere(tmp_path: Path) -> None:
-    one = Versions(tmp_path / "one").keep("x", write(tmp_path / "a", f="text"))
-    other = Versions(tmp_path / "other").keep("y", write(tmp_path / "b", f="text"))
+    one = VersionStore(tmp_path / "one").add("x", write(tmp_path / "a", f="text"))
+    other = VersionStore(tmp_path / "other").add("y", write(tmp_path / "b", f="text"))
     assert one == other
 
 
-def test_a_file_is_kept_too(kept: Versions, tmp_path: Path) -> None:
+def test_a_file_is_kept_too(kept: VersionStore, tmp_path: Path) -> None:
     file = tmp_path / "one.txt"
     file.write_text("text")
-    assert kept.restore(kept.keep("one", file), "one.txt").read_text() == "text"
+    assert kept.restore(kept.add("one", file), "one.txt").read_text() == "text"
 
 
-def test_another_machine_gets_it_from_the_remote(kept: Versions, tmp_path: Path) -> None:
+def test_another_machine_gets_it_from_the_remote(kept: VersionStore, tmp_path: Path) -> None:
     kept.set_remote(str(tmp_path / "remote"))
-    revision = kept.keep("data", write(tmp_path / "data", a="1"))
+    revision = kept.add("data", write(tmp_path / "data", a="1"))
     shutil.rmtree(kept.folder)
-    elsewhere = Versions(tmp_path / "elsewhere")
-    with pytest.raises(VersionsError, match="name a remote with"):
+    elsewhere = VersionStore(tmp_path / "elsewhere")
+    with pytest.raises(VersionStoreError, match="name a remote with"):
         elsewhere.restore(revision, "data")
     elsewhere.set_remote(str(tmp_path / "remote"))
     assert (elsewhere.restore(revision, "data") / "a").read_text() == "1"
 
 
 def test_the_remote_may_be_named_in_the_environment(
-    kept: Versions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kept: VersionStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(REMOTE_VARIABLE, str(tmp_path / "remote"))
-    kept.keep("data", write(tmp_path / "data", a="1"))
+    kept.add("data", write(tmp_path / "data", a="1"))
     assert list((tmp_path / "remote").rglob("*"))
     monkeypatch.delenv(REMOTE_VARIABLE)
     assert kept.remote is None
 
 
 def test_a_password_in_its_url_is_written_nowhere(
-    kept: Versions,
+    kept: VersionStore,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     url = "http://me:hunter22@127.0.0.1:9/versions"
-    with pytest.raises(VersionsError, match=f"{REMOTE_VARIABLE}=URL") as refused:
+    with pytest.raises(VersionStoreError, match=f"{REMOTE_VARIABLE}=URL") as refused:
         kept.set_remote(url)
     monkeypatch.setenv(REMOTE_VARIABLE, url)
-    kept.keep("data", write(tmp_path / "data", a="1"))
+    kept.add("data", write(tmp_path / "data", a="1"))
     assert "http://127.0.0.1:9/versions does not take" in caplog.text
     assert "hunter22" not in caplog.text + str(refused.value)
     files = [file for file in tmp_path.rglob("*") if file.is_file()]
@@ -90,15 +95,15 @@ def test_a_password_in_its_url_is_written_nowhere(
 
 
 def test_what_the_remote_does_not_take_is_kept_and_sent_later(
-    kept: Versions, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    kept: VersionStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").touch()
     away, remote = str(tmp_path / "file" / "remote"), str(tmp_path / "remote%20here")
-    first = kept.keep("data", write(tmp_path / "data", a="1"))  # no remote is named yet
-    with pytest.raises(VersionsError, match="does not take"):
+    first = kept.add("data", write(tmp_path / "data", a="1"))  # no remote is named yet
+    with pytest.raises(VersionStoreError, match="does not take"):
         kept.set_remote(away)
     assert kept.remote == away
-    second = kept.keep("data", write(tmp_path / "data", a="2"))
+    second = kept.add("data", write(tmp_path / "data", a="2"))
     assert "it is sent with the next one" in caplog.text
     assert away in caplog.text
     # What is in the cache comes back without the remote.
@@ -106,22 +111,22 @@ def test_what_the_remote_does_not_take_is_kept_and_sent_later(
 
     kept.set_remote(remote)
     assert kept.remote == remote
-    third = kept.keep("data", write(tmp_path / "data", a="3"))
-    elsewhere = Versions(tmp_path / "elsewhere")
+    third = kept.add("data", write(tmp_path / "data", a="3"))
+    elsewhere = VersionStore(tmp_path / "elsewhere")
     elsewhere.set_remote(remote)
     texts = [(elsewhere.restore(r, "data") / "a").read_text() for r in (first, second, third)]
     assert texts == ["1", "2", "3"]
 
 
 def test_another_remote_gets_all_that_was_kept(
-    kept: Versions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kept: VersionStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept.set_remote(str(tmp_path / "one"))
-    first = kept.keep("data", write(tmp_path / "data", a="1"))
+    first = kept.add("data", write(tmp_path / "data", a="1"))
     monkeypatch.chdir(tmp_path)
     kept.set_remote("other")
     assert kept.remote == str(tmp_path / "other")
-    elsewhere = Versions(tmp_path / "elsewhere")
+    elsewhere = VersionStore(tmp_path / "elsewhere")
     elsewhere.set_remote(str(tmp_path / "other"))
     assert (elsewhere.restore(first, "data") / "a").read_text() == "1"
     # One that lost what it had gets it again, and one that cannot be written to says so.
@@ -129,11 +134,11 @@ def test_another_remote_gets_all_that_was_kept(
     kept.set_remote(str(tmp_path / "other"))
     assert list((tmp_path / "other").rglob("*"))
     (tmp_path / "file").touch()
-    with pytest.raises(VersionsError, match="does not take"):
+    with pytest.raises(VersionStoreError, match="does not take"):
         kept.set_remote(str(tmp_path / "file" / "remote"))
 
 
-def test_other_options_of_the_remote_stay(kept: Versions, tmp_path: Path) -> None:
+def test_other_options_of_the_remote_stay(kept: VersionStore, tmp_path: Path) -> None:
     kept.set_remote(str(tmp_path / "one"))
     config = kept.folder / ".dvc" / "config"
     config.write_text(config.read_text() + "    verify = true\n")
@@ -144,16 +149,16 @@ def test_other_options_of_the_remote_stay(kept: Versions, tmp_path: Path) -> Non
 
 def test_passwords_of_remotes_are_not_shown() -> None:
     text = "no s3://bucket/x and https://me:word@host:1/p@q nor ssh://me@host"
-    assert shown(text) == "no s3://bucket/x and https://host:1/p@q nor ssh://host"
+    assert redacted_urls(text) == "no s3://bucket/x and https://host:1/p@q nor ssh://host"
 
 
 def test_nothing_is_printed(tmp_path: Path) -> None:
     """The standard output of a command with --json is for machines."""
     data, folder = write(tmp_path / "data", a="1"), tmp_path / "versions"
     code = (
-        "from pathlib import Path; from tasks.versioning.versions import Versions\n"
-        f"v = Versions(Path({str(folder)!r})); v.set_remote({str(tmp_path / 'remote')!r})\n"
-        f"v.restore(v.keep('data', Path({str(data)!r})), 'data')"
+        "from pathlib import Path; from tasks.versioning.store import VersionStore\n"
+        f"v = VersionStore(Path({str(folder)!r})); v.set_remote({str(tmp_path / 'remote')!r})\n"
+        f"v.restore(v.add('data', Path({str(data)!r})), 'data')"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout.strip(), done.stderr.strip()) == ("", "")
@@ -162,20 +167,20 @@ def test_nothing_is_printed(tmp_path: Path) -> None:
 KEEP = """
 import sys
 from pathlib import Path
-from tasks.versioning.versions import Versions
+from tasks.versioning.store import VersionStore
 
 folder, mine = map(Path, sys.argv[1:])
 print("ready", flush=True)
 sys.stdin.readline()
-versions = Versions(folder)
+versions = VersionStore(folder)
 for number in range(3):
     (mine / "file").write_text(f"{mine.name} {number}")
-    print(versions.keep("history", mine), flush=True)
+    print(versions.add("history", mine), flush=True)
 """
 
 
 def test_several_processes_keep_things_in_a_new_workspace_at_once(
-    kept: Versions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kept: VersionStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All under one name, from nothing, and each revision reaches the remote."""
     monkeypatch.setenv(REMOTE_VARIABLE, str(tmp_path / "remote"))
@@ -197,7 +202,7 @@ def test_several_processes_keep_things_in_a_new_workspace_at_once(
         process.stdin.flush()
     ended = [process.communicate(timeout=120) for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0], ended
-    elsewhere = Versions(tmp_path / "elsewhere")
+    elsewhere = VersionStore(tmp_path / "elsewhere")
     for name, (output, _) in zip(names, ended, strict=True):
         for number, revision in enumerate(output.split()):
             found = elsewhere.restore(revision, "history") / "file"
@@ -209,25 +214,25 @@ def test_several_processes_keep_things_in_a_new_workspace_at_once(
 
 
 def test_another_process_of_autopipe_is_waited_for_with_a_limit(
-    kept: Versions, tmp_path: Path
+    kept: VersionStore, tmp_path: Path
 ) -> None:
     data = write(tmp_path / "data", a="1")
     with (
         locked(kept.folder, "versions", "wait"),
         pytest.raises(Locked, match=r"(?s)versions.* in use by process \d+ .*repeat the command"),
     ):
-        Versions(kept.folder, wait_seconds=0.2).keep("data", data)
-    kept.keep("data", data)
+        VersionStore(kept.folder, wait_seconds=0.2).add("data", data)
+    kept.add("data", data)
 
 
-def test_what_is_no_revision_becomes_no_path(kept: Versions) -> None:
-    with pytest.raises(VersionsError, match="no revision"):
+def test_what_is_no_revision_becomes_no_path(kept: VersionStore) -> None:
+    with pytest.raises(VersionStoreError, match="no revision"):
         kept.restore("../../etc", "x")
 
 
-def test_another_dvc_process_is_waited_for_with_a_limit(kept: Versions, tmp_path: Path) -> None:
+def test_another_dvc_process_is_waited_for_with_a_limit(kept: VersionStore, tmp_path: Path) -> None:
     data = write(tmp_path / "data", a="1")
-    kept.keep("data", data)
+    kept.add("data", data)
     hold = (
         "import time; from dvc.repo import Repo\n"
         f"with Repo({str(kept.folder)!r}).lock: print('held', flush=True); time.sleep(6)"
@@ -235,9 +240,9 @@ def test_another_dvc_process_is_waited_for_with_a_limit(kept: Versions, tmp_path
     holder = subprocess.Popen([sys.executable, "-c", hold], stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None
     assert holder.stdout.readline().strip() == "held"
-    with pytest.raises(VersionsError, match="another DVC process"):
-        Versions(kept.folder, wait_seconds=0.5).keep("data", data)
+    with pytest.raises(VersionStoreError, match="another DVC process"):
+        VersionStore(kept.folder, wait_seconds=0.5).add("data", data)
     start = time.monotonic()
-    kept.keep("data", data)
+    kept.add("data", data)
     assert time.monotonic() - start < 60
     assert holder.wait() == 0

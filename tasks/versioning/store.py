@@ -39,12 +39,12 @@ WAIT_SECONDS, RETRY_SECONDS = 600.0, 1.0
 RESTORED, KEPT, SENT = ".restored", ".kept", ".sent"
 
 
-class VersionsError(AutoPipeError):
+class VersionStoreError(AutoPipeError):
     """DVC could not do what was asked of it."""
 
 
 @dataclass(frozen=True)
-class Versions:
+class VersionStore:
     """The versions of one workspace.
 
     One process at a time works on them; others wait. Each revision has a note in ``.kept/``, and
@@ -59,7 +59,7 @@ class Versions:
     folder: Path
     wait_seconds: float = WAIT_SECONDS
 
-    def keep(self, name: str, path: Path) -> str:
+    def add(self, name: str, path: Path) -> str:
         """Keeps a file or folder as it is now, and pushes it if there is a remote.
 
         Where the remote cannot be reached it is kept on this machine, and sent with the next one.
@@ -72,7 +72,7 @@ class Versions:
             Its revision.
 
         Raises:
-            VersionsError: DVC's own words, or a DVC process did not let go of the folder.
+            VersionStoreError: DVC's own words, or a DVC process did not let go of the folder.
             Locked: another process of AutoPipe did not.
         """
         out = self.folder / name
@@ -88,7 +88,7 @@ class Versions:
             revision = self._do(add)
             try:
                 self._send()
-            except VersionsError as error:
+            except VersionStoreError as error:
                 log.warning("%s\n  it is sent with the next one that is kept", error)
         return revision
 
@@ -103,23 +103,23 @@ class Versions:
             Its path, below this folder; it is DVC's, so copy it before you change it.
 
         Raises:
-            VersionsError: neither has it.
+            VersionStoreError: neither has it.
             Locked: another process of AutoPipe did not let go of the folder.
         """
         if not revision.removesuffix(".dir").isalnum():
-            raise VersionsError(f"{revision!r} is no revision; see versions.json of the run")
+            raise VersionStoreError(f"{revision!r} is no revision; see versions.json of the run")
         place = self.folder / RESTORED / _file_name(revision)
         with self._alone():
             note = str(_note(place, revision, name))
             try:
                 # Without the remote first: it may be away, and is often not needed.
                 self._do(lambda repo: repo.checkout([note], force=True))
-            except VersionsError as error:
+            except VersionStoreError as error:
                 if not self.remote:
                     raise self._unknown(revision, name) from error
                 try:
                     self._do(lambda repo: repo.pull([note], force=True))
-                except VersionsError as of_remote:
+                except VersionStoreError as of_remote:
                     raise self._unknown(revision, name) from of_remote
         if not (place / name).exists():
             raise self._unknown(revision, name)
@@ -143,13 +143,13 @@ class Versions:
         All that was kept before and is not there is sent.
 
         Raises:
-            VersionsError: it does not take that, and stays named; or the URL has a password.
+            VersionStoreError: it does not take that, and stays named; or the URL has a password.
             Locked: another process of AutoPipe did not let go of the folder.
         """
         if has_secret(url):
-            raise VersionsError(
-                f"the URL {shown(url)} has a password or another secret, which would be kept in "
-                f"{self.folder / '.dvc' / 'config'}\n"
+            raise VersionStoreError(
+                f"the URL {redacted_urls(url)} has a password or another secret, which would be "
+                f"kept in {self.folder / '.dvc' / 'config'}\n"
                 f"  name the remote in the environment instead: {REMOTE_VARIABLE}=URL; "
                 "from there it is not written anywhere"
             )
@@ -173,18 +173,20 @@ class Versions:
             return
         try:
             self._do(lambda repo: repo.push([str(note) for note in notes]))
-        except VersionsError as error:
-            raise VersionsError(
-                f"the remote {shown(self.remote)} does not take what is in {self.folder} alone "
-                f"(revisions: {len(notes)}): {error}"
+        except VersionStoreError as error:
+            raise VersionStoreError(
+                f"the remote {redacted_urls(self.remote)} does not accept what only "
+                f"{self.folder} has (revisions: {len(notes)}): {error}"
             ) from error
         sent.mkdir(parents=True, exist_ok=True)
         for note in notes:
             (sent / note.name).touch()
 
-    def _unknown(self, revision: str, name: str) -> VersionsError:
-        remote = f"the remote {shown(self.remote)}" if self.remote else "a remote: none is named"
-        return VersionsError(
+    def _unknown(self, revision: str, name: str) -> VersionStoreError:
+        remote = (
+            f"the remote {redacted_urls(self.remote)}" if self.remote else "a remote: none is named"
+        )
+        return VersionStoreError(
             f"revision {revision} of {name} is neither in the cache of {self.folder} nor in "
             f"{remote}\n  name a remote with: autopipe versions --remote URL"
         )
@@ -209,14 +211,14 @@ class Versions:
                     return operation(repo)
             except LockError:
                 if time.monotonic() > deadline:
-                    raise VersionsError(
+                    raise VersionStoreError(
                         f"another DVC process has held {self.folder} for {self.wait_seconds:.0f} s"
                         "\n  let it end, then repeat the command"
                     ) from None
                 time.sleep(RETRY_SECONDS)
             except Exception as error:  # DVC's own, or whatever the library of a remote raises
                 found = str(error) or type(error).__name__
-                raise VersionsError(f"DVC in {self.folder}: {shown(found)}") from error
+                raise VersionStoreError(f"DVC in {self.folder}: {redacted_urls(found)}") from error
 
     def _open(self, kind: type[Repo]) -> Repo:
         if not (self.folder / ".dvc").is_dir():
@@ -230,9 +232,9 @@ def _absolute(remote: str) -> str:
     return remote if "://" in remote else str(Path(remote).absolute())
 
 
-def versions() -> Versions:
+def version_store() -> VersionStore:
     """Those of the workspace."""
-    return Versions(workspace() / "versions")
+    return VersionStore(workspace() / "versions")
 
 
 def _set_remote(repo: Repo, url: str) -> None:
@@ -260,7 +262,7 @@ def _file_name(revision: str) -> str:
     return revision.replace(".", "-")
 
 
-def shown(text: str) -> str:
+def redacted_urls(text: str) -> str:
     """A text with URLs as people may see it: without users and secrets."""
     return redacted(re.sub(r"(?<=://)[^/@\s]*@", "", text))
 

@@ -1,7 +1,7 @@
 """What a run tells while it runs, and whom: the terminal, Prefect's log, Prefect's pages.
 
-A flow says what happens to ``watching()``; who listens is chosen by who starts it. The command line
-puts its progress bars there with ``watched_by``; a flow on a worker writes to Prefect's log.
+A flow says what happens to ``observe()``; who listens is chosen by who starts it. The command line
+puts its progress bars there with ``observed_by``; a flow on a worker writes to Prefect's log.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from trials.spec.events import Event
 from trials.spec.records import TrialResult, TrialSpec
 
 
-class Watcher:
+class RunObserver:
     """Is told what happens. ``event`` is called from several threads; none may raise."""
 
     def phase(self, text: str) -> None:
@@ -54,11 +54,11 @@ class Watcher:
         """The run is over."""
 
 
-class Several(Watcher):
+class ObserverGroup(RunObserver):
     """Tells all of them, in their order."""
 
-    def __init__(self, watchers: Sequence[Watcher]):
-        self._watchers = watchers
+    def __init__(self, observers: Sequence[RunObserver]):
+        self._observers = observers
 
     def phase(self, text: str) -> None:
         self._tell("phase", text)
@@ -94,17 +94,17 @@ class Several(Watcher):
         self._tell("ended", summary)
 
     def _tell(self, what: str, *told: object) -> None:
-        for each in self._watchers:
+        for each in self._observers:
             getattr(each, what)(*told)
 
 
-_chosen: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
+_chosen: ContextVar[RunObserver | None] = ContextVar("observer", default=None)
 
 
 @contextmanager
-def watched_by(watcher: Watcher) -> Iterator[None]:
-    """Flows called in this context tell ``watcher`` what happens."""
-    token = _chosen.set(watcher)
+def observed_by(observer: RunObserver) -> Iterator[None]:
+    """Flows called in this context tell ``observer`` what happens."""
+    token = _chosen.set(observer)
     try:
         yield
     finally:
@@ -112,10 +112,10 @@ def watched_by(watcher: Watcher) -> Iterator[None]:
 
 
 @contextmanager
-def watching(run: RunFolder, *more: Watcher) -> Iterator[Watcher]:
+def observe(run: RunFolder, *more: RunObserver) -> Iterator[RunObserver]:
     """Who is told what happens in a run: the chosen one or Prefect's log, Prefect's pages, more."""
-    from tasks.monitoring.prefect_log import RunLog
-    from tasks.monitoring.prefect_pages import Artifacts
+    from tasks.monitoring.prefect_log import PrefectRunLog
+    from tasks.monitoring.prefect_pages import PrefectArtifacts
 
-    with RunLog(run) as log, Artifacts(run) as pages:
-        yield Several([_chosen.get() or log, pages, *more])
+    with PrefectRunLog(run) as log, PrefectArtifacts(run) as pages:
+        yield ObserverGroup([_chosen.get() or log, pages, *more])
