@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +9,7 @@ import pandas as pd
 
 from surrogates.space.encoding import PREFIX
 from trials.io.errors import SettingsError
+from trials.io.hashing import content_hash
 
 VARIANTS = ("true", "shuffled", "inverted")
 
@@ -58,4 +58,4 @@ def _shuffled(past: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
 def frame_fingerprint(frame: pd.DataFrame) -> str:
     """Hash of a table's columns and values."""
     values = pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes()
-    return hashlib.sha256(values + repr(list(frame.columns)).encode()).hexdigest()[:16]
+    return content_hash(values, repr(list(frame.columns)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import json
 from collections.abc import Iterable
@@ -24,6 +23,7 @@ from tasks.inputs.spaces import load_space, space_text
 from tasks.offline.feature_groups import learned_features
 from tasks.offline.train import past_trials
 from trials.io.atomic import new_folder, write_text
+from trials.io.hashing import content_hash
 
 RESULTS = ROOT / "benchmarks" / "results" / "replay"
 FORMAT = 1
@@ -95,10 +95,7 @@ def code(*modules: str) -> str:
     """Hash of modules of the search, of all by default, to tell results of another state of it."""
     folder = ROOT / "surrogates"
     files = [folder / f"{name}.py" for name in modules] or sorted(folder.rglob("*.py"))
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(file.read_bytes())
-    return digest.hexdigest()[:12]
+    return content_hash(*(file.read_bytes() for file in files), digits=12)
 
 
 def played_by(strategy: str) -> str:
@@ -175,4 +172,4 @@ def offline_models(settings: Settings, dataset: str, variant: str) -> OfflineMod
 
 
 def _digest(*parts: Any) -> str:
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
+    return content_hash(json.dumps(parts), digits=12)

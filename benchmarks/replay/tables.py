@@ -6,7 +6,6 @@ then, its signals. Nothing is filled in by a formula.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -20,6 +19,7 @@ from surrogates.space.encoding import PREFIX, SpaceEncoder
 from tasks.history.prefixes import PREFIX_FRACTIONS
 from tasks.history.rows import records
 from trials.io.errors import SettingsError
+from trials.io.hashing import content_hash
 
 FRACTIONS = (*PREFIX_FRACTIONS, 1.0)
 LEAST_CANDIDATES = 5
@@ -133,7 +133,7 @@ class ReplayTask:
     def fingerprint(self) -> str:
         """Hash of everything in the table."""
         text = json.dumps(asdict(self), default=np.ndarray.tolist, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return content_hash(text)
 
 
 def datasets_of(rows: pd.DataFrame, model: str) -> list[str]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from pathlib import Path
+
+from trials.io.hashing import content_hash
 
 FILES = (".jsonl", ".json", ".gguf", ".parquet", ".csv")  # "Llama-3.2-1B" ends in no such thing
 
@@ -24,5 +25,5 @@ def slug(name: str) -> str:
 
 def own_slug(*sources: str) -> str:
     """A folder's name for just these sources: others of the same short names get another one."""
-    digest = hashlib.sha256("\n".join(sources).encode()).hexdigest()[:8]
+    digest = content_hash("\n".join(sources), digits=8)
     return "--".join([*(slug(short_name(source)) for source in sources), digest])

@@ -11,11 +11,12 @@ every machine. A history of the latter two begins as a copy of the bundled one.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
+
+from trials.io.hashing import content_hash
 
 ROOT = Path(__file__).resolve().parents[2]
 INSTALLED = (ROOT / "autopipe" / "data").is_dir()  # pyproject.toml says what goes there
@@ -112,7 +113,7 @@ def writable(path: Path) -> Path:
     except UnicodeEncodeError:
         place = os.fsencode(path.absolute())
         shown = quote(os.fsencode(path.name), safe=" ()[]{}+,=@~")
-        link = cache_folder() / "names" / hashlib.sha256(place).hexdigest()[:16] / shown
+        link = cache_folder() / "names" / content_hash(place) / shown
         link.parent.mkdir(parents=True, exist_ok=True)
         if not link.is_symlink():
             link.symlink_to(path.absolute())

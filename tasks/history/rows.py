@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,6 +17,7 @@ from tasks.history.curves import pack_curve, pack_timeline
 from tasks.history.prefixes import COSTS, prefixes_of
 from trials.io.atomic import draft_of, replacing
 from trials.io.errors import SettingsError
+from trials.io.hashing import content_hash
 from trials.spec.records import TrialResult, TrialSpec
 
 RUN_KEY = "run_key"  # column of rows that a tune run wrote
@@ -167,7 +167,7 @@ def run_key(settings: BaseModel, dataset_fingerprint: str) -> str:
     nor does a setting that was added since, as long as it is at its default.
     """
     content = settings.model_dump_json(exclude=set(BESIDE), exclude_defaults=True)
-    return hashlib.sha256(f"{content}{dataset_fingerprint}".encode()).hexdigest()[:12]
+    return content_hash(content, dataset_fingerprint, digits=12)
 
 
 def read_history(files: Sequence[Path]) -> pd.DataFrame:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -24,6 +23,7 @@ from tasks.importers.wandb import import_wandb
 from tasks.translation.common import Imported, Refused, Target
 from tasks.translation.files import PARQUET, SUFFIXES, header
 from trials.io.errors import SettingsError
+from trials.io.hashing import content_hash
 
 Format = Literal["trl", "mlflow", "wandb", "optuna", "ray", "csv"]
 READERS: dict[Format, Callable[[Path, Target], Imported]] = {
@@ -186,7 +186,7 @@ def join_history(imported: Imported, folder: Path, name: str) -> Joined:
     notes = [*_scores(imported), *imported.notes]
     if not new:
         return Joined(None, 0, refused, 0, notes=notes, known=known)
-    digest = sha256(repr(new).encode()).hexdigest()[:12]
+    digest = content_hash(repr(new), digits=12)
     file, bad = append_checked(new, folder, f"{safe_name(name)}.{digest}")
     for _, series in bad.iterrows():
         refuse(series.to_dict(), str(series[REASON]))

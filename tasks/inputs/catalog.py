@@ -14,7 +14,6 @@ any fraction. Entries whose scorer pays more than that for a wrong answer name `
 from __future__ import annotations
 
 import difflib
-import hashlib
 import importlib.metadata
 import json
 import shutil
@@ -32,6 +31,7 @@ from tasks.config.progress import Progress, quiet
 from tasks.config.replace import replace_folder
 from trials.data.data_files import SUFFIXES
 from trials.io.atomic import draft_of, put_first
+from trials.io.hashing import content_hash
 from trials.io.imports import child_environment
 from trials.io.plain_yaml import read_yaml
 
@@ -76,7 +76,7 @@ class DatasetEntry(BaseModel):
         entry = self.model_dump(mode="json", exclude={"description", "answer_form", "example"})
         entry["version"] = importlib.metadata.version(self.generator)
         text = json.dumps(entry, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        return content_hash(text, digits=12)
 
 
 class ModelEntry(BaseModel):

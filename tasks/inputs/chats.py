@@ -4,7 +4,6 @@ Before any compute."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
 import subprocess
@@ -18,6 +17,7 @@ from trials.data.dataset import Dataset, Message, Preference, Row
 from trials.data.lengths import max_row_tokens, reject_long_rows
 from trials.data.messages import has_template_keys
 from trials.io.errors import DatasetError, ModelError
+from trials.io.hashing import content_hash
 from trials.io.record_files import write_json
 from trials.models.check import check_folder
 from trials.models.fingerprints import model_fingerprint
@@ -60,7 +60,7 @@ def check_chats(dataset: Dataset, model: str, cache: Path, max_length: int | Non
         dataset.fingerprint,
         model_fingerprint(str(folder), cache / "fingerprints"),
     )
-    known = cache / "chats" / hashlib.sha256(repr(state).encode()).hexdigest()[:24]
+    known = cache / "chats" / content_hash(repr(state), digits=24)
     if known.exists() and _fits(known, max_length):
         return
     rows = _sample(dataset)

@@ -7,7 +7,6 @@ described, with its unit and its cost, in docs/features.md.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import statistics
 from collections import Counter
@@ -19,6 +18,7 @@ from trials.data.dataset import Dataset, Row
 from trials.evaluation.measurement import ANSWER, REFUSAL, REQUEST
 from trials.evaluation.probe_features import PROBE_VERSION
 from trials.io.errors import AutoPipeError
+from trials.io.hashing import content_hash
 from trials.process.supervisor import MeasurementFailed, Supervisor
 from trials.spec.events import Event
 from trials.spec.records import Limits, ProbeAnswer, ProbeRequest, read_record, write_json
@@ -144,7 +144,7 @@ def answered(found: Sequence[ProbeAnswer | Refusal]) -> list[ProbeAnswer]:
 def _place(request: ProbeRequest, folder: Path) -> Path:
     content = f"{PROBE_VERSION}{request.model_dump_json()}"
     content += "".join(map(_state_of, request.models.values()))
-    return folder / hashlib.sha256(content.encode()).hexdigest()[:16]
+    return folder / content_hash(content)
 
 
 def _found(place: Path) -> ProbeAnswer | Refusal:

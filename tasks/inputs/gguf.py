@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
 from trials.io.atomic import new_folder
 from trials.io.errors import ModelError
+from trials.io.hashing import content_hash
 from trials.io.text_files import first_bytes, named
 
 
@@ -23,7 +23,7 @@ def convert(file: Path, cache: Path) -> Path:
     if not file.is_file():
         raise ModelError(f"no file {file}; expected a .gguf model")
     check_gguf(file)
-    digest = hashlib.sha256(f"{file.resolve()}:{file.stat().st_size}".encode()).hexdigest()[:8]
+    digest = content_hash(f"{file.resolve()}:{file.stat().st_size}", digits=8)
     folder = cache / f"{file.stem}-{digest}"
     if (folder / "config.json").exists():
         return folder.resolve()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import re
 from collections.abc import Callable
@@ -34,6 +33,7 @@ from tasks.runs.formatting import (
     verdict,
 )
 from tasks.runs.tables import RunTables, iter_rows
+from trials.io.hashing import content_hash
 
 log = logging.getLogger(__name__)
 P = ParamSpec("P")
@@ -137,7 +137,7 @@ def artifact_key(run: RunFolder, name: str) -> str:
 
     Workspaces that share a server may have runs of the same name.
     """
-    place = hashlib.sha256(str(run.path.resolve()).encode()).hexdigest()[:6]
+    place = content_hash(str(run.path.resolve()), digits=6)
     return re.sub(r"[^a-z0-9]+", "-", f"{run.run_id}-{place}-{name}".lower()).strip("-")
 
 

@@ -8,7 +8,6 @@ at any moment, whatever library is at work in it.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import signal
@@ -32,6 +31,7 @@ from tasks.offline.feature_groups import learned_features
 from tasks.offline.features import read_features, with_features
 from trials.io.atomic import new_folder
 from trials.io.errors import AutoPipeError
+from trials.io.hashing import content_hash
 from trials.io.redact import redact_file
 from trials.io.watchdog import end_with_supervisor
 from trials.process.launch import Launcher, log_tail
@@ -109,11 +109,10 @@ class OfflineTraining:
         if not files:
             return
         text = space_text(space)
-        digest = hashlib.sha256(f"{FORMAT}{exclude_dataset}{seed}{text}".encode())
         table = features if features is not None and features.exists() else None
-        for file in [*files, *([table] if table else [])]:
-            digest.update(file.read_bytes())
-        self._folder = cache_folder() / "offline" / digest.hexdigest()[:16]
+        read = [*files, *([table] if table else [])]
+        content = [f"{FORMAT}{exclude_dataset}{seed}{text}", *(file.read_bytes() for file in read)]
+        self._folder = cache_folder() / "offline" / content_hash(*content)
         self._work = self._folder.with_name(f".{self._folder.name}.{os.getpid()}")
         self._request = OfflineRequest(
             files=files,

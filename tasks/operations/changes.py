@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from tasks.config.settings import TuneSettings
 from tasks.history.rows import history_files
 from tasks.inputs.catalog import resolve_dataset
 from trials.data.dataset import load_dataset
+from trials.io.hashing import content_hash, file_hash
 from trials.spec.records import Record, read_record, write_json
 
 
@@ -55,7 +55,7 @@ def detect_changes(settings: TuneSettings, history: Path) -> tuple[Snapshot, str
     now = Snapshot(
         dataset=dataset.fingerprint,
         history=_hash([file for file in history_files(history) if file.name not in own]),
-        settings=hashlib.sha256(settings.model_dump_json().encode()).hexdigest()[:16],
+        settings=content_hash(settings.model_dump_json()),
         own_files=own,
         run_id=before.run_id if before else "",
         done=before is not None and before.done,
@@ -96,8 +96,6 @@ def save_snapshot(
 
 
 def _hash(files: Sequence[Path]) -> str:
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(file.name.encode())
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
-    return digest.hexdigest()[:16]
+    return content_hash(
+        *(part for file in files for part in (file.name, bytes.fromhex(file_hash(file))))
+    )

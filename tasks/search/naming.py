@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from tasks.runs.folder import RunFolder
 from tasks.runs.spending import check_budget
 from tasks.search.run_storage import open_run
 from trials.io.errors import SettingsError
+from trials.io.hashing import content_hash
 from trials.io.record_files import read_json
 from trials.spec.records import write_json
 
@@ -105,7 +105,7 @@ def open_run_folder(settings: TuneSettings | None, run: str | None) -> RunFolder
     id = flow_run.root_flow_run_id
     if id is None:
         return RunFolder(new_run_folder(settings))
-    own = hashlib.sha256(settings.model_dump_json().encode()).hexdigest()[:8]
+    own = content_hash(settings.model_dump_json(), digits=8)
     note = cache_folder() / OF_FLOW_RUNS / f"{id}-{own}.json"
     if note.exists():
         return RunFolder(runs_folder() / checked_name(str(read_json(note).get("run", ""))))

@@ -9,7 +9,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import pandas as pd
 
 from tasks.history.curves import pack_curve
 from trials.io.errors import SettingsError
+from trials.io.hashing import content_hash
 from trials.io.plain_yaml import parse_yaml
 from trials.io.problems import meant
 from trials.spec.events import CURVE_METRICS
@@ -158,7 +158,7 @@ def number_by_content(row: Mapping[str, Any], same: Counter[str]) -> dict[str, A
         for name, value in row.items()
         if name not in ("run_id", "trial_id") and value is not None
     )
-    digest = sha256(json.dumps(content, default=str).encode()).hexdigest()[:DIGEST_DIGITS]
+    digest = content_hash(json.dumps(content, default=str), digits=DIGEST_DIGITS)
     name = f"{row['trial_id']}-{digest}"
     same[name] += 1
     return {**row, "trial_id": name if same[name] == 1 else f"{name}-{same[name]}"}

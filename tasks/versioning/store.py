@@ -8,7 +8,6 @@ revision is DVC's hash of a file or folder: the same content has the same revisi
 from __future__ import annotations
 
 import configparser
-import hashlib
 import logging
 import os
 import re
@@ -25,6 +24,7 @@ import yaml
 from tasks.config.paths import workspace
 from tasks.sync.lock import locked
 from trials.io.errors import AutoPipeError
+from trials.io.hashing import content_hash
 from trials.io.redact import has_secret, redacted
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ class VersionStore:
             self._send()
 
     def _sent_to(self, remote: str) -> Path:
-        return self.folder / SENT / hashlib.sha256(remote.encode()).hexdigest()[:16]
+        return self.folder / SENT / content_hash(remote)
 
     def _send(self) -> None:
         """Pushes all that is not in the remote yet, if one is named."""

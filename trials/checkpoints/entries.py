@@ -20,7 +20,6 @@ key: equal keys mean equal state after the same step, whichever trial wrote the 
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import shutil
@@ -34,6 +33,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from trials.io.atomic import PARTIAL, flush, flush_names
+from trials.io.hashing import content_hash, file_hash
 from trials.spec.hyperparameters import Hyperparameters
 from trials.spec.plan import StagePlan
 from trials.spec.records import STAGES, Record, Stage, TrialSpec, read_record, write_json
@@ -133,8 +133,7 @@ def stage_keys(spec: TrialSpec, h: Hyperparameters, plan: StagePlan) -> dict[Sta
     keys: dict[Stage, str] = {}
     for stage, content in deciding(h, plan).items():
         whole = common | content | ({"vllm": spec.compute.vllm} if stage == "rl" else {})
-        text = json.dumps(whole, sort_keys=True)
-        keys[stage] = hashlib.sha256(text.encode()).hexdigest()[:16]
+        keys[stage] = content_hash(json.dumps(whole, sort_keys=True))
     return keys
 
 
@@ -291,10 +290,8 @@ def _records(folder: Path) -> dict[str, FileRecord]:
         if path.is_symlink():
             raise ValueError(f"{path} is a link: a checkpoint must hold all that it is made of")
         if path.is_file():
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
             name = path.relative_to(folder).as_posix()
-            records[name] = FileRecord(size=path.stat().st_size, sha256=digest)
+            records[name] = FileRecord(size=path.stat().st_size, sha256=file_hash(path))
     records.pop(MANIFEST, None)  # of a writer that was killed before it renamed the folder
     return records
 
@@ -342,8 +339,6 @@ def _file_problem(entry: Path, name: str, record: FileRecord, deep: bool) -> str
         return "is no file"
     if (size := path.stat().st_size) != record.size:
         return f"has {size} bytes, not {record.size}"
-    if deep:
-        with path.open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != record.sha256:
-                return "has other content than was written (SHA-256 differs)"
+    if deep and file_hash(path) != record.sha256:
+        return "has other content than was written (SHA-256 differs)"
     return None

@@ -9,7 +9,6 @@ preference has ``prompt``, ``chosen`` and ``rejected``. Other fields are carried
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -46,6 +45,7 @@ from trials.data.reward_kinds import is_user_code
 from trials.data.row_fields import require_fields
 from trials.data.splits import SplitLeakCheck, reject_empty_splits, reject_held_out_prompts
 from trials.io.errors import DatasetError
+from trials.io.hashing import content_hash, file_hash
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def load_dataset(path: Path | str, splits: tuple[Split, ...] = SPLITS) -> Datase
 
 def fingerprint(path: Path | str) -> str:
     """Content hash of a dataset: rows, preferences and card, wherever the folder lies."""
-    digest = hashlib.sha256()
+    parts: list[str | bytes] = []
     path = Path(path)
     entries = [entry for entry, _ in split_files(path)]
     if preferences := find_file(path, PREFERENCES):
@@ -148,13 +148,11 @@ def fingerprint(path: Path | str) -> str:
         for file in fingerprinted_files(entry):
             inner = () if file == entry else (file.name,)
             names = [*((entry.name,) if entry != path else ()), *inner]
-            digest.update(os.fsencode("/".join(names)) if names else b"rows")
-            with file.open("rb") as stream:
-                digest.update(hashlib.file_digest(stream, "sha256").digest())
+            parts.append(os.fsencode("/".join(names)) if names else b"rows")
+            parts.append(bytes.fromhex(file_hash(file)))
     card = read_card(path)
     absent = {name for name in LATER_FIELDS if getattr(card, name) is None}
-    digest.update(card.model_dump_json(exclude=absent).encode())
-    return digest.hexdigest()[:16]
+    return content_hash(*parts, card.model_dump_json(exclude=absent))
 
 
 def render(tokenizer: Any, messages: list[Message], generation_prompt: bool = False) -> str:
@@ -267,5 +265,5 @@ def _key(prompt: list[Message]) -> str:
 
 
 def _hash_split(prompt: str) -> Split:
-    bucket = int(hashlib.sha256(prompt.encode()).hexdigest()[:8], 16) % 10
+    bucket = int(content_hash(prompt, digits=8), 16) % 10
     return "validation" if bucket == 8 else "test" if bucket == 9 else "train"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from functools import lru_cache
 from pathlib import Path
 
 from trials.io.atomic import write_text
 from trials.io.errors import ModelError
+from trials.io.hashing import content_hash, file_hash
 
 # What decides how a model starts and how its text is read; notes and pictures do not.
 CONTENT = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
@@ -51,18 +51,16 @@ def _content_in_state(folder: Path, state: str) -> str:
 
 
 def _content(folder: Path) -> str:
-    digest = hashlib.sha256()
-    for file in _files(folder):
-        with file.open("rb") as stream:
-            content = hashlib.file_digest(stream, "sha256").digest()
-        digest.update(file.name.encode() + b"\0" + content)
-    return digest.hexdigest()[:16]
+    files = _files(folder)
+    return content_hash(
+        *(part for file in files for part in (file.name, b"\0", bytes.fromhex(file_hash(file))))
+    )
 
 
 def _state(folder: Path) -> str:
     files = _files(folder)
     stats = [(file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    return hashlib.sha256(repr((str(folder.resolve()), files, stats)).encode()).hexdigest()[:24]
+    return content_hash(repr((str(folder.resolve()), files, stats)), digits=24)
 
 
 def _files(folder: Path) -> list[Path]:

@@ -5,13 +5,13 @@ All are plain JSON on disk, written whole and then renamed, so that a file that 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from trials.io.hashing import content_hash
 from trials.io.record_files import read_record as read_record
 from trials.io.record_files import write_json as write_json
 from trials.io.redact import redacted
@@ -262,7 +262,7 @@ class TrialSpec(Record):
             "compute": self.compute.model_dump(include={"precision", "vllm"}),
             "seed": self.seed,
         }
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+        return content_hash(json.dumps(content, sort_keys=True), digits=12)
 
 
 class CurvePoint(Record):
