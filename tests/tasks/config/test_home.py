@@ -14,8 +14,8 @@ UID = "54321"
 KEEP = """
 import sys
 from pathlib import Path
-from tasks.versioning.store import versions
-print(versions().add("thing", Path(sys.argv[1])))
+from tasks.versioning.store import version_store
+print(version_store().add("thing", Path(sys.argv[1])))
 """
 NAMES = """
 import getpass, os

@@ -87,7 +87,7 @@ def test_a_password_in_its_url_is_written_nowhere(
         kept.set_remote(url)
     monkeypatch.setenv(REMOTE_VARIABLE, url)
     kept.add("data", write(tmp_path / "data", a="1"))
-    assert "http://127.0.0.1:9/versions does not take" in caplog.text
+    assert "http://127.0.0.1:9/versions does not accept" in caplog.text
     assert "hunter22" not in caplog.text + str(refused.value)
     files = [file for file in tmp_path.rglob("*") if file.is_file()]
     assert any(file.name == "config" for file in files)
@@ -100,7 +100,7 @@ def test_what_the_remote_does_not_take_is_kept_and_sent_later(
     (tmp_path / "file").touch()
     away, remote = str(tmp_path / "file" / "remote"), str(tmp_path / "remote%20here")
     first = kept.add("data", write(tmp_path / "data", a="1"))  # no remote is named yet
-    with pytest.raises(VersionStoreError, match="does not take"):
+    with pytest.raises(VersionStoreError, match="does not accept"):
         kept.set_remote(away)
     assert kept.remote == away
     second = kept.add("data", write(tmp_path / "data", a="2"))
@@ -134,7 +134,7 @@ def test_another_remote_gets_all_that_was_kept(
     kept.set_remote(str(tmp_path / "other"))
     assert list((tmp_path / "other").rglob("*"))
     (tmp_path / "file").touch()
-    with pytest.raises(VersionStoreError, match="does not take"):
+    with pytest.raises(VersionStoreError, match="does not accept"):
         kept.set_remote(str(tmp_path / "file" / "remote"))
 
 
