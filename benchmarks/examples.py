@@ -1,6 +1,6 @@
 """How often the search beats the default beyond noise, on datasets that the history does not know.
 
-    python -m benchmarks.examples run       # plays what is not in the table yet; hours
+    python -m benchmarks.examples run       # runs what is not in the table yet; hours
     python -m benchmarks.examples show      # gains over the default as a table
 
 Every run is `autopipe tune DATASET --model MODEL --seed S`, the command of the bundled example,
@@ -11,19 +11,23 @@ time, so the outcome does not depend on how busy the machine is. What each found
 
 from __future__ import annotations
 
+import itertools
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import pandas as pd
 import typer
 from rich.table import Table
+from typer import Option
 
+from benchmarks.options import with_options
 from benchmarks.tune_runs import HISTORY, bundled_files, checked_names, outcome, tune
 from flows.environment import configure
 from flows.errors import friendly_errors
 from flows.options import EXAMPLE_MODEL, parsed_budget
-from flows.terminal import for_tables
+from flows.terminal import for_tables, say
 from tasks.history.rows import read_history
 from tasks.inputs.catalog import Catalog, DatasetEntry, Sizes, build_dataset, load_catalog
 from tasks.output.csv_tables import read_csv, write_csv
@@ -64,12 +68,34 @@ RELATIVES: dict[str, dict[str, Any]] = {
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
 console = for_tables()
 
-Datasets = Annotated[str, typer.Option(help="Names with commas between; default: all candidates.")]
-Seeds = Annotated[int, typer.Option(help="Runs on each dataset.", min=1)]
-Budget = Annotated[str, typer.Option(help="Of each run; default: that of `autopipe tune`.")]
-Model = Annotated[str, typer.Option(help="Of the catalog; default: that of `autopipe tune`.")]
-Results = Annotated[Path, typer.Option(help="Folder of the runs, each removed once it is noted.")]
-Outcomes = Annotated[Path, typer.Option("--table", help="CSV file of what the runs found.")]
+
+@dataclass(frozen=True)
+class Selection:
+    """Options of both commands: which runs there are."""
+
+    datasets: Annotated[str, Option(help="Names with commas between; default: all candidates.")] = (
+        ""
+    )
+    seeds: Annotated[int, Option(help="Runs on each dataset.", min=1)] = 5
+    model: Annotated[str, Option(help="Of the catalog.")] = EXAMPLE_MODEL
+    budget: Annotated[str, Option(help="Of each run; default: that of `autopipe tune`.")] = ""
+    table: Annotated[Path, Option(help="CSV file of the outcomes.")] = TABLE
+
+    def names(self) -> list[str]:
+        """The chosen candidates."""
+        return checked_names(self.datasets, candidates()) if self.datasets else candidates()
+
+    def home(self, results: Path, name: str, seed: int) -> Path:
+        """Folder of one run; those of other models and budgets have other names."""
+        budget = self.budget.replace(" ", "-") or "default"
+        return results / f"{self.model}.{name}.{budget}.{seed}"
+
+    def finished(self) -> pd.DataFrame:
+        """Outcomes of the runs of this model with this budget, one row per run."""
+        if not self.table.exists():
+            return pd.DataFrame(columns=COLUMNS)
+        rows = read_csv(self.table, dtype={"budget": str}, keep_default_na=True)
+        return rows[(rows["model"] == self.model) & (rows["budget"].fillna("") == self.budget)]
 
 
 def candidates() -> list[str]:
@@ -79,7 +105,7 @@ def candidates() -> list[str]:
 
 
 def dataset_argument(name: str, results: Path) -> str:
-    """What `autopipe tune` takes for a candidate; a relative is built first, into a folder."""
+    """The argument of `autopipe tune` for a candidate; a relative is built into a folder first."""
     if name not in RELATIVES:
         return name
     entry = DatasetEntry(
@@ -92,19 +118,14 @@ def dataset_argument(name: str, results: Path) -> str:
     )
     catalog = Catalog(datasets={name: entry.model_copy(update={"example": True})}, models={})
     built = build_dataset(name, results / "datasets", catalog)
-    named = built.with_name(name)  # a run is called after the folder
+    named = built.with_name(name)  # a run is named after the folder
     if not named.exists():
         named.symlink_to(built.name)
     return str(named)
 
 
-def home_of(results: Path, model: str, name: str, seed: int, budget: str) -> Path:
-    """Folder of one run; those of other models and budgets have other names."""
-    return results / f"{model}.{name}.{budget.replace(' ', '-') or 'default'}.{seed}"
-
-
-def play(home: Path, model: str, dataset: str, seed: int, budget: str) -> dict[str, Any]:
-    """The summary of one run from a clean start; what an interrupted one left is taken away.
+def run_once(home: Path, model: str, dataset: str, seed: int, budget: str) -> dict[str, Any]:
+    """The summary of one run from a clean start; the remains of an interrupted one are removed.
 
     Raises:
         SettingsError: The command failed; its last lines say why.
@@ -120,16 +141,8 @@ def play(home: Path, model: str, dataset: str, seed: int, budget: str) -> dict[s
     return found
 
 
-def played(table: Path, model: str, budget: str) -> pd.DataFrame:
-    """What runs of a model with a budget found, one row for each."""
-    if not table.exists():
-        return pd.DataFrame(columns=COLUMNS)
-    rows = read_csv(table, dtype={"budget": str}, keep_default_na=True)
-    return rows[(rows["model"] == model) & (rows["budget"].fillna("") == budget)]
-
-
-def note(table: Path, row: dict[str, Any]) -> None:
-    """Adds a row; the table is sorted, so that it does not matter in which order runs ended."""
+def record(table: Path, row: dict[str, Any]) -> None:
+    """Add a row; the table is sorted, so the order in which runs ended does not matter."""
     rows = [pd.DataFrame([row], columns=COLUMNS)]
     if table.exists():
         rows.insert(0, read_csv(table, dtype={"budget": str}))
@@ -139,64 +152,47 @@ def note(table: Path, row: dict[str, Any]) -> None:
 
 
 @app.command("run")
+@with_options(Selection)
 def run_command(
-    datasets: Datasets = "",
-    seeds: Seeds = 5,
-    model: Model = EXAMPLE_MODEL,
-    budget: Budget = "",
-    results: Results = RESULTS,
-    table: Outcomes = TABLE,
+    selection: Selection,
+    results: Annotated[
+        Path, Option(help="Folder of the runs, each removed once it is recorded.")
+    ] = RESULTS,
 ) -> None:
-    """Play what is not in the table yet, one run after the other."""
+    """Run what is not in the table yet, one run after the other."""
     configure()
+    model, budget = selection.model, selection.budget
     with friendly_errors():
         if budget:
             parsed_budget(budget)
         checked_names(model, load_catalog().models)
-        for seed in range(seeds):
-            for name in _chosen(datasets):
-                known = played(table, model, budget)
-                if ((known["dataset"] == name) & (known["seed"] == seed)).any():
-                    continue
-                home = home_of(results, model, name, seed, budget)
-                found = play(home, model, dataset_argument(name, results), seed, budget)
-                row = {"model": model, "dataset": name, "budget": budget, "seed": seed}
-                row["commit"] = git_commit()
-                row |= {which: found[which]["test"] for which in ("base", "default", "best")}
-                row |= {"gain": found["paired_gain"], "gain_se": found["paired_gain_se"]}
-                note(table, row)
-                shutil.rmtree(home)
-                console.print(f"{name} {seed}: {_gain(found)}", highlight=False)
+        for seed, name in itertools.product(range(selection.seeds), selection.names()):
+            known = selection.finished()
+            if ((known["dataset"] == name) & (known["seed"] == seed)).any():
+                continue
+            home = selection.home(results, name, seed)
+            found = run_once(home, model, dataset_argument(name, results), seed, budget)
+            row = {"model": model, "dataset": name, "budget": budget, "seed": seed}
+            row |= {which: found[which]["test"] for which in ("base", "default", "best")}
+            row |= {"gain": found["paired_gain"], "gain_se": found["paired_gain_se"]}
+            record(selection.table, row | {"commit": git_commit()})
+            shutil.rmtree(home)
+            say(f"{name} {seed}: {_gain(found)}")
 
 
 @app.command()
-def show(
-    datasets: Datasets = "",
-    seeds: Seeds = 5,
-    model: Model = EXAMPLE_MODEL,
-    budget: Budget = "",
-    table: Outcomes = TABLE,
-) -> None:
-    """Test scores and gains over the default, mean over the seeds that were played."""
+@with_options(Selection)
+def show(selection: Selection) -> None:
+    """Test scores and gains over the default, mean over the finished seeds."""
     with friendly_errors():
-        rows = played(table, model, budget)
-        shown = Table(title="Gain over the default on the test rows")
-        for column in (
-            "dataset",
-            "base",
-            "default",
-            "best",
-            "gain (least to most)",
-            "beyond noise",
-        ):
-            shown.add_column(column, justify="left" if column == "dataset" else "right")
-        for name in _chosen(datasets):
-            shown.add_row(name, *_cells(rows[(rows["dataset"] == name) & (rows["seed"] < seeds)]))
+        rows = selection.finished()
+        shown = Table("dataset", title="Gain over the default on the test rows")
+        for column in ("base", "default", "best", "gain (least to most)", "beyond noise"):
+            shown.add_column(column, justify="right")
+        for name in selection.names():
+            own = rows[(rows["dataset"] == name) & (rows["seed"] < selection.seeds)]
+            shown.add_row(name, *_cells(own))
         console.print(shown)
-
-
-def _chosen(datasets: str) -> list[str]:
-    return checked_names(datasets, candidates()) if datasets else candidates()
 
 
 def _cells(rows: pd.DataFrame) -> list[str]:

@@ -1,6 +1,6 @@
 """Real tune runs on datasets that the history does not know, each strategy with the same budget.
 
-    python -m benchmarks.real_runs run      # plays what was not played yet; hours
+    python -m benchmarks.real_runs run      # runs what has no result yet; hours
     python -m benchmarks.real_runs show     # final test scores as a table
 
 Every run is the real command with a copy of the bundled history from which all trials of its
@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Annotated, get_args
@@ -23,7 +24,9 @@ import pandas as pd
 import typer
 from rich.progress import track
 from rich.table import Table
+from typer import Option
 
+from benchmarks.options import with_options
 from benchmarks.tune_runs import HISTORY, bundled_files, checked_names, outcome, tune
 from flows.environment import configure
 from flows.errors import friendly_errors
@@ -40,15 +43,28 @@ STRATEGIES = "autopipe,random,tpe"
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
 console = for_tables()
 
-Datasets = Annotated[str, typer.Option(help="Names in the history, with commas between.")]
-Strategies = Annotated[str, typer.Option(help="Of `autopipe tune`, with commas between.")]
-Seeds = Annotated[int, typer.Option(help="Runs of each strategy on each dataset.", min=1)]
-Budget = Annotated[str, typer.Option(help="Of each run, as `autopipe tune --budget` takes it.")]
-Workers = Annotated[int, typer.Option(help="Runs side by side, each with its cores.", min=1)]
-Results = Annotated[Path, typer.Option(help="Folder of the runs.")]
+
+@dataclass(frozen=True)
+class Selection:
+    """Options of both commands: which runs there are."""
+
+    datasets: Annotated[str, Option(help="Names in the history, with commas between.")] = DATASETS
+    strategies: Annotated[str, Option(help="Of `autopipe tune`, with commas between.")] = STRATEGIES
+    seeds: Annotated[int, Option(help="Runs of each strategy on each dataset.", min=1)] = 3
+    budget: Annotated[str, Option(help="Of each run, as `autopipe tune --budget` takes it.")] = (
+        "150s"
+    )
+    workers: Annotated[int, Option(help="Runs side by side, each with its cores.", min=1)] = 1
+    results: Annotated[Path, Option(help="Folder of the runs.")] = RESULTS
+
+    def home(self, dataset: str, strategy: str, seed: int) -> Path:
+        """Folder of one run; those of other budgets or numbers of cores have other names."""
+        cores = len(shares_of_cores(self.workers)[0])
+        budget = self.budget.replace(" ", "-")
+        return self.results / f"{dataset}.{strategy}.{budget}.{cores}-cores.{seed}"
 
 
-def without(dataset: str, folder: Path) -> None:
+def copy_history_without(dataset: str, folder: Path) -> None:
     """Copy the bundled history into a folder, all trials of a dataset left out.
 
     Raises:
@@ -67,11 +83,6 @@ def without(dataset: str, folder: Path) -> None:
         rows[~own].to_parquet(folder / file.name)
 
 
-def home_of(results: Path, dataset: str, strategy: str, seed: int, budget: str, cores: int) -> Path:
-    """Folder of one run; those of other budgets or numbers of cores have other names."""
-    return results / f"{dataset}.{strategy}.{budget.replace(' ', '-')}.{cores}-cores.{seed}"
-
-
 def shares_of_cores(workers: int) -> list[set[int]]:
     """The cores of each worker, equally many.
 
@@ -85,14 +96,16 @@ def shares_of_cores(workers: int) -> list[set[int]]:
     return [set(cores[i * each : (i + 1) * each]) for i in range(workers)]
 
 
-def play(home: Path, dataset: str, strategy: str, seed: int, budget: str, cores: set[int]) -> None:
-    """One run from a clean start; what an interrupted one left is taken away.
+def run_once(
+    home: Path, dataset: str, strategy: str, seed: int, budget: str, cores: set[int]
+) -> None:
+    """One run from a clean start; the remains of an interrupted one are removed.
 
     Raises:
         SettingsError: The command failed; its last lines say why.
     """
     shutil.rmtree(home, ignore_errors=True)
-    without(dataset, home / HISTORY)
+    copy_history_without(dataset, home / HISTORY)
     arguments = [
         dataset, "--strategy", strategy, "--seed", str(seed), "--budget", budget,
         "--parallel", str(len(cores)), "--threads", "1",
@@ -101,79 +114,69 @@ def play(home: Path, dataset: str, strategy: str, seed: int, budget: str, cores:
 
 
 @app.command("run")
-def run_command(
-    datasets: Datasets = DATASETS,
-    strategies: Strategies = STRATEGIES,
-    seeds: Seeds = 3,
-    budget: Budget = "150s",
-    workers: Workers = 1,
-    results: Results = RESULTS,
-) -> None:
-    """Play what was not played yet; the machine should do nothing else meanwhile."""
+@with_options(Selection)
+def run_command(selection: Selection) -> None:
+    """Run what has no result yet; the machine should do nothing else meanwhile."""
     configure()
     with friendly_errors():
-        parsed_budget(budget)
-        shares = shares_of_cores(workers)
-        each = len(shares[0])
+        parsed_budget(selection.budget)
+        datasets = set(read_history(bundled_files())["dataset_id"])
         left = [
-            (home, dataset, strategy, seed)
-            for seed in range(seeds)
-            for dataset in checked_names(datasets, set(read_history(bundled_files())["dataset_id"]))
-            for strategy in checked_names(strategies, get_args(Strategy))
-            if outcome(home := home_of(results, dataset, strategy, seed, budget, each)) is None
+            (dataset, strategy, seed)
+            for seed in range(selection.seeds)
+            for dataset in checked_names(selection.datasets, datasets)
+            for strategy in checked_names(selection.strategies, get_args(Strategy))
+            if outcome(selection.home(dataset, strategy, seed)) is None
         ]
         free: SimpleQueue[set[int]] = SimpleQueue()
-        for cores in shares:
+        for cores in shares_of_cores(selection.workers):
             free.put(cores)
 
-        def one(home: Path, dataset: str, strategy: str, seed: int) -> str:
-            cores = free.get()
+        def one(dataset: str, strategy: str, seed: int) -> str:
+            home, cores = selection.home(dataset, strategy, seed), free.get()
             try:
-                play(home, dataset, strategy, seed, budget, cores)
+                run_once(home, dataset, strategy, seed, selection.budget, cores)
             finally:
                 free.put(cores)
             found = outcome(home)
             assert found is not None
-            return f"{dataset} {strategy} {seed}: {found['best']['test']:.3f}"  # type: ignore[index]
+            return f"{dataset} {strategy} {seed}: {found['best']['test']:.3f}"
 
-        with ThreadPoolExecutor(workers) as pool:
+        with ThreadPoolExecutor(selection.workers) as pool:
             runs = [pool.submit(one, *job) for job in left]
             try:
                 for run in track(as_completed(runs), "runs", total=len(runs), console=console):
                     console.print(run.result(), highlight=False)
-            finally:  # after a failure, what waits is not begun
+            finally:  # after a failure, waiting runs are not begun
                 pool.shutdown(wait=False, cancel_futures=True)
 
 
 @app.command()
-def show(
-    datasets: Datasets = DATASETS,
-    strategies: Strategies = STRATEGIES,
-    seeds: Seeds = 3,
-    budget: Budget = "150s",
-    workers: Workers = 1,
-    results: Results = RESULTS,
-) -> None:
+@with_options(Selection)
+def show(selection: Selection) -> None:
     """Test score of the recommended configuration: mean over seeds, and their range."""
-    names = strategies.split(",")
-    cores = len(shares_of_cores(workers)[0])
+    names, seeds = selection.strategies.split(","), selection.seeds
+    cores = len(shares_of_cores(selection.workers)[0])
     size = f"{cores} core{'s' * (cores > 1)}"
-    title = f"Test score after {budget} on {size}, mean of {seeds} seeds (least to most)"
-    table = Table(title=title)
-    table.add_column("dataset")
+    title = f"Test score after {selection.budget} on {size}, mean of {seeds} seeds (least to most)"
+    table = Table("dataset", title=title)
     for name in [*names, "default", "base"]:
         table.add_column(name, justify="right")
-    for dataset in datasets.split(","):
-        cells, found = [], []
-        for name in names:
-            ended = [
-                outcome(home_of(results, dataset, name, s, budget, cores)) for s in range(seeds)
+    for dataset in selection.datasets.split(","):
+        runs = {
+            name: [
+                summary
+                for seed in range(seeds)
+                if (summary := outcome(selection.home(dataset, name, seed))) is not None
             ]
-            own = [summary for summary in ended if summary is not None]
-            found += own
-            cells.append(_cell([summary["best"]["test"] for summary in own], seeds))  # type: ignore[index]
-        defaults = [s["default"]["test"] for s in found if s["default"]]  # type: ignore[index]
-        bases = [s["base"]["test"] for s in found]  # type: ignore[index]
+            for name in names
+        }
+        cells = [
+            _cell([summary["best"]["test"] for summary in runs[name]], seeds) for name in names
+        ]
+        every = [summary for name in names for summary in runs[name]]
+        defaults = [summary["default"]["test"] for summary in every if summary["default"]]
+        bases = [summary["base"]["test"] for summary in every]
         table.add_row(dataset, *cells, _cell(defaults[:1], 1), _cell(bases[:1], 1))
     console.print(table)
 

@@ -1,9 +1,9 @@
-"""What a trial costs beside training: cold, and in a warm worker.
+"""Overhead of a trial beside training: cold, and in a warm worker.
 
     python -m benchmarks.trial_overhead --model tiny-100k --model tiny-1m --repeats 5
 
 Overhead is the wall clock of a trial, from handing the spec to the supervisor to having its result,
-minus the time inside the training loops with their evaluations, which its events tell.
+minus the time inside the training loops with their evaluations, as its events say.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -27,16 +28,39 @@ from trials.spec.events import read_events
 from trials.spec.records import Fidelity, Schedule, TrialSpec
 
 
-def inside_seconds(folder: Path) -> float:
-    """Seconds of a finished trial inside its training loops, evaluations included."""
+def trial_spec(
+    name: str, dataset: Path, model: Path, folder: Path, schedule: Schedule, **config: Any
+) -> TrialSpec:
+    """A full-length trial in a folder."""
+    return TrialSpec(
+        trial_id=name,
+        dataset=str(dataset),
+        dataset_fingerprint=fingerprint(dataset),
+        config=config,
+        fidelity=Fidelity(model=str(model), fraction=1.0),
+        folder=str(folder),
+        schedule=schedule,
+    )
+
+
+def loop_seconds(folder: Path, evaluations: bool = True) -> dict[str, float]:
+    """Seconds of a finished trial inside its training loops, by stage.
+
+    Args:
+        folder: of the trial.
+        evaluations: whether the time of evaluations counts.
+    """
     begun: dict[str, float] = {}
-    total = 0.0
+    seconds: Counter[str] = Counter()
     for event in read_events(folder / "events.jsonl"):
         phase = event.get("phase", "")
         begun[phase] = event["seconds"]
         if phase.endswith("_trained"):
-            total += event["seconds"] - begun[phase.removesuffix("_trained")]
-    return total
+            stage = phase.removesuffix("_trained")
+            seconds[stage] += event["seconds"] - begun[stage]
+        if event["kind"] == "score" and not evaluations:
+            seconds[event["stage"]] -= event["took"]
+    return dict(seconds)
 
 
 def overhead(supervisor: Supervisor, spec: TrialSpec) -> float:
@@ -46,7 +70,7 @@ def overhead(supervisor: Supervisor, spec: TrialSpec) -> float:
     wall = time.perf_counter() - start
     if result.state != "completed":
         raise SystemExit(f"trial {spec.trial_id} {result.state}: {result.failure}")
-    return wall - inside_seconds(Path(spec.folder))
+    return wall - sum(loop_seconds(Path(spec.folder)).values())
 
 
 def measure(spec: TrialSpec, processes: int, repeats: int) -> tuple[list[float], list[float]]:
@@ -74,20 +98,14 @@ def main(
     processes: Annotated[int, typer.Option(help="Processes of a trial.")] = 1,
     repeats: Annotated[int, typer.Option(help="Trials of each kind.")] = 5,
 ) -> None:
-    """Prints one row a model: median, least and greatest overhead of cold and of warm trials."""
+    """Print one row per model: median, least and greatest overhead of cold and of warm trials."""
     table = Table("model", "cold: median (least to greatest)", "warm: median (least to greatest)")
     with tempfile.TemporaryDirectory() as scratch:
         data = resolve_dataset(dataset, Path(scratch) / "datasets")
         for name in model:
-            spec = TrialSpec(
-                trial_id=name,
-                dataset=str(data),
-                dataset_fingerprint=fingerprint(data),
-                config={},
-                fidelity=Fidelity(model=str(resolve_model(name)), fraction=1.0),
-                folder=str(Path(scratch) / name),
-                schedule=Schedule(total_steps=steps, eval_rows=32),
-            )
+            model_folder, folder = resolve_model(name), Path(scratch) / name
+            schedule = Schedule(total_steps=steps, eval_rows=32)
+            spec = trial_spec(name, data, model_folder, folder, schedule)
             table.add_row(name, *map(_row, measure(spec, processes, repeats)))
     Console().print(table)
 

@@ -26,15 +26,15 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, s
 from transformers.utils import logging
 from trl import GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
 
-from benchmarks.trial_overhead import read_events
+from benchmarks.trial_overhead import loop_seconds, trial_spec
 from tasks.inputs.catalog import resolve_dataset, resolve_model
-from trials.data.dataset import Dataset, fingerprint, load_dataset
+from trials.data.dataset import Dataset, load_dataset
 from trials.data.lengths import completion_limit
 from trials.scoring.rewards import build_reward
 from trials.spec.arguments import Execution, grpo_arguments, sft_arguments
 from trials.spec.hyperparameters import validate
 from trials.spec.plan import plan_steps
-from trials.spec.records import Fidelity, Schedule, TrialSpec
+from trials.spec.records import Schedule, TrialSpec
 from trials.training.run import run_trial
 
 
@@ -48,9 +48,9 @@ def bare_seconds(
     h, rows = validate(config), dataset.splits["train"]
     plan = plan_steps(h, schedule, len(rows), 0)
     execution = Execution(seed=0, processes=1, on_cpu=True, bf16=False)
-    tokenizer = AutoTokenizer.from_pretrained(model)
+    tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
     sft = SFTTrainer(
-        model=AutoModelForCausalLM.from_pretrained(model),
+        model=AutoModelForCausalLM.from_pretrained(model, trust_remote_code=False),
         args=SFTConfig(output_dir=str(folder), **sft_arguments(h, plan, schedule, execution)),
         train_dataset=HFDataset.from_list(
             [{"prompt": row.prompt, "completion": row.completion} for row in rows]
@@ -85,21 +85,11 @@ def _train(trainer: Any) -> float:
 
 
 def trial_seconds(spec: TrialSpec) -> dict[str, float]:
-    """Seconds of a trial in ``train()`` of each stage, its evaluations taken off."""
+    """Seconds of a trial in ``train()`` of each stage, without its evaluations."""
     result = run_trial(spec)
     if result.state != "completed":
         raise SystemExit(f"the trial {result.state}: {result.failure}")
-    begun: dict[str, float] = {}
-    seconds: dict[str, float] = {}
-    for event in read_events(Path(spec.folder) / "events.jsonl"):
-        phase = event.get("phase", "")
-        begun[phase] = event["seconds"]
-        if phase.endswith("_trained"):
-            stage = phase.removesuffix("_trained")
-            seconds[stage] = event["seconds"] - begun[stage] + seconds.get(stage, 0.0)
-        if event["kind"] == "score":
-            seconds[event["stage"]] = seconds.get(event["stage"], 0.0) - event["took"]
-    return seconds
+    return loop_seconds(Path(spec.folder), evaluations=False)
 
 
 def main(
@@ -108,7 +98,7 @@ def main(
     steps: Annotated[int, typer.Option(help="Optimizer steps of both stages.")] = 100,
     repeats: Annotated[int, typer.Option(help="Runs of each, in turns.")] = 5,
 ) -> None:
-    """Prints seconds a step of both, and the ratio of speeds (bare seconds / trial's seconds)."""
+    """Print seconds per step of both, and the ratio of speeds (bare seconds / trial's seconds)."""
     gc.collect()
     gc.freeze()  # as in a worker: else collecting what was imported is a part of every time
     logging.set_verbosity_error()
@@ -116,31 +106,24 @@ def main(
     times: dict[str, dict[str, list[float]]] = {"sft": {}, "rl": {}}
     with tempfile.TemporaryDirectory() as scratch:
         path = resolve_dataset(dataset, Path(scratch) / "datasets")
-        data, folder = load_dataset(path), str(resolve_model(model))
-        limit = completion_limit(data, AutoTokenizer.from_pretrained(folder))
+        data, folder = load_dataset(path), resolve_model(model)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        limit = completion_limit(data, tokenizer)
         schedule = Schedule(total_steps=steps, max_completion_tokens=limit)
         config: dict[str, Any] = {"sft_share": 0.5}
         for turn in track(range(repeats + 1), description="bare and trial in turns"):
-            spec = TrialSpec(
-                trial_id=f"{turn}",
-                dataset=str(path),
-                dataset_fingerprint=fingerprint(path),
-                config=config,
-                fidelity=Fidelity(model=folder, fraction=1.0),
-                folder=str(Path(scratch) / f"trial{turn}"),
-                schedule=schedule,
-            )
-            runs = {
-                "bare": lambda: bare_seconds(
-                    data, folder, schedule, config, Path(scratch) / "bare"
-                ),
-                "trial": lambda spec=spec: trial_seconds(spec),
-            }
+            bare, trial = Path(scratch) / "bare", Path(scratch) / f"trial{turn}"
+            spec = trial_spec(f"{turn}", path, folder, trial, schedule, **config)
             for name in ("bare", "trial") if turn % 2 else ("trial", "bare"):
-                for stage, seconds in runs[name]().items():
+                seconds = (
+                    bare_seconds(data, str(folder), schedule, config, bare)
+                    if name == "bare"
+                    else trial_seconds(spec)
+                )
+                for stage, spent in seconds.items():
                     if turn:  # the first turn warms caches up
-                        times[stage].setdefault(name, []).append(seconds)
-    table = Table("stage", "bare TRL, s a step", "trial, s a step", "speed of the trial / bare")
+                        times[stage].setdefault(name, []).append(spent)
+    table = Table("stage", "bare TRL, s per step", "trial, s per step", "speed of the trial / bare")
     stage_steps = {"sft": steps // 2, "rl": steps - steps // 2}
     for stage, both in times.items():
         ratios = [b / t for b, t in zip(both["bare"], both["trial"], strict=True)]

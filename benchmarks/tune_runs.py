@@ -1,4 +1,4 @@
-"""Runs of the real `autopipe tune`, each in a home and with a history of its own."""
+"""Runs of the real `autopipe tune`, each in a workspace and with a history of its own."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 from tasks.config.paths import BUNDLED_HISTORY
 from tasks.history.rows import history_files
 from trials.io.errors import SettingsError
+from trials.io.imports import child_environment
 
 HISTORY, LOG = "history", "log.txt"
 
@@ -35,10 +36,10 @@ def checked_names(given: str, known: Iterable[str]) -> list[str]:
 
 
 def tune(home: Path, arguments: Sequence[str], cores: set[int] | None = None) -> None:
-    """One run in a home whose ``history`` is there already.
+    """One run in a workspace that holds its ``history`` already.
 
     Args:
-        home: gets the run, and what it prints as ``log.txt``.
+        home: the workspace; what the run prints is in its ``log.txt``.
         arguments: of `autopipe tune`.
         cores: that it may use; None: all.
 
@@ -49,7 +50,7 @@ def tune(home: Path, arguments: Sequence[str], cores: set[int] | None = None) ->
     command += ["--history", str(home / HISTORY)]
     with (home / LOG).open("w") as log:
         run = subprocess.Popen(
-            command, env=os.environ | {"AUTOPIPE_HOME": str(home)}, stdout=log, stderr=log
+            command, env=child_environment({"AUTOPIPE_HOME": str(home)}), stdout=log, stderr=log
         )
         if cores is not None:
             os.sched_setaffinity(run.pid, cores)  # whatever it starts inherits them

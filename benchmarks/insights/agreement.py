@@ -1,8 +1,8 @@
-"""How well one model's scores order the configurations of another, and how noisy a score is.
+"""Agreement of one model's scores with another's, and the noise of a score.
 
-Tables of runs are those of `benchmarks.insights.landscape.Landscape.runs`: one row a
-finished trial, more score is better. Every answer is first one number a
-dataset, then their mean and standard error.
+Tables of runs are those of `benchmarks.insights.landscape.Landscape.runs`: one row per finished
+trial, a higher score is better. Every question is answered by one number per dataset first, then by
+their mean and standard error.
 """
 
 from __future__ import annotations
@@ -16,45 +16,45 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.insights.landscape import MIN_TRIALS
-from benchmarks.insights.spread import mean_se
+from benchmarks.insights.spread import group_means
 from surrogates.core.metrics import kendall_tau, regret_at, spearman
 
-MIN_RELIABILITY = 0.1  # below, a correlation divided by it says nothing
+MIN_RELIABILITY = 0.1  # a correlation divided by less is meaningless
+PLACE = ["dataset", "model"]
+AGREEMENT = ["dataset", "proxy", "target", "configurations", "spearman", "kendall"]
+RETEST = [*PLACE, "configurations", "spearman", "kendall"]
+NOISE = [
+    *PLACE, "configurations", "trials", "seed_sd", "evaluation_sd",
+    "evaluation_share", "spread", "noise_share", "icc",
+]  # fmt: skip
 
 
 def agreement(runs: pd.DataFrame, top: Sequence[int] = (1, 3, 5)) -> pd.DataFrame:
-    """Every pair of models on every dataset where they ran five of the same configurations or more.
+    """Every pair of models on every dataset where they ran at least five common configurations.
 
     Args:
         runs: scores of repeats are averaged.
         top: k of the regret and the overlap of the k best.
 
     Returns:
-        One row a dataset and ordered pair of models, the proxy being the smaller one (by parameters
-        where known, else by name): dataset, proxy, target, configurations, spearman, kendall;
-        for each k: regretk, what is lost on the target by taking the best there of the proxy's k
-        best, over the target's range; randomk, the same of k random ones; overlapk, the share of
+        One row per dataset and ordered pair of models, the proxy being the smaller one (by
+        parameters where known, else by name): dataset, proxy, target, configurations, spearman,
+        kendall; for each k: regretk, the loss on the target of taking the best there of the proxy's
+        k best, over the target's range; randomk, the same of k random ones; overlapk, the share of
         the proxy's k best that are among the target's. And reliability_proxy, reliability_target
         (see `reliability`).
     """
-    order = model_order(runs)
-    known = reliability(runs).set_index(["dataset", "model"])["reliability"]
+    known = reliability(runs).set_index(PLACE)["reliability"]
     rows = []
     for dataset, own in runs.groupby("dataset"):
         scores = own.pivot_table(index="configuration", columns="model", values="score")
-        for proxy, target in itertools.combinations([m for m in order if m in scores], 2):
-            both = scores[[proxy, target]].dropna()
-            x, y = both[proxy].to_numpy(), both[target].to_numpy()
-            if len(both) < MIN_TRIALS or np.ptp(x) == 0 or np.ptp(y) == 0:
+        models = [model for model in model_order(runs) if model in scores]
+        for proxy, target in itertools.combinations(models, 2):
+            x, y = scores[[proxy, target]].dropna().to_numpy().T
+            if len(x) < MIN_TRIALS or np.ptp(x) == 0 or np.ptp(y) == 0:
                 continue
-            record = {
-                "dataset": dataset,
-                "proxy": proxy,
-                "target": target,
-                "configurations": len(both),
-                "spearman": spearman(x, y),
-                "kendall": kendall_tau(x, y),
-            }
+            found = (dataset, proxy, target, len(x), spearman(x, y), kendall_tau(x, y))
+            record = dict(zip(AGREEMENT, found, strict=True))
             for k in top:
                 record[f"regret{k}"] = regret_at(x, y, k)
                 record[f"random{k}"] = random_regret(y, k)
@@ -62,8 +62,7 @@ def agreement(runs: pd.DataFrame, top: Sequence[int] = (1, 3, 5)) -> pd.DataFram
             record["reliability_proxy"] = known.get((dataset, proxy), np.nan)
             record["reliability_target"] = known.get((dataset, target), np.nan)
             rows.append(record)
-    columns = ["dataset", "proxy", "target", "configurations", "spearman", "kendall"]
-    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=columns)
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=AGREEMENT)
 
 
 def summarise_agreement(
@@ -71,42 +70,36 @@ def summarise_agreement(
 ) -> pd.DataFrame:
     """Mean over datasets and its standard error for each pair of models.
 
-    Beside the mean Spearman stand two disattenuated ones (Spearman, 1904): divided by the root of
-    the product of both models' reliabilities, an estimate of the correlation without noise. It may
-    exceed 1, and is NaN where a reliability is below 0.1 or not known.
+    Beside the mean Spearman correlation stand two disattenuated ones (Spearman, 1904): divided by
+    the root of the product of both models' reliabilities, an estimate of the correlation without
+    noise. It may exceed 1, and is NaN where a reliability is below 0.1 or unknown.
 
     Args:
         by_dataset: of `agreement`.
         stability: 1 - noise_share of the models with repeats (`noise`).
 
     Returns:
-        One row a pair: proxy, target, datasets, NAME and NAME_se of the columns of `agreement`;
+        One row per pair: proxy, target, datasets, NAME and NAME_se of the columns of `agreement`;
         disattenuated (for the noise of evaluation), disattenuated_seeds (for all noise of a seed).
     """
     if by_dataset.empty:
         return pd.DataFrame(columns=["proxy", "target", "datasets", "spearman", "kendall"])
-    fixed = ["dataset", "proxy", "target", "configurations"]
-    metrics = [c for c in by_dataset if c not in fixed]
-    rows = []
-    for (proxy, target), part in by_dataset.groupby(["proxy", "target"], sort=False):
-        record: dict[str, object] = {"proxy": proxy, "target": target, "datasets": len(part)}
-        for name in metrics:
-            found = mean_se(part[name].to_numpy(), str(name))
-            record |= {key: value for key, value in found.items() if key != "datasets"}
-        mean = float(part["spearman"].mean())
-        by_evaluation = [part[f"reliability_{side}"].mean() for side in ("proxy", "target")]
-        by_seed = [stability.get(str(model), np.nan) for model in (proxy, target)]
-        record["disattenuated"] = _disattenuated(mean, *by_evaluation)
-        record["disattenuated_seeds"] = _disattenuated(mean, *by_seed)
-        rows.append(record)
-    return pd.DataFrame(rows)
+    pair = ["proxy", "target"]
+    names = [c for c in by_dataset if c not in AGREEMENT[:4]]
+    table = group_means(by_dataset, pair, names)
+    table.insert(0, "datasets", by_dataset.groupby(pair, sort=False).size())
+    table = table.reset_index()
+    by_evaluation = (table[f"reliability_{side}"] for side in pair)
+    by_seed = (table[side].map(dict(stability)).astype(float) for side in pair)
+    table["disattenuated"] = _disattenuated(table["spearman"], *by_evaluation)
+    table["disattenuated_seeds"] = _disattenuated(table["spearman"], *by_seed)
+    return table
 
 
-def _disattenuated(correlation: float, first: float, second: float) -> float:
-    """correlation / sqrt(first second); NaN where a reliability is too small or not known."""
-    if not min(first, second) >= MIN_RELIABILITY:  # also where one is NaN
-        return float("nan")
-    return correlation / float(np.sqrt(first * second))
+def _disattenuated(correlation: pd.Series, first: pd.Series, second: pd.Series) -> pd.Series:
+    """correlation / sqrt(first second); NaN where a reliability is too small or unknown."""
+    enough = (first >= MIN_RELIABILITY) & (second >= MIN_RELIABILITY)
+    return correlation / (first * second).where(enough) ** 0.5
 
 
 def reliability(runs: pd.DataFrame) -> pd.DataFrame:
@@ -117,50 +110,38 @@ def reliability(runs: pd.DataFrame) -> pd.DataFrame:
     drawn anew for each trial; where all trials answer the same ones, it is too large for
     comparisons and the reliability a lower bound.
     """
-    rows = []
-    for (dataset, model), own in runs.groupby(["dataset", "model"]):
-        spread = float(own["score"].var(ddof=1)) if len(own) > 1 else float("nan")
-        noise = float((own["score_se"] ** 2).mean())
-        share = max(0.0, 1.0 - noise / spread) if spread > 0 else float("nan")
-        rows.append({"dataset": dataset, "model": model, "reliability": share})
-    return pd.DataFrame(rows)
+    grouped = runs.assign(noise=runs["score_se"] ** 2).groupby(PLACE)
+    spread = grouped["score"].var()
+    share = (1.0 - grouped["noise"].mean() / spread).clip(lower=0.0).where(spread > 0)
+    return share.rename("reliability").reset_index()
 
 
 def retest(runs: pd.DataFrame) -> pd.DataFrame:
     """Agreement of a model with itself under another seed: the ceiling of every other agreement.
 
     Returns:
-        One row a dataset and model with at least five configurations run with the same two seeds or
-        more: dataset, model, configurations, spearman, kendall (means over pairs of seeds).
+        One row per dataset and model with at least five configurations run with the same two seeds
+        or more: dataset, model, configurations, spearman, kendall (means over pairs of seeds).
     """
     rows = []
-    for (dataset, model), own in repeated(runs).groupby(["dataset", "model"]):
+    for place, own in repeated(runs).groupby(PLACE):
         table = own.pivot_table(index="configuration", columns="draw", values="score")
-        found, sizes = [], []
-        for first, second in itertools.combinations(table.columns, 2):
-            both = table[[first, second]].dropna().to_numpy()
-            if len(both) >= MIN_TRIALS and np.ptp(both, axis=0).min() > 0:
-                found.append((spearman(*both.T), kendall_tau(*both.T)))
-                sizes.append(len(both))
-        if found:
-            rho, tau = np.mean(found, axis=0)
-            rows.append(
-                {
-                    "dataset": dataset,
-                    "model": model,
-                    "configurations": max(sizes),
-                    "spearman": float(rho),
-                    "kendall": float(tau),
-                }
-            )
-    return pd.DataFrame(rows, columns=["dataset", "model", "configurations", "spearman", "kendall"])
+        pairs = [
+            table[[first, second]].dropna().to_numpy().T
+            for first, second in itertools.combinations(table.columns, 2)
+        ]
+        pairs = [p for p in pairs if p.shape[1] >= MIN_TRIALS and np.ptp(p, axis=1).min() > 0]
+        if pairs:
+            found = np.mean([(spearman(x, y), kendall_tau(x, y)) for x, y in pairs], axis=0)
+            rows.append((*place, max(p.shape[1] for p in pairs), *found))
+    return pd.DataFrame(rows, columns=RETEST)
 
 
 def noise(runs: pd.DataFrame) -> pd.DataFrame:
-    """How much a score changes with the seed alone.
+    """The change of a score with the seed alone.
 
     Returns:
-        One row a dataset and model with repeats: dataset, model, configurations (repeated ones),
+        One row per dataset and model with repeats: dataset, model, configurations (repeated ones),
         trials (of them), seed_sd: pooled standard deviation between seeds of one configuration;
         evaluation_sd: root of the mean squared standard error of their evaluations;
         evaluation_share: its square over that of seed_sd; spread: standard deviation of the scores
@@ -168,57 +149,49 @@ def noise(runs: pd.DataFrame) -> pd.DataFrame:
         icc: intraclass correlation of the repeated ones, ICC(1), one-way (Shrout and Fleiss, 1979).
     """
     again = repeated(runs)
-    rows = []
-    for (dataset, model), own in again.groupby(["dataset", "model"]):
-        everyone = runs[(runs["dataset"] == dataset) & (runs["model"] == model)]
-        first = everyone.drop_duplicates("configuration")["score"]
-        each = own.groupby("configuration")["score"]
-        within = float(((own["score"] - each.transform("mean")) ** 2).sum())
-        within /= len(own) - each.ngroups
-        evaluation = float((own["score_se"] ** 2).mean())
-        spread = float(first.var(ddof=1)) if len(first) > 1 else float("nan")
-        rows.append(
-            {
-                "dataset": dataset,
-                "model": model,
-                "configurations": each.ngroups,
-                "trials": len(own),
-                "seed_sd": within**0.5,
-                "evaluation_sd": evaluation**0.5,
-                "evaluation_share": evaluation / within if within > 0 else float("nan"),
-                "spread": spread**0.5,
-                "noise_share": within / spread if spread > 0 else float("nan"),
-                "icc": intraclass(own["score"].to_numpy(), own["configuration"].to_numpy()),
-            }
-        )
-    columns = [
-        "dataset", "model", "configurations", "trials", "seed_sd", "evaluation_sd",
-        "evaluation_share", "spread", "noise_share", "icc",
-    ]  # fmt: skip
-    return pd.DataFrame(rows, columns=columns)
+    if again.empty:
+        return pd.DataFrame(columns=NOISE)
+    each = again.groupby([*PLACE, "configuration"])["score"]
+    squares = (again["score"] - each.transform("mean")) ** 2
+    grouped = again.assign(square=squares, error=again["score_se"] ** 2).groupby(PLACE)
+    trials, configurations = grouped.size(), grouped["configuration"].nunique()
+    within, error = grouped["square"].sum() / (trials - configurations), grouped["error"].mean()
+    firsts = runs.drop_duplicates([*PLACE, "configuration"]).groupby(PLACE)["score"]
+    spread = firsts.var().reindex(trials.index)
+    icc = [intraclass(g["score"].to_numpy(), g["configuration"].to_numpy()) for _, g in grouped]
+    table = pd.DataFrame(
+        {
+            "configurations": configurations,
+            "trials": trials,
+            "seed_sd": within**0.5,
+            "evaluation_sd": error**0.5,
+            "evaluation_share": (error / within).where(within > 0),
+            "spread": spread**0.5,
+            "noise_share": (within / spread).where(spread > 0),
+            "icc": icc,
+        }
+    )
+    return table.reset_index()
 
 
 def summarise_noise(by_group: pd.DataFrame, again: pd.DataFrame) -> pd.DataFrame:
     """The tables of `noise` and `retest` by model, mean over datasets and standard error.
 
     Returns:
-        One row a model with repeats: model, datasets, configurations, trials; NAME and NAME_se of
+        One row per model with repeats: model, datasets, configurations, trials; NAME and NAME_se of
         seed_sd, noise_share, icc, spearman, kendall; evaluation_share (of pooled variances).
     """
-    rows = []
-    for model, own in by_group.groupby("model", sort=False):
-        record: dict[str, object] = {"model": model, "datasets": len(own)}
-        record |= {name: int(own[name].sum()) for name in ("configurations", "trials")}
-        retests = again[again["model"] == model]
-        for name in ("seed_sd", "noise_share", "icc", "spearman", "kendall"):
-            values = own[name] if name in own else retests[name]
-            found = mean_se(values.to_numpy(), name)
-            record |= {key: value for key, value in found.items() if key != "datasets"}
-        seeds = float((own["seed_sd"] ** 2).sum())
-        share = float((own["evaluation_sd"] ** 2).sum()) / seeds if seeds > 0 else float("nan")
-        rows.append(record | {"evaluation_share": share})
-    names = ["model", "datasets", "configurations", "trials", "seed_sd", "noise_share", "icc"]
-    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=names)
+    counts = ["datasets", "configurations", "trials"]
+    if by_group.empty:
+        return pd.DataFrame(columns=["model", *counts, "seed_sd", "noise_share", "icc"])
+    grouped = by_group.assign(datasets=1).groupby("model", sort=False)
+    table = grouped[counts].sum()
+    table = table.join(group_means(by_group, ["model"], ["seed_sd", "noise_share", "icc"]))
+    table = table.join(group_means(again, ["model"], ["spearman", "kendall"]))
+    variances = by_group[["evaluation_sd", "seed_sd"]] ** 2
+    pooled = variances.groupby(by_group["model"]).sum()
+    share = pooled["evaluation_sd"] / pooled["seed_sd"]
+    return table.assign(evaluation_share=share.where(pooled["seed_sd"] > 0)).reset_index()
 
 
 def intraclass(scores: np.ndarray, classes: np.ndarray) -> float:
@@ -240,12 +213,14 @@ def intraclass(scores: np.ndarray, classes: np.ndarray) -> float:
 
 
 def repeated(runs: pd.DataFrame) -> pd.DataFrame:
-    """The trials of configurations that ran more than once, with `draw`: which seed of the model's
-    on that dataset, 0, 1, ... (where seeds are not known, the order of the trials)."""
-    place = ["dataset", "model"]
-    own = [*place, "configuration"]
+    """The trials of configurations that ran more than once.
+
+    Column `draw` numbers the seeds of a model on a dataset, 0, 1, ... (where seeds are unknown, the
+    trials in order).
+    """
+    own = [*PLACE, "configuration"]
     again = runs[runs.groupby(own)["score"].transform("size") > 1]
-    by_seed = again.groupby(place)["seed"].rank(method="dense") - 1
+    by_seed = again.groupby(PLACE)["seed"].rank(method="dense") - 1
     return again.assign(draw=by_seed.fillna(again.groupby(own).cumcount().astype(float)))
 
 

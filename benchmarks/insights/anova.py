@@ -1,4 +1,4 @@
-"""Functional analysis of variance of the scores: which share of them is due to what.
+"""Functional analysis of variance of the scores.
 
 The standardised score of a configuration is modelled as a sum over an orthonormal basis (shifted
 Legendre polynomials of numbers, their discrete counterparts of levels), so that its decomposition
@@ -43,7 +43,7 @@ class Basis:
     terms: Terms
     """T terms: (i,) a hyperparameter, (i, j) a pair."""
     term: np.ndarray
-    """Which term a column belongs to, shape (m,)."""
+    """The term that a column belongs to, shape (m,)."""
     roughness: np.ndarray
     """Squared degree of a column, shape (m,): rough effects are penalised more."""
 
@@ -85,8 +85,23 @@ class Basis:
 
 
 @dataclass(frozen=True)
+class Explained:
+    """What some terms of the model explain."""
+
+    share: float
+    """Of the score's variance."""
+    share_se: float
+    """Jackknife over datasets."""
+    null95: float
+    """95 % quantile of the same with shuffled scores."""
+    p: float
+    sobol: float
+    """Share of the model's own variance."""
+
+
+@dataclass(frozen=True)
 class Decomposition:
-    """The fitted model, taken apart."""
+    """The fitted model and its terms."""
 
     basis: Basis
     coefficients: np.ndarray
@@ -97,27 +112,35 @@ class Decomposition:
     """T x B variances of the terms with scores shuffled within groups."""
     penalties: tuple[float, float]
     models: pd.DataFrame
-    """How well each kind of model predicts held-out trials: model, r2, r2_se, datasets, held_out.
+    """Fit of each kind of model to held-out trials: model, r2, r2_se, datasets, held_out.
 
     R2 is that of standardised scores, a dataset at a time; its penalties are those that are best
     on the other datasets."""
 
-    def share(self, columns: np.ndarray) -> tuple[float, float]:
-        """Variance of some terms (a mask of shape (T,)), and its jackknife standard error."""
-        whole = self.basis.variances(self.coefficients)[columns].sum()
-        each = np.array([self.basis.variances(c)[columns].sum() for c in self.without])
-        return float(whole), jackknife_se(each)
+    def explained(self, terms: np.ndarray) -> Explained:
+        """The variance of some terms, a mask of shape (T,)."""
+        variances = self.basis.variances(self.coefficients)
+        share = float(variances[terms].sum())
+        each = np.array([self.basis.variances(c)[terms].sum() for c in self.without])
+        null = self.null[terms].sum(axis=0)
+        return Explained(
+            share=share,
+            share_se=jackknife_se(each),
+            null95=float(np.quantile(null, 0.95)),
+            p=float((1 + (null >= share).sum()) / (1 + len(null))),
+            sobol=share / max(float(variances.sum()), 1e-300),
+        )
 
 
 def decompose(
     landscape: Landscape, seed: int = 0, shuffles: int = 200, trees: int = 150
 ) -> Decomposition:
-    """Fits and judges the models of the standardised score.
+    """Fit and evaluate the models of the standardised score.
 
     Args:
         landscape: n rows of D datasets; with one dataset nothing can be held out, and R2 is NaN.
         seed: of the shuffles and the boosted trees.
-        shuffles: how often scores are permuted within groups for the null.
+        shuffles: permutations of the scores within groups for the null.
         trees: of the boosted competitor.
     """
     z, datasets = landscape.z, np.unique(landscape.dataset)
@@ -132,15 +155,16 @@ def decompose(
     shuffled = np.empty((len(z), shuffles))
     for rows in landscape.groups.values():
         shuffled[rows] = rng.permuted(np.repeat(z[rows, None], shuffles, axis=1), axis=0)
-    judged = {
-        "main effects and pairs": (r2_both, "a dataset"),
-        "main effects": (r2_main, "a dataset"),
-        "boosted trees": (_boosted(landscape, owner, seed, trees), "a dataset"),
-        "main effects, each group on its own": (
+    models = [
+        ("main effects and pairs", r2_both, "a dataset"),
+        ("main effects", r2_main, "a dataset"),
+        ("boosted trees", _boosted(landscape, owner, seed, trees), "a dataset"),
+        (
+            "main effects, each group on its own",
             _each_alone(landscape, alone),
             "a fifth of a group",
         ),
-    }
+    ]
     return Decomposition(
         basis=both,
         coefficients=_solve(both, z, best),
@@ -148,10 +172,7 @@ def decompose(
         null=both.variances(_solve(both, shuffled, best)),
         penalties=chosen,
         models=pd.DataFrame(
-            [
-                {"model": name, **mean_se(r2, "r2"), "held_out": held}
-                for name, (r2, held) in judged.items()
-            ]
+            {"model": name, **mean_se(r2, "r2"), "held_out": held} for name, r2, held in models
         ),
     )
 
@@ -242,8 +263,7 @@ def _polynomials(axis: Axis, u: np.ndarray) -> np.ndarray:
     share of the rows is scaled up, so that a column has variance 1 over all of them.
     """
     active = ~np.isnan(u)
-    levels = _levels(axis)
-    if levels:
+    if levels := _levels(axis):
         points = np.vander(np.linspace(-1.0, 1.0, levels), increasing=True)
         table = np.linalg.qr(points)[0][:, 1:] * np.sqrt(levels)
         columns = table[np.minimum((u[active] * levels).astype(int), levels - 1)]

@@ -1,6 +1,6 @@
 """Questions to one group's landscape, each answered by one number.
 
-A contrast is asked of a table with one row a configuration: a column for each hyperparameter
+A contrast is asked of a table with one row per configuration: a column for each hyperparameter
 (None or NaN where inactive) and `z`, the standardised score. Sides are boolean expressions over
 hyperparameters, as `pandas.DataFrame.eval` reads them. NaN where too few rows answer.
 """
@@ -8,109 +8,112 @@ hyperparameters, as `pandas.DataFrame.eval` reads them. NaN where too few rows a
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import astuple, dataclass
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 
 from benchmarks.insights.importance import own_effect
-from benchmarks.insights.marginals import BEST, top_weights
+from benchmarks.insights.marginals import top_weights
 
 MIN_SIDE = 3  # rows that a side needs
 NAN = float("nan")
 
 
-class Contrast(Protocol):
-    """What a rule needs to know about its question."""
+@dataclass(frozen=True)
+class Contrast(ABC):
+    """A question; its fields are expressions over hyperparameters."""
 
-    @property
-    def unit(self) -> str:
-        """Of the answer."""
+    unit: ClassVar[str] = "sd"
+    """Of the answer."""
 
     @property
     def needs(self) -> set[str]:
         """Hyperparameters without which it cannot be asked."""
+        # Quoted values and methods are no hyperparameters.
+        bare = re.sub(r"\"[^\"]*\"|'[^']*'", "", " ".join(astuple(self)))
+        return set(re.findall(r"(?<![.\w])[a-z]\w*", bare)) - {"and", "or", "not", "in"}
 
+    @abstractmethod
     def __call__(self, table: pd.DataFrame) -> float:
         """The answer in one group."""
 
     def nothing(self, table: pd.DataFrame) -> float:
-        """What the answer would be if scores did not depend on configurations."""
+        """The answer if scores did not depend on configurations."""
+        return 0.0
 
 
 @dataclass(frozen=True)
-class Gap:
+class Gap(Contrast):
     """Mean standardised score of one side minus that of the other."""
 
     high: str
     low: str
-    unit: str = "sd"
-
-    @property
-    def needs(self) -> set[str]:
-        return _names(self.high, self.low)
 
     def __call__(self, table: pd.DataFrame) -> float:
-        high, low = (_side(table, side)["z"] for side in (self.high, self.low))
-        return float(high.mean() - low.mean()) if min(len(high), len(low)) >= MIN_SIDE else NAN
+        return self._difference(table, self.answer)
 
-    def nothing(self, table: pd.DataFrame) -> float:
-        return 0.0
+    def answer(self, rows: pd.DataFrame) -> float:
+        """The number of one side."""
+        return float(rows["z"].mean())
+
+    def _difference(self, table: pd.DataFrame, answer: Callable[[pd.DataFrame], float]) -> float:
+        high, low = _side(table, self.high), _side(table, self.low)
+        return answer(high) - answer(low) if min(len(high), len(low)) >= MIN_SIDE else NAN
 
 
 @dataclass(frozen=True)
 class BestGap(Gap):
-    """The same of the best tenth of either side: what each can reach when tuned."""
+    """The same for the best tenth of either side: what each can reach when tuned."""
 
-    def __call__(self, table: pd.DataFrame) -> float:
-        sides = [_side(table, side)["z"].to_numpy() for side in (self.high, self.low)]
-        if min(map(len, sides)) < MIN_SIDE:
-            return NAN
-        high, low = (float(top_weights(z, BEST) @ z) for z in sides)
-        return high - low
+    def answer(self, rows: pd.DataFrame) -> float:
+        z = rows["z"].to_numpy()
+        return float(top_weights(z) @ z)
 
 
 @dataclass(frozen=True)
-class SlopeGap:
+class SlopeGap(Gap):
     """Slope of the standardised score over log10 of a hyperparameter, one side minus the other."""
 
     of: str
-    high: str
-    low: str
-    unit: str = "sd per decade"
+    unit: ClassVar[str] = "sd per decade"
 
-    @property
-    def needs(self) -> set[str]:
-        return _names(self.of, self.high, self.low)
-
-    def __call__(self, table: pd.DataFrame) -> float:
-        high, low = (_slope(_side(table, side), self.of) for side in (self.high, self.low))
-        return high - low
-
-    def nothing(self, table: pd.DataFrame) -> float:
-        return 0.0
+    def answer(self, rows: pd.DataFrame) -> float:
+        x = _log10(rows, self.of)
+        return float(np.polyfit(x, rows["z"].to_numpy(), 1)[0]) if np.ptp(x) else NAN
 
 
 @dataclass(frozen=True)
-class BestRatio:
-    """log10 of the ratio of two hyperparameters, geometric mean over the best tenth."""
+class BestFactor(Gap):
+    """log10 of the factor between a hyperparameter in the best tenth of either side."""
+
+    of: str
+    unit: ClassVar[str] = "decades"
+
+    def answer(self, rows: pd.DataFrame) -> float:
+        return float(top_weights(rows["z"].to_numpy()) @ _log10(rows, self.of))
+
+    def nothing(self, table: pd.DataFrame) -> float:
+        return self._difference(table, lambda rows: float(_log10(rows, self.of).mean()))
+
+
+@dataclass(frozen=True)
+class BestRatio(Contrast):
+    """log10 of the ratio of two hyperparameters, geometric mean over the best tenth of a side."""
 
     of: str
     by: str
     where: str
-    unit: str = "decades"
-
-    @property
-    def needs(self) -> set[str]:
-        return _names(self.of, self.by, self.where)
+    unit: ClassVar[str] = "decades"
 
     def __call__(self, table: pd.DataFrame) -> float:
         rows = _side(table, self.where)
         if len(rows) < MIN_SIDE:
             return NAN
-        return float(top_weights(rows["z"].to_numpy(), BEST) @ self._logs(rows))
+        return float(top_weights(rows["z"].to_numpy()) @ self._logs(rows))
 
     def nothing(self, table: pd.DataFrame) -> float:
         rows = _side(table, self.where)
@@ -121,62 +124,24 @@ class BestRatio:
 
 
 @dataclass(frozen=True)
-class BestFactor:
-    """log10 of how many times larger a hyperparameter is in the best tenth of one side than in
-    that of the other."""
+class OwnGap(Contrast):
+    """Share of the group's variance that a hyperparameter explains on its own.
+
+    Less the mean share of the others of its stage.
+    """
 
     of: str
-    high: str
-    low: str
-    unit: str = "decades"
-
-    @property
-    def needs(self) -> set[str]:
-        return _names(self.of, self.high, self.low)
+    unit: ClassVar[str] = "share of variance"
 
     def __call__(self, table: pd.DataFrame) -> float:
-        return self._difference(table, lambda z: top_weights(z, BEST))
-
-    def nothing(self, table: pd.DataFrame) -> float:
-        return self._difference(table, lambda z: np.full(len(z), 1.0 / len(z)))
-
-    def _difference(
-        self, table: pd.DataFrame, weights: Callable[[np.ndarray], np.ndarray]
-    ) -> float:
-        sides = [_side(table, side) for side in (self.high, self.low)]
-        if min(map(len, sides)) < MIN_SIDE:
-            return NAN
-        high, low = (
-            float(weights(side["z"].to_numpy()) @ np.log10(side[self.of].to_numpy(float)))
-            for side in sides
-        )
-        return high - low
-
-
-@dataclass(frozen=True)
-class OwnGap:
-    """Share of the group's variance that a hyperparameter explains on its own, minus the mean share
-    of the others with the same prefix."""
-
-    of: str
-    prefix: str
-    unit: str = "share of variance"
-
-    @property
-    def needs(self) -> set[str]:
-        return {self.of}
-
-    def __call__(self, table: pd.DataFrame) -> float:
+        stage = self.of.partition("_")[0] + "_"
         shares = {
-            str(name): own_effect(_codes(table[name]), table["z"].to_numpy())
-            for name in table
-            if str(name).startswith(self.prefix)
+            name: own_effect(_codes(table[name]), table["z"].to_numpy())
+            for name in map(str, table)
+            if name.startswith(stage)
         }
         others = [v for name, v in shares.items() if name != self.of and np.isfinite(v)]
         return shares[self.of] - float(np.mean(others)) if others else NAN
-
-    def nothing(self, table: pd.DataFrame) -> float:
-        return 0.0
 
 
 def _side(table: pd.DataFrame, expression: str) -> pd.DataFrame:
@@ -184,11 +149,8 @@ def _side(table: pd.DataFrame, expression: str) -> pd.DataFrame:
     return table.loc[np.asarray(table.eval(expression), dtype=bool)]
 
 
-def _slope(rows: pd.DataFrame, name: str) -> float:
-    x = np.log10(rows[name].to_numpy(float))
-    if len(x) < MIN_SIDE or np.ptp(x) == 0:
-        return NAN
-    return float(np.polyfit(x, rows["z"].to_numpy(), 1)[0])
+def _log10(rows: pd.DataFrame, name: str) -> np.ndarray:
+    return np.log10(rows[name].to_numpy(float))
 
 
 def _codes(values: pd.Series) -> np.ndarray:
@@ -198,9 +160,3 @@ def _codes(values: pd.Series) -> np.ndarray:
         return numbers.to_numpy(float)
     codes = pd.Categorical(values).codes.astype(float)
     return np.where(codes < 0, np.nan, codes)
-
-
-def _names(*expressions: str) -> set[str]:
-    """Hyperparameters in the expressions; quoted values and methods are none."""
-    bare = re.sub(r"\"[^\"]*\"|'[^']*'", "", " ".join(expressions))
-    return set(re.findall(r"(?<![.\w])[a-z]\w*", bare)) - {"and", "or", "not", "in"}

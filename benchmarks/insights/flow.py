@@ -8,6 +8,7 @@ docs/rules-of-thumb.md; by hand: --pictures docs/images --page docs/rules-of-thu
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Annotated
 
@@ -16,26 +17,23 @@ from flows.environment import configure_script
 configure_script()
 
 import typer  # noqa: E402
-from prefect import flow  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: E402
 from rich.table import Table  # noqa: E402
 
 from benchmarks.insights.figures import all_figures  # noqa: E402
 from benchmarks.insights.page import update_page  # noqa: E402
-from benchmarks.insights.pictures import write_pictures  # noqa: E402
 from benchmarks.insights.steps import (  # noqa: E402
     PARTS,
     SECTION,
     Insights,
     InsightSettings,
-    Report,
     find_insights,
     finished_trials,
     write_insights,
 )
+from benchmarks.pictures import write_pictures  # noqa: E402
 from flows.errors import friendly_errors  # noqa: E402
-from flows.server import prefect_server  # noqa: E402
 from flows.terminal import for_tables  # noqa: E402
 from tasks.config.params import PARAMS, load_section  # noqa: E402
 from tasks.config.paths import DATA, history_folder  # noqa: E402
@@ -43,28 +41,6 @@ from tasks.runs.formatting import plus_minus  # noqa: E402
 from trials.io.errors import SettingsError  # noqa: E402
 
 OUTPUT = DATA / "offline" / "insights"
-
-
-@flow(name="insights", validate_parameters=False)
-def insights_flow(
-    settings: InsightSettings, history: Path, output: Path, report: Report
-) -> Insights:
-    """Reads the history, answers every question and writes the tables.
-
-    Args:
-        settings: the section `insights` of params.yaml.
-        history: folder of parquet files.
-        output: folder of metrics.json and the tables.
-        report: told the name of each part as it begins.
-
-    Raises:
-        AutoPipeError: the history cannot be read.
-        HistoryError: it is too thin to say anything.
-    """
-    report(PARTS[0])
-    found = find_insights(finished_trials(history), settings, report)
-    write_insights(found, output)
-    return found
 
 
 def main(
@@ -83,16 +59,15 @@ def main(
     with friendly_errors():
         settings = load_section(InsightSettings, SECTION, params)
         columns = (TextColumn("{task.description:30}"), BarColumn(), TimeElapsedColumn())
-        with prefect_server(), Progress(*columns, console=console) as progress:
-            bar = progress.add_task("", total=len(PARTS) + 1)
-            seen = 0
+        with Progress(*columns, console=console) as progress:
+            bar, finished = progress.add_task("", total=len(PARTS) + 1), itertools.count()
 
-            def report(name: str) -> None:
-                nonlocal seen
-                progress.update(bar, description=name, completed=seen)
-                seen += 1
+            def report(part: str) -> None:
+                progress.update(bar, description=part, completed=next(finished))
 
-            found = insights_flow(settings, history or history_folder(), output, report)
+            report(PARTS[0])
+            found = find_insights(finished_trials(history or history_folder()), settings, report)
+            write_insights(found, output)
             written, missing = [output], ""
             if page is not None:
                 update_page(page, found)
@@ -103,7 +78,7 @@ def main(
                     written += write_pictures(all_figures(found.tables), pictures)
                 except SettingsError as error:  # the tables are there all the same
                     missing = str(error)
-            progress.update(bar, description="done", completed=seen)
+            report("done")
         show(found, console)
         console.print("written:", *map(str, written), soft_wrap=True)
         if missing:
@@ -111,14 +86,11 @@ def main(
 
 
 def show(found: Insights, console: Console) -> None:
-    """Prints the rules of thumb and what the answers rest on; the rest is in the files."""
+    """Print the rules of thumb and the quality of the models; the rest is in the files."""
     counts, models = found.counts, found.tables["models"]
-    rules = Table(
-        title=f"Rules of thumb ({counts['trials']} trials, {counts['datasets']} datasets)",
-        title_justify="left",
-    )
-    for name in ("rule", "verdict", "estimate", "unit", "datasets"):
-        rules.add_column(name)
+    title = f"Rules of thumb ({counts['trials']} trials, {counts['datasets']} datasets)"
+    heads = ("rule", "verdict", "estimate", "unit", "datasets")
+    rules = Table(*heads, title=title, title_justify="left")
     for r in found.tables["rules"].to_dict("records"):
         estimate = plus_minus(r["estimate"], r["estimate_se"])
         rules.add_row(r["rule"], r["verdict"], estimate, r["unit"], str(r["datasets"]))

@@ -1,6 +1,9 @@
-"""Which hyperparameters matter, and which act together; tables from `benchmarks.insights.anova`."""
+"""Importance of hyperparameters and of pairs; tables from `benchmarks.insights.anova`."""
 
 from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,32 +24,28 @@ def importance(landscape: Landscape, found: Decomposition) -> pd.DataFrame:
         share explained within one dataset, whatever its form there (`own_effect`), own_se,
         datasets.
     """
-    variances = found.basis.variances(found.coefficients)
     owns = own_effects(landscape).groupby("dataset").mean(numeric_only=True)
     rows = []
     for i, name in enumerate(landscape.names):
-        within = np.array([len(t) > 1 and i in t for t in found.basis.terms])
-        alone = np.arange(len(variances)) == i
-        main, main_se = found.share(alone)
-        pairs, pairs_se = found.share(within)
-        null, whole = found.null[i], max(float(variances.sum()), 1e-300)
+        alone = np.array([term == (i,) for term in found.basis.terms])
+        within = np.array([len(term) > 1 and i in term for term in found.basis.terms])
+        main, pairs = found.explained(alone), found.explained(within)
         rows.append(
             {
                 "hyperparameter": name,
                 "stage": stage_of(name),
-                "main": main,
-                "main_se": main_se,
-                "null95": float(np.quantile(null, 0.95)),
-                "p": float((1 + (null >= main).sum()) / (1 + len(null))),
-                "pairs": pairs,
-                "pairs_se": pairs_se,
-                "sobol": main / whole,
-                "sobol_total": (main + pairs) / whole,
+                "main": main.share,
+                "main_se": main.share_se,
+                "null95": main.null95,
+                "p": main.p,
+                "pairs": pairs.share,
+                "pairs_se": pairs.share_se,
+                "sobol": main.sobol,
+                "sobol_total": found.explained(alone | within).sobol,
                 **mean_se(owns[name].to_numpy(), "own"),
             }
         )
-    table = pd.DataFrame(rows)
-    return table.sort_values("main", ascending=False, kind="stable").reset_index(drop=True)
+    return _sorted(rows, "main")
 
 
 def interactions(landscape: Landscape, found: Decomposition) -> pd.DataFrame:
@@ -57,28 +56,31 @@ def interactions(landscape: Landscape, found: Decomposition) -> pd.DataFrame:
         with shuffled scores), null95_largest (of the largest of all pairs: what to hold the top of
         the list against), sobol (share of the model's variance).
     """
-    variances = found.basis.variances(found.coefficients)
-    pairs = [t for t, axes in enumerate(found.basis.terms) if len(axes) == 2]
+    pairs = [i for i, term in enumerate(found.basis.terms) if len(term) == 2]
     if not pairs:
         return pd.DataFrame(columns=["first", "second", "share"])
     largest = float(np.quantile(found.null[pairs].max(axis=0), 0.95))
     rows = []
-    for t in pairs:
-        share, se = found.share(np.arange(len(variances)) == t)
-        first, second = (landscape.names[i] for i in found.basis.terms[t])
+    for i in pairs:
+        first, second = (landscape.names[axis] for axis in found.basis.terms[i])
+        own = found.explained(np.arange(len(found.basis.terms)) == i)
         rows.append(
             {
                 "first": first,
                 "second": second,
-                "share": share,
-                "share_se": se,
-                "null95": float(np.quantile(found.null[t], 0.95)),
+                "share": own.share,
+                "share_se": own.share_se,
+                "null95": own.null95,
                 "null95_largest": largest,
-                "sobol": share / max(float(variances.sum()), 1e-300),
+                "sobol": own.sobol,
             }
         )
+    return _sorted(rows, "share")
+
+
+def _sorted(rows: list[dict[str, Any]], by: str) -> pd.DataFrame:
     table = pd.DataFrame(rows)
-    return table.sort_values("share", ascending=False, kind="stable").reset_index(drop=True)
+    return table.sort_values(by, ascending=False, kind="stable").reset_index(drop=True)
 
 
 def stages(landscape: Landscape, found: Decomposition) -> pd.DataFrame:
@@ -91,20 +93,14 @@ def stages(landscape: Landscape, found: Decomposition) -> pd.DataFrame:
         " x ".join(sorted({stage_of(names[i]) for i in term}, key=order.index))
         for term in found.basis.terms
     ]
-    whole = max(float(found.basis.variances(found.coefficients).sum()), 1e-300)
     rows = []
     for stage in dict.fromkeys(sorted(of, key=lambda s: (s.count(" x "), s))):
-        mask = np.array([o == stage for o in of])
-        share, se = found.share(mask)
-        null = float(np.quantile(found.null[mask].sum(axis=0), 0.95))
-        rows.append(
-            {"stage": stage, "share": share, "share_se": se, "null95": null, "sobol": share / whole}
-        )
-    return pd.DataFrame(rows)
+        rows.append({"stage": stage, **asdict(found.explained(np.array([o == stage for o in of])))})
+    return pd.DataFrame(rows).drop(columns="p", errors="ignore")
 
 
 def own_effects(landscape: Landscape) -> pd.DataFrame:
-    """`own_effect` of every hyperparameter: one row a group (dataset, group, one column each)."""
+    """`own_effect` of every hyperparameter: one row per group (dataset, group, one column each)."""
     rows = []
     for group, members in landscape.groups.items():
         effects = {
@@ -125,12 +121,11 @@ def own_effect(values: np.ndarray, z: np.ndarray, cells: int = 4) -> float:
     """
     active = ~np.isnan(values)
     u, y = values[active], z[active]
-    levels = np.unique(u)
-    if len(levels) > cells:
+    if len(np.unique(u)) > cells:
         u = np.searchsorted(np.quantile(u, np.arange(1, cells) / cells), u, side="right")
-        levels = np.unique(u)
-    if len(levels) < 2 or len(y) <= len(levels) or np.ptp(y) == 0:
+    by_cell = pd.Series(y).groupby(u)
+    if by_cell.ngroups < 2 or len(y) <= by_cell.ngroups or np.ptp(y) == 0:
         return float("nan")
-    inside = sum(float(((y[u == v] - y[u == v].mean()) ** 2).sum()) for v in levels)
+    inside = float(((y - by_cell.transform("mean")) ** 2).sum())
     total = float(((y - y.mean()) ** 2).sum())
-    return 1.0 - (inside / (len(y) - len(levels))) / (total / (len(y) - 1))
+    return 1.0 - (inside / (len(y) - by_cell.ngroups)) / (total / (len(y) - 1))

@@ -31,8 +31,8 @@ class Landscape:
 
     encoder: SpaceEncoder
     runs: pd.DataFrame
-    """One row a finished trial, before averaging: dataset, model, group, configuration (a number),
-    seed, score, score_se, size (log10 of the model's parameters; NaN where unknown)."""
+    """One row per finished trial, before averaging: dataset, model, group, configuration (its
+    number), seed, score, score_se, size (log10 of the model's parameters; NaN where unknown)."""
     configs: list[Config]
     dataset: np.ndarray
     group: np.ndarray
@@ -49,13 +49,7 @@ class Landscape:
         return len(self.configs)
 
     @classmethod
-    def of(
-        cls,
-        history: pd.DataFrame,
-        space: ConfigurationSpace,
-        maximize: bool = True,
-        ranks: bool = False,
-    ) -> Landscape:
+    def of(cls, history: pd.DataFrame, space: ConfigurationSpace, ranks: bool = False) -> Landscape:
         """The landscapes of a history.
 
         Args:
@@ -63,7 +57,6 @@ class Landscape:
                 `meta.model_log_parameters` are used when there. Failed trials, partial ones and
                 groups of fewer than five configurations or of one score are left out.
             space: the space whose hyperparameters are read.
-            maximize: whether more is better in the table.
             ranks: standardise normal scores of the ranks, which a few outstanding scores do not
                 dominate, instead of the scores.
 
@@ -71,7 +64,7 @@ class Landscape:
             HistoryError: no group is left.
         """
         encoder = SpaceEncoder(space)
-        runs, configs = _runs(history, encoder, maximize)
+        runs, configs = _runs(history, encoder)
         means = runs.groupby(["group", "configuration"], as_index=False).agg(
             dataset=("dataset", "first"), score=("score", "mean")
         )
@@ -124,36 +117,35 @@ class Landscape:
 
 
 def stage_of(name: str) -> str:
-    """Which stage a hyperparameter belongs to, from its prefix."""
+    """The stage of a hyperparameter, from its prefix."""
     prefix = name.partition("_")[0]
     return prefix if prefix in STAGES else SHARED
 
 
-def _runs(
-    history: pd.DataFrame, encoder: SpaceEncoder, maximize: bool
-) -> tuple[pd.DataFrame, list[Config]]:
+def _runs(history: pd.DataFrame, encoder: SpaceEncoder) -> tuple[pd.DataFrame, list[Config]]:
     """Full-length trials, and the distinct configurations that they number.
 
     A configuration with two trials of one seed in a group was recorded twice: the last one counts.
     """
-    rows = read_history(history, encoder, maximize)
+    rows = read_history(history, encoder, maximize=True)
     if rows is None:
         raise HistoryError("history has no rows.")
     keys = [encoder.key(config) for config in rows.configs]
     numbers = {key: i for i, key in enumerate(dict.fromkeys(keys))}
     configs = {numbers[key]: config for key, config in zip(keys, rows.configs, strict=True)}
     table = history.reset_index(drop=True)
-    blank = pd.Series(np.nan, index=table.index)
+    measured = {"seed": "seed", "score_se": "score_se", "size": SIZE}
     runs = pd.DataFrame(
         {
             "dataset": rows.dataset.astype(str),
             "model": table["model_id"].astype(str) if "model_id" in table else "",
             "group": rows.group.astype(str),
             "configuration": [numbers[key] for key in keys],
-            "seed": pd.to_numeric(table.get("seed", blank), errors="coerce"),
             "score": rows.score,
-            "score_se": pd.to_numeric(table.get("score_se", blank), errors="coerce"),
-            "size": pd.to_numeric(table.get(SIZE, blank), errors="coerce"),
+            **{
+                name: pd.to_numeric(table[column], errors="coerce") if column in table else np.nan
+                for name, column in measured.items()
+            },
         }
     )[rows.final]
     # Trials whose seed is not known are taken for trials with different ones.

@@ -1,4 +1,4 @@
-"""Where good configurations lie: the effect of one hyperparameter alone, and the best decile."""
+"""Location of good configurations: marginal effects of hyperparameters, and the best decile."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from benchmarks.insights.spread import interval95, mean_se
 from surrogates.space.axes import Axis, ChoiceAxis, NumberAxis, OrdinalAxis
 
 BEST = 0.1  # the share of a group's configurations that count as its best
+VALUES = ("best_value", "low_value", "high_value", "all_value")
 
 
 def marginal_effects(landscape: Landscape, bins: int = 5) -> pd.DataFrame:
@@ -24,7 +25,7 @@ def marginal_effects(landscape: Landscape, bins: int = 5) -> pd.DataFrame:
         bins: quantile bins of a range; levels and choices stand for themselves.
 
     Returns:
-        One row a hyperparameter and bin: hyperparameter, stage, bin (a label), low, high, centre
+        One row per hyperparameter and bin: hyperparameter, stage, bin (a label), low, high, centre
         (values; NaN for choices), effect (mean over datasets), effect_se, datasets, trials.
     """
     out = []
@@ -36,16 +37,9 @@ def marginal_effects(landscape: Landscape, bins: int = 5) -> pd.DataFrame:
             z[active] -= z[active].mean() if len(active) else 0.0
         for number, label in enumerate(labels):
             rows = np.flatnonzero(cells == number)
-            if len(rows) == 0:
-                continue
-            out.append(
-                {
-                    "hyperparameter": axis.name,
-                    "stage": stage_of(axis.name),
-                    **label,
-                    **_effect(landscape, z, rows),
-                }
-            )
+            if len(rows):
+                place = {"hyperparameter": axis.name, "stage": stage_of(axis.name)}
+                out.append(place | label | _effect(landscape, z, rows))
     return pd.DataFrame(out)
 
 
@@ -55,7 +49,7 @@ def pair_effects(
     """Mean standardised score over the cells of two hyperparameters.
 
     Returns:
-        One row a pair and cell: first, second, first_bin, second_bin (labels), effect (mean over
+        One row per pair and cell: first, second, first_bin, second_bin (labels), effect (mean over
         datasets with rows there), effect_se, datasets, trials.
     """
     out = []
@@ -67,9 +61,9 @@ def pair_effects(
         for i, j in itertools.product(range(len(row_labels)), range(len(column_labels))):
             inside = np.flatnonzero((rows == i) & (columns == j))
             if len(inside):
-                labels = {"first_bin": row_labels[i]["bin"], "second_bin": column_labels[j]["bin"]}
-                found = _effect(landscape, landscape.z, inside)
-                out.append({"first": pair[0], "second": pair[1], **labels, **found})
+                names = (*pair, row_labels[i]["bin"], column_labels[j]["bin"])
+                cell = dict(zip(("first", "second", "first_bin", "second_bin"), names, strict=True))
+                out.append(cell | _effect(landscape, landscape.z, inside))
     return pd.DataFrame(out)
 
 
@@ -81,7 +75,7 @@ def best_region(landscape: Landscape, best: float = BEST) -> pd.DataFrame:
     the best of noisy scores are partly lucky, a shift is a lower bound of the true one.
 
     Returns:
-        One row a hyperparameter, or choice of one: hyperparameter, stage, choice (empty for
+        One row per hyperparameter, or choice of one: hyperparameter, stage, choice (empty for
         ranges), best, best_se, datasets, all, shift (best - all), shift_se, clear (whether the 95 %
         interval of the shift leaves out 0), best_value, low_value, high_value (the
         position and its 95 % interval as values), all_value.
@@ -99,8 +93,7 @@ def best_region(landscape: Landscape, best: float = BEST) -> pd.DataFrame:
             whole = float(everywhere.mean())
             low, high = interval95(shift["shift"], shift["shift_se"], int(shift["datasets"]))
             ends = interval95(top["best"], top["best_se"], int(top["datasets"]))
-            names = ("best_value", "low_value", "high_value", "all_value")
-            values = [_value(axis, u) if not choice else "" for u in (top["best"], *ends, whole)]
+            values = ["" if choice else _value(axis, u) for u in (top["best"], *ends, whole)]
             out.append(
                 {
                     "hyperparameter": axis.name,
@@ -111,7 +104,7 @@ def best_region(landscape: Landscape, best: float = BEST) -> pd.DataFrame:
                     "shift": shift["shift"],
                     "shift_se": shift["shift_se"],
                     "clear": bool(low > 0 or high < 0),
-                    **dict(zip(names, values, strict=True)),
+                    **dict(zip(VALUES, values, strict=True)),
                 }
             )
     return pd.DataFrame(out)
@@ -130,16 +123,15 @@ def top_weights(scores: np.ndarray, best: float = BEST) -> np.ndarray:
 
 def _effect(landscape: Landscape, z: np.ndarray, rows: np.ndarray) -> dict[str, float]:
     """Mean standardised score of some rows over datasets: effect, effect_se, datasets, trials."""
-    means = pd.Series(z[rows]).groupby(landscape.group[rows]).mean()
-    owners = pd.Series(landscape.dataset[rows]).groupby(landscape.group[rows]).first()
-    each = means.groupby(owners).mean()
+    place = [landscape.dataset[rows], landscape.group[rows]]
+    each = pd.Series(z[rows]).groupby(place).mean().groupby(level=0).mean()
     return {**mean_se(each.to_numpy(), "effect"), "trials": len(rows)}
 
 
 def _by_dataset(
     landscape: Landscape, column: np.ndarray, best: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean of a column over the best of its active rows, and over all of them, a dataset each."""
+    """Mean of a column over the best of its active rows, and over all of them, per dataset."""
     means = []
     for rows in landscape.groups.values():
         active = rows[~np.isnan(column[rows])]
@@ -151,23 +143,14 @@ def _by_dataset(
 
 
 def _cells(axis: Axis, unit: np.ndarray, bins: int) -> tuple[np.ndarray, list[dict[str, object]]]:
-    """Bin of each row (-1 where inactive), and what each bin is called and holds."""
+    """Bin of each row (-1 where inactive), and the label and range of each bin."""
     active = ~np.isnan(unit)
     cells = np.full(len(unit), -1)
     steps = np.unique(unit[active])
     if isinstance(axis, NumberAxis) and len(steps) > bins:
         inner = np.quantile(unit[active], np.arange(1, bins) / bins)
         cells[active] = np.searchsorted(inner, unit[active], side="right")
-        labels: list[dict[str, object]] = []
-        for i in range(bins):
-            inside = np.sort(unit[cells == i])
-            if len(inside) == 0:
-                labels.append({"bin": ""})
-                continue
-            low, centre, high = (axis.decode(u) for u in (inside[0], np.median(inside), inside[-1]))
-            text = f"{compact(low)} to {compact(high)}"
-            labels.append({"bin": text, "low": low, "high": high, "centre": centre})
-        return cells, labels
+        return cells, [_label(axis, unit[cells == i]) for i in range(bins)]
     values = [axis.decode(u) for u in steps]
     cells[active] = np.searchsorted(steps, unit[active])
     numbers = [v if isinstance(v, int | float) else np.nan for v in values]
@@ -175,6 +158,14 @@ def _cells(axis: Axis, unit: np.ndarray, bins: int) -> tuple[np.ndarray, list[di
         {"bin": str(v), "low": number, "high": number, "centre": number}
         for v, number in zip(values, numbers, strict=True)
     ]
+
+
+def _label(axis: NumberAxis, inside: np.ndarray) -> dict[str, object]:
+    if len(inside) == 0:
+        return {"bin": ""}
+    low, centre, high = (axis.decode(u) for u in (inside.min(), np.median(inside), inside.max()))
+    text = f"{compact(low)} to {compact(high)}"
+    return {"bin": text, "low": low, "high": high, "centre": centre}
 
 
 def compact(number: float) -> str:

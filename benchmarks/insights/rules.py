@@ -1,4 +1,4 @@
-"""The field's rules of thumb as contrasts, put to the test on the history.
+"""The field's rules of thumb as contrasts, tested on the history.
 
 A rule says in which range the answer to its contrast lies. Every dataset gives one answer, the mean
 over its models; the 95 % interval of their mean decides (`verdict`).
@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf, log10
+from typing import Literal
 
-import numpy as np
 import pandas as pd
 from scipy import stats
 
@@ -28,6 +28,9 @@ from benchmarks.insights.spread import interval95, mean_se
 
 MIN_DATASETS = 3  # fewer decide nothing
 POSITIVE, NEGATIVE = (0.0, inf), (-inf, 0.0)
+LORA, FULL = 'adapter == "lora"', 'adapter == "full"'
+
+Verdict = Literal["holds", "weaker", "open", "fails"]
 
 
 @dataclass(frozen=True)
@@ -50,19 +53,19 @@ RULES: tuple[Rule, ...] = (
         "SFT: the learning rate first",
         "SFT's learning rate explains more than its other hyperparameters do on average.",
         "Bengio, arXiv 1206.5533", 2012,
-        OwnGap("sft_learning_rate", "sft_"),
+        OwnGap("sft_learning_rate"),
     ),
     Rule(
         "RL: the learning rate first",
         "RL's learning rate explains more than its other hyperparameters do on average.",
         "Bengio, arXiv 1206.5533, carried over to RL", 2012,
-        OwnGap("rl_learning_rate", "rl_"),
+        OwnGap("rl_learning_rate"),
     ),
     Rule(
         "RL rate a tenth of SFT's",
         "With full weights the best RL learning rate is 1/20 to 1/10 of SFT's.",
         "Tulu 3 (arXiv 2411.15124): 5e-6 and 5e-7; TRL's defaults: 2e-5 and 1e-6", 2024,
-        BestRatio("rl_learning_rate", "sft_learning_rate", 'adapter == "full"'),
+        BestRatio("rl_learning_rate", "sft_learning_rate", FULL),
         (log10(1 / 20), log10(1 / 10)),
     ),
     Rule(
@@ -76,41 +79,41 @@ RULES: tuple[Rule, ...] = (
         "LoRA: ten times SFT's rate",
         "The best SFT learning rate of LoRA is 5 to 15 times that of full weights.",
         "LoRA Without Regret, in TRL's documentation", 2025,
-        BestFactor("sft_learning_rate", 'adapter == "lora"', 'adapter == "full"'),
+        BestFactor(LORA, FULL, "sft_learning_rate"),
         (log10(5), log10(15)),
     ),
     Rule(
         "LoRA: a higher SFT rate",
         "A higher SFT learning rate helps LoRA more than it helps full weights.",
         "LoRA Without Regret, in TRL's documentation", 2025,
-        SlopeGap("sft_learning_rate", 'adapter == "lora"', 'adapter == "full"'),
+        SlopeGap(LORA, FULL, "sft_learning_rate"),
     ),
     Rule(
         "LoRA: a higher RL rate",
         "A higher RL learning rate helps LoRA more than it helps full weights.",
         "LoRA Without Regret, in TRL's documentation", 2025,
-        SlopeGap("rl_learning_rate", 'adapter == "lora"', 'adapter == "full"'),
+        SlopeGap(LORA, FULL, "rl_learning_rate"),
     ),
     Rule(
         "LoRA: as good when tuned",
         "The best of LoRA is within a quarter of a standard deviation of the best of full weights.",
         "LoRA Without Regret, in TRL's documentation", 2025,
-        BestGap('adapter == "lora"', 'adapter == "full"'),
+        BestGap(LORA, FULL),
         (-0.25, 0.25),
     ),
     Rule(
         "LoRA: smaller SFT batches",
         "A larger SFT batch hurts LoRA more than it hurts full weights.",
         "LoRA Without Regret; Tinker's LoRA primer: in some scenarios", 2025,
-        SlopeGap("sft_batch_size", 'adapter == "lora"', 'adapter == "full"'),
+        SlopeGap(LORA, FULL, "sft_batch_size"),
         NEGATIVE,
     ),
     Rule(
         "SFT rate grows with the batch",
         "A higher SFT learning rate helps more with large batches than with small ones.",
         "square-root scaling: Krizhevsky, arXiv 1404.5997", 2014,
-        SlopeGap("sft_learning_rate", "sft_batch_size >= sft_batch_size.quantile(0.67)",
-                 "sft_batch_size <= sft_batch_size.quantile(0.33)"),
+        SlopeGap("sft_batch_size >= sft_batch_size.quantile(0.67)",
+                 "sft_batch_size <= sft_batch_size.quantile(0.33)", "sft_learning_rate"),
     ),
     Rule(
         "SFT: warm up",
@@ -164,7 +167,7 @@ RULES: tuple[Rule, ...] = (
 )  # fmt: skip
 
 
-def judge_rules(landscape: Landscape, rules: Sequence[Rule] = RULES) -> pd.DataFrame:
+def evaluate_rules(landscape: Landscape, rules: Sequence[Rule] = RULES) -> pd.DataFrame:
     """Every rule whose hyperparameters the history varies.
 
     Returns:
@@ -179,29 +182,27 @@ def judge_rules(landscape: Landscape, rules: Sequence[Rule] = RULES) -> pd.DataF
     owners = {group: str(landscape.dataset[rows[0]]) for group, rows in landscape.groups.items()}
     out = [
         {"rule": rule.name, "claim": rule.claim, "source": rule.source, "year": rule.year}
-        | _tested(rule, tables, owners)
+        | _evaluated(rule, tables, owners)
         for rule in rules
         if rule.contrast.needs <= set(landscape.names)
     ]
     return pd.DataFrame(out)
 
 
-def _tested(
+def _evaluated(
     rule: Rule, tables: dict[str, pd.DataFrame], owners: dict[str, str]
 ) -> dict[str, str | float]:
-    answers = pd.DataFrame(
+    each = pd.DataFrame(
         {
-            "answer": {g: rule.contrast(t) for g, t in tables.items()},
-            "nothing": {g: rule.contrast.nothing(t) for g, t in tables.items()},
+            "answer": {group: rule.contrast(table) for group, table in tables.items()},
+            "nothing": {group: rule.contrast.nothing(table) for group, table in tables.items()},
         }
     )
-    each = answers.dropna().groupby(lambda group: owners[group]).mean()
+    each = each.dropna().groupby(owners.__getitem__).mean()
     found = mean_se(each["answer"].to_numpy(), "estimate")
-    estimate, count = found["estimate"], int(found["datasets"])
-    low, high = interval95(estimate, found["estimate_se"], count)
-    gap = mean_se((each["answer"] - each["nothing"]).to_numpy(), "gap")
-    t = gap["gap"] / gap["gap_se"] if gap["gap_se"] else np.nan
-    nothing = float(each["nothing"].mean())
+    count, nothing = int(found["datasets"]), float(each["nothing"].mean())
+    low, high = interval95(found["estimate"], found["estimate_se"], count)
+    gaps = each["answer"] - each["nothing"]
     return {
         "unit": rule.contrast.unit,
         **found,
@@ -210,22 +211,28 @@ def _tested(
         "expected_low": rule.expected[0],
         "expected_high": rule.expected[1],
         "nothing": nothing,
-        "p": float(2 * stats.t.sf(abs(t), count - 1)) if count > 1 else float("nan"),
-        "verdict": verdict((low, high), rule.expected, nothing)
-        if count >= MIN_DATASETS
-        else "open",
+        "p": float(stats.ttest_1samp(gaps, 0.0).pvalue) if count > 1 else float("nan"),
+        "verdict": verdict((low, high), rule.expected, nothing, count),
     }
 
 
-def verdict(interval: tuple[float, float], expected: tuple[float, float], nothing: float) -> str:
-    """What an interval says of a rule.
+def verdict(
+    interval: tuple[float, float],
+    expected: tuple[float, float],
+    nothing: float,
+    datasets: int = MIN_DATASETS,
+) -> Verdict:
+    """Judgement of a rule by the interval of its contrast.
 
     "holds": it lies inside the expected range. "open": it reaches across an edge, or lies outside
     and holds `nothing`, which scores that do not depend on configurations would give. "weaker": it
     lies between `nothing` and the range: the right direction, but less of it (luck in picking the
-    best pulls there, too). "fails": it lies outside otherwise.
+    best pulls there, too). "fails": it lies outside otherwise. Fewer than three datasets leave it
+    open.
     """
     low, high = interval
+    if datasets < MIN_DATASETS:
+        return "open"
     if expected[0] <= low and high <= expected[1]:
         return "holds"
     if not (high < expected[0] or low > expected[1]) or low <= nothing <= high:

@@ -1,10 +1,11 @@
-"""Means over datasets and how sure they are. Pure functions; a dataset is one observation."""
+"""Means over datasets with their uncertainty. Pure functions; a dataset is one observation."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 
 
@@ -15,6 +16,14 @@ def mean_se(values: np.ndarray | Sequence[float], name: str) -> dict[str, float]
     mean = float(kept.mean()) if len(kept) else float("nan")
     se = float(kept.std(ddof=1) / np.sqrt(len(kept))) if len(kept) > 1 else float("nan")
     return {name: mean, f"{name}_se": se, "datasets": len(kept)}
+
+
+def group_means(table: pd.DataFrame, by: list[str], names: Sequence[str]) -> pd.DataFrame:
+    """Mean and standard error over the rows of each group: NAME and NAME_se of each column."""
+    grouped = table[list(names)].astype(float).groupby([table[key] for key in by], sort=False)
+    found = grouped.agg(["mean", "sem"])
+    found.columns = [name if kind == "mean" else f"{name}_se" for name, kind in found.columns]
+    return found
 
 
 def jackknife_se(values: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""What the history says of hyperparameters, of models as proxies, and of noise: one table each."""
+"""The questions to the history: hyperparameters, models as proxies, noise; one table each."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 from pydantic import BaseModel, ConfigDict, Field
 
 from benchmarks.insights import agreement as agree
@@ -20,7 +18,7 @@ from benchmarks.insights.anova import decompose
 from benchmarks.insights.importance import importance, interactions, own_effects, stages
 from benchmarks.insights.landscape import Landscape
 from benchmarks.insights.marginals import best_region, marginal_effects, pair_effects
-from benchmarks.insights.rules import judge_rules
+from benchmarks.insights.rules import evaluate_rules
 from tasks.history.checks import learnable_history
 from tasks.history.rows import history_files
 from tasks.inputs.spaces import load_space
@@ -32,6 +30,15 @@ SECTION = "insights"  # of params.yaml
 # What JF-HPO (arXiv 2606.03073) reports of its proxy model.
 REFERENCE = {"spearman": 0.90, "kendall": 0.80}
 PARTS = ("history", "analysis of variance", "marginal effects", "rules of thumb", "agreement")
+# Table -> the column that names its rows, and those to follow from one history to the next.
+METRICS = {
+    "models": ("model", ["r2", "r2_se"]),
+    "importance": ("hyperparameter", ["main", "main_se", "own", "own_se"]),
+    "stages": ("stage", ["share", "share_se"]),
+    "rules": ("rule", ["estimate", "estimate_se"]),
+    "agreement": ("pair", ["spearman", "spearman_se", "kendall", "kendall_se"]),
+    "noise": ("model", ["seed_sd", "noise_share", "icc", "spearman", "kendall"]),
+}
 
 Report = Callable[[str], None]
 
@@ -44,7 +51,7 @@ class InsightSettings(BaseModel):
     space: str = "sft_grpo"
     seed: int = 0
     ranks: bool = False
-    """Look at normal scores of the ranks: a check that a few outstanding scores do not decide."""
+    """Analyse normal scores of the ranks: a check that a few outstanding scores do not decide."""
     shuffles: int = Field(200, ge=20)
     """Permutations of the scores, which show how large an importance is by chance."""
     trees: int = Field(150, ge=1)
@@ -59,39 +66,37 @@ class InsightSettings(BaseModel):
 
 @dataclass(frozen=True)
 class Insights:
-    """What was found."""
+    """The answers."""
 
     tables: dict[str, pd.DataFrame]
-    """By name; the columns are those of the functions in `surrogates` that made them."""
+    """By name; the columns are those of the functions in this package that made them."""
     counts: dict[str, int]
     """Of trials, configurations, groups (dataset x model), datasets, models, failed."""
 
 
-@task(cache_policy=NO_CACHE)
 def finished_trials(folder: Path) -> pd.DataFrame:
     """The good rows of a history; bad ones go to its quarantine, as in every other reader of it.
 
     Raises:
-        SettingsError: no history, an unreadable file, or no row that is good.
+        SettingsError: no history, an unreadable file, or no good row.
     """
     files = history_files(folder)
     if not files:
         raise SettingsError(
-            f"no *.parquet in {folder}: nothing to look at\n"
+            f"no *.parquet in {folder}: nothing to analyse\n"
             "  restore the bundled history with: git checkout data/history\n"
             "  or add runs with: autopipe collect"
         )
     return learnable_history(files)
 
 
-@task(cache_policy=NO_CACHE)
 def find_insights(rows: pd.DataFrame, settings: InsightSettings, report: Report) -> Insights:
-    """Answers every question of the page, one table each.
+    """Answer every question of the page, one table each.
 
     Args:
         rows: history rows; failed and partial trials are counted, not analysed.
         settings: the section `insights` of params.yaml.
-        report: told the name of each part as it begins.
+        report: called with the name of each part as it begins.
 
     Raises:
         HistoryError: no dataset has enough configurations with scores that differ.
@@ -115,18 +120,17 @@ def find_insights(rows: pd.DataFrame, settings: InsightSettings, report: Report)
         "best_region": best_region(land),
     }
     report(PARTS[3])
-    tables["rules"] = judge_rules(land)
+    tables["rules"] = evaluate_rules(land)
     report(PARTS[4])
     both, again = agree.agreement(land.runs, settings.top), agree.retest(land.runs)
-    noisy = agree.noise(land.runs)
-    shares = noisy.groupby("model")["noise_share"].mean()
-    stability = {str(model): 1.0 - share for model, share in shares.items()}
+    noise = agree.noise(land.runs)
+    stability = 1.0 - noise.groupby("model")["noise_share"].mean()
     tables |= {
-        "agreement": agree.summarise_agreement(both, stability),
+        "agreement": agree.summarise_agreement(both, stability.to_dict()),
         "agreement_by_dataset": both,
         "retest": again,
-        "noise": agree.summarise_noise(noisy, again),
-        "noise_by_group": noisy,
+        "noise": agree.summarise_noise(noise, again),
+        "noise_by_group": noise,
     }
     counts = {
         "trials": len(land.runs),
@@ -139,17 +143,14 @@ def find_insights(rows: pd.DataFrame, settings: InsightSettings, report: Report)
     return Insights(tables, counts)
 
 
-@task(cache_policy=NO_CACHE)
 def write_insights(found: Insights, folder: Path) -> Path:
-    """Writes `metrics.json` and `tables/*.csv`, the same bytes for the same numbers.
+    """Write `metrics.json` and `tables/*.csv`, the same bytes for the same numbers.
 
     Returns:
         The metrics file.
     """
-    tables = folder / "tables"
-    tables.mkdir(parents=True, exist_ok=True)
     for name, table in found.tables.items():
-        write_csv(table, tables / f"{name}.csv", FLOAT_FORMAT)
+        write_csv(table, folder / "tables" / f"{name}.csv", FLOAT_FORMAT)
     file = folder / "metrics.json"
     file.write_text(json.dumps(metrics(found), indent=1) + "\n", encoding="utf-8")
     return file
@@ -157,23 +158,11 @@ def write_insights(found: Insights, folder: Path) -> Path:
 
 def metrics(found: Insights) -> dict[str, Any]:
     """The numbers to follow from one history to the next, for `dvc metrics`."""
-    tables = found.tables
-    pairs = tables["agreement"].copy()
-    if len(pairs):
-        pairs["pair"] = pairs["proxy"] + " for " + pairs["target"]
+    pairs = found.tables["agreement"]
+    pairs = pairs.assign(pair=pairs["proxy"] + " for " + pairs["target"])
     regrets = [str(c) for c in pairs if re.fullmatch(r"regret\d+", str(c))]
-    return {
-        "history": found.counts,
-        "models": metrics_by_name(tables["models"], "model", ["r2", "r2_se"]),
-        "importance": metrics_by_name(
-            tables["importance"], "hyperparameter", ["main", "main_se", "own", "own_se"]
-        ),
-        "stages": metrics_by_name(tables["stages"], "stage", ["share", "share_se"]),
-        "rules": metrics_by_name(tables["rules"], "rule", ["estimate", "estimate_se"]),
-        "agreement": metrics_by_name(
-            pairs, "pair", ["spearman", "spearman_se", "kendall", "kendall_se", *regrets]
-        ),
-        "noise": metrics_by_name(
-            tables["noise"], "model", ["seed_sd", "noise_share", "icc", "spearman", "kendall"]
-        ),
+    tables = found.tables | {"agreement": pairs}
+    return {"history": found.counts} | {
+        name: metrics_by_name(tables[name], key, [*columns, *(regrets if key == "pair" else [])])
+        for name, (key, columns) in METRICS.items()
     }

@@ -1,6 +1,6 @@
 """The bundled history replayed, one dataset left out at a time.
 
-    python -m benchmarks.replay run       # or: make bench; plays what was not played yet
+    python -m benchmarks.replay run       # or: make bench; runs what has no result yet
     python -m benchmarks.replay show      # tables, a picture, and whether the goals are reached
 
 Every strategy chooses among the trials that one dataset really had, with the same budget, and pays
@@ -13,6 +13,7 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # every worker has one core, whatever libraries take
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,9 +22,11 @@ from flows.environment import configure
 configure()
 
 import typer  # noqa: E402
+from typer import Option  # noqa: E402
 
+from benchmarks.options import with_options  # noqa: E402
 from flows.errors import friendly_errors  # noqa: E402
-from flows.terminal import for_tables  # noqa: E402
+from flows.terminal import for_tables, say  # noqa: E402
 from tasks.output.csv_tables import write_csv  # noqa: E402
 
 if TYPE_CHECKING:
@@ -33,105 +36,86 @@ if TYPE_CHECKING:
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
 console = for_tables()
 
-Strategies = Annotated[str, typer.Option(help="Names, with commas between; all by default.")]
-Datasets = Annotated[str, typer.Option(help="Names, with commas between; all by default.")]
-Variants = Annotated[str, typer.Option(help="true, shuffled, inverted; all by default.")]
-Seeds = Annotated[int, typer.Option(help="Runs of each strategy on each dataset.", min=1)]
-Budget = Annotated[float, typer.Option(help="In mean costs of a trial at full length.", min=1)]
-Model = Annotated[str, typer.Option(help="Whose trials are replayed.")]
-Space = Annotated[str, typer.Option(help="Name in data/spaces, or a file.")]
-Results = Annotated[Path | None, typer.Option(help="Folder of the runs that were played.")]
 
+@dataclass(frozen=True)
+class Selection:
+    """Options of both commands: which runs there are."""
 
-def _prepared(
-    strategies: str, datasets: str, variants: str, seeds: int, budget: float, model: str,
-    space: str, results: Path | None,
-) -> tuple[Settings, Plan]:  # fmt: skip
-    """Settings and plan of a command's options."""
-    from benchmarks.replay import store
-    from benchmarks.replay.past import VARIANTS
-    from benchmarks.replay.run import PEERS_MISSING, plan_of
-    from benchmarks.replay.strategies import STRATEGIES, chosen
-    from benchmarks.replay.tables import datasets_of
+    strategies: Annotated[str, Option(help="Names, with commas between; all by default.")] = ""
+    datasets: Annotated[str, Option(help="Names, with commas between; all by default.")] = ""
+    variants: Annotated[str, Option(help="true, shuffled, inverted; all by default.")] = ""
+    seeds: Annotated[int, Option(help="Runs of each strategy on each dataset.", min=1)] = 10
+    budget: Annotated[float, Option(help="In mean costs of a trial at full length.", min=1)] = 20.0
+    model: Annotated[str, Option(help="Whose trials are replayed.")] = "tiny-1m"
+    space: Annotated[str, Option(help="Name in data/spaces, or a file.")] = "sft_grpo"
+    results: Annotated[Path | None, Option(help="Folder of the runs.")] = None
 
-    settings = store.Settings(model, space, budget, results or store.RESULTS)
-    plan = plan_of(
-        chosen(_names(strategies), STRATEGIES, "strategy"),
-        chosen(_names(variants), VARIANTS, "history"),
-        chosen(_names(datasets), datasets_of(store.history(), model), "dataset"),
-        seeds,
-    )
-    for name in plan.left_out:
-        console.print(f"{name} {PEERS_MISSING}", highlight=False, markup=False)
-    return settings, plan
+    def prepared(self) -> tuple[Settings, Plan]:
+        """Settings and plan; the strategies that cannot be run are named on the console."""
+        from benchmarks.replay import store
+        from benchmarks.replay.histories import VARIANTS
+        from benchmarks.replay.run import Plan
+        from benchmarks.replay.strategies import STRATEGIES, selected
+        from benchmarks.replay.tables import datasets_of
 
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
+        results = self.results or store.RESULTS
+        settings = store.Settings(self.model, self.space, self.budget, results)
+        plan = Plan.of(
+            selected(self.strategies, STRATEGIES, "strategy"),
+            selected(self.variants, VARIANTS, "history"),
+            selected(self.datasets, datasets_of(store.history(), self.model), "dataset"),
+            self.seeds,
+        )
+        for name in plan.left_out:
+            say(f"{name} left out: not installed (pip install 'autopipe[peers]')")
+        return settings, plan
 
 
 @app.command("run")
+@with_options(Selection)
 def run_command(
-    strategies: Strategies = "",
-    datasets: Datasets = "",
-    variants: Variants = "",
-    seeds: Seeds = 10,
-    budget: Budget = 20.0,
-    model: Model = "tiny-1m",
-    space: Space = "sft_grpo",
-    results: Results = None,
-    workers: Annotated[int, typer.Option(help="Processes.", min=1)] = 2,
-    again: Annotated[bool, typer.Option(help="Play what is there once more.")] = False,
+    selection: Selection,
+    workers: Annotated[int, Option(help="Processes.", min=1)] = 2,
+    again: Annotated[bool, Option(help="Repeat finished runs.")] = False,
 ) -> None:
-    """Play what was not played yet; what is interrupted goes on from the last finished run."""
+    """Run what has no result yet; after an interruption it resumes after the last finished run."""
     with friendly_errors():
         from benchmarks.replay.run import run
 
-        settings, plan = _prepared(
-            strategies, datasets, variants, seeds, budget, model, space, results
-        )
-        failed = run(settings, plan, workers, console, again)
-    for name, why in failed.items():
-        console.print(f"{name} failed: {why}", highlight=False, markup=False)
-    console.print("tables and goals: python -m benchmarks.replay show", highlight=False)
+        failed = run(*selection.prepared(), workers, console, again)
+    for name, reason in failed.items():
+        say(f"{name} failed: {reason}")
+    say("tables and goals: python -m benchmarks.replay show")
     if failed:
         raise typer.Exit(1)
 
 
 @app.command()
+@with_options(Selection)
 def show(
-    strategies: Strategies = "",
-    datasets: Datasets = "",
-    variants: Variants = "",
-    seeds: Seeds = 10,
-    budget: Budget = 20.0,
-    model: Model = "tiny-1m",
-    space: Space = "sft_grpo",
-    results: Results = None,
-    csv: Annotated[Path | None, typer.Option(help="Where the table goes as CSV.")] = None,
-    picture: Annotated[Path | None, typer.Option(help="Where the picture goes (.svg).")] = None,
+    selection: Selection,
+    csv: Annotated[Path | None, Option(help="Where the table goes as CSV.")] = None,
+    picture: Annotated[Path | None, Option(help="Where the picture goes (.svg).")] = None,
 ) -> None:
     """Regret over the budget as a table, a CSV and a picture, and the goals in words."""
     with friendly_errors():
         from benchmarks.replay.goals import goals
         from benchmarks.replay.picture import draw
-        from benchmarks.replay.summary import collected, render_trials, summary
+        from benchmarks.replay.results import console_table, load_results, summarise
 
-        settings, plan = _prepared(
-            strategies, datasets, variants, seeds, budget, model, space, results
-        )
-        found = collected(settings, plan)
-        for remark in found.remarks:
-            console.print(remark, highlight=False, markup=False)
-        rows = summary(found)
-        console.print(render_trials(rows))
-        for line in goals(found):
-            console.print(line, highlight=False, markup=False)
+        settings, plan = selection.prepared()
+        results = load_results(settings, plan)
+        rows = summarise(results)
+        for line in results.remarks:
+            say(line)
+        console.print(console_table(rows))
+        for line in goals(results):
+            say(line)
         if csv is not None:
             write_csv(rows, csv, "%.5g")
-            console.print(f"table: {csv}", highlight=False)
-        for line in draw(found, settings.results / "regret.html", picture):
-            console.print(line, highlight=False, markup=False)
+            say(f"table: {csv}")
+        for line in draw(results, settings.results / "regret.html", picture):
+            say(line)
 
 
 if __name__ == "__main__":

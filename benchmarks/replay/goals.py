@@ -1,77 +1,78 @@
-"""Whether the search is as good as it is meant to be, in words and with the numbers."""
+"""The goals of the search, and whether the replay reaches them."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 
-from benchmarks.replay.strategies import NO_PAST, STRATEGIES
-from benchmarks.replay.summary import SHARES, Found, Key, label
+from benchmarks.replay.results import SHARES, Key, Results, label
+from benchmarks.replay.strategies import NO_HISTORY, STRATEGIES
 
 OURS: Key = ("autopipe", "true")
-ALONE: Key = ("gp", NO_PAST)
-EARLY, LATE = SHARES.index(0.1), SHARES.index(0.33)
+ALONE: Key = ("gp", NO_HISTORY)
+EARLY, LATE = 0.1, 0.33  # shares of the budget
 TOLERANCE = 1.1  # of the regret of the search without history
 
 
-def goals(found: Found) -> list[str]:
-    """One line a goal; a goal whose runs are not there is said to be open."""
+def goals(results: Results) -> list[str]:
+    """One line or more per goal; a goal whose runs are missing is open."""
     return [
-        _early(found),
-        *_anytime(found),
-        *(line for variant in ("shuffled", "inverted") for line in _robust(found, variant)),
+        *_early(results),
+        *_anytime(results),
+        *(line for variant in ("shuffled", "inverted") for line in _robust(results, variant)),
     ]
 
 
-def _early(found: Found) -> str:
+def _early(results: Results) -> list[str]:
     goal = "at 10 % of the budget no more regret than the best peer without transfer at 100 %"
-    curves = _aligned(found, [OURS, *_of_kind(found, "peer")])
+    curves = _aligned(results, [OURS, *_of_kind(results, "peer")])
     if len(curves) < 2:
-        return f"{goal}: autopipe or the peers were not played -> open"
-    mine = curves.pop(OURS)
-    best = min(curves, key=lambda key: curves[key][:, -1].mean())
-    regret, theirs = mine[:, EARLY].mean(), curves[best][:, -1].mean()
-    verdict = _verdict(regret <= theirs)
-    return f"{goal}: autopipe {regret:.4f}, {label(best)} {theirs:.4f} -> {verdict}"
+        return [f"{goal}: autopipe or the peers were not run -> open"]
+    means = _means(curves)
+    ours = means.pop(OURS)[EARLY]
+    best = means.loc[1.0].idxmin()
+    return [f"{goal}: {_compared(ours, best, means.loc[1.0, best])}"]
 
 
-def _anytime(found: Found) -> list[str]:
+def _anytime(results: Results) -> list[str]:
     goal = "at every budget no more regret than the best peer of any kind"
-    curves = _aligned(found, [OURS, *_of_kind(found, "peer", "transfer peer")])
+    curves = _aligned(results, [OURS, *_of_kind(results, "peer", "transfer peer")])
     if len(curves) < 2:
-        return [f"{goal}: autopipe or the peers were not played -> open"]
-    means = {key: rows.mean(axis=0) for key, rows in curves.items()}
-    mine, lines, kept = means.pop(OURS), [], True
-    for column, share in enumerate(SHARES):
-        best = min(means, key=lambda key: means[key][column])
-        regret, theirs = mine[column], means[best][column]
-        kept &= bool(regret <= theirs)
-        verdict = _verdict(regret <= theirs)
-        lines.append(
-            f"  {share:.0%}: autopipe {regret:.4f}, {label(best)} {theirs:.4f} -> {verdict}"
-        )
-    return [f"{goal} -> {_verdict(kept)}", *lines]
+        return [f"{goal}: autopipe or the peers were not run -> open"]
+    means = _means(curves)
+    ours = means.pop(OURS)
+    lines = [
+        f"  {share:.0%}: {_compared(ours[share], best, means.loc[share, best])}"
+        for share, best in means.idxmin(axis=1).items()
+    ]
+    return [f"{goal} -> {_verdict(bool((ours <= means.min(axis=1)).all()))}", *lines]
 
 
-def _robust(found: Found, variant: str) -> list[str]:
+def _robust(results: Results, variant: str) -> list[str]:
     goal = f"with the {variant} history within 10 % of gp's regret from a third of the budget on"
     key: Key = ("autopipe", variant)
-    curves = _aligned(found, [key, ALONE])
+    curves = _aligned(results, [key, ALONE])
     if len(curves) < 2:
-        return [f"{goal}: autopipe or gp was not played -> open"]
-    mine, alone = curves[key], curves[ALONE]
-    lines, kept = [], True
-    for column in range(LATE, len(SHARES)):
-        regret, theirs = mine[:, column].mean(), alone[:, column].mean()
-        fine = bool(regret <= TOLERANCE * theirs)
-        kept &= fine
-        ratio = f"ratio {regret / theirs:.2f}" if theirs > 0 else "no ratio"
+        return [f"{goal}: autopipe or gp was not run -> open"]
+    lines, all_reached = [], True
+    for share in SHARES[SHARES.index(LATE) :]:
+        ours, alone = curves[key][share], curves[ALONE][share]
+        reached = bool(ours.mean() <= TOLERANCE * alone.mean())
+        all_reached &= reached
+        ratio = f"ratio {ours.mean() / alone.mean():.2f}" if alone.mean() > 0 else "no ratio"
         lines.append(
-            f"  {SHARES[column]:.0%}: autopipe {regret:.4f}, gp {theirs:.4f}, {ratio}; paired "
-            f"difference {_paired(mine[:, column] - alone[:, column])} -> {_verdict(fine)}"
+            f"  {share:.0%}: autopipe {ours.mean():.4f}, gp {alone.mean():.4f}, {ratio}; paired "
+            f"difference {_paired((ours - alone).to_numpy())} -> {_verdict(reached)}"
         )
-    return [f"{goal} -> {_verdict(kept)}", *lines]
+    return [f"{goal} -> {_verdict(all_reached)}", *lines]
+
+
+def _compared(ours: float, best: Key, theirs: float) -> str:
+    verdict = _verdict(bool(ours <= theirs))
+    return f"autopipe {ours:.4f}, {label(best)} {theirs:.4f} -> {verdict}"
 
 
 def _paired(difference: np.ndarray) -> str:
@@ -87,23 +88,26 @@ def _verdict(reached: bool) -> str:
     return "reached" if reached else "not reached"
 
 
-def _of_kind(found: Found, *kinds: str) -> list[Key]:
-    return [k for k in found.curves if STRATEGIES[k[0]].kind in kinds and k[1] in (NO_PAST, "true")]
+def _of_kind(results: Results, *kinds: str) -> list[Key]:
+    return [
+        (name, history)
+        for name, history in results.curves
+        if STRATEGIES[name].kind in kinds and history in (NO_HISTORY, "true")
+    ]
 
 
-def _aligned(found: Found, keys: Sequence[Key]) -> dict[Key, np.ndarray]:
-    """Curves of those that were played, on the datasets that all of them have.
+def _means(curves: dict[Key, pd.DataFrame]) -> pd.DataFrame:
+    """Mean regret over datasets: `shares x strategies`."""
+    return pd.DataFrame({key: rows.mean() for key, rows in curves.items()})
 
-    Empty if the first one was not played, or they have no dataset in common.
+
+def _aligned(results: Results, keys: Sequence[Key]) -> dict[Key, pd.DataFrame]:
+    """Curves of those keys that have runs, on the datasets that all of them share.
+
+    Empty if the first one has none, or they have no dataset in common.
     """
-    played = [key for key in keys if key in found.curves]
-    if keys[0] not in played:
+    curves = {key: results.curves[key] for key in keys if key in results.curves}
+    if keys[0] not in curves:
         return {}
-    shared = set.intersection(*(set(found.datasets[key]) for key in played))
-    if not shared:
-        return {}
-    rows = {
-        key: [row for row, name in enumerate(found.datasets[key]) if name in shared]
-        for key in played
-    }
-    return {key: found.curves[key][rows[key]] for key in played}
+    shared = functools.reduce(pd.Index.intersection, (rows.index for rows in curves.values()))
+    return {key: rows.loc[shared, SHARES] for key, rows in curves.items()} if len(shared) else {}

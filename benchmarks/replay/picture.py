@@ -1,4 +1,4 @@
-"""Regret over the budget as a picture: a line a strategy, with its band."""
+"""Regret over the budget as a picture: one line per strategy, with its band."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.colors import qualitative
 
-from benchmarks.insights.pictures import titled, write_pictures
+from benchmarks.pictures import titled, write_pictures
+from benchmarks.replay.results import FINE_SHARES, Results, band, label
 from benchmarks.replay.strategies import STRATEGIES
-from benchmarks.replay.summary import FINE, Found, band, label
 from trials.io.errors import SettingsError
 
 FLOOR = 1e-3  # a regret of 0 has no place on a logarithmic axis
@@ -18,14 +18,16 @@ HEIGHT = 560
 DASHES = {"own": "solid", "peer": "dash", "transfer peer": "dot"}
 
 
-def regret_figure(found: Found) -> go.Figure:
-    """Mean normalised regret against the share of the budget; ablations are left to the table."""
+def regret_figure(results: Results) -> go.Figure:
+    """Mean normalised regret against the share of the budget; ablations are in the table only."""
     figure = go.Figure()
-    shown = [key for key in found.fine if STRATEGIES[key[0]].kind != "ablation"]
+    shares = np.array(FINE_SHARES)
+    shown = [key for key in results.curves if STRATEGIES[key[0]].kind != "ablation"]
     for number, key in enumerate(shown):
         colour = qualitative.Dark24[number % len(qualitative.Dark24)]
-        mean, low, high = (np.maximum(part, FLOOR) for part in band(found.fine[key]))
-        name, shares = label(key), np.array(FINE)
+        curves = results.curves[key][FINE_SHARES].to_numpy()
+        mean, low, high = (np.maximum(part, FLOOR) for part in band(curves))
+        name, dash = label(key), DASHES[STRATEGIES[key[0]].kind]
         figure.add_scatter(
             x=np.concatenate([shares, shares[::-1]]),
             y=np.concatenate([high, low[::-1]]),
@@ -37,7 +39,6 @@ def regret_figure(found: Found) -> go.Figure:
             legendgroup=name,
             showlegend=False,
         )
-        dash = DASHES[STRATEGIES[key[0]].kind]
         figure.add_scatter(
             x=shares, y=mean, name=name, legendgroup=name, line={"color": colour, "dash": dash}
         )
@@ -49,20 +50,20 @@ def regret_figure(found: Found) -> go.Figure:
     return titled(figure, HEIGHT, title, legend=legend, margin=margin)
 
 
-def draw(found: Found, page: Path, picture: Path | None) -> list[str]:
-    """Write the page, and the picture where one is asked for and can be drawn.
+def draw(results: Results, page: Path, picture: Path | None) -> list[str]:
+    """Write the page, and the picture if a file is given and it can be drawn.
 
     Returns:
-        What was written, and why what was not was not.
+        One line per file, or the reason why there is no picture.
     """
-    figure = regret_figure(found)
+    figure = regret_figure(results)
     page.parent.mkdir(parents=True, exist_ok=True)
     figure.write_html(page, include_plotlyjs=True)
-    said = [f"page: {page}"]
+    lines = [f"page: {page}"]
     if picture is not None:
         try:
             [file] = write_pictures({picture.stem: figure}, picture.parent)
-            said.append(f"picture: {file}")
+            lines.append(f"picture: {file}")
         except SettingsError as error:
-            said.append(str(error))
-    return said
+            lines.append(str(error))
+    return lines

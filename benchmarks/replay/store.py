@@ -1,4 +1,4 @@
-"""Where results lie, so that what was played is not played again, and no two runs are mixed up."""
+"""Results on disk: finished runs are not repeated, and no two settings share a file."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.replay.past import frame_fingerprint, past_of
-from benchmarks.replay.play import Trace
-from benchmarks.replay.strategies import NO_PAST, STRATEGIES
+from benchmarks.replay.histories import frame_fingerprint, history_without
+from benchmarks.replay.loop import Trace
+from benchmarks.replay.strategies import NO_HISTORY, STRATEGIES
 from benchmarks.replay.tables import ReplayTask, replay_task
 from surrogates.offline.models import OfflineModels
 from surrogates.space.encoding import SpaceEncoder
@@ -27,14 +27,12 @@ from trials.io.hashing import content_hash
 
 RESULTS = ROOT / "benchmarks" / "results" / "replay"
 FORMAT = 1
-# What the offline models are made by; other modules use them.
-FITTING = (
-    "axes", "blend", "boosting", "calibration", "cost", "early", "early_skill", "encoding",
-    "features", "history", "metrics", "offline", "outcomes", "past_kernel", "past_tables",
-    "past_tasks", "prefixes", "ranker",
+# Code that decides what the offline models hold, and what a baseline proposes.
+OFFLINE_CODE = ("core", "space", "history", "gp", "offline")
+BASELINE_CODE = (
+    "space/axes.py", "space/candidates.py", "space/encoding.py", "online/optuna_strategies.py"
 )  # fmt: skip
-BASELINE_CODE = ("space/axes", "space/candidates", "space/encoding", "online/optuna_strategies")
-PAST_SEED = 0  # of the shuffled history and of the offline models, the same ones for every run
+MODEL_SEED = 0  # of the shuffled history and of the offline models, the same for every run
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ class Job:
     dataset: str
 
     def __str__(self) -> str:
-        history = "" if self.variant in (NO_PAST, "true") else f" ({self.variant} history)"
+        history = "" if self.variant in (NO_HISTORY, "true") else f" ({self.variant} history)"
         return f"{self.strategy}{history} on {self.dataset}"
 
 
@@ -69,7 +67,7 @@ def history() -> pd.DataFrame:
 
 @cache
 def encoder_of(space: str) -> SpaceEncoder:
-    """The encoder of a space by its name."""
+    """The encoder of a space, by its name."""
     return SpaceEncoder(load_space(space))
 
 
@@ -80,51 +78,51 @@ def table(settings: Settings, dataset: str) -> ReplayTask:
 
 
 @cache
-def past(dataset: str, variant: str) -> pd.DataFrame:
-    """What a strategy may learn from."""
-    return past_of(history(), dataset, variant, PAST_SEED)
+def other_datasets(dataset: str, variant: str) -> pd.DataFrame:
+    """The history that a strategy may learn from."""
+    return history_without(history(), dataset, variant, MODEL_SEED)
 
 
 @cache
-def _past_fingerprint(dataset: str, variant: str) -> str:
-    return frame_fingerprint(past(dataset, variant))
+def _history_fingerprint(dataset: str, variant: str) -> str:
+    return frame_fingerprint(other_datasets(dataset, variant))
 
 
 @cache
-def code(*modules: str) -> str:
-    """Hash of modules of the search, of all by default, to tell results of another state of it."""
-    folder = ROOT / "surrogates"
-    files = [folder / f"{name}.py" for name in modules] or sorted(folder.rglob("*.py"))
+def code_version(*parts: str) -> str:
+    """Hash of files or packages of `surrogates`, of all by default."""
+    paths = [ROOT / "surrogates" / part for part in parts or ("",)]
+    files = [file for p in paths for file in (sorted(p.rglob("*.py")) if p.is_dir() else [p])]
     return content_hash(*(file.read_bytes() for file in files), digits=12)
 
 
-def played_by(strategy: str) -> str:
-    """What tells runs of another state of the program that makes a strategy's moves."""
+def version_of(strategy: str) -> str:
+    """The version of the program behind a strategy: of its package, or of our code."""
     row = STRATEGIES[strategy]
-    if row.peer:
+    if row.package:
         return importlib.metadata.version(row.package.replace("_", "-"))
-    return code(*BASELINE_CODE) if row.kind == "peer" else code()
+    return code_version(*BASELINE_CODE) if row.kind == "peer" else code_version()
 
 
 def trace_file(settings: Settings, job: Job) -> Path:
-    """The file of a job; anything that would change its runs, but for code, changes its name."""
+    """The file of a job; anything but code that would change its runs changes its name."""
     strategy = STRATEGIES[job.strategy]
-    learned = job.variant != NO_PAST
+    learned = job.variant != NO_HISTORY
     key = _digest(
         FORMAT,
         settings.budget,
         space_text(encoder_of(settings.space).space),
         table(settings, job.dataset).fingerprint(),
-        _past_fingerprint(job.dataset, job.variant) if learned else "",
+        _history_fingerprint(job.dataset, job.variant) if learned else "",
         sorted(strategy.options.items()),
-        strategy.peer,
+        job.strategy if strategy.implementation else "",
     )
     name = f"{job.strategy.replace(' ', '-')}.{job.variant}.{job.dataset}.{key}.jsonl"
     return settings.results / "traces" / settings.model / name
 
 
 def read_traces(file: Path) -> dict[int, dict[str, Any]]:
-    """Seed -> what `Trace.to_dict` and `code` said; empty where nothing was played."""
+    """Seed -> the fields of `Trace` and the version of the `code`; empty without a file."""
     if not file.exists():
         return {}
     lines = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
@@ -137,33 +135,33 @@ def write_traces(file: Path, traces: dict[int, dict[str, Any]]) -> None:
 
 
 def as_trace(line: dict[str, Any]) -> Trace:
-    """Inverse of `Trace.to_dict`."""
+    """One line of a file, without the version of the code."""
     return Trace(**{name: value for name, value in line.items() if name != "code"})
 
 
 def missing_seeds(settings: Settings, job: Job, seeds: Iterable[int]) -> list[int]:
-    """The seeds that were not played yet."""
-    played = read_traces(trace_file(settings, job))
-    return [seed for seed in seeds if seed not in played]
+    """The seeds that have no run yet."""
+    finished = read_traces(trace_file(settings, job))
+    return [seed for seed in seeds if seed not in finished]
 
 
 def models_folder(settings: Settings, dataset: str, variant: str) -> Path:
-    """Where the offline models of a past lie; other code that fits them gives another folder."""
+    """Folder of the offline models; a change of the code that fits them gives another one."""
     space = space_text(encoder_of(settings.space).space)
     meta = bool(table(settings, dataset).meta)
-    made_by = code(*FITTING)
-    key = _digest(FORMAT, made_by, space, _past_fingerprint(dataset, variant), meta, PAST_SEED)
+    version = code_version(*OFFLINE_CODE)
+    key = _digest(FORMAT, version, space, _history_fingerprint(dataset, variant), meta, MODEL_SEED)
     return settings.results / "models" / f"{dataset}.{variant}.{key}"
 
 
 def offline_models(settings: Settings, dataset: str, variant: str) -> OfflineModels:
-    """Models fitted to the past of a dataset, made once and kept."""
+    """Models fitted to the other datasets, made once and kept."""
     folder = models_folder(settings, dataset, variant)
     if not folder.exists():
         models = OfflineModels.fit(
-            past(dataset, variant),
+            other_datasets(dataset, variant),
             encoder_of(settings.space).space,
-            PAST_SEED,
+            MODEL_SEED,
             use_meta=bool(table(settings, dataset).meta),
         )
         with new_folder(folder) as draft:

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 import importlib.util
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-import pandas as pd
-
-from benchmarks.replay.peers import make_peer
-from benchmarks.replay.play import Player
-from benchmarks.replay.tables import ReplayTask
-from surrogates.space.encoding import SpaceEncoder
+from benchmarks.replay.loop import Optimizer, Problem
 from trials.io.errors import SettingsError
 
-if TYPE_CHECKING:
-    from surrogates.offline.models import OfflineModels
-
-NO_PAST = "none"
+NO_HISTORY = "none"
 """The history variant of a strategy that learns from none."""
 
 Kind = Literal["own", "ablation", "peer", "transfer peer"]
@@ -30,101 +23,86 @@ class Strategy:
     """One row of every table."""
 
     kind: Kind
-    """Ours or a peer's; a transfer peer learns from the past too."""
+    """Ours or a peer's; a transfer peer learns from the history too."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments of `Search`; empty for a peer outside it."""
-    peer: str = ""
-    """Name in `PEERS`."""
-    variants: tuple[str, ...] = (NO_PAST,)
-    """Histories that it is played with."""
+    variants: tuple[str, ...] = (NO_HISTORY,)
+    """Histories that it is run with."""
+    implementation: str = ""
+    """`module.Class` in `benchmarks.replay.optimizers`, for a peer outside `Search`."""
 
     @property
     def package(self) -> str:
-        """The module that must be there; empty where AutoPipe's own are enough."""
-        return self.peer and ("smac" if self.peer.startswith("smac") else "syne_tune")
+        """The module that must be installed; empty where AutoPipe's own are enough."""
+        module = self.implementation.partition("_")[0].partition(".")[0]
+        return {"": "", "smac3": "smac", "syne": "syne_tune"}[module]
 
     @property
     def learns_offline(self) -> bool:
-        """Whether it needs `OfflineModels` of the past."""
-        return not self.peer and self.variants != (NO_PAST,)
+        """Whether it needs `OfflineModels` of the history."""
+        return not self.implementation and self.variants != (NO_HISTORY,)
 
     @property
     def missing(self) -> bool:
         """Whether its package is not installed."""
         return bool(self.package) and importlib.util.find_spec(self.package) is None
 
+    def make(self, problem: Problem) -> Optimizer:
+        """A fresh optimizer; a peer's package is imported now, and not before."""
+        if not self.implementation:
+            from benchmarks.replay.optimizers.search import SearchOptimizer
 
-def _own(strategy: str, *variants: str, **options: Any) -> Strategy:
-    options = {"strategy": strategy} | options
-    return Strategy("own", options, variants=variants or (NO_PAST,))
+            return SearchOptimizer(problem, self.options, best_seen=self.kind == "peer")
+        module, name = self.implementation.split(".")
+        made = getattr(importlib.import_module(f"benchmarks.replay.optimizers.{module}"), name)
+        return made(problem)  # type: ignore[no-any-return]
 
 
-def _without(part: str) -> Strategy:
+def _peer(implementation: str) -> Strategy:
+    return Strategy("peer", implementation=implementation)
+
+
+def _transfer_peer(implementation: str) -> Strategy:
+    return Strategy("transfer peer", variants=("true",), implementation=implementation)
+
+
+def _ablation(part: str) -> Strategy:
     options = {"strategy": "autopipe", "without": (part,)}
     return Strategy("ablation", options, variants=("true",))
 
 
 STRATEGIES: dict[str, Strategy] = {
-    "autopipe": _own("autopipe", "true", "shuffled", "inverted"),
-    "gp": _own("gp"),
-    "ranker": _own("ranker", "true"),
+    "autopipe": Strategy("own", {"strategy": "autopipe"}, ("true", "shuffled", "inverted")),
+    "gp": Strategy("own", {"strategy": "gp"}),
+    "ranker": Strategy("own", {"strategy": "ranker"}, ("true",)),
     "random": Strategy("peer", {"strategy": "random"}),
     "sobol": Strategy("peer", {"strategy": "sobol"}),
     "tpe": Strategy("peer", {"strategy": "tpe"}),
     "bohb": Strategy("peer", {"strategy": "bohb"}),
-    "smac": Strategy("peer", peer="smac"),
-    "smac-hyperband": Strategy("peer", peer="smac-hyperband"),
-    "syne-cqr": Strategy("peer", peer="syne-cqr"),
-    "syne-asha-cqr": Strategy("peer", peer="syne-asha-cqr"),
-    "syne-bounding-box": Strategy("transfer peer", peer="syne-bounding-box", variants=("true",)),
-    "syne-zero-shot": Strategy("transfer peer", peer="syne-zero-shot", variants=("true",)),
-    "syne-quantile": Strategy("transfer peer", peer="syne-quantile", variants=("true",)),
-    "autopipe without ranker": _without("ranker"),
-    "autopipe without residual": _without("residual"),
-    "autopipe without early stopping": _without("early_stopping"),
-    "autopipe without cost": _without("cost"),
-    "autopipe without predictor noise": _without("predictor_noise"),
+    "smac": _peer("smac3.Smac"),
+    "smac-hyperband": _peer("smac3.SmacHyperband"),
+    "syne-cqr": _peer("syne.Cqr"),
+    "syne-bounding-box": _transfer_peer("syne_transfer.BoundingBox"),
+    "syne-zero-shot": _transfer_peer("syne_transfer.ZeroShot"),
+    "syne-quantile": _transfer_peer("syne_transfer.Quantile"),
+    "autopipe without ranker": _ablation("ranker"),
+    "autopipe without residual": _ablation("residual"),
+    "autopipe without early stopping": _ablation("early_stopping"),
+    "autopipe without cost": _ablation("cost"),
+    "autopipe without predictor noise": _ablation("predictor_noise"),
 }
 
 
-def chosen(names: Iterable[str], known: Iterable[str], what: str) -> list[str]:
-    """The names, all of them if none is given.
+def selected(names: str, known: Iterable[str], kind: str) -> list[str]:
+    """Names with commas between; all of the known ones where none is given.
 
     Raises:
-        SettingsError: one is unknown; the nearest known one is named.
+        SettingsError: one is unknown; the nearest known one is suggested.
     """
-    names, known = list(names), list(known)
-    for name in names:
+    given, known = [name.strip() for name in names.split(",") if name.strip()], list(known)
+    for name in given:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise SettingsError(f"unknown {what} {name!r}.{hint}\n  known: {', '.join(known)}")
-    return names or known
-
-
-def make_player(
-    strategy: Strategy,
-    task: ReplayTask,
-    encoder: SpaceEncoder,
-    budget: float,
-    seed: int,
-    past: pd.DataFrame | None,
-    offline: OfflineModels | None,
-) -> Player:
-    """A fresh player.
-
-    Args:
-        strategy: A row of `STRATEGIES`.
-        task: The table that it plays on.
-        encoder: Of the space.
-        budget: Seconds that may be spent.
-        seed: Same seed, same moves.
-        past: Rows of the other datasets, for a transfer peer.
-        offline: Models fitted to them, for the search.
-    """
-    if not strategy.peer:
-        from benchmarks.replay.players import SearchPlayer
-
-        best_seen = strategy.kind == "peer"
-        return SearchPlayer(task, encoder, budget, seed, offline, strategy.options, best_seen)
-    return make_peer(strategy.peer, task, encoder, budget, seed, past)
+            raise SettingsError(f"unknown {kind} {name!r}.{hint}\n  known: {', '.join(known)}")
+    return given or known

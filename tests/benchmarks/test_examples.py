@@ -1,4 +1,4 @@
-"""What counts as a candidate for the bundled example, and what is said of its runs."""
+"""Candidates for the bundled example, and the table of their runs."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def test_the_table_counts_what_is_beyond_noise(tmp_path: Path) -> None:
         "best": 0.6,
     }
     for seed, (gain, error) in enumerate([(0.10, 0.02), (0.03, 0.02), (None, None)]):
-        examples.note(table, row | {"seed": seed, "gain": gain, "gain_se": error})
-    examples.note(table, row | {"seed": 3, "budget": "6", "gain": 0.9, "gain_se": 0.1})
-    examples.note(table, row | {"seed": 3, "model": "other", "gain": 0.9, "gain_se": 0.1})
+        examples.record(table, row | {"seed": seed, "gain": gain, "gain_se": error})
+    examples.record(table, row | {"seed": 3, "budget": "6", "gain": 0.9, "gain_se": 0.1})
+    examples.record(table, row | {"seed": 3, "model": "other", "gain": 0.9, "gain_se": 0.1})
     shown = CliRunner().invoke(
         examples.app,
         ["show", "--datasets", "gcd", "--table", str(table)],
@@ -62,13 +62,14 @@ def test_what_is_in_the_table_is_not_played_again(tmp_path: Path) -> None:
         "gain_se": 0.02,
     }
     for seed in (1, 0):
-        examples.note(table, row | {"seed": seed})
+        examples.record(table, row | {"seed": seed})
     kept = table.read_bytes()
     options = ["--datasets", "gcd", "--seeds", "2", "--budget", "2", "--table", str(table)]
     done = CliRunner().invoke(examples.app, ["run", *options, "--results", str(tmp_path / "runs")])
     assert done.exit_code == 0, done.output
     assert table.read_bytes() == kept
-    assert list(examples.played(table, examples.EXAMPLE_MODEL, "2")["seed"]) == [0, 1]
+    selection = examples.Selection(budget="2", table=table)
+    assert list(selection.finished()["seed"]) == [0, 1]
     assert not (tmp_path / "runs").exists()
 
 

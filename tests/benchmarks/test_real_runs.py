@@ -17,7 +17,7 @@ from trials.io.errors import SettingsError
 
 
 def test_the_dataset_is_left_out_and_nothing_else(tmp_path: Path) -> None:
-    real_runs.without("lcm", tmp_path / "history")
+    real_runs.copy_history_without("lcm", tmp_path / "history")
     left = read_history(history_files(tmp_path / "history"))
     bundled = [f for f in history_files(BUNDLED_HISTORY) if f.name.startswith("bundled-")]
     every = read_history(bundled)
@@ -38,16 +38,16 @@ def test_a_copy_under_another_name_is_left_out_too(
     )
     rows.to_parquet(tmp_path / "bundled-x.parquet")
     monkeypatch.setattr(tune_runs, "BUNDLED_HISTORY", tmp_path)
-    real_runs.without("a", tmp_path / "out")
+    real_runs.copy_history_without("a", tmp_path / "out")
     assert pd.read_parquet(tmp_path / "out" / "bundled-x.parquet")["trial_id"].tolist() == ["z"]
     with pytest.raises(SettingsError, match="there are: a, b, copy"):
-        real_runs.without("c", tmp_path / "other")
+        real_runs.copy_history_without("c", tmp_path / "other")
 
 
 def test_the_table_counts_what_is_there(tmp_path: Path) -> None:
-    cores = len(os.sched_getaffinity(0))
+    selection = real_runs.Selection(budget="9s", results=tmp_path)
     for seed, test in enumerate((0.4, 0.6)):
-        home = real_runs.home_of(tmp_path, "lcm", "autopipe", seed, "9s", cores) / "runs" / "r"
+        home = selection.home("lcm", "autopipe", seed) / "runs" / "r"
         home.mkdir(parents=True)
         summary = {"best": {"test": test}, "default": {"test": 0.3}, "base": {"test": 0.1}}
         (home / "summary.json").write_text(json.dumps(summary))
@@ -72,4 +72,4 @@ def test_workers_get_equal_shares_of_the_cores() -> None:
 
 def test_a_run_that_fails_says_why(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="no_such_strategy"):
-        real_runs.play(tmp_path, "lcm", "no_such_strategy", 0, "9s", os.sched_getaffinity(0))
+        real_runs.run_once(tmp_path, "lcm", "no_such_strategy", 0, "9s", os.sched_getaffinity(0))

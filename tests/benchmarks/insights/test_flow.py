@@ -1,4 +1,4 @@
-"""The insights flow on a part of the bundled history: real trials, the same numbers twice."""
+"""The command on a part of the bundled history: real trials."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import yaml
 from typer import Typer
 from typer.testing import CliRunner
 
-from benchmarks.insights import pictures
+from benchmarks import pictures
 from benchmarks.insights.flow import main
 from tasks.history.rows import write_parquet
 from tests.histories import bundled
@@ -38,42 +38,27 @@ def options(tmp_path: Path) -> list[str]:
     return ["--history", str(history), "--params", str(params)]
 
 
-def test_a_history_is_looked_at_and_looks_alike_again(prefect_harness, options, tmp_path):
-    written = []
-    page = tmp_path / "page.md"
-    for name in ("one", "two"):
-        page.write_text("# Ours\n\n<!-- begin: agreement -->\n<!-- end: agreement -->\n")
-        output = tmp_path / name
-        done = CliRunner().invoke(app, [*options, "--output", str(output), "--page", str(page)])
-        assert done.exit_code == 0, done.output
-        files = sorted(p for p in output.rglob("*.*") if p.is_file())
-        written.append({str(p.relative_to(output)): p.read_bytes() for p in files})
-    assert written[0] == written[1]
-    metrics = json.loads(written[0]["metrics.json"])
-    assert metrics["history"]["trials"] == 60
-    assert metrics["history"]["datasets"] == 2
-    assert "tiny-100k for tiny-1m | 1 |" in page.read_text()
-    models = pd.read_csv(tmp_path / "one" / "tables" / "models.csv")
-    assert models["r2"].notna().all()
-    assert "RL: larger groups" in done.output
-
-
-def test_without_kaleido_the_tables_are_there_and_the_way_is_shown(
-    prefect_harness, options, tmp_path, monkeypatch
+def test_tables_metrics_and_page_are_there_and_the_way_to_pictures_is_shown(
+    options, tmp_path, monkeypatch
 ):
     def refuse(*_args, **_options):
         raise ValueError("Image export requires the Kaleido package")
 
     monkeypatch.setattr(pictures, "write_images", refuse)
-    output = tmp_path / "out"
-    more = ["--output", str(output), "--pictures", str(tmp_path / "pictures")]
+    page, output = tmp_path / "page.md", tmp_path / "out"
+    page.write_text("# Ours\n\n<!-- begin: agreement -->\n<!-- end: agreement -->\n")
+    more = ["--output", str(output), "--page", str(page), "--pictures", str(tmp_path / "pictures")]
     done = CliRunner().invoke(app, [*options, *more])
     assert done.exit_code == 0, done.output
-    assert (output / "tables" / "rules.csv").is_file()
+    metrics = json.loads((output / "metrics.json").read_text())
+    assert (metrics["history"]["trials"], metrics["history"]["datasets"]) == (60, 2)
+    assert "tiny-100k for tiny-1m | 1 |" in page.read_text()
+    assert pd.read_csv(output / "tables" / "models.csv")["r2"].notna().all()
+    assert "RL: larger groups" in done.output
     assert "pip install 'autopipe[pictures]'" in done.output
 
 
-def test_bad_rows_and_a_history_too_thin_for_most_questions(prefect_harness, options, tmp_path):
+def test_bad_rows_and_a_history_too_thin_for_most_questions(options, tmp_path):
     history = Path(options[1])
     for name in ("leap_year", "smaller"):
         (history / f"{name}.parquet").unlink()
@@ -89,7 +74,7 @@ def test_bad_rows_and_a_history_too_thin_for_most_questions(prefect_harness, opt
     assert "| **open** |" in page.read_text()
 
 
-def test_an_empty_folder_is_explained(prefect_harness, tmp_path):
+def test_an_empty_folder_is_explained(tmp_path):
     done = CliRunner().invoke(app, ["--history", str(tmp_path), "--output", str(tmp_path / "out")])
     assert done.exit_code == 2
     assert "git checkout data/history" in done.output

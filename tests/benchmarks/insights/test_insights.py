@@ -38,7 +38,7 @@ def rows() -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def found(rows: pd.DataFrame) -> Insights:
-    return find_insights.fn(rows, InsightSettings(shuffles=20, trees=10), lambda _: None)
+    return find_insights(rows, InsightSettings(shuffles=20, trees=10), lambda _: None)
 
 
 def test_every_question_has_a_table(found):
@@ -54,7 +54,7 @@ def test_every_question_has_a_table(found):
 def test_the_same_numbers_give_the_same_files(found, tmp_path):
     files = []
     for name in ("one", "two"):
-        write_insights.fn(found, tmp_path / name)
+        write_insights(found, tmp_path / name)
         paths = sorted(p for p in (tmp_path / name).rglob("*.*") if p.is_file())
         files.append([p.read_bytes() for p in paths])
     assert files[0] == files[1]
@@ -66,7 +66,7 @@ def test_the_same_numbers_give_the_same_files(found, tmp_path):
 
 
 def test_all_metrics_are_finite_json(found, tmp_path):
-    text = write_insights.fn(found, tmp_path).read_text()
+    text = write_insights(found, tmp_path).read_text()
     assert "NaN" not in text
     assert "Infinity" not in text
 
@@ -109,7 +109,7 @@ def test_a_marker_that_is_wrong_is_named(text):
 
 def test_one_model_without_repeats_leaves_parts_empty_and_says_so():
     thin = history_of(score, datasets=2, noise=0.1)
-    found = find_insights.fn(thin, InsightSettings(shuffles=20, trees=10), lambda _: None)
+    found = find_insights(thin, InsightSettings(shuffles=20, trees=10), lambda _: None)
     content = blocks(found)
     assert "nothing to answer" in content["agreement"]
     assert "nothing to answer" in content["noise"]
@@ -139,4 +139,4 @@ def test_settings_are_read_and_wrong_ones_refused(tmp_path):
 
 def test_an_empty_folder_is_explained(tmp_path: Path):
     with pytest.raises(SettingsError, match="git checkout data/history"):
-        finished_trials.fn(tmp_path)
+        finished_trials(tmp_path)

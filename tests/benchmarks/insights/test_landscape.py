@@ -62,12 +62,6 @@ def test_only_varied_hyperparameters_are_axes_and_inactive_ones_are_nan():
     assert inactive.tolist() == (land.values["adapter"] == "full").tolist()
 
 
-def test_less_is_better_turns_scores():
-    table = history_of(rate, datasets=1)
-    most, least = Landscape.of(table, SPACE), Landscape.of(table, SPACE, maximize=False)
-    assert least.z == pytest.approx(-most.z)
-
-
 def test_ranks_ignore_how_far_apart_scores_are():
     table = history_of(rate, noise=0.1, datasets=2)
     bent = table.assign(score=np.exp(3.0 * (table["score"] - table["score"].min())))

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.insights.contrasts import BestFactor, BestGap, BestRatio, Gap, OwnGap, SlopeGap
 from benchmarks.insights.landscape import Landscape
-from benchmarks.insights.rules import RULES, Rule, judge_rules, verdict
+from benchmarks.insights.rules import RULES, Rule, evaluate_rules, verdict
 from tests.benchmarks.insights.landscapes import history_of, small_space, unit
 
 FACTOR = 4.0  # by which LoRA's best SFT learning rate is the larger one
@@ -27,16 +27,16 @@ def rule(contrast, expected=(0.0, inf)) -> Rule:
     return Rule("r", "claim", "source", 2025, contrast, expected)
 
 
-def judged(score, rules, **options):
+def evaluated(score, rules, **options):
     land = Landscape.of(history_of(score, noise=0.02, configurations=80, **options), small_space())
-    return judge_rules(land, rules)
+    return evaluate_rules(land, rules)
 
 
 def test_true_and_false_rules_are_told_apart():
     hot = Gap("rl_temperature >= 0.9", "rl_temperature < 0.9")
     cold = replace(hot, high=hot.low, low=hot.high)
     idle = Gap("rl_num_generations > 4", "rl_num_generations == 4")
-    table = judged(lora_wants_more, [rule(hot), rule(cold), rule(idle, (0.5, inf))])
+    table = evaluated(lora_wants_more, [rule(hot), rule(cold), rule(idle, (0.5, inf))])
     assert table["verdict"].tolist() == ["fails", "holds", "open"]
     assert table["estimate"].iloc[0] == pytest.approx(-table["estimate"].iloc[1])
     assert (table["low"] < table["estimate"]).all()
@@ -45,11 +45,11 @@ def test_true_and_false_rules_are_told_apart():
 
 def test_the_factor_between_the_best_rates_is_found():
     lora, full = 'adapter == "lora"', 'adapter == "full"'
-    slope = SlopeGap("sft_learning_rate", lora, full)
-    factor = BestFactor("sft_learning_rate", lora, full)
+    slope = SlopeGap(lora, full, "sft_learning_rate")
+    factor = BestFactor(lora, full, "sft_learning_rate")
     ratio = BestRatio("rl_learning_rate", "sft_learning_rate", full)
     as_good = BestGap(lora, full)
-    table = judged(
+    table = evaluated(
         lora_wants_more,
         [
             rule(slope),
@@ -66,8 +66,8 @@ def test_the_factor_between_the_best_rates_is_found():
 
 
 def test_the_share_of_a_hyperparameter_is_compared_with_its_stage():
-    table = judged(
-        lambda config: unit(config, "rl_learning_rate"), [rule(OwnGap("rl_learning_rate", "rl_"))]
+    table = evaluated(
+        lambda config: unit(config, "rl_learning_rate"), [rule(OwnGap("rl_learning_rate"))]
     )
     assert table["estimate"].iloc[0] > 0.7
     assert table["verdict"].iloc[0] == "holds"
@@ -75,20 +75,20 @@ def test_the_share_of_a_hyperparameter_is_compared_with_its_stage():
 
 def test_noise_supports_no_rule():
     rng = np.random.default_rng(1)
-    table = judged(lambda config: rng.normal(), RULES, datasets=8)
+    table = evaluated(lambda config: rng.normal(), RULES, datasets=8)
     assert (table["verdict"].isin(["open"])).mean() > 0.7
 
 
 def test_two_datasets_decide_nothing():
     cold = Gap("rl_temperature < 0.9", "rl_temperature >= 0.9")
-    assert judged(lora_wants_more, [rule(cold)], datasets=2)["verdict"].tolist() == ["open"]
+    assert evaluated(lora_wants_more, [rule(cold)], datasets=2)["verdict"].tolist() == ["open"]
 
 
 def test_the_rules_name_sources_and_are_left_out_where_they_cannot_be_asked():
     assert len({r.name for r in RULES}) == len(RULES)
     assert all(r.claim.endswith(".") and r.source and 2010 <= r.year <= 2030 for r in RULES)
     assert all(r.expected[0] < r.expected[1] for r in RULES)
-    table = judged(lora_wants_more, RULES)
+    table = evaluated(lora_wants_more, RULES)
     asked = set(table["rule"])
     varied = set(Landscape.of(history_of(lora_wants_more), small_space()).names)
     assert asked == {r.name for r in RULES if r.contrast.needs <= varied}

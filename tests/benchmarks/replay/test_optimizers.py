@@ -1,8 +1,7 @@
-"""Peers play on a table: nearest free candidates, no repeats, the same again with the same seed."""
+"""Peers on a table: nearest free candidates, no repeats, the same queries with the same seed."""
 
 from __future__ import annotations
 
-import importlib.util
 from functools import cache
 
 import numpy as np
@@ -10,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.replay.past import past_of
-from benchmarks.replay.peers import PEERS, RUNGS, Snapper
-from benchmarks.replay.play import Trace, play
-from benchmarks.replay.strategies import STRATEGIES, make_player
-from tests.benchmarks.worlds import small_task
+from benchmarks.replay.histories import history_without
+from benchmarks.replay.loop import Problem, Trace, replay
+from benchmarks.replay.optimizers.base import RUNGS, CandidatePool
+from benchmarks.replay.strategies import STRATEGIES
+from tests.benchmarks.replay.worlds import small_task
 
 world = cache(small_task)
 
@@ -23,18 +22,18 @@ world = cache(small_task)
 @given(seed=st.integers(0, 1000))
 def test_snapping_takes_each_candidate_once_and_the_candidate_itself_first(seed: int):
     task, encoder, _ = world()
-    snapper = Snapper(encoder, task.configs)
-    assert snapper.take(task.configs[7]) == 7
-    taken = [snapper.take(config) for config in encoder.sample(11, seed)]
+    pool = CandidatePool(encoder, task.configs)
+    assert pool.take_nearest(task.configs[7]) == 7
+    taken = [pool.take_nearest(config) for config in encoder.sample(11, seed)]
     assert sorted([7, *taken]) == list(range(12))
-    assert not snapper.free.size
+    assert not pool.free.size
 
 
-def test_wanted_candidates_are_taken_before_all_others():
+def test_preferred_candidates_are_taken_before_all_others():
     task, encoder, _ = world()
-    snapper = Snapper(encoder, task.configs)
-    snapper.wanted = np.isin(np.arange(12), [2, 5])
-    taken = [snapper.take(task.configs[7]) for _ in range(3)]
+    pool = CandidatePool(encoder, task.configs)
+    pool.preferred = np.isin(np.arange(12), [2, 5])
+    taken = [pool.take_nearest(task.configs[7]) for _ in range(3)]
     assert sorted(taken[:2]) == [2, 5]
     assert taken[2] == 7
 
@@ -43,25 +42,27 @@ def test_what_a_condition_switches_off_does_not_decide_what_is_nearest():
     task, encoder, _ = world()
     full = next(i for i, config in enumerate(task.configs) if config["adapter"] == "full")
     for rank in (4, 16):
-        assert Snapper(encoder, task.configs).take(task.configs[full] | {"rank": rank}) == full
+        assert (
+            CandidatePool(encoder, task.configs).take_nearest(task.configs[full] | {"rank": rank})
+            == full
+        )
 
 
-def installed(name: str) -> bool:
-    return importlib.util.find_spec(STRATEGIES[name].package) is not None
+PEERS = [name for name, strategy in STRATEGIES.items() if strategy.implementation]
 
 
 @pytest.mark.slow  # importing a peer alone takes seconds
-@pytest.mark.parametrize("name", list(PEERS))
+@pytest.mark.parametrize("name", PEERS)
 def test_a_peer_plays_without_a_repeat_until_the_budget_or_the_table_ends(name: str):
-    if not installed(name):
+    if STRATEGIES[name].missing:
         pytest.skip("the extra `peers` is not installed")
     task, encoder, rows = world()
-    past = past_of(rows, "d0")
+    history = history_without(rows, "d0")
 
     def played(trials: float) -> Trace:
         budget = trials * task.costs[:, -1].max()
-        player = make_player(STRATEGIES[name], task, encoder, budget, 3, past, None)
-        return play(task, player, budget, 3)
+        optimizer = STRATEGIES[name].make(Problem(task, encoder, budget, 3, history))
+        return replay(task, optimizer, budget, 3)
 
     trace, again = played(6.5), played(6.5)
     assert trace.moves == again.moves
@@ -69,10 +70,10 @@ def test_a_peer_plays_without_a_repeat_until_the_budget_or_the_table_ends(name: 
     assert len(starts) >= 6
     assert len(set(starts)) == len(starts)
     fractions = {fraction for _, fraction, _ in trace.moves}
-    if name in ("smac-hyperband", "syne-asha-cqr"):
+    if name == "smac-hyperband":
         assert fractions == set(RUNGS)
         reached = dict.fromkeys(starts, 0.0)
-        for index, fraction, begun in trace.moves:  # what goes on does so from where it was
+        for index, fraction, begun in trace.moves:  # a promoted trial resumes where it stopped
             assert begun == reached[index]
             reached[index] = fraction
     else:

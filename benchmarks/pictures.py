@@ -36,16 +36,14 @@ def titled(figure: go.Figure, height: int, title: str, **layout: Any) -> go.Figu
     )
 
 
-def write_pictures(
-    figures: Mapping[str, go.Figure], folder: Path, suffix: str = "svg"
-) -> list[Path]:
-    """Writes each figure as a picture, named as in the mapping.
+def write_pictures(figures: Mapping[str, go.Figure], folder: Path) -> list[Path]:
+    """Write each figure as an SVG picture, named as in the mapping.
 
     Raises:
         SettingsError: kaleido is not installed, or finds no Chrome or Chromium.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    files = [folder / f"{name}.{suffix}" for name in figures]
+    files = [folder / f"{name}.svg" for name in figures]
     heights = [figure.layout.height for figure in figures.values()]
     try:
         drawn = [go.Figure(escape.figure_json(figure)) for figure in figures.values()]
@@ -56,14 +54,13 @@ def write_pictures(
             "  they need kaleido (pip install 'autopipe[pictures]') and Chrome or Chromium; if "
             "neither is found, name one in BROWSER_PATH"
         ) from None
-    if suffix == "svg":
-        for name, file in zip(figures, files, strict=True):
-            _settle_identifiers(file, name)
+    for name, file in zip(figures, files, strict=True):
+        _settle_identifiers(file, name)
     return files
 
 
 def _settle_identifiers(file: Path, name: str) -> None:
-    """Replaces the random parts of an SVG's identifiers, so that a figure has one picture."""
+    """Replace the random parts of an SVG's identifiers, so that a figure has one picture."""
     text = file.read_text(encoding="utf-8")
     for chance in set(re.findall(r'id="defs-([0-9a-f]{6})"', text)):
         text = text.replace(chance, name)

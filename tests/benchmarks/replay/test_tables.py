@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.replay.past import frame_fingerprint, past_of
-from benchmarks.replay.tables import Move, datasets_of, replay_task
+from benchmarks.replay.histories import frame_fingerprint, history_without
+from benchmarks.replay.tables import Query, datasets_of, replay_task
 from surrogates.space.encoding import SpaceEncoder
-from tests.benchmarks.worlds import MODEL, failed, history, small_task, space, trial
+from tests.benchmarks.replay.worlds import MODEL, failed, history, small_task, space, trial
 from trials.io.errors import SettingsError
 
 
@@ -40,17 +40,17 @@ def test_a_failed_trial_is_a_candidate_with_a_cost_and_no_score():
     rows = pd.concat([history(), pd.DataFrame([failed("d0", 77, config, 4.0)])])
     task = replay_task(rows, "d0", MODEL, encoder)
     [index] = np.flatnonzero(np.isnan(task.final))
-    move = task.settled(Move(int(index), 0.1))
-    outcome = task.outcome(move)
-    assert (outcome.score, outcome.cost, move.fraction) == (None, 4.0, 1.0)
+    query = task.settle(Query(int(index), 0.1))
+    outcome = task.outcome(query)
+    assert (outcome.score, outcome.cost, query.fraction) == (None, 4.0, 1.0)
     assert task.regrets()[index] == 1.0
 
 
 def test_a_continuation_costs_the_whole_minus_the_part():
     task, _, _ = small_task()
-    part = task.outcome(Move(5, 0.3))
-    rest = task.outcome(Move(5, 1.0, from_fraction=0.3))
-    whole = task.outcome(Move(5))
+    part = task.outcome(Query(5, 0.3))
+    rest = task.outcome(Query(5, 1.0, from_fraction=0.3))
+    whole = task.outcome(Query(5))
     assert part.cost + rest.cost == pytest.approx(whole.cost)
     assert rest.score == whole.score == task.final[5]
     assert part.score == pytest.approx(task.final[5] * 0.3**0.5)
@@ -69,19 +69,19 @@ def test_a_part_never_costs_more_than_the_whole_nor_less_than_a_shorter_one():
 @pytest.mark.parametrize(("asked", "run"), [(0.05, 0.1), (1 / 9, 0.2), (0.3, 0.3), (0.6, 1.0)])
 def test_a_move_runs_to_the_next_fraction_that_is_known(asked: float, run: float):
     task, _, _ = small_task()
-    assert task.settled(Move(0, asked)).fraction == run
+    assert task.settle(Query(0, asked)).fraction == run
 
 
 def test_the_past_is_of_other_datasets_whatever_they_are_called():
     rows = history()
     copy = rows[rows["dataset_id"] == "d0"].assign(dataset_id="another name")
-    past = past_of(pd.concat([rows, copy]), "d0")
+    past = history_without(pd.concat([rows, copy]), "d0")
     assert sorted(past["dataset_id"].unique()) == ["d1", "d2", "d3"]
 
 
 def test_a_shuffled_past_keeps_the_scores_of_each_group_and_breaks_the_pairing():
     rows = history()
-    true, shuffled = (past_of(rows, "d0", variant) for variant in ("true", "shuffled"))
+    true, shuffled = (history_without(rows, "d0", variant) for variant in ("true", "shuffled"))
     configs = [c for c in true if c.startswith("config.")]
     rest = [c for c in true if not c.startswith("config.")]
     pd.testing.assert_frame_equal(true[rest], shuffled[rest])
@@ -92,13 +92,15 @@ def test_a_shuffled_past_keeps_the_scores_of_each_group_and_breaks_the_pairing()
         assert abs(np.corrcoef(group["config.rate"], other["config.rate"])[0, 1]) < 0.9
     moved_together = shuffled.groupby("trial_id")["config.rate"].nunique()
     assert (moved_together == 1).all()
-    assert frame_fingerprint(shuffled) == frame_fingerprint(past_of(rows, "d0", "shuffled"))
-    assert frame_fingerprint(shuffled) != frame_fingerprint(past_of(rows, "d0", "shuffled", 1))
+    assert frame_fingerprint(shuffled) == frame_fingerprint(history_without(rows, "d0", "shuffled"))
+    assert frame_fingerprint(shuffled) != frame_fingerprint(
+        history_without(rows, "d0", "shuffled", 1)
+    )
 
 
 def test_an_inverted_past_negates_every_score_and_nothing_else():
     rows = history()
-    true, inverted = (past_of(rows, "d0", variant) for variant in ("true", "inverted"))
+    true, inverted = (history_without(rows, "d0", variant) for variant in ("true", "inverted"))
     assert (inverted["score"] == -true["score"]).all()
     pd.testing.assert_frame_equal(true.drop(columns="score"), inverted.drop(columns="score"))
 
@@ -110,5 +112,3 @@ def test_what_is_not_there_is_said():
         datasets_of(rows, "large")
     with pytest.raises(SettingsError, match="fewer than two trials"):
         replay_task(rows, "d9", MODEL, SpaceEncoder(space()))
-    with pytest.raises(SettingsError, match="unknown history 'flipped'"):
-        past_of(rows, "d0", "flipped")

@@ -13,12 +13,12 @@ from rich.console import Console
 from benchmarks.replay import store
 from benchmarks.replay.goals import goals
 from benchmarks.replay.picture import regret_figure
-from benchmarks.replay.run import plan_of, play_job, run
+from benchmarks.replay.results import ALL_SHARES, SHARES, Results, band, load_results, summarise
+from benchmarks.replay.run import Plan, run, run_job
 from benchmarks.replay.store import Job, Settings
 from benchmarks.replay.strategies import STRATEGIES
-from benchmarks.replay.summary import FINE, SHARES, Found, band, collected, summary
 from surrogates.space.encoding import SpaceEncoder
-from tests.benchmarks.worlds import MODEL, history, space
+from tests.benchmarks.replay.worlds import MODEL, history, space
 from trials.io.errors import SettingsError
 
 JOB = Job("random", "none", "d0")
@@ -29,19 +29,19 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     rows, encoder = history(), SpaceEncoder(space())
     monkeypatch.setattr(store, "history", lambda: rows)
     monkeypatch.setattr(store, "encoder_of", lambda name: encoder)
-    for name in ("table", "past", "_past_fingerprint"):
+    for name in ("table", "other_datasets", "_history_fingerprint"):
         monkeypatch.setattr(store, name, cache(getattr(store, name).__wrapped__))
     return Settings(MODEL, "any", 4.0, tmp_path)
 
 
 def test_what_was_played_is_not_played_again(settings: Settings):
     assert store.missing_seeds(settings, JOB, range(3)) == [0, 1, 2]
-    play_job(settings, JOB, [0, 2])
+    run_job(settings, JOB, [0, 2])
     assert store.missing_seeds(settings, JOB, range(3)) == [1]
-    play_job(settings, JOB, [1])
+    run_job(settings, JOB, [1])
     file = store.trace_file(settings, JOB)
     before = file.read_bytes()
-    plan = plan_of(["random"], ["true"], ["d0"], 3)
+    plan = Plan.of(["random"], ["true"], ["d0"], 3)
     assert plan.jobs == (JOB,)
     assert run(settings, plan, 1, Console(quiet=True)) == {}
     assert file.read_bytes() == before
@@ -59,7 +59,7 @@ def test_other_settings_and_another_history_are_other_files(
     rows = store.history()
     more = pd.concat([rows, rows[rows["dataset_id"] == "d1"].assign(dataset_id="new")])
     monkeypatch.setattr(store, "history", lambda: more)
-    for name in ("table", "past", "_past_fingerprint"):
+    for name in ("table", "other_datasets", "_history_fingerprint"):
         monkeypatch.setattr(store, name, cache(getattr(store, name).__wrapped__))
     files.add(store.trace_file(settings, ranker))
     assert len(files) == 4
@@ -67,7 +67,7 @@ def test_other_settings_and_another_history_are_other_files(
 
 
 def test_a_plan_has_each_strategy_with_the_histories_that_it_is_played_with():
-    plan = plan_of(["autopipe", "gp", "ranker"], ["true", "inverted"], ["d0"], 2)
+    plan = Plan.of(["autopipe", "gp", "ranker"], ["true", "inverted"], ["d0"], 2)
     assert [(job.strategy, job.variant) for job in plan.jobs] == [
         ("autopipe", "true"), ("autopipe", "inverted"), ("gp", "none"), ("ranker", "true")
     ]  # fmt: skip
@@ -75,31 +75,33 @@ def test_a_plan_has_each_strategy_with_the_histories_that_it_is_played_with():
 
 def test_a_peer_that_is_not_installed_is_left_out(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    plan = plan_of(["random", "smac", "syne-cqr"], ["true"], ["d0"], 1)
+    plan = Plan.of(["random", "smac", "syne-cqr"], ["true"], ["d0"], 1)
     assert plan.left_out == ("smac", "syne-cqr")
     assert plan.jobs == (JOB,)
 
 
 def test_runs_become_numbers_and_what_is_missing_is_said(settings: Settings):
-    plan = plan_of(["random", "sobol"], ["true"], ["d0", "d1"], 3)
-    with pytest.raises(SettingsError, match=r"play: python -m benchmarks\.replay run"):
-        collected(settings, plan)
+    plan = Plan.of(["random", "sobol"], ["true"], ["d0", "d1"], 3)
+    with pytest.raises(SettingsError, match=r"run: python -m benchmarks\.replay run"):
+        load_results(settings, plan)
     for job in plan.jobs[:3]:
-        play_job(settings, job, plan.seeds)
-    found = collected(settings, plan)
-    assert found.remarks == ["3 of 12 runs are missing; play them: python -m benchmarks.replay run"]
-    assert found.curves["random", "none"].shape == (2, len(SHARES))
-    assert found.curves["sobol", "none"].shape == (1, len(SHARES))
+        run_job(settings, job, plan.seeds)
+    results = load_results(settings, plan)
+    assert results.remarks == [
+        "3 of 12 runs are missing; add them: python -m benchmarks.replay run"
+    ]
+    assert results.curves["random", "none"].shape == (2, len(ALL_SHARES))
+    assert results.curves["sobol", "none"].shape == (1, len(ALL_SHARES))
     task = store.table(settings, "d0")
     traces = store.read_traces(store.trace_file(settings, JOB)).values()
     expected = np.mean([store.as_trace(line).at(np.array([1.0]))[0] for line in traces])
-    assert found.curves["random", "none"][0, -1] == expected
+    assert results.curves["random", "none"].loc["d0", 1.0] == expected
     assert all(line["budget"] == 4.0 * task.mean_cost for line in traces)
-    rows = summary(found)
+    rows = summarise(results)
     assert len(rows) == 2 * len(SHARES)
     assert (rows["low"] <= rows["regret"]).all()
     assert (rows["regret"] <= rows["high"]).all()
-    names = [trace.name for trace in regret_figure(found).data if trace.showlegend is not False]
+    names = [trace.name for trace in regret_figure(results).data if trace.showlegend is not False]
     assert names == ["random", "sobol"]
 
 
@@ -112,12 +114,13 @@ def test_a_band_is_of_datasets_and_the_same_each_time():
     assert all((a == b).all() for a, b in zip(band(curves), (mean, low, high), strict=True))
 
 
-def found_with(levels: dict[tuple[str, str], list[float]]) -> Found:
+def results_with(levels: dict[tuple[str, str], list[float]]) -> Results:
     """Two datasets with flat curves at the given mean, 0.01 above and below."""
-    curves = {key: np.array(level) + np.array([[0.01], [-0.01]]) for key, level in levels.items()}
-    fine = {key: np.zeros((2, len(FINE))) for key in levels}
-    datasets = {key: ["a", "b"] for key in levels}
-    return Found(curves, fine, datasets, dict.fromkeys(levels, 1), dict.fromkeys(levels, 0.1))
+    curves = {
+        key: pd.DataFrame(np.add(level, [[0.01], [-0.01]]), ["a", "b"], SHARES)
+        for key, level in levels.items()
+    }
+    return Results(curves, dict.fromkeys(levels, 1), dict.fromkeys(levels, 0.1), [])
 
 
 def test_goals_are_judged_by_their_own_words():
@@ -130,7 +133,7 @@ def test_goals_are_judged_by_their_own_words():
         ("random", "none"): falling,
         ("syne-quantile", "true"): [0.3, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2],
     }
-    said = "\n".join(goals(found_with(levels)))
+    said = "\n".join(goals(results_with(levels)))
     assert "peer without transfer at 100 %: autopipe 0.1500, random 0.2000 -> reached" in said
     assert "best peer of any kind -> not reached" in said
     assert "5%: autopipe 0.4000, syne-quantile 0.3000 -> not reached" in said
@@ -146,7 +149,7 @@ def test_goals_are_judged_by_their_own_words():
 
 
 def test_a_goal_without_its_runs_is_open():
-    said = goals(found_with({("gp", "none"): [0.1] * 7}))
+    said = goals(results_with({("gp", "none"): [0.1] * 7}))
     assert len(said) == 4
     assert all(line.endswith("-> open") for line in said)
 

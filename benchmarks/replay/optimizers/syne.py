@@ -1,4 +1,4 @@
-"""Syne Tune's schedulers as players; see `peers.py` for what all peers have in common.
+"""Syne Tune's schedulers; see `base.py` for what all peers have in common.
 
 Its spaces are flat: a hyperparameter that a condition switches off gets its default value on the
 way in, and its value is ignored on the way out. Ordinals keep their order in the space, but its
@@ -13,12 +13,10 @@ import io
 import logging
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import sklearn
 from ConfigSpace import ConfigurationSpace
 from ConfigSpace.hyperparameters import (
@@ -30,23 +28,18 @@ from ConfigSpace.hyperparameters import (
 )
 from syne_tune import config_space as syne
 from syne_tune.backend.trial_status import Trial
-from syne_tune.optimizer.scheduler import SchedulerDecision
-from syne_tune.optimizer.schedulers.asha import AsynchronousSuccessiveHalving
 from syne_tune.optimizer.schedulers.searchers.conformal.conformal_quantile_regression_searcher import (  # noqa: E501
     ConformalQuantileRegression,
     QuantileRegressionSurrogateModel,
 )
-from syne_tune.optimizer.schedulers.searchers.last_value_multi_fidelity_searcher import (
-    LastValueMultiFidelitySearcher,
-)
 from syne_tune.optimizer.schedulers.single_objective_scheduler import SingleObjectiveScheduler
 
-from benchmarks.replay.peers import ETA, RUNGS, PeerPlayer
-from benchmarks.replay.tables import Move
+from benchmarks.replay.optimizers.base import PeerOptimizer
+from benchmarks.replay.tables import Query
 from surrogates.space.axes import plain
 from trials.io.errors import SettingsError
 
-METRIC, RESOURCE = "loss", "resource"
+METRIC = "loss"
 
 
 def flat_space(space: ConfigurationSpace) -> dict[str, Any]:
@@ -81,24 +74,24 @@ def within(space: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
     return all(domain.is_valid(config[name]) for name, domain in space.items())
 
 
-class SynePlayer(PeerPlayer):
+class SyneOptimizer(PeerOptimizer):
     """A scheduler asked and told in turn.
 
     The seed is also that of NumPy's global generator, which its quantile models draw from: runs of
     one process must come one after the other.
     """
 
-    def begin(self, past: pd.DataFrame | None) -> None:
+    def begin(self) -> None:
         np.random.seed(self.seed)
         logging.getLogger("syne_tune").setLevel(logging.ERROR)
         space = self.encoder.space
         self.space = flat_space(space)
         self.defaults = {name: plain(space[name].default_value) for name in self.space}
         with contextlib.redirect_stdout(io.StringIO()):  # some print what they are made of
-            self.scheduler = self.base()
+            self.scheduler = self.make_scheduler()
 
     @abstractmethod
-    def base(self) -> Any:
+    def make_scheduler(self) -> Any:
         """The scheduler."""
 
     def filled(self, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -107,11 +100,11 @@ class SynePlayer(PeerPlayer):
 
     def free(self) -> list[dict[str, Any]]:
         """The candidates that are left, filled."""
-        return [self.filled(self.configs[index]) for index in self.snapper.free]
+        return [self.filled(self.configs[index]) for index in self.pool.free]
 
-    def ask(self) -> Move | None:
-        suggestion = self.suggest() if self.snapper.free.size else None
-        return None if suggestion is None else Move(self.snapper.take(suggestion))
+    def ask(self) -> Query | None:
+        suggestion = self.suggest() if self.pool.free.size else None
+        return None if suggestion is None else Query(self.pool.take_nearest(suggestion))
 
     def suggest(self) -> Mapping[str, Any] | None:
         """The scheduler's next configuration, or None when it has no more."""
@@ -120,12 +113,10 @@ class SynePlayer(PeerPlayer):
             suggestion = self.scheduler.suggest()
         return None if suggestion is None else suggestion.config
 
-    def trial(self, index: int) -> Trial:
-        """A candidate that was asked for, as Syne Tune knows it."""
-        return Trial(index, self.filled(self.configs[index]), datetime.datetime.now())
-
-    def learn(self, move: Move, loss: float) -> None:
-        self.scheduler.on_trial_complete(self.trial(move.index), {METRIC: loss})
+    def learn(self, query: Query, loss: float) -> None:
+        config = self.filled(self.configs[query.index])
+        trial = Trial(query.index, config, datetime.datetime.now())
+        self.scheduler.on_trial_complete(trial, {METRIC: loss})
 
 
 class CandidateQuantiles(QuantileRegressionSurrogateModel):
@@ -143,10 +134,10 @@ class CandidateQuantiles(QuantileRegressionSurrogateModel):
             super()._update_candidates(n_candidates)
 
 
-class Cqr(SynePlayer):
+class Cqr(SyneOptimizer):
     """Conformal quantile regression; it begins with the default configuration."""
 
-    def base(self) -> Any:
+    def make_scheduler(self) -> Any:
         return self.cqr(self.space, [self.filled(self.encoder.default())])
 
     def cqr(self, space: dict[str, Any], start: list[dict[str, Any]] | None = None) -> Any:
@@ -158,43 +149,3 @@ class Cqr(SynePlayer):
             surrogate_cls=partial(CandidateQuantiles, self.free),
         )
         return SingleObjectiveScheduler(space, METRIC, searcher=searcher, random_seed=self.seed)
-
-
-class AshaCqr(SynePlayer):
-    """Asynchronous successive halving, whose new configurations CQR chooses from last scores.
-
-    As one worker would run it: at each rung a trial is stopped for good, or goes on at once.
-    """
-
-    def base(self) -> Any:
-        self._goes_on: Move | None = None
-        return AsynchronousSuccessiveHalving(
-            self.space,
-            METRIC,
-            searcher=LastValueMultiFidelitySearcher(
-                self.space,
-                random_seed=self.seed,
-                points_to_evaluate=[self.filled(self.encoder.default())],
-                searcher=ConformalQuantileRegression,
-                searcher_kwargs={"surrogate_cls": partial(CandidateQuantiles, self.free)},
-            ),
-            time_attr=RESOURCE,
-            grace_period=1,
-            max_t=ETA ** (len(RUNGS) - 1),
-            reduction_factor=ETA,
-            random_seed=self.seed,
-        )
-
-    def ask(self) -> Move | None:
-        move, self._goes_on = self._goes_on, None
-        if move is None and (move := super().ask()) is not None:
-            self.scheduler.on_trial_add(self.trial(move.index))
-            move = replace(move, fraction=RUNGS[0])
-        return move
-
-    def learn(self, move: Move, loss: float) -> None:
-        rung = next(i for i, fraction in enumerate(RUNGS) if fraction >= move.fraction)
-        result = {METRIC: loss, RESOURCE: ETA**rung}
-        decision = self.scheduler.on_trial_result(self.trial(move.index), result)
-        if decision == SchedulerDecision.CONTINUE:
-            self._goes_on = Move(move.index, RUNGS[rung + 1], move.fraction)

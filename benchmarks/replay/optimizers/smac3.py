@@ -1,4 +1,4 @@
-"""SMAC3 as players; see `peers.py` for what all peers have in common."""
+"""SMAC3; see `base.py` for what all peers have in common."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
-import pandas as pd
 from ConfigSpace import Configuration, ConfigurationSpace
 from smac import HyperparameterOptimizationFacade, MultiFidelityFacade, Scenario
 from smac.acquisition.maximizer import AbstractAcquisitionMaximizer
 from smac.main.config_selector import ConfigSelector
 from smac.runhistory.dataclasses import TrialValue
 
-from benchmarks.replay.peers import RUNGS, PeerPlayer
-from benchmarks.replay.tables import Move
+from benchmarks.replay.optimizers.base import RUNGS, PeerOptimizer
+from benchmarks.replay.tables import Query
 from surrogates.space.encoding import SpaceEncoder
 
 INITIAL_SHARE = 0.25  # of the budget's trials, SMAC's own largest share for its initial design
@@ -24,9 +23,9 @@ MIN_TRIALS = 5  # scores at one length before the forest is trained on them
 
 
 class CandidateSelector(ConfigSelector):
-    """SMAC's source of configurations, each exchanged for a candidate that is left.
+    """SMAC's source of configurations, each replaced by a candidate that is left.
 
-    The forest is trained anew for each suggestion; the default is every eighth, too few for these
+    The forest is trained anew for each suggestion; the default, every eighth, is too few for these
     budgets.
     """
 
@@ -47,8 +46,8 @@ class CandidateSelector(ConfigSelector):
             yield candidate
 
 
-class OverCandidates(AbstractAcquisitionMaximizer):
-    """Sorts the candidates that are left by their acquisition value."""
+class CandidateMaximizer(AbstractAcquisitionMaximizer):
+    """The candidates that are left, sorted by their acquisition value."""
 
     def __init__(
         self, space: ConfigurationSpace, free: Callable[[], list[Configuration]], seed: int
@@ -62,7 +61,7 @@ class OverCandidates(AbstractAcquisitionMaximizer):
         return self._sort_by_acquisition_value(self._free())
 
 
-class Smac(PeerPlayer):
+class Smac(PeerOptimizer):
     """The facade for hyperparameter optimization: random forest and expected improvement.
 
     The initial Sobol design is a quarter of the trials that the budget pays for, as SMAC itself
@@ -73,7 +72,7 @@ class Smac(PeerPlayer):
     fidelities: ClassVar[dict[str, Any]] = {}
     min_trials: ClassVar[int] = 1
 
-    def begin(self, past: pd.DataFrame | None) -> None:
+    def begin(self) -> None:
         task, encoder = self.task, self.encoder
         logging.getLogger("smac").setLevel(logging.ERROR)
         space = SpaceEncoder(encoder.space).space  # a copy: SMAC seeds the space
@@ -93,41 +92,41 @@ class Smac(PeerPlayer):
         # a tree, and there cannot be more leaves than scores.
         model = self.facade.get_model(scenario)
         model._rf_opts |= {"max_leaf_nodes": max(2, len(task)), "n_jobs": 1}
-        initial = max(1, round(INITIAL_SHARE * self.budget / task.mean_cost) - 1)
+        initial = max(1, round(INITIAL_SHARE * self.problem.budget / task.mean_cost) - 1)
         self._smac = self.facade(
             scenario,
             model=model,
             initial_design=self.facade.get_initial_design(scenario, n_configs=initial),
-            config_selector=CandidateSelector(scenario, self._taken, self.min_trials),
-            acquisition_maximizer=OverCandidates(space, self._free, self.seed),
+            config_selector=CandidateSelector(scenario, self._nearest, self.min_trials),
+            acquisition_maximizer=CandidateMaximizer(space, self._free, self.seed),
             logging_level=False,
             overwrite=True,
         )
 
-    def _taken(self, suggestion: Configuration) -> Configuration | None:
-        if not self.snapper.free.size:
+    def _nearest(self, suggestion: Configuration) -> Configuration | None:
+        if not self.pool.free.size:
             return None
-        return self._runs[self.snapper.take(dict(suggestion))]
+        return self._runs[self.pool.take_nearest(dict(suggestion))]
 
     def _free(self) -> list[Configuration]:
-        # SMAC wants at least one; when none is left, `_taken` ends the run.
-        return [self._runs[index] for index in self.snapper.free] or self._runs
+        # SMAC wants at least one; when none is left, `_nearest` ends the run.
+        return [self._runs[index] for index in self.pool.free] or self._runs
 
-    def ask(self) -> Move | None:
+    def ask(self) -> Query | None:
         try:
             self._info = self._smac.ask()
         except StopIteration:  # nothing is left
             return None
-        return Move(self._index[self._info.config])
+        return Query(self._index[self._info.config])
 
-    def learn(self, move: Move, loss: float) -> None:
+    def learn(self, query: Query, loss: float) -> None:
         self._smac.tell(self._info, TrialValue(loss), save=False)
 
 
 class SmacHyperband(Smac):
     """The multi-fidelity facade: Hyperband, whose new configurations the forest chooses.
 
-    A promoted trial goes on from where it was stopped. The forest learns from the longest fraction
+    A promoted trial resumes from where it was stopped. The forest learns from the longest fraction
     that enough trials have reached. Where too few candidates are left to fill a bracket, it ends.
     """
 
@@ -135,18 +134,18 @@ class SmacHyperband(Smac):
     fidelities: ClassVar[dict[str, Any]] = {"min_budget": RUNGS[0], "max_budget": RUNGS[-1]}
     min_trials = MIN_TRIALS
 
-    def begin(self, past: pd.DataFrame | None) -> None:
-        super().begin(past)
+    def begin(self) -> None:
+        super().begin()
         self._reached: dict[int, float] = {}
 
-    def ask(self) -> Move | None:
-        move = super().ask()
-        if move is None:
+    def ask(self) -> Query | None:
+        query = super().ask()
+        if query is None:
             return None
         # Its lengths are powers of 1 / 3; the table has them rounded.
         fraction = min(RUNGS, key=lambda rung: abs(rung - self._info.budget))
-        return Move(move.index, fraction, self._reached.get(move.index, 0.0))
+        return Query(query.index, fraction, self._reached.get(query.index, 0.0))
 
-    def learn(self, move: Move, loss: float) -> None:
-        self._reached[move.index] = move.fraction
-        super().learn(move, loss)
+    def learn(self, query: Query, loss: float) -> None:
+        self._reached[query.index] = query.fraction
+        super().learn(query, loss)

@@ -1,9 +1,10 @@
-"""Syne Tune's transfer schedulers as players: they learn from the past tasks of the history."""
+"""Syne Tune's transfer schedulers: they learn from the past tasks of the history."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,41 +21,44 @@ from syne_tune.optimizer.schedulers.transfer_learning.transfer_learning_task_eva
 )
 from syne_tune.optimizer.schedulers.transfer_learning.zero_shot import ZeroShotTransfer
 
-from benchmarks.replay.syne import METRIC, Cqr, SynePlayer, within
-from benchmarks.replay.tables import Move
+from benchmarks.replay.optimizers.syne import METRIC, Cqr, SyneOptimizer, within
+from benchmarks.replay.tables import Query
 from surrogates.core.base import Config
 from surrogates.space.axes import plain
 
 
-class TransferPlayer(SynePlayer):
+class TransferOptimizer(SyneOptimizer):
     """A scheduler that learns from the final scores of past tasks (dataset x model).
 
     Of the rows of the other datasets, those at full length are used.
     """
 
-    def begin(self, past: pd.DataFrame | None) -> None:
-        assert past is not None, "a transfer peer is played with a past"
-        ends = past[(past["fraction"] >= 1.0) & (past["state"] != "failed")]
-        self.tasks = {
+    @cached_property
+    def past_tasks(self) -> dict[str, tuple[pd.DataFrame, np.ndarray]]:
+        """Configurations and losses of each past task."""
+        rows = self.problem.history
+        assert rows is not None, "a transfer peer needs a history"
+        ends = rows[(rows["fraction"] >= 1.0) & (rows["state"] != "failed")]
+        return {
             f"{dataset} {model}": (
-                self.encoder.from_frame(rows),
-                -rows["score"].to_numpy(np.float64),
+                self.table(self.encoder.from_frame(own)),
+                -own["score"].to_numpy(np.float64),
             )
-            for (dataset, model), rows in ends.groupby(["dataset_id", "model_id"], sort=True)
+            for (dataset, model), own in ends.groupby(["dataset_id", "model_id"], sort=True)
         }
-        super().begin(past)
 
-    def table(self, configs: list[Config]) -> pd.DataFrame:
+    def table(self, configs: Iterable[Config]) -> pd.DataFrame:
         """Configurations as Syne Tune's tables: plain numbers, choices as they are."""
         rows = [self.filled(config) for config in configs]
-        numeric = {name for name, domain in self.space.items() if hasattr(domain, "lower")}
-        columns = {
-            name: pd.Series([row[name] for row in rows], dtype=float if name in numeric else object)
-            for name in self.space
-        }
-        return pd.DataFrame(columns)
+        numeric = [name for name, domain in self.space.items() if hasattr(domain, "lower")]
+        table = pd.DataFrame(rows, columns=list(self.space), dtype=object)
+        return table.astype(dict.fromkeys(numeric, float))
 
-    def evaluations(self, table: pd.DataFrame, losses: np.ndarray) -> Any:
+    def evaluations(self) -> dict[str, Any]:
+        """All past tasks in Syne Tune's form."""
+        return {name: self.evaluation(*task) for name, task in self.past_tasks.items()}
+
+    def evaluation(self, table: pd.DataFrame, losses: np.ndarray) -> Any:
         """One past task in Syne Tune's form: one seed, one fidelity, one objective."""
         return TransferLearningTaskEvaluations(
             configuration_space=self.space,
@@ -63,26 +67,19 @@ class TransferPlayer(SynePlayer):
             objectives_evaluations=losses.reshape(-1, 1, 1, 1),
         )
 
-    def past(self) -> dict[str, Any]:
-        """All past tasks."""
-        return {
-            name: self.evaluations(self.table(configs), losses)
-            for name, (configs, losses) in self.tasks.items()
-        }
 
-
-class BoundingBox(TransferPlayer, Cqr):
+class BoundingBox(TransferOptimizer, Cqr):
     """The box around the best configuration of each past task, searched by CQR.
 
     Candidates outside of the box are run only when none inside is left.
     """
 
-    def base(self) -> Any:
+    def make_scheduler(self) -> Any:
         return Box(
             self._in_box,
             self.space,
             METRIC,
-            self.past(),
+            self.evaluations(),
             do_minimize=True,
             num_hyperparameters_per_task=1,
             random_seed=self.seed,
@@ -97,44 +94,44 @@ class BoundingBox(TransferPlayer, Cqr):
             for name, domain in space.items()
         }
         inside = [within(self.box, self.filled(config)) for config in self.configs]
-        self.snapper.wanted = np.array(inside)
+        self.pool.preferred = np.array(inside)
         return self.cqr(self.box)
 
-    def learn(self, move: Move, loss: float) -> None:
-        if self.snapper.wanted[move.index]:  # what is outside of its space cannot be told
-            super().learn(move, loss)
+    def learn(self, query: Query, loss: float) -> None:
+        if self.pool.preferred[query.index]:  # what is outside of its space cannot be told
+            super().learn(query, loss)
 
 
-class Quantile(TransferPlayer):
+class Quantile(TransferOptimizer):
     """Copula Thompson sampling: a surrogate of all past tasks' ranks, drawn from. Never updated.
 
     Its searcher draws for 100,000 random configurations; here it does so for the candidates, with
     the same model and the same variance.
     """
 
-    def base(self) -> Any:
+    def make_scheduler(self) -> Any:
         self._random = np.random.RandomState(self.seed)
         model, _, residual = fit_model(
             self.space,
-            self.past(),
+            self.evaluations(),
             normalization="gaussian",
             max_fit_samples=100_000,
             random_state=self._random,
             model=xgboost.XGBRegressor(n_jobs=1),
         )
-        self._mean = np.ravel(model.predict(self.table(list(self.configs))))
+        self._mean = np.ravel(model.predict(self.table(self.configs)))
         self._sd = float(residual)
         return None
 
     def suggest(self) -> Mapping[str, Any] | None:
-        drawn, free = self._random.normal(self._mean, self._sd), self.snapper.free
+        drawn, free = self._random.normal(self._mean, self._sd), self.pool.free
         return self.configs[free[np.argmin(drawn[free])]]
 
-    def learn(self, move: Move, loss: float) -> None:
+    def learn(self, query: Query, loss: float) -> None:
         """It does not learn."""
 
 
-class ZeroShot(TransferPlayer):
+class ZeroShot(TransferOptimizer):
     """The list of configurations with the least mean rank on past tasks, built greedily.
 
     It needs every configuration's loss on every past task. Its own way to fill them in draws other
@@ -143,16 +140,16 @@ class ZeroShot(TransferPlayer):
     that of random search (0.16); the method itself is behind `get_config`, which is asked.
     """
 
-    def base(self) -> Any:
+    def make_scheduler(self) -> Any:
         logging.getLogger(ZeroShotTransfer.__module__).setLevel(logging.ERROR)
-        wanted, filled_in = self.table(list(self.configs)), {}
-        for name, (configs, losses) in self.tasks.items():
+        wanted, filled_in = self.table(self.configs), {}
+        for name, (table, losses) in self.past_tasks.items():
             surrogate = BlackboxSurrogate.make_model_pipeline(
                 self.space, {}, xgboost.XGBRegressor(n_jobs=1, random_state=self.seed)
             )
-            surrogate.fit(self.table(configs), losses)
+            surrogate.fit(table, losses)
             predicted = np.asarray(surrogate.predict(wanted), dtype=np.float64)
-            filled_in[name] = self.evaluations(wanted.copy(), predicted)
+            filled_in[name] = self.evaluation(wanted.copy(), predicted)
         return ZeroShotTransfer(
             self.space,
             METRIC,
@@ -164,5 +161,5 @@ class ZeroShot(TransferPlayer):
     def suggest(self) -> Mapping[str, Any] | None:
         return self.scheduler.get_config()
 
-    def learn(self, move: Move, loss: float) -> None:
+    def learn(self, query: Query, loss: float) -> None:
         """It does not learn."""

@@ -8,8 +8,8 @@ import shutil
 import plotly.graph_objects as go
 import pytest
 
-from benchmarks.insights import pictures
-from benchmarks.insights.pictures import titled, write_pictures
+from benchmarks import pictures
+from benchmarks.pictures import titled, write_pictures
 from trials.io.errors import SettingsError
 
 CAN_DRAW = importlib.util.find_spec("kaleido") and any(
