@@ -58,11 +58,10 @@ def _explained(error: BaseException) -> tuple[str | None, int]:
     import httpx
     from prefect.exceptions import TerminationSignal
 
-    from surrogates.core.base import SurrogateError
-    from tasks.inputs.catalog import CatalogError
-    from trials.io.errors import FILE_HINTS, AutoPipeError, FileError
+    from tasks.inputs.plain_errors import is_for_people
+    from trials.io.errors import FILE_HINTS, FileError
 
-    if isinstance(error, (AutoPipeError, CatalogError, SurrogateError)):
+    if is_for_people(error):
         text = str(error)
         return text if "--resume" in text else _with_notes(text, error), REFUSED
     if isinstance(error, ValidationError):

@@ -31,6 +31,7 @@ from tasks.config.progress import Progress, quiet
 from tasks.config.replace import replace_folder
 from trials.data.data_files import SUFFIXES
 from trials.io.atomic import draft_of, put_first
+from trials.io.errors import AutoPipeError
 from trials.io.hashing import content_hash
 from trials.io.imports import child_environment
 from trials.io.plain_yaml import read_yaml
@@ -41,7 +42,7 @@ READ = {"dataset": SUFFIXES, "model": (".gguf",)}  # endings of files
 SPLITS = ("train", "validation", "test")
 
 
-class CatalogError(ValueError):
+class CatalogError(AutoPipeError, ValueError):
     """A catalog name, entry or file that cannot be used; the message says what to do about it."""
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from tasks.output import escape
 from trials.io.errors import AutoPipeError
+from trials.io.redact import redacted
 
 LOGGERS = ("prefect.flow_runs", "prefect.task_runs")
 
@@ -16,17 +17,17 @@ class PlainErrors(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
-        if error is not None and _is_for_people(error):
-            record.msg, record.args = "%s", (str(error),)
+        if error is not None and is_for_people(error):
+            record.msg, record.args = "%s", (redacted(str(error)),)
             record.exc_info = record.exc_text = None
         return True
 
 
-def _is_for_people(error: BaseException) -> bool:
+def is_for_people(error: BaseException) -> bool:
+    """True of errors whose text says all that there is to know, and False of bugs."""
     from surrogates.core.base import SurrogateError
-    from tasks.inputs.catalog import CatalogError
 
-    return isinstance(error, (AutoPipeError, CatalogError, SurrogateError))
+    return isinstance(error, AutoPipeError | SurrogateError)
 
 
 class PlainText(logging.Filter):

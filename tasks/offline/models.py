@@ -111,7 +111,10 @@ class OfflineTraining:
         text = space_text(space)
         table = features if features is not None and features.exists() else None
         read = [*files, *([table] if table else [])]
-        content = [f"{FORMAT}{exclude_dataset}{seed}{text}", *(file.read_bytes() for file in read)]
+        content: list[str | bytes] = [
+            f"{FORMAT}{exclude_dataset}{seed}{text}",
+            *(file.read_bytes() for file in read),
+        ]
         self._folder = cache_folder() / "offline" / content_hash(*content)
         self._work = self._folder.with_name(f".{self._folder.name}.{os.getpid()}")
         self._request = OfflineRequest(

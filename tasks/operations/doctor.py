@@ -224,13 +224,13 @@ def server() -> Iterator[CheckResult]:
 def dataset_loads(name: str) -> Iterator[CheckResult]:
     """Whether a dataset can be found or built, and all its rows be read."""
     from tasks.config.paths import cache_folder
-    from tasks.inputs.catalog import CatalogError, resolve_dataset
+    from tasks.inputs.catalog import resolve_dataset
     from trials.data.dataset import load_dataset
 
     what = f"dataset {name}"
     try:
         loaded = load_dataset(resolve_dataset(name, cache_folder() / "datasets").absolute())
-    except (AutoPipeError, CatalogError) as error:
+    except AutoPipeError as error:
         fix = "autopipe datasets lists the catalog; docs/datasets.md shows the form"
         yield CheckResult(what, "bad", _first_line(error), fix)
         return
@@ -241,7 +241,6 @@ def dataset_loads(name: str) -> Iterator[CheckResult]:
 def model_loads(name: str) -> Iterator[CheckResult]:
     """Whether configuration and tokenizer load; the hub is asked only if they are not here."""
     from tasks.config.paths import cache_folder
-    from tasks.inputs.catalog import CatalogError
     from tasks.inputs.prepare import local_model
     from trials.models.check import check_folder
 
@@ -251,7 +250,7 @@ def model_loads(name: str) -> Iterator[CheckResult]:
         if Path(place).is_dir():
             check_folder(Path(place))
         size = _size_of(place)
-    except (AutoPipeError, CatalogError) as error:
+    except AutoPipeError as error:
         fix = "name a model of the catalog, a folder with config.json, or a hub id"
         if os.environ.get("HF_HUB_OFFLINE"):
             fix += "; the hub is switched off: unset HF_HUB_OFFLINE"

@@ -14,7 +14,6 @@ from tasks.config.settings import TuneSettings
 from tasks.execution.base import on_this_machine
 from tasks.execution.devices import launchers_for, remote_processes, trial_processes
 from tasks.inputs.catalog import (
-    CatalogError,
     load_catalog,
     not_there,
     resolve_dataset,
@@ -60,7 +59,7 @@ def _found(problems: list[str], look: Callable[[], Found]) -> Found | None:
     """What a check finds; None where it refuses, which becomes one more problem."""
     try:
         return look()
-    except (AutoPipeError, CatalogError) as error:
+    except AutoPipeError as error:
         problems.append(str(error))
         return None
 

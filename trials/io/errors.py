@@ -1,14 +1,22 @@
-"""What can go wrong before or inside a trial.
+"""Errors meant for people, with secrets of the environment left out of what they say.
 
 AutoPipeError
+├── CatalogError          a catalog name, entry or file cannot be used (tasks/inputs)
 ├── DatasetError          a dataset folder or file cannot be used; names file, line, found, expected
-├── HyperparameterError   a configuration was refused before launch; lists every problem at once
-├── RewardError           a reward is unknown, unavailable or not allowed
-│   └── RewardFailed      a reward raised, or returned something that is no score
-├── ModelError            a model cannot be loaded or used
 ├── FileError             a file cannot be read or written: permissions, a full or read-only disk
+├── HyperparameterError   a configuration was refused before launch; lists every problem at once
+├── Locked                another process works on the same run or folder (tasks/sync)
+├── MeasurementFailed     a measurement has neither an answer nor a refusal (trials/process)
+├── ModelError            a model cannot be loaded or used
 ├── RecordError           a file that AutoPipe wrote is damaged
-└── SettingsError         the settings of a run contradict each other
+├── RewardError           a reward is unknown, unavailable or not allowed
+│   └── RewardFailed      a reward raised, or returned something that is not a score
+├── SettingsError         the settings of a run contradict each other
+├── StoreError            shared storage cannot be reached (tasks/sync)
+└── VersionStoreError     DVC cannot keep or fetch a version (tasks/versioning)
+
+The search can be used without any of this, so its errors have a root of their own:
+``surrogates.core.base.SurrogateError``.
 """
 
 from __future__ import annotations
