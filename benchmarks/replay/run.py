@@ -16,8 +16,7 @@ from benchmarks.replay import store
 from benchmarks.replay.loop import Problem, replay
 from benchmarks.replay.store import Job, Settings
 from benchmarks.replay.strategies import NO_HISTORY, STRATEGIES
-from surrogates.core.base import SurrogateError
-from trials.io.errors import AutoPipeError
+from tasks.inputs.plain_errors import is_for_people
 
 Calls = dict[str, tuple[Callable[..., int], *tuple[Any, ...]]]
 
@@ -130,7 +129,7 @@ def _run_all(
             error = future.exception()
             if error is None:
                 bar.advance(line, future.result())
-            elif isinstance(error, SurrogateError | AutoPipeError):
+            elif is_for_people(error):
                 failed[names[future]] = str(error)
             else:
                 failed[names[future]] = "".join(traceback.format_exception(error)).strip()
