@@ -6,10 +6,9 @@ import math
 import re
 from collections.abc import Iterable
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
-from trials.io.errors import DatasetError
+from trials.data.locations import RowLocation
 from trials.matching.numeric import parse_number
 from trials.matching.text import final_answer, last_boxed, normalize
 
@@ -34,16 +33,14 @@ _LATEX_NUMBER = re.compile(rf"[-+]?\s?{_TERM}(?:\s?[-+]\s?{_TERM}){{0,4}}")
 _IN_DOLLARS = re.compile(r"\${1,2}([^$]*)\${1,2}|\\\((.*)\\\)")
 
 
-def read_answers(
-    value: Any, marker: str | None, file: Path | None = None, line: int | None = None
-) -> tuple[str, ...]:
+def read_answers(value: Any, marker: str | None, location: RowLocation) -> tuple[str, ...]:
     """The texts of a row's answer: one, or one for each alternative.
 
     Args:
-        value: what the field ``answer`` holds.
+        value: of the field ``answer``.
         marker: what the answer proper follows, in an answer that has it; None: answers are taken
             whole.
-        file, line: where it was found.
+        location: of the row.
 
     Returns:
         At least one text, none of them empty, each once.
@@ -53,48 +50,43 @@ def read_answers(
     """
     values = value if isinstance(value, list | tuple) else [value]
     if not values or len(values) > MAX_ALTERNATIVES:
-        problem = f"the answer is a list of {len(values)}"
-        raise DatasetError(problem, path=file, line=line, expected=EXPECTED)
-    texts = [_text(each, file, line) for each in values]
+        raise location.error(f"the answer is a list of {len(values)}", EXPECTED)
+    texts = [_text(each, location) for each in values]
     answers = [_unboxed(final_answer(text, marker)) if marker else text.strip() for text in texts]
     for whole, answer in zip(texts, answers, strict=True):
         if not answer:
-            raise DatasetError(
+            raise location.error(
                 f"nothing follows the marker {marker!r} in the answer {whole[-60:]!r}"
                 if whole.strip()
                 else "the answer is empty",
-                path=file,
-                line=line,
-                expected="an answer in every row",
+                "an answer in every row",
             )
     return tuple(dict.fromkeys(answers))
 
 
 def _unboxed(answer: str) -> str:
-    """What is in a box that is all of an answer; else the answer itself."""
+    """The content of a box that is all of an answer; else the answer itself."""
     inner = last_boxed(answer)
-    alone = inner and any(answer == f"{box}{{{inner}}}" for box in ("\\boxed", "\\fbox"))
+    alone = inner and answer in (f"\\boxed{{{inner}}}", f"\\fbox{{{inner}}}")
     return inner if inner and alone else answer
 
 
-def _text(value: Any, file: Path | None, line: int | None) -> str:
+def _text(value: Any, location: RowLocation) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, int) and not isinstance(value, bool):
         try:
             return str(value)
         except ValueError:  # Python writes no integers of more than 4,300 digits
-            found = "a number of more digits than can be written"
-            raise DatasetError(
-                f"the answer is {found}", path=file, line=line, expected=EXPECTED
-            ) from None
+            problem = "the answer is a number of more digits than can be written"
+            raise location.error(problem, EXPECTED) from None
     if isinstance(value, float) and math.isfinite(value):
         return format(Decimal(repr(value)), "f")
     if isinstance(value, Decimal) and value.is_finite():  # of parquet, which bounds their digits
         return format(value, "f")
     shown = repr(value)
     shown = shown if len(shown) <= 60 else shown[:60] + "..."
-    raise DatasetError(f"the answer is {shown}", path=file, line=line, expected=EXPECTED)
+    raise location.error(f"the answer is {shown}", EXPECTED)
 
 
 def infer_reward(answers: Iterable[str]) -> str:
@@ -108,7 +100,7 @@ def infer_reward(answers: Iterable[str]) -> str:
 
 
 def is_plain_number(answer: str) -> bool:
-    """Whether an answer is nothing but a number, in any of the usual notations."""
+    """True when an answer is nothing but a number, in any of the usual notations."""
     written = normalize(answer).strip()
     if "\\" in written or written.startswith("$"):
         around = _IN_DOLLARS.fullmatch(written)

@@ -16,6 +16,7 @@ from trials.matching.text import DEFAULT_MARKER
 
 # "exact_match", "choice", "numeric", "reasoning_gym", "trl.rewards:NAME" or "module:function"
 RewardKind = str
+TRL_PREFIX = "trl.rewards"
 CARD = "dataset.yaml"
 # Fields of the card that came later: fingerprints of datasets without them must stay as they were.
 LATER_FIELDS = ("answer_format",)
@@ -45,11 +46,21 @@ class DatasetCard(BaseModel):
     )
 
 
+def is_trl_reward(kind: str) -> bool:
+    """True for one of the functions that TRL itself brings along."""
+    return kind.startswith(f"{TRL_PREFIX}:")
+
+
+def is_user_code(kind: str) -> bool:
+    """True for a reward that is code and runs only when allowed."""
+    return ":" in kind and not is_trl_reward(kind)
+
+
 def read_card(path: Path) -> DatasetCard:
     """The card in a dataset's folder; the defaults where there is none.
 
     Raises:
-        DatasetError: when it is no such mapping, naming the field.
+        DatasetError: when it is not such a mapping, naming the field.
     """
     file = path / CARD
     if not path.is_dir() or not file.exists():
@@ -61,9 +72,8 @@ def read_card(path: Path) -> DatasetCard:
     if content is None:  # empty, or comments alone
         return DatasetCard()
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        kind = f"a {type(content).__name__}" + " with keys that are no texts" * isinstance(
-            content, dict
-        )
+        keys = " with keys that are not texts" * isinstance(content, dict)
+        kind = f"a {type(content).__name__}{keys}"
         raise DatasetError(f"not readable: it is {kind}", path=file, expected="a YAML mapping")
     try:
         return DatasetCard(**content)

@@ -23,7 +23,7 @@ def chat_table(rows: list[dict[str, Any]]) -> Dataset:
 
 
 def has_template_fields(row: dict[str, Any]) -> bool:
-    """Whether a chat of a row holds more than roles and texts."""
+    """True when a chat of a row holds more than roles and texts."""
     return any(has_template_keys(value) for value in row.values() if _is_chat(value))
 
 

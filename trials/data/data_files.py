@@ -10,10 +10,13 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
+from trials.data.locations import RowLocation
 from trials.io.errors import DatasetError
 from trials.io.jsonl import read_array, read_lines
 from trials.io.text_files import LONGEST_LINE, first_bytes, named, text_lines, whole_text
@@ -22,15 +25,9 @@ Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 # Names under which people keep the splits, those of `datasets` among them.
 SPLIT_NAMES: dict[str, Split] = {
-    "train": "train",
-    "training": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "dev": "validation",
-    "eval": "validation",
-    "test": "test",
-    "testing": "test",
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "dev", "eval"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
 }
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 PREFERENCES = "preferences"  # the name of their file, whatever its format
@@ -98,7 +95,7 @@ def find_file(folder: Path, stem: str) -> Path | None:
 
 
 def fingerprinted_files(entry: Path) -> list[Path]:
-    """What a file or a saved table consists of, for its fingerprint."""
+    """The files whose content is that of a file of rows or a saved table."""
     if entry.is_file():
         return [entry]
     return [*sorted(entry.glob("*.arrow")), entry / "dataset_info.json"]
@@ -123,27 +120,26 @@ def read_rows(entry: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     elif (suffix := _suffix(entry)) in (".csv", ".tsv"):
         yield from _csv_rows(entry, head, "\t" if suffix == ".tsv" else None)
     elif suffix == ".parquet":
-        raise DatasetError("this is no parquet file", path=entry, expected=READABLE)
-    elif (text := _array_text(entry, head)) is not None:
-        yield from read_array(text, entry)
+        raise DatasetError("this is not a parquet file", path=entry, expected=READABLE)
+    elif re.match(rb"(?:\xef\xbb\xbf|\xff\xfe|\xfe\xff)?[\s\0]*\[", head):
+        yield from read_array(whole_text(entry, head), entry)
     else:
         yield from read_lines(text_lines(entry, head), entry)
 
 
 def is_saved_table(path: Path) -> bool:
-    """Whether this is a folder that ``datasets.Dataset.save_to_disk`` wrote."""
+    """True when this is a folder that ``datasets.Dataset.save_to_disk`` wrote."""
     return (path / "state.json").is_file() and (path / "dataset_info.json").is_file()
 
 
 def _by_split(folder: Path) -> dict[Split, list[Path]]:
     found: dict[Split, list[Path]] = {}
     for entry in _files(folder):
-        name = _stem(entry)
-        if split := SPLIT_NAMES.get(_SHARD.sub("", name).lower()):
+        if split := SPLIT_NAMES.get(_SHARD.sub("", _stem(entry)).lower()):
             found.setdefault(split, []).append(entry)
     for split, files in found.items():
         if all(_SHARD.search(_stem(file)) for file in files):
-            _refuse_incomplete(files, split)
+            _check_shards(files, split)
         else:
             _only(files, split)
     return found
@@ -160,10 +156,10 @@ def _one_table(folder: Path, found: Mapping[Split, list[Path]]) -> list[Path]:
         return []
     files = _tables(folder)
     if files and all(_SHARD.search(_stem(file)) for file in files):
-        [name, *others] = {_SHARD.sub("", _stem(file)) for file in files}
-        if others:
+        names = {_SHARD.sub("", _stem(file)) for file in files}
+        if len(names) > 1:
             return []
-        _refuse_incomplete(files, name)
+        _check_shards(files, names.pop())
         return files
     return files if len(files) == 1 else []
 
@@ -173,17 +169,16 @@ def _tables(folder: Path) -> list[Path]:
     return [file for file in _files(folder) if _stem(file) not in (PREFERENCES, *METADATA_STEMS)]
 
 
-def _refuse_incomplete(files: list[Path], split: str) -> None:
-    """Refuses shards of which one is missing, or there twice: rows would be, too.
+def _check_shards(files: list[Path], split: str) -> None:
+    """Rejects shards of which one is missing, or there twice: rows would be, too.
 
     Raises:
         DatasetError: naming the file.
     """
     sets: dict[tuple[str, str], dict[int, Path]] = {}
     for file in files:
-        stem = _stem(file)
-        number, total = _SHARD.findall(stem)[0]
-        shards = sets.setdefault((_SHARD.sub("", stem), total), {})
+        number, total = _SHARD.findall(_stem(file))[0]
+        shards = sets.setdefault((_SHARD.sub("", _stem(file)), total), {})
         if other := shards.get(int(number)):
             _only([other, file], split)
         shards[int(number)] = file
@@ -227,14 +222,7 @@ def _suffix(file: Path) -> str:
 
 def _stem(file: Path) -> str:
     name = file.name[:-3] if file.name.lower().endswith(".gz") else file.name
-    return name if file.is_dir() else name[: len(name) - len(Path(name).suffix)]
-
-
-def _array_text(file: Path, head: bytes) -> str | None:
-    """The whole text of a file that begins as a JSON array; None for any other."""
-    if not re.match(rb"(?:\xef\xbb\xbf|\xff\xfe|\xfe\xff)?[\s\0]*\[", head):
-        return None
-    return whole_text(file, head)
+    return name if file.is_dir() else Path(name).stem
 
 
 def _csv_rows(
@@ -244,58 +232,43 @@ def _csv_rows(
     first = next(lines, "")
     if delimiter is None:  # spreadsheets of half the world write semicolons
         delimiter = max(",;\t|", key=first.count)
-
-    def everything() -> Iterator[str]:
-        yield first
-        yield from lines
-
-    reader = csv.reader(everything(), delimiter=delimiter, strict=True)
+    reader = csv.reader(chain([first], lines), delimiter=delimiter, strict=True)
     header: list[str] = []
-    line = 1
+    location = RowLocation(file, 1)
     try:
         for cells in reader:
             if cells and not header:
-                header = _header(cells, file)
+                header = _header(cells, location)
             elif cells:
-                yield line, _csv_row(header, cells, file, line)
-            line = reader.line_num + 1
+                yield location.line or 1, _csv_row(header, cells, location)
+            location = RowLocation(file, reader.line_num + 1)
     except csv.Error as error:
-        raise DatasetError(
-            f"broken CSV: {error}",
-            path=file,
-            line=line,
-            expected="cells with commas, quotes or line ends in double quotes",
-        ) from None
+        expected = "cells with commas, quotes or line ends in double quotes"
+        raise location.error(f"broken CSV: {error}", expected) from None
 
 
-def _header(cells: list[str], file: Path) -> list[str]:
+def _header(cells: list[str], location: RowLocation) -> list[str]:
     names = [cell.strip() for cell in cells]
-    twice = sorted({name for name in names if names.count(name) > 1 and name})
-    if twice:
-        raise DatasetError(
+    if twice := sorted({name for name in names if names.count(name) > 1 and name}):
+        raise location.error(
             f"the columns {', '.join(twice)} are there twice",
-            path=file,
-            line=1,
-            expected="a first line with the names of the columns, each once",
+            "a first line with the names of the columns, each once",
         )
     return names
 
 
-def _csv_row(header: list[str], cells: list[str], file: Path, line: int) -> dict[str, Any]:
+def _csv_row(header: list[str], cells: list[str], location: RowLocation) -> dict[str, Any]:
     if len(cells) != len(header):
-        raise DatasetError(
+        raise location.error(
             f"{len(cells)} cells, where the first line names {len(header)} columns",
-            path=file,
-            line=line,
-            expected="as many cells in every row; put text with commas in double quotes",
+            "as many cells in every row; put text with commas in double quotes",
         )
     row: dict[str, Any] = dict(zip(header, cells, strict=True))
     for name in JSON_COLUMNS:
         if row.get(name):
-            try:
+            # What is wrong with broken JSON, the check of the field says.
+            with suppress(ValueError, RecursionError):
                 row[name] = json.loads(row[name])
-            except (ValueError, RecursionError):
-                continue  # what is wrong with it, the check of the field says
     return row
 
 
@@ -305,13 +278,8 @@ def _parquet_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
     try:
         with pq.ParquetFile(file) as table:
-            _refuse_too_many(table.metadata.num_rows, file)
-            labels = _labels(table.schema_arrow)
-            number = 0
-            for batch in table.iter_batches(batch_size=BATCH_ROWS):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield number, _with_labels(row, labels)
+            batches = table.iter_batches(batch_size=BATCH_ROWS)
+            yield from _arrow_rows(batches, table.schema_arrow, table.metadata.num_rows, file)
     except (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError) as error:
         raise DatasetError(
             f"the parquet file cannot be read: {str(error).splitlines()[0]}",
@@ -330,15 +298,8 @@ def _saved_rows(folder: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             if Path(part["filename"]).name != part["filename"]:  # no path comes from data
                 raise ValueError(f"state.json names the file {part['filename']!r}")
         table = load_from_disk(str(folder))
-        _refuse_too_many(len(table), folder)
-        labels = _labels(table.features.arrow_schema)
-        number = 0
-        for batch in table.with_format("arrow").iter(batch_size=BATCH_ROWS):
-            for row in batch.to_pylist():
-                number += 1
-                yield number, _with_labels(row, labels)
-    except DatasetError:
-        raise
+        batches = table.with_format("arrow").iter(batch_size=BATCH_ROWS)
+        yield from _arrow_rows(batches, table.features.arrow_schema, len(table), folder)
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatasetError(
             f"the folder of save_to_disk cannot be read: {error}",
@@ -347,26 +308,23 @@ def _saved_rows(folder: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         ) from None
 
 
-def _refuse_too_many(rows: int, path: Path) -> None:
-    if rows > MAX_TABLE_ROWS:
+def _arrow_rows(
+    batches: Iterable[Any], schema: Any, count: int, path: Path
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The numbered rows of a table, with the names of classes that `datasets` keeps as numbers."""
+    if count > MAX_TABLE_ROWS:
         raise DatasetError(
-            f"it has {rows:,} rows", path=path, expected=f"at most {MAX_TABLE_ROWS:,}"
+            f"it has {count:,} rows", path=path, expected=f"at most {MAX_TABLE_ROWS:,}"
         )
-
-
-def _labels(schema: Any) -> dict[str, list[str]]:
-    """Columns that `datasets` keeps as numbers of named classes, with the names."""
     info = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-    features = info.get("info", {}).get("features", {})
-    return {
+    labels = {
         name: feature["names"]
-        for name, feature in features.items()
+        for name, feature in info.get("info", {}).get("features", {}).items()
         if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" and "names" in feature
     }
-
-
-def _with_labels(row: dict[str, Any], labels: dict[str, list[str]]) -> dict[str, Any]:
-    for name, names in labels.items():
-        if isinstance(row.get(name), int) and 0 <= row[name] < len(names):
-            row[name] = names[row[name]]
-    return row
+    rows = (row for batch in batches for row in batch.to_pylist())
+    for number, row in enumerate(rows, 1):
+        for name, names in labels.items():
+            if isinstance(row.get(name), int) and 0 <= row[name] < len(names):
+                row[name] = names[row[name]]
+        yield number, row

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from trials.data.answers import infer_reward, read_answers
-from trials.data.card import LATER_FIELDS, read_card
+from trials.data.card import LATER_FIELDS, is_user_code, read_card
 from trials.data.card import DatasetCard as DatasetCard
 from trials.data.data_files import (
     PREFERENCES,
@@ -29,9 +29,9 @@ from trials.data.data_files import (
     read_rows,
     split_files,
 )
+from trials.data.locations import RowLocation
 from trials.data.messages import (
     Message,
-    RowLocation,
     parse_json_chats,
     read_completion,
     read_prompt,
@@ -41,9 +41,8 @@ from trials.data.messages import (
     validate_text,
 )
 from trials.data.prompt_template import fill_template
-from trials.data.reward_kinds import is_user_code
 from trials.data.row_fields import require_fields
-from trials.data.splits import SplitLeakCheck, reject_empty_splits, reject_held_out_prompts
+from trials.data.splits import SplitLeakCheck, reject_empty_splits
 from trials.io.errors import DatasetError
 from trials.io.hashing import content_hash, file_hash
 
@@ -117,15 +116,18 @@ def load_dataset(path: Path | str, splits: tuple[Split, ...] = SPLITS) -> Datase
     prompts = SplitLeakCheck()
     for file, split_of in files:
         for line, raw in read_rows(file):
-            row = _parse_row(raw, card, file, line)
+            location = RowLocation(file, line)
+            row = _parse_row(raw, card, location)
             key = _key(row.prompt)
             split = split_of or _hash_split(key)
-            prompts.add(key, split, file, line)
+            prompts.add(key, split, location)
             rows[split].append(row)
-    prompts.refuse()
+    prompts.reject(
+        "every prompt in one split only, or scores would be inflated: remove the rows from one of "
+        "the two"
+    )
     by_hash = any(split is None for _, split in files)
     reject_empty_splits(path, rows, len(prompts.first_seen) if by_hash else None)
-    held_out = {key: seen for key, seen in prompts.first_seen.items() if seen[0] != "train"}
     reward = card.reward or infer_reward(each for row in rows["train"] for each in row.answers)
     return Dataset(
         path=path,
@@ -133,7 +135,7 @@ def load_dataset(path: Path | str, splits: tuple[Split, ...] = SPLITS) -> Datase
         fingerprint=fingerprint(path),
         splits={split: rows[split] for split in splits},
         reward_inferred=card.reward is None,
-        preferences=_read_preferences(path, card, held_out),
+        preferences=_read_preferences(path, card, prompts),
     )
 
 
@@ -165,53 +167,50 @@ def render(tokenizer: Any, messages: list[Message], generation_prompt: bool = Fa
     return "\n".join(message["content"] for message in messages) + "\n" * generation_prompt
 
 
-def _parse_row(raw: Mapping[str, Any], card: DatasetCard, file: Path, line: int) -> Row:
-    place = RowLocation(file, line)
-    written, raw = raw, split_conversation(parse_json_chats(raw, place), place)
-    require_fields(raw, ("prompt", "completion", "answer"), file, line, written)
-    reject_tools(raw, place)
-    prompt, before = _prompt_messages(raw, card, place)
+def _parse_row(written: Mapping[str, Any], card: DatasetCard, location: RowLocation) -> Row:
+    raw = split_conversation(parse_json_chats(written, location), location)
+    require_fields(raw, ("prompt", "completion", "answer"), location, written)
+    reject_tools(raw, location)
+    prompt, before = _prompt_messages(raw, card, location)
     # The user's own code gets answers as they are.
     marker = None if is_user_code(str(card.reward)) else card.answer_marker
-    answer, *alternatives = read_answers(raw["answer"], marker, file, line)
-    for each in (answer, *alternatives):
-        validate_text(each, "answer", place)
+    answers = read_answers(raw["answer"], marker, location)
+    for each in answers:
+        validate_text(each, "answer", location)
     return Row(
         prompt=prompt,
-        completion=read_completion(raw["completion"], "completion", (prompt, before), place),
-        answer=answer,
-        alternatives=tuple(alternatives),
-        metadata=_metadata(raw.get("metadata"), place),
-        file=file,
-        line=line,
+        completion=read_completion(raw["completion"], "completion", (prompt, before), location),
+        answer=answers[0],
+        alternatives=answers[1:],
+        metadata=_metadata(raw.get("metadata"), location),
+        file=location.file,
+        line=location.line,
     )
 
 
-def _metadata(value: Any, place: RowLocation) -> dict[str, Any]:
+def _metadata(value: Any, location: RowLocation) -> dict[str, Any]:
     """Metadata as an object; tables, whose rows have the same fields, hold them as JSON."""
     found = value
     if isinstance(value, str) and value.strip():
         with suppress(ValueError, RecursionError):
             found = json.loads(value)
     if not isinstance(found or {}, dict):
-        raise place.refusal(f"metadata is a {type(value).__name__}", "an object")
+        raise location.error(f"metadata is a {type(value).__name__}", "an object")
     return found or {}
 
 
-def _read_preferences(
-    path: Path, card: DatasetCard, held_out: Mapping[str, tuple[Split, Path, int]]
-) -> list[Preference]:
-    """Preferences of a folder; ``held_out`` maps prompts that must not be among them to places."""
+def _read_preferences(path: Path, card: DatasetCard, prompts: SplitLeakCheck) -> list[Preference]:
+    """Preferences of a folder, of which no prompt is held out; none without their file."""
     file = find_file(path, PREFERENCES)
     if file is None:
         return []
-    pairs, leaked = [], []
+    pairs = []
     for line, raw in read_rows(file):
-        pair = _parse_preference(raw, card, file, line)
-        if seen := held_out.get(_key(pair.prompt)):
-            leaked.append(((file, line), seen))
-        pairs.append(pair)
-    reject_held_out_prompts(leaked)
+        pairs.append(_parse_preference(raw, card, RowLocation(file, line)))
+        prompts.add_preference(_key(pairs[-1].prompt), RowLocation(file, line))
+    prompts.reject(
+        "no prompt of validation or test, or scores would be inflated: remove these preferences"
+    )
     if not pairs:
         raise DatasetError(
             "there are no preferences in the file",
@@ -222,41 +221,34 @@ def _read_preferences(
 
 
 def _parse_preference(
-    raw: Mapping[str, Any], card: DatasetCard, file: Path, line: int
+    written: Mapping[str, Any], card: DatasetCard, location: RowLocation
 ) -> Preference:
-    place = RowLocation(file, line)
-    written, raw = raw, split_common_prompt(parse_json_chats(raw, place), place)
-    reject_tools(raw, place)
-    require_fields(raw, ("prompt", "chosen", "rejected"), file, line, written)
-    prompt, before = _prompt_messages(raw, card, place)
-    pair = Preference(
-        prompt=prompt,
-        chosen=read_completion(raw["chosen"], "chosen", (prompt, before), place),
-        rejected=read_completion(raw["rejected"], "rejected", (prompt, before), place),
-        file=file,
-        line=line,
+    raw = split_common_prompt(parse_json_chats(written, location), location)
+    reject_tools(raw, location)
+    require_fields(raw, ("prompt", "chosen", "rejected"), location, written)
+    prompts = _prompt_messages(raw, card, location)
+    chosen, rejected = (
+        read_completion(raw[side], side, prompts, location) for side in ("chosen", "rejected")
     )
-    if pair.chosen == pair.rejected:
-        raise DatasetError(
+    if chosen == rejected:
+        raise location.error(
             "chosen and rejected are the same",
-            path=file,
-            line=line,
-            expected="two different completions, the better one in chosen",
+            "two different completions, the better one in chosen",
         )
-    return pair
+    return Preference(prompts[0], chosen, rejected, *location)
 
 
 def _prompt_messages(
-    raw: Mapping[str, Any], card: DatasetCard, place: RowLocation
+    raw: Mapping[str, Any], card: DatasetCard, location: RowLocation
 ) -> tuple[list[Message], list[Message]]:
-    """The prompt of a row, and as it stood there before the template was filled in."""
+    """The prompt of a row, and the same before the template was filled in."""
     prompt, template = raw["prompt"], card.prompt_template
     if template is None and raw.get("context"):
         template = "{context}\n\n{prompt}"
-    before = read_prompt(prompt, place)
+    before = read_prompt(prompt, location)
     if not isinstance(prompt, str) or not template:
         return before, before
-    text = validate_text(fill_template(template, raw, place), "prompt", place)
+    text = validate_text(fill_template(template, raw, location), "prompt", location)
     return [{"role": "user", "content": text}], before
 
 

@@ -1,16 +1,15 @@
-"""How long rows and completions are in the tokens of a model, and what is too long."""
+"""Lengths of rows and completions in the tokens of a model, and the limits on them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from trials.data.dataset import Dataset, Preference, Row, render
+from trials.data.locations import RowLocation
 from trials.data.messages import Message, common_beginning, has_template_keys
 from trials.data.splits import join_places
-from trials.io.errors import DatasetError
 
 COMPLETION_MARGIN_TOKENS = 4
 COMMON_COMPLETION_QUANTILE = 0.9
@@ -38,12 +37,12 @@ def check_lengths(
 
 def training_chats(dataset: Dataset) -> list[tuple[Row | Preference, list[Message]]]:
     """All that is trained: each row, and each preference twice, with the whole chat."""
-    found: list[tuple[Row | Preference, list[Message]]] = [
-        (row, row.prompt + row.completion) for rows in dataset.splits.values() for row in rows
+    rows = [row for rows in dataset.splits.values() for row in rows]
+    pairs = [(pair, side) for pair in dataset.preferences for side in (pair.chosen, pair.rejected)]
+    return [
+        *((row, row.prompt + row.completion) for row in rows),
+        *((pair, pair.prompt + side) for pair, side in pairs),
     ]
-    for pair in dataset.preferences:
-        found += [(pair, pair.prompt + pair.chosen), (pair, pair.prompt + pair.rejected)]
-    return found
 
 
 def token_counts(tokenizer: Any, texts: Sequence[str]) -> list[int]:
@@ -77,51 +76,37 @@ def reject_long_rows(
         DatasetError: with their number, the first of them, the longest, and what helps.
     """
     limit = max_row_tokens(max_length, context_limit)
-    long: dict[tuple[Path, int | None], int] = {}
-    seen = set()
+    found: dict[RowLocation, int] = {}
     for row, length in lengths:
-        place = (row.file or dataset.path, row.line)
-        seen.add(place)
-        if length > max(limit, long.get(place, 0)):
-            long[place] = length
+        location = RowLocation(row.file or dataset.path, row.line)
+        found[location] = max(length, found.get(location, 0))
+    long = {location: length for location, length in found.items() if length > limit}
     if not long:
         return
-    files = list(dict.fromkeys(file for file, _ in long))  # rows of one may be in any split
-    [(file, line), *others] = sorted(long, key=lambda at: (files.index(at[0]), at[1] or 0))
+    files = list(dict.fromkeys(at.file for at in long))  # rows of one may be in any split
+    first, *others = sorted(long, key=lambda at: (files.index(at.file), at.line or 0))
     longest = max(long, key=long.__getitem__)
-    problem = f"the row has {long[file, line]:,} tokens with this model's tokenizer"
+    most = long[longest]
+    problem = f"the row has {long[first]:,} tokens with this model's tokenizer"
     if others:
-        least = "at least " * (len(seen) < _rows(dataset))
-        places = [f"{at.name}:{number}" for at, number in others]
-        most = f"{longest[0].name}:{longest[1]} with {long[longest]:,}"
+        rows = sum(map(len, dataset.splits.values())) + len(dataset.preferences)
         problem += (
-            f"; {least}{len(long):,} of {_rows(dataset):,} rows are too long: this one, "
-            f"{join_places(places)}; the longest is {most}"
+            f"; {'at least ' * (len(found) < rows)}{len(long):,} of {rows:,} rows are too long: "
+            f"this one, {join_places([at.short for at in others])}; the longest is "
+            f"{longest.short} with {most:,}"
         )
-    these = "these rows" if others else "the row"
-    raise DatasetError(
-        problem,
-        path=file,
-        line=line,
-        expected=f"at most {limit:,}: {_reason(max_length, context_limit)}; shorten or remove "
-        f"{these}, or {_more_room(long[longest], max_length, context_limit)}",
+    raised = "" if max_length is None else " and raise --max-length to that"
+    option = "" if max_length is None else f" and --max-length is {max_length:,}"
+    remedy = (
+        f"raise --max-length to {most:,}"
+        if most <= context_limit
+        else f"choose a model with a context of at least {most:,}{raised}"
     )
-
-
-def _rows(dataset: Dataset) -> int:
-    return sum(map(len, dataset.splits.values())) + len(dataset.preferences)
-
-
-def _reason(max_length: int | None, context_limit: int) -> str:
-    context = f"the model's context is {context_limit:,}"
-    return context if max_length is None else f"{context} and --max-length is {max_length:,}"
-
-
-def _more_room(longest: int, max_length: int | None, context_limit: int) -> str:
-    if longest <= context_limit:
-        return f"raise --max-length to {longest:,}"
-    model = f"choose a model with a context of at least {longest:,}"
-    return model if max_length is None else f"{model} and raise --max-length to that"
+    raise first.error(
+        problem,
+        f"at most {limit:,}: the model's context is {context_limit:,}{option}; shorten or remove "
+        f"{'these rows' if others else 'the row'}, or {remedy}",
+    )
 
 
 def completion_limit(dataset: Dataset, tokenizer: Any) -> int:
@@ -144,7 +129,7 @@ def completion_limits(dataset: Dataset, tokenizer: Any) -> tuple[int, int]:
 
 
 def _spoken(tokenizer: Any, row: Row) -> str:
-    """What a model has to write for a row: its text, or what the template makes of tool calls."""
+    """The text that a model has to write for a row, as the template has it for tool calls."""
     if not has_template_keys(row.completion) and len(row.completion) == 1:
         return str(row.completion[0]["content"])
     before = render(tokenizer, row.prompt)

@@ -11,31 +11,22 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import takewhile
-from pathlib import Path
 from typing import Any
 
-from trials.io.errors import DatasetError
+from trials.data.locations import RowLocation
 from trials.matching.turns import repeats_prompt
 
 Message = dict[str, Any]
-ROLES: dict[str, str] = {
-    "system": "system",
-    "developer": "system",
-    "user": "user",
-    "human": "user",
-    "prompter": "user",
-    "assistant": "assistant",
-    "gpt": "assistant",
-    "chatgpt": "assistant",
-    "bot": "assistant",
-    "model": "assistant",
-    "ai": "assistant",
-    "tool": "tool",
-    "function": "tool",
-    "observation": "tool",
-    "ipython": "tool",
+ROLES = {
+    alias: role
+    for role, aliases in {
+        "system": "system developer",
+        "user": "user human prompter",
+        "assistant": "assistant gpt chatgpt bot model ai",
+        "tool": "tool function observation ipython",
+    }.items()
+    for alias in aliases.split()
 }
 # What chat templates read of a message besides role and content.
 CHAT_FIELDS = ("prompt", "completion", "chosen", "rejected")
@@ -53,27 +44,15 @@ PLAIN_TEMPLATE = (
 _CHAT_AS_TEXT = re.compile(r"\s*\[\s*\{\s*(['\"])(?:role|from|content|value)\1\s*:")
 
 
-@dataclass(frozen=True)
-class RowLocation:
-    """Where a row stands, for errors; ``line`` counts rows where a file has no lines."""
-
-    file: Path
-    line: int
-
-    def refusal(self, problem: str, expected: str) -> DatasetError:
-        """The error that says what was found here and what was expected."""
-        return DatasetError(problem, path=self.file, line=self.line, expected=expected)
-
-
-def read_prompt(value: Any, place: RowLocation) -> list[Message]:
+def read_prompt(value: Any, location: RowLocation) -> list[Message]:
     """Messages of a prompt: a system message first if any, and a user's or a tool's last.
 
     Raises:
         DatasetError: for anything else.
     """
-    messages = read_messages(value, "prompt", "user", place)
+    messages = read_messages(value, "prompt", "user", location)
     if messages[-1]["role"] not in ("user", "tool"):
-        raise place.refusal(
+        raise location.error(
             f"the last message of prompt is of the role {messages[-1]['role']!r}",
             "a prompt that ends with what the user says (or a tool), and the assistant's turn "
             "in completion",
@@ -82,7 +61,7 @@ def read_prompt(value: Any, place: RowLocation) -> list[Message]:
 
 
 def read_completion(
-    value: Any, field: str, prompts: tuple[list[Message], ...], place: RowLocation
+    value: Any, field: str, prompts: tuple[list[Message], ...], location: RowLocation
 ) -> list[Message]:
     """Messages of a completion, of ``chosen`` or of ``rejected``: what the assistant says.
 
@@ -92,70 +71,70 @@ def read_completion(
         value: as it stands in the row.
         field: its name, for errors.
         prompts: the prompt of the row, and as it was before a template was filled in.
-        place: of the row.
+        location: of the row.
 
     Raises:
         DatasetError: for turns of others, for no turn at all, and for a text that repeats the
             prompt.
     """
-    messages = read_messages(value, field, "assistant", place)
+    messages = read_messages(value, field, "assistant", location)
     if isinstance(value, str):
-        _refuse_repeated_text(value, field, prompts, place)
+        _refuse_repeated_text(value, field, prompts, location)
         return messages
     repeated = max((_repeated(messages, prompt) for prompt in prompts), default=0)
     turns = messages[repeated:]
     if not turns:
-        raise place.refusal(
+        raise location.error(
             f"{field} repeats the prompt and says nothing after it",
             f"the assistant's turn in {field}",
         )
     if turns[-1]["role"] == "user":
-        raise place.refusal(
+        raise location.error(
             f"{field} ends with a user turn (message {len(messages) - 1})",
             "a completion that ends with what the assistant says",
         )
     for index, turn in enumerate(turns, repeated):
         if value[index].get("weight") in (0, False) and "weight" in value[index]:
-            raise place.refusal(
+            raise location.error(
                 f"message {index} of {field} has the weight 0, and would be trained all the same",
                 f"turns that are not to be trained in prompt, and only the others in {field}",
             )
         if turn["role"] != "assistant":
-            raise place.refusal(
+            raise location.error(
                 f"message {index} of {field} is of the role {turn['role']!r}, and would be "
                 "trained as if the model had said it",
                 f"only the assistant's turns in {field}, or the whole prompt before them word for "
                 "word; what others said belongs into prompt",
             )
     where = f"message {repeated} of {field}"
-    _refuse_repeated_text(turns[0]["content"], where, prompts, place)
+    _refuse_repeated_text(turns[0]["content"], where, prompts, location)
     return turns
 
 
-def read_messages(value: Any, field: str, role: str, place: RowLocation) -> list[Message]:
+def read_messages(value: Any, field: str, role: str, location: RowLocation) -> list[Message]:
     """Messages of one field; a string becomes one message of the given role.
 
     Raises:
-        DatasetError: for what is no chat, or a message that no model could be trained on.
+        DatasetError: for anything but a chat, or a message that no model could be trained on.
     """
     if isinstance(value, str):
-        return [{"role": role, "content": validate_text(value, field, place)}]
+        return [{"role": role, "content": validate_text(value, field, location)}]
     if not isinstance(value, list) or not value:
-        raise place.refusal(
-            f"{field} is a {type(value).__name__} that is no chat",
+        raise location.error(
+            f"{field} is a {type(value).__name__} that is not a chat",
             "a string or a list of {'role': ..., 'content': ...}",
         )
-    messages = [_message(each, f"message {i} of {field}", place) for i, each in enumerate(value)]
+    messages = [_message(each, f"message {i} of {field}", location) for i, each in enumerate(value)]
     for index, message in enumerate(messages[1:], 1):
         if message["role"] == "system":
-            raise place.refusal(
+            raise location.error(
                 f"message {index} of {field} is a system message",
                 "one system message at most, and before all others",
             )
     return messages
 
 
-def split_conversation(raw: Mapping[str, Any], place: RowLocation) -> Mapping[str, Any]:
+def split_conversation(raw: Mapping[str, Any], location: RowLocation) -> Mapping[str, Any]:
     """A row whose whole conversation is in one field, as ``messages``, split before its last turn.
 
     Rows with a prompt or a completion of their own are handed back as they are.
@@ -166,11 +145,11 @@ def split_conversation(raw: Mapping[str, Any], place: RowLocation) -> Mapping[st
     field = next((name for name in CONVERSATION_FIELDS if raw.get(name)), None)
     if field is None or raw.get("prompt") or raw.get("completion"):
         return raw
-    messages = read_messages(raw[field], field, "user", place)
+    messages = read_messages(raw[field], field, "user", location)
     if isinstance(raw.get("system"), str) and raw["system"] and messages[0]["role"] != "system":
         messages = [{"role": "system", "content": raw["system"]}, *messages]
     if messages[-1]["role"] != "assistant" or len(messages) < 2:
-        raise place.refusal(
+        raise location.error(
             f"{field} ends with the role {messages[-1]['role']!r}"
             if messages[-1]["role"] != "assistant"
             else f"{field} holds the assistant's turn alone",
@@ -179,12 +158,12 @@ def split_conversation(raw: Mapping[str, Any], place: RowLocation) -> Mapping[st
     return {**raw, "prompt": messages[:-1], "completion": messages[-1:]}
 
 
-def split_common_prompt(raw: Mapping[str, Any], place: RowLocation) -> Mapping[str, Any]:
+def split_common_prompt(raw: Mapping[str, Any], location: RowLocation) -> Mapping[str, Any]:
     """A preference without a prompt of its own gets the messages that both chats begin with."""
     if raw.get("prompt") or not all(isinstance(raw.get(k), list) for k in ("chosen", "rejected")):
         return raw
-    chosen = read_messages(raw["chosen"], "chosen", "assistant", place)
-    rejected = read_messages(raw["rejected"], "rejected", "assistant", place)
+    chosen = read_messages(raw["chosen"], "chosen", "assistant", location)
+    rejected = read_messages(raw["rejected"], "rejected", "assistant", location)
     pairs = zip(chosen[:-1], rejected[:-1], strict=False)
     shared = [one for one, _ in takewhile(lambda pair: pair[0] == pair[1], pairs)]
     while shared and shared[-1]["role"] == "assistant":
@@ -192,21 +171,21 @@ def split_common_prompt(raw: Mapping[str, Any], place: RowLocation) -> Mapping[s
     return {**raw, "prompt": shared} if shared else raw
 
 
-def parse_json_chats(raw: Mapping[str, Any], place: RowLocation) -> Mapping[str, Any]:
+def parse_json_chats(raw: Mapping[str, Any], location: RowLocation) -> Mapping[str, Any]:
     """A row whose chats were written as JSON texts, as tables hold them, with these read.
 
     Raises:
-        DatasetError: for one that is no JSON.
+        DatasetError: for one that is not JSON.
     """
     written = {
-        field: _chat_from_text(raw[field], field, place)
+        field: _chat_from_text(raw[field], field, location)
         for field in (*CHAT_FIELDS, *CONVERSATION_FIELDS)
         if isinstance(raw.get(field), str) and _CHAT_AS_TEXT.match(raw[field])
     }
     return {**raw, **written} if written else raw
 
 
-def reject_tools(raw: Mapping[str, Any], place: RowLocation) -> None:
+def reject_tools(raw: Mapping[str, Any], location: RowLocation) -> None:
     """Refuses a row with tools or pictures, which would be left out of every prompt.
 
     Raises:
@@ -214,33 +193,33 @@ def reject_tools(raw: Mapping[str, Any], place: RowLocation) -> None:
     """
     for field in ("image", "images"):
         if raw.get(field) and not isinstance(raw[field], str):
-            raise place.refusal(
+            raise location.error(
                 f"the row has {field}, which no prompt would show", "texts alone in every row"
             )
     tools = raw.get("tools")
     if tools and not isinstance(tools, bool | int | float) and tools not in ("[]", "null"):
-        raise place.refusal(
+        raise location.error(
             "the row describes tools, which no prompt would tell the model of",
             "the description of the tools in a system message, and no field tools",
         )
 
 
-def validate_text(text: str, what: str, place: RowLocation) -> str:
+def validate_text(text: str, what: str, location: RowLocation) -> str:
     """The text itself, if a tokenizer can take it.
 
     Raises:
         DatasetError: for half a surrogate pair or a NUL byte.
     """
     if "\0" in text:
-        raise place.refusal(
+        raise location.error(
             f"{what} has a NUL byte at character {text.index(chr(0)) + 1}", "text without NUL bytes"
         )
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise place.refusal(
+        raise location.error(
             f"{what} has half a surrogate pair ({text[error.start]!a}) at character "
-            f"{error.start + 1}, which is no Unicode text",
+            f"{error.start + 1}, which is not Unicode text",
             "whole characters; write the row anew with ensure_ascii=False",
         ) from None
     return text
@@ -248,89 +227,90 @@ def validate_text(text: str, what: str, place: RowLocation) -> str:
 
 def common_beginning(one: str, other: str) -> int:
     """Length of the longest text that both begin with."""
-    longest = min(len(one), len(other))
-    return next((at for at in range(longest) if one[at] != other[at]), longest)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 def has_template_keys(messages: list[Message]) -> bool:
-    """Whether a message holds more than role and content."""
+    """True when a message holds more than role and content."""
     return any(key in message for message in messages for key in TEMPLATE_KEYS)
 
 
-def _chat_from_text(text: str, field: str, place: RowLocation) -> Any:
+def _chat_from_text(text: str, field: str, location: RowLocation) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
-        raise place.refusal(
+        raise location.error(
             f"{field} is a chat written as text, and not as JSON",
             "a list of messages; in a table, write each chat with json.dumps",
         ) from None
 
 
-def _message(value: Any, what: str, place: RowLocation) -> Message:
+def _message(value: Any, what: str, location: RowLocation) -> Message:
     if not isinstance(value, dict):
-        raise place.refusal(
-            f"{what} is a {type(value).__name__} that is no chat message",
+        raise location.error(
+            f"{what} is a {type(value).__name__} that is not a chat message",
             "{'role': ..., 'content': ...}",
         )
-    role = _role(value.get("role", value.get("from")), what, place)
+    role = _role(value.get("role", value.get("from")), what, location)
     message: Message = {"role": role, "content": ""}
     extras = {key: value[key] for key in TEMPLATE_KEYS if value.get(key) not in (None, "", [])}
-    _check_extras(extras, what, place)
+    _check_extras(extras, what, location)
     if lost := next((key for key in UNSUPPORTED_KEYS if value.get(key)), None):
-        raise place.refusal(
+        raise location.error(
             f"{what} has the key {lost!r}, which would be left out",
             f"role and content, and of others {', '.join(TEMPLATE_KEYS)}",
         )
     content = value.get("content", value.get("value"))
-    message["content"] = validate_text(_text(content, bool(extras), what, place), what, place)
+    message["content"] = validate_text(_text(content, bool(extras), what, location), what, location)
     if not message["content"].strip() and not {"tool_calls"} & extras.keys():
-        raise place.refusal(f"{what} has no content", "a text in every message")
+        raise location.error(f"{what} has no content", "a text in every message")
     return message | extras
 
 
-def _role(role: Any, what: str, place: RowLocation) -> str:
+def _role(role: Any, what: str, location: RowLocation) -> str:
     known = ROLES.get(role.strip().lower()) if isinstance(role, str) else None
     if known is None:
         found = "no role" if role is None else f"the unknown role {role!r}"
-        raise place.refusal(
+        raise location.error(
             f"{what} has {found}", "system, user, assistant or tool (human and gpt are known too)"
         )
     return known
 
 
-def _text(content: Any, optional: bool, what: str, place: RowLocation) -> str:
+def _text(content: Any, optional: bool, what: str, location: RowLocation) -> str:
     """Content as one text; a list of text parts is joined."""
     if isinstance(content, str):
         return content
     if content is None and optional:
         return ""
     if isinstance(content, list) and content:
-        return "".join(_part(part, index, what, place) for index, part in enumerate(content))
+        return "".join(_part(part, index, what, location) for index, part in enumerate(content))
     found = "no content" if content is None else f"content that is a {type(content).__name__}"
-    raise place.refusal(f"{what} has {found}", "a text, or a list of text parts, as content")
+    raise location.error(f"{what} has {found}", "a text, or a list of text parts, as content")
 
 
-def _part(part: Any, index: int, what: str, place: RowLocation) -> str:
+def _part(part: Any, index: int, what: str, location: RowLocation) -> str:
     if isinstance(part, str):
         return part
     kind = part.get("type", "text") if isinstance(part, dict) else type(part).__name__
     text = part.get("text") if isinstance(part, dict) else None
     if kind not in TEXT_PARTS or not isinstance(text, str):
-        raise place.refusal(
+        raise location.error(
             f"part {index} of {what} is of the type {kind!r}",
             "parts of text alone: models are trained on text here, not on images or sound",
         )
     return text
 
 
-def _check_extras(extras: Mapping[str, Any], what: str, place: RowLocation) -> None:
+def _check_extras(extras: Mapping[str, Any], what: str, location: RowLocation) -> None:
     calls = extras.get("tool_calls", [])
     if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
-        raise place.refusal(f"{what} has tool_calls that are no list of calls", "a list of objects")
+        raise location.error(
+            f"{what} has tool_calls that are not a list of calls", "a list of objects"
+        )
     for key, value in extras.items():
         text = json.dumps(value, ensure_ascii=False, default=str)
-        validate_text(text.replace("\\u0000", "\0"), f"{key} of {what}", place)
+        validate_text(text.replace("\\u0000", "\0"), f"{key} of {what}", location)
 
 
 def _repeated(messages: list[Message], prompt: list[Message]) -> int:
@@ -342,9 +322,9 @@ def _repeated(messages: list[Message], prompt: list[Message]) -> int:
 
 
 def _refuse_repeated_text(
-    text: str, field: str, prompts: tuple[list[Message], ...], place: RowLocation
+    text: str, field: str, prompts: tuple[list[Message], ...], location: RowLocation
 ) -> None:
     if repeats_prompt(text, prompts):
-        raise place.refusal(
+        raise location.error(
             f"{field} repeats the prompt before the answer", f"in {field} only what follows it"
         )

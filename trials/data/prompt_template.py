@@ -11,7 +11,7 @@ from functools import lru_cache
 from string import Formatter
 from typing import Any
 
-from trials.data.messages import RowLocation
+from trials.data.locations import RowLocation
 
 MAX_PROMPT_CHARACTERS = 10_000_000  # characters
 
@@ -34,25 +34,22 @@ def parse_template(template: str) -> tuple[tuple[str, str | None], ...]:
     return tuple(found)
 
 
-def fill_template(template: str, row: Mapping[str, Any], place: RowLocation) -> str:
+def fill_template(template: str, row: Mapping[str, Any], location: RowLocation) -> str:
     """The template with the row's own values.
 
     Raises:
-        DatasetError: when it is no template, names a field that the row lacks or one that is
+        DatasetError: when it is not a template, names a field that the row lacks or one that is
             neither text nor number, or makes a text longer than ``MAX_PROMPT_CHARACTERS``.
     """
-    texts: list[str] = []
     try:
-        for literal, name in parse_template(template):
-            texts.append(literal)
-            if name is not None:
-                texts.append(_value(row, name))
+        parts = parse_template(template)
+        texts = [literal + ("" if name is None else _value(row, name)) for literal, name in parts]
         length = sum(map(len, texts))
         if length > MAX_PROMPT_CHARACTERS:
             raise ValueError(f"it makes {length:,} characters, more than {MAX_PROMPT_CHARACTERS:,}")
     except ValueError as error:
         shown = template if len(template) <= 200 else f"{template[:200]}..."
-        raise place.refusal(
+        raise location.error(
             f"the prompt template {shown!r} does not fit the row: {error}",
             f"only fields of the row: {', '.join(row)}",
         ) from None

@@ -1,14 +1,13 @@
-"""The fields of a row: which are missing, and all that has to be done about it, in one message."""
+"""The required fields of a row, and one message with all that is missing and what to do."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
+from trials.data.locations import RowLocation
 from trials.data.messages import CONVERSATION_FIELDS
-from trials.io.errors import DatasetError
 from trials.matching.text import DEFAULT_MARKER, KNOWN_MARKERS, has_marker
 
 # Names under which other datasets keep the fields, those that mean it most surely first.
@@ -25,17 +24,16 @@ MAX_LISTED_FIELDS = 20  # that are named
 def require_fields(
     raw: Mapping[str, Any],
     names: Sequence[str],
-    file: Path,
-    line: int,
-    written: Mapping[str, Any] | None = None,
+    location: RowLocation,
+    written: Mapping[str, Any],
 ) -> None:
-    """Refuses a row that lacks a field.
+    """Rejects a row that lacks a field.
 
     Args:
         raw: the row.
         names: of the fields.
-        file, line: where it stands.
-        written: the row as it stands there, where ``raw`` was made of it.
+        location: of the row.
+        written: the row as it is in the file, which ``raw`` was made of.
 
     Raises:
         DatasetError: with the fields that were found, and how they become those that are needed.
@@ -43,20 +41,18 @@ def require_fields(
     missing = [name for name in names if is_empty(raw.get(name))]
     if not missing:
         return
-    found = list(raw if written is None else written)
+    found = list(written)
     shown = ", ".join(found[:MAX_LISTED_FIELDS]) + ", ..." * (len(found) > MAX_LISTED_FIELDS)
     steps = "".join(f"\n    - {step}" for step in _steps(raw, names, missing))
     how = f"; of rows like this one (docs/datasets.md):{steps}" if steps else ""
-    raise DatasetError(
+    raise location.error(
         f"{_listed(missing)} missing or empty (fields found: {shown or 'none'})",
-        path=file,
-        line=line,
-        expected=f"{_listed(names)} in every row" + how,
+        f"{_listed(names)} in every row" + how,
     )
 
 
 def is_empty(value: Any) -> bool:
-    """Whether a field holds nothing that could be used."""
+    """True when a field holds nothing that could be used."""
     return value is None or value == [] or (isinstance(value, str) and not value.strip())
 
 
@@ -65,7 +61,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _steps(raw: Mapping[str, Any], names: Sequence[str], missing: Sequence[str]) -> Iterator[str]:
-    """What has to be done so that the row has the fields, as far as that can be told."""
+    """The changes that give the row its fields, as far as they can be told."""
     renamed = {name: other for name in missing if (other := _other(raw, name))}
     yield from (f"rename {other} to {name}" for name, other in renamed.items())
     if renamed.get("prompt", "").lower() == "instruction" and "input" in map(str.lower, raw):
@@ -89,7 +85,7 @@ def _steps(raw: Mapping[str, Any], names: Sequence[str], missing: Sequence[str])
 
 
 def _answer_kept(answer: str) -> str:
-    """What becomes of an answer that is more than a result."""
+    """Advice on an answer that is more than a result."""
     if marker := _marker(answer):
         return "leave answer as it is" + _where(marker)
     return f"leave the result alone in answer; a whole solution only where {FOLLOWS_MARKER}"
@@ -100,7 +96,7 @@ def _marker(text: str) -> str | None:
 
 
 def _where(marker: str | None) -> str:
-    """What makes the result of a whole text be read."""
+    """The setting with which the result of a whole text is read."""
     if marker is None:
         return ""
     if marker == DEFAULT_MARKER:
@@ -114,7 +110,7 @@ def marker_setting(marker: str) -> str:
 
 
 def _answer_from(completion: Any, source: str) -> str:
-    """How a row gets an answer out of what the model is taught to write."""
+    """Advice on making an answer out of what the model is taught to write."""
     last = completion[-1] if isinstance(completion, list) else completion
     text = str(last.get("content") or "") if isinstance(last, dict) else str(last)
     marker = _marker(text)
@@ -128,15 +124,13 @@ def _answer_from(completion: Any, source: str) -> str:
 
 def _other(raw: Mapping[str, Any], name: str) -> str | None:
     """The field that is this one under another name."""
+    filled = {key.lower(): key for key in reversed(list(raw)) if not is_empty(raw[key])}
     names = (name, *FIELD_ALIASES.get(name, ()))
-    return next(filter(None, (_named(raw, each) for each in names)), None)
-
-
-def _named(raw: Mapping[str, Any], name: str) -> str | None:
-    return next((key for key in raw if key.lower() == name and not is_empty(raw[key])), None)
+    return next((filled[each] for each in names if each in filled), None)
 
 
 def _inner_rows(raw: Mapping[str, Any]) -> Iterator[str]:
-    inner = (key for key, value in raw.items() if isinstance(value, list) and value)
-    if key := next((key for key in inner if isinstance(raw[key][0], dict)), None):
-        yield f"if the rows are the list {key}, write that list alone into the file"
+    for key, value in raw.items():
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            yield f"if the rows are the list {key}, write that list alone into the file"
+            return

@@ -1,4 +1,4 @@
-"""What is wrong with the splits of a dataset as a whole: prompts that two share, and empty ones."""
+"""Faults of the splits of a dataset as a whole: prompts that two share, and empty splits."""
 
 from __future__ import annotations
 
@@ -7,21 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from trials.data.data_files import SPLITS, Split
+from trials.data.locations import RowLocation
 from trials.io.errors import DatasetError
 
-MAX_LISTED_ROWS = 5  # rows, of those with the same fault
-RowPlace = tuple[Path, int]
+MAX_LISTED_ROWS = 5  # of those with the same fault
 
 
-def join_places(places: Sequence[str], found: int | None = None) -> str:
-    """The first of several places, and how many more there are.
-
-    Args:
-        places: all of them, or the first.
-        found: how many there are, where these are not all.
-    """
-    more = (len(places) if found is None else found) - len(places[:MAX_LISTED_ROWS])
-    return ", ".join(places[:MAX_LISTED_ROWS]) + (f" and {more:,} more" if more else "")
+def join_places(places: Sequence[str]) -> str:
+    """The first of several places, and the number of the others."""
+    more = len(places) - MAX_LISTED_ROWS
+    return ", ".join(places[:MAX_LISTED_ROWS]) + f" and {more:,} more" * (more > 0)
 
 
 @dataclass
@@ -29,67 +24,44 @@ class SplitLeakCheck:
     """Gathers rows whose prompt is in another split, to name them together.
 
     Attributes:
-        first_seen: split and place of each prompt.
+        first_seen: split and location of each prompt.
     """
 
-    first_seen: dict[str, tuple[Split, Path, int]] = field(default_factory=dict)
-    _shared: list[tuple[RowPlace, Split, RowPlace, Split]] = field(default_factory=list)
+    first_seen: dict[str, tuple[Split, RowLocation]] = field(default_factory=dict)
+    _leaks: list[tuple[RowLocation, str, str]] = field(default_factory=list)
 
-    def add(self, prompt: str, split: Split, file: Path, line: int) -> None:
+    def add(self, prompt: str, split: Split, location: RowLocation) -> None:
         """Notes a row."""
-        seen = self.first_seen.setdefault(prompt, (split, file, line))
-        if seen[0] != split:
-            self._shared.append(((file, line), split, seen[1:], seen[0]))
+        other, first = self.first_seen.setdefault(prompt, (split, location))
+        if other != split:
+            problem = f"the same prompt is in {other!r} ({first.short}) and {split!r}"
+            self._leaks.append((location, first.short, problem))
 
-    def refuse(self) -> None:
-        """Refuses prompts that are in two splits.
+    def add_preference(self, prompt: str, location: RowLocation) -> None:
+        """Notes a preference, whose prompt must not be held out."""
+        split, first = self.first_seen.get(prompt, ("train", location))
+        if split != "train":
+            problem = f"the prompt is in {split!r} too ({first.short})"
+            self._leaks.append((location, first.short, problem))
+
+    def reject(self, expected: str) -> None:
+        """Rejects what was noted, where a prompt is in another split too.
 
         Raises:
-            DatasetError: with their number and the first of them.
+            DatasetError: with the number of rows and the first of them.
         """
-        if not self._shared:
+        if not self._leaks:
             return
-        [((file, line), split, first, other), *rest] = self._shared
-        reject_rows(
-            (file, line),
-            f"the same prompt is in {other!r} ({_at(first)}) and {split!r}",
-            [f"{_at(here)} ({_at(there)})" for here, _, there, _ in rest],
-            "every prompt in one split only, or scores would be inflated: remove the rows from one "
-            "of the two",
-        )
-
-
-def reject_rows(place: RowPlace, problem: str, others: Sequence[str], expected: str) -> None:
-    """Refuses rows with one fault: the first in full, the others by number and place.
-
-    Raises:
-        DatasetError: always.
-    """
-    more = f"; so it is with {len(others):,} more: {join_places(others)}" if others else ""
-    raise DatasetError(problem + more, path=place[0], line=place[1], expected=expected)
-
-
-def reject_held_out_prompts(pairs: Sequence[tuple[RowPlace, tuple[Split, Path, int]]]) -> None:
-    """Refuses preferences whose prompts are held out, each with the split and place of it.
-
-    Raises:
-        DatasetError: with their number and the first of them.
-    """
-    if not pairs:
-        return
-    [(place, (split, file, line)), *rest] = pairs
-    reject_rows(
-        place,
-        f"the prompt is in {split!r} too ({file.name}:{line})",
-        [f"{_at(here)} ({there.name}:{at})" for here, (_, there, at) in rest],
-        "no prompt of validation or test, or scores would be inflated: remove these preferences",
-    )
+        [(location, _, problem), *others] = self._leaks
+        places = [f"{here.short} ({there})" for here, there, _ in others]
+        more = f"; so it is with {len(places):,} more: {join_places(places)}" if places else ""
+        raise location.error(problem + more, expected)
 
 
 def reject_empty_splits(
     path: Path, rows: Mapping[Split, Sequence[object]], prompts: int | None
 ) -> None:
-    """Refuses a dataset with an empty split.
+    """Rejects a dataset with an empty split.
 
     Args:
         path: of the dataset.
@@ -117,7 +89,3 @@ def reject_empty_splits(
             "the three splits as files of their own"
         )
     raise DatasetError(problem, path=path, expected=expected)
-
-
-def _at(place: RowPlace) -> str:
-    return f"{place[0].name}:{place[1]}"

@@ -102,7 +102,7 @@ def row_adjusted_se(outcomes: Sequence[float], others: Sequence[Sequence[float]]
 
     Returns:
         At most the plain standard error, and at least a tenth of it: two models that agree on
-        every row are no proof that the score is certain.
+        every row do not prove that the score is certain.
     """
     x = np.asarray(outcomes, dtype=np.float64)
     plain = float(x.std(ddof=1)) / math.sqrt(len(x)) if len(x) > 1 else 0.0

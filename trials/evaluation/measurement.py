@@ -9,7 +9,7 @@ FAILURES = "failure.*.json"
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether a measurement is over, however it ended."""
+    """True when a measurement is over, however it ended."""
     over = (folder / ANSWER).exists() or (folder / REFUSAL).exists()
     return over or any(folder.glob(FAILURES))
 

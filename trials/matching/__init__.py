@@ -1,4 +1,4 @@
-"""Whether a text says the right answer: numbers, mathematics, labels, words.
+"""Readers that find the answer in a text: numbers, mathematics, labels, words.
 
 May import `io`.
 """

@@ -27,14 +27,14 @@ _COUNT = re.compile(r"\{\s*(\d+)?\s*(?:,\s*(\d+)?\s*)?\}")
 
 @lru_cache(maxsize=64)
 def compile_bounded(pattern: str, where: str) -> Callable[[str], bool]:
-    """Whether a text has a match of a pattern anywhere; "." matches line ends too.
+    """True when a text has a match of a pattern anywhere; "." matches line ends too.
 
     Args:
         pattern: of the library ``regex``, which reads what Python's ``re`` does.
         where: the setting that it comes from, for errors.
 
     Raises:
-        RewardError: when it is no regular expression, or takes too long to be matched.
+        RewardError: when it is not a regular expression, or takes too long to be matched.
     """
     shown = pattern if len(pattern) <= 80 else pattern[:80] + "..."
     place = f"{where} {shown!r} in dataset.yaml"
@@ -50,7 +50,7 @@ def compile_bounded(pattern: str, where: str) -> Callable[[str], bool]:
         compiled = regex.compile(pattern, regex.DOTALL)
     except (regex.error, RecursionError, OverflowError, ValueError) as error:
         raise RewardError(
-            f"{place} is no regular expression: {error}; expected one of Python's, such as "
+            f"{place} is not a regular expression: {error}; expected one of Python's, such as "
             "'^<think>.*</think>Answer: '"
         ) from None
     for text in _hard_texts(pattern):

@@ -41,19 +41,19 @@ _ENDLESS = re.compile(
 
 
 def is_intractable(text: str) -> bool:
-    """Whether working out what is written would take too long to be tried."""
+    """True when working out what is written would take too long to be tried."""
     return len(text) > MAX_EXPRESSION_CHARACTERS or bool(_ENDLESS.search(text))
 
 
 @lru_cache(maxsize=65_536)
 def is_parsable(text: str) -> bool:
-    """Whether math-verify reads an expression in a text."""
+    """True when math-verify reads an expression in a text."""
     return not is_intractable(text) and _child.ask({"read": text}) is True
 
 
 @lru_cache(maxsize=65_536)
 def expressions_equal(answer: str, text: str) -> bool:
-    """Whether math-verify takes the expression in a text for the right answer.
+    """True when math-verify takes the expression in a text for the right answer.
 
     False where it would take longer than ``CPU_SECONDS``.
     """

@@ -1,7 +1,8 @@
 """Numbers as people and models write them, read exactly.
 
 ``1,234.5``, ``1.234,5``, ``1 234``, ``3,5``, ``1e-5``, ``6.02 \\times 10^{23}``, ``1 1/2``,
-``\\dfrac{1}{2}``, ``50%``, ``$18``, ``x = 3``, ``5 km``. A time, a date or a version is no number.
+``\\dfrac{1}{2}``, ``50%``, ``$18``, ``x = 3``, ``5 km``. Times, dates and versions are not
+numbers.
 The sizes of all parts are bounded, so that reading takes no time to speak of.
 """
 
@@ -101,8 +102,7 @@ class Number:
     exact: Fraction | None = None
 
     def __str__(self) -> str:
-        number, exact = self.value, self.value.denominator == 1
-        return str(number.numerator) if exact else f"{number.numerator}/{number.denominator}"
+        return str(self.value)
 
 
 class NumberMatch(NamedTuple):
@@ -114,23 +114,21 @@ class NumberMatch(NamedTuple):
 
 
 class UnreadableNumber(ValueError):
-    """Digits that are no number, or more than are read: 12:00, 1.2.3, 2024-01-02."""
+    """Digits that are not a number, or more than are read: 12:00, 1.2.3, 2024-01-02."""
 
 
 def numbers_equal(one: Number, other: Number) -> bool:
-    """Whether two numbers are the same, in the readings that people give to them.
+    """True when two numbers are the same, in the readings that people give to them.
 
-    50% is 0.5, and 50 too where the other is no percentage; 0.333333 is 1/3. 2 million is
+    50% is 0.5, and 50 too where the other is not a percentage; 0.333333 is 1/3. 2 million is
     2,000,000, and 2 too where millions are asked for.
     """
-    for each, reverse in ((one, other), (other, one)):
-        if each.exact is not None and each.exact == reverse.value:
-            return True
+    orders = ((one, other), (other, one))
+    if any(a.exact is not None and a.exact == b.value for a, b in orders):
+        return True
     if one.unit and other.unit and one.unit != other.unit:
         return False
-    if one.value == other.value or _rounded(one, other) or _rounded(other, one):
-        return True
-    if _is_noise(one, other) or _is_noise(other, one):
+    if one.value == other.value or any(_rounded(a, b) or _is_noise(a, b) for a, b in orders):
         return True
     if one.scale != other.scale and 1 in (one.scale, other.scale):
         return one.value * other.scale == other.value * one.scale
@@ -141,8 +139,8 @@ def numbers_equal(one: Number, other: Number) -> bool:
 
 
 def _rounded(written: Number, exact: Number) -> bool:
-    """Whether one is the other, rounded to the places that it is written with."""
-    if written.places is None or written.places < ROUNDED_PLACES or written.value == 0:
+    """True when one is the other, rounded to the places that it is written with."""
+    if written.places is None or written.places < ROUNDED_PLACES:
         return False
     if abs(written.value) * 10**written.places < 1_000:  # four digits at least
         return False
@@ -150,21 +148,21 @@ def _rounded(written: Number, exact: Number) -> bool:
 
 
 def is_rounded(written: Number, exact: Number) -> bool:
-    """Whether one is what the other is about: 0.67, 0.66 and 66.7% for 2/3."""
+    """True when one is what the other is about: 0.67, 0.66 and 66.7% for 2/3."""
     if not written.places or written.value == 0:
         return False
     return abs(written.value - exact.value) * 10**written.places < 1
 
 
 def _is_noise(written: Number, exact: Number) -> bool:
-    """Whether one has all digits of a floating-point number that is the other: 0.1 + 0.2 is 0.3."""
+    """True for a floating-point number with all digits of the other: 0.1 + 0.2 is 0.3."""
     if not written.places or abs(written.value) * 10**written.places < 10 ** (FLOAT_DIGITS - 1):
         return False
     return abs(written.value - exact.value) * 10 ** (FLOAT_DIGITS - 1) <= abs(exact.value)
 
 
 def strip_latex(text: str) -> str:
-    """A tidied text with what LaTeX and Markdown put around numbers taken off."""
+    """A normalised text without what LaTeX and Markdown put around numbers."""
     if len(_DOLLAR.findall(text)) % 2:  # not a pair around a formula
         text = re.sub(r"(?<!\\)\$(?=\s?-?[\d.])", r"\\$", text, count=1)
     text = _BESIDE_LETTERS.sub(" ", text)
@@ -177,13 +175,12 @@ def find_numbers(text: str) -> list[NumberMatch]:
     """All numbers of a text that `strip_latex` gave, in their order.
 
     Raises:
-        Unreadable: for digits that are no number.
+        UnreadableNumber: for digits that are not a number.
     """
     found: list[NumberMatch] = []
     position = 0
     while match := _RUN.search(text, position):
-        for each in _numbers_of(text, match):
-            found.append(each)
+        found += _numbers_of(text, match)
         position = max(match.end(), found[-1].end)
     return found
 
@@ -224,7 +221,7 @@ def _numbers_of(text: str, match: re.Match[str]) -> list[NumberMatch]:
 
 
 def _sign_before(text: str, start: int) -> tuple[int, int]:
-    """Where the number begins with its sign, and the sign: one between two numbers is none."""
+    """The beginning with the sign, and the sign; between two numbers it is an operation."""
     before = re.search(r"([-+])\s?[$€£¥₹]?\s?$", text[max(0, start - 4) : start])
     if not before:
         return start, 1
@@ -253,17 +250,19 @@ def _members(run: str) -> list[str]:
     """The run as one number, or as the numbers of a list without spaces."""
     if _is_grouped(run) or run.count(",") + run.count(".") < 2:
         return [run]
-    members = run.split(",")
-    if all(re.fullmatch(r"\d+(?:\.\d+)?", member) for member in members) and len(members) > 1:
-        return members
+    if re.fullmatch(r"\d+(?:\.\d+)?(?:,\d+(?:\.\d+)?)+", run):
+        return run.split(",")
     raise UnreadableNumber(run)
 
 
-_GROUPED = (
-    re.compile(r"[1-9]\d{0,2}(?:(?:,\d{3})+|(?: \d{3})+|(?:'\d{3})+|(?:_\d{3})+)(?:\.\d+)?"),
-    re.compile(r"[1-9]\d?(?:,\d{2})+,\d{3}(?:\.\d+)?"),  # lakh and crore
+_CONTINENTAL = (
     re.compile(r"[1-9]\d{0,2}(?:(?:\.\d{3})+|(?: \d{3})+|(?:'\d{3})+),\d+"),
     re.compile(r"[1-9]\d{0,2}(?:\.\d{3}){2,}"),
+)
+_GROUPED = (
+    *_CONTINENTAL,
+    re.compile(r"[1-9]\d{0,2}(?:(?:,\d{3})+|(?: \d{3})+|(?:'\d{3})+|(?:_\d{3})+)(?:\.\d+)?"),
+    re.compile(r"[1-9]\d?(?:,\d{2})+,\d{3}(?:\.\d+)?"),  # lakh and crore
 )
 
 
@@ -277,16 +276,14 @@ def _decimal(run: str) -> tuple[Fraction, int]:
     A single comma with other than three digits behind it is a decimal comma.
 
     Raises:
-        Unreadable: when it is no number, or has too many digits.
+        UnreadableNumber: when it is not a number, or has too many digits.
     """
     if len(run) > MAX_DIGITS:
         raise UnreadableNumber(run)
-    if _is_grouped(run):
-        continental = bool(_GROUPED[2].fullmatch(run) or _GROUPED[3].fullmatch(run))
-        english = str.maketrans("", "", ", '_")
-        run = (
-            run.translate(str.maketrans(",", ".", ". '")) if continental else run.translate(english)
-        )
+    if any(pattern.fullmatch(run) for pattern in _CONTINENTAL):
+        run = run.translate(str.maketrans(",", ".", ". '"))
+    elif _is_grouped(run):
+        run = run.translate(str.maketrans("", "", ", '_"))
     whole, _, part = run.replace(",", ".").partition(".")
     if not (whole + part).isascii() or not (whole + part).isdigit():
         raise UnreadableNumber(run)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 
-from trials.matching import hedges
+from trials.matching import phrases
 from trials.matching.maths import MAX_EXPRESSION_CHARACTERS, expressions_equal, is_parsable
 from trials.matching.numbers import (
     Number,
@@ -31,24 +31,24 @@ from trials.matching.text import (
     without_thinking,
 )
 
-MAX_READ_CHARACTERS = (
-    4_000  # characters of what states the answer: its beginning, or the end of a text
-)
+# Of a text that states the answer its beginning is read, of any other its end.
+MAX_READ_CHARACTERS = 4_000
 # Between two numbers: nothing but this, and they are joined by an operation, not listed.
 _OPERATION = re.compile(r"[\s()\[\]{}]*[-+*/^×·!][-+*/^×·!\s()\[\]{}]*")
 _FORMULA = re.compile(
     r"\\[a-zA-Z]+|[π√∞∑∏∫]|(?<=[\w)}])\s*(?:\^|\*\*)|(?<=[\w)}])\s*(?:[<>]=?|[≤≥≠])\s*(?=[-\w(\\]|$)"
     r"|(?<![^\W\d_])(?:(?:sqrt|cbrt|log|ln|sin|cos|tan|exp)\s?(?:[({_]|$)|pi(?![^\W_]))"
 )
-# A variable beside a number, and no unit: "3x", "3 + x", "x - 3".
-_TIMES_VARIABLE = re.compile(r"\s?[*·×]?\s?[ainqrvwxyz](?=\s*(?:[-+*/^=<>)}×·$]|$))")
+# A variable beside a number, and not a unit: "3x", "3 + x", "x - 3".
+_VARIABLE_BEHIND = re.compile(
+    r"\s?[*·×]?\s?[ainqrvwxyz](?=\s*(?:[-+*/^=<>)}×·$]|$))|\s*[-+*/^·×]\s*[a-zA-Z](?![^\W_])"
+)
+_VARIABLE_BEFORE = re.compile(r"(?<![^\W_])[b-z]\s*[-+*/^·×]\s*$")
 # ">17", "≠ 6"; "> 17" at the beginning is a quotation.
 _COMPARED = re.compile(r"(?:^|[^\s\d)}<>=-])\s*(?:[<>]=?|[≤≥≠])\s?$")
 _COMPARISON = re.compile(r"\s*(?:[<>≤≥≠]|\\(?:leq?|geq?|neq?|lt|gt)\b)")
 _QUOTATION = re.compile(r"\s*>\s")
-_THEN_VARIABLE = re.compile(r"\s*[-+*/^·×]\s*[a-zA-Z](?![^\W_])")
-_VARIABLE_BEFORE = re.compile(r"(?<![^\W_])[b-z]\s*[-+*/^·×]\s*$")
-# "x = 3, y = 4": no one number.
+# "x = 3, y = 4": more than one number.
 _ASSIGNMENTS = re.compile(
     r"(?<![\w)])([A-Za-z])\s*=[^=,;\n]{1,40}(?:[,;]|(?<!\w)(?:and|or)(?!\w))\s*(?!\1)[A-Za-z]\s*=[^=]*$"
 )
@@ -60,86 +60,23 @@ _FACTORIAL = re.compile(
 )
 # Words, which math-verify would take for products of letters, have none of these.
 _MATHEMATICAL = re.compile(r"[\d\\+^=*√π]|^\s*\$?[A-Za-z]\$?\s*$")
-_OR = re.compile(
-    r"(?<!\w)(?:oder|und|ou|et|y|o|e|и|wait|actually|rather|instead|sorry|either|correction"
-    # "and it takes", "no matter", "to give to" begin what is said about the number.
-    r"|and(?!\s+(?:it|this|that|he|she|they|we|you|i)(?!\w))|to(?=[\s$€£(]*$)"
-    r"|no(?=\W*(?:[,.!;:-]|$|(?:it|its|the|that)(?!\w))))(?!\w)|[和と]",
-    re.IGNORECASE,
-)
-# "12, because 3 * 4 = 12", "12, which is 3 * 4": the number stands before.
-_CLAUSE = re.compile(
-    r",?\s+(?:which|because|since|as|where|i\.e\.|that\s+is|meaning|(?:or\s+)?equivalently)(?!\w)",
-    re.IGNORECASE,
-)
 _REMARK = re.compile(
     rf"(?:(?<=[{UNSPACED}])|(?<=[\w.%!])\s{{1,3}})\((?=[^()]*(?:[^\W\d_]{{3}}|[{UNSPACED}]))"
     r"([^()]{1,200})\)"
 )
-# "x = 3. Check: 3 + 4 = 7.", and "5", an empty line, and more about it.
-_CHECK = re.compile(
-    r"[^\s](?=\s+\W{0,3}(?:(?:to|let\s+me|let\s+us|let's)\s+)?(?:double[- ])?(?:check|verif)\w*\W)",
-    re.IGNORECASE,
-)
-_EXPLAINED = re.compile(r"[\s$*_#(-]{0,9}\d[\d.,]{0,99}[\s$*_.!?)]{0,9}(?=\n\s*\n\W*[^\W\d_]{2})")
-_GOES_ON = re.compile(
-    r"(?<!\w)(?:so|therefore|thus|hence|total|altogether|wait|actually|no|not|but|or|maybe|instead"
-    r"|step|first|answer|also|may|might|could|leav(?:es|ing)|left)(?!\w)",
-    re.IGNORECASE,
-)
-_ABOUT = re.compile(
-    r"\W*(?:[=≈]|(?:(?:or|that\s+is|which\s+is|i\.e\.)\W+)?(?:about|approximately|approx\.?|roughly"
-    r"|around))\W*",
-    re.IGNORECASE,
-)
-_SPOKEN_EQUALS = re.compile(
-    r"(\d\s?[-+*/×÷·^]\s?[\d.,]*\d[$\s]{0,2}),?\s+(?:(?:which|that)\s+)?(?:is|makes|gives|equals)"
-    r"\s+(?=[-$]{0,2}\d)",
-    re.IGNORECASE,
-)
-# "x = 5 or x = 6", "x = 5, x = 6": the equation before the last one is meant, too.
-_EITHER_EQUATION = re.compile(
-    r"=[^=]{1,40}(?<!\w)(?:or|vs|versus|oder|ou|maybe|perhaps)(?!\w)[^=\d]{0,20}=$"
-    r"|(?<![\w)])(?P<name>[A-Za-z]\w?)\s*(?P<at>=)\s*-?\d[\d.]*\s*(?:[,;&]\s*(?:and\s*)?|and\s+)"
-    r"(?P=name)\s*=$"
-)
-# "5 apples 6 pears": two numbers, each with its own word, and nothing else.
-_COUNTS = re.compile(
-    r"\W{0,9}[\d.,]{0,30}\d\s+(?!(?:of|out|in|per|at|for|by|from|after|as|since|is|are|with|on|to|so|but|then)\b)[^\W\d_]{1,20}"
-    r"[\s,;.&]+(?:and\s+)?[\d.,]{0,30}\d\s+[^\W\d_]{1,20}\W*",
-    re.IGNORECASE,
-)
-_NEGATED = re.compile(
-    r"(?<!\w)(?:(?:not|cannot|can't)(?:\s+be)?|isn't|never|nicht|pas|no es|не|instead\s+of"
-    r"|(?:rather|more|less|other|[a-z]{2,9}er)\s+than)\s+\(?\$?$"
-    r"|(?:不是|并非|並非|不等于)\s*\(?\$?$",
-    re.IGNORECASE,
-)
-# "42 left of the 50": what stands behind is the whole of which the answer is a part.
-_PART_OF = re.compile(
-    r"[^\d.!?\n]*(?<!\w)of\s+(?:the|his|her|their|its|our|my|your|these|those|all)\s+"
-    r"(?:original\s+|initial\s+|first\s+)?\(?\$?",
-    re.IGNORECASE,
-)
-_CUE = re.compile(
-    r"(?<!\w)(?:is|are|was|were|be|makes?|gives?|gets?|equals?|so|therefore|thus|hence|leav(?:es?|ing)"
-    r"|totals?|total of|in total|altogether|round(?:s|ed)\s+(?:up\s+|down\s+)?to)(?!\w)"
-    r"|所以|因此|一共|总共|总计|合计|合計|还剩|剩下|等于|全部で|따라서",
-    re.IGNORECASE,
-)
 _LISTED = re.compile(r"[\s\d.,;:!?|&$()-]*")  # numbers side by side, and nothing else
 _BARE = re.compile(r"[\s$*_#(-]{0,9}\d[\d.,]{0,99}[\s$*_.!?)]{0,9}")
+# "5", an empty line, and more about it.
+_EXPLAINED = re.compile(rf"{_BARE.pattern}(?=\n\s*\n\W*[^\W\d_]{{2}})")
 _DIGIT = re.compile(r"\.?\d")
-_LEADING = re.compile(
-    r"[\s$€£¥₹~≈:(\[]*(?:about|approximately|exactly|around|roughly)?[\s$€£¥₹(\[]*"
-)
+_READING = tuple[Number, ...] | str  # the different numbers of a text, or the text as a formula
 
 
 @dataclass(frozen=True)
 class Numeric:
     """Right when the final answer is the same number, however it is written, or the same formula.
 
-    Two different numbers that are stated side by side are no answer.
+    Two different numbers that are stated side by side are not an answer.
 
     Attributes:
         marker: what the answer follows.
@@ -162,7 +99,7 @@ class Numeric:
 
 
 def is_readable_answer(answer: str) -> bool:
-    """Whether an answer is a number or formula, which a completion could be equal to."""
+    """True when an answer is a number or formula, which a completion could be equal to."""
     if parse_number(answer) is not None:
         return True
     return bool(_MATHEMATICAL.search(answer)) and is_parsable(_formula(answer))
@@ -171,7 +108,7 @@ def is_readable_answer(answer: str) -> bool:
 @lru_cache(maxsize=65_536)
 def parse_number(answer: str) -> Number | None:
     """An answer that is one number; None for anything else, such as formulas and lists."""
-    found = _stated_in(_prepared(answer)[:MAX_READ_CHARACTERS], leading=False)
+    found = _stated_in(extract_answer(answer, "")[0][:MAX_READ_CHARACTERS], leading=False)
     return found[0] if not isinstance(found, str) and len(found) == 1 else None
 
 
@@ -185,7 +122,7 @@ def _read(completion: str, marker: str) -> tuple[str, bool]:
         bold = only_bold(normalize(without_thinking(completion, marker)))
         if (
             bold
-            and not hedges.is_hedged(said[-MAX_READ_CHARACTERS:].split("\n")[-1])
+            and not phrases.HEDGE.search(said[-MAX_READ_CHARACTERS:].split("\n")[-1])
             and parse_number(bold)
         ):
             return bold, True
@@ -201,9 +138,8 @@ def _right(said: str, marked: bool, form: str, answer: str) -> bool:
     right, found = parse_number(answer), _values(said, marked)
     if isinstance(found, str):
         # math-verify reads one side of these and leaves out the rest.
-        if any(
-            says(found) and not says(answer) for says in (hedges.is_disjunction, _COMPARISON.match)
-        ):
+        one_of_two, compares = phrases.EITHER_FORMULA.search, _COMPARISON.match
+        if any(says(found) and not says(answer) for says in (one_of_two, compares)):
             return False
         return expressions_equal(str(right) if right else _formula(answer), _formula(found))
     if right is None:
@@ -213,10 +149,6 @@ def _right(said: str, marked: bool, form: str, answer: str) -> bool:
     return len(found) == 1 and numbers_equal(found[0], right)
 
 
-def _prepared(text: str) -> str:
-    return extract_answer(text, "")[0]
-
-
 def _formula(text: str) -> str:
     """A formula as math-verify takes it: exponents in braces, functions as LaTeX has them."""
     text = re.sub(r"(?:\^|\*\*)\s*(-?\d+)", r"^{\1}", strip_markdown(normalize(text)).strip())
@@ -224,19 +156,19 @@ def _formula(text: str) -> str:
     return _PLAIN_FUNCTION.sub(r"\\\1 ", text.translate(_SYMBOLS))
 
 
-def _values(said: str, marked: bool) -> tuple[Number, ...] | str:
+def _values(said: str, marked: bool) -> _READING:
     """The different numbers that a text states, or the text that is a formula."""
     said = said[:MAX_READ_CHARACTERS] if marked else _without_check(said[-MAX_READ_CHARACTERS:])
     lines = [line for line in said.split("\n") if line.strip()]
     text = said
     if not marked and not all(map(_BARE.fullmatch, lines)):
-        # What is said after it, such as "I hope this helps!", is no answer.
+        # What is said after it, such as "I hope this helps!", is not an answer.
         text = ([line for line in lines if _MATHEMATICAL.search(line)] or lines or [""])[-1]
-        if hedges.ends_with_alternative(re.split(r"\d", text, maxsplit=1)[0]):
+        if phrases.ends_with_alternative(re.split(r"\d", text, maxsplit=1)[0]):
             text = said  # "5", and on a line of its own "or 6"
     found = _stated_in(text, marked)
     if isinstance(found, str):
-        clause = _CLAUSE.search(text)
+        clause = phrases.CLAUSE.search(text)
         head = text[: clause.start()] if clause else ""
         return _stated_in(head, marked) if _BARE.fullmatch(head) else found
     if len(found) <= 1 or _LISTED.fullmatch(text):
@@ -248,25 +180,23 @@ def _values(said: str, marked: bool) -> tuple[Number, ...] | str:
 
 def _without_check(text: str) -> str:
     """The text without what only checks or explains the answer that stands before it."""
-    after = _EXPLAINED.match(text) or _CHECK.search(text)
-    if not after or not _DIGIT.search(text, 0, after.end()) or _GOES_ON.search(text, after.end()):
-        return text
-    return text[: after.end()]
+    end = match.end() if (match := _EXPLAINED.match(text) or phrases.CHECK.search(text)) else 0
+    answered = _DIGIT.search(text, 0, end) and not phrases.CONTINUES.search(text, end)
+    return text[:end] if answered else text
 
 
-def _first(text: str) -> tuple[Number, ...] | str:
+def _first(text: str) -> _READING:
     """What the first sentence says, unless what follows offers another number or takes it back."""
     sentence = first_sentence(text)
     rest = text[len(sentence) :]
     number = _DIGIT.search(rest)
     behind = re.split(r"\d", sentence)[-1]
     gap = behind + rest[: number.start()] if number else ""
-    if number and (
-        hedges.offers_alternative(gap) or hedges.is_retracted(gap) or _COUNTS.fullmatch(text)
-    ):
+    several = phrases.offers_alternative(gap) or phrases.is_retracted(gap)
+    if number and (several or phrases.TWO_COUNTS.fullmatch(text)):
         return ()
     found = _stated_in(sentence, True)
-    cue = _CUE.search(sentence)
+    cue = phrases.RESULT.search(sentence)
     if isinstance(found, str) or len(found) <= 1 or not cue:
         return found
     if _DIGIT.search(sentence[: cue.start()]):
@@ -274,20 +204,20 @@ def _first(text: str) -> tuple[Number, ...] | str:
     return _stated_in(sentence[cue.end() :], True)  # "There are 16 balls in the 4 boxes."
 
 
-def _concluded(text: str) -> tuple[Number, ...] | str:
+def _concluded(text: str) -> _READING:
     """What the last sentence with a number says, behind the last word such as "is" or "so"."""
     sentences = [each for each in re.split(r"[.!?](?:\s+|$)", text) if re.search(r"\d", each)]
     if not sentences:
         return _stated_in(text, True)
     last = sentences[-1]
-    for begin in (*[cue.end() for cue in _CUE.finditer(last)][::-1], 0):
+    for begin in (*[cue.end() for cue in phrases.RESULT.finditer(last)][::-1], 0):
         if number := _DIGIT.search(last, begin):
-            offered = hedges.ends_with_alternative(last[: number.start()])
+            offered = phrases.ends_with_alternative(last[: number.start()])
             return () if offered else _stated_in(last[begin:], True)
     return ()
 
 
-def _stated_in(text: str, leading: bool) -> tuple[Number, ...] | str:
+def _stated_in(text: str, leading: bool) -> _READING:
     """The numbers of one line.
 
     Args:
@@ -297,19 +227,21 @@ def _stated_in(text: str, leading: bool) -> tuple[Number, ...] | str:
     """
     if _FACTORIAL.search(text):  # elsewhere it is an exclamation mark
         return text
-    text = _SPOKEN_EQUALS.sub(r"\1 = ", text)
+    text = phrases.SPOKEN_EQUALS.sub(r"\1 = ", text)
     cleaned = strip_latex(text)
     try:
         found = _rounded(cleaned, find_numbers(cleaned))
     except UnreadableNumber:
         return text if _FORMULA.search(cleaned) else ()
-    found = [each for each in found if not _denied(cleaned, each.start)]
+    denied = phrases.DENIED_NUMBER.search
+    found = [each for each in found if not denied(cleaned[max(0, each.start - 24) : each.start])]
     found = _without_wholes(cleaned, found)
-    if leading and len(found) > 1 and _LEADING.fullmatch(cleaned[: found[0].start]):
+    if leading and len(found) > 1 and phrases.LEADING.fullmatch(cleaned[: found[0].start]):
         gap = cleaned[found[0].end : found[1].start]
         joined = _FORMULA.match(gap.lstrip(" *·×"))  # "2\sqrt{3}"
-        told = re.search(r"[^\W\d_]{2}", gap) and not _COUNTS.fullmatch(cleaned)
-        if told and not _OR.search(gap) and not hedges.is_hedged(gap) and not joined:
+        words = re.search(r"[^\W\d_]{2}", gap) and not phrases.TWO_COUNTS.fullmatch(cleaned)
+        another = phrases.ANOTHER_NUMBER.search(gap) or phrases.HEDGE.search(gap)
+        if words and not another and not joined:
             return (found[0].number,)
     equals = _last_side(cleaned)
     behind = [each for each in found if each.start > equals]
@@ -328,7 +260,7 @@ def _without_wholes(text: str, found: list[NumberMatch]) -> list[NumberMatch]:
     kept = found[:1]
     for before, each in pairwise(found):
         gap = text[before.end : each.start]
-        if not _PART_OF.fullmatch(gap) or hedges.is_hedged(gap):
+        if not phrases.PART_OF.fullmatch(gap) or phrases.HEDGE.search(gap):
             kept.append(each)
     return kept
 
@@ -338,7 +270,7 @@ def _rounded(text: str, found: list[NumberMatch]) -> list[NumberMatch]:
     merged: list[NumberMatch] = []
     for each in found:
         last = merged[-1] if merged else None
-        about = last and _ABOUT.fullmatch(text, last.end, each.start)
+        about = last and phrases.APPROXIMATION.fullmatch(text, last.end, each.start)
         if last and about and is_rounded(each.number, last.number):
             exact = last.number.exact or last.number.value
             merged[-1] = each._replace(number=replace(each.number, exact=exact))
@@ -349,7 +281,7 @@ def _rounded(text: str, found: list[NumberMatch]) -> list[NumberMatch]:
 
 def _doubt(remark: re.Match[str]) -> str:
     """What is left of a remark in parentheses: all where it offers another answer."""
-    kept = hedges.is_hedged(remark[1]) or _FORMULA.search(remark[1])
+    kept = phrases.HEDGE.search(remark[1]) or _FORMULA.search(remark[1])
     return remark[0] if kept else " "
 
 
@@ -358,26 +290,21 @@ def _last_side(text: str) -> int:
     if _ASSIGNMENTS.search(text):
         return -1
     equals = text.rfind("=")
-    while equals > 0 and (either := _EITHER_EQUATION.search(text, max(0, equals - 90), equals + 1)):
-        equals = either.start("at") if either["at"] else either.start()
+    either = phrases.EITHER_EQUATION
+    while equals > 0 and (match := either.search(text, max(0, equals - 90), equals + 1)):
+        equals = match.start("at") if match["at"] else match.start()
     return equals
 
 
-def _denied(text: str, start: int) -> bool:
-    return bool(_NEGATED.search(text[max(0, start - 24) : start]))
-
-
 def _is_formula(text: str, start: int, found: list[NumberMatch]) -> bool:
-    """Whether more than numbers and words stands behind ``start``: operations, roots, letters^2."""
+    """True when more than numbers and words follows ``start``: operations, roots, letters^2."""
     gaps = [text[a.end : b.start] for a, b in pairwise(found)]
     if any(_OPERATION.fullmatch(gap) for gap in gaps):
         return True
     for each in found:
         behind = text[each.end :]
-        if _TIMES_VARIABLE.match(behind) or _THEN_VARIABLE.match(behind):
-            return True
         before = text[start : each.start]
-        if _VARIABLE_BEFORE.search(before):
+        if _VARIABLE_BEHIND.match(behind) or _VARIABLE_BEFORE.search(before):
             return True
         if _COMPARED.search(before) and not _QUOTATION.fullmatch(before):
             return True

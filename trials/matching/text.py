@@ -1,4 +1,4 @@
-"""Where the answer stands in a text, and one form for what people read as the same.
+"""The part of a text that states the answer, and one form for what people read as the same.
 
 Models write answers in bold, in quotes, in ``\\boxed``, behind labels, with digits, dashes and
 spaces of every kind. What is undone here has no meaning of its own; numbers and choices are read
@@ -12,8 +12,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from trials.matching import hedges
-from trials.matching.hedges import WINDOW
+from trials.matching import phrases
 
 # More of a text than this is never looked at; its end is, for that is where answers stand.
 READ_CHARACTERS = 20_000
@@ -57,30 +56,6 @@ _TEXT_COMMAND = re.compile(
     r"\\(?:text(?:bf|it|rm|tt|normal)?|math(?:rm|bf|it|sf|tt)|mbox|operatorname|emph)\s*\{([^{}]*)\}"
 )
 
-# "the final answer is", "Result:", and the same in the languages that datasets are written in most.
-_LABEL = re.compile(
-    r"""(?<!\w)(?:(?:final|correct|right|best)\s+){0,3}
-        (?:answer|choice|option|label|result|solution|verdict)s?
-        (?:\s+(?:to|for|of)\s[^.:\n]{0,60}?)?
-        \s*(?:(?:is|are|was|will\s+be|would\s+be|should\s+be|must\s+be|equals)\b\s*:?|[:=])
-      | (?:答案|正解|答え|정답)(?:应该)?\s*(?:就?是|为|為|は|은|는|:)\s*:?
-      | (?<!\w)(?:antwort|ergebnis|lösung)\s*(?:ist|lautet|:)\s*:?
-      | (?<!\w)(?:respuesta|resultado|solución|resposta|solução)\s*(?:correcta\s*)?(?:es|é|:)\s*:?
-      | (?<!\w)(?:réponse|résultat|risposta|risultato)\s*(?:correcte\s*)?(?:est|è|:)\s*:?
-      | (?<!\w)(?:ответ|відповідь|cevap)\s*[:-]
-      | (?:الجواب|الإجابة|الاجابة)\s*(?:الصحيحة\s*)?(?:هي|هو|:)\s*:?
-      | उत्तर\s*(?:है|:)
-      | คำตอบ\s*(?:คือ|:)
-      | <(?:final_?)?answer>
-      # A line of its own, such as "### Final answer", above the answer.
-      | ^[^\w\n]*(?:(?:the|my|final|correct)\s+){0,3}(?:answer|result|conclusion)[^\w\n]*\n
-      # "#### 42", but no heading: "## Step 2", "### 1. Add".
-      | ^[ \t]*\#{2,6}(?!\#)(?=[ \t]*[^\w\n]*(?:\d|[^\W\d_](?!\w)))(?![ \t]*\d+[.)][ \t]+\w)
-      | ^[ \t]*\#{4}(?=[ \t]*[^\s\#])(?![ \t]*\d+[.)][ \t]+\w)(?![ \t]*[^\w\n]*(?:the|my|final
-          |answer|solution|step|result|conclusion|explanation|reasoning|problem|question|part)\b)
-    """,
-    re.VERBOSE | re.IGNORECASE | re.MULTILINE,
-)
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
 _BRACKETS = {"(": ")", "[": "]", "{": "}", '"': '"', "'": "'", "$": "$"}
 
@@ -89,7 +64,7 @@ def normalize(text: str) -> str:
     """The text in one Unicode form, with plain digits, dashes, quotes and spaces.
 
     Compatible and decomposed characters are composed (NFKC), but ``10²`` becomes ``10^2`` and
-    ``2½`` becomes ``2 1/2``. Marks that are not seen, such as those of the writing direction, go.
+    ``2½`` becomes ``2 1/2``. Invisible marks, such as those of the writing direction, are removed.
     """
     if text.isascii():
         return text
@@ -97,16 +72,13 @@ def normalize(text: str) -> str:
     text = _BROKEN_OFF.sub(" - ", text)
     text = _VULGAR.sub(_spelt_out, text).translate(_SAME)
     text = unicodedata.normalize("NFKC", text).translate(_SAME)
-    return "".join(_digit(c) for c in text if c.isascii() or unicodedata.category(c) != "Cf")
+    visible = (c for c in text if c.isascii() or unicodedata.category(c) != "Cf")
+    return "".join(str(unicodedata.decimal(c, c)) for c in visible)
 
 
 def _spelt_out(match: re.Match[str]) -> str:
     before = match.string[: match.start()][-1:]
     return " " * before.isdigit() + unicodedata.normalize("NFKC", match[0]).replace("⁄", "/")
-
-
-def _digit(character: str) -> str:
-    return str(unicodedata.decimal(character, character))
 
 
 def strip_markdown(text: str) -> str:
@@ -120,7 +92,7 @@ def strip_markdown(text: str) -> str:
 
 
 def final_answer(completion: str, marker: str, lines: int = 1) -> str:
-    """What follows the last marker, up to the end of its line; the whole text without a marker.
+    """The text behind the last marker, up to the end of its line; all of it without a marker.
 
     Answers of several lines, such as matrices, are read with as many ``lines``.
 
@@ -141,9 +113,9 @@ def final_answer(completion: str, marker: str, lines: int = 1) -> str:
 
 
 def _within_emphasis(text: str, begin: int, end: int) -> str:
-    """What follows a marker, without the end of emphasis that began before it: "**Answer:** 4"."""
+    """The text behind a marker, without the end of emphasis begun before it: "**Answer:** 4"."""
     behind = text[end:]
-    opened = _OPENED.search(text[max(0, begin - WINDOW) : begin])
+    opened = _OPENED.search(text[max(0, begin - phrases.WINDOW) : begin])
     if not opened:
         return behind
     mark = re.escape(opened[1])
@@ -152,50 +124,51 @@ def _within_emphasis(text: str, begin: int, end: int) -> str:
 
 
 def only_bold(text: str) -> str | None:
-    """What alone is bold in the last line that has bold words; None where it is no one thing.
+    """The only bold words of the last line that has some; None where there are several.
 
     Headings, which a colon ends, are left out.
     """
-    spans = [(m.start(), m[2]) for m in _BOLD.finditer(text[-READ_CHARACTERS:])]
-    said = [(at, words) for at, words in spans if not words.rstrip().endswith(":")]
-    if not said:
+    text = text[-READ_CHARACTERS:]
+    bold = [match for match in _BOLD.finditer(text) if not match[2].rstrip().endswith(":")]
+    if not bold:
         return None
-    line = text[-READ_CHARACTERS:].rfind("\n", 0, said[-1][0])
-    return said[-1][1] if len([at for at, _ in said if at > line]) == 1 else None
+    line = text.rfind("\n", 0, bold[-1].start())
+    alone = len(bold) == 1 or bold[-2].start() <= line
+    return bold[-1][2] if alone else None
 
 
 def without_thinking(completion: str, marker: str) -> str:
-    """What follows the thoughts of a reasoning model; all of a text where nothing does."""
+    """The text behind the thoughts of a reasoning model; all of it where nothing follows them."""
     _, thought, rest = completion.rpartition(_THOUGHT)
     return rest if thought and rest.strip() and _THOUGHT not in marker.lower() else completion
 
 
 def has_marker(text: str, marker: str) -> bool:
-    """Whether `final_answer` finds the marker in a text."""
+    """True when `final_answer` finds the marker in a text."""
     within = marker.lower()
     return within in text.lower() or within in strip_markdown(normalize(text)).lower()
 
 
 def last_boxed(text: str) -> str | None:
-    """What is in the last ``\\boxed{...}``, which may hold braces itself; None without one.
+    """The content of the last ``\\boxed{...}``, which may hold braces itself; None without one.
 
-    Of boxes side by side, as in "\\boxed{5} or \\boxed{6}", what is in all of them.
+    Of boxes side by side, as in "\\boxed{5} or \\boxed{6}", that of all of them.
     """
     if (last := _last_box(text, len(text))) is None:
         return None
     begin, said = last[0], _within(text, last)
     while before := _last_box(text, begin):
         gap = text[before[1] + 1 : begin]
-        if before[1] >= begin or not hedges.are_joined(gap, alone=True):
+        if before[1] >= begin or not phrases.are_joined(gap, alone=True):
             break
         begin, other = before[0], _within(text, before)
         if other != said:
-            said = f"{other}{' or ' if hedges.offers_alternative(gap) else ', '}{said}"
+            said = f"{other}{' or ' if phrases.offers_alternative(gap) else ', '}{said}"
     return said
 
 
 def _last_box(text: str, until: int) -> tuple[int, int, int] | None:
-    """Where the last box before ``until`` begins, its closing brace is, and its content begins."""
+    """Positions of the last box before ``until``, of its closing brace, and of its content."""
     begin, box = max((text.rfind(box + "{", 0, until), box) for box in _BOXES)
     if begin < 0:
         return None
@@ -212,8 +185,8 @@ def _within(text: str, box: tuple[int, int, int]) -> str:
 
 
 def after_label(text: str) -> str | None:
-    """What follows the last label, such as "the answer is", on its line; None without a label."""
-    found = [match.span() for match in _LABEL.finditer(text)]
+    """The text behind the last label, such as "the answer is", on its line; None without one."""
+    found = [match.span() for match in phrases.ANSWER_LABEL.finditer(text)]
     while found:
         line = text[found[-1][1] :].strip().split("\n")[0].strip()
         if rest := _CLOSING_TAG.sub("", line).strip():
@@ -223,27 +196,22 @@ def after_label(text: str) -> str | None:
 
 
 def _offered_before(text: str, labels: Sequence[tuple[int, int]]) -> str:
-    """What stands before the last label where "or" joins it to an earlier one; else nothing.
-
-    Args:
-        text: with the labels.
-        labels: where each begins and ends.
-    """
+    """The text before the last label where "or" joins it to an earlier one; else nothing."""
     first = len(labels) - 1
-    while first and hedges.ends_with_alternative(text[labels[first - 1][1] : labels[first][0]]):
+    while first and phrases.ends_with_alternative(text[labels[first - 1][1] : labels[first][0]]):
         first -= 1
     return text[labels[first][1] : labels[-1][1]] + " " if first < len(labels) - 1 else ""
 
 
 def _sentence_of(text: str, position: int) -> int:
-    """Where the sentence or line that a position stands in begins."""
+    """The beginning of the sentence or line that a position stands in."""
     begin = max(0, position - 200)
     ends = [match.end() for match in _SENTENCE_END.finditer(text, begin, position)]
     return max(text.rfind("\n", begin, position) + 1, begin, *ends)
 
 
 def first_sentence(text: str) -> str:
-    """Up to the first full stop, exclamation or question mark that ends a sentence."""
+    """The text up to the first mark that ends a sentence."""
     end = _SENTENCE_END.search(text)
     return text[: end.start()] if end else text
 
@@ -272,7 +240,7 @@ def _without_text_commands(text: str) -> str:
 
 
 def canonical(text: str) -> str:
-    """One form for exact comparison: letters in one case, single spaces, no quotes or full stop."""
+    """One form for comparison: letters in one case, single spaces, no quotes or full stop."""
     text = strip_markdown(normalize(text))
     text = re.sub(r"\s+", " ", text).strip()
     without = text.strip("\"'").strip().rstrip(".").strip().strip("\"'").strip()
@@ -280,10 +248,7 @@ def canonical(text: str) -> str:
 
 
 def canonical_bare(text: str) -> str:
-    """As `canonical`, also without brackets around it, punctuation at its end, or LaTeX's wrapping.
-
-    Tokens that end a turn are left out, too.
-    """
+    """As `canonical`, also without outer brackets, final punctuation, LaTeX and end tokens."""
     text = _END_TOKEN.sub("", text)
     text = re.sub(r"^[-*+·]\s+(?=[^\W\d])", "", canonical(_TEXT_COMMAND.sub(r"\1", text)))
     for opening, closing in (("\\(", "\\)"), ("\\[", "\\]")):
@@ -299,5 +264,5 @@ def canonical_bare(text: str) -> str:
 
 
 def is_unspaced(character: str) -> bool:
-    """Whether it is of a script that has no spaces between words."""
+    """True when it is of a script that has no spaces between words."""
     return any(low <= ord(character) <= high for low, high in _UNSPACED)

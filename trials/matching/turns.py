@@ -30,7 +30,7 @@ _USER, _ASSISTANT = re.compile(_LINE % "user|human", re.I), re.compile(_LINE % "
 
 
 def repeats_prompt(text: str, prompts: Iterable[Sequence[Mapping[str, Any]]]) -> bool:
-    """Whether a text begins with all of a prompt or its last message, or asks it in a transcript.
+    """True when a text begins with all of a prompt or its last message, or asks it in a transcript.
 
     Args:
         text: of a completion.
@@ -55,13 +55,13 @@ def find_turn(text: str) -> str | None:
 
 
 def _begins(text: str, asked: str) -> bool:
-    """Whether a text begins with another, whatever the white space."""
+    """True when a text begins with another, whatever the white space."""
     words = asked.split()
     return " ".join(text.split(maxsplit=len(words))).startswith(" ".join(words))
 
 
 def _is_asked(text: str, question: str) -> bool:
-    """Whether a turn of the user in a text is the question: "User: ...", "<|im_start|>user ..."."""
+    """True when a user's turn in a text is the question: "User: ...", "<|im_start|>user ..."."""
     at = text.find(question)
     while at >= 0:
         end = at + len(question)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from trials.data.card import TRL_PREFIX
 from trials.data.dataset import Row
-from trials.data.reward_kinds import TRL_PREFIX
 from trials.io.errors import RewardError
 from trials.io.imports import user_module
 from trials.matching.maths import trl_score

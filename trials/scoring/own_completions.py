@@ -1,4 +1,4 @@
-"""Whether the rows' own completions earn the reward: where they do not, no model ever will.
+"""The check that the rows' own completions earn the reward: where they do not, no model will.
 
     python -m trials.scoring.own_completions DATASET [--allow-user-code]
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -20,11 +19,11 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import IO, Any
 
-from trials.data.card import CARD, card_instructions, unread_card
+from trials.data.card import CARD, card_instructions, is_user_code, unread_card
 from trials.data.dataset import Dataset, Preference, Row, load_dataset
 from trials.data.messages import Message
-from trials.data.reward_kinds import is_user_code
 from trials.data.row_fields import marker_setting
+from trials.data.subsets import fixed_subset
 from trials.io.errors import AutoPipeError, RewardError
 from trials.io.imports import child_environment
 from trials.matching.text import KNOWN_MARKERS, final_answer, has_marker
@@ -41,19 +40,19 @@ SHOWN_CHARACTERS = 200  # characters of a completion
 
 @dataclass(frozen=True)
 class SplitCheck:
-    """What the completions of a split earn.
+    """The rewards of the completions of a split, counted.
 
     Attributes:
         rows: with a completion, in all.
         scored: of them.
-        nothing: of those scored, how many earn nothing.
+        unrewarded: of those scored, the number that earn nothing.
         example: the first of these in words; empty without one.
     """
 
     split: str
     rows: int
     scored: int
-    nothing: int
+    unrewarded: int
     example: str = ""
 
 
@@ -71,7 +70,7 @@ def check_own_completions(dataset: Dataset, allow_user_code: bool = False) -> li
     if key not in _found:
         _found.clear()  # the one dataset that a run is about is asked for again and again
         try:
-            _found[key] = _with_card_explained(dataset, _looked_at(dataset, allow_user_code))
+            _found[key] = _with_card_explained(dataset, _warnings(dataset, allow_user_code))
         except RewardError as error:
             text = "\n  ".join(_with_card_explained(dataset, [str(error)]))
             raise type(error)(text) from None
@@ -81,66 +80,54 @@ def check_own_completions(dataset: Dataset, allow_user_code: bool = False) -> li
 _found: dict[tuple[str, str, bool], list[str]] = {}
 
 
-def _with_card_explained(dataset: Dataset, said: list[str]) -> list[str]:
-    """What is said, and where it asks a single file for a card, how that is given one."""
-    explained = [text + card_instructions(dataset.path) * (CARD in text) for text in said]
-    if (card := unread_card(dataset.path)) and not any(CARD in text for text in said):
+def _with_card_explained(dataset: Dataset, warnings: list[str]) -> list[str]:
+    """Warnings; those that ask a single file for a card say how that is given one."""
+    explained = [text + card_instructions(dataset.path) * (CARD in text) for text in warnings]
+    if (card := unread_card(dataset.path)) and not any(CARD in text for text in warnings):
         explained.append(f"{card} was not read" + card_instructions(dataset.path))
     return explained
 
 
-def _looked_at(dataset: Dataset, allow_user_code: bool) -> list[str]:
+def _warnings(dataset: Dataset, allow_user_code: bool) -> list[str]:
     kind, args = str(dataset.card.reward), dataset.card.reward_args
-    of_others = is_user_code(kind) or (kind == "reasoning_gym" and allow_user_code)
-    if of_others:
-        build_reward(dataset, allow_user_code)  # what is wrong with it is best said from here
+    reward = build_reward(dataset, allow_user_code)
+    if is_user_code(kind) or (kind == "reasoning_gym" and allow_user_code):
         checks = _in_own_process(dataset, allow_user_code)
     else:
-        checks = score_splits(dataset, build_reward(dataset, allow_user_code))
+        checks = score_splits(dataset, reward)
     inferred = ", which was inferred from the answers" * dataset.reward_inferred
-    named = f"the reward {kind!r}{inferred}" + (
-        f" with {args}" if args and len(str(args)) < 80 else ""
-    )
-    failed = [check for check in checks if check.nothing * 2 > check.scored]
+    shown_args = f" with {args}" if args and len(str(args)) < 80 else ""
+    problem = f"of the rows' own completions earn nothing from the reward {kind!r}{inferred}"
+    problem += f"{shown_args}: "
+    failed = [check for check in checks if check.unrewarded * 2 > check.scored]
     if failed:
-        counts = ", ".join(
-            f"{each.nothing:,} of {each.scored:,} in {each.split}" for each in failed
-        )
         fits = "".join(f"\n    - {each}" for each in suggest_settings(dataset))
+        remedy = "mend the rows, or set `reward` or `answer_marker` in dataset.yaml"
         raise RewardError(
-            f"{dataset.path}: most of the rows' own completions earn nothing from {named}: {counts}"
-            f"\n{failed[0].example}\n  expected: completions that their answers make right"
-            + (
-                f"; this would fit:{fits}"
-                if fits
-                else "; mend the rows, or set `reward` or "
-                "`answer_marker` in dataset.yaml (docs/datasets.md)"
-            )
+            f"{dataset.path}: most {problem}{_unrewarded(failed)}"
+            "\n  expected: completions that their answers make right; "
+            + (f"this would fit:{fits}" if fits else f"{remedy} (docs/datasets.md)")
         )
-    return [*_said(checks, named), *_whole_solutions(dataset), *_turns_as_text(dataset)]
-
-
-def _said(checks: Sequence[SplitCheck], named: str) -> list[str]:
-    """What people should know of completions that most earn the reward."""
-    said = []
-    some = [check for check in checks if check.nothing]
-    if some:
-        counts = ", ".join(f"{each.nothing:,} of {each.scored:,} in {each.split}" for each in some)
-        said.append(
-            f"Some of the rows' own completions earn nothing from {named}: {counts}"
-            f"\n{some[0].example}"
-        )
+    warnings = []
+    if some := [check for check in checks if check.unrewarded]:
+        warnings.append(f"Some {problem}{_unrewarded(some)}")
     if partly := [each for each in checks if each.scored < each.rows]:
         counts = ", ".join(f"{each.scored:,} of {each.rows:,} in {each.split}" for each in partly)
-        said.append(f"The reward was checked on a part of the rows' own completions: {counts}")
+        warnings.append(f"The reward was checked on a part of the rows' own completions: {counts}")
     if not any(check.rows for check in checks):
-        said.append("No row has a completion, so the reward was not checked on any")
-    return said
+        warnings.append("No row has a completion, so the reward was not checked on any")
+    return [*warnings, *_whole_solutions(dataset), *_turns_as_text(dataset)]
+
+
+def _unrewarded(checks: Sequence[SplitCheck]) -> str:
+    """The numbers of completions that earn nothing, and the first of them."""
+    counts = (f"{each.unrewarded:,} of {each.scored:,} in {each.split}" for each in checks)
+    return f"{', '.join(counts)}\n{checks[0].example}"
 
 
 def _whole_solutions(dataset: Dataset) -> list[str]:
     """A warning when what stands in ``answer`` is a solution with an answer at its end."""
-    card, rows = dataset.card, _sample(dataset.splits.get("train", []), 100)
+    card, rows = dataset.card, fixed_subset(dataset.splits.get("train", []), 100)
     if card.reward not in ("exact_match", "choice") or not rows:
         return []
     for marker in KNOWN_MARKERS:
@@ -155,24 +142,25 @@ def _whole_solutions(dataset: Dataset) -> list[str]:
 
 def _turns_as_text(dataset: Dataset) -> list[str]:
     """A warning when texts of completions hold turns of a chat, as transcripts do."""
-    rows = [row for each in dataset.splits.values() for row in _sample(each, MAX_ROWS)]
-    said: list[tuple[Row | Preference, Message]] = [
-        (row, message) for row in rows for message in row.completion
+    trained: list[tuple[Row | Preference, list[Message]]] = [
+        (row, row.completion)
+        for rows in dataset.splits.values()
+        for row in fixed_subset(rows, MAX_ROWS)
     ]
-    pairs = dataset.preferences[:MAX_ROWS]
-    said += [(pair, message) for pair in pairs for message in (*pair.chosen, *pair.rejected)]
-    found = [
-        (row, turn)
-        for row, message in said
-        if (turn := find_turn(str(message.get("content") or "")))
+    trained += [(pair, pair.chosen + pair.rejected) for pair in dataset.preferences[:MAX_ROWS]]
+    turns = [
+        (row, find_turn(str(message.get("content") or "")))
+        for row, messages in trained
+        for message in messages
     ]
+    found = [(row, turn) for row, turn in turns if turn]
     if not found:
         return []
     row, turn = found[0]
     return [
-        f"{len(found):,} of {len(said):,} texts that are to be trained hold turns of a chat, which "
-        f"the model would learn to write itself: {turn!r} in {row.file}:{row.line}. If they are "
-        "not meant, write the chat as messages (docs/datasets.md) and leave its tokens out"
+        f"{len(found):,} of {len(turns):,} texts that are to be trained hold turns of a chat, "
+        f"which the model would learn to write itself: {turn!r} in {row.file}:{row.line}. If they "
+        "are not meant, write the chat as messages (docs/datasets.md) and leave its tokens out"
     ]
 
 
@@ -196,7 +184,7 @@ def score_splits(
         # Each split has an equal share of the time that is left.
         until = time.monotonic() + (deadline - time.monotonic()) / (len(dataset.splits) - number)
         scored, bad = 0, []
-        for row in _sample(usable, MAX_ROWS):
+        for row in fixed_subset(usable, MAX_ROWS):
             if scored and time.monotonic() > until:
                 break
             if report:
@@ -212,13 +200,6 @@ def score_splits(
 
 def _completion(row: Row) -> str:
     return str(row.completion[-1].get("content") or "") if row.completion else ""
-
-
-def _sample(rows: Sequence[Row], size: int) -> list[Row]:
-    """The same rows every time, in their order."""
-    if len(rows) <= size:
-        return list(rows)
-    return [rows[index] for index in sorted(random.Random(0).sample(range(len(rows)), size))]
 
 
 def _example(dataset: Dataset, row: Row, value: float) -> str:
@@ -269,45 +250,39 @@ def _in_own_process(dataset: Dataset, allow_user_code: bool) -> list[SplitCheck]
     try:
         output, log = process.communicate(timeout=2 * TIME_LIMIT_SECONDS)
     except subprocess.TimeoutExpired:
-        _end_group(process)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         output, _ = process.communicate()
-        at = _last(output, "at")
+        at = _report(output).get("at")
         raise RewardError(
             f"the reward {dataset.card.reward!r} did not return within "
             f"{2 * TIME_LIMIT_SECONDS:.0f} s, scoring the completion of {at or 'the first row'}\n"
             "  expected: a function that returns soon"
         ) from None
-    if (refusal := _last(output, "refusal")) is not None:
-        raise RewardError(refusal)
-    if (found := _last(output, "checks")) is None:
+    report = _report(output)
+    if "refusal" in report:
+        raise RewardError(report["refusal"])
+    if "checks" not in report:
         end = "\n".join(log.strip().splitlines()[-5:])
         raise RewardError(
             f"the reward {dataset.card.reward!r} ended the process that it ran in (exit code "
-            f"{process.returncode}), scoring the completion of {_last(output, 'at')}\n{end}"
+            f"{process.returncode}), scoring the completion of {report.get('at')}\n{end}"
         )
-    return [SplitCheck(**each) for each in found]
+    return [SplitCheck(**each) for each in report["checks"]]
 
 
-def _end_group(process: subprocess.Popen[str]) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-
-
-def _last(output: str, key: str) -> Any:
-    found = None
+def _report(output: str) -> dict[str, Any]:
+    """The last value of each key that the process reported; a line cut short is left out."""
+    report: dict[str, Any] = {}
     for line in output.splitlines():
-        try:
-            told = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(told, dict) and key in told:
-            found = told[key]
-    return found
+        with suppress(ValueError, TypeError):
+            report |= json.loads(line)
+    return report
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Prints what `score_splits` finds as one JSON text, or why the reward was refused."""
-    report, sys.stdout = sys.stdout, sys.stderr  # what the reward prints is no answer
+    """Prints the checks of `score_splits` as JSON lines, or why the reward was refused."""
+    report, sys.stdout = sys.stdout, sys.stderr  # what the reward prints is not an answer
     try:
         dataset = load_dataset(arguments[0])
         reward = build_reward(dataset, "--allow-user-code" in arguments)

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any, Protocol
 
+from trials.data.card import TRL_PREFIX, is_trl_reward, is_user_code
 from trials.data.dataset import Dataset, DatasetCard, Row
-from trials.data.reward_kinds import TRL_PREFIX, is_trl_reward, is_user_code
 from trials.io.errors import RewardError, RewardFailed
 from trials.matching.bounded_regex import compile_bounded
 from trials.matching.choices import Choice
@@ -30,7 +30,7 @@ from trials.spec.hyperparameters import Hyperparameters
 MAX_ARGUMENT_CHARACTERS = 100_000  # characters of reward_args, as JSON
 MAX_MARKER_CHARACTERS = 200  # characters
 MAX_CHOICES = 1_000
-MAX_FORMULAS = 500  # answers that are no plain numbers, read when a reward is built
+MAX_FORMULAS = 500  # answers that are not plain numbers, read when a reward is built
 
 
 class Reward(Protocol):
@@ -52,7 +52,7 @@ def build_reward(dataset: Dataset, allow_user_code: bool = False) -> Reward:
 
     Raises:
         RewardError: for an unknown name, code without ``allow_user_code``, arguments that it does
-            not take or that are too large, an ``answer_format`` that is no regular expression or
+            not take or that are too large, an ``answer_format`` that is not a regular expression or
             takes too long, or a row whose answer the reward cannot read: such a row would count
             every completion as wrong.
     """
@@ -161,7 +161,7 @@ def _check_numeric_answers(dataset: Dataset) -> None:
             break
         if not is_readable_answer(answer):
             raise RewardError(
-                f"{_place(row)}: the answer {_shortened(answer)} is no number that the reward "
+                f"{_place(row)}: the answer {_shortened(answer)} is not a number that the reward "
                 "'numeric' can read, so every completion would be wrong\n  expected: a number or "
                 "formula such as 12, 1/2 or $\\sqrt{2}$, no larger than can be worked out; mend "
                 "the row, or set `reward: exact_match` in dataset.yaml"
@@ -172,7 +172,7 @@ def _checked(kind: str, reward: Callable[[str, Row], Any]) -> Reward:
     def checked(completion: str, row: Row) -> float:
         try:
             value: Any = reward(completion, row)  # user code may return anything
-        except (RewardError, MemoryError):  # want of memory is no fault of the reward
+        except (RewardError, MemoryError):  # want of memory is not a fault of the reward
             raise
         except (Exception, SystemExit) as error:
             raise RewardFailed(
@@ -251,7 +251,7 @@ def training_rewards(
         limit: tokens that are generated at most.
 
     Raises:
-        RewardError: when ``answer_format`` of the card is no regular expression.
+        RewardError: when ``answer_format`` of the card is not a regular expression.
     """
     terms = [RewardTerm(str(card.reward), 1.0, lambda text, row, tokens: reward(text, row))]
     if h.rl_format_weight > 0:
@@ -271,13 +271,13 @@ def training_rewards(
 
 
 def format_check(card: DatasetCard) -> Callable[[str], bool]:
-    """Whether a completion has the form that the card asks for.
+    """True when a completion has the form that the card asks for.
 
     That is a match of the card's regular expression ``answer_format`` anywhere in the completion
     ("." matches line ends too); without one, exactly one answer marker with an answer on its line.
 
     Raises:
-        RewardError: when it is no regular expression, or takes too long.
+        RewardError: when it is not a regular expression, or takes too long.
     """
     if not card.answer_format:
         return lambda text: _has_one_answer(text, card.answer_marker)

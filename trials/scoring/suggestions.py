@@ -1,10 +1,9 @@
-"""Which reward and marker the rows' own completions would earn: what to offer when none fits."""
+"""Suggestions of a reward and marker that the rows' own completions would earn."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from trials.data.dataset import Dataset
 from trials.matching.choices import Choice
@@ -20,10 +19,7 @@ MOST_CHOICES = 50
 LETTERS = tuple("ABCDEFGHIJ")
 
 
-@dataclass(frozen=True)
-class _Pair:
-    completion: str
-    answers: tuple[str, ...]
+_Pair = tuple[str, tuple[str, ...]]  # a completion, and the right answers
 
 
 def suggest_settings(dataset: Dataset) -> list[str]:
@@ -32,7 +28,7 @@ def suggest_settings(dataset: Dataset) -> list[str]:
     The least change comes first; each says on how many of the rows that were tried it is right.
     """
     rows = [row for rows in dataset.splits.values() for row in rows if row.completion][:MAX_ROWS]
-    pairs = [_Pair(str(row.completion[-1].get("content") or ""), row.answers) for row in rows]
+    pairs = [(str(row.completion[-1].get("content") or ""), row.answers) for row in rows]
     if not pairs:
         return []
     return [*_indices(pairs), *_settings(dataset, pairs)][:MAX_SUGGESTIONS]
@@ -41,9 +37,9 @@ def suggest_settings(dataset: Dataset) -> list[str]:
 def _settings(dataset: Dataset, pairs: Sequence[_Pair]) -> Iterator[str]:
     own = dataset.card.answer_marker
     for marker in dict.fromkeys((own, *MARKERS)):
-        if marker != own and not any(has_marker(pair.completion, marker) for pair in pairs):
+        if marker != own and not any(has_marker(completion, marker) for completion, _ in pairs):
             continue
-        right_answers = [tuple(final_answer(a, marker) for a in pair.answers) for pair in pairs]
+        right_answers = [tuple(final_answer(a, marker) for a in answers) for _, answers in pairs]
         texts = sorted({answer for answers in right_answers for answer in answers})
         readers: dict[str, Numeric | Choice | ExactMatch] = {}
         if all(parse_number(text) is not None for text in texts):
@@ -55,8 +51,8 @@ def _settings(dataset: Dataset, pairs: Sequence[_Pair]) -> Iterator[str]:
             if (kind, marker) == (dataset.card.reward, own):
                 continue
             scores = (
-                reader.score(pair.completion, answers) if all(answers) else 0.0
-                for pair, answers in zip(pairs, right_answers, strict=True)
+                reader.score(completion, answers) if all(answers) else 0.0
+                for (completion, _), answers in zip(pairs, right_answers, strict=True)
             )
             right = sum(score > 0 for score in scores)
             if right >= MIN_SCORED_SHARE * len(pairs):
@@ -72,13 +68,14 @@ def _indices(pairs: Sequence[_Pair]) -> Iterator[str]:
     """Answers that are places of options where completions name letters, or the reverse."""
     letters = Choice("Answer:", LETTERS)
     shifts = []
-    for pair in pairs:
-        said, answer = letters.read(pair.completion).upper(), pair.answers[0].strip()
+    indices = [answers[0].strip() for _, answers in pairs]
+    for (completion, _), answer in zip(pairs, indices, strict=True):
+        said = letters.read(completion).upper()
         if said in LETTERS and answer.isdecimal() and len(answer) < 3:
             shifts.append(LETTERS.index(said) - int(answer))
     for first in (0, 1):
         if shifts.count(-first) >= MIN_SCORED_SHARE * len(pairs):
-            example = next(pair.answers[0] for pair in pairs if pair.answers[0].strip().isdecimal())
+            example = next(filter(str.isdecimal, indices))
             letter = LETTERS[int(example) - first]
             yield (
                 f"letters as answers, for they are places of options, counted from {first}: "

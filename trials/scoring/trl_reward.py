@@ -89,8 +89,9 @@ def _card_file() -> Path:
 def _load_card(file: Path) -> DatasetCard:
     if not file.is_file():
         raise RewardError(
-            f"{CARD_VARIABLE} names {file}, which is no file; expected the dataset card that lies "
-            "beside the exported data: start TRL in the folder of the export, as its README.md says"
+            f"{CARD_VARIABLE} names {file}, which is not a file; expected the dataset card that "
+            "lies beside the exported data: start TRL in the folder of the export, as its "
+            "README.md says"
         )
     return DatasetCard(**read_yaml(file))
 

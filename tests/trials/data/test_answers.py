@@ -12,9 +12,12 @@ import pytest
 from tests.trials.helpers import sums, write_dataset, write_rows
 from trials.data.answers import infer_reward, read_answers
 from trials.data.dataset import fingerprint, load_dataset
+from trials.data.locations import RowLocation
 from trials.io.errors import DatasetError
 from trials.matching.numeric import Numeric, is_readable_answer
 from trials.scoring.rewards import build_reward
+
+LOCATION = RowLocation(Path("rows.jsonl"), 7)
 
 
 @pytest.mark.parametrize(
@@ -37,11 +40,13 @@ from trials.scoring.rewards import build_reward
     ],
 )
 def test_answers_are_texts(value: Any, texts: tuple[str, ...]) -> None:
-    assert read_answers(value, "####") == texts
+    assert read_answers(value, "####", LOCATION) == texts
 
 
 def test_a_box_as_marker_ends_the_answer() -> None:
-    assert read_answers(r"So it is $\boxed{\frac{1}{2}}$. Done.", r"\boxed{") == (r"\frac{1}{2}",)
+    assert read_answers(r"So it is $\boxed{\frac{1}{2}}$. Done.", r"\boxed{", LOCATION) == (
+        r"\frac{1}{2}",
+    )
 
 
 @pytest.mark.parametrize(
@@ -63,7 +68,7 @@ def test_a_box_as_marker_ends_the_answer() -> None:
 )
 def test_what_is_no_answer_is_refused_with_its_line(value: Any) -> None:
     with pytest.raises(DatasetError, match=r"rows\.jsonl:7: .*\n  expected: "):
-        read_answers(value, "####", Path("rows.jsonl"), 7)
+        read_answers(value, "####", LOCATION)
 
 
 def test_a_file_with_such_an_answer_is_refused(tmp_path: Path) -> None:
@@ -132,9 +137,9 @@ def test_the_reward_that_fits(answers: list[str], kind: str) -> None:
 
 
 def test_decimals_of_a_table_are_numbers() -> None:
-    assert read_answers(Decimal("0.0000010"), None) == ("0.0000010",)
+    assert read_answers(Decimal("0.0000010"), None, LOCATION) == ("0.0000010",)
     with pytest.raises(DatasetError):
-        read_answers(Decimal("NaN"), None)
+        read_answers(Decimal("NaN"), None, LOCATION)
 
 
 LATEX_NUMBERS = [

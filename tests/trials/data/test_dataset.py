@@ -128,7 +128,7 @@ def test_missing_split(tmp_path: Path) -> None:
         (json.dumps({**GOOD, "prompt": []}), "prompt missing or empty"),
         (json.dumps({**GOOD, "answer": None}), "answer missing or empty"),
         (json.dumps({**GOOD, "prompt": [{"role": "user"}]}), "message 0 of prompt has no content"),
-        (json.dumps({**GOOD, "completion": 7}), "completion is a int that is no chat"),
+        (json.dumps({**GOOD, "completion": 7}), "completion is a int that is not a chat"),
         (json.dumps({**GOOD, "metadata": [1]}), "metadata is a list"),
     ],
 )
@@ -156,7 +156,7 @@ def test_a_falsy_answer_is_an_answer(tmp_path: Path, answer: Any) -> None:
         ("- a\n- b\n", "not readable"),
         ("reward: {\n", "not readable"),
         ("[]\n", "it is a list"),
-        ("1: numeric\n", "keys that are no texts"),
+        ("1: numeric\n", "keys that are not texts"),
     ],
 )
 def test_a_bad_card(tmp_path: Path, card: str, found: str) -> None:
@@ -232,7 +232,7 @@ def test_a_prompt_of_training_may_have_preferences(tmp_path: Path) -> None:
         ({"prompt": "1"}, "chosen and rejected missing or empty"),
         ({**PAIR, "chosen": ""}, "chosen missing or empty"),
         ({**PAIR, "prompt": None}, "prompt missing or empty"),
-        ({**PAIR, "rejected": 7}, "rejected is a int that is no chat"),
+        ({**PAIR, "rejected": 7}, "rejected is a int that is not a chat"),
         ({**PAIR, "rejected": "7"}, "chosen and rejected are the same"),
         ({**PAIR, "prompt": sums(1, SIZES["train"])[0]["prompt"]}, "is in 'validation' too"),
         ({**PAIR, "prompt": sums(1, SIZES["train"] + SIZES["validation"])[0]["prompt"]}, "'test'"),

@@ -177,7 +177,10 @@ def test_a_restated_sum_is_an_answer_and_a_restated_question_is_not(tmp_path: Pa
         ({"completion": [{**USER, "content": "else"}, ASSISTANT]}, "message 0 of completion is of"),
         ({"completion": [{"role": "assistant", "content": ""}]}, "message 0 of completion has no"),
         ({"completion": [{"role": "assistant", "content": None}]}, "has no content"),
-        ({"completion": [{**CALLING, "tool_calls": "add(1, 2)"}]}, "tool_calls that are no list"),
+        (
+            {"completion": [{**CALLING, "tool_calls": "add(1, 2)"}]},
+            "tool_calls that are not a list",
+        ),
         ({"completion": {"role": "assistant", "content": "x"}}, "completion is a dict"),
         ({"completion": "half \ud83d of it"}, "completion has half a surrogate pair"),
         ({"prompt": "a\0b"}, "prompt has a NUL byte at character 2"),

@@ -347,7 +347,7 @@ def test_the_dataset_may_ask_for_another_form() -> None:
     form = terms_of(card=card, rl_format_weight=1.0)[1]
     assert form.score("<think>so\nit is</think> Answer: yes", row("yes"), 1) == 1.0
     assert form.score("Answer: yes", row("yes"), 1) == 0.0
-    with pytest.raises(RewardError, match=r"answer_format '\(' .*no regular expression"):
+    with pytest.raises(RewardError, match=r"answer_format '\(' .*not a regular expression"):
         build_reward(dataset_of(["yes"], "choice", answer_format="("))
 
 
