@@ -16,22 +16,19 @@ def chat_table(rows: list[dict[str, Any]]) -> Dataset:
     lacks become None, and templates write them. Where messages hold more than text they are kept
     as JSON, which hands them back as they were.
     """
-    if not any(has_template_fields(row) for row in rows):
+    if not any(map(has_template_fields, rows)):
         return Dataset.from_list(rows)
-    features = {name: _feature(value) for name, value in rows[0].items()}
+    features = {
+        name: Json()
+        if isinstance(value, list)
+        else Value("int64" if isinstance(value, int) else "string")
+        for name, value in rows[0].items()
+    }
     return Dataset.from_list(rows, features=Features(features))
 
 
 def has_template_fields(row: dict[str, Any]) -> bool:
     """True when a chat of a row holds more than roles and texts."""
-    return any(has_template_keys(value) for value in row.values() if _is_chat(value))
-
-
-def _is_chat(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(message, dict) for message in value)
-
-
-def _feature(value: Any) -> Any:
-    if isinstance(value, list):
-        return Json()
-    return Value("int64" if isinstance(value, int) else "string")
+    lists = (value for value in row.values() if isinstance(value, list))
+    chats = (each for each in lists if all(isinstance(message, dict) for message in each))
+    return any(map(has_template_keys, chats))

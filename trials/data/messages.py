@@ -79,7 +79,7 @@ def read_completion(
     """
     messages = read_messages(value, field, "assistant", location)
     if isinstance(value, str):
-        _refuse_repeated_text(value, field, prompts, location)
+        _reject_repeated_text(value, field, prompts, location)
         return messages
     repeated = max((_repeated(messages, prompt) for prompt in prompts), default=0)
     turns = messages[repeated:]
@@ -106,8 +106,7 @@ def read_completion(
                 f"only the assistant's turns in {field}, or the whole prompt before them word for "
                 "word; what others said belongs into prompt",
             )
-    where = f"message {repeated} of {field}"
-    _refuse_repeated_text(turns[0]["content"], where, prompts, location)
+    _reject_repeated_text(turns[0]["content"], f"message {repeated} of {field}", prompts, location)
     return turns
 
 
@@ -124,12 +123,13 @@ def read_messages(value: Any, field: str, role: str, location: RowLocation) -> l
             f"{field} is a {type(value).__name__} that is not a chat",
             "a string or a list of {'role': ..., 'content': ...}",
         )
-    messages = [_message(each, f"message {i} of {field}", location) for i, each in enumerate(value)]
-    for index, message in enumerate(messages[1:], 1):
-        if message["role"] == "system":
+    messages = []
+    for index, each in enumerate(value):
+        what = f"message {index} of {field}"
+        messages.append(_message(each, what, location))
+        if index and messages[-1]["role"] == "system":
             raise location.error(
-                f"message {index} of {field} is a system message",
-                "one system message at most, and before all others",
+                f"{what} is a system message", "one system message at most, and before all others"
             )
     return messages
 
@@ -177,12 +177,17 @@ def parse_json_chats(raw: Mapping[str, Any], location: RowLocation) -> Mapping[s
     Raises:
         DatasetError: for one that is not JSON.
     """
-    written = {
-        field: _chat_from_text(raw[field], field, location)
-        for field in (*CHAT_FIELDS, *CONVERSATION_FIELDS)
-        if isinstance(raw.get(field), str) and _CHAT_AS_TEXT.match(raw[field])
-    }
-    return {**raw, **written} if written else raw
+    chats: dict[str, Any] = {}
+    for field in (*CHAT_FIELDS, *CONVERSATION_FIELDS):
+        if isinstance(raw.get(field), str) and _CHAT_AS_TEXT.match(raw[field]):
+            try:
+                chats[field] = json.loads(raw[field])
+            except (ValueError, RecursionError):
+                raise location.error(
+                    f"{field} is a chat written as text, and not as JSON",
+                    "a list of messages; in a table, write each chat with json.dumps",
+                ) from None
+    return {**raw, **chats}
 
 
 def reject_tools(raw: Mapping[str, Any], location: RowLocation) -> None:
@@ -235,24 +240,19 @@ def has_template_keys(messages: list[Message]) -> bool:
     return any(key in message for message in messages for key in TEMPLATE_KEYS)
 
 
-def _chat_from_text(text: str, field: str, location: RowLocation) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        raise location.error(
-            f"{field} is a chat written as text, and not as JSON",
-            "a list of messages; in a table, write each chat with json.dumps",
-        ) from None
-
-
 def _message(value: Any, what: str, location: RowLocation) -> Message:
     if not isinstance(value, dict):
         raise location.error(
             f"{what} is a {type(value).__name__} that is not a chat message",
             "{'role': ..., 'content': ...}",
         )
-    role = _role(value.get("role", value.get("from")), what, location)
-    message: Message = {"role": role, "content": ""}
+    role = value.get("role", value.get("from"))
+    known = ROLES.get(role.strip().lower()) if isinstance(role, str) else None
+    if known is None:
+        found = "no role" if role is None else f"the unknown role {role!r}"
+        raise location.error(
+            f"{what} has {found}", "system, user, assistant or tool (human and gpt are known too)"
+        )
     extras = {key: value[key] for key in TEMPLATE_KEYS if value.get(key) not in (None, "", [])}
     _check_extras(extras, what, location)
     if lost := next((key for key in UNSUPPORTED_KEYS if value.get(key)), None):
@@ -261,28 +261,16 @@ def _message(value: Any, what: str, location: RowLocation) -> Message:
             f"role and content, and of others {', '.join(TEMPLATE_KEYS)}",
         )
     content = value.get("content", value.get("value"))
-    message["content"] = validate_text(_text(content, bool(extras), what, location), what, location)
-    if not message["content"].strip() and not {"tool_calls"} & extras.keys():
+    text = "" if content is None and extras else _text(content, what, location)
+    if not text.strip() and "tool_calls" not in extras:
         raise location.error(f"{what} has no content", "a text in every message")
-    return message | extras
+    return {"role": known, "content": validate_text(text, what, location), **extras}
 
 
-def _role(role: Any, what: str, location: RowLocation) -> str:
-    known = ROLES.get(role.strip().lower()) if isinstance(role, str) else None
-    if known is None:
-        found = "no role" if role is None else f"the unknown role {role!r}"
-        raise location.error(
-            f"{what} has {found}", "system, user, assistant or tool (human and gpt are known too)"
-        )
-    return known
-
-
-def _text(content: Any, optional: bool, what: str, location: RowLocation) -> str:
+def _text(content: Any, what: str, location: RowLocation) -> str:
     """Content as one text; a list of text parts is joined."""
     if isinstance(content, str):
         return content
-    if content is None and optional:
-        return ""
     if isinstance(content, list) and content:
         return "".join(_part(part, index, what, location) for index, part in enumerate(content))
     found = "no content" if content is None else f"content that is a {type(content).__name__}"
@@ -314,14 +302,14 @@ def _check_extras(extras: Mapping[str, Any], what: str, location: RowLocation) -
 
 
 def _repeated(messages: list[Message], prompt: list[Message]) -> int:
-    """How many messages at the beginning are the end of the prompt, or all of it."""
-    for length in range(min(len(prompt), len(messages)), 0, -1):
-        if messages[:length] == prompt[-length:] and prompt[-1]["role"] != "assistant":
-            return length
-    return 0
+    """The number of messages at the beginning that are the end of the prompt, or all of it."""
+    if prompt[-1]["role"] == "assistant":
+        return 0
+    lengths = range(min(len(prompt), len(messages)), 0, -1)
+    return next((n for n in lengths if messages[:n] == prompt[-n:]), 0)
 
 
-def _refuse_repeated_text(
+def _reject_repeated_text(
     text: str, field: str, prompts: tuple[list[Message], ...], location: RowLocation
 ) -> None:
     if repeats_prompt(text, prompts):

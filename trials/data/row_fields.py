@@ -75,20 +75,16 @@ def _steps(raw: Mapping[str, Any], names: Sequence[str], missing: Sequence[str])
         text = answer if isinstance(answer, str) else None
         yield "add completion: a copy of answer will do" + ", as a text" * (text is None)
         if text is not None and len(text) > MAX_RESULT_CHARACTERS:
-            yield _answer_kept(text)
+            kept = f"leave the result alone in answer; a whole solution only where {FOLLOWS_MARKER}"
+            yield f"leave answer as it is{_where(marker)}" if (marker := _marker(text)) else kept
     if "answer" in names and is_empty(answer) and not is_empty(completion):
         chat = any(raw.get(field) for field in CONVERSATION_FIELDS)
         source = "the assistant's last turn" if chat else "completion"
         yield _answer_from(completion, source)
     if all(map(is_empty, values.values())):
-        yield from _inner_rows(raw)
-
-
-def _answer_kept(answer: str) -> str:
-    """Advice on an answer that is more than a result."""
-    if marker := _marker(answer):
-        return "leave answer as it is" + _where(marker)
-    return f"leave the result alone in answer; a whole solution only where {FOLLOWS_MARKER}"
+        lists = {key: value for key, value in raw.items() if isinstance(value, list) and value}
+        if key := next((key for key, value in lists.items() if isinstance(value[0], dict)), None):
+            yield f"if the rows are the list {key}, write that list alone into the file"
 
 
 def _marker(text: str) -> str | None:
@@ -127,10 +123,3 @@ def _other(raw: Mapping[str, Any], name: str) -> str | None:
     filled = {key.lower(): key for key in reversed(list(raw)) if not is_empty(raw[key])}
     names = (name, *FIELD_ALIASES.get(name, ()))
     return next((filled[each] for each in names if each in filled), None)
-
-
-def _inner_rows(raw: Mapping[str, Any]) -> Iterator[str]:
-    for key, value in raw.items():
-        if isinstance(value, list) and value and isinstance(value[0], dict):
-            yield f"if the rows are the list {key}, write that list alone into the file"
-            return

@@ -19,7 +19,7 @@ PERMUTATIONS = 9_999
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """How much better ``a`` is than ``b`` on the same rows.
+    """The difference of the scores of two models on the same rows.
 
     Attributes:
         mean: of a - b over the rows.

@@ -79,14 +79,14 @@ class DecodingClock(StoppingCriteria):
 class Evaluator:
     """Scores a model on fixed rows by the mean reward of its completions.
 
+    Rows are dealt out to all processes, and their rewards gathered.
+
     Attributes:
         tokenizer: of the model; padded on the left here, whatever it does in training.
         rows: the rows to complete.
         reward: completion and row to a number.
         max_new_tokens: tokens generated at most.
         batch_size: rows generated at once on each process.
-        processes: rows are dealt out to this many processes, and gathered.
-        process_index: which of them this is.
         autocast: dtype of autocast, or None. The forward pass of a model in training is under it
             anyway; so a model that was only loaded is scored in the same precision.
         pass_k: the k of ``pass_at_k``, or None when it is not asked for.
@@ -109,8 +109,6 @@ class Evaluator:
     reward: Reward
     max_new_tokens: int
     batch_size: int
-    processes: int = 1
-    process_index: int = 0
     autocast: torch.dtype | None = None
     pass_k: int | None = None
     pass_samples: int = 8
@@ -160,17 +158,16 @@ class Evaluator:
         Mode and random state are left as found.
         """
         sampling = {"do_sample": True, "temperature": self.pass_temperature, "top_k": 0}
-        with _own_random_state(model.device, self.seed + self.process_index):
+        with _own_random_state(model.device, self.seed + PartialState().process_index):
             return self._scores(model, self.pass_samples, {**sampling, "top_p": 1.0, "min_p": None})
 
     def _scores(self, model: Any, samples: int, sampling: dict[str, Any]) -> np.ndarray:
         """Rewards of sampled completions, ``rows x samples``, the same on every process."""
-        n = len(self.rows)
+        n, state = len(self.rows), PartialState()
+        processes = state.num_processes
         # Every process has as many rows, so that none waits for another in a collective operation;
         # those that get one twice give the same score for it twice.
-        mine = [
-            (self.process_index + i * self.processes) % n for i in range(-(-n // self.processes))
-        ]
+        mine = [(state.process_index + i * processes) % n for i in range(-(-n // processes))]
         work = [(index, sample) for index in mine for sample in range(samples)]
         before, was_training = self.tokens, model.training
         scores: dict[tuple[int, int], float] = {}
@@ -187,7 +184,7 @@ class Evaluator:
         finally:
             model.train(was_training)
         self.generation = _mean_generation(self._batches)
-        if self.processes > 1:
+        if processes > 1:
             everything = gather_object([(scores, self.tokens - before)])
             scores = {key: score for part, _ in everything for key, score in part.items()}
             self.tokens = before + sum(tokens for _, tokens in everything)

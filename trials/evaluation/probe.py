@@ -136,7 +136,10 @@ def answer_request(request_file: Path, models: ModelCache) -> None:
         longest = check_lengths(dataset, tokenizer, request.schedule.max_length, limit)
         _tell(evaluator, events, f"scoring {label}")
         start = time.monotonic()
-        scores[label] = _scored(evaluator, model)
+        scores[label] = evaluator(model)
+        if evaluator.pass_k is not None:
+            pass_at_k = {"pass_at_k": evaluator.pass_at_k(model)}
+            scores[label] = scores[label].model_copy(update=pass_at_k)
         seconds += time.monotonic() - start
         if request.features and not features:
             _tell(evaluator, events, f"describing {label}")
@@ -167,8 +170,6 @@ def _evaluator(request: ProbeRequest, dataset: Dataset, tokenizer: Any, folder: 
         WatchedReward(reward, folder, state.process_index),
         schedule.max_completion_tokens or completion_limit(dataset, tokenizer),
         schedule.eval_batch_size,
-        processes=state.num_processes,
-        process_index=state.process_index,
         pass_k=schedule.pass_k,
         pass_samples=schedule.pass_samples,
         pass_temperature=schedule.pass_temperature,
@@ -185,17 +186,10 @@ def _tell(evaluator: Evaluator, events: EventLog, what: str) -> None:
     evaluator.on_batch = alive
 
 
-def _scored(evaluator: Evaluator, model: Any) -> SplitScore:
-    score = evaluator(model)
-    if evaluator.pass_k is None:
-        return score
-    return score.model_copy(update={"pass_at_k": evaluator.pass_at_k(model)})
-
-
 def _features(
     request: ProbeRequest, model: Any, evaluator: Evaluator, dataset: Dataset
 ) -> dict[str, float]:
-    """What describes model and dataset, from as many rows as are asked for."""
+    """Meta-features of model and dataset, from as many rows as are asked for."""
     looked = PROBE_ROWS if request.feature_rows is None else request.feature_rows
     sampled = PROBE_ROWS if request.sampled_rows is None else request.sampled_rows
     features = model_features(model)

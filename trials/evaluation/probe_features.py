@@ -1,4 +1,4 @@
-"""What a base model makes of a dataset before any training: cheap meta-features.
+"""Cheap meta-features: a base model on a dataset before any training.
 
 Two looks at a few rows of the training split: what the model thinks of the given completions, and
 what it answers itself, in several samples of each row. Where samples of one row differ in reward,
@@ -34,7 +34,7 @@ def model_features(model: Any) -> dict[str, float]:
 
 
 def completion_features(model: Any, tokenizer: Any, rows: list[Row]) -> dict[str, float]:
-    """What the model thinks of the given completions: means over rows.
+    """The likelihood of the given completions under the model: means over rows.
 
     Returns:
         prompt_tokens, completion_tokens; probe_loss (nats a token), probe_accuracy (share of tokens
@@ -78,7 +78,7 @@ def completion_features(model: Any, tokenizer: Any, rows: list[Row]) -> dict[str
 
 
 def reward_features(model: Any, evaluator: Evaluator) -> dict[str, float]:
-    """What rewards the model earns untrained, by samples of each row at temperature 1.
+    """The rewards that the model earns untrained, by samples of each row at temperature 1.
 
     Returns:
         sampled_reward (mean), sampled_reward_sd (mean over rows of the standard deviation between

@@ -34,15 +34,16 @@ class ExactMatch:
     marker: str
 
     def read(self, completion: str) -> str:
-        """What is taken as the answer."""
+        """The text that is taken as the answer."""
         return final_answer(completion, self.marker)
 
     def score(self, completion: str, answers: tuple[str, ...]) -> float:
         lines = 1 + max(answer.count("\n") for answer in answers)
         found = final_answer(completion, self.marker, lines)
         readings = _readings(found)
-        right = {form for answer in answers for form in (canonical(answer), _unpunctuated(answer))}
-        if readings & right - {""}:
+        right = {canonical(answer) for answer in answers}
+        right = (right | {_PUNCTUATION.sub("", form) for form in right}) - {""}
+        if readings & right:
             return 1.0
         completion = without_thinking(completion, self.marker)
         said, marked = extract_answer(completion, self.marker)
@@ -51,12 +52,8 @@ class ExactMatch:
             readings |= _readings(said)
             if not _FACTORIAL.search(said):
                 readings.add(canonical_bare(first_sentence(said)))
-        return float(bool(readings & right - {""}))
+        return float(bool(readings & right))
 
 
 def _readings(text: str) -> set[str]:
     return {canonical(text)} if _FACTORIAL.search(text) else {canonical(text), canonical_bare(text)}
-
-
-def _unpunctuated(answer: str) -> str:
-    return _PUNCTUATION.sub("", canonical(answer))

@@ -63,7 +63,7 @@ def expressions_equal(answer: str, text: str) -> bool:
 
 
 def trl_score(name: str, completion: str, solution: str, arguments: dict[str, Any]) -> float | None:
-    """What a function of ``trl.rewards`` gives a completion; 0 where it takes too long.
+    """The score that a function of ``trl.rewards`` gives; 0 where it takes too long.
 
     None where TRL cannot read the solution.
     """
@@ -116,28 +116,26 @@ class _Child:
             self._end()
 
     def _end(self) -> None:
-        if self._process is None:
-            return
-        self._process.kill()
-        self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream:
-                with suppress(OSError):  # what was written to it cannot be sent any more
-                    stream.close()
-        self._process = None
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            # Leaving the block closes the pipes; what was written cannot be sent any more.
+            with suppress(OSError), process:
+                pass
 
 
 def _start() -> subprocess.Popen[str]:
     # The file itself, with -P: nothing is imported from the folder that the user is in.
-    command = [sys.executable, "-P", str(Path(__file__).with_name("maths_child.py"))]
-    options: dict[str, Any] = {"text": True, "encoding": "utf-8", "errors": "replace"}
+    program = str(Path(__file__).with_name("maths_child.py"))
     return subprocess.Popen(
-        [*command, str(CPU_SECONDS)],
+        [sys.executable, "-P", program, str(CPU_SECONDS)],
         env=child_environment({"OMP_NUM_THREADS": "1"}),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        **options,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
     )
 
 

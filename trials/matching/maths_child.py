@@ -66,7 +66,7 @@ def _answer(question: dict[str, str]) -> bool:
 
 
 def _parsed(text: str) -> list[Any]:
-    """What math-verify reads; a bare formula is first taken as LaTeX."""
+    """The expressions that math-verify reads; a bare formula is first taken as LaTeX."""
     from math_verify import parse
 
     stripped = text.strip().rstrip(".")

@@ -106,7 +106,7 @@ class Number:
 
 
 class NumberMatch(NamedTuple):
-    """Where a number stands in the text."""
+    """A number and its position in the text."""
 
     start: int
     end: int

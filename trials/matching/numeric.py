@@ -85,7 +85,7 @@ class Numeric:
     marker: str
 
     def read(self, completion: str) -> str:
-        """What is taken as the answer."""
+        """The number or formula that is taken as the answer."""
         said, marked = _read(completion, self.marker)
         found = _values(said, marked)
         if isinstance(found, str):
@@ -120,11 +120,8 @@ def _read(completion: str, marker: str) -> tuple[str, bool]:
     said, marked = extract_answer(completion, marker)
     if not marked and not isinstance(found := _values(said, marked), str) and len(found) > 1:
         bold = only_bold(normalize(without_thinking(completion, marker)))
-        if (
-            bold
-            and not phrases.HEDGE.search(said[-MAX_READ_CHARACTERS:].split("\n")[-1])
-            and parse_number(bold)
-        ):
+        last_line = said[-MAX_READ_CHARACTERS:].split("\n")[-1]
+        if bold and parse_number(bold) and not phrases.HEDGE.search(last_line):
             return bold, True
     in_box = "!" in said and said == last_boxed(normalize(completion))
     return f"${said}$" if in_box else said, marked
@@ -186,7 +183,7 @@ def _without_check(text: str) -> str:
 
 
 def _first(text: str) -> _READING:
-    """What the first sentence says, unless what follows offers another number or takes it back."""
+    """The numbers of the first sentence, unless the text behind offers another or takes it back."""
     sentence = first_sentence(text)
     rest = text[len(sentence) :]
     number = _DIGIT.search(rest)
@@ -205,7 +202,7 @@ def _first(text: str) -> _READING:
 
 
 def _concluded(text: str) -> _READING:
-    """What the last sentence with a number says, behind the last word such as "is" or "so"."""
+    """The numbers of the last sentence that has some, behind its last "is", "so" or the like."""
     sentences = [each for each in re.split(r"[.!?](?:\s+|$)", text) if re.search(r"\d", each)]
     if not sentences:
         return _stated_in(text, True)
@@ -280,13 +277,13 @@ def _rounded(text: str, found: list[NumberMatch]) -> list[NumberMatch]:
 
 
 def _doubt(remark: re.Match[str]) -> str:
-    """What is left of a remark in parentheses: all where it offers another answer."""
+    """A remark in parentheses where it offers another answer, else a space."""
     kept = phrases.HEDGE.search(remark[1]) or _FORMULA.search(remark[1])
     return remark[0] if kept else " "
 
 
 def _last_side(text: str) -> int:
-    """Where the "=" is behind which the answer stands; -1 where it is all of the text."""
+    """Position of the "=" before the answer; -1 where that is all of the text."""
     if _ASSIGNMENTS.search(text):
         return -1
     equals = text.rfind("=")
@@ -298,15 +295,17 @@ def _last_side(text: str) -> int:
 
 def _is_formula(text: str, start: int, found: list[NumberMatch]) -> bool:
     """True when more than numbers and words follows ``start``: operations, roots, letters^2."""
+    if not found:
+        return bool(_FORMULA.search(text))
     gaps = [text[a.end : b.start] for a, b in pairwise(found)]
     if any(_OPERATION.fullmatch(gap) for gap in gaps):
         return True
+    side = text[start:]  # "^" is its beginning, and all patterns before a number end with "$"
     for each in found:
-        behind = text[each.end :]
-        before = text[start : each.start]
-        if _VARIABLE_BEHIND.match(behind) or _VARIABLE_BEFORE.search(before):
+        window = max(0, each.start - start - phrases.WINDOW), each.start - start
+        if _VARIABLE_BEHIND.match(text, each.end) or _VARIABLE_BEFORE.search(side, *window):
             return True
-        if _COMPARED.search(before) and not _QUOTATION.fullmatch(before):
+        if _COMPARED.search(side, *window) and not _QUOTATION.fullmatch(side, 0, window[1]):
             return True
-    outside = [text[start : found[0].start], *gaps, text[found[-1].end :]] if found else [text]
+    outside = [text[start : found[0].start], *gaps, text[found[-1].end :]]
     return any(_FORMULA.search(part) for part in outside)

@@ -1,4 +1,4 @@
-"""What people write around answers: the one table of phrases that all readers share.
+"""Phrases that people write around answers: the one table that all readers share.
 
 Word lists come first, a meaning each, in the languages that datasets are written in most. The
 patterns below are built from them and grouped by where they stand: between two answers, before one,
@@ -97,7 +97,7 @@ OFFERED = _compile(rf"{_OR}{_FILLED}{_PUNCTUATION}*$")
 
 
 def denial(no: bool) -> re.Pattern[str]:
-    """What denies the label that follows it; ``no``: "no" does, which may be a label itself."""
+    """Words that deny the label behind them; ``no``: among them "no", which may be a label."""
     return _compile(
         rf"""(?:(?<!\w)(?:not|never|neither|nor|cannot\s+be|than|over|rul(?:e|ed|ing)\s+out
           |instead\s+of|despite|unlike|except|without|non|nicht|keine?|kein|pas|ni|não|нет|не

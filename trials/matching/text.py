@@ -156,12 +156,12 @@ def last_boxed(text: str) -> str | None:
     """
     if (last := _last_box(text, len(text))) is None:
         return None
-    begin, said = last[0], _within(text, last)
+    begin, said = last[0], text[last[2] : last[1]].strip()
     while before := _last_box(text, begin):
         gap = text[before[1] + 1 : begin]
         if before[1] >= begin or not phrases.are_joined(gap, alone=True):
             break
-        begin, other = before[0], _within(text, before)
+        begin, other = before[0], text[before[2] : before[1]].strip()
         if other != said:
             said = f"{other}{' or ' if phrases.offers_alternative(gap) else ', '}{said}"
     return said
@@ -178,10 +178,6 @@ def _last_box(text: str, until: int) -> tuple[int, int, int] | None:
         if depth == 0:
             return begin, index, start + 1
     return begin, len(text), start + 1
-
-
-def _within(text: str, box: tuple[int, int, int]) -> str:
-    return text[box[2] : box[1]].strip()
 
 
 def after_label(text: str) -> str | None:

@@ -30,7 +30,7 @@ _USER, _ASSISTANT = re.compile(_LINE % "user|human", re.I), re.compile(_LINE % "
 
 
 def repeats_prompt(text: str, prompts: Iterable[Sequence[Mapping[str, Any]]]) -> bool:
-    """True when a text begins with all of a prompt or its last message, or asks it in a transcript.
+    """True when a text begins with a prompt or its last message, or asks it in a transcript.
 
     Args:
         text: of a completion.
@@ -49,7 +49,7 @@ def repeats_prompt(text: str, prompts: Iterable[Sequence[Mapping[str, Any]]]) ->
 
 
 def find_turn(text: str) -> str | None:
-    """What in a text begins or ends a turn of a chat; None where nothing does."""
+    """The first mark in a text that begins or ends a turn of a chat; None without one."""
     found = _TOKENS.search(text) or (_ASSISTANT.search(text) and _USER.search(text))
     return found[0].strip() if found else None
 
@@ -62,7 +62,7 @@ def _begins(text: str, asked: str) -> bool:
 
 def _is_asked(text: str, question: str) -> bool:
     """True when a user's turn in a text is the question: "User: ...", "<|im_start|>user ..."."""
-    at = text.find(question)
+    at = text.find(question) if question else -1
     while at >= 0:
         end = at + len(question)
         if _ASKED.search(text, max(0, at - WINDOW), at) and _ENDS.match(text, end):

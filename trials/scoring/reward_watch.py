@@ -43,11 +43,8 @@ class WatchedReward:
 
     def _note(self, text: str) -> None:
         with suppress(OSError):
-            os.pwrite(
-                self._file.fileno(),
-                text.encode("utf-8", "replace")[:NOTE_BYTES].ljust(NOTE_BYTES),
-                0,
-            )
+            note = text.encode("utf-8", "replace")[:NOTE_BYTES].ljust(NOTE_BYTES)
+            os.pwrite(self._file.fileno(), note, 0)
 
 
 def clear_notes(folder: Path) -> None:
@@ -57,9 +54,9 @@ def clear_notes(folder: Path) -> None:
 
 
 def current_notes(folder: Path) -> str:
-    """What the processes of a folder score at the moment, each call by its number; or nothing."""
+    """The completions that processes of a folder score now, each call by its number; or nothing."""
     notes = []
     for file in sorted(folder.glob(f"{NOTE_PREFIX}*")):
         with suppress(OSError):
             notes.append(file.read_bytes().decode("utf-8", "replace").strip())
-    return "\n".join(note for note in notes if note)
+    return "\n".join(filter(None, notes))

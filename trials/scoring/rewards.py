@@ -2,8 +2,8 @@
 
 The same function is the RL reward and the validation metric, so the two never disagree on what
 counts as right. RL may add terms for the form and the length of a completion, the metric never.
-How completions are read is `trials.scoring`'s; here is which reward a card names, and what holds of
-every one: its arguments are bounded, and it gives one finite number.
+Completions are read by `trials.matching`; this module builds the reward that a card names, with
+bounded arguments, and checks that it returns one finite number.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from numbers import Real
 from typing import Any, Protocol
 
@@ -22,13 +24,12 @@ from trials.matching.bounded_regex import compile_bounded
 from trials.matching.choices import Choice
 from trials.matching.exact import ExactMatch
 from trials.matching.numeric import Numeric, is_readable_answer, parse_number
-from trials.matching.text import final_answer as final_answer
 from trials.scoring.code import TRL_REWARDS, trl_reward, user_reward
 from trials.scoring.gym import gym_scorer
 from trials.spec.hyperparameters import Hyperparameters
 
-MAX_ARGUMENT_CHARACTERS = 100_000  # characters of reward_args, as JSON
-MAX_MARKER_CHARACTERS = 200  # characters
+MAX_ARGUMENT_CHARACTERS = 100_000  # of reward_args, as JSON
+MAX_MARKER_CHARACTERS = 200
 MAX_CHOICES = 1_000
 MAX_FORMULAS = 500  # answers that are not plain numbers, read when a reward is built
 
@@ -60,17 +61,23 @@ def build_reward(dataset: Dataset, allow_user_code: bool = False) -> Reward:
     format_check(card)  # refused now, and not when RL begins
     kind, args, marker = str(card.reward), dict(card.reward_args), card.answer_marker
     _check_sizes(dataset, args, marker)
+    reward: Callable[[str, Row], Any]
     if is_trl_reward(kind):
-        return _checked(kind, trl_reward(kind, args))
-    if is_user_code(kind):
-        return _checked(kind, user_reward(kind, args, allow_user_code))
-    if kind == "reasoning_gym":
-        _check_names(dataset, args, needed=("dataset",))
-        return _checked(kind, gym_scorer(marker, allow_user_code, **args))
-    reading = answer_reader(dataset)
-    if kind == "numeric":
-        _check_numeric_answers(dataset)
-    return _checked(kind, lambda completion, row: reading.score(completion, row.answers))
+        reward = trl_reward(kind, args)
+    elif is_user_code(kind):
+        reward = user_reward(kind, args, allow_user_code)
+    elif kind == "reasoning_gym":
+        _check_names(dataset, args, "dataset", required=True)
+        reward = gym_scorer(marker, allow_user_code, **args)
+    else:
+        reader = answer_reader(dataset)
+        if kind == "numeric":
+            _check_numeric_answers(dataset)
+
+        def reward(completion: str, row: Row) -> float:
+            return reader.score(completion, row.answers)
+
+    return _checked(kind, reward)
 
 
 def answer_reader(dataset: Dataset) -> AnswerReader:
@@ -82,7 +89,7 @@ def answer_reader(dataset: Dataset) -> AnswerReader:
     kind, args = str(dataset.card.reward), dict(dataset.card.reward_args)
     marker = dataset.card.answer_marker
     if kind == "choice":
-        _check_names(dataset, args, optional=("choices",))
+        _check_names(dataset, args, "choices")
         choices = args.get("choices") or distinct_answers(dataset)
         if not isinstance(choices, list | tuple) or not all(isinstance(c, str) for c in choices):
             listed = choices if isinstance(choices, list | tuple) else [choices]
@@ -108,7 +115,7 @@ def answer_reader(dataset: Dataset) -> AnswerReader:
 
 
 def distinct_answers(dataset: Dataset) -> list[str]:
-    """All answers that stand in the rows of a dataset, sorted."""
+    """All answers in the rows of a dataset, sorted."""
     rows = (row for rows in dataset.splits.values() for row in rows)
     return sorted({answer for row in rows for answer in row.answers})
 
@@ -134,18 +141,14 @@ def _check_sizes(dataset: Dataset, args: dict[str, Any], marker: str) -> None:
 
 
 def _check_names(
-    dataset: Dataset,
-    args: dict[str, Any],
-    needed: tuple[str, ...] = (),
-    optional: tuple[str, ...] = (),
+    dataset: Dataset, args: dict[str, Any], known: str | None = None, required: bool = False
 ) -> None:
-    kind, known = dataset.card.reward, (*needed, *optional)
-    unknown = sorted(map(str, set(args) - set(known)))
-    missing = [name for name in needed if name not in args]
-    if unknown or missing:
-        found = f"{', '.join(unknown)} unknown" if unknown else f"{', '.join(missing)} missing"
-        expected = ", ".join(known) or "none"
-        raise RewardError(f"{dataset.path}: reward_args of {kind!r}: {found}; expected {expected}")
+    """Refuses arguments other than the one that the reward takes, or the want of it."""
+    unknown = sorted(map(str, set(args) - {known}))
+    if unknown or (required and known not in args):
+        found = f"{', '.join(unknown)} unknown" if unknown else f"{known} missing"
+        where = f"{dataset.path}: reward_args of {dataset.card.reward!r}"
+        raise RewardError(f"{where}: {found}; expected {known or 'none'}")
 
 
 def _check_numeric_answers(dataset: Dataset) -> None:
@@ -154,11 +157,9 @@ def _check_numeric_answers(dataset: Dataset) -> None:
     Numbers cost nothing, formulas some milliseconds each, so that of many only the first are read.
     """
     rows = (row for rows in dataset.splits.values() for row in rows)
-    formulas = 0
-    for row, answer in ((each, answer) for each in rows for answer in each.answers):
-        formulas += parse_number(answer) is None
-        if formulas > MAX_FORMULAS:
-            break
+    answers = ((row, answer) for row in rows for answer in row.answers)
+    formulas = (pair for pair in answers if parse_number(pair[1]) is None)
+    for row, answer in islice(formulas, MAX_FORMULAS):
         if not is_readable_answer(answer):
             raise RewardError(
                 f"{_place(row)}: the answer {_shortened(answer)} is not a number that the reward "
@@ -179,32 +180,20 @@ def _checked(kind: str, reward: Callable[[str, Row], Any]) -> Reward:
                 f"reward {kind!r} raised {type(error).__name__}: {error}\n  on {_place(row)}, "
                 f"for the completion {_shortened(completion)}"
             ) from error
-        number = _finite(value)
-        if number is None:
-            raise RewardFailed(
-                f"reward {kind!r} returned {_describe(value)}; expected one finite number for each "
-                f"completion\n  on {_place(row)}, for the completion {_shortened(completion)}"
-            )
-        return number
+        with suppress(OverflowError):  # an integer beyond the largest float
+            if isinstance(value, Real) and math.isfinite(value):  # NumPy's numbers are Real too
+                return float(value)
+        shape = getattr(value, "shape", None)
+        of_shape = f" of shape {tuple(shape)}" if shape is not None else ""
+        found = f"a {type(value).__name__}{of_shape} ({_shortened(value)})"
+        if value is None or isinstance(value, float):
+            found = str(value)
+        raise RewardFailed(
+            f"reward {kind!r} returned {found}; expected one finite number for each completion\n"
+            f"  on {_place(row)}, for the completion {_shortened(completion)}"
+        )
 
     return checked
-
-
-def _finite(value: Any) -> float | None:
-    if not isinstance(value, Real):  # NumPy's numbers are Real too
-        return None
-    try:
-        return float(value) if math.isfinite(value) else None
-    except OverflowError:  # an integer beyond the largest float
-        return None
-
-
-def _describe(value: Any) -> str:
-    if value is None or isinstance(value, float):
-        return str(value)
-    shape = getattr(value, "shape", None)
-    of_shape = f" of shape {tuple(shape)}" if shape is not None else ""
-    return f"a {type(value).__name__}{of_shape} ({_shortened(value)})"
 
 
 def _place(row: Row) -> str:
@@ -219,11 +208,6 @@ def _shortened(value: Any, limit: int = 60) -> str:
     return text if len(text) <= limit else f"{text[:limit]}..."
 
 
-# The terms of the RL reward
-
-TermScore = Callable[[str, Row, int], float]
-
-
 @dataclass(frozen=True)
 class RewardTerm:
     """One term of the RL reward, which is the weighted sum of all.
@@ -236,7 +220,7 @@ class RewardTerm:
 
     name: str
     weight: float
-    score: TermScore
+    score: Callable[[str, Row, int], float]
 
 
 def training_rewards(
@@ -253,25 +237,19 @@ def training_rewards(
     Raises:
         RewardError: when ``answer_format`` of the card is not a regular expression.
     """
-    terms = [RewardTerm(str(card.reward), 1.0, lambda text, row, tokens: reward(text, row))]
-    if h.rl_format_weight > 0:
-        matches = format_check(card)
-        terms.append(
-            RewardTerm("format", h.rl_format_weight, lambda text, row, tokens: float(matches(text)))
-        )
-    if h.rl_length_weight > 0:
-        terms.append(
-            RewardTerm(
-                "length",
-                h.rl_length_weight,
-                lambda text, row, tokens: overlong_penalty(tokens, limit),
-            )
-        )
-    return terms
+    matches = format_check(card)
+    terms = [
+        RewardTerm(str(card.reward), 1.0, lambda text, row, tokens: reward(text, row)),
+        RewardTerm("format", h.rl_format_weight, lambda text, row, tokens: float(matches(text))),
+        RewardTerm(
+            "length", h.rl_length_weight, lambda text, row, tokens: overlong_penalty(tokens, limit)
+        ),
+    ]
+    return [term for term in terms if term.weight > 0]
 
 
 def format_check(card: DatasetCard) -> Callable[[str], bool]:
-    """True when a completion has the form that the card asks for.
+    """A test of whether a completion has the form that the card asks for.
 
     That is a match of the card's regular expression ``answer_format`` anywhere in the completion
     ("." matches line ends too); without one, exactly one answer marker with an answer on its line.
@@ -279,9 +257,14 @@ def format_check(card: DatasetCard) -> Callable[[str], bool]:
     Raises:
         RewardError: when it is not a regular expression, or takes too long.
     """
-    if not card.answer_format:
-        return lambda text: _has_one_answer(text, card.answer_marker)
-    return compile_bounded(card.answer_format, "answer_format")
+    if card.answer_format:
+        return compile_bounded(card.answer_format, "answer_format")
+
+    def has_one_answer(text: str) -> bool:
+        _, *answers = text.split(card.answer_marker)
+        return len(answers) == 1 and bool(answers[0].partition("\n")[0].strip())
+
+    return has_one_answer
 
 
 def overlong_penalty(tokens: int, limit: int) -> float:
@@ -292,8 +275,3 @@ def overlong_penalty(tokens: int, limit: int) -> float:
     """
     margin = max(1.0, limit / 4)
     return max(-1.0, min(0.0, (limit - margin - tokens) / margin))
-
-
-def _has_one_answer(text: str, marker: str) -> bool:
-    _, *answers = text.split(marker)
-    return len(answers) == 1 and bool(answers[0].partition("\n")[0].strip())

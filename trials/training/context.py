@@ -194,8 +194,6 @@ def prepare(spec: TrialSpec, events: EventLog, start: Checkpoint | None = None) 
             reward,
             limit,
             schedule.eval_batch_size,
-            processes=state.num_processes,
-            process_index=state.process_index,
             pass_k=schedule.pass_k,
             pass_samples=schedule.pass_samples,
             pass_temperature=schedule.pass_temperature,

@@ -313,10 +313,7 @@ from trials.data.dataset import load_dataset
 from trials.models.loading import load_model
 
 state = PartialState(cpu=True)
-shared = evaluator(
-    load_dataset(sys.argv[1]), 4, processes=state.num_processes,
-    process_index=state.process_index, pass_k=2, pass_samples=2,
-)
+shared = evaluator(load_dataset(sys.argv[1]), 4, pass_k=2, pass_samples=2)
 model = load_model(TINY)
 shared.rows = shared.rows[:7]
 score = shared(model)

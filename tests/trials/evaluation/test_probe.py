@@ -13,20 +13,25 @@ from trials.spec.records import Compute, ProbeAnswer, ProbeRequest, read_record,
 from trials.training.run import run_trial
 
 
-def test_a_request_is_answered(dataset_folder: Path, tmp_path: Path) -> None:
+def probed(folder: Path, data: Path, model: Path = TINY, **fields: Any) -> ProbeAnswer:
+    """The answer to a request for a model on the validation split."""
+    given = {"schedule": SCHEDULE, "features": True} | fields
     request = ProbeRequest(
-        dataset=str(dataset_folder),
-        models={"base": str(TINY)},
+        dataset=str(data),
+        models={"base": str(model)},
         tokenizer=str(TINY),
         split="validation",
-        rows=8,
-        # More samples than the features take: the two are apart.
-        schedule=SCHEDULE.model_copy(update={"pass_k": 12, "pass_samples": 12}),
-        features=True,
+        **given,
     )
-    write_json(tmp_path / "request.json", request)
-    assert main([tmp_path / "request.json"]) == 0
-    answer = read_record(tmp_path / "answer.json", ProbeAnswer)
+    write_json(folder / "request.json", request)
+    assert main([folder / "request.json"]) == 0
+    return read_record(folder / "answer.json", ProbeAnswer)
+
+
+def test_a_request_is_answered(dataset_folder: Path, tmp_path: Path) -> None:
+    # More samples than the features take: the two are apart.
+    schedule = SCHEDULE.model_copy(update={"pass_k": 12, "pass_samples": 12})
+    answer = probed(tmp_path, dataset_folder, rows=8, schedule=schedule)
     score = answer.scores["base"]
     assert score.rows == len(score.outcomes) == 8
     assert score.score == pytest.approx(sum(score.outcomes) / 8)
@@ -40,20 +45,12 @@ def test_a_request_is_answered(dataset_folder: Path, tmp_path: Path) -> None:
 def test_the_precision_is_that_of_the_trials(dataset_folder: Path, tmp_path: Path) -> None:
     loss = {}
     for precision in ("auto", "float32", "bfloat16"):
-        request = ProbeRequest(
-            dataset=str(dataset_folder),
-            models={"base": str(TINY)},
-            tokenizer=str(TINY),
-            split="validation",
-            rows=4,
-            schedule=SCHEDULE,
-            compute=Compute(precision=precision),
-            features=True,
-        )
-        write_json(tmp_path / precision / "request.json", request)
-        assert main([tmp_path / precision / "request.json"]) == 0
-        answer = read_record(tmp_path / precision / "answer.json", ProbeAnswer)
-        loss[precision] = answer.features["probe_loss"]
+        compute = Compute(precision=precision)
+        # Samples, which cost the most, say nothing of the precision.
+        given = {"rows": 4, "compute": compute, "sampled_rows": 0}
+        loss[precision] = probed(tmp_path / precision, dataset_folder, **given).features[
+            "probe_loss"
+        ]
     assert loss["auto"] == loss["float32"]  # so small a model is faster so
     assert loss["bfloat16"] != loss["float32"]
     assert loss["bfloat16"] == pytest.approx(loss["float32"], rel=0.02)
@@ -75,48 +72,21 @@ def test_a_model_is_scored_as_its_trial_scored_it(
     monkeypatch.syspath_prepend(str(tmp_path))
     data = write_dataset(tmp_path / "data", "reward: hashed:of_text\n")
     schedule = SCHEDULE.model_copy(update={"eval_rows": 12, "max_completion_tokens": 24})
-    spec = make_spec(
-        tmp_path / "trial",
-        data,
-        config,
-        schedule=schedule,
-        compute=Compute(precision="bfloat16"),
-        allow_user_code=True,
-    )
-    trained = run_trial(spec)
+    given: dict[str, Any] = {
+        "schedule": schedule,
+        "compute": Compute(precision="bfloat16"),
+        "allow_user_code": True,
+    }
+    trained = run_trial(make_spec(tmp_path / "trial", data, config, **given))
     assert trained.failure is None
-    request = ProbeRequest(
-        dataset=str(data),
-        models={"final": str(tmp_path / "trial" / "checkpoint" / "final")},
-        tokenizer=str(TINY),
-        split="validation",
-        rows=12,
-        schedule=schedule,
-        compute=Compute(precision="bfloat16"),
-        allow_user_code=True,
-    )
-    write_json(tmp_path / "probe" / "request.json", request)
-    assert main([tmp_path / "probe" / "request.json"]) == 0
-    answer = read_record(tmp_path / "probe" / "answer.json", ProbeAnswer)
+    final = tmp_path / "trial" / "checkpoint" / "final"
+    answer = probed(tmp_path / "probe", data, final, rows=12, features=False, **given)
     assert len(set(trained.outcomes)) > 1
-    assert answer.scores["final"].outcomes == trained.outcomes
+    assert answer.scores["base"].outcomes == trained.outcomes
 
 
 def test_what_there_is_no_time_for_is_left_out(dataset_folder: Path, tmp_path: Path) -> None:
-    request = ProbeRequest(
-        dataset=str(dataset_folder),
-        models={"base": str(TINY)},
-        tokenizer=str(TINY),
-        split="validation",
-        rows=4,
-        schedule=SCHEDULE,
-        features=True,
-        feature_rows=2,
-        sampled_rows=0,
-    )
-    write_json(tmp_path / "request.json", request)
-    assert main([tmp_path / "request.json"]) == 0
-    answer = read_record(tmp_path / "answer.json", ProbeAnswer)
+    answer = probed(tmp_path, dataset_folder, rows=4, feature_rows=2, sampled_rows=0)
     assert answer.scores["base"].rows == 4
     assert "probe_loss" in answer.features
     assert "sampled_reward" not in answer.features

@@ -79,6 +79,9 @@ def test_another_text(answer: str, completion: str) -> None:
         ("</think>\n\nOslo", "</think>", "Oslo"),
         ("Oslo", "", "Oslo"),
         ("x Answer: a\nAnswer:", "Answer:", ""),
+        ("Answer: Rome. No. Answer: Oslo", "Answer:", "Oslo"),
+        ("Answer:\nOslo", "Answer:", "Oslo"),
+        ("  Oslo \n", "Answer:", "Oslo"),
     ],
 )
 def test_what_follows_the_marker(text: str, marker: str, answer: str) -> None:

@@ -85,6 +85,7 @@ def test_both_sides_of_a_pair_are_looked_at(tmp_path: Path, field: str) -> None:
         ("What is 1+2?", "What is 1+2? It is 3."),
         ("1加2等于几？", "1加2等于几？3"),
         ("honey", "honey is made by bees"),
+        ("", "User: honey"),
         ("honey", "User: honeycombs\nAssistant: wax"),
         (QUESTION, "Bees make honey in a hive."),
         (QUESTION, f"You ask: {QUESTION} Honey."),

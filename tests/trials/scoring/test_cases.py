@@ -233,4 +233,4 @@ def test_reading_takes_time_in_proportion_to_the_text(kind: str, unit: str) -> N
         return time.process_time() - begin
 
     # In proportion it takes 5 times as long, with the square of the length 25 times.
-    assert seconds(20_000) < 10 * seconds(4_000) + 0.5
+    assert seconds(10_000) < 10 * seconds(2_000) + 0.2

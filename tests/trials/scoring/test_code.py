@@ -49,11 +49,11 @@ def test_a_solution_that_trl_cannot_read_is_told() -> None:
 
 
 # review fault 1
-@pytest.mark.parametrize("endless", [r"$77777777!$", r"$\binom{80000000}{40000000}$"])
-def test_trl_rewards_are_bounded_too(endless: str) -> None:
+def test_trl_rewards_are_bounded_too() -> None:
     """TRL asks math-verify too."""
     begin = time.monotonic()
-    assert reward_of("trl.rewards:accuracy_reward")(rf"so \boxed{{{endless}}}", row("$7$")) == 0.0
+    reward = reward_of("trl.rewards:accuracy_reward")
+    assert reward(r"so \boxed{$77777777!$}", row("$7$")) == 0.0
     assert time.monotonic() - begin < 60
 
 

@@ -2,11 +2,9 @@ from __future__ import annotations
 
 import math
 import re
-import threading
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import reasoning_gym
 from hypothesis import given
@@ -20,7 +18,6 @@ from trials.scoring.rewards import (
     Reward,
     RewardTerm,
     build_reward,
-    final_answer,
     overlong_penalty,
     training_rewards,
 )
@@ -55,122 +52,10 @@ def reward_of(kind: str, answers: list[str] | None = None, **card: Any) -> Rewar
     return build_reward(dataset_of(answers or some, kind, **card))
 
 
-@pytest.mark.parametrize(
-    ("text", "answer"),
-    [
-        ("Paris", "Paris"),
-        ("  Paris \n", "Paris"),
-        ("I think.\nAnswer: Paris\nbecause", "Paris"),
-        ("Answer: Rome. No. Answer: Paris", "Paris"),
-        ("Answer:\nParis", "Paris"),
-        ("Answer:", ""),
-        ("", ""),
-    ],
-)
-def test_the_final_answer_follows_the_last_marker(text: str, answer: str) -> None:
-    assert final_answer(text, "Answer:") == answer
-
-
-@pytest.mark.parametrize(
-    ("completion", "right"),
-    [
-        ("New York", 1.0),
-        ("  new\tyork. ", 1.0),
-        ("so it is\nAnswer: New York", 1.0),
-        ("New York City", 0.0),
-        ("Answer: New York\nAnswer: Rome", 0.0),
-        ("", 0.0),
-    ],
-)
-def test_exact_match(completion: str, right: float) -> None:
-    assert reward_of("exact_match")(completion, row("New York")) == right
-
-
 def test_exact_match_with_another_marker() -> None:
     reward = reward_of("exact_match", answer_marker="####")
     assert reward("one #### 5", row("5")) == 1.0
     assert reward("one Answer: 5", row("5")) == 0.0
-
-
-@pytest.mark.parametrize(
-    ("completion", "right"),
-    [
-        ("yes", 1.0),
-        ("Yes.", 1.0),
-        ("The answer is yes, of course yes", 1.0),
-        ("no, not sure\nAnswer: yes", 1.0),
-        ("yes and no", 0.0),
-        ("no", 0.0),
-        ("yesterday", 0.0),
-        ("", 0.0),
-        ("yes maybe no", 0.0),
-    ],
-)
-def test_choice(completion: str, right: float) -> None:
-    assert reward_of("choice")(completion, row("yes")) == right
-
-
-def test_a_choice_within_another_choice() -> None:
-    reward = reward_of("choice", ["York", "New York", "C", "C++"])
-    assert reward("New York", row("New York")) == 1.0
-    assert reward("New York", row("York")) == 0.0
-    assert reward("York", row("York")) == 1.0
-    assert reward("York, or New York", row("New York")) == 0.0
-    assert reward("C++", row("C++")) == 1.0
-    assert reward("C", row("C++")) == 0.0
-
-
-def test_choices_that_differ_in_case_only() -> None:
-    assert reward_of("choice", ["Yes", "yes", "No"])("yes", row("Yes")) == 1.0
-
-
-@given(st.lists(st.sampled_from("ABCDE"), min_size=1, max_size=5))
-def test_choice_is_right_only_alone(named: list[str]) -> None:
-    reward = reward_of("choice", list("ABCDE"))
-    assert reward(" or ".join(named), row("A")) == float(set(named) == {"A"})
-
-
-@pytest.mark.parametrize(
-    ("completion", "answer", "right"),
-    [
-        ("1000", "1,000", 1.0),
-        ("1,000", "1000", 1.0),
-        ("1,000.0", "1000", 1.0),
-        ("0.5", "1/2", 1.0),
-        (r"so $\frac{1}{2}$", "0.5", 1.0),
-        ("12 apples", "12", 1.0),
-        ("Answer: -7", "-7", 1.0),
-        ("7", "-7", 0.0),
-        ("1001", "1000", 0.0),
-        ("none", "3", 0.0),
-        ("", "0", 0.0),
-        ("2^10", "1024", 1.0),
-        (r"$x^2 + y^2$", "$y^2+x^2$", 1.0),
-    ],
-)
-def test_numeric(completion: str, answer: str, right: float) -> None:
-    assert reward_of("numeric")(completion, row(answer)) == right
-
-
-@pytest.mark.parametrize(
-    "power",
-    ["10^10^10", "9**9**9", "9^9^9^9", "(9^9)^9999999", "9^{9^9}", "9^{9 ^ 9}", "9^99999999999"],
-)
-def test_numeric_does_not_work_out_endless_powers(power: str) -> None:
-    scores: list[float] = []
-    worker = threading.Thread(
-        target=lambda: scores.append(reward_of("numeric")(power, row("9"))), daemon=True
-    )
-    worker.start()
-    worker.join(timeout=20)
-    assert scores == [0.0]
-
-
-@given(st.integers(-(10**9), 10**9))
-def test_numeric_accepts_what_it_is_given(number: int) -> None:
-    reward = reward_of("numeric")
-    assert reward(f"{number:,}", row(str(number))) == 1.0
-    assert reward(str(number + 1), row(str(number))) == 0.0
 
 
 @pytest.mark.parametrize("answer", ["twelve", "N/A", "9^9^9^9"])
@@ -196,6 +81,25 @@ def test_reasoning_gym_round_trip(name: str) -> None:
         assert reward(entry["answer"], example) == 1.0
         assert reward(f"Answer: {entry['answer']}", example) == 1.0
         assert reward(entry["answer"] + "00", example) < 1.0
+
+
+@pytest.mark.parametrize(
+    ("kind", "completion", "answer", "right"),
+    [
+        ("exact_match", "so it is\nAnswer: New York", "New York", 1.0),
+        ("exact_match", "New York City", "New York", 0.0),
+        ("choice", "The answer is yes, of course yes", "yes", 1.0),
+        ("choice", "yes and no", "yes", 0.0),
+        ("numeric", r"so $\frac{1}{2}$", "0.5", 1.0),
+        ("numeric", "1001", "1000", 0.0),
+    ],
+)
+def test_the_kind_names_the_reader(kind: str, completion: str, answer: str, right: float) -> None:
+    assert reward_of(kind)(completion, row(answer)) == right
+
+
+def test_choices_that_differ_in_case_only() -> None:
+    assert reward_of("choice", ["Yes", "yes", "No"])("yes", row("Yes")) == 1.0
 
 
 def test_unknown_rewards_and_arguments_are_refused() -> None:
@@ -291,13 +195,6 @@ def test_what_user_code_raises_is_said_with_its_row() -> None:
         reward("exit", row("1"))
     with pytest.raises(MemoryError):  # out of memory is another end than a broken reward
         reward("memory", row("1"))
-
-
-@given(st.text(max_size=40), st.sampled_from(["exact_match", "choice", "numeric"]))
-def test_any_text_has_a_finite_score(text: str, kind: str) -> None:
-    value = reward_of(kind)(text, row("3" if kind == "numeric" else "yes"))
-    assert math.isfinite(value)
-    assert value in np.array([0.0, 1.0])
 
 
 # The terms of the RL reward
