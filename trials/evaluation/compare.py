@@ -82,11 +82,13 @@ def _sign_flip_p_value(difference: np.ndarray) -> float:
         return min(1.0, 2 * tail / 2 ** len(sizes))
     rng = np.random.default_rng(0)
     observed = abs(difference.sum()) - TOLERANCE
-    as_extreme = sum(
-        abs(np.where(rng.random(len(sizes)) < 0.5, sizes, -sizes).sum()) >= observed
-        for _ in range(PERMUTATIONS)
-    )
-    return float((1 + as_extreme) / (1 + PERMUTATIONS))
+    at_once = max(1, 1_000_000 // len(sizes))  # permutations in memory
+    as_extreme = 0
+    for start in range(0, PERMUTATIONS, at_once):
+        flips = rng.random((min(at_once, PERMUTATIONS - start), len(sizes))) < 0.5
+        totals = np.where(flips, sizes, -sizes).sum(axis=1)
+        as_extreme += int((np.abs(totals) >= observed).sum())
+    return (1 + as_extreme) / (1 + PERMUTATIONS)
 
 
 def row_adjusted_se(outcomes: Sequence[float], others: Sequence[Sequence[float]]) -> float:
