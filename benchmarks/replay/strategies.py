@@ -67,7 +67,7 @@ def _transfer_peer(implementation: str) -> Strategy:
 
 
 def _ablation(part: str) -> Strategy:
-    options = {"strategy": "autopipe", "without": (part,)}
+    options = {"strategy": "autopipe", "ablate": (part,)}
     return Strategy("ablation", options, variants=("true",))
 
 
@@ -90,6 +90,7 @@ STRATEGIES: dict[str, Strategy] = {
     "autopipe without early stopping": _ablation("early_stopping"),
     "autopipe without cost": _ablation("cost"),
     "autopipe without predictor noise": _ablation("predictor_noise"),
+    "autopipe without past tasks": _ablation("past_tasks"),
 }
 
 

@@ -1,4 +1,4 @@
-"""What all models share: records, errors, kernels, metrics.
+"""The ground that all models share: records, errors, kernels, metrics.
 
 Imports no other package of `surrogates`.
 """

@@ -79,21 +79,21 @@ class Proposal:
     expected_score: float
     """Posterior mean of the full-length score."""
     expected_cost: float
-    """Cost still to pay for this proposal, in the units of the told costs."""
+    """Cost still to pay for this proposal, in the units of the observed costs."""
     expected_score_sd: float = math.nan
     """Posterior standard deviation of the full-length score."""
     prior_score: float = math.nan
     """The part of `expected_score` that comes from past datasets alone."""
     residual: float = math.nan
-    """`expected_score - prior_score`: what this dataset's own trials changed."""
+    """`expected_score - prior_score`: the effect of this dataset's own trials."""
     failure_probability: float = 0.0
     """Estimated probability that the trial fails."""
     kind: Literal["new", "continue"] = "new"
-    """Whether the trial starts afresh or continues a stopped one."""
+    """"new" starts afresh, "continue" resumes the stopped trial `continues`."""
     continues: str | None = None
     """Id of the stopped proposal to continue from, else None."""
     hedge: bool = False
-    """Whether it is one of the first trials that the offline opinion did not choose."""
+    """True if it is one of the first trials that the offline prior did not choose."""
 
 
 @dataclass(frozen=True)
@@ -106,12 +106,12 @@ class Recommendation:
     score_se: float
     """Posterior standard deviation of that mean."""
     id: str | None = None
-    """The proposal it was told under; None if it was never run (offline opinion only)."""
+    """Of its proposal; None if it was never run (chosen by the offline prior alone)."""
 
 
 @dataclass(frozen=True)
 class Observation:
-    """What `tell` recorded about one proposal."""
+    """The outcome of one proposal, as `tell` recorded it."""
 
     id: str
     score: float
@@ -122,14 +122,14 @@ class Observation:
     signals: Mapping[str, float] = field(default_factory=dict)
     state: State = "completed"
     start: float = 0.0
-    """Share of the schedule that others had run for it: what it cost is of the rest."""
+    """Share of the schedule that other trials had run for it; its cost covers the rest."""
 
     @property
     def failed(self) -> bool:
-        """Whether the trial gave no usable score."""
+        """True if the trial gave no usable score."""
         return self.state == "failed"
 
     @property
     def full_length(self) -> bool:
-        """Whether the score is of the full schedule."""
+        """True if the score is of the full schedule."""
         return not self.failed and self.fraction >= 1.0

@@ -16,14 +16,14 @@ class Kernel:
     """(d + 1,): a_1 to a_d, then a_0; 0 where a column has no effect."""
     lengthscale: float
     """l, in units of the encoded cube."""
-    reach: float
+    joint_lengthscale: float
     """l_0, in units of the encoded cube."""
     noise: float
     """t: variance beyond the known standard errors."""
 
     def __call__(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Covariance of f at `n x d` and `m x d` points, `n x m`."""
-        out = self.amplitudes[-1] * matern(distance(a, b) / self.reach)
+        out = self.amplitudes[-1] * matern(distance(a, b) / self.joint_lengthscale)
         for j in np.flatnonzero(self.amplitudes[:-1]):
             out += self.amplitudes[j] * matern(np.abs(a[:, j, None] - b[:, j]) / self.lengthscale)
         return out
@@ -41,6 +41,6 @@ def distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.sqrt(squared.clip(min=0.0))
 
 
-def smooth_reach(d: int) -> float:
-    """Twice the root mean squared distance of two uniform points of the d-cube."""
+def default_joint_lengthscale(d: int) -> float:
+    """Twice the root mean squared distance of two uniform points of the d-cube: nearly linear."""
     return 2.0 * math.sqrt(d / 6.0)

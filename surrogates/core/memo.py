@@ -1,4 +1,4 @@
-"""Numbers of configurations that are asked for again and again, computed once."""
+"""A cache of numbers that belong to configurations."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from surrogates.core.base import Config
 
-MOST = 20_000  # entries; beyond it all are forgotten
+MAX_ENTRIES = 20_000  # beyond it all are dropped
 DIGITS = 9  # decimals that are kept
 
 
@@ -17,7 +17,7 @@ class Memo:
 
     Args:
         function: n configurations to values of shape (n,), each independent of the others.
-        key: What tells configurations apart.
+        key: Identity of a configuration.
     """
 
     def __init__(
@@ -30,12 +30,12 @@ class Memo:
         """Values of shape (n,)."""
         keys = [self._key(c) for c in configs]
         new = {k: c for k, c in zip(keys, configs, strict=True) if k not in self._known}
-        if len(self._known) + len(new) > MOST:
+        if len(self._known) + len(new) > MAX_ENTRIES:
             self._known.clear()
             new = dict(zip(keys, configs, strict=True))
         if new:
             values = self._function(list(new.values()))
             # The last bits depend on what else is in the batch, and so on what was known before;
-            # a search that is loaded again knows nothing yet and must go on the same.
+            # a loaded search knows nothing yet and must resume the same.
             self._known.update(zip(new, np.round(values, DIGITS).tolist(), strict=True))
         return np.array([self._known[k] for k in keys])

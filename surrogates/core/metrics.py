@@ -1,4 +1,4 @@
-"""How rankings are judged. Pure functions of two arrays of length n; more is better in both."""
+"""Metrics of rankings. Pure functions of two arrays of length n; more is better in both."""
 
 from __future__ import annotations
 
@@ -85,5 +85,5 @@ def _pair(a: ArrayLike, b: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     if x.shape != y.shape or x.ndim != 1:
         raise ValueError(f"expected two vectors of one length, got shapes {x.shape} and {y.shape}.")
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
-        raise ValueError("expected finite numbers; drop failed trials before judging a ranking.")
+        raise ValueError("expected finite numbers; drop failed trials before evaluating a ranking.")
     return x, y

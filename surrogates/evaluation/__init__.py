@@ -1,4 +1,4 @@
-"""How good the offline models are on datasets that they have not seen.
+"""Evaluation of the offline models on datasets that they have not seen.
 
 May import `core`, `space`, `history` and `offline`.
 """

@@ -1,4 +1,4 @@
-"""Simple ways to rank configurations on a dataset nobody has tried, which learned ones must beat.
+"""Simple ways to rank configurations on an unseen dataset, which learned ones must beat.
 
 Each is a `surrogates.history.outcomes.Method`. It returns a number for each new
 configuration, higher for better; only the order within a group counts.
@@ -8,35 +8,36 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from scipy.spatial.distance import cdist
 
-from surrogates.history.outcomes import Method, New, Past
+from surrogates.history.outcomes import CandidateTrials, Method, ObservedTrials
 from surrogates.history.table import META
 from surrogates.offline.boosting import POINTWISE
 from surrogates.offline.past_tasks import PastTasks
 
-NEIGHBOURS = 5  # a configuration that was not tried is read from this many near ones
-DRAWS = 50  # random orders that chance is averaged over
+NEIGHBOURS = 5  # trials that the score of an untried configuration is read from
+DRAWS = 50  # random orders to average over
 LOSSES = ("QueryRMSE", "YetiRank", "PairLogit", "QuerySoftMax", POINTWISE)
 
 
-def past_tasks_mean(past: Past, new: New, seed: int) -> np.ndarray:
-    """Mean over past groups of what a Gaussian process on the group's own trials predicts."""
+def past_tasks_mean(past: ObservedTrials, new: CandidateTrials, seed: int) -> np.ndarray:
+    """Mean prediction of a Gaussian process per past group, on the group's own trials."""
     tasks = PastTasks.of_scores(past.group, past.cube, past.standardised, seed)
     return np.zeros(len(new.cube)) if tasks is None else tasks.predict(new.cube).mean(axis=0)
 
 
-def random_order(past: Past, new: New, seed: int) -> np.ndarray:
-    """Chance: independent orders, one a draw."""
+def random_order(past: ObservedTrials, new: CandidateTrials, seed: int) -> np.ndarray:
+    """Chance: one independent order per draw."""
     return np.random.default_rng(seed).random((DRAWS, len(new.cube)))
 
 
-def mean_rank(past: Past, new: New, seed: int) -> np.ndarray:
+def mean_rank(past: ObservedTrials, new: CandidateTrials, seed: int) -> np.ndarray:
     """Mean normal score of the nearest past configurations of all datasets together."""
     return _near(new.cube, past.cube, past.normal, NEIGHBOURS)
 
 
-def greedy_portfolio(past: Past, new: New, seed: int) -> np.ndarray:
-    """Each choice lowers the mean regret of the best so far over past datasets the most.
+def greedy_portfolio(past: ObservedTrials, new: CandidateTrials, seed: int) -> np.ndarray:
+    """Greedy: each choice lowers the mean regret of the best so far over past datasets the most.
 
     Regret of a configuration on a past group: best normal score there minus the one read from its
     nearest trials there. Source: greedy portfolios of Auto-sklearn 2.0 (arXiv 2007.04074).
@@ -62,8 +63,8 @@ def greedy_portfolio(past: Past, new: New, seed: int) -> np.ndarray:
     return order
 
 
-def nearest_dataset(past: Past, new: New, seed: int) -> np.ndarray:
-    """What the nearest configurations reached on the group with the nearest meta-features.
+def nearest_dataset(past: ObservedTrials, new: CandidateTrials, seed: int) -> np.ndarray:
+    """Scores of the nearest configurations on the group with the nearest meta-features.
 
     Distance: Euclidean over meta-features standardised over past groups, those that vary there.
     """
@@ -82,7 +83,7 @@ def nearest_dataset(past: Past, new: New, seed: int) -> np.ndarray:
 
 def _near(cube: np.ndarray, past: np.ndarray, value: np.ndarray, k: int = NEIGHBOURS) -> np.ndarray:
     """Mean value of the k nearest of `m x d` past points for each of `n x d` points."""
-    squared = ((cube**2).sum(axis=1)[:, None] + (past**2).sum(axis=1)) - 2.0 * cube @ past.T
+    squared = cdist(cube, past, "sqeuclidean")
     near = np.argsort(np.round(squared, 12), axis=1, kind="stable")[:, :k]
     return value[near].mean(axis=1)
 

@@ -1,4 +1,4 @@
-"""Which hyperparameters decided a run's scores: permutation importance, with its own doubt."""
+"""Permutation importance of the hyperparameters in a run's scores, with its uncertainty."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ REPEATS = 20
 
 @dataclass(frozen=True)
 class Importance:
-    """Which hyperparameters a model of one run's trials leans on."""
+    """Importance of each hyperparameter to a model of one run's trials."""
 
     table: pd.DataFrame
     """Columns `name`, `importance` (rise of the squared error when the column is shuffled, as a
@@ -35,7 +35,7 @@ class Importance:
 
     @property
     def trusted(self) -> bool:
-        """Whether the model says anything about configurations that it has not seen."""
+        """True if the model predicts configurations that it has not seen."""
         return self.skill >= MIN_SKILL
 
 
@@ -47,7 +47,7 @@ def importance_of(
     Args:
         configs: n configurations.
         scores: Their final scores, shape (n,).
-        axes: Hyperparameters to judge, by name.
+        axes: Of the hyperparameters, by name.
         seed: Of the folds, the model and the shuffles.
 
     Returns:
@@ -72,7 +72,7 @@ def importance_of(
 def _shuffled(
     predict: Predictor, features: pd.DataFrame, score: np.ndarray, generator: np.random.Generator
 ) -> pd.DataFrame:
-    """What shuffling each column does to the squared error; all shuffles of one in one call."""
+    """Rise of the squared error by shuffling each column; one call for all its shuffles."""
     error = np.mean((predict(features) - score) ** 2)
     rows = []
     for name in features:
@@ -88,7 +88,9 @@ def _shuffled(
 
 def _fit(features: pd.DataFrame, score: np.ndarray, seed: int) -> Predictor:
     """A small model of the score; the mean where there is nothing to learn from."""
-    from catboost import CatBoostRegressor  # slow to import, and a report may do without
+    from catboost import (
+        CatBoostRegressor,  # slow to import, and a report without importances does not need it
+    )
 
     mean = float(score.mean())
     if np.ptp(score) == 0 or (features.nunique(dropna=False) <= 1).all():

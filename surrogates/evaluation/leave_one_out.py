@@ -1,4 +1,4 @@
-"""Leave-one-dataset-out judgement of the offline models, with the baselines they must beat.
+"""Leave-one-dataset-out evaluation of the offline models, with the baselines they must beat.
 
 All rows of a dataset, whatever the base model, are held out together.
 """
@@ -19,12 +19,13 @@ from surrogates.history.outcomes import (
     Method,
     Trials,
     dataset_means,
-    held_out_scores,
+    evaluate_predictions,
+    held_out_predictions,
 )
 from surrogates.history.table import History, read_history
 from surrogates.offline.boosting import POINTWISE, Boosted
 from surrogates.offline.early import EarlyPredictor
-from surrogates.offline.ranker import MEMBERS, VARIANTS, RankerVariant
+from surrogates.offline.ranker import MEMBERS, VARIANTS
 from surrogates.space.encoding import SpaceEncoder
 
 ENSEMBLE = "ensemble, as the search"
@@ -34,20 +35,20 @@ EARLY_METRICS = (
 )  # fmt: skip
 
 Report = Callable[[str], None]
-"""Told the name of each part as it begins."""
+"""Receives the name of each part as it begins."""
 
 
-def quiet(_: str) -> None:
-    """Reports nothing."""
+def no_report(_: str) -> None:
+    """Ignore the progress."""
 
 
 def ranking_methods(
     losses: Sequence[str] = LOSSES,
     trees: int = 150,
     meta: Sequence[str] = ("*",),
-    searched: RankerVariant = VARIANTS[0],
+    searched: Boosted = VARIANTS[0],
 ) -> dict[str, Method]:
-    """Every loss without and with meta-features, the baselines, and what the search trains.
+    """Every loss without and with meta-features, the baselines, and the ranker of the search.
 
     Args:
         losses: Of CatBoost.
@@ -59,37 +60,37 @@ def ranking_methods(
     for loss in losses:
         methods[variant_name(loss, False)] = Boosted(loss, trees, ())
         methods[variant_name(loss, True)] = Boosted(loss, trees, tuple(meta))
-    methods[ENSEMBLE] = replace(searched.boosted, trees=trees, members=MEMBERS)
+    methods[ENSEMBLE] = replace(searched, trees=trees, members=MEMBERS)
     return methods | BASELINES
 
 
 def variant_name(loss: str, use_meta: bool) -> str:
-    """How a way of training is called in tables."""
+    """The name of a way of training in tables."""
     name = f"{loss} pointwise" if loss == POINTWISE else loss
     return f"{name} + meta" if use_meta else name
 
 
-def judge_ranker(
+def evaluate_ranker(
     history: pd.DataFrame,
     space: ConfigurationSpace,
     seed: int = 0,
     *,
     maximize: bool = True,
     methods: Mapping[str, Method] | None = None,
-    report: Report = quiet,
+    report: Report = no_report,
 ) -> pd.DataFrame:
-    """How well each way of ranking orders datasets it never saw.
+    """Skill of each way of ranking on datasets that it never saw.
 
     Args:
         history: See `surrogates.history.table.read_history` for its columns.
         space: The space whose hyperparameters are read.
         seed: Of every method.
         maximize: Whether more is better in the history.
-        methods: Name -> method; None takes `ranking_methods()`.
-        report: Told the name of each method as it begins.
+        methods: Method by name; None takes `ranking_methods()`.
+        report: Receives the name of each method as it begins.
 
     Returns:
-        One row a method and held-out group: method, dataset, group, trials, kendall_tau, pearson,
+        One row per method and held-out group: method, dataset, group, trials, kendall_tau, pearson,
         ndcg5, regret1, regret3, regret5.
 
     Raises:
@@ -99,8 +100,9 @@ def judge_ranker(
     trials = Trials.of(_rows(history, encoder, maximize), encoder)
     if len(np.unique(trials.dataset)) < 2:
         raise HistoryError(
-            "judging leaves one dataset out at a time: the history needs at least two with scores "
-            f"that differ, and has {np.unique(trials.dataset).tolist()}. Add runs: autopipe collect"
+            "the evaluation leaves one dataset out at a time: the history needs at least two with "
+            f"scores that differ, and has {np.unique(trials.dataset).tolist()}. "
+            "Add runs: autopipe collect"
         )
     tables = []
     for name, method in (ranking_methods() if methods is None else methods).items():
@@ -111,12 +113,13 @@ def judge_ranker(
 
 
 def leave_one_dataset_out(trials: Trials, method: Method, seed: int = 0) -> pd.DataFrame:
-    """One row a held-out group; see `surrogates.history.outcomes.held_out_scores`."""
-    masks = (trials.dataset == name for name in np.unique(trials.dataset))
-    return held_out_scores(trials, method, masks, seed)
+    """Skill of a way of ranking, one row per held-out group, see `evaluate_predictions`."""
+    masks = [trials.dataset == name for name in np.unique(trials.dataset)]
+    predicted = held_out_predictions(trials, method, masks, seed)
+    return evaluate_predictions(trials, predicted, masks)
 
 
-def judge_features(
+def evaluate_features(
     history: pd.DataFrame,
     space: ConfigurationSpace,
     groups: Mapping[str, Sequence[str]],
@@ -125,73 +128,66 @@ def judge_features(
     loss: str = POINTWISE,
     trees: int = 150,
     maximize: bool = True,
-    report: Report = quiet,
+    report: Report = no_report,
 ) -> pd.DataFrame:
-    """What each group of meta-features adds to the configuration, on datasets never seen.
+    """Gain of each group of meta-features over the configuration alone, on unseen datasets.
 
     Args:
-        history, space, seed, maximize, report: As for `judge_ranker`.
-        groups: Name -> patterns of meta-features (without `meta.`), as in "prompt_*".
+        history, space, seed, maximize, report: As for `evaluate_ranker`.
+        groups: Patterns of meta-features (without `meta.`, as in "prompt_*") by name.
         loss: Of the ranker.
         trees: Of the ranker.
 
     Returns:
-        As `judge_ranker`; the methods are "config", "+ NAME" for each group, and "+ all".
+        As `evaluate_ranker`; the methods are "config", "+ NAME" for each group, and "+ all".
     """
     methods: dict[str, Method] = {BASELINE: Boosted(loss, trees, ())}
     for name, patterns in groups.items():
         methods[f"+ {name}"] = Boosted(loss, trees, tuple(patterns))
     methods["+ all"] = Boosted(loss, trees, tuple(p for each in groups.values() for p in each))
-    return judge_ranker(history, space, seed, maximize=maximize, methods=methods, report=report)
+    return evaluate_ranker(history, space, seed, maximize=maximize, methods=methods, report=report)
 
 
-def judge_early(
+def evaluate_early(
     history: pd.DataFrame, space: ConfigurationSpace, seed: int = 0, *, maximize: bool = True
 ) -> pd.DataFrame:
-    """How well the final score is known at each fraction, on datasets never seen.
+    """Skill of forecasts of the final score at each fraction, on unseen datasets.
 
     Intervals are calibrated on the other held-out datasets.
 
     Returns:
-        One row a fraction: fraction, datasets, the mean over datasets and its standard error (NAME
-        and NAME_se) of spearman, explained, coverage90, mae (in standard deviations of the
+        One row per fraction: fraction, datasets, the mean over datasets and its standard error
+        (NAME and NAME_se) of spearman, explained, coverage90, mae (in standard deviations of the
         dataset), and of the baseline "last score seen": spearman_last, mae_last. And saved: the
         share of all trials' cost that would not be paid were each stopped there.
 
     Raises:
         HistoryError: The history has too few prefixes with a known final score.
     """
-    table = early_by_group(history, space, seed, maximize=maximize)
-    out = [
-        summarise(part.assign(method=fraction), EARLY_METRICS)
-        for fraction, part in table.groupby("fraction")
-    ]
-    judged = pd.concat(out).rename(columns={"method": "fraction"}).reset_index(drop=True)
-    return judged.drop(columns="saved_se")
-
-
-def early_by_group(
-    history: pd.DataFrame, space: ConfigurationSpace, seed: int = 0, *, maximize: bool = True
-) -> pd.DataFrame:
-    """As `judge_early`, one row a held-out group and fraction."""
     encoder = SpaceEncoder(space)
     rows = _rows(history, encoder, maximize)
     early = EarlyPredictor.fit(rows, encoder, seed, at_most=len(rows))
     if early is None or early.held_out.empty:
         raise HistoryError(
-            "too few prefixes to judge an early predictor: it needs at least 20 rows with "
+            "too few prefixes to evaluate an early predictor: it needs at least 20 rows with "
             "fraction < 1 whose trial also has a row with fraction 1."
         )
-    return early.held_out
+    table = early.held_out
+    out = [
+        summarise(part.assign(method=fraction), EARLY_METRICS)
+        for fraction, part in table.groupby("fraction")
+    ]
+    table = pd.concat(out, ignore_index=True).rename(columns={"method": "fraction"})
+    return table.drop(columns="saved_se")
 
 
 def summarise(table: pd.DataFrame, metrics: Sequence[str] = RANKING_METRICS) -> pd.DataFrame:
     """Mean over datasets and its standard error, in the order the methods first appear.
 
-    The groups of one dataset are no independent evidence, so they are averaged first.
+    The groups of one dataset are not independent evidence, so they are averaged first.
 
     Returns:
-        One row a method: method, datasets, NAME and NAME_se of each metric (NaN for one dataset).
+        One row per method: method, datasets, NAME and NAME_se of each metric (NaN for one dataset).
     """
     names = [m for m in metrics if m in table]
     records = []
@@ -208,9 +204,9 @@ def summarise(table: pd.DataFrame, metrics: Sequence[str] = RANKING_METRICS) -> 
 def gains(
     table: pd.DataFrame, baseline: str, metric: str = "kendall_tau"
 ) -> dict[str, tuple[float, float]]:
-    """By method: mean over datasets of what it gains over the baseline there, and its error.
+    """Mean gain over the baseline within a dataset, and its standard error, by method.
 
-    Differences within a dataset are far less noisy than those of the means.
+    Differences within a dataset are far less noisy than differences of means.
     """
     each = {name: dataset_means(part, [metric])[metric] for name, part in table.groupby("method")}
     differences = {str(name): values - each[baseline] for name, values in each.items()}

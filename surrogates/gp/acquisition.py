@@ -1,4 +1,4 @@
-"""Which candidate promises most: log noisy expected improvement per cost, if it does not fail.
+"""The acquisition function: log noisy expected improvement per cost, if a trial does not fail.
 
     a(x) = log NEI(x | pending) - w log cost(x) + log(1 - p_fail(x)).
 

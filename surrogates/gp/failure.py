@@ -30,8 +30,8 @@ class FailureModel:
 
     Args:
         cube: `t x d` encoded configurations.
-        failed: (t,) whether each failed.
-        weight: (t,) how much each counts: 1 for this dataset's trials, less for past ones.
+        failed: (t,) booleans.
+        weight: (t,) 1 for this dataset's trials, less for past ones.
     """
 
     cube: np.ndarray

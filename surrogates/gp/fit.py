@@ -1,62 +1,66 @@
 """Hyperparameters of the task's Gaussian process, by maximum a posteriori from several starts.
 
-With n scores z, noise variances v, opinion m (centred on the observations), deviations R (`n x h`)
-of past tasks and the encoded cube, `surrogates.gp.residual_gp` says
+With n scores z, noise variances v, offline prior mean m (centred on the observations), deviations
+R (`n x h`) of past tasks and the encoded cube, `surrogates.gp.residual_gp` says
 
     z ~ N(c + s m, C),   C = w_1 R R' + w_2 K(l) + diag(v) + t I
 
-K Matern-5/2 with a lengthscale a column. b^2 = s^2 + w_1 var(R) + w_2 is the variance of the task
-over the space. The priors are of scale-free shares:
+K Matern-5/2 with a lengthscale per column. b^2 = s^2 + w_1 var(R) + w_2 is the variance of the task
+over the space. The priors are on scale-free shares of it:
 
     rho = s / b      0.9 N(rho_0, sd) + 0.1 N(0, 1/2): a history may be wrong about this task
     w_1 / b^2        lognormal around 1: a task deviates as past ones did
-    w_2 / b^2        lognormal around 0.3: something is always left, or the search stops looking
+    w_2 / b^2        lognormal around 0.3: something is always left, or the search stops exploring
     l                lognormal around sqrt(d) for the geometric mean (Hvarfner et al., arXiv
                      2402.02229), each column lognormal around that mean
     t, b, c          lognormal around e^-4, lognormal around 1, N(0, 1)
 
-The posterior has several modes: scores that vary may be noisy, or rough, or contradict the opinion.
-A search from one start ends in the nearest one, ten nats below another; so there are three.
+The posterior has several modes: scores that vary may be noisy, or rough, or contradict the prior
+mean. L-BFGS from one start ends in the nearest mode, ten nats below another; so there are three.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from scipy.optimize import OptimizeResult, minimize
 from torch import Tensor
 
-LEAST_NOISE = 1e-4
-DOUBT, DOUBT_SD = 0.1, 0.5  # weight and spread of the prior on rho where the opinion is wrong
-OWN_LENGTHSCALE = 0.4  # how far a column's log lengthscale strays from the mean of all
-REST = (math.log(0.3), 1.0)
-NOISE = (-4.0, 1.0)
-SCALE = (0.0, 0.75)
+MIN_NOISE = 1e-4
+# The prior on rho has a second component at 0: one Gaussian around rho_0 would hold the search to a
+# misleading history for dozens of trials.
+PRIOR_OUTLIER_WEIGHT, PRIOR_OUTLIER_SD = 0.1, 0.5
+LENGTHSCALE_SPREAD = 0.4  # of a column's log lengthscale around the mean of all
+RESIDUAL_SHARE_PRIOR = (math.log(0.3), 1.0)  # of log (w_2 / b^2): mean and sd, as below
+DEVIATION_SHARE_PRIOR = (0.0, 0.75)
+NOISE_PRIOR = (-4.0, 1.0)
+SCALE_PRIOR = (0.0, 0.75)
 TRIAL_STEPS, STEPS = 25, 200  # of L-BFGS from every start, and from the best one
-MANY = 200  # observations that say enough: one start does, and more only cost time
+MAX_FIT_POINTS = 200  # with more the posterior has one mode: a part of them and one start suffice
+FAILED = 1e10  # value of the loss where the covariance is singular
 ROOT5 = math.sqrt(5.0)
 
 
 @dataclass(frozen=True)
 class MeanPrior:
-    """How much to believe the offline opinion before the first trial."""
+    """Trust in the offline prior mean before the first trial."""
 
     rho: float
-    """Expected correlation of the opinion with this task's scores."""
+    """Expected correlation of the prior mean with this task's scores."""
     sd: float
     """Spread of that correlation from task to task."""
 
 
 @dataclass(frozen=True)
-class Data:
+class FitData:
     """Distinct observations in standardised units; see above for the letters."""
 
     cube: np.ndarray
     """`n x d`."""
-    opinion: np.ndarray
+    prior_mean: np.ndarray
     """(n,): m, centred."""
     past: np.ndarray
     """`n x h`: R; h may be 0."""
@@ -68,12 +72,11 @@ class Data:
     nugget: float | None = None
     """Expected t / b^2 where v is all the noise there is; None where it is not."""
 
-    def part(self, n: int) -> Data:
+    def subset(self, n: int) -> FitData:
         """n of the observations, the same ones each time."""
         rows = np.sort(np.random.default_rng(0).choice(len(self.z), n, replace=False))
-        own = (self.cube, self.opinion, self.past, self.z, self.noise)
-        cube, opinion, past, z, noise = (values[rows] for values in own)
-        return Data(cube, opinion, past, self.past_variance, z, noise, self.nugget)
+        per_point = ("cube", "prior_mean", "past", "z", "noise")
+        return replace(self, **{name: getattr(self, name)[rows] for name in per_point})
 
 
 @dataclass(frozen=True)
@@ -95,50 +98,50 @@ class Hyperparameters:
         return cls(constant, slope, w1, w2, noise, np.exp(theta[5:]))
 
 
-def fit(data: Data, prior: MeanPrior | None) -> Hyperparameters | None:
+def fit(data: FitData, prior: MeanPrior | None) -> Hyperparameters | None:
     """The best mode found; None where the covariance is singular from every start.
 
     Args:
         data: Observations.
-        prior: On rho; None leaves the opinion out.
+        prior: On rho; None leaves the prior mean out.
     """
-    many = len(data.z) > MANY
-    target = Posterior(data.part(MANY) if many else data, prior)
-    tried = starts(data, prior)
+    many = len(data.z) > MAX_FIT_POINTS
+    posterior = Posterior(data.subset(MAX_FIT_POINTS) if many else data, prior)
+    begins = starts(data, prior)
     if many:
-        tried = [min(tried, key=lambda theta: target(theta)[0])]
-    found = [target.descend(theta, TRIAL_STEPS) for theta in tried]
+        begins = [min(begins, key=lambda theta: posterior(theta)[0])]
+    # A few steps tell the modes apart; only the best of them is followed to its top.
+    found = [posterior.descend(theta, TRIAL_STEPS) for theta in begins]
     best = min(found, key=lambda result: float(result.fun))
     if not best.fun < FAILED:
         return None
-    if not best.success:  # it has not arrived yet
-        best = target.descend(best.x, STEPS)
+    if not best.success:
+        best = posterior.descend(best.x, STEPS)
     return Hyperparameters.of(best.x)
-
-
-FAILED = 1e10
 
 
 class Posterior:
     """Negative log posterior of theta, and its gradient."""
 
-    def __init__(self, data: Data, prior: MeanPrior | None) -> None:
+    def __init__(self, data: FitData, prior: MeanPrior | None) -> None:
         cube = torch.as_tensor(data.cube)
         self.d, self.prior, self.nugget = cube.shape[1], prior, data.nugget
         self.has_past = data.past.shape[1] > 0
-        self.apart = (cube[:, None, :] - cube[None, :, :]).square().reshape(-1, self.d)
+        # `n^2 x d`: times 1 / l^2 they are the squared distances, one product for each step.
+        differences = cube[:, None, :] - cube[None, :, :]
+        self.squared_differences = differences.square().reshape(-1, self.d)
         past = torch.as_tensor(data.past)
         self.past, self.past_variance = past @ past.T, data.past_variance
-        self.opinion, self.z = torch.as_tensor(data.opinion), torch.as_tensor(data.z)
+        self.prior_mean, self.z = torch.as_tensor(data.prior_mean), torch.as_tensor(data.z)
         self.noise = torch.as_tensor(data.noise)
-        self.long = math.sqrt(2.0) + 0.5 * math.log(self.d)
-        free = [prior is not None, self.has_past]
+        share = (math.log(1e-3), math.log(1e3))
+        fixed = (0.0, 0.0)
         self.bounds = [
             (-10.0, 10.0),
-            (-5.0, 5.0) if free[0] else (0.0, 0.0),
-            (math.log(1e-3), math.log(1e3)) if free[1] else (0.0, 0.0),
-            (math.log(1e-3), math.log(1e3)),
-            (math.log(LEAST_NOISE), math.log(4.0)),
+            (-5.0, 5.0) if prior is not None else fixed,
+            share if self.has_past else fixed,
+            share,
+            (math.log(MIN_NOISE), math.log(4.0)),
             *[(math.log(0.025), math.log(100.0))] * self.d,
         ]
 
@@ -162,7 +165,8 @@ class Posterior:
     def log_likelihood(self, p: Tensor) -> Tensor:
         """log N(z; c + s m, C); NaN where C is not positive definite in floating point."""
         n = len(self.z)
-        squared = (self.apart @ torch.exp(-2.0 * p[5:])).reshape(n, n)
+        squared = (self.squared_differences @ torch.exp(-2.0 * p[5:])).reshape(n, n)
+        # The root has no gradient at 0, where every point meets itself.
         r = ROOT5 * (squared + 1e-20).sqrt()
         covariance = p[3].exp() * (1.0 + r + r.square() / 3.0) * torch.exp(-r)
         if self.has_past:
@@ -171,8 +175,9 @@ class Posterior:
         factor, info = torch.linalg.cholesky_ex(covariance)
         if info.item():
             return torch.tensor(math.nan)
-        error = (self.z - p[0] - p[1] * self.opinion).unsqueeze(1)
+        error = (self.z - p[0] - p[1] * self.prior_mean).unsqueeze(1)
         white = torch.linalg.solve_triangular(factor, error, upper=False)
+        # With C = L L': the quadratic form is |L^-1 error|^2, and log |C| / 2 = sum log diag L.
         return (
             -0.5 * white.square().sum()
             - factor.diagonal().log().sum()
@@ -181,46 +186,58 @@ class Posterior:
 
     def log_prior(self, p: Tensor) -> Tensor:
         """Sum of the log prior densities, up to a constant."""
+        # b^2: the nugget is part of the task's variance where repeats would find it again, while
+        # noise is not.
         w2 = p[3].exp()
         square = p[1].square() + w2
         if self.has_past:
             square = square + self.past_variance * p[2].exp()
         if self.nugget is not None:
             square = square + p[4].exp()
-        scale = 0.5 * square.log()  # log b
-        common = p[5:].mean()
-        total = _lognormal(scale, SCALE) - 0.5 * p[0].square()
+        log_b = 0.5 * square.log()
+        total = _lognormal(log_b, SCALE_PRIOR) - 0.5 * p[0].square()
         if self.nugget is None:
-            total = total + _lognormal(p[4], NOISE)
+            total = total + _lognormal(p[4], NOISE_PRIOR)
         else:
-            total = total + _lognormal(p[4] - 2.0 * scale, (math.log(self.nugget), 0.75))
-        total = total + _lognormal(common, (self.long - 0.5, 1.0))
+            total = total + _lognormal(p[4] - 2.0 * log_b, (math.log(self.nugget), 0.75))
+        # Dimension-scaled lengthscales: distances in the cube grow with sqrt(d), and with a fixed
+        # prior every point of a large space would be far from every other. The columns stray from
+        # their common mean only a little, as a dozen trials cannot tell two dozen columns apart.
+        common = p[5:].mean()
+        total = total + _lognormal(common, (log_lengthscale(self.d) - 0.5, 1.0))
         if self.d > 1:
-            total = total + _lognormal(p[5:] - common, (0.0, OWN_LENGTHSCALE)).sum()
+            total = total + _lognormal(p[5:] - common, (0.0, LENGTHSCALE_SPREAD)).sum()
         if self.has_past:
-            total = total + _lognormal(p[2] - 2.0 * scale, (0.0, 0.75))
+            total = total + _lognormal(p[2] - 2.0 * log_b, DEVIATION_SHARE_PRIOR)
         if self.prior is not None or self.has_past:
-            total = total + _lognormal(p[3] - 2.0 * scale, REST)
+            total = total + _lognormal(p[3] - 2.0 * log_b, RESIDUAL_SHARE_PRIOR)
         if self.prior is not None:
-            rho = p[1] / scale.exp()
-            trust = _normal(rho - self.prior.rho, self.prior.sd) + math.log(1.0 - DOUBT)
-            doubt = _normal(rho, DOUBT_SD) + math.log(DOUBT)
-            total = total + torch.logaddexp(trust, doubt)
+            rho = p[1] / log_b.exp()
+            trust = _normal(rho - self.prior.rho, self.prior.sd)
+            outlier = _normal(rho, PRIOR_OUTLIER_SD)
+            total = total + torch.logaddexp(
+                trust + math.log(1.0 - PRIOR_OUTLIER_WEIGHT),
+                outlier + math.log(PRIOR_OUTLIER_WEIGHT),
+            )
         return total
 
 
-def starts(data: Data, prior: MeanPrior | None) -> list[np.ndarray]:
-    """Trust the opinion; the same, but rough and without noise; doubt it."""
+def log_lengthscale(d: int) -> float:
+    """Location of the prior of Hvarfner et al. on log l in d columns: sqrt(2) + log(d) / 2."""
+    return math.sqrt(2.0) + 0.5 * math.log(d)
+
+
+def starts(data: FitData, prior: MeanPrior | None) -> list[np.ndarray]:
+    """Three starts: trust the prior mean; the same, but rough and without noise; distrust it."""
     d, rho = data.cube.shape[1], prior.rho if prior else 0.0
     left = 1.0 - rho**2
     if data.past.shape[1]:
         left = max(left - data.past_variance, 0.5 * left)
-    long = math.sqrt(2.0) + 0.5 * math.log(d) - 1.5
-    rest = math.log(max(left, 0.05))
-    trust = [0.0, rho, 0.0, rest, -5.0, *[long] * d]
-    rough = [0.0, rho, 0.0, rest, math.log(1e-3), *[long + math.log(0.2)] * d]
-    doubt = [0.0, 0.0, 0.0, 0.0, -5.0, *[long] * d]
-    return [np.array(each) for each in (trust, rough, *([doubt] if prior else []))]
+    log_l, log_left = log_lengthscale(d) - 1.5, math.log(max(left, 0.05))
+    trust = [0.0, rho, 0.0, log_left, -5.0, *[log_l] * d]
+    rough = [0.0, rho, 0.0, log_left, math.log(1e-3), *[log_l + math.log(0.2)] * d]
+    distrust = [0.0, 0.0, 0.0, 0.0, -5.0, *[log_l] * d]
+    return [np.array(each) for each in (trust, rough, *([distrust] if prior else []))]
 
 
 def _lognormal(log_x: Tensor, prior: tuple[float, float]) -> Tensor:

@@ -1,14 +1,14 @@
-"""The Gaussian process over a task's scores: offline opinion plus residual.
+"""The Gaussian process over a task's scores: offline prior mean plus residual.
 
-Notation: n observations, d encoded columns, m(x) the offline opinion (standardised over the
-space), r_h(x) what past task h said beyond it. In standardised scores,
+Notation: n observations, d encoded columns, m(x) the offline prior mean (standardised over the
+space), r_h(x) the deviation of past task h from it. In standardised scores,
 
     y(x) = c + s m(x) + g(x) + noise,   g ~ GP(0, w_1 mean_h r_h(x) r_h(x') + w_2 k(x, x')),
 
-k Matern-5/2 with a lengthscale a column. The first term lets a few trials say which past tasks this
-one resembles. The prior on rho = s / b, b^2 the variance of the task, is centred on the correlation
-that the history's held-out datasets showed, so that a history without skill is ignored, and leaves
-room for a task about which it is wrong. Hyperparameters: `surrogates.gp.fit`.
+k Matern-5/2 with a lengthscale per column. The first term lets a few trials say which past tasks
+this one resembles. The prior on rho = s / b, b^2 the variance of the task, is centred on the
+correlation that the history's held-out datasets showed, so that a history without skill is ignored,
+and leaves room for a task about which it is wrong. Hyperparameters: `surrogates.gp.fit`.
 Source: AutoPipe (arXiv 2603.18773) for mean + residual.
 """
 
@@ -28,16 +28,16 @@ from linear_operator.utils.errors import NanError, NotPSDError
 from linear_operator.utils.warnings import NumericalWarning
 from torch import Tensor
 
-from surrogates.gp.fit import Data, Hyperparameters, MeanPrior, fit
+from surrogates.gp.fit import FitData, Hyperparameters, MeanPrior, fit
 
 NUMERICAL_ERRORS = (NanError, NotPSDError)
-SAME = 1e-9  # squared distance in the cube below which two points are one
+TOLERANCE = 1e-9  # squared distance in the cube below which two points are one
 JITTERS = (1e-5, 1e-3, 1e-2)  # noise variance added in turn when a fit fails
 
 
 @dataclass(frozen=True)
-class Split:
-    """Which columns of the Gaussian process's inputs are what."""
+class InputColumns:
+    """The meaning of the columns of the Gaussian process's inputs."""
 
     cube: int
     """d: the first columns are the encoded configuration; m(x) follows them."""
@@ -89,7 +89,7 @@ class TailTransform:
         return self.location + self.scale * np.where(z < self.KNEE, tail, z)
 
 
-class OpinionMean(Mean):
+class OfflineMean(Mean):
     """const + slope * (m - centre), with m a column of x."""
 
     def __init__(self, column: int, centre: float, constant: float, slope: float) -> None:
@@ -101,9 +101,9 @@ class OpinionMean(Mean):
         """`batch x n x (d + 1 + h)` -> `batch x n`."""
         return self.at(x[..., self.column])
 
-    def at(self, opinion: Tensor) -> Tensor:
-        """The mean where the opinion is m."""
-        return self.constant + self.slope * (opinion - self.centre)
+    def at(self, prior_mean: Tensor) -> Tensor:
+        """The mean where the offline prior mean is m."""
+        return self.constant + self.slope * (prior_mean - self.centre)
 
 
 class PastKernel(Kernel):
@@ -120,9 +120,9 @@ class PastKernel(Kernel):
 
 
 class NuggetKernel(Kernel):
-    """A variance that each configuration has for itself: t where two points are the same, else 0.
+    """A variance of each configuration by itself: t where two points are the same, else 0.
 
-    What repeats of one configuration share, but its neighbours do not.
+    Repeats of one configuration share it, its neighbours do not.
     """
 
     def __init__(self, columns: int, variance: float) -> None:
@@ -135,7 +135,7 @@ class NuggetKernel(Kernel):
         if diag:
             return torch.full(a.shape[:-1], self.variance, dtype=a.dtype)
         squares = a.square().sum(-1).unsqueeze(-1) + b.square().sum(-1).unsqueeze(-2)
-        return self.variance * (squares - 2.0 * a @ b.mT < SAME).to(a.dtype)
+        return self.variance * (squares - 2.0 * a @ b.mT < TOLERANCE).to(a.dtype)
 
 
 @dataclass
@@ -144,14 +144,13 @@ class ResidualGP:
 
     model: SingleTaskGP
     transform: TailTransform
-    x: Tensor
     hyperparameters: Hyperparameters
 
     @classmethod
     def fit(
         cls,
         inputs: np.ndarray,
-        split: Split,
+        columns: InputColumns,
         y: np.ndarray,
         y_var: np.ndarray,
         prior: MeanPrior | None,
@@ -161,38 +160,38 @@ class ResidualGP:
 
         Args:
             inputs: X, duplicates already merged (`merge_duplicates`).
-            split: Which of its columns are what.
+            columns: The meaning of its columns.
             y: (n,) raw scores, more is better.
             y_var: (n,) known noise variances in raw units (0 if unknown).
-            prior: Prior on rho; None leaves the opinion out.
+            prior: Prior on rho; None leaves the prior mean out.
             nugget: Where `y_var` is all the noise there is: the share of variance that is expected
                 to belong to single configurations, and would be found there again. None: what
                 sets single scores apart is noise.
 
         Returns:
-            None if every attempt failed: the caller falls back on the opinion alone.
+            None if every attempt failed: the caller falls back on the prior mean alone.
         """
         transform = TailTransform.of(y)
         z, noise = transform.forward(y), y_var * transform.slope(y) ** 2
-        d = split.cube
-        opinion, past = inputs[:, d], inputs[:, d + 1 :]
-        centre = float(opinion.mean())
+        d = columns.cube
+        prior_mean, past = inputs[:, d], inputs[:, d + 1 :]
+        centre = float(prior_mean.mean())
         for jitter in JITTERS:
-            data = Data(
-                inputs[:, :d], opinion - centre, past, split.past_variance, z, noise + jitter,
+            data = FitData(
+                inputs[:, :d], prior_mean - centre, past, columns.past_variance, z, noise + jitter,
                 nugget,
             )  # fmt: skip
             found = fit(data, prior)
             if found is None:
                 continue
-            model = _model(inputs, split, data, centre, found)
+            model = _model(inputs, columns, data, centre, found)
             try:
                 with warnings.catch_warnings(), torch.no_grad():
                     warnings.simplefilter("ignore", NumericalWarning)
                     model.posterior(torch.as_tensor(inputs[:1])).mean.sum().item()
             except NUMERICAL_ERRORS:
                 continue
-            return cls(model, transform, torch.as_tensor(inputs), found)
+            return cls(model, transform, found)
         return None
 
     def posterior(self, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -208,27 +207,27 @@ class ResidualGP:
         t = self.transform
         return t.inverse(mean), (t.inverse(mean + sd) - t.inverse(mean - sd)) / 2
 
-    def prior_mean(self, opinion: np.ndarray) -> np.ndarray:
-        """The part of the mean that the opinion gives, in raw units (flat without opinion)."""
+    def offline_part(self, prior_mean: np.ndarray) -> np.ndarray:
+        """The part of the mean that the offline prior gives, in raw units (flat without one)."""
         module = self.model.mean_module
         with torch.no_grad():
-            return self.transform.inverse(module.at(torch.as_tensor(opinion)).numpy())
+            return self.transform.inverse(module.at(torch.as_tensor(prior_mean)).numpy())
 
 
 def _model(
     inputs: np.ndarray,
-    split: Split,
-    data: Data,
+    columns: InputColumns,
+    data: FitData,
     centre: float,
     found: Hyperparameters,
 ) -> SingleTaskGP:
     """BoTorch's model with these hyperparameters, for posteriors and acquisition."""
-    d = split.cube
+    d = columns.cube
     matern = ScaleKernel(MaternKernel(nu=2.5, ard_num_dims=d, active_dims=tuple(range(d)))).double()
     matern.base_kernel.lengthscale = torch.as_tensor(found.lengthscales)
     matern.outputscale = torch.tensor(found.variance, dtype=torch.float64)
     covariance: Kernel = matern
-    if split.past:
+    if columns.past:
         covariance = matern + PastKernel(d + 1, found.past_weight)
     noise = torch.as_tensor(data.noise)
     if data.nugget is None:
@@ -240,7 +239,7 @@ def _model(
         torch.as_tensor(data.z).unsqueeze(-1),
         likelihood=FixedNoiseGaussianLikelihood(noise=noise),
         covar_module=covariance,
-        mean_module=OpinionMean(d, centre, found.constant, found.slope),
+        mean_module=OfflineMean(d, centre, found.constant, found.slope),
         outcome_transform=None,
     )
     return model.eval()
@@ -251,7 +250,7 @@ def merge_duplicates(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Precision-weighted means of the observations that share a key, and their variances.
 
-    A variance of 0 is one that is not known, and says nothing of how exact the score is: beside
+    A variance of 0 is unknown, and carries no information on the precision of the score: beside
     repeats whose variance is known it counts as the largest of theirs; repeats of which none is
     known count the same, and what they have in common stays unknown.
 

@@ -1,8 +1,8 @@
-"""Intervals that can be believed: corrections of a forecast, learned where its outcome is known.
+"""Calibrated intervals: corrections of a forecast, learned where its outcome is known.
 
 A forecast is a change from the last score seen, with mean mu and variance sigma^2 in units of the
-task's scale. Held-out datasets tell, at each fraction s, how much of mu to believe, lambda(s), and
-how much variance sigma^2 lacks, v(s); one factor c then makes the 90 % interval
+task's scale. Held-out datasets show, at each fraction s, the share of mu to keep, lambda(s), and
+the variance that sigma^2 lacks, v(s); one factor c then makes the 90 % interval
 ``lambda mu +- 1.645 c sqrt(sigma^2 + v)`` cover 90 % of a new dataset's outcomes: c is the quantile
 of split conformal prediction (Lei et al., arXiv 1604.04173), at the level 0.9 (1 + 1 / n). Outcomes
 of one dataset err together, so n is the number of independent outcomes that they are worth,
@@ -22,7 +22,7 @@ Z90 = 1.6449
 MAX_RUNGS = 8  # more distinct fractions than this are read as a continuum and binned
 BINS = (0.1, 0.2, 0.3, 0.5, 0.7)
 SHRINKS = np.linspace(0.0, 1.0, 11)
-LEAST_FACTOR = 0.1
+MIN_FACTOR = 0.1
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Calibration:
     """Corrections by fraction, interpolated between those that were seen."""
 
     shrink: Mapping[float, float]
-    """lambda: share of the forecast change to believe, in [0, 1]."""
+    """lambda: share of the forecast change to keep, in [0, 1]."""
     excess: Mapping[float, float]
     """v: squared error beyond the model's own variance, in squared task scales."""
     factor: float
@@ -78,7 +78,7 @@ def cross_calibrate(
     rung: np.ndarray,
     held_out: list[np.ndarray],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Each fold corrected by what the other folds say, so that its outcome is not used on itself.
+    """Each fold corrected by the other folds, so that its outcome is not used on itself.
 
     Args:
         target: Outcomes, shape (n,).
@@ -97,8 +97,8 @@ def cross_calibrate(
     for fold in held_out:
         others, own = known & ~fold, known & fold
         if others.any() and own.any():
-            told = (target, mean, sd, fraction, dataset, rung)
-            fitted = Calibration.fit(*(values[others] for values in told))
+            columns = (target, mean, sd, fraction, dataset, rung)
+            fitted = Calibration.fit(*(values[others] for values in columns))
             new_mean[own], new_sd[own] = fitted.apply(mean[own], sd[own], fraction[own])
     return new_mean, new_sd
 
@@ -106,8 +106,8 @@ def cross_calibrate(
 def rung_of(fraction: np.ndarray) -> np.ndarray:
     """The fraction itself, rounded; the nearest bin where there are many distinct ones.
 
-    Which of the two depends on all fractions given, so a part of them is another question: rungs
-    are told once for a set of prefixes (`prefixes.PrefixRows.rung`) and handed on with its rows.
+    The answer depends on all fractions given, so rungs are computed once for a set of prefixes
+    (`prefixes.PrefixRows.rung`) and passed on with its rows.
     """
     rounded = np.round(fraction, 2)
     if len(pd.unique(rounded)) <= MAX_RUNGS:
@@ -125,14 +125,14 @@ def at_rungs(values: Mapping[float, float], fraction: np.ndarray) -> np.ndarray:
 def _factor(target: np.ndarray, mean: np.ndarray, sd: np.ndarray, dataset: np.ndarray) -> float:
     """Factor on sd for which the 90 % interval covers 90 % of a new dataset's outcomes."""
     error = (target - mean) / sd
-    places = pd.Series(error).groupby(dataset.astype(str))
-    rows = places.size()
+    by_dataset = pd.Series(error).groupby(dataset.astype(str))
+    rows = by_dataset.size()
     # Of forecasts that never err nothing is shared: 0 / 0 is 0 here.
-    shared = float((places.mean() ** 2).mean() / max((error**2).mean(), 1e-300))
+    shared = float((by_dataset.mean() ** 2).mean() / max((error**2).mean(), 1e-300))
     level = min(1.0, 0.9 * (1.0 + 1.0 / (rows / (1.0 + (rows - 1.0) * shared)).sum()))
     # Every dataset weighs the same, however many trials it has.
     order = np.argsort(np.abs(error))
-    weight = 1.0 / places.transform("size").to_numpy()[order]
+    weight = 1.0 / by_dataset.transform("size").to_numpy()[order]
     reached = np.searchsorted(np.cumsum(weight) / len(rows), level - 1e-9)
     quantile = np.abs(error)[order][min(int(reached), len(error) - 1)]
-    return float(max(quantile / Z90, LEAST_FACTOR))
+    return float(max(quantile / Z90, MIN_FACTOR))

@@ -13,9 +13,12 @@ import numpy as np
 import pandas as pd
 from catboost import CatBoost, Pool
 
+from surrogates.core.base import Config
+from surrogates.history.table import META
 from surrogates.space.axes import MISSING, is_missing
+from surrogates.space.encoding import SpaceEncoder
 
-LARGEST = 1e30  # CatBoost counts in single precision
+MAX_NUMBER = 1e30  # CatBoost computes in single precision
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,11 @@ class FeatureSchema:
         categorical = [c for c in frame.columns if not _is_numeric(frame[c])]
         return cls(tuple(frame.columns), tuple(categorical))
 
-    def prepare(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """The columns in training order; absent ones are missing, extra ones dropped."""
+    def pool(self, frame: pd.DataFrame, **kwargs: Any) -> Pool:
+        """A CatBoost pool of a table: absent columns are missing, extra ones dropped."""
+        return Pool(self._prepared(frame), cat_features=list(self.categorical), **kwargs)
+
+    def _prepared(self, frame: pd.DataFrame) -> pd.DataFrame:
         data: dict[str, Any] = {}
         for name in self.columns:
             if name in self.categorical:
@@ -44,14 +50,10 @@ class FeatureSchema:
             elif name in frame:
                 numbers = pd.to_numeric(frame[name], errors="coerce").to_numpy(float, copy=True)
                 numbers[~np.isfinite(numbers)] = np.nan
-                data[name] = np.clip(numbers, -LARGEST, LARGEST)
+                data[name] = np.clip(numbers, -MAX_NUMBER, MAX_NUMBER)
             else:
                 data[name] = np.full(len(frame), np.nan)
         return pd.DataFrame(data, columns=list(self.columns))
-
-    def pool(self, prepared: pd.DataFrame, **kwargs: Any) -> Pool:
-        """A CatBoost pool of a prepared table."""
-        return Pool(prepared, cat_features=list(self.categorical), **kwargs)
 
     def to_dict(self) -> dict[str, list[str]]:
         """JSON form."""
@@ -71,7 +73,7 @@ def _is_numeric(column: pd.Series) -> bool:
 
 
 def _texts(column: pd.Series) -> np.ndarray:
-    """Every value as text, shape (n,); a column of text is not walked through value by value."""
+    """Every value as text, shape (n,)."""
     if isinstance(column.dtype, pd.StringDtype):
         return column.to_numpy(dtype=object, na_value=MISSING)
     values = column.to_numpy(dtype=object)
@@ -85,7 +87,7 @@ def informative(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def matching(names: Iterable[str], patterns: Sequence[str]) -> list[str]:
-    """The names that fit any of the shell-style patterns, in their order."""
+    """The names that match any of the shell-style patterns, in their order."""
     return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
 
 
@@ -94,7 +96,7 @@ QUIET: dict[str, Any] = {"thread_count": 1, "verbose": 0, "allow_writing_files":
 
 
 def save_model(model: CatBoost, file: Path) -> None:
-    """Writes a .cbm file, the same bytes for the same model.
+    """Write a .cbm file, the same bytes for the same model.
 
     CatBoost puts a random id and the time of training into it, which nothing reads.
     """
@@ -104,19 +106,22 @@ def save_model(model: CatBoost, file: Path) -> None:
     model.save_model(str(file))
 
 
-def fixed_columns(
-    values: Mapping[str, Any] | None, prefix: str, rows: int, index: pd.Index | None = None
+def described(
+    encoder: SpaceEncoder, configs: Sequence[Config], dataset: Mapping[str, Any] | None
 ) -> pd.DataFrame:
-    """One mapping repeated over rows, keys given with or without the prefix."""
-    named = {
-        key if key.startswith(prefix) else prefix + key: [value] * rows
-        for key, value in (values or {}).items()
-    }
-    return pd.DataFrame(named, index=index if index is not None else pd.RangeIndex(rows))
+    """Configurations of one dataset as CatBoost reads them, with the dataset's meta-features.
+
+    Args:
+        encoder: Of the space.
+        configs: n configurations.
+        dataset: Meta-features, names with or without `meta.`; None where they are not known.
+    """
+    meta = {META + str(name).removeprefix(META): value for name, value in (dataset or {}).items()}
+    return encoder.frame(configs).assign(**{n: [v] * len(configs) for n, v in meta.items()})
 
 
 def folds(labels: np.ndarray, at_most: int) -> list[np.ndarray]:
-    """Held-out row masks: one a label, or labels dealt into `at_most` folds by a stable hash."""
+    """Held-out row masks: one per label, or labels dealt into `at_most` folds by a stable hash."""
     names = sorted(set(labels.tolist()), key=lambda s: hashlib.sha1(str(s).encode()).hexdigest())
     count = min(len(names), at_most)
     owner = {name: i % count for i, name in enumerate(names)}
@@ -125,11 +130,11 @@ def folds(labels: np.ndarray, at_most: int) -> list[np.ndarray]:
 
 
 def sample_of(labels: np.ndarray, most: int, seed: int = 0) -> np.ndarray:
-    """Sorted numbers of at most `most` rows: all, or those of some datasets.
+    """Sorted indices of at most `most` rows: all, or those of some datasets.
 
-    Skill on held-out datasets is a mean over datasets, known well from some dozens of them; the
-    time that it takes grows with all of them. Datasets are taken in the order of a stable hash; one
-    that is larger than its share of eight (of all, where they are fewer) gives a part of its rows.
+    Skill on held-out datasets is a mean over datasets, known well from a few dozen of them.
+    Datasets are taken in the order of a stable hash; one that is larger than an eighth of the
+    sample (its share of all, where they are fewer) gives a part of its rows.
     """
     if len(labels) <= most:
         return np.arange(len(labels))

@@ -1,7 +1,7 @@
-"""How finished trials of past datasets went, and how well a way of ranking foresees held-out ones.
+"""Finished trials of past datasets, and the skill of a way of ranking on held-out ones.
 
-A way of ranking is a function of what past datasets showed (`Past`) and of what is known of new
-trials before they run (`New`, which holds no scores: it cannot peek).
+A way of ranking is a function of past datasets' trials (`ObservedTrials`) and of new trials before
+they run (`CandidateTrials`, which hold no scores: it cannot peek).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ RANKING_METRICS = ("kendall_tau", "pearson", "ndcg5", "regret1", "regret3", "reg
 
 
 @dataclass(frozen=True)
-class New:
+class CandidateTrials:
     """n configurations on new datasets, before they run."""
 
     features: pd.DataFrame
@@ -41,8 +41,8 @@ class New:
 
 
 @dataclass(frozen=True)
-class Past(New):
-    """n configurations that past datasets tried, sorted by group as CatBoost demands."""
+class ObservedTrials(CandidateTrials):
+    """n configurations that were tried on past datasets, sorted by group as CatBoost demands."""
 
     dataset: np.ndarray
     normal: np.ndarray
@@ -50,21 +50,20 @@ class Past(New):
     standardised: np.ndarray
     """(score - mean) / sd within the group."""
 
-    def past(self, rows: np.ndarray) -> Past:
-        """What is known of these rows (a mask or sorted numbers) after they ran."""
-        return Past(
-            self.features.iloc[rows].reset_index(drop=True),
-            self.cube[rows],
-            self.group[rows],
-            self.dataset[rows],
-            self.normal[rows],
-            self.standardised[rows],
+    def observed(self, rows: np.ndarray) -> ObservedTrials:
+        """These rows (a mask or sorted indices) after they ran."""
+        candidates = self.candidates(rows)
+        return ObservedTrials(
+            **vars(candidates),
+            dataset=self.dataset[rows],
+            normal=self.normal[rows],
+            standardised=self.standardised[rows],
         )
 
-    def new(self, rows: np.ndarray) -> New:
-        """What is known of these rows before they run."""
+    def candidates(self, rows: np.ndarray) -> CandidateTrials:
+        """These rows before they run."""
         features = self.features.iloc[rows].reset_index(drop=True)
-        return New(features, self.cube[rows], self.group[rows])
+        return CandidateTrials(features, self.cube[rows], self.group[rows])
 
     def means(self, columns: Sequence[str]) -> pd.DataFrame:
         """Mean of numeric feature columns by group."""
@@ -72,20 +71,20 @@ class Past(New):
         return numbers.groupby(self.group).mean()
 
 
-Method = Callable[[Past, New, int], np.ndarray]
-"""(past, new, seed) -> scores of shape (n,), or (draws, n) to average over draws."""
+Method = Callable[[ObservedTrials, CandidateTrials, int], np.ndarray]
+"""(observed, candidates, seed) -> scores of shape (n,), or (draws, n) to average over draws."""
 
 
 @dataclass(frozen=True)
-class Trials(Past):
-    """All finished trials of groups that have an order, one row a configuration of a group."""
+class Trials(ObservedTrials):
+    """All finished trials of groups that have an order, one row per configuration and group."""
 
     score: np.ndarray
     """Mean over repeats with other seeds."""
 
-    def part(self, rows: np.ndarray) -> Trials:
-        """The trials of these sorted numbers."""
-        return Trials(**vars(self.past(rows)), score=self.score[rows])
+    def subset(self, rows: np.ndarray) -> Trials:
+        """The trials of these sorted indices."""
+        return Trials(**vars(self.observed(rows)), score=self.score[rows])
 
     @classmethod
     def of(cls, history: History, encoder: SpaceEncoder) -> Trials:
@@ -99,11 +98,9 @@ class Trials(Past):
         if means.empty:
             raise HistoryError("history has no dataset with two final scores that differ.")
         scores, rows = means.groupby("group")["score"], means["row"].to_numpy()
-        configs = [history.configs[i] for i in rows]
-        meta = history.table[history.columns(META)].iloc[rows].reset_index(drop=True)
         return cls(
-            features=pd.concat([encoder.frame(configs), meta], axis=1),
-            cube=encoder.matrix(configs),
+            features=history.features(rows, encoder, history.columns(META)),
+            cube=encoder.matrix([history.configs[i] for i in rows]),
             group=means["group"].to_numpy(object),
             dataset=history.dataset[rows].astype(str),
             normal=scores.transform(lambda s: normal_scores(s.to_numpy())).to_numpy(),
@@ -130,61 +127,55 @@ def _mean_scores(history: History, encoder: SpaceEncoder) -> pd.DataFrame:
     return means.sort_values(["group", "row"], ignore_index=True)
 
 
-def held_out_scores(
-    trials: Trials, method: Method, held_out: Iterable[np.ndarray], seed: int = 0
-) -> pd.DataFrame:
-    """How well a way of ranking orders each group of the rows it was not shown.
+def held_out_predictions(
+    trials: Trials, method: Method, masks: Sequence[np.ndarray], seed: int = 0
+) -> np.ndarray:
+    """Predictions of a way of ranking for the rows that it was not shown, `draws x n`.
 
     Args:
         trials: All that is known.
         method: The way of ranking.
-        held_out: Masks of shape (n,); the rows outside a mask are what the method learns from.
+        masks: Held-out rows, each of shape (n,); the method learns from the rows outside a mask.
         seed: Of the method.
 
     Returns:
-        As `judged`.
+        NaN for rows in no mask.
     """
-    masks = list(held_out)
-    return judged(trials, held_out_predictions(trials, method, masks, seed), masks)
-
-
-def held_out_predictions(
-    trials: Trials, method: Method, masks: Sequence[np.ndarray], seed: int = 0
-) -> np.ndarray:
-    """What a way of ranking says of the rows that it was not shown, `draws x n`.
-
-    NaN for rows in no mask; the rest as `held_out_scores`.
-    """
-    parts = [np.atleast_2d(method(trials.past(~m), trials.new(m), seed)) for m in masks]
+    parts = [
+        np.atleast_2d(method(trials.observed(~mask), trials.candidates(mask), seed))
+        for mask in masks
+    ]
     out = np.full((len(parts[0]), len(trials.group)), np.nan)
     for mask, part in zip(masks, parts, strict=True):
         out[:, mask] = part
     return out
 
 
-def judged(trials: Trials, predicted: np.ndarray, masks: Iterable[np.ndarray]) -> pd.DataFrame:
-    """How well predictions of shape (n,), or `draws x n` to average over, order held-out groups.
+def evaluate_predictions(
+    trials: Trials, predicted: np.ndarray, masks: Iterable[np.ndarray]
+) -> pd.DataFrame:
+    """Skill of predictions of shape (n,), or `draws x n` to average over, on held-out groups.
 
     Returns:
-        One row a mask and group with at least three configurations in it: dataset, group, trials
+        One row per mask and group with at least three configurations in it: dataset, group, trials
         and RANKING_METRICS.
     """
     records = []
-    for test in masks:
-        held_out = np.flatnonzero(test)
-        groups = pd.Series(held_out).groupby(trials.group[test].astype(str)).indices
+    for mask in masks:
+        held_out = np.flatnonzero(mask)
+        groups = pd.Series(held_out).groupby(trials.group[mask].astype(str)).indices
         for group, found in groups.items():
             rows = held_out[found]
             if len(rows) < MIN_TRIALS:
                 continue
-            drawn = pd.DataFrame([_judge(p[rows], trials, rows) for p in np.atleast_2d(predicted)])
+            drawn = [_metrics(draw[rows], trials, rows) for draw in np.atleast_2d(predicted)]
             place = {"dataset": trials.dataset[rows[0]], "group": group, "trials": len(rows)}
-            records.append(place | drawn.mean().to_dict())
+            records.append(place | pd.DataFrame(drawn).mean().to_dict())
     table = pd.DataFrame(records, columns=["dataset", "group", "trials", *RANKING_METRICS])
     return table.astype(dict.fromkeys(RANKING_METRICS, float))
 
 
-def _judge(predicted: np.ndarray, trials: Trials, rows: np.ndarray) -> dict[str, float]:
+def _metrics(predicted: np.ndarray, trials: Trials, rows: np.ndarray) -> dict[str, float]:
     """Metrics of one order of one group."""
     score = trials.score[rows]
     return {
@@ -196,5 +187,5 @@ def _judge(predicted: np.ndarray, trials: Trials, rows: np.ndarray) -> dict[str,
 
 
 def dataset_means(table: pd.DataFrame, metrics: Sequence[str] = RANKING_METRICS) -> pd.DataFrame:
-    """One row a dataset: the groups of one dataset are no independent evidence."""
+    """One row per dataset: the groups of one dataset are not independent evidence."""
     return table.groupby("dataset")[list(metrics)].mean()

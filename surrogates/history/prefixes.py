@@ -1,4 +1,4 @@
-"""Prefixes of past trials and how they ended: what the early predictor learns from."""
+"""Prefixes of past trials with their outcomes: the training data of the early predictor."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ class PrefixRows:
     full_cost: np.ndarray
     sign: float
     rung: np.ndarray
-    """Which fraction a row counts for, among those of all prefixes of the history."""
+    """The fraction that a row counts for, among those of all prefixes of the history."""
 
-    def part(self, rows: np.ndarray) -> PrefixRows:
-        """The rows of these numbers; their rungs stay what they are among all."""
+    def subset(self, rows: np.ndarray) -> PrefixRows:
+        """The rows at these indices; their rungs stay as they are among all rows."""
         arrays = {
             f.name: getattr(self, f.name)[rows]
             for f in fields(self)
@@ -51,27 +51,23 @@ class PrefixRows:
         return PrefixRows(features=features, sign=self.sign, **arrays)
 
     @property
-    def places(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def rung_keys(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Fraction, dataset and rung of the rows, each of shape (n,)."""
         return self.fraction, self.dataset, self.rung
 
-    def target_of(self, apart: bool) -> np.ndarray:
-        """What a model learns, shape (n,): the change, or what sets the trials of a task apart.
-
-        The latter is the change less its mean over the group's trials at the same rung.
-        """
-        if not apart:
+    def training_target(self, center_within_task: bool) -> np.ndarray:
+        """The change, less its mean over the group's trials at the same rung if asked, (n,)."""
+        if not center_within_task:
             return self.target
-        change = pd.Series(self.target)
-        place = [self.group.astype(str), self.rung]
-        return (change - change.groupby(place).transform("mean")).to_numpy()
+        changes = pd.Series(self.target).groupby([self.group.astype(str), self.rung])
+        return self.target - changes.transform("mean").to_numpy()
 
     def typical_changes(
-        self, apart: bool, rows: np.ndarray | slice = slice(None)
+        self, center_within_task: bool, rows: np.ndarray | slice = slice(None)
     ) -> dict[float, float]:
-        """What is added to a forecast of `target_of`, by rung: a median over groups, or 0."""
+        """The inverse of centring for a new task, by rung: a median over groups, or 0."""
         rungs = self.rung[rows]
-        if not apart:
+        if not center_within_task:
             return dict.fromkeys(np.unique(rungs).tolist(), 0.0)
         means = pd.Series(self.target[rows]).groupby([self.group[rows].astype(str), rungs]).mean()
         medians = means.unstack().median()
@@ -86,8 +82,8 @@ class PrefixRows:
 def prefix_rows(history: History, encoder: SpaceEncoder) -> PrefixRows:
     """Rows with fraction < 1 joined to the mean final score of the same trial.
 
-    Of the meta-features only the base score is kept, for `relative`: the others name a dataset more
-    than they say how its trials go on, and forecasts for held-out datasets were worse with them.
+    Of the meta-features only the base score is kept, for `relative`. The others identify a dataset
+    more than they predict its trials: with them, forecasts for held-out datasets were worse.
     """
     signals = set(history.columns(SIGNAL))
     ends = pd.DataFrame({"score": history.score, "cost": history.cost})[history.final]
@@ -96,15 +92,9 @@ def prefix_rows(history: History, encoder: SpaceEncoder) -> PrefixRows:
     scale = history.group_scales()["std"].reindex(history.group).to_numpy()
     partial = (history.fraction < 1.0) & ~history.failed
     keep = np.flatnonzero(partial & np.isfinite(final) & (scale > 0))
-    described = history.table[[c for c in history.table if c == BASE or c in signals]]
-    features = pd.concat(
-        [
-            encoder.frame([history.configs[i] for i in keep]),
-            described.iloc[keep].reset_index(drop=True),
-            pd.DataFrame({FRACTION: history.fraction[keep], LAST: history.score[keep]}),
-        ],
-        axis=1,
-    )
+    columns = [c for c in history.table if c == BASE or c in signals]
+    features = history.features(keep, encoder, columns)
+    features[FRACTION], features[LAST] = history.fraction[keep], history.score[keep]
     return PrefixRows(
         features=features,
         target=(final[keep] - history.score[keep]) / scale[keep],
@@ -122,10 +112,10 @@ def prefix_rows(history: History, encoder: SpaceEncoder) -> PrefixRows:
 
 
 def relative(features: pd.DataFrame, scale: np.ndarray | float, sign: float) -> pd.DataFrame:
-    """Features with scores as gains over the base model in task scales, and no raw score.
+    """Features with scores as gains over the base model in task scales, without any raw score.
 
-    A base score that is not known counts as 0. The best score is no worse than the last one,
-    whichever of them a signal of that name holds where less is better: the lowest or the highest.
+    An unknown base score counts as 0. Where less is better, the signal of the best score may hold
+    the lowest or the highest one; the better of it and the last score is taken.
     """
     out = features.drop(columns=[c for c in RAW_SCORES if c in features])
     base = sign * _numbers(features[BASE]).fillna(0.0) if BASE in features else 0.0
@@ -137,5 +127,5 @@ def relative(features: pd.DataFrame, scale: np.ndarray | float, sign: float) -> 
 
 
 def _numbers(column: pd.Series) -> pd.Series:
-    """As numbers; what is none counts as not known."""
+    """The column as numbers, NaN where it has none."""
     return pd.to_numeric(column, errors="coerce")

@@ -1,7 +1,8 @@
-"""Reading the table of past trials: the one place where its columns and signs are interpreted."""
+"""The table of past trials, read: the one place where its columns and signs are interpreted."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,14 +15,14 @@ from surrogates.space.axes import is_missing
 from surrogates.space.encoding import PREFIX, SpaceEncoder
 
 META, SIGNAL = "meta.", "signal."
-LARGEST = 1e100  # of scores and costs: squares of larger ones leave the range of floats
+MAX_NUMBER = 1e100  # of scores and costs: squares of larger ones leave the range of floats
 
 
 @dataclass(frozen=True)
 class History:
-    """Past trials, one row a trial or a prefix of one; every array has length n.
+    """Past trials, one row per trial or prefix of one; every array has length n.
 
-    Scores are turned so that more is better.
+    More score is better, whatever the direction of the table.
     """
 
     configs: list[Config]
@@ -32,7 +33,7 @@ class History:
     group: np.ndarray
     """dataset x model, where there is a model_id column."""
     trial: np.ndarray
-    """Identity of the trial a row belongs to, so that prefixes find their final score."""
+    """Identity of the trial of each row, which joins prefixes to their final score."""
     fraction: np.ndarray
     score: np.ndarray
     """NaN for failed trials."""
@@ -42,7 +43,7 @@ class History:
     """Cost of the row's fraction; NaN where unknown."""
     failed: np.ndarray
     sign: float = 1.0
-    """What scores were multiplied by: 1, or -1 where less was better."""
+    """Factor between the table's scores and these: 1, or -1 where less was better."""
 
     def __len__(self) -> int:
         return len(self.configs)
@@ -56,6 +57,14 @@ class History:
         """Columns of `table` with the prefix, sorted."""
         return sorted(c for c in self.table.columns if c.startswith(prefix))
 
+    def features(
+        self, rows: np.ndarray, encoder: SpaceEncoder, columns: Sequence[str]
+    ) -> pd.DataFrame:
+        """Configurations and columns of `table`, as CatBoost reads them, for these row indices."""
+        configs = encoder.frame([self.configs[i] for i in rows])
+        described = self.table[list(columns)].iloc[rows].reset_index(drop=True)
+        return pd.concat([configs, described], axis=1)
+
     def group_scales(self) -> pd.DataFrame:
         """Mean and standard deviation of the final scores of each group (index: group)."""
         finals = pd.Series(self.score[self.final]).groupby(self.group[self.final])
@@ -65,7 +74,7 @@ class History:
 def read_history(
     history: pd.DataFrame | None, encoder: SpaceEncoder, maximize: bool = True
 ) -> History | None:
-    """Interpret a history table (see the README's "history" section for its columns).
+    """Interpret a history table.
 
     Args:
         history: Table with `dataset_id`, `score` and `config.*`; `meta.*`, `signal.*`, `score_se`,
@@ -78,8 +87,8 @@ def read_history(
         The history, or None if there are no rows.
 
     Raises:
-        HistoryError: It is no DataFrame, a required column is missing, or a score is beyond
-            `LARGEST`.
+        HistoryError: It is not a DataFrame, a required column is missing, or a score is beyond
+            `MAX_NUMBER`.
     """
     if history is None:
         return None
@@ -110,18 +119,18 @@ def _interpret(frame: pd.DataFrame, encoder: SpaceEncoder, maximize: bool) -> Hi
         group = dataset + " | " + frame["model_id"].astype(str).to_numpy(object)
     state = _strings(frame, "state", "completed")
     score = _numbers(frame, "score", np.nan) * (1.0 if maximize else -1.0)
-    huge = np.flatnonzero(np.isfinite(score) & (np.abs(score) > LARGEST))
+    huge = np.flatnonzero(np.isfinite(score) & (np.abs(score) > MAX_NUMBER))
     if len(huge):
         raise HistoryError(
             f"history: row {huge[0]} has the score {score[huge[0]]:g}, expected one between "
-            f"-{LARGEST:g} and {LARGEST:g}. Leave such rows out, or scale the scores."
+            f"-{MAX_NUMBER:g} and {MAX_NUMBER:g}. Leave such rows out, or scale the scores."
         )
     failed = (state == "failed") | ~np.isfinite(score)
     fraction = _numbers(frame, "fraction", np.nan)
-    # A stopped trial of unknown length is no final score; any other row without a fraction is.
+    # A stopped trial of unknown length has no final score; any other row without a fraction has.
     fraction = np.where(np.isnan(fraction), np.where(state == "stopped", np.nan, 1.0), fraction)
     cost = _numbers(frame, "cost" if "cost" in frame else "cost_seconds", np.nan)
-    cost = np.where((cost > 0) & (cost < LARGEST), cost, np.nan)
+    cost = np.where((cost > 0) & (cost < MAX_NUMBER), cost, np.nan)
     score_se = _numbers(frame, "score_se", np.nan)
     used = [c for c in frame if str(c).startswith((META, SIGNAL))]
     return History(
@@ -132,7 +141,7 @@ def _interpret(frame: pd.DataFrame, encoder: SpaceEncoder, maximize: bool) -> Hi
         trial=_trials(frame, encoder, configs, group),
         fraction=fraction,
         score=np.where(failed, np.nan, score),
-        score_se=np.where(np.abs(score_se) < LARGEST, score_se, np.nan),
+        score_se=np.where(np.abs(score_se) < MAX_NUMBER, score_se, np.nan),
         cost=cost,
         failed=failed,
         sign=1.0 if maximize else -1.0,
@@ -142,8 +151,8 @@ def _interpret(frame: pd.DataFrame, encoder: SpaceEncoder, maximize: bool) -> Hi
 def _datasets(frame: pd.DataFrame) -> np.ndarray:
     """One name for all rows that share an id or the hash of their content, also through others.
 
-    Names are the first id. The same content under two ids would be held out once and learnt from
-    once; two contents under one id are versions of one dataset. A "name:..." is no hash.
+    The name is the first id. The same content under two ids would be held out once and learnt from
+    once; two contents under one id are versions of one dataset. A "name:..." is not a hash.
     """
     ids, names = pd.factorize(frame["dataset_id"].astype(str))
     content = _strings(frame, "dataset_fingerprint", "")

@@ -1,4 +1,4 @@
-"""What is learned before the first trial: ranking, early prediction, cost.
+"""The models that are learned before the first trial: ranking, early prediction, cost.
 
 May import `core`, `space`, `history` and `gp`.
 """

@@ -1,4 +1,4 @@
-"""Two opinions made one: the ranker's, and the mean of what past tasks' own models say.
+"""The offline prior mean: a blend of the ranker and the mean of past tasks' own models.
 
 The ranker sees meta-features and learns steps and choices well; the mean of Gaussian processes is
 better where scores are smooth in the configuration. How much each counts is decided on the
@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from surrogates.core.metrics import standard_scores
-from surrogates.history.outcomes import Trials, dataset_means, judged
+from surrogates.history.outcomes import Trials, dataset_means, evaluate_predictions
 from surrogates.offline.past_tasks import PastTasks
 from surrogates.offline.ranker import Ranker, RankerSkill
 
 SHARES = (0.0, 0.5, 1.0)
-CLEARLY = 0.01  # a share of the past tasks' mean must gain so much Kendall tau
+MIN_TAU_GAIN = 0.01  # a share of the past tasks' mean must gain so much Kendall tau
 
 
 @dataclass(frozen=True)
@@ -34,25 +34,25 @@ class Blend:
         """The share with the best held-out Kendall tau; the ranker alone unless more is gained.
 
         Args:
-            ranker: With what it foresaw of the trials when they were held out.
+            ranker: With its predictions for the held-out trials.
             past: The past tasks' models. Those of a trial's own dataset say nothing of it; their
                 kernel alone has seen it.
             trials: That both were fitted to.
         """
         alone = cls(0.0, ranker.skill)
-        known = np.flatnonzero(np.isfinite(ranker.foreseen))
+        known = np.flatnonzero(np.isfinite(ranker.out_of_fold))
         names = np.unique(trials.dataset[known])
         if past is None or len(names) < 2:
             return alone
-        parts = foreseen_by_others(past, trials, known)
-        ranked, trials = ranker.foreseen[known], trials.part(known)
+        parts = leave_one_dataset_out_mean(past, trials, known)
+        ranked, trials = ranker.out_of_fold[known], trials.subset(known)
         masks = [trials.dataset == name for name in names]
         best, tau = alone, ranker.skill.kendall_tau
         for share in SHARES[1:]:
             both = mix(share, ranked, parts, trials.group)
-            table = judged(trials, both, masks)
+            table = evaluate_predictions(trials, both, masks)
             reached = float(dataset_means(table)["kendall_tau"].mean())
-            if reached > tau + CLEARLY:
+            if reached > tau + MIN_TAU_GAIN:
                 best, tau = cls(share, RankerSkill.of(table, several=True)), reached
         return best
 
@@ -66,23 +66,23 @@ class Blend:
         return cls(payload["share"], RankerSkill(**payload["skill"]))
 
 
-def foreseen_by_others(
+def leave_one_dataset_out_mean(
     past: PastTasks, trials: Trials, rows: np.ndarray | slice = slice(None)
 ) -> np.ndarray:
     """Mean over the past tasks of other datasets, for n of the trials, (n,); 0 without any."""
     datasets = dict(zip(trials.group, trials.dataset, strict=True))
     owners = np.array([datasets.get(task.name) for task in past.tasks], dtype=object)
     others = owners[:, None] != trials.dataset[None, rows]
-    told = past.predict(trials.cube[rows]) * others
-    return told.sum(axis=0) / np.maximum(others.sum(axis=0), 1)
+    predicted = past.predict(trials.cube[rows]) * others
+    return predicted.sum(axis=0) / np.maximum(others.sum(axis=0), 1)
 
 
-def mix(share: float, ranked: np.ndarray, told: np.ndarray, group: np.ndarray) -> np.ndarray:
+def mix(share: float, ranked: np.ndarray, mean: np.ndarray, group: np.ndarray) -> np.ndarray:
     """The blend of n predictions, each kind standardised within its group, shape (n,)."""
     out = np.zeros(len(ranked))
     for name in np.unique(group):
         rows = group == name
         out[rows] = (1.0 - share) * standard_scores(ranked[rows]) + share * standard_scores(
-            told[rows]
+            mean[rows]
         )
     return out

@@ -1,12 +1,13 @@
-"""CatBoost as a way of ranking: the one place that sets it up, for the search and for judging it.
+"""CatBoost as a way of ranking, set up once for the search and for its evaluation.
 
-Ranking losses take normal scores within a group as target, the pointwise loss standardised ones:
-no unit or level of one dataset speaks louder than another's. Sources: YetiRank (Gulin et al., 2011)
-and QueryRMSE as implemented in CatBoost (arXiv 1706.09516).
+Ranking losses take normal scores within a group as target, the pointwise loss standardised ones,
+so that datasets weigh the same whatever their units and levels. Sources: YetiRank (Gulin et al.,
+2011) and QueryRMSE as implemented in CatBoost (arXiv 1706.09516).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -15,7 +16,7 @@ import pandas as pd
 from catboost import CatBoostRanker, CatBoostRegressor
 
 from surrogates.history.features import QUIET, FeatureSchema, informative, matching
-from surrogates.history.outcomes import New, Past
+from surrogates.history.outcomes import CandidateTrials, ObservedTrials
 from surrogates.history.table import META
 from surrogates.space.encoding import PREFIX
 
@@ -25,41 +26,56 @@ Model: TypeAlias = CatBoostRanker | CatBoostRegressor
 
 @dataclass(frozen=True)
 class Boosted:
-    """How to train: one model on all past rows, or an ensemble over bootstrapped datasets."""
+    """A way of training: one model on all past rows, or an ensemble over bootstrapped datasets."""
 
     loss: str
     trees: int = 150
     meta: tuple[str, ...] = ("*",)
-    """Patterns of the meta-features it sees (without `meta.`); none: the configuration only."""
+    """Patterns of the meta-features that it sees (without `meta.`); empty: configurations only."""
     depth: int = 4
     members: int = 0
-    """Of the ensemble; 0: one model, which sees every row once."""
+    """Of the ensemble; 0: one model, trained on every row once."""
 
-    def __call__(self, past: Past, new: New, seed: int) -> np.ndarray:
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form of what a stored ranker needs: the meta-features are all or none."""
+        return {
+            "loss": self.loss,
+            "use_meta": bool(self.meta),
+            "trees": self.trees,
+            "depth": self.depth,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Boosted:
+        """Inverse of `to_dict`."""
+        meta = ("*",) if data["use_meta"] else ()
+        return cls(data["loss"], data["trees"], meta, data["depth"])
+
+    def __call__(self, past: ObservedTrials, new: CandidateTrials, seed: int) -> np.ndarray:
         """Scores of shape (n,); zeros where the past has nothing that varies."""
         schema = self.schema(past)
         if not schema.columns or np.ptp(past.normal) == 0:
             return np.zeros(len(new.cube))
         return predictions(self.fit(past, schema, seed), schema, new.features).mean(axis=0)
 
-    def schema(self, past: Past) -> FeatureSchema:
-        """What the models see: the columns it may use, if they vary."""
+    def schema(self, past: ObservedTrials) -> FeatureSchema:
+        """The columns that it may use and that vary."""
         meta = [str(c).removeprefix(META) for c in past.features if str(c).startswith(META)]
         wanted = {META + name for name in matching(meta, self.meta)}
         columns = [c for c in past.features if str(c).startswith(PREFIX) or c in wanted]
         return FeatureSchema.infer(informative(past.features[columns]))
 
-    def fit(self, past: Past, schema: FeatureSchema, seed: int) -> list[Model]:
-        """The model, or one a member; a dataset drawn twice counts double in its groups."""
+    def fit(self, past: ObservedTrials, schema: FeatureSchema, seed: int) -> list[Model]:
+        """The model, or one per member; a dataset drawn twice counts double in its groups."""
         if not self.members:
             return [self._fit_one(past, schema, seed)]
         models = []
         for member in range(self.members):
             drawn = bootstrap(past.dataset, np.random.default_rng([seed, member]))
-            models.append(self._fit_one(past.past(drawn), schema, seed + member))
+            models.append(self._fit_one(past.observed(drawn), schema, seed + member))
         return models
 
-    def _fit_one(self, past: Past, schema: FeatureSchema, seed: int) -> Model:
+    def _fit_one(self, past: ObservedTrials, schema: FeatureSchema, seed: int) -> Model:
         model = new_model(
             self.loss,
             loss_function=self.loss,
@@ -71,14 +87,13 @@ class Boosted:
             random_seed=seed,
             **QUIET,
         )
-        prepared = schema.prepare(past.features)
         if self.loss == POINTWISE:
-            return model.fit(schema.pool(prepared, label=past.standardised))
+            return model.fit(schema.pool(past.features, label=past.standardised))
         target = past.normal
         if self.loss != "QueryRMSE":  # the others take relevances in [0, 1]
             target = (target - target.min()) / max(float(np.ptp(target)), 1e-12)
         groups = np.unique(past.group, return_inverse=True)[1]
-        return model.fit(schema.pool(prepared, label=target, group_id=groups))
+        return model.fit(schema.pool(past.features, label=target, group_id=groups))
 
 
 def new_model(loss: str, **settings: Any) -> Model:
@@ -88,14 +103,14 @@ def new_model(loss: str, **settings: Any) -> Model:
 
 def predictions(models: list[Model], schema: FeatureSchema, features: pd.DataFrame) -> np.ndarray:
     """Scores of every model for a table of n rows, `models x n`."""
-    pool = schema.pool(schema.prepare(features))
+    pool = schema.pool(features)
     return np.stack([model.predict(pool, thread_count=1) for model in models])
 
 
 def bootstrap(dataset: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Sorted row numbers of datasets drawn with replacement; of 80 % of rows, where there is one.
+    """Sorted rows of datasets drawn with replacement; 80 % of the rows where there is one dataset.
 
-    The groups of a dataset come and go together: they are no independent evidence.
+    The groups of a dataset come and go together: they are not independent evidence.
     """
     names = np.unique(dataset)
     if len(names) == 1:

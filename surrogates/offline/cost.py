@@ -1,8 +1,8 @@
-"""What a full-length trial will cost, in the caller's units.
+"""The cost of a full-length trial, in the caller's units.
 
 Offline: CatBoost on log(cost / fraction) of past trials, centred within each dataset, so that it
-knows which settings are dear and cheap, whatever the unit. Online: ridge regression of the told
-log costs on that opinion (slope shrunk towards 1) and on the encoded configuration (weights
+knows which settings are dear and cheap, whatever the unit. Online: ridge regression of the observed
+log costs on that prediction (slope shrunk towards 1) and on the encoded configuration (weights
 shrunk towards 0). With neither, every trial costs 1. Source: AutoLRS and cost-aware Bayesian
 optimisation model the logarithm of cost for the same reason, its errors being multiplicative.
 """
@@ -20,7 +20,7 @@ import pandas as pd
 from catboost import CatBoostRegressor
 
 from surrogates.core.base import Config
-from surrogates.history.features import QUIET, FeatureSchema, fixed_columns, informative, save_model
+from surrogates.history.features import QUIET, FeatureSchema, described, informative, save_model
 from surrogates.history.table import META, History
 from surrogates.space.encoding import SpaceEncoder
 
@@ -49,9 +49,7 @@ class CostModel:
             return None
         log_cost = pd.Series(np.log(history.cost[keep] / history.fraction[keep]))
         centre = log_cost.groupby(history.group[keep]).transform("median")
-        meta = history.table[history.columns(META)].iloc[keep].reset_index(drop=True)
-        configs = encoder.frame([history.configs[i] for i in keep])
-        frame = informative(pd.concat([configs, meta], axis=1))
+        frame = informative(history.features(keep, encoder, history.columns(META)))
         target = (log_cost - centre).to_numpy()
         if frame.shape[1] == 0 or np.ptp(target) < 1e-9:
             return None
@@ -60,17 +58,15 @@ class CostModel:
             iterations=150, depth=4, learning_rate=0.1, border_count=32, random_seed=seed,
             **QUIET,
         )  # fmt: skip
-        model.fit(schema.pool(schema.prepare(frame), label=target))
+        model.fit(schema.pool(frame, label=target))
         return cls(schema, model, float(np.median(centre)))
 
     def relative_log_cost(
         self, configs: Sequence[Config], dataset: Mapping[str, Any] | None, encoder: SpaceEncoder
     ) -> np.ndarray:
         """Log cost relative to a typical trial of the same task, shape (n,)."""
-        frame = pd.concat(
-            [encoder.frame(configs), fixed_columns(dataset, META, len(configs))], axis=1
-        )
-        return self.model.predict(self.schema.pool(self.schema.prepare(frame)), thread_count=1)
+        pool = self.schema.pool(described(encoder, configs, dataset))
+        return self.model.predict(pool, thread_count=1)
 
     def save(self, folder: Path) -> None:
         """Write `cost.json` and `cost.cbm`."""
@@ -87,38 +83,39 @@ class CostModel:
 
 
 def expected_log_cost(
-    opinion: np.ndarray,
+    prior: np.ndarray,
     cube: np.ndarray,
-    told_opinion: np.ndarray,
-    told_cube: np.ndarray,
-    told_log_cost: np.ndarray,
+    observed_prior: np.ndarray,
+    observed_cube: np.ndarray,
+    observed_log_cost: np.ndarray,
     base: float = 0.0,
 ) -> np.ndarray:
-    """Log cost of full-length trials, the offline opinion corrected by the told costs.
+    """Log cost of full-length trials: the offline prediction corrected by the observed costs.
 
-    Minimises ``|y - a - X w|^2 + |sqrt(L) (w - w0)|^2`` with ``X = [opinion, cube]``,
+    Minimises ``|y - a - X w|^2 + |sqrt(L) (w - w0)|^2`` with ``X = [prior, cube]``,
     ``w0 = (1, 0, ..., 0)`` and L the prior precisions; a is free, for units may differ.
 
     Args:
-        opinion: Offline relative log cost of the n configurations (zeros without history).
+        prior: Offline relative log cost of the n configurations (zeros without history).
         cube: Their `n x d` encoding.
-        told_opinion: The same for the t told trials.
-        told_cube: `t x d`.
-        told_log_cost: log(cost / fraction) told for them.
-        base: Log cost level to assume while nothing is told.
+        observed_prior: The same for the t observed trials.
+        observed_cube: `t x d`.
+        observed_log_cost: log(cost / fraction) of them.
+        base: Log cost level to assume before any is observed.
     """
-    if len(told_log_cost) == 0:
-        return base + opinion
-    told = np.column_stack([told_opinion, told_cube])
-    new = np.column_stack([opinion, cube])
-    centre, level = told.mean(axis=0), told_log_cost.mean()
-    prior = np.zeros(told.shape[1])
-    prior[0] = 1.0
-    precision = np.full(told.shape[1], WEIGHT_PRECISION)
-    precision[0] = SLOPE_PRECISION * max(float(np.var(told_opinion)), 1e-3)
-    x = told - centre
-    residual = told_log_cost - level - x @ prior
-    weights = prior + np.linalg.solve(x.T @ x + np.diag(precision), x.T @ residual)
+    if len(observed_log_cost) == 0:
+        return base + prior
+    observed = np.column_stack([observed_prior, observed_cube])
+    centre, level = observed.mean(axis=0), observed_log_cost.mean()
+    w0 = np.zeros(observed.shape[1])
+    w0[0] = 1.0
+    precision = np.full(len(w0), WEIGHT_PRECISION)
+    precision[0] = SLOPE_PRECISION * max(float(np.var(observed_prior)), 1e-3)
+    # Centring the inputs and outputs removes a. The ridge is on w - w0, so what is regressed is
+    # what w0 leaves unexplained.
+    x = observed - centre
+    residual = observed_log_cost - level - x @ w0
+    weights = w0 + np.linalg.solve(x.T @ x + np.diag(precision), x.T @ residual)
     # A few trials must not extrapolate to absurd costs elsewhere in the space.
-    spread = max(3.0 * float(np.std(told_log_cost)), float(np.ptp(opinion)), 0.0)
-    return level + np.clip((new - centre) @ weights, -spread, spread)
+    spread = max(3.0 * float(np.std(observed_log_cost)), float(np.ptp(prior)), 0.0)
+    return level + np.clip((np.column_stack([prior, cube]) - centre) @ weights, -spread, spread)

@@ -1,14 +1,14 @@
-"""From the first part of a run to its final score, with a variance that can be believed.
+"""Forecasts of the final score from the first part of a run, with calibrated variances.
 
 Trained on prefixes of past trials (rows with fraction < 1 joined to the final score of the same
 trial). With s_t the standard deviation of the final scores of task t, a trial's change is
 ``(final - last score seen) / s_t``, and scores enter as gains, ``(score - base score) / s_t``: a
-raw score means something else on every dataset, and a model that sees it does not transfer.
-CatBoost's RMSEWithUncertainty gives mean mu and variance sigma^2 of it (arXiv 2006.10562). Either
-it learns the change itself, or, where tasks go on by amounts that nothing foretells, what sets the
-trials of a task apart, the change less its mean over the task's trials at that fraction, and the
-typical mean change of past tasks is added; held-out datasets say which. What it does not know is
-how tasks differ, so they add lambda, v and c (`calibration.py`). On a new task of scale s:
+raw score means something else on every dataset, and a model trained on it does not transfer.
+CatBoost's RMSEWithUncertainty gives mean mu and variance sigma^2 of the change (arXiv 2006.10562).
+The target is the change itself or, where tasks change by amounts that nothing predicts, the change
+less its mean over the task's trials at that fraction; then the typical mean change of past tasks is
+added. Held-out datasets decide between the two. The model does not know how tasks differ, so they
+add lambda, v and c (`calibration.py`). On a new task of scale s:
 final ~ N(last + s lambda mu, s^2 c^2 (sigma^2 + v)). Part of that error is shared by all trials of
 a task and does not hurt a choice among them; its share is kept for each rung. Source of the idea:
 JF-HPO (arXiv 2606.03073).
@@ -31,20 +31,20 @@ from surrogates.history.calibration import Calibration, at_rungs, cross_calibrat
 from surrogates.history.features import (
     QUIET,
     FeatureSchema,
-    fixed_columns,
+    described,
     informative,
     sample_of,
     save_model,
 )
 from surrogates.history.prefixes import FRACTION, LAST, PrefixRows, prefix_rows, relative
-from surrogates.history.table import META, SIGNAL, History
-from surrogates.offline.early_skill import RungSkill, judge_forecasts, rung_skills
+from surrogates.history.table import SIGNAL, History
+from surrogates.offline.early_skill import RungSkill, evaluate_forecasts, rung_skills
 from surrogates.space.encoding import SpaceEncoder
 
 MAX_FOLDS = 6
 MIN_ROWS = 20
-MAX_ROWS = 10_000  # a model learns from so many; more of them cost time and add next to no skill
-MAX_JUDGED = 12_000  # its skill is measured on so many prefixes of whole datasets
+MAX_ROWS = 10_000  # that a model is trained on; more cost time and add next to no skill
+MAX_EVALUATED = 12_000  # prefixes of whole datasets that its skill is measured on
 
 
 @dataclass
@@ -63,13 +63,13 @@ class EarlyPredictor:
     sign: float = 1.0
     """1 where more is better in the caller's scores, else -1."""
     held_out: pd.DataFrame = field(default_factory=pd.DataFrame)
-    """One row a held-out group and fraction (kept for reports, not saved)."""
+    """One row per held-out group and fraction (kept for reports, not saved)."""
 
     @classmethod
     def fit(
         cls, history: History, encoder: SpaceEncoder, seed: int = 0, at_most: int = MAX_FOLDS
     ) -> EarlyPredictor | None:
-        """Train, calibrate and judge on held-out datasets (trials, where there is one dataset).
+        """Train, calibrate and evaluate on held-out datasets (trials, where there is one dataset).
 
         Args:
             history: With prefixes.
@@ -83,22 +83,24 @@ class EarlyPredictor:
         data = prefix_rows(history, encoder)
         if len(data.target) < MIN_ROWS or len(np.unique(data.trial.astype(str))) < 5:
             return None
-        judged = data.part(sample_of(data.dataset, MAX_JUDGED, seed))
-        held_out = judged.folds(at_most)
-        tried = [judge_target(judged, held_out, seed, apart) for apart in (False, True)]
+        sample = data.subset(sample_of(data.dataset, MAX_EVALUATED, seed))
+        held_out = sample.folds(at_most)
+        tried = [evaluate_target(sample, held_out, seed, center) for center in (False, True)]
         best = min(filter(None, tried), key=lambda each: each.error, default=None)
         if best is None:
             return None
         scales = history.group_scales()["std"]
         scales = scales[scales > 0]
-        schema, model = _train(data, data.target_of(best.apart), seed)
+        schema, model = _train(data, data.training_target(best.center_within_task), seed)
         return cls(
             schema,
             model,
             best.calibration.factor,
             float(scales.median()),
             float(np.log(scales).std(ddof=0)),
-            rung_skills(best.table, best.calibration, data.typical_changes(best.apart)),
+            rung_skills(
+                best.table, best.calibration, data.typical_changes(best.center_within_task)
+            ),
             history.sign,
             best.table,
         )
@@ -114,8 +116,7 @@ class EarlyPredictor:
             Mean and variance in raw score units, each of shape (n,).
         """
         last = rows[LAST].to_numpy(np.float64)
-        features = relative(rows, scale, self.sign)
-        mean, sd = _mean_sd(self.model, self.schema, self.schema.prepare(features))
+        mean, sd = _mean_sd(self.model, self.schema, relative(rows, scale, self.sign))
         fraction = rows[FRACTION].to_numpy(np.float64)
         mean = mean + at_rungs({r.fraction: r.change for r in self.rungs}, fraction)
         calibration = Calibration(
@@ -136,22 +137,18 @@ class EarlyPredictor:
         encoder: SpaceEncoder,
     ) -> pd.DataFrame:
         """The feature table of n partial runs; signal names with or without their prefix."""
-        frame = pd.concat(
-            [encoder.frame(configs), fixed_columns(dataset, META, len(configs))], axis=1
-        )
+        frame = described(encoder, configs, dataset)
         frame[FRACTION], frame[LAST] = list(fractions), list(last_scores)
-        named = [
-            {k if k.startswith(SIGNAL) else SIGNAL + k: v for k, v in s.items()} for s in signals
-        ]
+        named = [{SIGNAL + k.removeprefix(SIGNAL): v for k, v in s.items()} for s in signals]
         return pd.concat([frame, pd.DataFrame(named, index=frame.index)], axis=1)
 
     @property
     def signal_names(self) -> list[str]:
-        """Signals the model looks at (without their prefix)."""
+        """Signals that the model uses (without their prefix)."""
         return [c.removeprefix(SIGNAL) for c in self.schema.columns if c.startswith(SIGNAL)]
 
     def explained_at(self, fraction: float) -> float:
-        """Explained share of the variance at a fraction, interpolated between judged rungs."""
+        """Explained share of the variance at a fraction, interpolated between rungs."""
         known = sorted((r.fraction, r.explained) for r in self.rungs)
         x, y = [0.0, *(k for k, _ in known), 1.0], [0.0, *(v for _, v in known), 1.0]
         return float(np.interp(fraction, x, y))
@@ -185,42 +182,42 @@ class EarlyPredictor:
 
 
 @dataclass(frozen=True)
-class JudgedTarget:
-    """A way of training, and what came of it on held-out datasets."""
+class EvaluatedTarget:
+    """A training target with its skill on held-out datasets."""
 
-    apart: bool
+    center_within_task: bool
     calibration: Calibration
     table: pd.DataFrame
-    """As `judge_forecasts`, of forecasts made with the typical scale."""
+    """As `evaluate_forecasts`, of forecasts made with the typical scale."""
     error: float
     """Mean absolute error relative to that of the last score seen: mean over groups, and over
     forecasts with the typical scale, as a search begins, and with the task's own, as it ends."""
 
 
-def judge_target(
-    data: PrefixRows, held_out: list[np.ndarray], seed: int, apart: bool
-) -> JudgedTarget | None:
-    """Trains on one target and judges its forecasts; None where too few can be made.
+def evaluate_target(
+    data: PrefixRows, held_out: list[np.ndarray], seed: int, center_within_task: bool
+) -> EvaluatedTarget | None:
+    """Train on one target and evaluate its forecasts; None where too few can be made.
 
     Args:
         data: All prefixes.
         held_out: Masks of the folds.
         seed: Of the models.
-        apart: Which target, see `PrefixRows.target_of`.
+        center_within_task: See `PrefixRows.training_target`.
     """
-    made = held_out_forecasts(data, held_out, seed, apart)
+    made = held_out_forecasts(data, held_out, seed, center_within_task)
     known = np.isfinite(made[0][0])
     if known.sum() < MIN_ROWS // 2:
         return None
     tables = []
     for mean, sd in made:
-        judged = cross_calibrate(data.target, mean, sd, *data.places, held_out)
-        told = judged if np.isfinite(judged[0]).any() else (mean, sd)
-        tables.append(judge_forecasts(data, *told))
-    typical = (data.target, *made[0], *data.places)
+        calibrated = cross_calibrate(data.target, mean, sd, *data.rung_keys, held_out)
+        forecast = calibrated if np.isfinite(calibrated[0]).any() else (mean, sd)
+        tables.append(evaluate_forecasts(data, *forecast))
+    typical = (data.target, *made[0], *data.rung_keys)
     ratios = [each["mae"] / each["mae_last"].clip(lower=1e-9) for each in tables if len(each)]
-    return JudgedTarget(
-        apart,
+    return EvaluatedTarget(
+        center_within_task,
         Calibration.fit(*(values[known] for values in typical)),
         tables[0],
         float(np.mean([ratio.mean() for ratio in ratios])) if ratios else 1.0,
@@ -232,45 +229,45 @@ Forecast = tuple[np.ndarray, np.ndarray]
 
 
 def held_out_forecasts(
-    data: PrefixRows, held_out: list[np.ndarray], seed: int, apart: bool
+    data: PrefixRows, held_out: list[np.ndarray], seed: int, center_within_task: bool
 ) -> tuple[Forecast, Forecast]:
     """Forecasts from models that never saw the row's fold; NaN where there can be none.
 
     Returns:
-        Those made with the median scale of the other tasks, since that of a new task is not known
-        either, and those made with the task's own.
+        Those made with the median scale of the other tasks, as that of a new task is unknown, and
+        those made with the task's own.
     """
     typical, own = np.full((2, 2, len(data.target)), np.nan)
-    target = data.target_of(apart)
+    target = data.training_target(center_within_task)
     for test in held_out:
         if (~test).sum() < MIN_ROWS // 2:
             continue
         others = np.flatnonzero(~test)
         try:
-            schema, model = _train(data.part(others), target[others], seed)
+            schema, model = _train(data.subset(others), target[others], seed)
         except CatBoostError:  # e.g. every target or feature is constant in what is left
             continue
         groups = pd.Series(data.scale[~test]).groupby(data.group[~test])
-        change = at_rungs(data.typical_changes(apart, ~test), data.fraction[test])
+        change = at_rungs(data.typical_changes(center_within_task, ~test), data.fraction[test])
         for (mean, sd), used in (
             (typical, float(groups.first().median())),
             (own, data.scale[test]),
         ):
-            seen = relative(data.features[test], used, data.sign)
-            told, spread = _mean_sd(model, schema, schema.prepare(seen))
+            features = relative(data.features[test], used, data.sign)
+            predicted, spread = _mean_sd(model, schema, features)
             ratio = used / data.scale[test]
-            mean[test], sd[test] = ratio * (change + told), ratio * spread
+            mean[test], sd[test] = ratio * (change + predicted), ratio * spread
     return (typical[0], typical[1]), (own[0], own[1])
 
 
 def _train(
     data: PrefixRows, target: np.ndarray, seed: int
 ) -> tuple[FeatureSchema, CatBoostRegressor]:
-    """A model of the target, and the columns that it sees; of at most `MAX_ROWS` of the rows."""
+    """A model of the target and the columns that it sees, from at most `MAX_ROWS` rows."""
     if len(target) > MAX_ROWS:
         drawn = np.random.default_rng(seed).choice(len(target), MAX_ROWS, replace=False)
         drawn.sort()
-        data, target = data.part(drawn), target[drawn]
+        data, target = data.subset(drawn), target[drawn]
     features = relative(data.features, data.scale, data.sign)
     schema = FeatureSchema.infer(informative(features))
     model = CatBoostRegressor(
@@ -285,11 +282,11 @@ def _train(
         random_seed=seed,
         **QUIET,
     )
-    return schema, model.fit(schema.pool(schema.prepare(features), label=target))
+    return schema, model.fit(schema.pool(features, label=target))
 
 
 def _mean_sd(
-    model: CatBoostRegressor, schema: FeatureSchema, prepared: pd.DataFrame
+    model: CatBoostRegressor, schema: FeatureSchema, features: pd.DataFrame
 ) -> tuple[np.ndarray, np.ndarray]:
-    out = model.predict(schema.pool(prepared), thread_count=1)
+    out = model.predict(schema.pool(features), thread_count=1)
     return out[:, 0], np.sqrt(np.maximum(out[:, 1], 1e-12))

@@ -1,4 +1,4 @@
-"""How well final scores were forecast on tasks that were held out."""
+"""Skill of forecasts of final scores on held-out tasks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from surrogates.history.prefixes import PrefixRows
 
 @dataclass(frozen=True)
 class RungSkill:
-    """What a held-out dataset's final scores could be known from at one fraction."""
+    """Skill on held-out datasets at one fraction of the schedule."""
 
     fraction: float
     rows: int
@@ -29,21 +29,21 @@ class RungSkill:
     mae: float
     """Mean absolute error in units of the dataset's standard deviation."""
     spearman_last: float
-    """The baseline: the last score seen, as it is."""
+    """Of the baseline, the last score seen."""
     mae_last: float
     excess: float
     """v: held-out squared error beyond the model's own variance, in squared task scales."""
     shared: float
     """Share of the squared error that is the same for all trials of a task, in [0, 1]."""
     shrink: float = 1.0
-    """lambda: share of the forecast change that is believed, in [0, 1]."""
+    """lambda: share of the forecast change that is kept, in [0, 1]."""
     change: float = 0.0
-    """Median over tasks of the mean change to come, in task scales; 0 if the model has it in it."""
+    """Median over tasks of the mean change to come, in task scales; 0 if the model includes it."""
     saved: float = math.nan
     """Share of all trials' cost that would not be paid if each stopped here; NaN if unknown."""
 
 
-def judge_forecasts(data: PrefixRows, mean: np.ndarray, sd: np.ndarray) -> pd.DataFrame:
+def evaluate_forecasts(data: PrefixRows, mean: np.ndarray, sd: np.ndarray) -> pd.DataFrame:
     """Skill on each group at each fraction where at least four of its trials have a forecast.
 
     Args:
@@ -52,22 +52,22 @@ def judge_forecasts(data: PrefixRows, mean: np.ndarray, sd: np.ndarray) -> pd.Da
         sd: Their calibrated standard deviations.
     """
     known = np.flatnonzero(np.isfinite(mean))
-    places = pd.DataFrame({"rung": data.rung[known], "group": data.group[known].astype(str)})
+    keys = pd.DataFrame({"rung": data.rung[known], "group": data.group[known].astype(str)})
     records = []
-    for _, part in places.groupby(["rung", "group"]):
+    for _, part in keys.groupby(["rung", "group"]):
         rows = known[part.index]
         if len(rows) >= 4 and np.ptp(data.final[rows]) > 0:
             first = rows[0]
             where = {"fraction": float(data.rung[first]), "group": str(data.group[first])}
             where["dataset"] = data.dataset[first]
-            records.append(where | _judge_group(data, mean, sd, rows))
+            records.append(where | _group_metrics(data, mean, sd, rows))
     return pd.DataFrame(records)
 
 
 def rung_skills(
     table: pd.DataFrame, calibration: Calibration, changes: Mapping[float, float]
 ) -> list[RungSkill]:
-    """Means over groups of what `judge_forecasts` found, with what corrects a forecast."""
+    """Means over groups of `evaluate_forecasts`, with the corrections of a forecast."""
     out = []
     for r in sorted(set(table["fraction"])) if len(table) else []:
         part = table[table["fraction"] == r]
@@ -88,10 +88,10 @@ def rung_skills(
     return out
 
 
-def _judge_group(
+def _group_metrics(
     data: PrefixRows, mean: np.ndarray, sd: np.ndarray, rows: np.ndarray
 ) -> dict[str, float]:
-    """Skill on one held-out group at one fraction; ``rows`` are its numbers."""
+    """Skill on one held-out group at one fraction, the rows at these indices."""
     actual, error = data.final[rows], data.target[rows] - mean[rows]
     last = actual - data.target[rows] * data.scale[rows]
     missed = error * data.scale[rows]

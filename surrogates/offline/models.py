@@ -1,4 +1,4 @@
-"""All that is learned before the first trial: opinion, early predictor, cost, past tasks."""
+"""All that is learned before the first trial: ranker, early predictor, cost, past tasks."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ class OfflineModels:
     """`t x d` encoded past trials (at most 500), for the failure model."""
     failure_flags: np.ndarray | None = None
     past: PastTasks | None = None
-    """What each past task said, for the search's kernel."""
+    """The past tasks' own models, for the search's kernel."""
     blend: Blend = field(default_factory=Blend)
-    """How much the past tasks' mean counts in the opinion, beside the ranker."""
+    """Share of the past tasks' mean in the prior mean, beside the ranker."""
 
     @classmethod
     def fit(
@@ -79,7 +79,7 @@ class OfflineModels:
                 del rows.table[column]
         try:
             ranker: Ranker | None = Ranker.fit(rows, encoder, seed)
-        except (HistoryError, CatBoostError):  # nothing to order: no opinion, no harm
+        except (HistoryError, CatBoostError):  # nothing to order: the search does without
             ranker = None
         past = PastTasks.fit(rows, encoder, seed)
         scales = rows.group_scales()
@@ -101,11 +101,11 @@ class OfflineModels:
 
     @property
     def mean_prior(self) -> MeanPrior | None:
-        """How far to trust the opinion on a new dataset, from its held-out skill.
+        """Trust in the prior mean on a new dataset, from its held-out skill.
 
         The mean correlation counts by its lower 95 % bound, so that luck is not taken for skill;
-        with a single past dataset nothing was held out across datasets, and the skill
-        within it counts for less than half.
+        with a single past dataset nothing was held out across datasets, and the skill within it
+        counts for less than half.
         """
         if self.ranker is None:
             return None
@@ -184,7 +184,7 @@ class OfflineModels:
 def _failures(
     rows: History, encoder: SpaceEncoder, seed: int
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Past trials, one row each, with whether they failed; None where none did."""
+    """Past trials, encoded, and whether each failed; None where none did."""
     if not rows.failed.any():
         return None, None
     _, first = np.unique(rows.trial.astype(str), return_index=True)

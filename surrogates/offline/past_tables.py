@@ -31,7 +31,7 @@ class Tables:
     """`columns x h x GRID`."""
     amplitude: float
     """a_0."""
-    reach: float
+    joint_lengthscale: float
     """l_0."""
     points: np.ndarray
     """`p x d`."""
@@ -62,8 +62,12 @@ class Tables:
                 apart = np.abs(grid[:, None] - cube[:, j]) / kernel.lengthscale
                 effects[place, h] = kernel.amplitudes[j] * matern(apart) @ w
         amplitude = float(kernel.amplitudes[-1])
-        joint = _joint(cubes, weights, kernel.reach) if amplitude else (cubes[0][:0], np.zeros(0))
-        return cls(mean, columns, effects, amplitude, kernel.reach, *joint)
+        joint = (
+            _joint(cubes, weights, kernel.joint_lengthscale)
+            if amplitude
+            else (cubes[0][:0], np.zeros(0))
+        )
+        return cls(mean, columns, effects, amplitude, kernel.joint_lengthscale, *joint)
 
     def __call__(self, cube: np.ndarray) -> np.ndarray:
         """f_h(x) at `n x d` points, `tasks x n`."""
@@ -74,19 +78,22 @@ class Tables:
             share = place - below
             out += effect[:, below] * (1.0 - share) + effect[:, below + 1] * share
         if self.amplitude:
-            near = matern(distance(cube, self.points) / self.reach)
+            near = matern(distance(cube, self.points) / self.joint_lengthscale)
             out += self.amplitude * (near @ self.coefficients).T
         return out
 
 
 def _joint(
-    cubes: Sequence[np.ndarray], weights: Sequence[np.ndarray], reach: float
+    cubes: Sequence[np.ndarray], weights: Sequence[np.ndarray], joint_lengthscale: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Points `p x d` and coefficients `p x h` of the joint part, without its amplitude."""
     points = np.unique(np.vstack(cubes), axis=0)
     if len(points) > JOINT_POINTS:
         drawn = np.random.default_rng(0).choice(len(points), JOINT_POINTS, replace=False)
         points = points[np.sort(drawn)]
-    values = [matern(distance(points, c) / reach) @ w for c, w in zip(cubes, weights, strict=True)]
-    gram = matern(distance(points, points) / reach) + JITTER * np.eye(len(points))
+    values = [
+        matern(distance(points, c) / joint_lengthscale) @ w
+        for c, w in zip(cubes, weights, strict=True)
+    ]
+    gram = matern(distance(points, points) / joint_lengthscale) + JITTER * np.eye(len(points))
     return points, np.linalg.solve(gram, np.stack(values, axis=1))

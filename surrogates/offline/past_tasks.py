@@ -1,4 +1,4 @@
-"""What each past task said: one Gaussian process a task, all with the same kernel.
+"""The models of past tasks: one Gaussian process per task, all with the same kernel.
 
 Notation: task h (a dataset x model) with n_h distinct configurations X_h in d encoded columns and
 standardised scores z_h = (y - mean) / s_h with known noise variances v_h = score_se^2 / s_h^2.
@@ -16,8 +16,8 @@ l_0, which is long unless the tasks say otherwise. Additive kernels: Duvenaud et
 
     f_h(x) = mu_h + k(x, X_h) C_h^-1 (z_h - mu_h),   mu_h = 1' C_h^-1 z_h / 1' C_h^-1 1
 
-is task h's own opinion. What it says beyond the common opinion is what the search's kernel is made
-of (`surrogates.online.offline_prior.Deviations`).
+is task h's own prediction. Its deviation from the common prior mean makes the search's kernel
+(`surrogates.online.offline_prior.TaskDeviations`).
 
 With mu_h fixed at 0 the likelihood of a real history was highest without any signal: smooth kernels
 hold a constant, each task's scores are centred, and every task pays for the constant it has not.
@@ -39,7 +39,7 @@ from safetensors.numpy import load_file, save_file
 from scipy.optimize import minimize
 from torch import Tensor
 
-from surrogates.core.kernels import Kernel, distance, smooth_reach
+from surrogates.core.kernels import Kernel, default_joint_lengthscale, distance
 from surrogates.gp.residual_gp import merge_duplicates
 from surrogates.history.table import History
 from surrogates.offline.past_tables import Tables
@@ -52,7 +52,7 @@ TRIALS_FOR_KERNEL = 3000  # and from so many of their trials
 STEPS = 100
 NOISE_FLOOR = 1e-4
 AMPLITUDE = 0.3  # mean of the exponential prior on each amplitude
-LEAST = 1e-3  # amplitudes below are left out: they explain a thousandth of the variance
+MIN_AMPLITUDE = 1e-3  # amplitudes below are left out: they explain a thousandth of the variance
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ class PastTasks:
         save_file(arrays, str(folder / "past_tasks.safetensors"))
         payload = {
             "lengthscale": self.kernel.lengthscale,
-            "reach": self.kernel.reach,
+            "reach": self.kernel.joint_lengthscale,
             "noise": self.kernel.noise,
             "tasks": [
                 {"name": task.name, "mean": task.mean, "explained": task.explained}
@@ -202,7 +202,7 @@ def _fit_kernel(data: Sequence[_Data]) -> Kernel:
     made very small nothing has a slope any more, and no effect comes back.
     """
     d = data[0].cube.shape[1]
-    smooth = math.log(smooth_reach(d))
+    smooth = math.log(default_joint_lengthscale(d))
     tensors = [_Tensors.of(each) for each in data]
 
     def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
@@ -217,14 +217,14 @@ def _fit_kernel(data: Sequence[_Data]) -> Kernel:
         assert p.grad is not None
         return total, p.grad.numpy()
 
-    start = np.array([*[1.0 / (d + 1)] * (d + 1), 1.0, smooth_reach(d), 0.5])
+    start = np.array([*[1.0 / (d + 1)] * (d + 1), 1.0, default_joint_lengthscale(d), 0.5])
     bounds = [(0.0, 10.0)] * (d + 1) + [(0.3, 5.0), (0.1, 50.0), (1e-3, 4.0)]
     found = minimize(
         loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": STEPS}
     )
-    *amplitudes, lengthscale, reach, noise = map(float, found.x)
-    kept = np.where(np.array(amplitudes) < LEAST, 0.0, amplitudes)
-    return Kernel(kept, lengthscale, reach, noise)
+    *amplitudes, lengthscale, joint_lengthscale, noise = map(float, found.x)
+    kept = np.where(np.array(amplitudes) < MIN_AMPLITUDE, 0.0, amplitudes)
+    return Kernel(kept, lengthscale, joint_lengthscale, noise)
 
 
 @dataclass(frozen=True)
@@ -250,8 +250,11 @@ class _Tensors:
 
         -1/2 (log |C| + log 1' C^-1 1 + (z - mu)' C^-1 (z - mu)).
         """
-        amplitudes, lengthscale, reach, noise = p[:-3], p[-3], p[-2], p[-1]
-        effects, joint = _matern(self.by_column / lengthscale), _matern(self.joint / reach)
+        amplitudes, lengthscale, joint_lengthscale, noise = p[:-3], p[-3], p[-2], p[-1]
+        effects, joint = (
+            _matern(self.by_column / lengthscale),
+            _matern(self.joint / joint_lengthscale),
+        )
         covariance = torch.tensordot(amplitudes[:-1], effects, dims=1) + amplitudes[-1] * joint
         covariance = covariance + torch.diag(self.variance + noise + NOISE_FLOOR)
         factor = torch.linalg.cholesky(covariance)

@@ -1,4 +1,4 @@
-"""The offline opinion: which configurations are good on a dataset nobody has tried yet.
+"""The ranking of configurations on a dataset without trials, learned from other datasets.
 
 CatBoost over past trials, group = dataset x model, features = configuration and dataset
 meta-features (`surrogates.offline.boosting`); an ensemble over bootstrapped datasets. Source:
@@ -19,52 +19,44 @@ import pandas as pd
 from surrogates.core.base import Config, HistoryError
 from surrogates.history.features import (
     FeatureSchema,
-    fixed_columns,
+    described,
     folds,
     informative,
     sample_of,
     save_model,
 )
-from surrogates.history.outcomes import Trials, dataset_means, held_out_predictions, judged
+from surrogates.history.outcomes import (
+    Trials,
+    dataset_means,
+    evaluate_predictions,
+    held_out_predictions,
+)
 from surrogates.history.table import META, History
 from surrogates.offline.boosting import POINTWISE, Boosted, Model, new_model, predictions
 from surrogates.space.encoding import SpaceEncoder
 
 MAX_FOLDS = 8
-MAX_JUDGED = 6_000  # variants are compared on so many trials of whole datasets
+MAX_EVALUATED = 6_000  # trials of whole datasets that variants are compared on
 MEMBERS = 5
-
-
-@dataclass(frozen=True)
-class RankerVariant:
-    """One way of training the ranker; which one is used is decided leave-one-dataset-out."""
-
-    loss: str = "QueryRMSE"
-    use_meta: bool = False
-    trees: int = 150
-    depth: int = 4
-
-    @property
-    def boosted(self) -> Boosted:
-        """One model of it."""
-        return Boosted(self.loss, self.trees, ("*",) if self.use_meta else (), self.depth)
+MIN_TAU_GAIN = 0.01  # of Kendall's tau, that a less simple variant must have
 
 
 VARIANTS = (
-    RankerVariant("QueryRMSE"),
-    RankerVariant(POINTWISE),
-    RankerVariant("QueryRMSE", use_meta=True),
-    RankerVariant(POINTWISE, use_meta=True),
+    Boosted("QueryRMSE", meta=()),
+    Boosted(POINTWISE, meta=()),
+    Boosted("QueryRMSE"),
+    Boosted(POINTWISE),
 )
+"""Ways of training the ranker, the simplest first; held-out skill decides among them."""
 
 
 @dataclass(frozen=True)
 class RankerSkill:
-    """How well the ranker orders datasets it was not trained on (mean over held-out ones)."""
+    """Skill of an order of the trials of unseen datasets (mean over held-out ones)."""
 
     kendall_tau: float = 0.0
     pearson: float = 0.0
-    """Correlation with the normal score: the share of its scale the opinion explains."""
+    """Correlation with the normal score: the share of its scale that is explained."""
     pearson_sd: float = 0.0
     """Spread of that correlation over datasets."""
     pearson_se: float = 0.0
@@ -77,11 +69,11 @@ class RankerSkill:
 
     @classmethod
     def of(cls, table: pd.DataFrame, several: bool) -> RankerSkill:
-        """Means over datasets, and how far they spread; 0.3 where nothing says it.
+        """Means over datasets and their spread, 0.3 for a single one.
 
         Args:
-            table: One row a held-out group, see `surrogates.history.outcomes.judged`.
-            several: Whether datasets were held out, not trials of the only one.
+            table: As of `surrogates.history.outcomes.evaluate_predictions`.
+            several: Whether whole datasets were held out, not trials of a single one.
         """
         if table.empty:
             return cls()
@@ -99,15 +91,15 @@ class RankerSkill:
 class Ranker:
     """Ensemble of CatBoost rankers over bootstrapped datasets. Build it with `fit` or `load`."""
 
-    variant: RankerVariant
+    variant: Boosted
     schema: FeatureSchema
     models: list[Model]
     skill: RankerSkill
     held_out: pd.DataFrame = field(default_factory=pd.DataFrame)
-    """One row a held-out group: tau, pearson, ndcg5, regrets (kept for reports)."""
-    foreseen: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    """(n,): what it said of the trials it was fitted to when they were held out; NaN for those
-    that were not among the judged ones. Not saved."""
+    """One row per held-out group: tau, pearson, ndcg5, regrets (kept for reports)."""
+    out_of_fold: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    """(n,): predictions for the trials it was fitted to, made when they were held out; NaN for
+    those that were not evaluated. Not saved."""
 
     @classmethod
     def fit(
@@ -116,7 +108,7 @@ class Ranker:
         encoder: SpaceEncoder,
         seed: int = 0,
         members: int = MEMBERS,
-        variants: tuple[RankerVariant, ...] = VARIANTS,
+        variants: tuple[Boosted, ...] = VARIANTS,
     ) -> Ranker:
         """Choose a variant by leave-one-dataset-out Kendall tau, then train the ensemble on all.
 
@@ -125,19 +117,18 @@ class Ranker:
         """
         trials = Trials.of(history, encoder)
         if not any(str(c).startswith(META) for c in informative(trials.features)):
-            variants = tuple(v for v in variants if not v.use_meta) or variants
-        rows = sample_of(trials.dataset, MAX_JUDGED, seed)
-        evaluation_trials = trials.part(rows)
-        masks = _masks(evaluation_trials)
-        tried = [_held_out(evaluation_trials, v, masks, seed) for v in variants]
-        # Earlier variants are simpler: a later one must be clearly better, not luckier.
-        best, told, table = tried[0]
-        for variant, predicted, scores in tried[1:]:
-            if _tau(scores) > _tau(table) + 0.01:
-                best, told, table = variant, predicted, scores
-        foreseen = np.full(len(trials.score), np.nan)
-        foreseen[rows] = told
-        ensemble = replace(best.boosted, members=members)
+            variants = tuple(v for v in variants if not v.meta) or variants
+        rows = sample_of(trials.dataset, MAX_EVALUATED, seed)
+        sample = trials.subset(rows)
+        masks = _masks(sample)
+        best, table, out_of_fold = variants[0], pd.DataFrame(), np.full(len(trials.score), np.nan)
+        for variant in variants:
+            [predicted] = held_out_predictions(sample, variant, masks, seed)
+            found = evaluate_predictions(sample, predicted, masks)
+            # Earlier variants are simpler: a later one must be clearly better, not luckier.
+            if variant is variants[0] or _tau(found) > _tau(table) + MIN_TAU_GAIN:
+                best, table, out_of_fold[rows] = variant, found, predicted
+        ensemble = replace(best, members=members)
         schema = ensemble.schema(trials)
         if not schema.columns:
             raise HistoryError(
@@ -145,30 +136,26 @@ class Ranker:
             )
         models = ensemble.fit(trials, schema, seed)
         several = len(np.unique(trials.dataset)) > 1
-        return cls(best, schema, models, RankerSkill.of(table, several), table, foreseen)
+        return cls(best, schema, models, RankerSkill.of(table, several), table, out_of_fold)
 
     def predict(
         self, configs: list[Config], dataset: Mapping[str, Any] | None, encoder: SpaceEncoder
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and disagreement (standard deviation) of the ensemble, each of shape (n,).
+    ) -> np.ndarray:
+        """Mean of the ensemble, shape (n,).
 
         The scale is that of normal scores; only differences within one dataset mean anything.
         """
         if not configs:
-            return np.zeros(0), np.zeros(0)
-        frame = pd.concat(
-            [encoder.frame(configs), fixed_columns(dataset, META, len(configs))], axis=1
-        )
-        scores = predictions(self.models, self.schema, frame)
-        # Each member has its own arbitrary offset, which is no disagreement.
-        return scores.mean(axis=0), (scores - scores.mean(axis=1, keepdims=True)).std(axis=0)
+            return np.zeros(0)
+        table = described(encoder, configs, dataset)
+        return predictions(self.models, self.schema, table).mean(axis=0)
 
     def save(self, folder: Path) -> None:
-        """Write `ranker.json` and one .cbm a member."""
+        """Write `ranker.json` and one .cbm per member."""
         for i, model in enumerate(self.models):
             save_model(model, folder / f"ranker-{i}.cbm")
         payload = {
-            "variant": asdict(self.variant),
+            "variant": self.variant.to_dict(),
             "schema": self.schema.to_dict(),
             "skill": asdict(self.skill),
             "members": len(self.models),
@@ -180,7 +167,7 @@ class Ranker:
     def load(cls, folder: Path) -> Ranker:
         """Inverse of `save`; predictions are bit-equal."""
         payload = json.loads((folder / "ranker.json").read_text())
-        variant = RankerVariant(**payload["variant"])
+        variant = Boosted.from_dict(payload["variant"])
         models = [
             new_model(variant.loss).load_model(str(folder / f"ranker-{i}.cbm"))
             for i in range(payload["members"])
@@ -195,18 +182,10 @@ class Ranker:
 
 
 def _masks(trials: Trials) -> list[np.ndarray]:
-    """Which rows are held out together: datasets; with a single one, fifths of its trials."""
+    """Masks of the rows that are held out together: datasets, or fifths of a single one."""
     several = len(np.unique(trials.dataset)) > 1
     labels = trials.dataset if several else np.arange(len(trials.dataset)) % 5
     return list(folds(labels, MAX_FOLDS))
-
-
-def _held_out(
-    trials: Trials, variant: RankerVariant, masks: list[np.ndarray], seed: int
-) -> tuple[RankerVariant, np.ndarray, pd.DataFrame]:
-    """The variant, what it foresees, and how well, one row a held-out group."""
-    [predicted] = held_out_predictions(trials, variant.boosted, masks, seed)
-    return variant, predicted, judged(trials, predicted, masks)
 
 
 def _tau(table: pd.DataFrame) -> float:

@@ -1,4 +1,4 @@
-"""Where to stop a new trial first: the fraction whose expected outcome per budget is highest."""
+"""The fraction at which new trials stop first: that with the best expected outcome per budget."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def rung_value(fraction: float, explained: float, flat: bool = False) -> float:
 
 
 def allowed_rungs(early: EarlyPredictor | None, rungs: Sequence[float] | None) -> list[float]:
-    """The fractions that new trials may stop at, but for 1: the caller's, else the judged ones."""
+    """The fractions that new trials may stop at, but for 1: the caller's, else the predictor's."""
     known = [r.fraction for r in early.rungs] if early is not None else []
     return sorted(r for r in (known if rungs is None else rungs) if r < 1.0)
 
@@ -48,7 +48,7 @@ def choose_rung(
     Args:
         early: The early predictor, or None.
         rungs: Allowed fractions. A single one is taken as the caller's decision; None allows the
-            fractions that the predictor was judged at.
+            fractions that the predictor was evaluated at.
         flat: Whether a trial costs the same however long it is.
     """
     if early is None or not early.rungs:

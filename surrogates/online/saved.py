@@ -31,7 +31,7 @@ def read_state(folder: Path, stages: bool) -> tuple[dict[str, Any], OfflineModel
     """Inverse of `write_state`.
 
     Args:
-        folder: That it was written to.
+        folder: The folder that it was written to.
         stages: Whether the search is given stages, which are not saved.
 
     Raises:
@@ -54,4 +54,6 @@ def read_state(folder: Path, stages: bool) -> tuple[dict[str, Any], OfflineModel
             if stages
             else "this search was made with stages: Search.load(folder, stages=...)"
         )
+    options = state["options"]
+    options["ablate"] = options.pop("without", options.get("ablate", ()))  # its earlier name
     return state, OfflineModels.load(folder / OFFLINE) if state["offline"] else None

@@ -26,24 +26,24 @@ from surrogates.core.base import (
     Recommendation,
 )
 from surrogates.offline.models import OfflineModels
-from surrogates.online.offline_prior import OfflineOpinion
+from surrogates.online.offline_prior import OfflinePrior
 from surrogates.online.saved import read_state, write_state
 from surrogates.online.strategies import (
     BAYESIAN,
+    AskContext,
     Choice,
-    Round,
+    best_finalist,
     choose,
     distinct_rungs,
-    next_finalist,
     planned_rung,
 )
 from surrogates.online.task_model import TaskModel, torch_threads
-from surrogates.online.trial_log import Book
+from surrogates.online.trial_log import TrialLog
 from surrogates.space.axes import plain
 from surrogates.space.candidates import generated_candidates, given_candidates
 from surrogates.space.encoding import SpaceEncoder
 from surrogates.space.options import SearchOptions
-from surrogates.space.stages import Beginnings, StagesOf
+from surrogates.space.stages import SharedStages, StagesOf
 
 
 class Search:
@@ -54,10 +54,10 @@ class Search:
         history: Past trials (see `surrogates.history.table.read_history`), or None.
         dataset: Meta-features of the new dataset, keys with or without "meta.", or None.
         maximize: Whether more score is better, here and in the history.
-        budget: Total cost that may be told, in the caller's units; None if unknown.
+        budget: Total cost that may be spent, in the caller's units; None if unknown.
         seed: Same seed and same calls, same proposals.
         **options: See `SearchOptions`; `offline=OfflineModels` skips fitting the history again, and
-            `stages` says which stages a configuration's run has (see `surrogates.space.stages`),
+            `stages` gives the stages of a configuration's run (see `surrogates.space.stages`),
             so that no trial is proposed only to measure what another one has measured.
 
     Raises:
@@ -84,13 +84,13 @@ class Search:
         if dataset is not None and not isinstance(dataset, Mapping):
             raise OptionError(f"dataset must be a mapping of meta-features, got {type(dataset)}.")
         self.encoder = SpaceEncoder(space)
-        self.beginnings = Beginnings(self.encoder, stages)
+        self.shared_stages = SharedStages(self.encoder, stages)
         self.maximize, self.budget, self.seed = bool(maximize), budget, int(seed)
         self.dataset = {str(k): plain(v) for k, v in dataset.items()} if dataset else None
-        self.book = Book()
+        self.trial_log = TrialLog()
         self.offline = self._offline_models(offline, history)
-        self._opinion = OfflineOpinion(
-            self.offline, self.encoder, self.dataset, self.seed, self.options.without
+        self._prior = OfflinePrior(
+            self.offline, self.encoder, self.dataset, self.seed, self.options.ablate
         )
         self._cached: tuple[int, TaskModel] | None = None
 
@@ -120,14 +120,14 @@ class Search:
         candidates: pd.DataFrame | None = None,
         fraction: float | None = None,
     ) -> list[Proposal]:
-        """The next n trials to run; may be called again before the earlier ones are told.
+        """The next n trials to run; may be called again before earlier ones are reported.
 
         Args:
-            n: How many.
-            candidates: Configurations to choose from, one a row, column names with or without
+            n: Number of proposals.
+            candidates: Configurations to choose from, one per row, column names with or without
                 "config."; None searches the whole space.
-            fraction: Where new trials are to stop, when the caller knows better; None leaves it
-                to the search.
+            fraction: Fraction at which new trials are to stop, when the caller knows better; None
+                leaves it to the search.
 
         Returns:
             n proposals. A configuration is repeated only to continue a stopped trial, or when
@@ -142,22 +142,19 @@ class Search:
             raise OptionError(f"{fraction=}: expected a fraction in (0, 1], or None.")
         given = given_candidates(candidates, self.encoder) if candidates is not None else None
         with torch_threads(self.options.n_threads):
-            model = self._model()
-            turn = self._round(model, given)
-            self.book.asks += 1
+            ctx = self._context(given)
+            self.trial_log.asks += 1
             proposals = []
             for _ in range(n):
-                choice = choose(turn, model, self.options, self.budget)
+                choice = choose(ctx)
                 if choice.continues is None:
-                    choice = replace(choice, fraction=fraction or self._rung(turn, model, choice))
-                proposal = self._proposal(choice, model)
-                self.book.proposals[proposal.id] = proposal
-                turn.add(proposal)
-                proposals.append(proposal)
+                    rung = fraction or distinct_rungs(ctx, [choice.config], choice.fraction).item()
+                    choice = replace(choice, fraction=rung)
+                proposals.append(self._proposal(choice, ctx.model))
         return proposals
 
     def finalist(self) -> Proposal | None:
-        """The stopped trial most worth running to full length, whatever the budget says.
+        """The stopped trial most worth running to full length, regardless of the budget.
 
         Returns:
             A proposal of kind "continue", or None when no stopped trial has a fair chance to beat
@@ -165,14 +162,9 @@ class Search:
         """
         with torch_threads(self.options.n_threads):
             model = self._model()
-            turn = self._round(model, None)
-            self.book.asks += 1
-            choice = next_finalist(turn, model)
-            if choice is None:
-                return None
-            proposal = self._proposal(choice, model)
-            self.book.proposals[proposal.id] = proposal
-        return proposal
+            self.trial_log.asks += 1
+            choice = best_finalist(self.trial_log.stopped, model)
+            return self._proposal(choice, model) if choice is not None else None
 
     def rung(self) -> float:
         """Fraction of the schedule at which the next new trial would be stopped."""
@@ -195,7 +187,7 @@ class Search:
         """Report one proposal's outcome.
 
         Args:
-            id: The proposal's id.
+            id: Of the proposal.
             score: Validation score at `fraction`; NaN or None counts as a failure.
             score_se: Its standard error.
             cost: What this proposal cost (a continuation: its own part only).
@@ -210,7 +202,7 @@ class Search:
             AlreadyToldError: Told before.
             OptionError: A value is out of range.
         """
-        self.book.record(
+        self.trial_log.record(
             id, score=score, score_se=score_se, cost=cost, fraction=fraction, signals=signals,
             state=state, start=start,
         )  # fmt: skip
@@ -218,10 +210,10 @@ class Search:
     def best(self) -> Recommendation:
         """The configuration to use: best posterior mean among those run at full length.
 
-        Falls back on partial runs, then on the offline opinion's first choice.
+        Falls back on partial runs, then on the configuration with the best offline prior mean.
 
         Raises:
-            NothingToRecommendError: No score was told and there is no history.
+            NothingToRecommendError: There is no score and no history.
         """
         ranked = self.ranking()
         return ranked[0] if ranked else self._untested(self._model())
@@ -229,7 +221,7 @@ class Search:
     def ranking(self) -> list[Recommendation]:
         """All trials with a score, as `best` would choose among them: full-length ones come first.
 
-        For who keeps a model of each trial and cannot keep them all. Empty before a first score.
+        For callers that cannot keep a trained model of every trial. Empty before a first score.
         """
         with torch_threads(self.options.n_threads):
             model = self._model()
@@ -243,13 +235,13 @@ class Search:
 
     def observations(self) -> pd.DataFrame:
         """Every proposal in order: id, kind, continues, config.*, fraction, score, score_se,
-        cost, state ("pending" while untold), predicted mean and sd now, prior_score."""
-        if not self.book.proposals:
+        cost, state ("pending" until observed), predicted mean and sd now, prior_score."""
+        if not self.trial_log.proposals:
             return pd.DataFrame(columns=["id", "kind", "fraction", "score", "state"])
-        proposals = list(self.book.proposals.values())
+        proposals = list(self.trial_log.proposals.values())
         with torch_threads(self.options.n_threads):
             mean, sd, prior = self._model().predict([p.config for p in proposals])
-        rows = zip(map(self.book.row, proposals), mean, sd, prior, strict=True)
+        rows = zip(map(self.trial_log.row, proposals), mean, sd, prior, strict=True)
         return pd.DataFrame(
             row | {"predicted": float(mu), "predicted_sd": float(sigma), "prior_score": float(m)}
             for row, mu, sigma, m in rows
@@ -267,20 +259,20 @@ class Search:
                 "maximize": self.maximize,
                 "budget": self.budget,
                 "seed": self.seed,
-                "options": self.options.to_dict(),
-                "stages": self.beginnings.stages_of is not None,
-                "book": self.book.to_dict(),
+                "options": self.options.model_dump(mode="json"),
+                "stages": self.shared_stages.stages_of is not None,
+                "book": self.trial_log.to_dict(),
             },
             self.offline,
         )
 
     @classmethod
     def load(cls, folder: str | Path, stages: StagesOf | None = None) -> Search:
-        """A search that goes on exactly where `save` left it.
+        """A search that resumes exactly where `save` left it.
 
         Args:
-            folder: That it was saved to.
-            stages: As the search was made with, for it is not saved.
+            folder: The folder that it was saved to.
+            stages: The `stages` that the search was made with, which are not saved.
 
         Raises:
             SurrogateError: The folder holds no search, or one of another format.
@@ -297,84 +289,73 @@ class Search:
             stages=stages,
             **payload["options"],
         )
-        search.book = Book.from_dict(payload["book"])
+        search.trial_log = TrialLog.from_dict(payload["book"])
         return search
 
-    # -- inside --------------------------------------------------------------------------------
+    # -- internals -----------------------------------------------------------------------------
 
     def _model(self) -> TaskModel:
         """The task model of the present observations, fitted once for each number of them."""
-        told = len(self.book.told)
-        if self._cached is None or self._cached[0] != told:
+        observed = len(self.trial_log.observations)
+        if self._cached is None or self._cached[0] != observed:
             sign, flat = 1.0 if self.maximize else -1.0, self.options.price == "flat"
-            model = TaskModel(self._opinion, self.book, sign, self.beginnings, flat)
-            self._cached = (told, model)
+            model = TaskModel(self._prior, self.trial_log, sign, self.shared_stages, flat)
+            self._cached = (observed, model)
         return self._cached[1]
 
-    def _round(self, model: TaskModel, given: list[Config] | None) -> Round:
+    def _context(self, given: list[Config] | None) -> AskContext:
         """Candidates and random numbers of one `ask`, derived from (seed, number of asks)."""
-        rng = np.random.default_rng([self.seed, self.book.asks])
-        taken: dict[tuple, int] = {}
-        for proposal in self.book.proposals.values():
-            key = self.encoder.key(proposal.config)
-            taken[key] = taken.get(key, 0) + (proposal.kind == "new")
-        pool = given if given is not None else self._pool(model, rng, taken)
-        started = sum(p.kind == "new" for p in self.book.proposals.values())
-        pending = list(self.book.pending)
-        runs = self.book.runs + [(p.config, p.fraction) for p in pending]
-        return Round(
-            self.encoder, pool, given is not None, taken, pending, rng, self.seed, started,
-            self.beginnings, runs,
-        )  # fmt: skip
+        model, rng = self._model(), np.random.default_rng([self.seed, self.trial_log.asks])
+        pool = given if given is not None else self._pool(model, rng)
+        return AskContext(model, pool, given is not None, rng, self.seed, self.options, self.budget)
 
-    def _rung(self, turn: Round, model: TaskModel, choice: Choice) -> float:
-        """The chosen fraction, or a later one where the score at this one is known."""
-        [rung] = distinct_rungs(turn, model, [choice.config], choice.fraction, self.options.rungs)
-        return float(rung)
-
-    def _pool(
-        self, model: TaskModel, rng: np.random.Generator, taken: dict[tuple, int]
-    ) -> list[Config]:
+    def _pool(self, model: TaskModel, rng: np.random.Generator) -> list[Config]:
         incumbents: list[Config] = []
         if model.observed and self.options.strategy in BAYESIAN:
             order = np.argsort(-model.sign * model.predict(model.configs)[0], kind="stable")
             incumbents = [model.configs[i] for i in order[:5]]
-        liked = self._opinion.favourites
-        if self.options.strategy == "autopipe" and self._opinion.prior is None:
-            liked = []  # a history without skill has no favourites worth a place
-        pool = generated_candidates(self.encoder, self.options.n_candidates, incumbents, liked, rng)
+        favourites = self._prior.favourites
+        if self.options.strategy == "autopipe" and self._prior.mean_prior is None:
+            favourites = []  # a history without skill has no favourites worth a place
+        pool = generated_candidates(
+            self.encoder, self.options.n_candidates, incumbents, favourites, rng
+        )
+        taken = {self.encoder.key(p.config) for p in self.trial_log.proposals.values()}
         if all(self.encoder.key(c) in taken for c in pool):  # a small space is nearly exhausted
             pool = self.encoder.sample(4096, self.seed)
         return pool
 
     def _proposal(self, choice: Choice, model: TaskModel) -> Proposal:
+        """The choice as a proposal, which is recorded."""
         bayesian_search = self.options.strategy in BAYESIAN
-        [mean], [sd], [prior] = model.predict([choice.config], use_gp=bayesian_search)
-        begun = choice.continues.fraction if choice.continues is not None else 0.0
-        begun = max(begun, float(model.begun([choice.config])[0]))
-        part = max(choice.fraction - begun, 0.0)
-        cost = float(np.exp(model.log_cost([choice.config])[0])) * part
-        return Proposal(
-            id=self.book.next_id(),
+        [mean], [sd], [offline_part] = model.predict([choice.config], use_gp=bayesian_search)
+        completed = float(model.completed_fraction([choice.config])[0])
+        if choice.continues is not None:
+            completed = max(choice.continues.fraction, completed)
+        full_cost = float(np.exp(model.log_cost([choice.config])[0]))
+        proposal = Proposal(
+            id=self.trial_log.next_id(),
             config=dict(choice.config),
             fraction=float(choice.fraction),
             expected_score=float(mean),
-            expected_cost=cost,
+            expected_cost=full_cost * max(choice.fraction - completed, 0.0),
             expected_score_sd=float(sd),
-            prior_score=float(prior),
-            residual=float(mean - prior),
+            prior_score=float(offline_part),
+            residual=float(mean - offline_part),
             failure_probability=float(model.failure_probability([choice.config])[0]),
             kind="new" if choice.continues is None else "continue",
             continues=choice.continues.id if choice.continues is not None else None,
             hedge=choice.hedge,
         )
+        self.trial_log.proposals[proposal.id] = proposal
+        return proposal
 
     def _untested(self, model: TaskModel) -> Recommendation:
-        if not self._opinion.known:
+        if self.offline is None or self.offline.ranker is None:
             raise NothingToRecommendError(
                 "nothing to recommend: no trial has a score yet and there is no history. "
                 "Call ask(), run the proposals and tell() their scores."
             )
-        config = self._opinion.favourites[0]
+        config = self._prior.favourites[0]
         [mean], [sd], _ = model.predict([config])
         return Recommendation(dict(config), float(mean), float(sd), None)

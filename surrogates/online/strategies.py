@@ -1,259 +1,253 @@
-"""How the next trial is chosen. Pure functions of the task model; `search.py` keeps the state."""
+"""The choice of the next trial. Pure functions of the task model; `search.py` keeps the state."""
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy.stats import norm, qmc
 
-from surrogates.core.base import Config, Observation, Proposal
+from surrogates.core.base import Config, Observation
 from surrogates.gp.acquisition import cost_weight, log_noisy_ei
 from surrogates.gp.failure import log_survival
 from surrogates.online.rungs import allowed_rungs, choose_rung
 from surrogates.online.task_model import TaskModel
-from surrogates.space.candidates import diverse_top, nearest, refine
+from surrogates.online.trial_log import TrialLog
+from surrogates.space.candidates import best_unlike, nearest, refine
 from surrogates.space.encoding import SpaceEncoder
 from surrogates.space.options import SearchOptions
-from surrogates.space.stages import LEAST_PART, Beginnings, Run, distinct_rung
+from surrogates.space.stages import MIN_OWN_SHARE, distinct_rung
 
-Rungs = tuple[float, ...] | None
 BAYESIAN = ("autopipe", "gp")
 
 FINALIST_CHANCE = 0.1  # a stopped trial less likely than this to beat the best is let go
 PROMOTION = 3  # without a Gaussian process, one stopped trial in so many is finished
 INITIAL_WITH_HISTORY = 3
-HEDGE = 2  # the third trial is the space's default: if it beats the opinion's best, beware
-ROUND = 4  # one in so many of the first trials is not the opinion's choice
-INITIAL_COST = 0.5  # of the opinion's standard deviations, what e times the cost must be better
+HEDGE_PERIOD = 4  # one in so many of the first trials is not the offline prior's choice,
+HEDGE_PLACE = 2  # beginning with the third, the space's default: if that beats the prior's, beware
+INITIAL_COST = 0.5  # standard deviations of the prior mean that a trial e times as dear must gain
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What to run next: a new configuration up to `fraction`, or a stopped trial to its end."""
+    """The next run: a new configuration up to `fraction`, or a stopped trial to its end."""
 
     config: Config
     fraction: float = 1.0
     continues: Observation | None = None
     hedge: bool = False
-    """Whether it was begun because the opinion did not choose it."""
+    """True if it was started because the offline prior did not choose it."""
 
 
 @dataclass
-class Round:
-    """One `ask`: its candidates, what is already taken, its random numbers."""
+class AskContext:
+    """One `ask`: the task model, the candidates and the random numbers."""
 
-    encoder: SpaceEncoder
+    model: TaskModel
     pool: list[Config]
     only_pool: bool
-    """Whether the pool is the caller's candidates: nothing outside it may be proposed."""
-    taken: dict[tuple, int]
-    """How often each configuration was proposed before."""
-    pending: list[Proposal]
+    """True if the pool is the caller's candidates: nothing outside it may be proposed."""
     rng: np.random.Generator
     seed: int
-    started: int
-    """New configurations proposed so far."""
-    beginnings: Beginnings
-    runs: list[Run]
-    """What was run and what is being run."""
+    options: SearchOptions
+    budget: float | None
     cube: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
         self.cube = self.encoder.matrix(self.pool)
+
+    @property
+    def encoder(self) -> SpaceEncoder:
+        """The encoder of the space."""
+        return self.model.encoder
+
+    @property
+    def log(self) -> TrialLog:
+        """Proposals, those of this `ask` included, and observations."""
+        return self.model.trial_log
+
+    @property
+    def started(self) -> int:
+        """New configurations proposed so far."""
+        return sum(p.kind == "new" for p in self.log.proposals.values())
+
+    def taken(self) -> Counter[tuple]:
+        """Number of times that each configuration was proposed before, by its key."""
+        new = (p.config for p in self.log.proposals.values() if p.kind == "new")
+        return Counter(self.encoder.key(config) for config in new)
 
     def free(self) -> np.ndarray:
         """Indices of the candidates not proposed before; the rarest ones if there are none.
 
         One that differs from another only in what its run never uses was proposed with that one.
         """
-        counts = np.array([self.taken.get(self.encoder.key(c), 0) for c in self.pool])
-        counts += (counts == 0) & (self.known(self.pool) >= 1.0)
+        taken = self.taken()
+        counts = np.array([taken[self.encoder.key(c)] for c in self.pool])
+        counts += (counts == 0) & (self.shared_fraction(self.pool) >= 1.0)
         return np.flatnonzero(counts == counts.min())
 
-    def known(self, configs: list[Config]) -> np.ndarray:
-        """Share of each configuration's run that another one shows, or will, shape (n,)."""
-        return self.beginnings.in_common(configs, self.runs)
+    def shared_fraction(self, configs: list[Config]) -> np.ndarray:
+        """Share of each configuration's run that another trial has run, or will, shape (n,)."""
+        runs = self.log.runs + [(p.config, p.fraction) for p in self.log.pending]
+        return self.model.shared_stages.shared_fraction(configs, runs)
 
-    def add(self, proposal: Proposal) -> None:
-        """Account for a proposal just made."""
-        key = self.encoder.key(proposal.config)
-        self.taken[key] = self.taken.get(key, 0) + 1
-        self.pending.append(proposal)
-        self.runs.append((proposal.config, proposal.fraction))
-        self.started += proposal.kind == "new"
+    def stopped(self) -> list[Observation]:
+        """Stopped trials that may be continued; only the caller's candidates, if there are any."""
+        if not self.only_pool:
+            return self.log.stopped
+        allowed = {self.encoder.key(c) for c in self.pool}
+        return [o for o in self.log.stopped if self.encoder.key(self.log.config_of(o)) in allowed]
 
 
-def random_choice(turn: Round) -> Choice:
+def random_choice(ctx: AskContext) -> Choice:
     """Any candidate that is free."""
-    return Choice(turn.pool[int(turn.rng.choice(turn.free()))])
+    return Choice(ctx.pool[int(ctx.rng.choice(ctx.free()))])
 
 
-def space_filling(turn: Round, model: TaskModel | None = None, default_at: int = 0) -> Choice:
+def space_filling(ctx: AskContext, avoid_failures: bool = True, default_at: int = 0) -> Choice:
     """The default once, and a scrambled Sobol sequence, snapped to the candidates if given.
 
     Args:
-        turn: This `ask`.
-        model: With one, points that will likely fail are passed over.
-        default_at: Which of the trials is to be the default, if it was not proposed before.
+        ctx: This `ask`.
+        avoid_failures: Whether points that will likely fail are passed over.
+        default_at: Index of the trial that is to be the default, if it was not proposed before.
     """
-    encoder, k = turn.encoder, turn.started
-    sobol = qmc.Sobol(len(encoder.axes), scramble=True, rng=np.random.default_rng(turn.seed))
+    encoder, k, taken = ctx.encoder, ctx.started, ctx.taken()
+
+    def risk(configs: list[Config]) -> np.ndarray:
+        return ctx.model.failure_probability(configs) if avoid_failures else np.zeros(len(configs))
+
+    sobol = qmc.Sobol(len(encoder.axes), scramble=True, rng=np.random.default_rng(ctx.seed))
     points = sobol.random_base2(math.ceil(math.log2(k + 33)))[k : k + 32]
     default = encoder.default()
-    wanted = k == default_at and encoder.key(default) not in turn.taken
-    targets = [default] if wanted else []
+    targets = [default] if k == default_at and encoder.key(default) not in taken else []
     targets += encoder.from_unit(points)
-    free = turn.free()
-    penalty = model.failure_probability([turn.pool[i] for i in free]) if model else 0.0 * free
-    if turn.only_pool:
-        goal = encoder.matrix(targets[:1] or [turn.pool[free[0]]])[0]
-        return Choice(turn.pool[free[nearest(turn.cube[free], goal, 3.0 * penalty)]])
-    unseen = [c for c in targets if turn.taken.get(encoder.key(c), 0) == 0]
+    free = ctx.free()
+    penalty = risk([ctx.pool[i] for i in free])
+    if ctx.only_pool:
+        goal = encoder.matrix(targets[:1] or [ctx.pool[free[0]]])[0]
+        return Choice(ctx.pool[free[nearest(ctx.cube[free], goal, 3.0 * penalty)]])
+    unseen = [c for c in targets if encoder.key(c) not in taken]
     if not unseen:
-        return Choice(turn.pool[free[int(np.argmin(penalty))]])
-    chance = model.failure_probability(unseen) if model else np.zeros(len(unseen))
+        return Choice(ctx.pool[free[int(np.argmin(penalty))]])
+    chance = risk(unseen)
     # The first point whose risk is close to the lowest on offer keeps the sequence even.
     return Choice(unseen[int(np.argmax(chance <= chance.min() + 0.1))])
 
 
-def by_opinion(turn: Round, model: TaskModel, cost: float = 0.0) -> Choice:
-    """The offline opinion's best candidate that differs from what is taken.
+def by_prior_mean(ctx: AskContext, cost: float = 0.0) -> Choice:
+    """The candidate with the best offline prior mean that differs from those proposed before.
 
     Args:
-        turn: This `ask`.
-        model: Of the task.
-        cost: How many standard deviations of the opinion one unit of log cost counts against.
+        ctx: This `ask`.
+        cost: Standard deviations of the prior mean that one unit of log cost counts against.
     """
-    free = turn.free()
-    configs = [turn.pool[i] for i in free]
-    value = model.opinion.score(configs) + log_survival(model.failure_probability(configs))
+    prior, free = ctx.model.prior, ctx.free()
+    configs = [ctx.pool[i] for i in free]
+    value = prior.mean(configs) + log_survival(ctx.model.failure_probability(configs))
     if cost:
-        value -= cost * model.opinion.relative_log_cost(configs)
-    told = [model.book.proposals[i].config for i in model.book.told]
-    others = turn.encoder.matrix(told + [p.config for p in turn.pending])
-    return Choice(configs[diverse_top(value, turn.cube[free], others, 1)[0]])
+        value -= cost * prior.relative_log_cost(configs)
+    observed = [ctx.log.config_of(o) for o in ctx.log.observations.values()]
+    others = ctx.encoder.matrix(observed + [p.config for p in ctx.log.pending])
+    return Choice(configs[best_unlike(value, ctx.cube[free], others)])
 
 
-def initial_trials(model: TaskModel, encoder: SpaceEncoder, asked: int | None) -> int:
+def initial_trials(ctx: AskContext) -> int:
     """Trials before the Gaussian process takes over."""
-    if asked is not None:
-        return asked
-    if model.opinion.prior is not None:
+    if ctx.options.n_initial is not None:
+        return ctx.options.n_initial
+    if ctx.model.prior.mean_prior is not None:
         return INITIAL_WITH_HISTORY
-    return min(8, len(encoder.axes) + 2)
+    return min(8, len(ctx.encoder.axes) + 2)
 
 
-def _initial(turn: Round, model: TaskModel) -> Choice:
-    """The opinion's diverse top, hedged by one trial it did not choose; without it, spread out."""
-    if model.opinion.prior is None:
-        return space_filling(turn, model)
-    hedges = sum(p.hedge for p in model.book.proposals.values())
-    # One that the caller chose, having named no other, hedges nothing.
-    if hedges < (turn.started + ROUND - HEDGE) // ROUND and len(turn.pool) > 1:
-        return replace(space_filling(turn, model, turn.started), hedge=True)
-    return by_opinion(turn, model, INITIAL_COST if _weighs_cost(model) else 0.0)
+def _initial(ctx: AskContext) -> Choice:
+    """The prior's diverse top, hedged by trials that it did not choose; without it, spread out."""
+    if ctx.model.prior.mean_prior is None:
+        return space_filling(ctx)
+    hedges = sum(p.hedge for p in ctx.log.proposals.values())
+    due = (ctx.started + HEDGE_PERIOD - HEDGE_PLACE) // HEDGE_PERIOD
+    # With a single candidate there is no choice, and so nothing to hedge.
+    if hedges < due and len(ctx.pool) > 1:
+        return replace(space_filling(ctx, default_at=ctx.started), hedge=True)
+    return by_prior_mean(ctx, INITIAL_COST if _weighs_cost(ctx.model) else 0.0)
 
 
 def _weighs_cost(model: TaskModel) -> bool:
-    return not model.flat and "cost" not in model.opinion.without
+    return not model.flat and "cost" not in model.prior.ablate
 
 
-def bayesian(
-    turn: Round,
-    model: TaskModel,
-    *,
-    budget: float | None,
-    finalist_share: float,
-    rungs: Rungs,
-    n_initial: int | None,
-) -> Choice:
+def bayesian(ctx: AskContext) -> Choice:
     """Initial design, then acquisition over new starts and continuations, then finalists."""
-    spent = model.book.spent + model.cost_to_come(turn.pending)
-    closing = budget is not None and budget - spent <= finalist_share * budget
-    allowed = {turn.encoder.key(c) for c in turn.pool} if turn.only_pool else None
-    stopped = [o for o in model.book.stopped if _may_continue(o, turn, model, allowed)]
-    if closing and stopped:
-        finalist = _finalist(stopped, model)
-        if finalist is not None:
-            return finalist
-    if (hedge := _in_doubt(stopped, model)) is not None:
+    model, budget = ctx.model, ctx.budget
+    spent = ctx.log.spent + model.pending_cost(ctx.log.pending)
+    closing = budget is not None and budget - spent <= ctx.options.finalist_share * budget
+    stopped = ctx.stopped()
+    if closing and (finalist := best_finalist(stopped, model)) is not None:
+        return finalist
+    if (hedge := _hedge_to_finish(stopped, model)) is not None:
         return _continue(hedge, model)
-    if _nothing_told_apart(model):
-        return Choice(space_filling(turn, model).config)
-    rung = 1.0 if closing else planned_rung(model, rungs)
-    needed = initial_trials(model, turn.encoder, n_initial)
-    if model.gp is None and stopped and turn.started >= PROMOTION * (1 + model.continued):
-        return _finalist(stopped, model) or replace(_initial(turn, model), fraction=rung)
-    if model.gp is None or turn.started < needed:
-        return replace(_initial(turn, model), fraction=rung)
-    if not model.full.any() and len(stopped) >= max(2, needed):
-        return _finalist(stopped, model) or _acquire(turn, model, rung, rungs, [], budget, spent)
-    stopped = stopped if model.full.any() else []
-    return _acquire(turn, model, rung, rungs, stopped, budget, spent)
+    if all_scores_equal(model):
+        return space_filling(ctx)
+    rung = 1.0 if closing else planned_rung(model, ctx.options.rungs)
+    needed = initial_trials(ctx)
+    if model.gp is None or ctx.started < needed:
+        due = model.gp is None and ctx.started >= PROMOTION * (1 + model.continued)
+        finalist = best_finalist(stopped, model) if due else None
+        return finalist or replace(_initial(ctx), fraction=rung)
+    if model.full.any():
+        return _acquire(ctx, rung, stopped, spent)
+    # Nothing ran in full yet: once the first trials were seen in part, the best one is finished.
+    finalist = best_finalist(stopped, model) if len(stopped) >= max(2, needed) else None
+    return finalist or _acquire(ctx, rung, [], spent)
 
 
-def _in_doubt(stopped: list[Observation], model: TaskModel) -> Observation | None:
-    """A hedge, where what the opinion chose is at full length no better than it was at its rung.
+def _hedge_to_finish(stopped: list[Observation], model: TaskModel) -> Observation | None:
+    """A hedge, where what the prior chose is at full length no better than it was at its rung.
 
-    An opinion that is wrong misleads the early predictor's history too: run to its end, the hedge
-    says how wrong.
+    A history that is wrong misleads the early predictor too: run to its end, the hedge says how
+    wrong.
     """
-    if model.opinion.prior is None or model.full.sum() < 2:
+    if model.prior.mean_prior is None or model.full.sum() < 2:
         return None
     best = max(model.sign * o.score for o in model.observed if o.full_length)
-    hedges = (o for o in stopped if model.book.proposals[o.id].hedge)
+    hedges = (o for o in stopped if model.trial_log.proposals[o.id].hedge)
     return next((o for o in hedges if model.sign * o.score >= best), None)
 
 
-def _nothing_told_apart(model: TaskModel) -> bool:
-    """All trials, some of them at full length, have one score: no model can say where to go."""
-    scores = {o.score for o in model.book.usable}
+def all_scores_equal(model: TaskModel) -> bool:
+    """True if all trials, two of them at full length, have one score: there is nothing to model."""
+    scores = {o.score for o in model.trial_log.usable}
     return int(model.full.sum()) >= 2 and len(scores) == 1
 
 
-def planned_rung(model: TaskModel, rungs: Rungs) -> float:
+def planned_rung(model: TaskModel, rungs: tuple[float, ...] | None) -> float:
     """Fraction at which new trials are stopped; 1 when stopping early cannot work."""
-    if "early_stopping" in model.opinion.without or not model.partial_runs_work:
+    if "early_stopping" in model.prior.ablate or not model.partial_runs_work:
         return 1.0
-    return choose_rung(model.opinion.offline.early, rungs, model.flat)
+    return choose_rung(model.offline.early, rungs, model.flat)
 
 
-def distinct_rungs(
-    turn: Round, model: TaskModel, configs: list[Config], planned: float, rungs: Rungs
-) -> np.ndarray:
-    """Where each configuration would be stopped: where its score is not known already, (n,).
+def distinct_rungs(ctx: AskContext, configs: list[Config], planned: float) -> np.ndarray:
+    """The fraction at which each configuration's score is not known already, shape (n,).
 
     Two configurations cannot differ before a stage has begun in which they do.
     """
-    allowed = allowed_rungs(model.opinion.offline.early, rungs)
-    return np.array([distinct_rung(planned, allowed, known) for known in turn.known(configs)])
-
-
-def next_finalist(turn: Round, model: TaskModel) -> Choice | None:
-    """The stopped trial to finish next, or None when none is worth it."""
-    stopped = [o for o in model.book.stopped if _may_continue(o, turn, model, None)]
-    return _finalist(stopped, model) if stopped else None
-
-
-def _may_continue(
-    o: Observation, turn: Round, model: TaskModel, allowed: set[tuple] | None
-) -> bool:
-    """Not being continued in this very round, and among the caller's candidates."""
-    if any(p.continues == o.id for p in turn.pending):
-        return False
-    return allowed is None or turn.encoder.key(model.book.proposals[o.id].config) in allowed
+    allowed = allowed_rungs(ctx.model.offline.early, ctx.options.rungs)
+    return np.array([distinct_rung(planned, allowed, s) for s in ctx.shared_fraction(configs)])
 
 
 def _continue(o: Observation, model: TaskModel) -> Choice:
-    return Choice(model.book.proposals[o.id].config, 1.0, o)
+    return Choice(model.trial_log.config_of(o), 1.0, o)
 
 
-def _finalist(stopped: list[Observation], model: TaskModel) -> Choice | None:
-    """The stopped trial with the best posterior mean, unless it is hopeless."""
-    configs = [model.book.proposals[o.id].config for o in stopped]
-    mean, sd, _ = model.predict(configs)
+def best_finalist(stopped: list[Observation], model: TaskModel) -> Choice | None:
+    """The stopped trial with the best posterior mean; None without one that has a chance."""
+    if not stopped:
+        return None
+    mean, sd, _ = model.predict([model.trial_log.config_of(o) for o in stopped])
     mean = model.sign * mean
     best = int(np.argmax(mean))
     unsure = max(float(sd[best]), 1e-12 * abs(float(mean[best])), 1e-300)
@@ -265,87 +259,73 @@ def _finalist(stopped: list[Observation], model: TaskModel) -> Choice | None:
     return _continue(stopped[best], model)
 
 
-def _acquire(
-    turn: Round,
-    model: TaskModel,
-    rung: float,
-    rungs: Rungs,
-    stopped: list[Observation],
-    budget: float | None,
-    spent: float,
-) -> Choice:
+def _acquire(ctx: AskContext, rung: float, stopped: list[Observation], spent: float) -> Choice:
     """The best of: starting any candidate at its rung, finishing any stopped trial.
 
-    A new start improves on everything in hand, stopped trials included, and its improvement is
-    worth only the share of variance that the predictor explains at the rung. Finishing a trial
-    improves on the full-length results. A start is divided by its rung, a continuation by the
-    fraction still to run; where all trials cost the same, both by nothing.
+    A new start improves on everything in hand, stopped trials included, and its improvement counts
+    by the share of variance that the predictor explains at the rung. Finishing a trial improves on
+    the full-length results. A start is divided by its rung, a continuation by the fraction still to
+    run; where all trials cost the same, both by nothing.
     """
-    assert model.gp is not None
-    gp = model.gp
-    weight = cost_weight(spent, budget) if _weighs_cost(model) else 0.0
-    seed = int(turn.rng.integers(2**31))
-    waiting = model.inputs([p.config for p in turn.pending]) if turn.pending else None
+    model, gp, early = ctx.model, ctx.model.gp, ctx.model.offline.early
+    assert gp is not None
+    weight = cost_weight(spent, ctx.budget) if _weighs_cost(model) else 0.0
+    seed = int(ctx.rng.integers(2**31))
+    pending = [p.config for p in ctx.log.pending]
+    waiting = model.inputs(pending) if pending else None
     observed = model.baseline(full_only=False)
-    early = model.opinion.offline.early
 
-    def worth(at: float) -> float:
+    def log_explained_variance(at: float) -> float:
         return 0.0 if at >= 1.0 or early is None else math.log(max(early.explained_at(at), 1e-3))
 
-    def parts(left: np.ndarray) -> np.ndarray:
-        return np.zeros(len(left)) if model.flat else np.log(np.maximum(left, LEAST_PART))
+    def log_share(left: np.ndarray) -> np.ndarray:
+        return np.zeros(len(left)) if model.flat else np.log(np.maximum(left, MIN_OWN_SHARE))
 
-    def terms(configs: list[Config]) -> np.ndarray:
+    def log_survival_per_cost(configs: list[Config]) -> np.ndarray:
         survival = log_survival(model.failure_probability(configs))
         return survival - weight * model.log_cost(configs) if weight else survival
 
     def start(configs: list[Config]) -> np.ndarray:
         gain = log_noisy_ei(gp, model.inputs(configs), observed, waiting, seed)
-        at = distinct_rungs(turn, model, configs, rung, rungs)
-        explained = np.array([worth(each) for each in at])
+        at = distinct_rungs(ctx, configs, rung)
+        explained = np.array([log_explained_variance(each) for each in at])
         # The whole of it, shared beginning or not: what it costs to change a last stage alone is so
         # little that the search would do nothing else, however little there is to gain.
-        return gain + explained - parts(at) + terms(configs)
+        return gain + explained - log_share(at) + log_survival_per_cost(configs)
 
-    configs = [turn.pool[i] for i in turn.free()]
+    configs = [ctx.pool[i] for i in ctx.free()]
     values = start(configs)
     order = np.argsort(-values, kind="stable")
     best, value = Choice(configs[order[0]], rung), float(values[order[0]])
-    if not turn.only_pool and turn.taken.get(turn.encoder.key(best.config), 0) == 0:
-        seen = set(turn.taken)
-        found = refine([configs[i] for i in order[:5]], start, turn.encoder, seen, turn.rng)
+    taken = set(ctx.taken())
+    if not ctx.only_pool and ctx.encoder.key(best.config) not in taken:
+        top = [configs[i] for i in order[:5]]
+        found = refine(top, start, ctx.encoder, taken, ctx.rng)
         if found is not None and found[1] > value:
             best, value = Choice(found[0], rung), found[1]
     if stopped:
-        begun = [model.book.proposals[o.id].config for o in stopped]
+        begun = [ctx.log.config_of(o) for o in stopped]
         gain = log_noisy_ei(gp, model.inputs(begun), model.baseline(True), waiting, seed)
         left = np.array([1.0 - o.fraction for o in stopped])
-        finish = gain - parts(left) + terms(begun)
+        finish = gain - log_share(left) + log_survival_per_cost(begun)
         if finish.max() > value:
             return _continue(stopped[int(np.argmax(finish))], model)
     return best
 
 
-def choose(turn: Round, model: TaskModel, options: SearchOptions, budget: float | None) -> Choice:
-    """What the strategy of a search proposes next."""
-    strategy = options.strategy
-    if strategy == "random":
-        return random_choice(turn)
-    if strategy == "sobol" or (strategy == "ranker" and not model.opinion.known):
-        return space_filling(turn)
-    if strategy == "ranker":
-        return by_opinion(turn, model)
-    if strategy in ("tpe", "bohb"):
-        from surrogates.online.optuna_strategies import bohb, tpe  # takes a second to import
+def choose(ctx: AskContext) -> Choice:
+    """The next proposal of the search's strategy."""
+    match ctx.options.strategy:
+        case "random":
+            return random_choice(ctx)
+        case "sobol":
+            return space_filling(ctx, avoid_failures=False)
+        case "ranker" if ctx.model.offline.ranker is None:
+            return space_filling(ctx, avoid_failures=False)
+        case "ranker":
+            return by_prior_mean(ctx)
+        case "tpe" | "bohb" as strategy:
+            from surrogates.online import optuna_strategies  # takes a second to import
 
-        if strategy == "tpe":
-            return tpe(turn, model.book, model.sign > 0)
-        return bohb(turn, model.book, model.sign > 0, options.rungs)
-    return bayesian(
-        turn,
-        model,
-        budget=budget,
-        finalist_share=options.finalist_share,
-        rungs=options.rungs,
-        n_initial=options.n_initial,
-    )
+            return getattr(optuna_strategies, strategy)(ctx)
+    return bayesian(ctx)

@@ -1,7 +1,7 @@
-"""What the search believes about one dataset, given the offline models and what was told so far.
+"""The model of one dataset, given the offline models and the observations so far.
 
-Internally more is always better; raw scores times `sign` (-1 for minimisation) and back happen in
-`search.py` and here in `_signed`, nowhere else.
+Internally more is always better; raw scores are multiplied by `sign` (-1 for minimisation) on the
+way in and out, in `search.py` and here, nowhere else.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from surrogates.gp.failure import FailureModel, past_weight
 from surrogates.gp.residual_gp import ResidualGP, merge_duplicates
 from surrogates.offline.cost import expected_log_cost
 from surrogates.offline.early import EarlyPredictor
-from surrogates.online.offline_prior import OfflineOpinion
-from surrogates.online.trial_log import Book
-from surrogates.space.stages import Beginnings
+from surrogates.online.offline_prior import OfflinePrior
+from surrogates.online.trial_log import TrialLog
+from surrogates.space.stages import SharedStages
 
-SCALE_WEIGHT = 3.0  # how many observations the history's typical score scale counts as
+SCALE_WEIGHT = 3.0  # observations that the history's typical score scale counts as
 
 
 @contextmanager
 def torch_threads(n: int) -> Iterator[None]:
-    """Run with n torch threads and give the caller's number back."""
+    """Run with n torch threads, then restore the caller's number."""
     before = torch.get_num_threads()
     torch.set_num_threads(n)
     try:
@@ -38,49 +38,51 @@ def torch_threads(n: int) -> Iterator[None]:
 
 
 class TaskModel:
-    """Posterior over scores, costs and failures after the told trials.
+    """Posterior over scores, costs and failures after the observed trials.
 
     Args:
-        opinion: The offline part.
-        book: Proposals and observations so far (read only).
+        prior: The offline models as seen from this dataset.
+        trial_log: Proposals and observations so far (read only).
         sign: 1 to maximise, -1 to minimise.
-        beginnings: Which runs are the same up to when.
-        flat: Whether a trial costs the same whatever it is.
+        shared_stages: Which runs are identical up to which fraction.
+        flat: Whether every trial costs the same.
     """
 
     def __init__(
         self,
-        opinion: OfflineOpinion,
-        book: Book,
+        prior: OfflinePrior,
+        trial_log: TrialLog,
         sign: float,
-        beginnings: Beginnings,
+        shared_stages: SharedStages,
         flat: bool = False,
     ) -> None:
-        self.opinion, self.book, self.sign = opinion, book, sign
-        self.beginnings, self.flat = beginnings, flat
-        self.encoder = opinion.encoder
-        self.observed: list[Observation] = book.usable
-        self.configs: list[Config] = [book.proposals[o.id].config for o in self.observed]
+        self.prior, self.offline, self.encoder = prior, prior.offline, prior.encoder
+        self.trial_log, self.sign = trial_log, sign
+        self.shared_stages, self.flat = shared_stages, flat
+        self.observed: list[Observation] = trial_log.usable
+        self.configs: list[Config] = [trial_log.config_of(o) for o in self.observed]
         self.full = np.array([o.full_length for o in self.observed], dtype=bool)
-        self.scored: list[Config] = [
-            beginnings.settled(config, o.fraction)
-            for config, o in zip(self.configs, self.observed, strict=True)
-        ]
-        """The configurations that the scores are given to, see `Beginnings.settled`."""
+        self.canonical_configs = [self._canonical(o) for o in self.observed]
+        """The configurations that the scores are attributed to, see `SharedStages.canonical`."""
         self.y, self.y_var = self._estimates()
         self._failures = self._failure_model()
-        self._told_cost = self._told_costs()
+        costs = trial_log.full_length_costs
+        self._cost_configs = [config for config, _ in costs]
+        self._log_costs = np.log([cost for _, cost in costs])
+
+    def _canonical(self, o: Observation) -> Config:
+        return self.shared_stages.canonical(self.trial_log.config_of(o), o.fraction)
 
     # -- scores --------------------------------------------------------------------------------
 
     def _scale(self, y: np.ndarray) -> float:
         """Standard deviation of final scores on this task, shrunk to the typical past one.
 
-        How much the past one counts falls with how much it varied from task to task.
+        The more the past scale varied from task to task, the less it counts.
         """
         ss = float(((y - y.mean()) ** 2).sum()) if len(y) else 0.0
-        early = self.opinion.offline.early
-        typical = early.typical_scale if early is not None else self.opinion.offline.scale
+        early = self.offline.early
+        typical = early.typical_scale if early is not None else self.offline.scale
         if not math.isfinite(typical):
             return math.sqrt(ss / max(len(y) - 1, 1)) or 1.0
         spread = early.scale_spread if early is not None else 1.0
@@ -95,59 +97,49 @@ class TaskModel:
         """
         y = np.array([self.sign * o.score for o in self.observed])
         var = np.array([o.score_se**2 for o in self.observed])
-        partial = np.flatnonzero(~self.full) if len(y) else np.zeros(0, dtype=int)
-        if len(partial) == 0:
+        rows = np.flatnonzero(~self.full)
+        if len(rows) == 0:
             return y, var
         scale = self._scale(y[self.full] if self.full.sum() >= 3 else y)
-        early = self.opinion.offline.early
-        chosen = [self.observed[i] for i in partial]
-        if early is None:
-            var[partial] += np.array([((1.0 - o.fraction) * scale) ** 2 for o in chosen])
+        partial = [self.observed[i] for i in rows]
+        if self.offline.early is None:
+            var[rows] += np.array([((1.0 - o.fraction) * scale) ** 2 for o in partial])
             return y, var
-        y[partial], own = self._forecast(early, chosen, y[partial], scale)
-        if "predictor_noise" not in self.opinion.without:
-            var[partial] += own
+        y[rows], forecast_var = self._forecast(self.offline.early, partial, scale)
+        if "predictor_noise" not in self.prior.ablate:
+            var[rows] += forecast_var
         return y, var
 
     def _forecast(
-        self,
-        early: EarlyPredictor,
-        partial: list[Observation],
-        last: np.ndarray,
-        scale: float,
+        self, early: EarlyPredictor, partial: list[Observation], scale: float
     ) -> tuple[np.ndarray, np.ndarray]:
         """Full-length scores of partial runs and the variances of their own errors.
 
-        The error that all partial runs of a task share is estimated as an offset, shrunk towards
-        0, from the trials that were continued to their end (forecast against outcome). What
-        remains unknown of it counts as noise only once there are full-length scores to compare
-        with.
+        The error that all partial runs of a task share is estimated as an offset from the trials
+        that were continued to their end (forecast against outcome), shrunk towards 0. What remains
+        unknown of it counts as noise only once there are full-length scores to compare with.
         """
-        configs = [self.beginnings.settled(self._config(o), o.fraction) for o in partial]
-        mean, variance = self._early_predict(early, partial, configs, last, scale)
+        configs = [self._canonical(o) for o in partial]
+        mean, variance = self._early_predict(early, partial, configs, scale)
         shared = np.array([early.shared_at(o.fraction) for o in partial])
         errors, weights = self._finished_forecasts(early, scale)
         offset = float(weights @ errors / (1.0 + weights.sum())) if len(errors) else 0.0
         unknown = 1.0 / (1.0 + weights.sum()) if self.full.any() else 0.0
         return mean + offset, variance * (1.0 - shared + unknown * shared)
 
-    def _config(self, o: Observation) -> Config:
-        return self.book.proposals[o.id].config
-
     def _early_predict(
         self,
         early: EarlyPredictor,
         partial: list[Observation],
         configs: list[Config],
-        last: np.ndarray,
         scale: float,
     ) -> tuple[np.ndarray, np.ndarray]:
         rows = early.rows(
             configs,
             [o.fraction for o in partial],
-            list(last),
+            [self.sign * o.score for o in partial],
             [o.signals for o in partial],
-            self.opinion.dataset,
+            self.prior.dataset,
             self.encoder,
         )
         return early.predict(rows, scale)
@@ -157,52 +149,52 @@ class TaskModel:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Outcome minus forecast of continued trials, and the weight of each as evidence on the
         shared offset: its variance over that of the trial's own error."""
+        log = self.trial_log
         pairs = [
-            (self.book.told[parent], child)
+            (log.observations[parent], child)
             for child in self.observed
-            if child.full_length and (parent := self.book.proposals[child.id].continues) is not None
+            if child.full_length and (parent := log.proposals[child.id].continues) is not None
         ]
         if not pairs:
             return np.zeros(0), np.zeros(0)
-        parents = [p for p, _ in pairs]
-        last = np.array([self.sign * p.score for p in parents])
-        configs = [self._config(p) for p in parents]
-        mean, _ = self._early_predict(early, parents, configs, last, scale)
-        outcome = np.array([self.sign * c.score for _, c in pairs])
-        shared = np.array([early.shared_at(p.fraction) for p in parents])
+        parents = [parent for parent, _ in pairs]
+        configs = [log.config_of(parent) for parent in parents]
+        mean, _ = self._early_predict(early, parents, configs, scale)
+        outcome = np.array([self.sign * child.score for _, child in pairs])
+        shared = np.array([early.shared_at(parent.fraction) for parent in parents])
         return outcome - mean, shared / np.maximum(1.0 - shared, 0.01)
 
     @cached_property
     def gp(self) -> ResidualGP | None:
         """The Gaussian process over distinct configurations; None below two of them."""
-        rows = self._distinct()
-        keys = [self.encoder.key(self.scored[i]) for i in rows]
+        rows = self._distinct_rows()
+        keys = [self.encoder.key(self.canonical_configs[i]) for i in rows]
         first, y, var = merge_duplicates(keys, self.y[rows], self.y_var[rows])
-        if len(first) < 2 or "residual" in self.opinion.without:
+        if len(first) < 2 or "residual" in self.prior.ablate:
             return None
-        configs = [self.scored[rows[i]] for i in first]
-        known = all(o.score_se > 0 for o in self.observed)
-        nugget = self.opinion.nugget if known else None
+        configs = [self.canonical_configs[rows[i]] for i in first]
+        noise_known = all(o.score_se > 0 for o in self.observed)
+        nugget = self.prior.nugget if noise_known else None
         return ResidualGP.fit(
-            self.inputs(configs), self.opinion.split, y, var, self.opinion.prior, nugget
+            self.inputs(configs), self.prior.input_columns, y, var, self.prior.mean_prior, nugget
         )
 
-    def _distinct(self) -> list[int]:
-        """The observations without those of a beginning that is there already: one measurement."""
-        seen: dict[tuple, int] = {}
+    def _distinct_rows(self) -> list[int]:
+        """Observations, without repeats of one measurement: partial runs that are identical."""
+        first: dict[tuple, int] = {}
         for i, (config, o) in enumerate(zip(self.configs, self.observed, strict=True)):
-            place = self.beginnings.stage(config, o.fraction).key
-            seen.setdefault((i,) if self.full[i] else (place, o.fraction, o.score), i)
-        return list(seen.values())
+            run = self.shared_stages.stage(config, o.fraction).key
+            first.setdefault((i,) if self.full[i] else (run, o.fraction, o.score), i)
+        return list(first.values())
 
     @property
     def continued(self) -> int:
-        """Trials that were continued, or are being."""
-        return sum(p.continues is not None for p in self.book.proposals.values())
+        """Number of trials that were continued, or are being."""
+        return sum(p.continues is not None for p in self.trial_log.proposals.values())
 
     def inputs(self, configs: list[Config]) -> np.ndarray:
         """`n x (d + 1 + h)` inputs of the Gaussian process: cube, m, past deviations."""
-        return self.opinion.inputs(configs)
+        return self.prior.inputs(configs)
 
     def baseline(self, full_only: bool) -> np.ndarray:
         """Inputs of the observed configurations, of the full-length ones only if asked."""
@@ -214,95 +206,85 @@ class TaskModel:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Posterior mean, sd and prior part of the full-length score, caller's units, each (n,).
 
-        NaN where nothing is known: no history and no score yet; the prior part also where no
-        opinion of the past is trusted. Without the Gaussian process:
-        the opinion moved to the level of the told scores.
+        NaN where nothing is known: no history and no score yet; the prior part also where the
+        history is not trusted. Without the Gaussian process: the offline prior mean, moved to the
+        level of the observed scores.
         """
-        m = self.opinion.trusted_score(configs)
+        m = self.prior.trusted_mean(configs)
         if use_gp and self.gp is not None:
             mean, sd = self.gp.raw(*self.gp.posterior(self.inputs(configs)))
-            prior = self.gp.prior_mean(m)
+            offline_part = self.gp.offline_part(m)
         else:
-            mean, sd = self._without_gp(configs, m)
-            prior = mean
-        if self.opinion.prior is None and self.observed:
-            prior = np.full(len(configs), np.nan)  # no past dataset had a say in it
-        return self._signed(mean), sd, self._signed(prior)
+            mean, sd = self._predict_without_gp(configs, m)
+            offline_part = mean
+        if self.prior.mean_prior is None and self.observed:
+            offline_part = np.full(len(configs), np.nan)
+        return self.sign * mean, sd, self.sign * offline_part
 
-    def _without_gp(self, configs: list[Config], m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Opinion on the history's level and scale, moved through the scores there are."""
-        offline, prior = self.opinion.offline, self.opinion.prior
-        rho = prior.rho if prior is not None else 0.0
+    def _predict_without_gp(
+        self, configs: list[Config], m: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The prior mean on the history's level and scale, moved through the observed scores."""
+        rho = self.prior.mean_prior.rho if self.prior.mean_prior is not None else 0.0
         scale = self._scale(self.y)
-        trend = scale * rho * m
+        level = self.offline.level
         if len(self.y):
-            own = rho * scale * self.opinion.trusted_score(self.configs)
+            own = rho * scale * self.prior.trusted_mean(self.configs)
             level = float(np.mean(self.y - own))
-        else:
-            level = offline.level
-        mean, sd = level + trend, np.full(len(m), scale * math.sqrt(1.0 - rho**2))
-        told = {self.encoder.key(c): i for i, c in enumerate(self.configs)}
+        mean = level + scale * rho * m
+        sd = np.full(len(m), scale * math.sqrt(1.0 - rho**2))
+        observed = {self.encoder.key(c): i for i, c in enumerate(self.configs)}
         for row, config in enumerate(configs):
-            i = told.get(self.encoder.key(config))
+            i = observed.get(self.encoder.key(config))
             if i is not None:
                 mean[row], sd[row] = self.y[i], math.sqrt(self.y_var[i])
         return mean, sd
 
-    def _signed(self, values: np.ndarray) -> np.ndarray:
-        return self.sign * values
-
     # -- costs and failures --------------------------------------------------------------------
-
-    def _told_costs(self) -> tuple[list[Config], np.ndarray]:
-        told = [(o, self.book.told_full_cost(o)) for o in self.book.told.values()]
-        known = [(self.book.proposals[o.id].config, c) for o, c in told if c is not None]
-        return [c for c, _ in known], np.log([cost for _, cost in known])
 
     def log_cost(self, configs: list[Config]) -> np.ndarray:
         """Expected log cost of full-length trials, shape (n,)."""
-        told, costs = self._told_cost
-        base = self.opinion.offline.cost.base if self.opinion.offline.cost is not None else 0.0
         return expected_log_cost(
-            self.opinion.relative_log_cost(configs),
+            self.prior.relative_log_cost(configs),
             self.encoder.matrix(configs),
-            self.opinion.relative_log_cost(told),
-            self.encoder.matrix(told),
-            costs,
-            base,
+            self.prior.relative_log_cost(self._cost_configs),
+            self.encoder.matrix(self._cost_configs),
+            self._log_costs,
+            self.offline.cost.base if self.offline.cost is not None else 0.0,
         )
 
-    def cost_to_come(self, pending: list[Proposal]) -> float:
-        """Expected cost of the proposals not told yet.
+    def pending_cost(self, pending: list[Proposal]) -> float:
+        """Expected cost of the pending proposals.
 
-        0 until a first cost is told: before that the caller's unit is unknown, and the history's
+        0 until a first cost is known: before that the caller's unit is unknown, and the history's
         (seconds, say) may have nothing to do with the budget's (trials, say).
         """
         if self.flat:
             return float(len(pending))
-        if not pending or not self._told_cost[0]:
+        if not pending or not self._cost_configs:
             return 0.0
         configs = [p.config for p in pending]
-        begun = self.begun(configs)
+        completed = self.completed_fraction(configs)
         for i, p in enumerate(pending):
             if p.continues:
-                begun[i] = self.book.told[p.continues].fraction
-        left = np.array([p.fraction for p in pending]) - begun
+                completed[i] = self.trial_log.observations[p.continues].fraction
+        left = np.array([p.fraction for p in pending]) - completed
         return float(np.exp(self.log_cost(configs)) @ np.maximum(left, 0.0))
 
-    def begun(self, configs: list[Config]) -> np.ndarray:
-        """Share of each configuration's run that trials which were told have run, shape (n,)."""
-        return self.beginnings.in_common(configs, self.book.runs)
+    def completed_fraction(self, configs: list[Config]) -> np.ndarray:
+        """Share of each configuration's run that observed trials have run already, shape (n,)."""
+        return self.shared_stages.shared_fraction(configs, self.trial_log.runs)
 
     def _failure_model(self) -> FailureModel:
-        told = list(self.book.told.values())
-        cube = self.encoder.matrix([self.book.proposals[o.id].config for o in told])
-        flags, weight = np.array([o.failed for o in told], dtype=bool), np.ones(len(told))
-        past, past_flags = self.opinion.offline.failure_cube, self.opinion.offline.failure_flags
-        if past is not None and past_flags is not None:
+        observed = list(self.trial_log.observations.values())
+        cube = self.encoder.matrix([self.trial_log.config_of(o) for o in observed])
+        failed, weight = np.array([o.failed for o in observed], dtype=bool), np.ones(len(observed))
+        past, past_failed = self.offline.failure_cube, self.offline.failure_flags
+        if past is not None and past_failed is not None:
             cube = np.vstack([cube, past])
-            flags = np.concatenate([flags, past_flags])
+            failed = np.concatenate([failed, past_failed])
             weight = np.concatenate([weight, np.full(len(past), past_weight(len(past)))])
-        return FailureModel(cube, flags, weight)
+        return FailureModel(cube, failed, weight)
 
     def failure_probability(self, configs: Sequence[Config]) -> np.ndarray:
         """Probability that each configuration's trial fails, shape (n,)."""
@@ -312,20 +294,20 @@ class TaskModel:
 
     @property
     def partial_runs_work(self) -> bool:
-        """Whether the caller does stop trials at the proposed fraction and reports signals."""
-        early = self.opinion.offline.early
+        """True if the caller does stop trials at the proposed fraction and reports signals."""
+        early = self.offline.early
         if early is None:
             return False
-        for id, told in self.book.told.items():
-            if self.book.proposals[id].fraction >= 1.0 or told.failed:
+        for o in self.trial_log.scored:
+            if self.trial_log.proposals[o.id].fraction >= 1.0:
                 continue
-            # A trial that the caller's own rules ended is over early and told as final.
-            if told.fraction >= 1.0:
-                if told.state == "completed":
+            # A trial that the caller's own rules ended is over early and reported as final.
+            if o.fraction >= 1.0:
+                if o.state == "completed":
                     return False
                 continue
-            # Signals of a later stage are missing in an early part, so not all are asked for.
-            given = {s.removeprefix("signal.") for s in told.signals}
-            if early.signal_names and not given & set(early.signal_names):
+            # An early part lacks the signals of later stages, so one signal is enough.
+            reported = {name.removeprefix("signal.") for name in o.signals}
+            if early.signal_names and not reported & set(early.signal_names):
                 return False
         return True

@@ -1,4 +1,4 @@
-"""What was proposed and what was told, in order. Plain records, no models."""
+"""Proposals and observations of a search, in order. Plain records, no models."""
 
 from __future__ import annotations
 
@@ -10,24 +10,25 @@ from typing import Any
 from surrogates.core.base import (
     STATES,
     AlreadyToldError,
+    Config,
     Observation,
     OptionError,
     Proposal,
     UnknownProposalError,
 )
-from surrogates.space.axes import is_missing, plain
+from surrogates.space.axes import as_number, is_missing
 from surrogates.space.encoding import PREFIX
 from surrogates.space.stages import Run
 
-LARGEST = 1e100  # beyond is a penalty that stands for a failure; its square overflows
+MAX_SCORE = 1e100  # a larger one is a penalty that stands for a failure; its square overflows
 
 
 @dataclass
-class Book:
+class TrialLog:
     """Proposals and observations of one search, both in the order they came."""
 
     proposals: dict[str, Proposal] = field(default_factory=dict)
-    told: dict[str, Observation] = field(default_factory=dict)
+    observations: dict[str, Observation] = field(default_factory=dict)
     asks: int = 0
     """Number of `ask` calls so far: with the seed, the whole state of the random numbers."""
 
@@ -35,7 +36,11 @@ class Book:
         """The id of the next proposal."""
         return f"{len(self.proposals) + 1:04d}"
 
-    def record(self, id: str, **told: Any) -> Observation:
+    def config_of(self, observation: Observation) -> Config:
+        """The configuration that was observed."""
+        return self.proposals[observation.id].config
+
+    def record(self, id: str, **reported: Any) -> None:
         """Check and store one observation.
 
         Raises:
@@ -46,74 +51,79 @@ class Book:
         if id not in self.proposals:
             known = ", ".join(list(self.proposals)[-5:]) or "none yet"
             raise UnknownProposalError(f"no proposal has id {id!r} (latest: {known}). Call ask().")
-        if id in self.told:
+        if id in self.observations:
             raise AlreadyToldError(
-                f"proposal {id} was told before (score {self.told[id].score}). "
+                f"proposal {id} was told before (score {self.observations[id].score}). "
                 "Each proposal takes one tell; ask() for another trial."
             )
-        if told.get("start") is None:
-            parent = self.proposals[id].continues
-            told["start"] = self.told[parent].fraction if parent is not None else 0.0
-        self.told[id] = observation = _observation(id, **told)
-        return observation
+        if reported.get("start") is None:
+            reported["start"] = self._parent_fraction(id)
+        self.observations[id] = _observation(id, **reported)
+
+    def _parent_fraction(self, id: str) -> float:
+        """Share of the schedule that the continued trial had run; 0 for a new trial."""
+        parent = self.proposals[id].continues
+        return self.observations[parent].fraction if parent is not None else 0.0
 
     @property
     def pending(self) -> list[Proposal]:
-        """Proposals not told yet."""
-        return [p for i, p in self.proposals.items() if i not in self.told]
+        """Proposals without an observation yet."""
+        return [p for i, p in self.proposals.items() if i not in self.observations]
 
     @property
     def spent(self) -> float:
-        """Cost told so far."""
-        return math.fsum(o.cost for o in self.told.values())
+        """Total cost so far."""
+        return math.fsum(o.cost for o in self.observations.values())
+
+    @property
+    def scored(self) -> list[Observation]:
+        """All observations with a score."""
+        return [o for o in self.observations.values() if not o.failed]
 
     @property
     def superseded(self) -> set[str]:
-        """Stopped trials whose continuation gave a score: their estimate is no longer needed."""
-        parents = (self.proposals[i].continues for i, o in self.told.items() if not o.failed)
+        """Stopped trials whose continuation gave a score: their forecast is no longer needed."""
+        parents = (self.proposals[o.id].continues for o in self.scored)
         return {parent for parent in parents if parent is not None}
 
     @property
     def usable(self) -> list[Observation]:
-        """Scores that speak for their configuration now."""
-        dropped = self.superseded
-        return [o for i, o in self.told.items() if not o.failed and i not in dropped]
+        """The latest score of each trial."""
+        superseded = self.superseded
+        return [o for o in self.scored if o.id not in superseded]
 
     @property
     def runs(self) -> list[Run]:
-        """What was run of which configurations, and gave a score."""
-        told = (o for o in self.told.values() if not o.failed)
-        return [(self.proposals[o.id].config, o.fraction) for o in told]
+        """Configurations that gave a score, each with the fraction that was run."""
+        return [(self.config_of(o), o.fraction) for o in self.scored]
 
     @property
     def stopped(self) -> list[Observation]:
         """Partial trials that may be continued: not failed, not continued before."""
-        taken = {p.continues for p in self.proposals.values()}
-        return [o for i, o in self.told.items() if self._partial(o) and i not in taken]
+        continued = {p.continues for p in self.proposals.values()}
+        return [o for o in self.scored if o.fraction < 1.0 and o.id not in continued]
 
-    @staticmethod
-    def _partial(observation: Observation) -> bool:
-        return not observation.failed and observation.fraction < 1.0
-
-    def told_full_cost(self, observation: Observation) -> float | None:
-        """Cost a full-length trial would have had, from what was told; None if unknown."""
-        run = observation.fraction - observation.start
-        if observation.failed or observation.cost <= 0 or run <= 0:
-            return None
-        return observation.cost / run
+    @property
+    def full_length_costs(self) -> list[tuple[Config, float]]:
+        """Configurations with the cost that they would have had at full length, where known."""
+        return [
+            (self.config_of(o), o.cost / (o.fraction - o.start))
+            for o in self.scored
+            if o.cost > 0 and o.fraction > o.start
+        ]
 
     def row(self, proposal: Proposal) -> dict[str, Any]:
-        """A proposal and what was told of it, "pending" while nothing was."""
-        told = self.told.get(proposal.id)
+        """A proposal and its observation as one flat row, "pending" while there is none."""
+        observed = self.observations.get(proposal.id)
         return (
             {"id": proposal.id, "kind": proposal.kind, "continues": proposal.continues}
             | {PREFIX + name: value for name, value in proposal.config.items()}
             | {
-                "fraction": told.fraction if told else proposal.fraction,
-                "score": told.score if told else math.nan,
-                "score_se": told.score_se if told else math.nan,
-                "cost": told.cost if told else math.nan,
-                "state": told.state if told else "pending",
+                "fraction": observed.fraction if observed else proposal.fraction,
+                "score": observed.score if observed else math.nan,
+                "score_se": observed.score_se if observed else math.nan,
+                "cost": observed.cost if observed else math.nan,
+                "state": observed.state if observed else "pending",
             }
         )
 
@@ -122,21 +132,19 @@ class Book:
         return {
             "asks": self.asks,
             "proposals": [_nulls(asdict(p)) for p in self.proposals.values()],
-            "told": [_nulls(asdict(o)) for o in self.told.values()],
+            "told": [_nulls(asdict(o)) for o in self.observations.values()],
         }
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Book:
+    def from_dict(cls, data: Mapping[str, Any]) -> TrialLog:
         """Inverse of `to_dict`."""
-        book = cls(asks=data["asks"])
-        for p in data["proposals"]:
-            book.proposals[p["id"]] = Proposal(**_nans(p))
-        for o in data["told"]:
-            if "start" not in o:  # of before it was told
-                parent = book.proposals[o["id"]].continues
-                o = o | {"start": book.told[parent].fraction if parent is not None else 0.0}
-            book.told[o["id"]] = Observation(**_nans(o))
-        return book
+        log = cls(asks=data["asks"])
+        log.proposals = {p["id"]: Proposal(**_nans(p)) for p in data["proposals"]}
+        for saved in data["told"]:
+            # Files written before `start` was recorded lack it.
+            start = saved.get("start", log._parent_fraction(saved["id"]))
+            log.observations[saved["id"]] = Observation(**_nans(saved) | {"start": start})
+        return log
 
 
 _MAY_BE_NAN = {
@@ -170,20 +178,14 @@ def _observation(
     if not 0.0 < fraction <= 1.0:
         raise OptionError(f"{fraction=}: expected the share of the full schedule run, in (0, 1].")
     if not 0.0 <= start <= 1.0:
-        raise OptionError(f"{start=}: expected the share that others had run for it, in [0, 1].")
+        raise OptionError(f"{start=}: expected the share of the schedule not run, in [0, 1].")
     if not (math.isfinite(cost) and cost >= 0.0):
         raise OptionError(f"{cost=}: expected a finite number, zero or more.")
     if not (math.isfinite(score_se) and score_se >= 0.0):
         raise OptionError(f"{score_se=}: expected a standard error, zero or more.")
     value = math.nan if is_missing(score) else float(score)  # type: ignore[arg-type]
-    if state == "failed" or not abs(value) < LARGEST:
+    if state == "failed" or not abs(value) < MAX_SCORE:
         state, value = "failed", math.nan
-    numbers = {str(k): float(plain(v)) for k, v in (signals or {}).items() if _is_number(v)}
-    return Observation(id, value, score_se, cost, fraction, numbers, state, float(start))  # type: ignore[arg-type]
-
-
-def _is_number(value: Any) -> bool:
-    try:
-        return math.isfinite(float(value))
-    except (TypeError, ValueError):
-        return False
+    numbers = {str(name): as_number(v) for name, v in (signals or {}).items()}
+    finite = {name: v for name, v in numbers.items() if math.isfinite(v)}
+    return Observation(id, value, score_se, cost, fraction, finite, state, float(start))  # type: ignore[arg-type]

@@ -1,15 +1,19 @@
 """One hyperparameter as an axis of the unit interval.
 
-Four kinds: float, integer, ordinal, categorical. Each axis knows its value at a coordinate
-(`decode`), the coordinate of a value (`encode`), its columns in a Gaussian process's input
-(`embed`, `width` columns) and its entry in a CatBoost table (`feature`).
+Four kinds: float, integer, ordinal, categorical. Each axis gives
+
+    decode(u)         the value at a coordinate u in [0, 1]
+    encode(value)     a coordinate that decodes to the value; NaN if it is missing
+    normalise(value)  the value as a plain Python object of the axis's type; None if it is missing
+    embed(value)      `width` numbers in [0, 1] for a Gaussian process; neutral if it is missing
+    feature(value)    the entry of a CatBoost table
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
 import numpy as np
 from ConfigSpace.hyperparameters import (
@@ -21,33 +25,6 @@ from ConfigSpace.hyperparameters import (
 from surrogates.core.base import OptionError
 
 MISSING = "<missing>"
-
-
-class Axis(Protocol):
-    """What the encoder needs to know about a hyperparameter."""
-
-    @property
-    def name(self) -> str:
-        """Of the hyperparameter."""
-
-    @property
-    def width(self) -> int:
-        """Columns in the encoded unit cube."""
-
-    def decode(self, u: float) -> Any:
-        """The value at coordinate u in [0, 1]."""
-
-    def encode(self, value: Any) -> float:
-        """A coordinate that decodes to the value; NaN if it is missing."""
-
-    def normalise(self, value: Any) -> Any:
-        """The value as a plain Python object of the axis's type; None if missing."""
-
-    def embed(self, value: Any) -> list[float]:
-        """`width` numbers in [0, 1]; neutral if the value is missing."""
-
-    def feature(self, value: Any) -> float | str:
-        """The entry of a CatBoost table."""
 
 
 def plain(value: Any) -> Any:
@@ -66,7 +43,7 @@ def is_missing(value: Any) -> bool:
 
 
 def as_number(value: Any) -> float:
-    """The value as a float, NaN where it is missing or no number."""
+    """The value as a float, NaN where it is missing or not a number."""
     if is_missing(value):
         return math.nan
     try:
@@ -140,6 +117,11 @@ class NumberAxis:
         return math.log10(number) if number > 0 else math.nan
 
 
+def _at(values: tuple[Any, ...], u: float) -> Any:
+    """The value whose share of the unit interval holds u."""
+    return values[min(int(float(u) * len(values)), len(values) - 1)]
+
+
 @dataclass(frozen=True)
 class OrdinalAxis:
     """An ordered list of values, encoded by rank."""
@@ -149,8 +131,7 @@ class OrdinalAxis:
     width: int = 1
 
     def decode(self, u: float) -> Any:
-        k = len(self.sequence)
-        return self.sequence[min(int(float(u) * k), k - 1)]
+        return _at(self.sequence, u)
 
     def encode(self, value: Any) -> float:
         rank = self._rank(value)
@@ -195,8 +176,7 @@ class ChoiceAxis:
         return len(self.choices)
 
     def decode(self, u: float) -> Any:
-        k = len(self.choices)
-        return self.choices[min(int(float(u) * k), k - 1)]
+        return _at(self.choices, u)
 
     def _index(self, value: Any) -> int | None:
         matches = (i for i, c in enumerate(self.choices) if same_value(c, plain(value)))
@@ -223,6 +203,9 @@ class ChoiceAxis:
         if index is not None:
             return str(self.choices[index])
         return MISSING if is_missing(value) else str(plain(value))
+
+
+Axis: TypeAlias = NumberAxis | OrdinalAxis | ChoiceAxis
 
 
 def make_axis(hyperparameter: Hyperparameter) -> Axis:

@@ -8,9 +8,12 @@ import numpy as np
 import pandas as pd
 
 from surrogates.core.base import Config, OptionError
+from surrogates.space.axes import NumberAxis
 from surrogates.space.encoding import PREFIX, SpaceEncoder
 
 BASE_POOL = 2048
+BANDWIDTH = 0.2  # of the closeness of two configurations, per column
+REFINEMENTS, MUTATIONS = 2, 150  # rounds of hill-climbing and neighbours in each
 
 
 def given_candidates(frame: pd.DataFrame, encoder: SpaceEncoder) -> list[Config]:
@@ -63,7 +66,7 @@ def mutate(
     step = np.exp(rng.uniform(np.log(0.01), np.log(0.3), size=(n, 1)))
     moved = np.abs(base + step * rng.standard_normal(base.shape))
     moved = 1.0 - np.abs(1.0 - moved)  # reflect at both ends
-    redraw = np.array([not hasattr(a, "lower") for a in encoder.axes])
+    redraw = np.array([not isinstance(a, NumberAxis) for a in encoder.axes])
     moved = np.where(redraw, fresh, moved)
     points = np.where(change, moved, base)
     return encoder.from_unit(np.clip(np.where(np.isnan(points), fresh, points), 0.0, 1.0))
@@ -76,13 +79,13 @@ def generated_candidates(
     favourites: Sequence[Config],
     rng: np.random.Generator,
 ) -> list[Config]:
-    """Sobol points over the whole space, the offline opinion's favourites, mutations of incumbents.
+    """Sobol points over the whole space, the offline prior's favourites, mutations of incumbents.
 
     Args:
         encoder: The space.
         n: About how many.
         incumbents: Best configurations so far (may be empty).
-        favourites: The opinion's best among `BASE_POOL` points (may be empty).
+        favourites: The prior's best among `BASE_POOL` points (may be empty).
         rng: The suggestion's own generator.
     """
     mutated = mutate(list(incumbents), (2 * n) // 5, encoder, rng)
@@ -91,37 +94,21 @@ def generated_candidates(
     return encoder.unique([*spread, *liked, *mutated])
 
 
-def diverse_top(
-    opinion: np.ndarray,
-    cube: np.ndarray,
-    taken: np.ndarray,
-    n: int,
-    strength: float = 1.0,
-    bandwidth: float = 0.2,
-) -> list[int]:
-    """Indices of n candidates with a high opinion that differ from each other and from `taken`.
+def best_unlike(value: np.ndarray, cube: np.ndarray, taken: np.ndarray) -> int:
+    """Index of the candidate with a high value that is unlike the taken configurations.
 
-    Greedy on ``m(x) - strength max_t exp(-|x - x_t|^2 / (2 h^2 d))``.
+    The maximum of ``value(x) - max_t exp(-|x - x_t|^2 / (2 h^2 d))``.
 
     Args:
-        opinion: (c,) standardised opinion.
+        value: (c,) in standard deviations.
         cube: `c x d` encoded candidates.
         taken: `t x d` configurations evaluated or pending.
     """
     closeness = np.zeros(len(cube))
-
-    def near(point: np.ndarray) -> np.ndarray:
-        return np.exp(-((cube - point) ** 2).mean(axis=1) / (2 * bandwidth**2))
-
     for point in taken:
-        closeness = np.maximum(closeness, near(point))
-    chosen: list[int] = []
-    for _ in range(min(n, len(cube))):
-        value = opinion - strength * closeness
-        value[chosen] = -np.inf
-        chosen.append(int(np.argmax(value)))
-        closeness = np.maximum(closeness, near(cube[chosen[-1]]))
-    return chosen
+        squared = ((cube - point) ** 2).mean(axis=1)
+        closeness = np.maximum(closeness, np.exp(-squared / (2 * BANDWIDTH**2)))
+    return int(np.argmax(value - closeness))
 
 
 def nearest(cube: np.ndarray, point: np.ndarray, penalty: np.ndarray) -> int:
@@ -130,22 +117,17 @@ def nearest(cube: np.ndarray, point: np.ndarray, penalty: np.ndarray) -> int:
     return int(np.argmin(distance + penalty))
 
 
-Scorer = Callable[[list[Config]], np.ndarray]
-
-
 def refine(
     best: list[Config],
-    score: Scorer,
+    score: Callable[[list[Config]], np.ndarray],
     encoder: SpaceEncoder,
     exclude: set[tuple],
     rng: np.random.Generator,
-    rounds: int = 2,
-    width: int = 150,
 ) -> tuple[Config, float] | None:
     """Hill-climb an acquisition from its best candidates by mutation; None if nothing is left."""
     found: tuple[Config, float] | None = None
-    for _ in range(rounds):
-        near = [c for c in encoder.unique(mutate(best, width, encoder, rng))
+    for _ in range(REFINEMENTS):
+        near = [c for c in encoder.unique(mutate(best, MUTATIONS, encoder, rng))
                 if encoder.key(c) not in exclude]  # fmt: skip
         if not near:
             break

@@ -80,7 +80,7 @@ class SpaceEncoder:
     def from_frame(self, frame: pd.DataFrame) -> list[Config]:
         """Configurations of a table whose columns may or may not carry the "config." prefix.
 
-        What is inactive is dropped, but where a row does not say what it hangs on.
+        Inactive values are dropped, unless the row lacks the hyperparameter that they depend on.
         """
         named = {
             name: frame[PREFIX + name] if PREFIX + name in frame else frame.get(name)
@@ -100,7 +100,7 @@ class SpaceEncoder:
         return found
 
     def lacks(self, config: Mapping[str, Any]) -> str | None:
-        """The first unconditional hyperparameter that has no value; None where all have."""
+        """The first unconditional hyperparameter without a value; None where all have one."""
         pairs = zip(self.names, self.conditional, strict=True)
         return next((n for n, conditional in pairs if not conditional and n not in config), None)
 
@@ -110,7 +110,7 @@ class SpaceEncoder:
         return tuple(float(f"{v:.12g}") if isinstance(v, float) else v for v in values)
 
     def is_legal(self, config: Mapping[str, Any]) -> bool:
-        """Whether the configuration keeps bounds, conditions and forbidden clauses."""
+        """True if the configuration keeps bounds, conditions and forbidden clauses."""
         try:
             Configuration(self.space, values=dict(config)).check_valid_configuration()
         except (ValueError, KeyError, TypeError):
@@ -118,7 +118,7 @@ class SpaceEncoder:
         return True
 
     def _is_forbidden(self, config: Mapping[str, Any]) -> bool:
-        """Whether a forbidden clause holds; much cheaper than `is_legal` for decoded points,
+        """True if a forbidden clause holds; much cheaper than `is_legal` for decoded points,
         which keep bounds and conditions by construction."""
         try:
             return any(clause.is_forbidden_value(dict(config)) for clause in self._forbidden)

@@ -4,63 +4,40 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from surrogates.core.base import OptionError
 
 Strategy = Literal["autopipe", "random", "sobol", "ranker", "gp", "tpe", "bohb"]
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
-PRICES = ("share", "flat")
-PARTS = ("ranker", "past_tasks", "residual", "early_stopping", "cost", "predictor_noise")
+Part = Literal["ranker", "past_tasks", "residual", "early_stopping", "cost", "predictor_noise"]
 
 
-@dataclass(frozen=True)
-class SearchOptions:
+class SearchOptions(BaseModel):
     """Everything about a search that is not the problem itself."""
 
-    strategy: str = "autopipe"
-    """autopipe (opinion + residual GP + early stopping), gp (no history), ranker (the opinion
-    alone), sobol, random; tpe and bohb as Optuna has them."""
-    without: tuple[str, ...] = ()
-    """Parts of autopipe to leave out, to see what each is worth: some of `PARTS`."""
-    rungs: tuple[float, ...] | None = None
-    """Fractions new trials may start at; None: decided by value; (1.0,): always full length."""
-    n_initial: int | None = None
-    """Trials before the Gaussian process takes over; None: by dimension, 2 with a history."""
-    n_candidates: int = 1000
-    """Configurations the acquisition is evaluated on at each suggestion."""
-    finalist_share: float = 0.25
-    """Share of the budget kept for finishing the best stopped trials."""
-    price: str = "share"
-    """What a trial costs: "share", in proportion to the part of the schedule that it runs, or
-    "flat", the same however long and whatever it is, as in a budget that counts trials."""
-    n_threads: int = 1
-    """Torch threads inside `ask` and `best`."""
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
-    def __post_init__(self) -> None:
-        problems = []
-        if self.strategy not in STRATEGIES:
-            problems.append(f"strategy={self.strategy!r}: expected one of {', '.join(STRATEGIES)}")
-        object.__setattr__(self, "without", tuple(self.without))
-        if unknown := sorted(set(self.without) - set(PARTS)):
-            problems.append(f"without={unknown}: expected some of {', '.join(PARTS)}")
-        if self.rungs is not None:
-            object.__setattr__(self, "rungs", tuple(float(r) for r in self.rungs))
-            if not self.rungs or not all(0.0 < r <= 1.0 for r in self.rungs):
-                problems.append(f"rungs={self.rungs!r}: expected fractions in (0, 1]")
-        if self.n_initial is not None and self.n_initial < 1:
-            problems.append(f"n_initial={self.n_initial!r}: expected at least 1")
-        if self.n_candidates < 8:
-            problems.append(f"n_candidates={self.n_candidates!r}: expected at least 8")
-        if not 0.0 <= self.finalist_share <= 1.0:
-            problems.append(f"finalist_share={self.finalist_share!r}: expected 0 to 1")
-        if self.price not in PRICES:
-            problems.append(f"price={self.price!r}: expected one of {', '.join(PRICES)}")
-        if self.n_threads < 1:
-            problems.append(f"n_threads={self.n_threads!r}: expected at least 1")
-        if problems:
-            raise OptionError("invalid search options: " + "; ".join(problems) + ".")
+    strategy: Strategy = "autopipe"
+    """autopipe (offline prior + residual GP + early stopping), gp (no history), ranker (the offline
+    prior alone), sobol, random; tpe and bohb as Optuna has them."""
+    ablate: tuple[Part, ...] = ()
+    """Parts of autopipe to leave out, to measure the worth of each."""
+    rungs: tuple[Annotated[float, Field(gt=0, le=1)], ...] | None = Field(None, min_length=1)
+    """Fractions new trials may start at; None: decided by value; (1.0,): always full length."""
+    n_initial: int | None = Field(None, ge=1)
+    """Trials before the Gaussian process takes over; None: by dimension, 3 with a history."""
+    n_candidates: int = Field(1000, ge=8)
+    """Configurations the acquisition is evaluated on at each suggestion."""
+    finalist_share: float = Field(0.25, ge=0, le=1)
+    """Share of the budget kept for finishing the best stopped trials."""
+    price: Literal["share", "flat"] = "share"
+    """Cost of a trial: "share", in proportion to the part of the schedule that it runs, or "flat",
+    always the same, as in a budget that counts trials."""
+    n_threads: int = Field(1, ge=1)
+    """Torch threads inside `ask` and `best`."""
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> SearchOptions:
@@ -69,17 +46,19 @@ class SearchOptions:
         Raises:
             OptionError: A name is unknown (the nearest known one is suggested) or a value is off.
         """
-        known = [f.name for f in fields(cls)]
-        for name in given:
-            if name not in known:
-                every = [*known, "offline", "stages"]
-                near = difflib.get_close_matches(name, every, n=1)
-                hint = f" Did you mean {near[0]!r}?" if near else ""
-                raise OptionError(
-                    f"unknown search option {name!r}.{hint} Known: {', '.join(every)}."
-                )
-        return cls(**given)
+        try:
+            return cls(**given)
+        except ValidationError as error:
+            problems = "; ".join(_problem(each) for each in error.errors())
+            raise OptionError(f"invalid search options: {problems}.") from None
 
-    def to_dict(self) -> dict[str, Any]:
-        """JSON form."""
-        return asdict(self)
+
+def _problem(error: Any) -> str:
+    """One of pydantic's errors in words."""
+    name = str(error["loc"][0])
+    if error["type"] != "extra_forbidden":
+        return f"{name}={error['input']!r}: {error['msg']}"
+    known = [*SearchOptions.model_fields, "offline", "stages"]
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return f"unknown search option {name!r}.{hint} Known: {', '.join(known)}"

@@ -15,10 +15,10 @@ from surrogates.evaluation.baselines import LOSSES
 from surrogates.evaluation.leave_one_out import (
     BASELINE,
     RANKING_METRICS,
+    evaluate_early,
+    evaluate_features,
+    evaluate_ranker,
     gains,
-    judge_early,
-    judge_features,
-    judge_ranker,
     ranking_methods,
     summarise,
 )
@@ -146,8 +146,8 @@ def judge(
     space, seed = load_space(settings.space), settings.seed
     chosen = models.ranker.variant if models.ranker else VARIANTS[0]
     methods = ranking_methods(settings.losses, settings.trees, searched=chosen)
-    by_group = judge_ranker(rows, space, seed, methods=methods, report=report)
-    features = judge_features(
+    by_group = evaluate_ranker(rows, space, seed, methods=methods, report=report)
+    features = evaluate_features(
         everything,
         space,
         groups_of(meta_names(everything)),
@@ -157,7 +157,7 @@ def judge(
         report=lambda name: report(f"features: {name}"),
     )
     report("early predictor")
-    early = judge_early(rows, space, seed)
+    early = evaluate_early(rows, space, seed)
     prior = models.mean_prior
     return Evaluation(
         ranker=summarise(by_group),

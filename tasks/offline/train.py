@@ -78,7 +78,7 @@ def chosen_name(models: OfflineModels) -> str:
     if models.ranker is None:
         return "none"
     variant = models.ranker.variant
-    return variant_name(variant.loss, variant.use_meta)
+    return variant_name(variant.loss, bool(variant.meta))
 
 
 def learned(rows: pd.DataFrame, models: OfflineModels) -> dict[str, Any]:

@@ -18,6 +18,6 @@ def test_each_configuration_is_computed_once(monkeypatch) -> None:
     assert known([{"x": 2}, {"x": 3}]).tolist() == [4.0, 6.0]
     assert asked == [1, 2, 3]
     assert known([]).shape == (0,)
-    monkeypatch.setattr(memo, "MOST", 3)
+    monkeypatch.setattr(memo, "MAX_ENTRIES", 3)
     assert known([{"x": 4}, {"x": 1}]).tolist() == [8.0, 2.0]  # full: all is forgotten, not wrong
     assert asked == [1, 2, 3, 4, 1]

@@ -11,17 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
 
-from surrogates.gp.fit import STEPS, Data, Hyperparameters, MeanPrior, Posterior, fit, starts
+from surrogates.gp.fit import STEPS, FitData, Hyperparameters, MeanPrior, Posterior, fit, starts
 
 
-def data(n: int, d: int, seed: int, past: int = 0, noise: float = 0.0) -> Data:
-    """A smooth function of the first column, and an opinion that has nothing to do with it."""
+def data(n: int, d: int, seed: int, past: int = 0, noise: float = 0.0) -> FitData:
+    """A smooth function of the first column, and a prior mean that has nothing to do with it."""
     rng = np.random.default_rng(seed)
     cube = rng.random((n, d))
-    opinion = rng.normal(size=n)
+    prior_mean = rng.normal(size=n)
     deviations = rng.normal(size=(n, past)) / math.sqrt(max(past, 1))
     z = np.sin(4 * cube[:, 0]) + noise * rng.normal(size=n)
-    return Data(cube, opinion - opinion.mean(), deviations, 1.0, z / z.std(), np.zeros(n))
+    return FitData(cube, prior_mean - prior_mean.mean(), deviations, 1.0, z / z.std(), np.zeros(n))
 
 
 def theta(d: int, rng: np.random.Generator) -> np.ndarray:
@@ -43,7 +43,7 @@ def test_the_likelihood_is_that_of_a_normal_distribution(seed: int) -> None:
         matern = kernel(torch.as_tensor(x.cube)).to_dense().numpy()
     covariance = found.variance * matern + found.past_weight * x.past @ x.past.T
     covariance += found.noise * np.eye(7)
-    mean = found.constant + found.slope * x.opinion
+    mean = found.constant + found.slope * x.prior_mean
     said = Posterior(x, MeanPrior(0.5, 0.2)).log_likelihood(torch.as_tensor(p)).item()
     assert said == pytest.approx(multivariate_normal(mean, covariance).logpdf(x.z), abs=1e-6)
 
@@ -69,11 +69,14 @@ def test_no_single_start_is_better_than_all() -> None:
     gained = []
     for seed in range(8):
         rng = np.random.default_rng(seed)
-        cube, opinion = rng.random((14, 2)), rng.normal(size=14)
-        opinion -= opinion.mean()
-        z = np.sin(14 * cube[:, 0]) * np.cos(9 * cube[:, 1]) + 0.3 * opinion
+        cube, prior_mean = rng.random((14, 2)), rng.normal(size=14)
+        prior_mean -= prior_mean.mean()
+        z = np.sin(14 * cube[:, 0]) * np.cos(9 * cube[:, 1]) + 0.3 * prior_mean
         z = (z - z.mean()) / z.std()
-        x, prior = Data(cube, opinion, np.zeros((14, 0)), 0.0, z, np.zeros(14)), MeanPrior(0.7, 0.2)
+        x, prior = (
+            FitData(cube, prior_mean, np.zeros((14, 0)), 0.0, z, np.zeros(14)),
+            MeanPrior(0.7, 0.2),
+        )
         found = fit(x, prior)
         assert found is not None
         packed = [found.constant, found.slope, 0.0, math.log(found.variance)]
@@ -90,10 +93,10 @@ def test_no_single_start_is_better_than_all() -> None:
 def test_an_opinion_is_believed_as_far_as_it_is_right(sign: float) -> None:
     """Held-out skill says 0.8; a task of the opposite sign must not be held to it."""
     rng = np.random.default_rng(1)
-    cube, opinion = rng.random((10, 3)), rng.normal(size=10)
-    opinion -= opinion.mean()
-    z = sign * opinion + 0.2 * rng.normal(size=10)
-    x = Data(cube, opinion, np.zeros((10, 0)), 0.0, z / z.std(), np.zeros(10))
+    cube, prior_mean = rng.random((10, 3)), rng.normal(size=10)
+    prior_mean -= prior_mean.mean()
+    z = sign * prior_mean + 0.2 * rng.normal(size=10)
+    x = FitData(cube, prior_mean, np.zeros((10, 0)), 0.0, z / z.std(), np.zeros(10))
     found = fit(x, MeanPrior(0.8, 0.2))
     assert found is not None
     assert found.slope * sign > 0.3

@@ -13,18 +13,18 @@ from surrogates.core.base import HistoryError
 from surrogates.evaluation.baselines import mean_rank
 from surrogates.evaluation.leave_one_out import (
     ENSEMBLE,
-    judge_ranker,
+    evaluate_ranker,
     leave_one_dataset_out,
     ranking_methods,
 )
 from surrogates.history.outcomes import Trials, dataset_means
 from surrogates.history.table import read_history
 from surrogates.offline.boosting import Boosted, bootstrap
-from surrogates.offline.ranker import VARIANTS, Ranker, RankerVariant
+from surrogates.offline.ranker import VARIANTS, Ranker
 from surrogates.space.encoding import SpaceEncoder
 from tests.surrogates.problems import make_history
 
-FAST = (RankerVariant("RMSE", trees=20),)
+FAST = (Boosted("RMSE", trees=20, meta=()),)
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ class TestRepeats:
     ) -> None:
         methods = {"portfolio": mean_rank}
         tables = [finals, repeated(finals, 1e-6)]
-        before, after = (judge_ranker(t, space, methods=methods) for t in tables)
+        before, after = (evaluate_ranker(t, space, methods=methods) for t in tables)
         assert after["trials"].tolist() == before["trials"].tolist() == [15] * 6
         for metric in ("regret3", "regret5", "ndcg5"):
             np.testing.assert_allclose(after[metric], before[metric], atol=1e-4)
@@ -74,7 +74,7 @@ class TestRepeats:
         configs = encoder.sample(20, seed=3)
         once, thrice = (ranker_of(t, encoder) for t in (finals, repeated(finals, 0.2)))
         assert thrice.held_out["trials"].tolist() == [15] * 6
-        before, after = (r.predict(configs, None, encoder)[0] for r in (once, thrice))
+        before, after = (r.predict(configs, None, encoder) for r in (once, thrice))
         np.testing.assert_allclose(before, after, atol=1e-6)
 
     def test_mean_of_equal_scores_is_the_score(
@@ -140,7 +140,7 @@ class TestDatasets:
         known = finals.assign(dataset_fingerprint=finals["dataset_id"].map("hash-{}".format))
         copy = known.copy()
         copy.loc[::2, "dataset_id"] += "-copy"
-        tables = [judge_ranker(t, space, methods={"m": mean_rank}) for t in (known, copy)]
+        tables = [evaluate_ranker(t, space, methods={"m": mean_rank}) for t in (known, copy)]
         assert [t["dataset"].nunique() for t in tables] == [6, 6]
         pd.testing.assert_frame_equal(
             tables[0].drop(columns=["dataset", "group"]),
@@ -148,13 +148,13 @@ class TestDatasets:
         )
         assert ranker_of(copy, encoder).skill.datasets == 6
         unknown = copy.assign(dataset_fingerprint="name:" + copy["dataset_id"])
-        assert judge_ranker(unknown, space, methods={"m": mean_rank})["dataset"].nunique() == 12
+        assert evaluate_ranker(unknown, space, methods={"m": mean_rank})["dataset"].nunique() == 12
 
 
-class TestWhatIsJudgedIsWhatIsUsed:
+class TestWhatIsEvaluatedIsWhatIsUsed:
     def test_every_variant_of_the_search_is_in_the_table(self) -> None:
-        judged = set(ranking_methods().values())
-        assert {variant.boosted for variant in VARIANTS} <= judged
+        evaluated = set(ranking_methods().values())
+        assert set(VARIANTS) <= evaluated
         assert "YetiRank" not in {variant.loss for variant in VARIANTS}
 
     def test_the_ensemble_in_the_table_predicts_as_the_ranker(
@@ -164,15 +164,15 @@ class TestWhatIsJudgedIsWhatIsUsed:
         assert rows is not None
         ranker = Ranker.fit(rows, encoder, variants=VARIANTS[:1])
         trials = Trials.of(rows, encoder)
-        judged = ranking_methods()[ENSEMBLE](trials, trials, 0)
+        evaluated = ranking_methods()[ENSEMBLE](trials, trials, 0)
         configs = [rows.configs[i] for i in np.argsort(rows.group.astype(str), kind="stable")]
-        assert np.array_equal(judged, ranker.predict(configs, None, encoder)[0])
+        assert np.array_equal(evaluated, ranker.predict(configs, None, encoder))
 
     def test_held_out_skill_is_that_of_the_table(
         self, finals: pd.DataFrame, encoder: SpaceEncoder
     ) -> None:
         """With no more datasets than folds both leave one out: the same numbers."""
-        table = leave_one_dataset_out(trials_of(finals, encoder), FAST[0].boosted)
+        table = leave_one_dataset_out(trials_of(finals, encoder), FAST[0])
         own = ranker_of(finals, encoder).held_out
         order = ["dataset", "group"]
         pd.testing.assert_frame_equal(
@@ -183,7 +183,7 @@ class TestWhatIsJudgedIsWhatIsUsed:
         self, finals: pd.DataFrame, encoder: SpaceEncoder
     ) -> None:
         trials = trials_of(finals, encoder)
-        one = trials.past(np.array([0]))
+        one = trials.observed(np.array([0]))
         for members in (0, 2):
             assert (Boosted("RMSE", 5, (), members=members)(one, trials, 0) == 0.0).all()
 
@@ -197,7 +197,6 @@ def test_the_thinnest_histories_have_a_ranker(
     table.loc[1:, "score"] = np.round(table["score"][1:])  # with ties
     rows = read_history(table, encoder)
     assert rows is not None
-    variants = tuple(RankerVariant(v.loss, v.use_meta, trees=3) for v in VARIANTS)
+    variants = tuple(replace(v, trees=3) for v in VARIANTS)
     ranker = Ranker.fit(rows, encoder, variants=variants)
-    mean, _ = ranker.predict(encoder.sample(4, seed=0), None, encoder)
-    assert np.isfinite(mean).all()
+    assert np.isfinite(ranker.predict(encoder.sample(4, seed=0), None, encoder)).all()

@@ -35,17 +35,17 @@ def rows(shift: float = 0.0) -> PrefixRows:
 
 
 def test_changes_are_apart_from_the_mean_of_their_task_and_rung() -> None:
-    data, apart = rows(), rows().target_of(apart=True)
-    assert np.allclose(data.target_of(apart=True), rows(shift=7.0).target_of(apart=True))
+    data, centred = rows(), rows().training_target(center_within_task=True)
+    assert np.allclose(centred, rows(shift=7.0).training_target(center_within_task=True))
     for task in ("a", "b"):
         for rung in (0.1, 0.5):
             own = (data.group == task) & (data.fraction == rung)
-            assert apart[own].mean() == pytest.approx(0.0, abs=1e-12)
-            assert np.allclose(np.diff(apart[own]), np.diff(data.target[own]))
+            assert centred[own].mean() == pytest.approx(0.0, abs=1e-12)
+            assert np.allclose(np.diff(centred[own]), np.diff(data.target[own]))
 
 
 def test_the_typical_change_is_the_median_of_the_tasks() -> None:
-    before, after = (rows(s).typical_changes(apart=True) for s in (0.0, 7.0))
+    before, after = (rows(s).typical_changes(center_within_task=True) for s in (0.0, 7.0))
     assert set(before) == {0.1, 0.5}
     for rung, value in before.items():
         assert after[rung] == pytest.approx(value + 3.5)  # two tasks: the median is their mean
@@ -56,8 +56,8 @@ def test_the_typical_change_is_the_median_of_the_tasks() -> None:
 
 def test_the_change_itself_needs_nothing_added() -> None:
     data = rows(shift=7.0)
-    assert np.array_equal(data.target_of(apart=False), data.target)
-    assert data.typical_changes(apart=False) == {0.1: 0.0, 0.5: 0.0}
+    assert np.array_equal(data.training_target(center_within_task=False), data.target)
+    assert data.typical_changes(center_within_task=False) == {0.1: 0.0, 0.5: 0.0}
 
 
 @given(unit=st.floats(1e-3, 1e3), shift=st.floats(-1e3, 1e3), sign=st.sampled_from([-1.0, 1.0]))
@@ -75,7 +75,6 @@ def test_units_of_the_score_do_not_matter(unit: float, shift: float, sign: float
     assert not {BASE, BEST, LAST} & set(found)
 
 
-# review fault 16
 @pytest.mark.parametrize("recorded", [0.2, 0.9], ids=["the lowest", "the highest"])
 def test_the_best_score_is_not_the_worst_where_less_is_better(recorded: float) -> None:
     """Scores fell from 0.9 to 0.2, and the signal may hold either of them."""

@@ -1,4 +1,4 @@
-"""Skill is judged on whole datasets of a large history, and on all of a small one."""
+"""Skill is evaluated on whole datasets of a large history, and on all of a small one."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ def test_a_part_is_bounded_sorted_and_the_same_again(sizes, most, seed) -> None:
 
 def test_the_bundled_history_is_judged_whole() -> None:
     """2,272 trials with four prefixes each: its models do not depend on the limits."""
-    assert ranker.MAX_JUDGED >= 2272
-    assert early.MAX_JUDGED >= 4 * 2272
+    assert ranker.MAX_EVALUATED >= 2272
+    assert early.MAX_EVALUATED >= 4 * 2272
     assert early.MAX_ROWS >= 4 * 2272
 
 
 def test_models_of_a_part_still_know_their_skill(monkeypatch: pytest.MonkeyPatch) -> None:
     space = mixed_space()
     history = make_history(space, tasks=6, trials=16, curves=True, deviation=0.15)
-    monkeypatch.setattr(ranker, "MAX_JUDGED", 48)
-    monkeypatch.setattr(early, "MAX_JUDGED", 150)
+    monkeypatch.setattr(ranker, "MAX_EVALUATED", 48)
+    monkeypatch.setattr(early, "MAX_EVALUATED", 150)
     models = OfflineModels.fit(history, space)
     assert models.ranker is not None
     assert models.early is not None
-    known = np.isfinite(models.ranker.foreseen)
+    known = np.isfinite(models.ranker.out_of_fold)
     assert 0 < known.sum() <= 48 < len(known)
     assert models.ranker.skill.datasets >= 3
     assert models.blend.skill.datasets >= 3
@@ -65,7 +65,7 @@ def test_a_part_keeps_the_rungs_of_the_whole() -> None:
     assert history is not None
     data = prefix_rows(history, encoder)
     rows = np.arange(0, len(data.target), 2)
-    part = data.part(rows)
+    part = data.subset(rows)
     assert np.array_equal(part.rung, data.rung[rows])
     assert part.features.equals(data.features.iloc[rows].reset_index(drop=True))
     assert part.sign == data.sign

@@ -1,4 +1,4 @@
-"""The ranker and the past tasks' mean as one opinion, weighed on held-out datasets."""
+"""The ranker and the past tasks' mean as one prior_mean, weighed on held-out datasets."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 from ConfigSpace import ConfigurationSpace
 
-from surrogates import OfflineModels
 from surrogates.history.outcomes import Trials
 from surrogates.history.table import read_history
-from surrogates.offline.blend import Blend, foreseen_by_others, mix
+from surrogates.offline.blend import Blend, leave_one_dataset_out_mean, mix
+from surrogates.offline.models import OfflineModels
 from surrogates.offline.past_tasks import PastTasks
-from surrogates.online.offline_prior import OfflineOpinion
+from surrogates.online.offline_prior import OfflinePrior
 from surrogates.space.encoding import SpaceEncoder
 
 SPACE = ConfigurationSpace(dict.fromkeys("abcd", (0.0, 1.0)))
@@ -67,7 +67,7 @@ def test_a_dataset_says_nothing_of_itself(table: pd.DataFrame) -> None:
         rows = trials.dataset == task.name
         assert rows.any()
         others = np.delete(told[:, rows], number, axis=0).mean(axis=0)
-        np.testing.assert_allclose(foreseen_by_others(past, trials)[rows], others)
+        np.testing.assert_allclose(leave_one_dataset_out_mean(past, trials)[rows], others)
 
 
 def test_mixing_forgets_the_scales_of_its_parts() -> None:
@@ -84,18 +84,18 @@ def test_a_single_dataset_holds_out_nothing(table: pd.DataFrame) -> None:
     assert offline.blend.share == 0.0
 
 
-def test_the_opinion_is_standardised_over_the_space(offline: OfflineModels) -> None:
-    opinion = OfflineOpinion(offline, ENCODER, None, seed=0)
-    score = opinion.score(ENCODER.sample(500, seed=3))
-    assert abs(score.mean()) < 0.2
-    assert 0.8 < score.std() < 1.2
-    best = ENCODER.matrix(opinion.favourites[:20])
+def test_the_prior_mean_is_standardised_over_the_space(offline: OfflineModels) -> None:
+    prior = OfflinePrior(offline, ENCODER, None, seed=0)
+    mean = prior.mean(ENCODER.sample(500, seed=3))
+    assert abs(mean.mean()) < 0.2
+    assert 0.8 < mean.std() < 1.2
+    best = ENCODER.matrix(prior.favourites[:20])
     assert np.abs(best - 0.5).mean() < 0.2
-    # Asked again, one by one, it says the same.
+    # Asked again, one by one, it gives the same.
     configs = ENCODER.sample(5, seed=4)
-    alone = OfflineOpinion(offline, ENCODER, None, seed=0)
+    alone = OfflinePrior(offline, ENCODER, None, seed=0)
     np.testing.assert_array_equal(
-        opinion.score(configs), np.concatenate([alone.score([c]) for c in configs])
+        prior.mean(configs), np.concatenate([alone.mean([c]) for c in configs])
     )
 
 

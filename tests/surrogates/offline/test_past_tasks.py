@@ -114,7 +114,7 @@ def test_interactions_are_found_where_there_are_any():
     history = read_history(pd.concat(frames, ignore_index=True), small)
     tasks = PastTasks.fit(history, small)
     assert tasks is not None
-    assert tasks.kernel.reach < 1.0
+    assert tasks.kernel.joint_lengthscale < 1.0
     assert np.mean([task.explained for task in tasks.tasks]) > 0.5
 
 
@@ -154,7 +154,9 @@ def test_repeats_are_averaged_and_thin_tasks_left_out():
 def test_tables_say_what_the_kernel_says():
     """With many trials the joint term is read from a part of them."""
     rng = np.random.default_rng(0)
-    kernel = Kernel(np.array([0.5, 0.0, 0.2, 0.3]), lengthscale=0.5, reach=1.0, noise=0.1)
+    kernel = Kernel(
+        np.array([0.5, 0.0, 0.2, 0.3]), lengthscale=0.5, joint_lengthscale=1.0, noise=0.1
+    )
     cubes = [rng.random((n, 3)) for n in (800, 30, 700)]
     weights = [rng.normal(size=len(c)) / len(c) for c in cubes]
     mean, x = np.array([0.1, -0.2, 0.0]), rng.random((100, 3))

@@ -9,7 +9,7 @@ import ConfigSpace as cs
 import numpy as np
 import pytest
 
-from surrogates import Search
+from surrogates.online.search import Search
 from surrogates.space.encoding import SpaceEncoder
 from tests.surrogates.problems import Task, float_space
 
@@ -29,7 +29,7 @@ def played(search: Search, task: Task, steps: int) -> list[Any]:
 def test_tpe_learns_where_scores_are_high() -> None:
     space = float_space(2)
     early, late = [], []
-    for seed in range(5):
+    for seed in range(3):
         search, task = Search(space, strategy="tpe", seed=seed), Task(space, 3)
         scores = [task.score(p.config) for p in played(search, task, 40)]
         early.append(np.mean(scores[:10]))
@@ -42,7 +42,7 @@ def test_bohb_starts_low_and_promotes_the_best_third(space: cs.ConfigurationSpac
     made = played(search, task, 40)
     fractions = [p.fraction for p in made]
     assert set(fractions) == {0.1, 0.3, 1.0}
-    told = search.book.told
+    told = search.trial_log.observations
     for number, p in enumerate(made):
         if p.continues is None:
             assert p.fraction == 0.1
@@ -52,7 +52,7 @@ def test_bohb_starts_low_and_promotes_the_best_third(space: cs.ConfigurationSpac
         before = [told[q.id].score for q in made[:number] if q.fraction == parent.fraction]
         better = sum(score > parent.score for score in before)
         assert better < len(before) / 3
-        assert p.config == search.book.proposals[p.continues].config
+        assert p.config == search.trial_log.proposals[p.continues].config
     continued = [p.continues for p in made if p.continues]
     assert len(set(continued)) == len(continued)
 
@@ -87,4 +87,4 @@ def test_failures_alone_do_not_stop_the_search(strategy: str) -> None:
     for _ in range(12):
         [p] = search.ask()
         search.tell(p.id, math.nan, state="failed")
-    assert len({tuple(p.config.items()) for p in search.book.proposals.values()}) == 12
+    assert len({tuple(p.config.items()) for p in search.trial_log.proposals.values()}) == 12

@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from surrogates import OfflineModels, OptionError, Proposal, Search
+from surrogates.core.base import OptionError, Proposal
+from surrogates.offline.models import OfflineModels
+from surrogates.online.search import Search
 from surrogates.space.encoding import SpaceEncoder
 from tests.surrogates.problems import Task, float_space, make_history
 
@@ -25,7 +27,7 @@ def regret(task: Task, search: Search, steps: int) -> float:
 
 def run_partial(search: Search, task: Task, p: Proposal) -> None:
     """Run a proposal as a caller with checkpoints would, charging only what was run."""
-    start = search.book.told[p.continues].fraction if p.continues else 0.0
+    start = search.trial_log.observations[p.continues].fraction if p.continues else 0.0
     score, signals = task.score(p.config), {}
     if p.fraction < 1.0:
         score, signals = task.partial(p.config, p.fraction)
@@ -84,9 +86,9 @@ class TestFidelity:
             space, dataset=task.meta, budget=6.0, seed=0, offline=offline, n_candidates=200
         )
         made, before = [], []
-        while search.book.spent < 6.0:
+        while search.trial_log.spent < 6.0:
             [p] = search.ask()
-            before.append(search.book.spent)
+            before.append(search.trial_log.spent)
             run_partial(search, task, p)
             made.append(p)
         new = [p for p in made if p.kind == "new"]
@@ -200,7 +202,7 @@ class TestFidelity:
         [p] = search.ask()
         assert p.kind == "continue"
         search.tell(p.id, None, cost=0.1, state="failed")
-        assert p.continues in [o.id for o in search.book.usable]
+        assert p.continues in [o.id for o in search.trial_log.usable]
         [q] = search.ask()
         assert q.continues != p.continues
 
@@ -223,14 +225,14 @@ def test_failing_regions_are_left() -> None:
 
 def test_cheap_trials_are_preferred_early() -> None:
     """Cost rises a hundredfold along a column that is of no use: its cheap end is proposed."""
-    places = []
+    proposed = []
     for seed in range(4):
         search = Search(float_space(2), strategy="gp", seed=seed, budget=1e6, n_candidates=200)
         for p in search.ask(10):
             cost = float(np.exp(4.6 * p.config["x00"]))
             search.tell(p.id, float(p.config["x01"]), cost=cost)
-        places.append(search.ask()[0].config["x00"])
-    assert np.mean(places) < 0.25
+        proposed.append(search.ask()[0].config["x00"])
+    assert np.mean(proposed) < 0.25
 
 
 @pytest.mark.slow
@@ -282,7 +284,7 @@ def test_stopping_early_pays_at_equal_cost(
             search = Search(
                 space, dataset=task.meta, budget=5.0, seed=seed, offline=offline, rungs=rungs
             )
-            while search.book.spent < 5.0 - 1e-9:
+            while search.trial_log.spent < 5.0 - 1e-9:
                 run_partial(search, task, search.ask()[0])
             gaps[name].append(reference - task.score(search.best().config))
     assert np.median(gaps["rungs"]) <= np.median(gaps["full"]) + 0.02
@@ -314,13 +316,12 @@ def test_an_opinion_no_better_than_the_hedge_at_its_rung_is_put_to_the_test(
     assert search.best().config == hedge.config
 
 
-# review fault 16
 def test_a_hedge_is_known_by_what_it_is_and_not_by_its_place(
     space: cs.ConfigurationSpace, offline: OfflineModels
 ) -> None:
-    """Where the third trial is the caller's, the fourth is the one that the opinion did not choose.
+    """Where the third trial is the caller's, the fourth is the one that the prior did not choose.
 
-    What the opinion chose comes to nothing; then the hedge is finished, and not the caller's trial.
+    What the prior chose comes to nothing; then the hedge is finished, and not the caller's trial.
     """
     task = Task(space, 400)
     search = Search(space, dataset=task.meta, offline=offline, n_candidates=100, n_initial=4)

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from surrogates import OfflineModels, Search
+from surrogates.offline.models import OfflineModels
+from surrogates.online.search import Search
 from tests.surrogates.problems import Task, make_history, mixed_space
 
 STEPS = 12

@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from surrogates import OfflineModels, OptionError, Proposal, Search
-from surrogates.core.base import Config
+from surrogates.core.base import Config, OptionError, Proposal
+from surrogates.offline.models import OfflineModels
 from surrogates.online.rungs import rung_value
+from surrogates.online.search import Search
 from surrogates.online.strategies import INITIAL_WITH_HISTORY
 from surrogates.space.encoding import SpaceEncoder
-from surrogates.space.stages import Beginnings, Stage, distinct_rung
+from surrogates.space.stages import SharedStages, Stage, distinct_rung
 from tests.surrogates.problems import Task
 
 FIRST = ("optimizer", "batch", "momentum")
@@ -43,29 +44,33 @@ def outcome(task: Task, p: Proposal) -> dict:
 
 
 def test_what_runs_have_in_common(encoder: SpaceEncoder) -> None:
-    beginnings = Beginnings(encoder, two_stages)
+    shared_stages = SharedStages(encoder, two_stages)
     one = encoder.default()
     late, early = one | {"lr": 0.05}, one | {"batch": 64}
     configs = [one, late, early]
-    assert beginnings.in_common(configs, [(one, 0.2)]).tolist() == [0.2, 0.2, 0.0]
-    assert beginnings.in_common(configs, [(one, 1.0)]).tolist() == [1.0, BORDER, 0.0]
-    assert beginnings.in_common(configs, [(late, 0.7), (one, 0.1)]).tolist() == [BORDER, 0.7, 0.0]
-    assert beginnings.in_common(configs, []).tolist() == [0.0] * 3
+    assert shared_stages.shared_fraction(configs, [(one, 0.2)]).tolist() == [0.2, 0.2, 0.0]
+    assert shared_stages.shared_fraction(configs, [(one, 1.0)]).tolist() == [1.0, BORDER, 0.0]
+    assert shared_stages.shared_fraction(configs, [(late, 0.7), (one, 0.1)]).tolist() == [
+        BORDER,
+        0.7,
+        0.0,
+    ]
+    assert shared_stages.shared_fraction(configs, []).tolist() == [0.0] * 3
 
 
 def test_a_score_is_given_to_what_has_begun(encoder: SpaceEncoder) -> None:
-    beginnings, default = Beginnings(encoder, two_stages), encoder.default()
+    shared_stages, default = SharedStages(encoder, two_stages), encoder.default()
     config = encoder.activate(default | {"lr": 0.05, "batch": 64, "decay": 0.2})
-    assert beginnings.settled(config, 0.3) == encoder.activate(default | {"batch": 64})
-    assert beginnings.settled(config, 0.5) == config
-    assert Beginnings(encoder, None).settled(config, 0.1) == config
+    assert shared_stages.canonical(config, 0.3) == encoder.activate(default | {"batch": 64})
+    assert shared_stages.canonical(config, 0.5) == config
+    assert SharedStages(encoder, None).canonical(config, 0.1) == config
 
 
 @pytest.mark.parametrize("ends", [[], [0.5], [0.5, 0.4, 1.0], [0.0, 1.0], [0.5, 1.5]])
 def test_stages_that_make_no_run_are_refused(encoder: SpaceEncoder, ends: list[float]) -> None:
     told = [Stage(end, "k", frozenset()) for end in ends]
     with pytest.raises(OptionError, match="expected rising shares, the last one 1"):
-        Beginnings(encoder, lambda config: told).stages(encoder.default())
+        SharedStages(encoder, lambda config: told).stages(encoder.default())
 
 
 @pytest.mark.parametrize(
@@ -97,13 +102,13 @@ def test_no_trial_is_proposed_where_its_score_is_known(
         n_candidates=64, seed=3,
     )  # fmt: skip
     asked: list[Proposal] = []
-    beginnings = Beginnings(task.encoder, two_stages)
+    shared_stages = SharedStages(task.encoder, two_stages)
     for _ in range(7):
         proposals = search.ask(2)
         for p in proposals:
             if p.kind == "new":
                 runs = [(other.config, other.fraction) for other in asked]
-                assert beginnings.in_common([p.config], runs)[0] < p.fraction
+                assert shared_stages.shared_fraction([p.config], runs)[0] < p.fraction
             asked.append(p)
         for p in proposals:
             search.tell(
@@ -200,10 +205,9 @@ def test_what_others_ran_is_no_part_of_the_cost(space: cs.ConfigurationSpace) ->
     later = planned(search, [default | {"lr": 0.03}])
     assert later.expected_cost == pytest.approx(10.0 * (1.0 - BORDER), rel=0.2)
     search.tell(later.id, 0.6, cost=6.0, start=BORDER)
-    assert search.book.told_full_cost(search.book.told[later.id]) == pytest.approx(10.0)
+    assert search.trial_log.full_length_costs[-1][1] == pytest.approx(10.0)
 
 
-# review fault 19
 def test_where_every_trial_costs_the_same_none_is_stopped_early(
     space: cs.ConfigurationSpace, offline: OfflineModels
 ) -> None:
@@ -217,5 +221,5 @@ def test_where_every_trial_costs_the_same_none_is_stopped_early(
     assert [p.fraction for p in by_price["flat"]] == [1.0] * 3
     for fraction in (0.1, 0.5, 0.9):
         assert rung_value(fraction, 1.0, flat=True) < rung_value(1.0, 1.0, flat=True)
-    with pytest.raises(OptionError, match="price='free': expected one of share, flat"):
+    with pytest.raises(OptionError, match="price='free': Input should be 'share' or 'flat'"):
         Search(space, price="free")

@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from surrogates.space.encoding import SpaceEncoder
-from surrogates.space.stages import Beginnings
+from surrogates.space.stages import SharedStages
 from tasks.inputs.spaces import load_space, plain
 from tasks.search.stages import stages_of
 from trials.checkpoints.entries import stage_keys
@@ -65,9 +65,9 @@ def test_a_stage_ends_where_its_last_step_is_the_last_of_the_trial() -> None:
 def test_a_run_of_sft_alone_is_one_whatever_rl_would_be() -> None:
     stages = stages_of(Schedule(), ROWS, 0)
     alone = {"sft_share": 1.0, "rl_learning_rate": 1e-5}
-    beginnings = Beginnings(SpaceEncoder(load_space("sft_grpo")), stages)
+    beginnings = SharedStages(SpaceEncoder(load_space("sft_grpo")), stages)
     other = alone | {"rl_learning_rate": 1e-3}
-    assert beginnings.in_common([other], [(alone, 1.0)]) == [1.0]
+    assert beginnings.shared_fraction([other], [(alone, 1.0)]) == [1.0]
 
 
 def test_what_a_trial_would_refuse_is_like_no_other() -> None:
