@@ -29,7 +29,7 @@ from flows.errors import friendly_errors
 from flows.options import EXAMPLE_MODEL, parsed_budget
 from flows.terminal import for_tables, say
 from tasks.history.rows import read_history
-from tasks.inputs.catalog import Catalog, DatasetEntry, Sizes, build_dataset, load_catalog
+from tasks.inputs.catalog import Catalog, DatasetEntry, SplitSizes, build_dataset, load_catalog
 from tasks.output.csv_tables import read_csv, write_csv
 from trials.io.atomic import replacing
 from trials.spec.provenance import git_commit
@@ -38,7 +38,7 @@ RESULTS = Path(__file__).parent / "results" / "examples"
 TABLE = Path(__file__).parents[1] / "docs" / "examples.csv"
 COLUMNS = ["model", "dataset", "budget", "seed", "base", "default", "best", "gain", "gain_se"]
 COLUMNS += ["commit"]
-SIZES = Sizes(train=2000, validation=200, test=300)
+SIZES = SplitSizes(train=2000, validation=200, test=300)
 # Beside the catalog's datasets without trials in the history: near relatives of those with trials.
 RELATIVES: dict[str, dict[str, Any]] = {
     "number_filtering_of_three": {

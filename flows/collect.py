@@ -21,10 +21,10 @@ from tasks.execution.devices import memory_share
 from tasks.execution.gpus import reserve_launchers
 from tasks.execution.trial import abort_run, is_fatal, result_file
 from tasks.history.checks import append_checked
+from tasks.history.location import resolve_history_dir
 from tasks.history.rows import history_files, history_row
-from tasks.history.seed import the_history
 from tasks.inputs.prepare import Inputs, prepare_datasets
-from tasks.inputs.spaces import load_space, plain
+from tasks.inputs.spaces import load_space, plain_values
 from tasks.monitoring.observers import observe
 from tasks.monitoring.prefect_pages import artifact_key, publish_table
 from tasks.output.escape import markdown
@@ -97,7 +97,7 @@ def collect(
         key=artifact_key(run, "datasets"),
         description=f"Trials of {markdown(run.run_id)} on each dataset",
     )
-    history = the_history(history)
+    history = resolve_history_dir(history)
     files = [
         append_dataset(each, specs, run.run_id, history)
         for each, specs in zip(inputs, designs, strict=True)
@@ -130,7 +130,7 @@ def design(settings: CollectSettings, inputs: Inputs, folder: Path) -> list[Tria
             trial_id=f"{number:04d}",
             dataset=str(inputs.dataset.path),
             dataset_fingerprint=inputs.dataset.fingerprint,
-            config=plain(config),
+            config=plain_values(config),
             fidelity=Fidelity(model=inputs.model, fraction=1.0),
             seed=settings.seed,
             folder=str(folder / f"{number:04d}"),

@@ -10,7 +10,7 @@ import os
 import sys
 
 from tasks.config.paths import workspace
-from tasks.inputs.plain_errors import plain_records
+from tasks.output.log_filters import escape_all_records
 from trials.io.errors import FileError
 
 REFUSED = 2  # exit code
@@ -39,7 +39,7 @@ def configure() -> None:
     Raises:
         FileError: the workspace cannot be made.
     """
-    plain_records()
+    escape_all_records()
     try:
         workspace().mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -58,7 +58,7 @@ def _explained(error: BaseException) -> tuple[str | None, int]:
     import httpx
     from prefect.exceptions import TerminationSignal
 
-    from tasks.inputs.plain_errors import is_for_people
+    from tasks.output.log_filters import is_for_people
     from trials.io.errors import FILE_HINTS, FileError
 
     if is_for_people(error):

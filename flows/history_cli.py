@@ -31,10 +31,10 @@ MOST_REASONS, MOST_NAMES = 50, 10
 @app.callback()
 def begin() -> None:
     """The history of trials: import, show, check and export it."""
-    from tasks.history.seed import the_history
+    from tasks.history.location import resolve_history_dir
 
     with friendly_errors():
-        the_history()  # one that is named in the environment is there from now on
+        resolve_history_dir()  # one that is named in the environment is there from now on
 
 
 @app.command("import")
@@ -84,14 +84,14 @@ def import_runs(
         configure()
         from tasks.importers.sources import join_history, read_source
         from tasks.runs.formatting import pluralize
-        from tasks.translation.common import Target
+        from tasks.translation.results import ImportOptions
         from trials.io.errors import SettingsError
         from trials.spec.records import STAGES
 
         if stage is not None and stage not in STAGES:
             raise SettingsError(f"--stage {stage}: expected sft, dpo or rl")
         label = name or source.resolve().stem
-        target = Target(
+        options = ImportOptions(
             name=label,
             dataset_id=dataset,
             model_id=model,
@@ -105,17 +105,17 @@ def import_runs(
             ignore=frozenset(ignore or []),
         )
         folder = history or history_folder()
-        joined = join_history(read_source(source, target, form), folder, label)
+        joined = join_history(read_source(source, options, form), folder, label)
         are = "is" if joined.known == 1 else "are"
         known = f"{pluralize(joined.known, 'trial')} {are} there already"
-        if joined.known and not joined.imported and not joined.refused:
+        if joined.known and not joined.rows and not joined.rejected:
             say(f"nothing new: {known}")
             return
         more = f"; {known}" if joined.known else ""
-        say(f"imported {joined.imported}, refused {len(joined.refused)}{more}")
+        say(f"imported {len(joined.rows)}, refused {len(joined.rejected)}{more}")
         for note in [*joined.notes, *outside_space(joined.rows)]:
             say(note)
-        show_reasons([(each.item, each.reason) for each in joined.refused])
+        show_reasons([(each.item, each.reason) for each in joined.rejected])
         if joined.quarantined:
             say(f"{joined.quarantined} of these are kept in {folder / 'quarantine'}")
         if joined.file is None:
@@ -162,7 +162,7 @@ def check(
     """Check every row; bad ones are listed and put into the quarantine. Exit code 1 with any."""
     with friendly_errors():
         configure()
-        from tasks.history.checks import REASON, check_history, put_aside, write_history_docs
+        from tasks.history.checks import REASON, check_history, quarantine, write_history_docs
         from tasks.history.rows import history_files, read_history
 
         folder = history or history_folder()
@@ -173,7 +173,7 @@ def check(
         if docs is not None and len(rows):
             say(f"pages: {write_history_docs(rows, docs)}")
         if len(bad):
-            kept = put_aside(bad, folder, "check")
+            kept = quarantine(bad, folder, "check")
             if kept is not None:
                 say(f"kept in {kept}")
             raise typer.Exit(1)
@@ -238,12 +238,14 @@ def named_rows(rows: pd.DataFrame) -> pd.DataFrame:
 def outside_space(rows: list[dict[str, Any]]) -> list[str]:
     """A sentence on hyperparameters outside each space that is searched when none is named."""
     from tasks.inputs.spaces import default_space, load_space
-    from tasks.translation.bounds import outside
+    from tasks.translation.bounds import values_outside_space
 
     by_space: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         by_space.setdefault(default_space(str(row["model_id"])), []).append(row)
-    found = {name: outside(own, load_space(name)) for name, own in sorted(by_space.items())}
+    found = {
+        name: values_outside_space(own, load_space(name)) for name, own in sorted(by_space.items())
+    }
     return [
         f"outside the space {name}, and learned from as values at its edge: {', '.join(values)}; "
         "tune with a --space that holds them"

@@ -37,8 +37,8 @@ from flows.terminal import for_tables  # noqa: E402
 from tasks.config.params import PARAMS, load_section  # noqa: E402
 from tasks.config.paths import OfflineFolder, built_folder, offline_folder  # noqa: E402
 from tasks.config.progress import Report, silent  # noqa: E402
+from tasks.history.location import resolve_history_dir  # noqa: E402
 from tasks.history.rows import history_files  # noqa: E402
-from tasks.history.seed import the_history  # noqa: E402
 from tasks.inputs.catalog import build_catalog, load_catalog  # noqa: E402
 from tasks.monitoring.prefect_pages import publish_markdown, publish_table  # noqa: E402
 from tasks.offline.evaluate import (  # noqa: E402
@@ -115,7 +115,7 @@ def offline(
     """
     watch, say = _listeners()
     settings = settings or load_section(OfflineSettings, SECTION, PARAMS)
-    history, built = the_history(history), built or built_folder()
+    history, built = resolve_history_dir(history), built or built_folder()
     folder = OfflineFolder(output) if output else offline_folder()
     said: list[str] = []
 

@@ -16,7 +16,7 @@ from flows.promote import promote
 from flows.tune import tune
 from tasks.config.paths import history_folder
 from tasks.config.settings import TuneSettings
-from tasks.history.seed import the_history
+from tasks.history.location import resolve_history_dir
 from tasks.monitoring.notify import notify_on_exit
 from tasks.monitoring.prefect_pages import publish_markdown
 from tasks.operations.changes import detect_changes, save_snapshot
@@ -42,7 +42,7 @@ def recurring(
             a history of your own.
         notify: Prefect notification block to tell the end of, as "slack-webhook/team".
     """
-    log, history = get_run_logger(), the_history(history)
+    log, history = get_run_logger(), resolve_history_dir(history)
     with notify_on_exit(notify, f"AutoPipe: {settings.title}") as news:
         seen, what_is_new = detect_changes(settings, history)
         if what_is_new is None and seen.done:

@@ -22,7 +22,7 @@ from tasks.execution.backend import ExecutionBackend, check_backend, open_backen
 from tasks.execution.gpus import trial_launchers
 from tasks.history.rows import history_files
 from tasks.inputs.prepare import Inputs, find_inputs, probe_inputs
-from tasks.inputs.spaces import load_space, with_space
+from tasks.inputs.spaces import load_space, resolve_space
 from tasks.monitoring.observers import RunObserver, observe
 from tasks.offline.models import OfflineTraining
 from tasks.offline.validate import document_history, validate_dataset
@@ -80,7 +80,7 @@ def tune(
     with (
         run_lock(folder.path, records=("run.json", "trials/[0-9]*")) as tidy,
         interrupts.before_the_end(tidy),
-        stored(folder, settings := with_space(resolve_settings(folder, settings))) as storage,
+        stored(folder, settings := resolve_space(resolve_settings(folder, settings))) as storage,
         observe(folder, storage) as observer,
         trial_launchers(settings, observer.phase) as launchers,
     ):

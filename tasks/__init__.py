@@ -2,9 +2,9 @@
 
 from tasks.config.home import settle_in
 from tasks.config.telemetry import switch_off
-from tasks.inputs.plain_errors import plain_errors
+from tasks.output.log_filters import filter_prefect_logs
 
 # Here, because libraries look when they are imported, and workers start flows without the command.
 switch_off()
 settle_in()
-plain_errors()
+filter_prefect_logs()

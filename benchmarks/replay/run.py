@@ -16,7 +16,7 @@ from benchmarks.replay import store
 from benchmarks.replay.loop import Problem, replay
 from benchmarks.replay.store import Job, Settings
 from benchmarks.replay.strategies import NO_HISTORY, STRATEGIES
-from tasks.inputs.plain_errors import is_for_people
+from tasks.output.log_filters import is_for_people
 
 Calls = dict[str, tuple[Callable[..., int], *tuple[Any, ...]]]
 

@@ -1,4 +1,4 @@
-"""Which history rows can be learned from; the others are put aside with the reason.
+"""Checks of history rows: those that can be learned from, and the reasons against the others.
 
 Most rules are the suite ``data/expectations/history.json``. What Great Expectations has no words
 for is here: whole copies, curves, and configurations.
@@ -16,10 +16,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tasks.history.doubts import changed_inputs, doubts
-from tasks.history.expectations import ROW, load_suite, run_suite, unexpected_rows, write_data_docs
-from tasks.history.packed import curve_problems, timeline_problems
-from tasks.history.rows import DEFAULTS, DOUBT, append_history, read_history, records, write_parquet
+from tasks.history.curves import curve_problems, timeline_problems
+from tasks.history.expectations import ROW, data_docs, load_suite, run_suite, unexpected_rows
+from tasks.history.outliers import changed_fingerprints, find_outliers
+from tasks.history.rows import (
+    DEFAULTS,
+    READ_ERROR,
+    append_history,
+    read_history,
+    records,
+    write_parquet,
+)
 from tasks.output.escape import printable
 from tasks.sync.lock import history_lock
 from trials.io.errors import HyperparameterError, SettingsError
@@ -29,24 +36,24 @@ SUITE = "history"
 QUARANTINE = "quarantine"
 REASON = "reason"
 CONFIG = "config."
-# Of the suite; a row whose types are wrong is not asked for anything else.
+# Of the suite; other expectations are not evaluated on a row whose types are wrong.
 TYPES = "expect_column_values_to_be_in_type_list"
-SEVERAL = ("mixed", "mixed-integer")
-NUMBERS = ("integer", "floating", "mixed-integer-float")
-LONGEST_REASON = 1000  # characters
+MIXED_TYPES = ("mixed", "mixed-integer")
+NUMERIC_TYPES = ("integer", "floating", "mixed-integer-float")
+MAX_REASON = 1000  # characters
 UNORDERED = (list, dict, set, np.ndarray, complex, np.complexfloating)
-HALF = re.compile("[\ud800-\udfff]")  # of a character that takes two numbers in UTF-16
+SURROGATE = re.compile("[\ud800-\udfff]")  # half of a character that takes two numbers in UTF-16
 NO_CELL = object()  # in place of what has no order, which no cell of the suite's columns may be
 
 log = logging.getLogger(__name__)
 
 
 def check_history(rows: pd.DataFrame, one_run: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Parts the rows into good and bad ones; together they are all rows.
+    """Splits the rows into good and bad ones; together they are all rows.
 
     Args:
         rows: in the form of data/history/README.md; a column that is missing counts as empty.
-        one_run: whether all are trials of one run, on the same data and from the same weights.
+        one_run: all are trials of one run, on the same data and from the same weights.
 
     Returns:
         Good rows, and bad rows with the column ``reason``: all reasons, joined by semicolons.
@@ -55,26 +62,25 @@ def check_history(rows: pd.DataFrame, one_run: bool = False) -> tuple[pd.DataFra
         return rows, rows.assign(**{REASON: pd.Series(dtype=str)})
     reasons: dict[int, list[str]] = defaultdict(list)
     rows = rows.drop(columns=REASON, errors="ignore").reset_index(drop=True)
-    rows = _plain(_escaped(rows, reasons))
-    if DOUBT in rows:
-        for number, doubt in rows.pop(DOUBT).dropna().items():
-            reasons[int(str(number))].append(str(doubt))
-    for number, found in changed_inputs(rows).items() if one_run else ():
-        reasons[number] += found
-    copies = rows.assign(**_texts(rows)).duplicated()
-    again = _known_before(rows) & ~copies
-    for number in rows.index[copies]:
-        reasons[int(number)].append("a copy of a row before it")
-    for number in rows.index[again]:
-        reasons[int(number)].append("trial_id is that of a row before it")
-    seen = suite_frame(rows[~copies & ~again & ~rows.index.isin(list(reasons))])
-    _add(reasons, run_suite(seen, load_suite(SUITE, lambda kind: kind == TYPES)))
-    typed = _typed(seen[~seen[ROW].isin(reasons)])
+    rows = _numpy_columns(_escape_surrogates(rows, reasons))
+    if READ_ERROR in rows:
+        for number, problem in rows.pop(READ_ERROR).dropna().items():
+            reasons[int(str(number))].append(str(problem))
+    if one_run:
+        _add(reasons, changed_fingerprints(rows))
+    copies = rows.assign(**_mixed_as_text(rows)).duplicated()
+    known = pd.Series(False, index=rows.index)
+    if "trial_id" in rows:  # what is known of a trial already stays
+        known = rows["trial_id"].notna() & rows["trial_id"].astype(str).duplicated() & ~copies
+    _add(reasons, {number: ["a copy of a row before it"] for number in rows.index[copies]})
+    _add(reasons, {n: ["trial_id is that of a row before it"] for n in rows.index[known]})
+    seen = suite_frame(rows[~copies & ~known & ~rows.index.isin(list(reasons))])
+    _add_results(reasons, run_suite(seen, load_suite(SUITE, lambda kind: kind == TYPES)))
+    typed = _floats(seen[~seen[ROW].isin(reasons)])
     if len(typed):
-        _add(reasons, run_suite(typed, load_suite(SUITE, lambda kind: kind != TYPES)))
-    _add_cells(reasons, rows.loc[typed[ROW]])
-    for number, found in doubts(rows.loc[[n for n in typed[ROW] if not reasons.get(n)]]).items():
-        reasons[number] += found
+        _add_results(reasons, run_suite(typed, load_suite(SUITE, lambda kind: kind != TYPES)))
+    _add(reasons, _cell_problems(rows.loc[typed[ROW]]))
+    _add(reasons, find_outliers(rows.loc[[n for n in typed[ROW] if not reasons.get(n)]]))
     bad = pd.Series([bool(reasons.get(number)) for number in rows.index], index=rows.index)
     joined = [_joined(reasons[number]) for number in rows.index[bad]]
     return rows[~bad].reset_index(drop=True), rows[bad].assign(**{REASON: joined})
@@ -84,42 +90,19 @@ def suite_frame(rows: pd.DataFrame) -> pd.DataFrame:
     """The columns that the suite speaks of, missing ones empty, and the column ``row``."""
     frame = pd.DataFrame(index=rows.index)
     expectations = load_suite(SUITE).expectations
-    numbers = {each.column for each in expectations if "float" in getattr(each, "type_list", ())}
-    for expectation in expectations:
-        column = expectation.column
-        if column in frame:
-            continue
+    numeric = {each.column for each in expectations if "float" in getattr(each, "type_list", ())}
+    for column in dict.fromkeys(each.column for each in expectations):
         empty = pd.Series(None, index=rows.index, dtype=object)
-        # As objects, types are looked at in every row, not once for the whole column; lists,
-        # mappings and complex numbers cannot be compared, which Great Expectations does.
+        # As objects, types are checked in every row, not once for the whole column. Lists, mappings
+        # and complex numbers cannot be compared, which Great Expectations does; to Python, True is
+        # a whole number.
         values = rows[column].astype(object) if column in rows else empty
         values = values.where(values.notna(), None)
-        # True is a whole number to Python.
-        others = (*UNORDERED, bool, np.bool_) if column in numbers else UNORDERED
-        values = values.map(lambda value, others=others: _cell(value, others))
+        refused = (*UNORDERED, bool, np.bool_) if column in numeric else UNORDERED
+        values = values.map(lambda v, refused=refused: NO_CELL if isinstance(v, refused) else v)
         default = DEFAULTS.get(column)
         frame[column] = values if default is None else values.where(values.notna(), default)
     return frame.assign(**{ROW: rows.index})
-
-
-def _cell(value: Any, others: tuple[type, ...]) -> Any:
-    return NO_CELL if isinstance(value, others) else value
-
-
-def config_problems(row: Mapping[str, Any]) -> list[str]:
-    """What ``hyperparameters.validate`` refuses, unless just that is what the row reports."""
-    if row.get("state") == "failed" and row.get("failure_kind") == "bad_config":
-        return []
-    config = {
-        str(key).removeprefix(CONFIG): value
-        for key, value in row.items()
-        if str(key).startswith(CONFIG)
-    }
-    try:
-        validate(config)
-    except HyperparameterError as error:
-        return error.problems
-    return []
 
 
 def append_checked(
@@ -140,20 +123,20 @@ def append_checked(
     kept = [row for number, row in enumerate(rows) if number not in bad.index]
     with history_lock(folder):
         file = append_history(kept, folder, name) if kept else None
-        put_aside(bad, folder, file.stem if file else name)
+        quarantine(bad, folder, file.stem if file else name)
     return file, bad
 
 
-def put_aside(bad: pd.DataFrame, folder: Path, name: str) -> Path | None:
-    """Writes bad rows to ``quarantine/<name>.parquet`` and says so; None if nothing is written."""
+def quarantine(bad: pd.DataFrame, folder: Path, name: str) -> Path | None:
+    """Writes bad rows to ``quarantine/<name>.parquet`` and warns; None if nothing is written."""
     if bad.empty:
         return None
-    file = folder / QUARANTINE / f"{name}.parquet"
-    written, where = True, f"see {file}"
+    file: Path | None = folder / QUARANTINE / f"{name}.parquet"
+    where = f"see {file}"
     try:
-        write_parquet(bad.assign(**_texts(bad)), file)
+        write_parquet(bad.assign(**_mixed_as_text(bad)), folder / QUARANTINE / f"{name}.parquet")
     except OSError as error:  # a history may be read-only; what is learned from is right
-        written, where = False, f"and the quarantine {file} cannot be written: {error}"
+        where, file = f"and the quarantine {file} cannot be written: {error}", None
     log.warning(
         "%d history row(s) are not learned from, %s; the first, %s: %s",
         len(bad),
@@ -161,7 +144,7 @@ def put_aside(bad: pd.DataFrame, folder: Path, name: str) -> Path | None:
         bad.iloc[0].get("trial_id"),
         bad.iloc[0][REASON],
     )
-    return file if written else None
+    return file
 
 
 def learnable_history(files: Sequence[Path]) -> pd.DataFrame:
@@ -171,11 +154,11 @@ def learnable_history(files: Sequence[Path]) -> pd.DataFrame:
         SettingsError: when a file cannot be read, or no row is good.
     """
     rows = read_history(files)
-    return set_aside(rows, files[0].parent)[0] if files else rows
+    return quarantine_bad_rows(rows, files[0].parent)[0] if files else rows
 
 
-def set_aside(rows: pd.DataFrame, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Parts rows that were read into good and bad ones; the bad ones go to the quarantine.
+def quarantine_bad_rows(rows: pd.DataFrame, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Splits rows that were read into good and bad ones; the bad ones go to the quarantine.
 
     Args:
         rows: of a history.
@@ -185,7 +168,7 @@ def set_aside(rows: pd.DataFrame, folder: Path) -> tuple[pd.DataFrame, pd.DataFr
         SettingsError: when there are rows and none is good.
     """
     good, bad = check_history(rows)
-    put_aside(bad, folder, "read")
+    quarantine(bad, folder, "read")
     if good.empty and len(rows):
         raise SettingsError(
             f"none of the {len(rows)} history rows can be learned from; the first: "
@@ -195,108 +178,119 @@ def set_aside(rows: pd.DataFrame, folder: Path) -> tuple[pd.DataFrame, pd.DataFr
     return good, bad
 
 
-def history_batch(rows: pd.DataFrame) -> tuple[pd.DataFrame, Any]:
+def validation_batch(rows: pd.DataFrame) -> tuple[pd.DataFrame, Any]:
     """The rows as Great Expectations sees them, and the suite for them."""
-    return _typed(suite_frame(rows.reset_index(drop=True))), load_suite(SUITE)
+    return _floats(suite_frame(rows.reset_index(drop=True))), load_suite(SUITE)
 
 
 def write_history_docs(rows: pd.DataFrame, folder: Path) -> Path:
     """Writes Data Docs of the history suite on these rows; returns their ``index.html``."""
-    return write_data_docs({SUITE: history_batch(rows)}, folder)
+    with data_docs(folder) as run:
+        run(SUITE, *validation_batch(rows))
+    return folder / "index.html"
 
 
-def _plain(rows: pd.DataFrame) -> pd.DataFrame:
+def _numpy_columns(rows: pd.DataFrame) -> pd.DataFrame:
     """Columns of NumPy's numbers, or of objects, with None or NaN where they are empty.
 
     Parquet also gives pandas' own types, which take no other value, and empty times; neither those
     nor NA can be made a float.
     """
     others = {
-        str(column): rows[column].astype(object).map(_none)
+        str(column): rows[column].astype(object).map(_empty_to_none)
         for column in rows
         if not isinstance(rows[column].dtype, np.dtype) or rows[column].dtype.kind not in "biuf"
     }
     return rows.assign(**others)
 
 
-def _none(value: Any) -> Any:
+def _empty_to_none(value: Any) -> Any:
     empty = pd.api.types.is_scalar(value) and pd.isna(value) and not isinstance(value, float)
     return None if empty else value
 
 
-def _escaped(rows: pd.DataFrame, reasons: dict[int, list[str]]) -> pd.DataFrame:
+def _escape_surrogates(rows: pd.DataFrame, reasons: dict[int, list[str]]) -> pd.DataFrame:
     """The rows without halves of characters, which no file can hold; adds where there were any."""
     for column in [name for name in rows if rows[name].dtype == np.dtype(object)]:
         cells = rows[column].to_list()
-        halves = [number for number, cell in enumerate(cells) if _is_half(cell)]
+        halves = [number for number, cell in enumerate(cells) if _has_surrogate(cell)]
         for number in halves:
             cells[number] = printable(cells[number])
-            reasons[number].append(f"{column} is no Unicode: {cells[number]}")
+            reasons[number].append(f"{column} is not Unicode: {cells[number]}")
         if halves:
             rows = rows.assign(**{str(column): pd.Series(cells, index=rows.index, dtype=object)})
     return rows
 
 
-def _is_half(value: Any) -> bool:
-    """Whether a cell has a surrogate in its text, or in the text of its list or mapping."""
+def _has_surrogate(value: Any) -> bool:
+    """True for half a character in the text of a cell, or of its list or mapping."""
     if isinstance(value, str):
-        return HALF.search(value) is not None
+        return SURROGATE.search(value) is not None
     if isinstance(value, dict):
-        return any(_is_half(each) for pair in value.items() for each in pair)
-    return isinstance(value, list | tuple | set | np.ndarray) and any(map(_is_half, value))
+        return any(_has_surrogate(each) for pair in value.items() for each in pair)
+    return isinstance(value, list | tuple | set | np.ndarray) and any(map(_has_surrogate, value))
 
 
-def _known_before(rows: pd.DataFrame) -> pd.Series:
-    """Whether a row before has the same trial_id: what is known of a trial already stays."""
-    if "trial_id" not in rows:
-        return pd.Series(False, index=rows.index)
-    return rows["trial_id"].notna() & rows["trial_id"].astype(str).duplicated()
-
-
-def _typed(frame: pd.DataFrame) -> pd.DataFrame:
+def _floats(frame: pd.DataFrame) -> pd.DataFrame:
     """Columns of numbers as floats, so that they can be compared; others stay as they are."""
     numbers = {
         column: frame[column].astype(float)
         for column in frame.columns.drop(ROW)
-        if pd.api.types.infer_dtype(frame[column], skipna=True) in NUMBERS
+        if pd.api.types.infer_dtype(frame[column], skipna=True) in NUMERIC_TYPES
     }
     return frame.assign(**numbers)
 
 
-def _texts(rows: pd.DataFrame) -> dict[str, pd.Series]:
+def _mixed_as_text(rows: pd.DataFrame) -> dict[str, pd.Series]:
     """Columns of several types as text; they have no type in parquet, and lists cannot be compared.
 
-    What is wrong with a bad row may be just that.
+    A mixture may be just what is wrong with a bad row.
     """
     return {
         str(column): rows[column].map(lambda value: value if is_unset(value) else str(value))
         for column in rows
-        if pd.api.types.infer_dtype(rows[column], skipna=True) in SEVERAL
+        if pd.api.types.infer_dtype(rows[column], skipna=True) in MIXED_TYPES
     }
 
 
-def _add_cells(reasons: dict[int, list[str]], rows: pd.DataFrame) -> None:
-    """What is wrong with configurations, curves and timelines, each looked at on its own."""
-    columns = [column for column in rows if str(column).startswith(CONFIG)]
-    columns += [column for column in ("state", "failure_kind") if column in rows]
-    for number, row in zip(rows.index, records(rows[columns]), strict=True):
-        reasons[int(number)] += config_problems(row)
-    if {"state", "score"} <= set(rows):
-        for number in rows.index[(rows["state"] == "failed") & rows["score"].notna()]:
-            reasons[int(number)].append("it has a score, though it failed")
-    for column, problems in (("curve", curve_problems), ("timeline", timeline_problems)):
-        if column in rows:
-            for number, text in rows[column].items():
-                reasons[int(str(number))] += problems(text)
+def _cell_problems(rows: pd.DataFrame) -> dict[int, list[str]]:
+    """Faults of configurations, curves and timelines, each checked on its own."""
+    reasons: dict[int, list[str]] = defaultdict(list)
+    for number, row in zip(rows.index, records(rows), strict=True):
+        problems = _config_problems(row)
+        if row.get("state") == "failed" and not is_unset(row.get("score")):
+            problems.append("it has a score, though it failed")
+        problems += curve_problems(row.get("curve"))
+        reasons[int(number)] = problems + timeline_problems(row.get("timeline"))
+    return reasons
+
+
+def _config_problems(row: Mapping[str, Any]) -> list[str]:
+    """Problems of a row's configuration, unless the trial failed because of just these."""
+    if row.get("state") == "failed" and row.get("failure_kind") == "bad_config":
+        return []
+    config = {
+        name.removeprefix(CONFIG): value for name, value in row.items() if name.startswith(CONFIG)
+    }
+    try:
+        validate(config)
+    except HyperparameterError as error:
+        return error.problems
+    return []
 
 
 def _joined(reasons: Sequence[str]) -> str:
     """All reasons of a row, each once; what a cell holds may be very long."""
     text = "; ".join(dict.fromkeys(reasons))
-    return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]} ..."
+    return text if len(text) <= MAX_REASON else f"{text[:MAX_REASON]} ..."
 
 
-def _add(reasons: dict[int, list[str]], results: Iterable[Any]) -> None:
+def _add(reasons: dict[int, list[str]], more: Mapping[Any, Sequence[str]]) -> None:
+    for number, found in more.items():
+        reasons[int(number)] += found
+
+
+def _add_results(reasons: dict[int, list[str]], results: Iterable[Any]) -> None:
     for result in results:
         for number in unexpected_rows(result):
             reasons[number].append(result.expectation_config.meta[REASON])

@@ -1,13 +1,28 @@
-"""Curves and timelines of trials as text in one cell of the history."""
+"""Curves and timelines of trials, packed as JSON into one cell of the history, and their checks.
+
+Others may have written them, so what checks a history bounds their size, form and values: what
+learns from the rows that pass survives whatever was in the file.
+"""
 
 from __future__ import annotations
 
 import json
+import math
+import operator
 from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
 
-from trials.spec.records import CurvePoint, Spent, Stage
+from trials.spec.records import STAGES, CurvePoint, Spent, Stage
 
 CURVE_DIGITS = 5
+MAX_CHARACTERS = 5_000_000  # some 400,000 points
+MAX_SERIES = 200
+MAX_VALUE = 1e30  # of any value: far beyond what is measured, far below what a float can hold
+MAX_SCORE = 1e9
+MAX_STEP = 10**12
+CURVE_FORM = 'curve is not {"stage/metric": [[steps], [values]]}'
+TIMELINE_FORM = "timeline is not [[steps], [seconds], [FLOPs]]"
 
 
 def pack_curve(points: Sequence[CurvePoint]) -> str:
@@ -21,7 +36,7 @@ def pack_curve(points: Sequence[CurvePoint]) -> str:
 
 
 def pack_timeline(timeline: Sequence[Spent]) -> str:
-    """What a trial had used when it was scored, as JSON: [[steps], [seconds], [FLOPs]]."""
+    """A trial's costs at each evaluation, as JSON: [[steps], [seconds], [FLOPs]]."""
     series = [[getattr(spent, name) for spent in timeline] for name in Spent.model_fields]
     return json.dumps(series, separators=(",", ":")) if timeline else ""
 
@@ -33,3 +48,100 @@ def unpack_curve(text: str) -> dict[tuple[Stage, str], tuple[list[int], list[flo
         stage, _, metric = name.partition("/")
         series[stage, metric] = steps, values
     return series
+
+
+def parse_bounded_json(text: str) -> Any:
+    """The content of a packed cell.
+
+    Raises:
+        ValueError: it is not JSON, too long, or nested too deeply.
+    """
+    if len(text) > MAX_CHARACTERS:
+        raise ValueError(f"longer than {MAX_CHARACTERS:,} characters")
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def curve_problems(text: Any) -> list[str]:
+    """Faults of a packed curve: in its form, its stages, its steps, its values."""
+    series, problems = _parse(text, CURVE_FORM)
+    if series is None:
+        return problems
+    if not isinstance(series, dict) or not all(map(_is_series, series.values())):
+        return [CURVE_FORM]
+    if len(series) > MAX_SERIES:
+        return [f"curve has {len(series)} series, expected at most {MAX_SERIES}"]
+    return [
+        f"curve {name[:80]}: {problem}"
+        for name, (steps, values) in series.items()
+        for problem in _series_problems(name, steps, values)
+    ]
+
+
+def timeline_problems(text: Any) -> list[str]:
+    """Faults of a packed timeline: in its form, or steps or costs that fall."""
+    series, problems = _parse(text, TIMELINE_FORM)
+    if series is None:
+        return problems
+    lists = isinstance(series, list) and all(isinstance(each, list) for each in series)
+    if not lists or len(series) != 3 or not all(map(_are_numbers, series)):
+        return [TIMELINE_FORM]
+    steps, seconds, flops = series
+    if not len(steps) == len(seconds) == len(flops):
+        return [f"timeline: {len(steps)} steps, {len(seconds)} seconds, {len(flops)} FLOPs"]
+    if not all(map(operator.lt, steps, steps[1:])):
+        problems.append("timeline: steps do not rise")
+    for name, values in (("seconds", seconds), ("FLOPs", flops)):
+        if not all(0 <= value <= MAX_VALUE for value in values):
+            problems.append(f"timeline: {name} are not all finite and 0 or more")
+        elif not all(map(operator.le, values, values[1:])):
+            problems.append(f"timeline: {name} fall")
+    return problems
+
+
+def _parse(text: Any, form: str) -> tuple[Any, list[str]]:
+    """The content of a cell; None for one that is empty, or that has the problems named."""
+    if not isinstance(text, str) or not text:
+        return None, []
+    try:
+        content = parse_bounded_json(text)
+    except ValueError as error:
+        broken = isinstance(error, json.JSONDecodeError) or "digits" in str(error)
+        return None, [form if broken else f"{form}: {error}"]
+    return content, [form] if content is None else []
+
+
+def _is_series(pair: Any) -> bool:
+    if not (isinstance(pair, list) and len(pair) == 2):
+        return False
+    steps, values = pair
+    whole = isinstance(steps, list) and set(map(type, steps)) <= {int}
+    return whole and isinstance(values, list) and _are_numbers(values)
+
+
+def _are_numbers(values: Sequence[Any]) -> bool:
+    return set(map(type, values)) <= {int, float}
+
+
+def _series_problems(name: str, steps: list[int], values: list[float]) -> list[str]:
+    stage, _, metric = name.partition("/")
+    problems = []
+    if stage not in STAGES or not metric:
+        problems.append(f"not one of {', '.join(STAGES)}, '/', a metric")
+    if len(steps) != len(values):
+        problems.append(f"{len(steps)} steps and {len(values)} values")
+    if fall := next((pair for pair in pairwise(steps) if pair[1] <= pair[0]), None):
+        problems.append(f"step {fall[1]} follows step {fall[0]}")
+    if steps and steps[0] < 1:
+        problems.append(f"starts at step {steps[0]}, expected 1 or later")
+    if steps and steps[-1] > MAX_STEP:
+        problems.append(f"a step is beyond {MAX_STEP:,}")
+    if metric == "score" and not all(map(math.isfinite, values)):
+        problems.append("a score is not finite")
+    bound = MAX_SCORE if metric == "score" else MAX_VALUE
+    # Infinity and NaN are losses that diverged; minus infinity beside infinity would have no mean.
+    if any(value < -bound or bound < value < math.inf for value in values):
+        problems.append(f"a value is beyond {bound:g}")
+    return problems

@@ -7,7 +7,9 @@ import logging
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -19,10 +21,10 @@ from tasks.config.replace import refuse_others
 from trials.io.errors import SettingsError
 
 EXPECTATIONS = DATA / "expectations"
-LONGEST_SHOWN = 300  # characters of a value on a page
+MAX_SHOWN = 300  # characters of a value on a page
 ROW = "row"  # column that numbers the rows of a frame, so that unexpected ones can be named
 # The second one sets a level of its own when it is imported.
-TALKATIVE = ("great_expectations", "great_expectations.data_context.types.base")
+NOISY_LOGGERS = ("great_expectations", "great_expectations.data_context.types.base")
 
 
 def load_suite(name: str, only: Callable[[str], bool] = lambda kind: True) -> Any:
@@ -44,16 +46,17 @@ def load_suite(name: str, only: Callable[[str], bool] = lambda kind: True) -> An
         return gx.ExpectationSuite(name=content["name"], expectations=kept, meta=content["meta"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SettingsError(
-            f"{file} is no suite of Great Expectations: {error!r}\n"
+            f"{file} is not a suite of Great Expectations: {error!r}\n"
             f"  restore it with: git checkout data/expectations/{name}.json"
         ) from None
 
 
 def run_suite(frame: pd.DataFrame, suite: Any) -> list[Any]:
-    """Results of every expectation; with a column ``row``, unexpected rows are named by it."""
+    """The result of every expectation; unexpected rows are named by the column ``row``."""
     context = _context(mode="ephemeral")
     batch = _definition(context, suite.name).get_batch(batch_parameters={"dataframe": frame})
-    return list(batch.validate(suite, result_format=_result_format(frame)).results)
+    named = {"result_format": "COMPLETE", "unexpected_index_column_names": [ROW]}
+    return list(batch.validate(suite, result_format=named).results)
 
 
 def unexpected_rows(result: Any) -> list[int]:
@@ -71,32 +74,24 @@ def unexpected_rows(result: Any) -> list[int]:
     return [int(entry[ROW]) for entry in result.result.get("unexpected_index_list") or []]
 
 
-def write_data_docs(batches: Mapping[str, tuple[pd.DataFrame, Any]], folder: Path) -> Path:
+Validate = Callable[[str, pd.DataFrame, Any], list[Any]]
+"""Runs a suite (see ``load_suite``) on a frame, under a name; returns all expectations' results."""
+
+
+@contextmanager
+def data_docs(folder: Path) -> Iterator[Validate]:
     """Runs suites and writes their Data Docs, a page for each suite and one for each outcome.
 
-    Great Expectations writes values into its pages as they are, so they are escaped in what the
-    pages are made of: nothing of the data is markup there.
+    The pages are written at the end of the ``with`` statement, unless there was an error. Great
+    Expectations writes values into its pages as they are, so they are escaped in what the pages are
+    made of: nothing of the data is markup there.
 
     Args:
-        batches: what to validate and with which suite (see ``load_suite``), by name.
-        folder: is replaced by the pages.
-
-    Returns:
-        The first page, ``index.html``.
+        folder: is replaced by the pages; the first one is ``index.html``.
     """
-    import great_expectations as gx
-
     with tempfile.TemporaryDirectory() as place:
         context = _context(mode="file", project_root_dir=place)
-        for given, (frame, suite) in batches.items():
-            name = re.sub(r"[^\w.-]", "_", given)  # it becomes a part of paths and of pages
-            suite = context.suites.add_or_update(suite)
-            definition = gx.ValidationDefinition(
-                name=name, data=_definition(context, name), suite=suite
-            )
-            definition = context.validation_definitions.add_or_update(definition)
-            # The run is kept in the context's store, which the pages are made of.
-            definition.run(batch_parameters={"dataframe": frame})
+        yield partial(_validate, context)
         for outcome in Path(place).rglob("uncommitted/validations/**/*.json"):
             _escape(outcome)
         context.build_data_docs()
@@ -104,7 +99,17 @@ def write_data_docs(batches: Mapping[str, tuple[pd.DataFrame, Any]], folder: Pat
         refuse_others(folder, {path.name for path in index.parent.iterdir()})
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(index.parent, folder)
-    return folder / "index.html"
+
+
+def _validate(context: Any, name: str, frame: pd.DataFrame, suite: Any) -> list[Any]:
+    import great_expectations as gx
+
+    name = re.sub(r"[^\w.-]", "_", name)  # it becomes a part of paths and of pages
+    suite = context.suites.add_or_update(suite)
+    definition = gx.ValidationDefinition(name=name, data=_definition(context, name), suite=suite)
+    definition = context.validation_definitions.add_or_update(definition)
+    # The run is kept in the context's store, which the pages are made of.
+    return list(definition.run(batch_parameters={"dataframe": frame}).results)
 
 
 def _escape(outcome: Path) -> None:
@@ -118,7 +123,7 @@ def _escape(outcome: Path) -> None:
 
 def _harmless(value: Any) -> Any:
     if isinstance(value, str):
-        shown = value if len(value) <= LONGEST_SHOWN else f"{value[:LONGEST_SHOWN]} ..."
+        shown = value if len(value) <= MAX_SHOWN else f"{value[:MAX_SHOWN]} ..."
         # A dollar sign begins a variable in the templates of the pages.
         return escape(shown).replace("$", "&#36;")
     if isinstance(value, list):
@@ -132,7 +137,7 @@ def _context(**options: Any) -> Any:
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
-    for name in TALKATIVE:
+    for name in NOISY_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
     context = gx.get_context(**options)
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
@@ -142,9 +147,3 @@ def _context(**options: Any) -> Any:
 def _definition(context: Any, name: str) -> Any:
     source = context.data_sources.add_or_update_pandas("pandas")
     return source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("all")
-
-
-def _result_format(frame: pd.DataFrame) -> dict[str, Any]:
-    if ROW not in frame:
-        return {"result_format": "SUMMARY"}
-    return {"result_format": "COMPLETE", "unexpected_index_column_names": [ROW]}

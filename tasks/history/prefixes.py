@@ -1,4 +1,4 @@
-"""Beginnings of past trials, from what their curves recorded: pure functions of a history row."""
+"""Prefixes of past trials, from their recorded curves: pure functions of a history row."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from trials.spec.signals import Series, signals_of
 
 # Fractions of recorded trials at which the early predictor is trained.
 PREFIX_FRACTIONS = (0.1, 0.2, 0.3, 0.5)
-COUNTED = ("steps", "epochs")  # ways to give the length of a stage, but for its share
-COSTS = ("cost_seconds", "cost_flops", "cost_tokens")
+LENGTH_UNITS = ("steps", "epochs")  # of a stage, where its length is not given as a share
+COST_COLUMNS = ("cost_seconds", "cost_flops", "cost_tokens")
 
 
-def prefixes_of(row: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A full-length row's beginnings as rows: signals, score and cost as they were then."""
+def prefix_rows(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The prefixes of a full-length row as rows: signals, score and cost as they were then."""
     series = unpack_curve(row["curve"])
-    plan = plan_of(row, series)
+    plan = stage_plan(row, series)
     scores = {
         step: value
         for (_, metric), curve in series.items()
         if metric == "score"
         for step, value in zip(*curve, strict=True)
     }
-    ends = {name for name in row if name.startswith("signal.")} | {"score_se", "curve", "timeline"}
-    kept = {name: value for name, value in row.items() if name not in ends}
-    spent = spent_by(row)
+    final = {name for name in row if name.startswith("signal.")} | {"score_se", "curve", "timeline"}
+    kept = {name: value for name, value in row.items() if name not in final}
+    costs = cost_at_step(row)
     prefixes = []
     for fraction in PREFIX_FRACTIONS:
         # Where the trial was scored: at the fraction itself, or at the boundary that follows it.
@@ -40,17 +40,17 @@ def prefixes_of(row: Mapping[str, Any]) -> list[dict[str, Any]]:
             continue
         signals = signals_of(series, step, plan)
         prefix = kept | {"fraction": fraction, "score": scores[step]}
-        prefix |= {name: row[name] * fraction for name in COSTS if name in row}
-        prefix |= spent.get(step, {})
+        prefix |= {name: row[name] * fraction for name in COST_COLUMNS if name in row}
+        prefix |= costs.get(step, {})
         prefixes.append(prefix | {f"signal.{name}": value for name, value in signals.items()})
     return prefixes
 
 
-def plan_of(row: Mapping[str, Any], series: Series) -> StagePlan:
+def stage_plan(row: Mapping[str, Any], series: Series) -> StagePlan:
     """Steps of each stage of a trial that ran to its end, from its row and curve alone.
 
-    The share of SFT says it where that is all there is; steps and epochs, which need the dataset,
-    and DPO are read off the curve: a stage's last point is its last step.
+    Without DPO the share of SFT tells them. Steps and epochs, which need the dataset, and DPO are
+    read off the curve: a stage's last point is its last step.
     """
 
     def given(name: str) -> Any:
@@ -58,26 +58,24 @@ def plan_of(row: Mapping[str, Any], series: Series) -> StagePlan:
         return None if is_unset(value) else value
 
     boundary = int(given("rl_updates_per_generation") or 1) * int(given("rl_num_iterations") or 1)
-    counted = any(given(f"{stage}_{way}") is not None for stage in STAGES for way in COUNTED)
-    share = given("sft_share")
+    counted = any(given(f"{stage}_{way}") is not None for stage in STAGES for way in LENGTH_UNITS)
+    share, ends = given("sft_share"), [_last_step(series, stage) for stage in STAGES]
     if share is not None and not counted and not given("dpo_share"):
         total = row.get("total_steps")
-        total = max(_last_step(series, stage) for stage in STAGES) if is_unset(total) else total
-        total = int(total or 0)
+        total = int((max(ends) if is_unset(total) else total) or 0)
         sft = round(float(share) * total)
         return StagePlan(sft, 0, total - sft, boundary)
-    ends = [_last_step(series, stage) for stage in STAGES]
     sft, dpo, rl = ends[0], max(ends[:2]), max(ends)
     return StagePlan(sft, dpo - sft, rl - dpo, boundary)
 
 
 def _last_step(series: Series, stage: Stage) -> int:
-    ends = (max(steps, default=0) for (of, _), (steps, _) in series.items() if of == stage)
-    return max(ends, default=0)
+    steps = (step for (of, _), (steps, _) in series.items() if of == stage for step in steps)
+    return max(steps, default=0)
 
 
-def spent_by(row: Mapping[str, Any]) -> dict[int, dict[str, float]]:
-    """Seconds and FLOPs that a trial had used, by the step at which it was scored."""
+def cost_at_step(row: Mapping[str, Any]) -> dict[int, dict[str, float]]:
+    """Seconds and FLOPs that a trial had used, by the step of each evaluation."""
     timeline = row.get("timeline")
     if not isinstance(timeline, str) or not timeline:
         return {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import itertools
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,22 +15,22 @@ from pyarrow import ArrowException, parquet
 from pydantic import BaseModel
 
 from tasks.history.curves import pack_curve, pack_timeline
-from tasks.history.prefixes import COSTS, prefixes_of
+from tasks.history.prefixes import COST_COLUMNS, prefix_rows
 from trials.io.atomic import draft_of, replacing
 from trials.io.errors import SettingsError
 from trials.io.hashing import content_hash
 from trials.spec.records import TrialResult, TrialSpec
 
 RUN_KEY = "run_key"  # column of rows that a tune run wrote
-# Settings that make no other run of it: how long it goes on, and where.
-BESIDE = ("budget", "trials_on", "store")
-DOUBT = "doubt"  # column of what is wrong with the file that a row is from
-# Kinds of failure that the configuration brought about, on this data or for this memory. The others
-# (killed, hung, timed out, crashed, an error in the program, bad data, a failing reward, a full
-# disk) are told of the machine, the data or the code: learned from, they would teach the search to
-# shun good configurations.
-TELLING_FAILURES = ("diverged", "out_of_memory", "bad_config")
-# What a row means that leaves these columns out, as imported ones may.
+# Settings that do not make it another run: its length, and where it runs.
+NOT_IN_RUN_KEY = ("budget", "trials_on", "store")
+READ_ERROR = "doubt"  # column with the fault of the file that a row is from; exports have it too
+# Only these kinds of failure tell something of the configuration, on this data or for this memory.
+# The others (killed, hung, timed out, crashed, an error in the program, bad data, a failing reward,
+# a full disk) tell it of the machine, the data or the code: learned from, they would teach the
+# search to shun good configurations.
+CONFIG_CAUSED_FAILURES = ("diverged", "out_of_memory", "bad_config")
+# Values of columns that a row leaves out, as imported ones may.
 DEFAULTS = {
     "state": "completed", "fraction": 1.0, "continued": False, "curve": "", "timeline": ""
 }  # fmt: skip
@@ -46,7 +47,7 @@ def history_row(
 ) -> dict[str, Any]:
     """One finished trial as one flat row (columns: data/history/README.md).
 
-    Its `trial_id` holds a hash of what decided the outcome: names of runs repeat, on another
+    Its ``trial_id`` holds a hash of what decided the outcome: names of runs repeat, on another
     machine or once a folder was removed, and other trials must not be taken for these.
     """
     own = spec.identity()
@@ -83,8 +84,8 @@ def history_row(
     return row
 
 
-def has_joined(folder: Path, name: str) -> bool:
-    """Whether ``append_history`` wrote a file of that name."""
+def is_in_history(folder: Path, name: str) -> bool:
+    """True when ``append_history`` wrote a file of that name."""
     files = (f"{glob.escape(name)}.parquet", f"{glob.escape(name)}.*.parquet")
     return any(any(folder.glob(file)) for file in files)
 
@@ -100,32 +101,34 @@ def append_history(rows: Iterable[Mapping[str, Any]], folder: Path, name: str) -
     frame = pd.DataFrame(list(rows))
     partial = draft_of(folder / name)
     write_parquet(frame, partial)
-    for file in sorted(folder.glob(f"{glob.escape(name)}.*.parquet")):
+    for earlier in sorted(folder.glob(f"{glob.escape(name)}.*.parquet")):
+        if _holds(frame, earlier):
+            partial.replace(earlier)
+            return earlier
+    for number in itertools.count(1):
+        file = folder / (f"{name}.parquet" if number == 1 else f"{name}.{number}.parquet")
+        if _claimed(partial, file):
+            break
         if _holds(frame, file):
             partial.replace(file)
-            return file
-    number = 1
-    while True:
-        file = folder / (f"{name}.parquet" if number == 1 else f"{name}.{number}.parquet")
+            break
+    partial.unlink(missing_ok=True)
+    return file
+
+
+def _claimed(partial: Path, file: Path) -> bool:
+    """Gives a file its name, unless another one has it: then False, where a rename replaces it."""
+    try:
+        os.link(partial, file)
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without hard links: claim the name, then fill it
         try:
-            os.link(partial, file)  # unlike a rename, refused when the file is there
+            file.open("xb").close()
         except FileExistsError:
-            if _holds(frame, file):
-                partial.replace(file)
-                return file
-            number += 1
-        except OSError:  # a file system without hard links: claim the name, then fill it
-            try:
-                file.open("xb").close()
-            except FileExistsError:
-                if not _holds(frame, file):
-                    number += 1
-                    continue
-            partial.replace(file)
-            return file
-        else:
-            partial.unlink()
-            return file
+            return False
+        partial.replace(file)
+    return True
 
 
 def write_parquet(frame: pd.DataFrame, file: Path) -> None:
@@ -135,7 +138,7 @@ def write_parquet(frame: pd.DataFrame, file: Path) -> None:
 
 
 def _holds(frame: pd.DataFrame, file: Path) -> bool:
-    """Whether the rows have all trials of a file; what cannot be read is not replaced."""
+    """True when the rows include all trials of a file; an unreadable one must not be replaced."""
     try:
         written = pd.read_parquet(file, columns=["trial_id"])
     except (OSError, ValueError):
@@ -156,24 +159,24 @@ def _keys(file: Path) -> set[str]:
             return set()
         return set(pd.read_parquet(file, columns=[RUN_KEY])[RUN_KEY].dropna().astype(str))
     except (OSError, ValueError):
-        return set()  # who reads it says what is wrong with it
+        return set()  # reading its rows reports the fault
 
 
 def run_key(settings: BaseModel, dataset_fingerprint: str) -> str:
     """Key of all runs with these settings on this data.
 
-    A repetition of a run must repeat it, so it does not learn from the run that it repeats. How
-    long it goes on, where its trials run, and where its folder is kept, make no other run of it;
-    nor does a setting that was added since, as long as it is at its default.
+    A repetition of a run must repeat it, so it does not learn from the run that it repeats. Its
+    length, and the places of its trials and of its folder, do not make it another run; nor does a
+    setting that was added since, as long as it has its default.
     """
-    content = settings.model_dump_json(exclude=set(BESIDE), exclude_defaults=True)
+    content = settings.model_dump_json(exclude=set(NOT_IN_RUN_KEY), exclude_defaults=True)
     return content_hash(content, dataset_fingerprint, digits=12)
 
 
 def read_history(files: Sequence[Path]) -> pd.DataFrame:
     """All rows of the files; columns that a file lacks are empty in its rows.
 
-    Rows of a file that has a column twice say so in a column `DOUBT`, for the check to find.
+    Rows of a file with two columns of one name say so in the column `READ_ERROR`, for the check.
 
     Raises:
         SettingsError: when a file cannot be read as parquet.
@@ -181,7 +184,7 @@ def read_history(files: Sequence[Path]) -> pd.DataFrame:
     frames = []
     for file in files:
         try:
-            frames.append(frame_of(file))
+            frames.append(read_parquet(file))
         except SettingsError as error:
             raise SettingsError(
                 f"{error}\n"
@@ -191,15 +194,15 @@ def read_history(files: Sequence[Path]) -> pd.DataFrame:
 
 
 def row_count(file: Path) -> int:
-    """Rows of a file, by its footer; 0 where there is none, which is said once it is read."""
+    """Rows of a file, by its footer; 0 where there is none, which reading its rows reports."""
     try:
         return int(parquet.read_metadata(file).num_rows)
     except (OSError, ArrowException, ValueError):
         return 0
 
 
-def frame_of(file: Path) -> pd.DataFrame:
-    """The table of one file; with two columns of one name, the first, and `DOUBT` says so.
+def read_parquet(file: Path) -> pd.DataFrame:
+    """The table of one file; with two columns of one name, the first, and `READ_ERROR` says so.
 
     Raises:
         SettingsError: when it cannot be read as parquet.
@@ -214,7 +217,7 @@ def frame_of(file: Path) -> pd.DataFrame:
     twice = frame.columns.duplicated()
     if twice.any():
         names = ", ".join(sorted(set(frame.columns[twice])))
-        frame = frame.loc[:, ~twice].assign(**{DOUBT: f"two columns are named {names[:200]}"})
+        frame = frame.loc[:, ~twice].assign(**{READ_ERROR: f"two columns are named {names[:200]}"})
     return frame
 
 
@@ -235,19 +238,19 @@ def search_history(rows: pd.DataFrame) -> pd.DataFrame:
         given = rows[column] if column in rows else pd.Series(None, index=rows.index, dtype=object)
         rows[column] = given.where(given.notna(), default)
     continued = rows["continued"].astype(bool)
-    for column in COSTS:
+    for column in COST_COLUMNS:
         if column in rows:
             rows[column] = rows[column].astype(float).mask(continued)
     full = rows[(rows["state"] == "completed") & (rows["fraction"].astype(float) >= 1.0)]
     failed = rows[rows["state"] == "failed"]
     if "failure_kind" in failed:
         kinds = failed["failure_kind"]
-        failed = failed[kinds.isna() | kinds.isin(TELLING_FAILURES)]
-    prefixes = [prefix for row in records(full) if row["curve"] for prefix in prefixes_of(row)]
+        failed = failed[kinds.isna() | kinds.isin(CONFIG_CAUSED_FAILURES)]
+    prefixes = [prefix for row in records(full) if row["curve"] for prefix in prefix_rows(row)]
     frame = pd.concat([full, failed, pd.DataFrame(prefixes)], ignore_index=True)
     return frame.drop(columns=["curve", "timeline"])
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """One dict a row."""
+    """The rows as dictionaries."""
     return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]

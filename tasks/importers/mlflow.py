@@ -1,64 +1,65 @@
-"""MLflow's local stores, the files of ``mlruns/`` and the database, read without MLflow."""
+"""MLflow's local stores, read without MLflow: the files of ``mlruns/``, and the SQLite database.
+
+The database is MLflow's default since version 3.7; it is opened for reading only.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tasks.importers import mlflow_database
-from tasks.translation.common import (
-    Imported,
-    NoRowError,
-    Target,
-    diverged_at,
-    is_not_finite,
-    number,
-    parsed,
-    read_mapping,
-)
-from tasks.translation.runs import Run, row_of
+from tasks.importers.unsupported import read_only_uri, sqlite_tables
+from tasks.translation.metrics import divergence_step
+from tasks.translation.results import ImportOptions, ImportResult, Items, Row, RowError
+from tasks.translation.runs import RecordedRun, run_row
+from tasks.translation.values import finite_number, is_nonfinite, parse_literal, read_mapping
 from trials.io.errors import SettingsError
 
-# How the enumeration of statuses is written; names are written by some versions.
+DATABASE = "mlflow.db"
+TABLES = {"runs", "params", "metrics"}
+MAX_POINTS = 1_000_000  # of one run
+METRICS = "select step, key, value, is_nan from metrics where run_uuid = ? order by step, timestamp"
+# The enumeration of statuses; some versions write their names.
 STATUSES = {1: "RUNNING", 2: "SCHEDULED", 3: "FINISHED", 4: "FAILED", 5: "KILLED"}
 
+Log = list[dict[str, Any]]
+Record = tuple[Mapping[str, Any], dict[str, Any], Log]
+"""Description of a run, its arguments, and its log with an entry for each step."""
 
-def import_mlflow(source: Path, target: Target) -> Imported:
-    """Imports every run below a folder: a store, an experiment, or one run."""
-    shared = read_mapping(target.config) if target.config else {}
-    imported = Imported()
-    if file := mlflow_database.database_of(source):
-        for run, line in mlflow_database.runs_of(file):
-            imported.attempt(run, _stored_row, file, run, line, shared, target, imported.metrics)
+
+def read_mlflow(source: Path, options: ImportOptions, result: ImportResult) -> Items:
+    """Every run below a folder: a store, an experiment, or one run.
+
+    Raises:
+        SettingsError: when a database cannot be read.
+    """
+
+    def row(item: str, read: Callable[[], Record]) -> Row:
+        run = _finished_run(item, *read(), options.shared_arguments)
+        return run_row(run, options, result.metrics)
+
+    if file := find_database(source):
+        for meta in _database_runs(file):
+            run = str(meta["run_uuid"])
+            yield run, partial(row, run, partial(_read_database, file, meta))
     for folder in run_folders(source) if source.is_dir() else []:
-        imported.attempt(folder.name, _row, folder, shared, target, imported.metrics)
-    return imported
+        yield folder.name, partial(row, folder.name, partial(_read_folder, folder))
 
 
-def _stored_row(
-    file: Path,
-    run: str,
-    line: Mapping[str, Any],
-    shared: dict[str, Any],
-    target: Target,
-    metrics: Counter[tuple[str, float]],
-) -> dict[str, Any]:
-    arguments, log = mlflow_database.contents(file, run)
-    return row_of(finished_run(run, line, arguments | shared, log), target, metrics)
-
-
-def _row(
-    folder: Path, shared: dict[str, Any], target: Target, metrics: Counter[tuple[str, float]]
-) -> dict[str, Any]:
-    return row_of(read_run(folder, shared), target, metrics)
+def find_database(source: Path) -> Path | None:
+    """The database of a file or of a folder; None where there is none of MLflow."""
+    file = source / DATABASE if source.is_dir() else source
+    return file if file.is_file() and sqlite_tables(file) >= TABLES else None
 
 
 def run_folders(source: Path) -> list[Path]:
     """Folders of runs, those with ``meta.yaml`` and ``params`` or ``metrics``, in a fixed order.
 
-    A logged model, which MLflow 3 keeps in ``models/m-*``, has all of these and is no run.
+    A logged model, which MLflow 3 keeps in ``models/m-*``, has all of these and is not a run.
     """
     return sorted(
         file.parent
@@ -71,76 +72,95 @@ def run_folders(source: Path) -> list[Path]:
 def _is_model(meta: Path) -> bool:
     try:
         return "model_id" in read_mapping(meta)
-    except SettingsError:  # broken: told when it is read as a run
+    except SettingsError:  # broken, which reading it as a run reports
         return meta.parent.parent.name == "models"
 
 
-def read_run(folder: Path, shared: dict[str, Any]) -> Run:
-    """One run, from its folder; ``shared`` arguments go before its own.
-
-    Raises:
-        NoRowError: when it was deleted, failed, or goes on still.
-        SettingsError: when a file is broken.
-    """
-    arguments = _params(folder / "params") | shared
-    meta = read_mapping(folder / "meta.yaml")
-    return finished_run(folder.name, meta, arguments, _metrics(folder / "metrics"))
-
-
-def finished_run(
-    item: str, meta: Mapping[str, Any], arguments: Mapping[str, Any], log: list[dict[str, Any]]
-) -> Run:
-    """A run of either store, from what is recorded of it.
-
-    Args:
-        item: its id.
-        meta: of the run: status, stage of its life, times in milliseconds.
-        arguments: it was run with.
-        log: entries with a ``step``.
-
-    Raises:
-        NoRowError: when it was deleted, failed in a way that is not known, or goes on still.
-    """
+def _finished_run(
+    item: str,
+    meta: Mapping[str, Any],
+    arguments: dict[str, Any],
+    log: Log,
+    shared: dict[str, Any],
+) -> RecordedRun:
+    """A run of either store; one that was deleted, failed for an unknown reason or runs is none."""
     if meta.get("lifecycle_stage", "active") != "active":
-        raise NoRowError(f"its lifecycle stage is {meta['lifecycle_stage']}")
+        raise RowError(f"its lifecycle stage is {meta['lifecycle_stage']}")
     status = STATUSES.get(meta.get("status", 0), str(meta.get("status")))
-    diverged = status == "FAILED" and diverged_at(log) is not None
+    diverged = status == "FAILED" and divergence_step(log) is not None
     if status in ("FAILED", "RUNNING", "SCHEDULED") and not diverged:
         why = "failed, and why is not recorded" if status == "FAILED" else "is not finished"
-        raise NoRowError(f"its status is {status}: it {why}")
-    start, end = number(meta.get("start_time")), number(meta.get("end_time"))
+        raise RowError(f"its status is {status}: it {why}")
+    start, end = finite_number(meta.get("start_time")), finite_number(meta.get("end_time"))
     if start is not None and end is not None:
         log.insert(0, {"train_runtime": (end - start) / 1000})  # kept in milliseconds
-    return Run(
-        item=item,
-        arguments=arguments,
-        log=log,
-        interrupted=status == "KILLED",
-    )
+    return RecordedRun(item, arguments | shared, log, interrupted=status == "KILLED")
 
 
-def _params(folder: Path) -> dict[str, Any]:
-    """One file a parameter; a slash in its name is a folder."""
-    return {
-        file.relative_to(folder).as_posix(): parsed(file.read_text(encoding="utf-8"))
-        for file in sorted(folder.rglob("*"))
-        if file.is_file()
-    }
+def _read_folder(folder: Path) -> Record:
+    """A run of the file store: a file for each parameter or metric."""
+    arguments = {name: parse_literal(text) for name, text in _texts(folder / "params")}
+    return read_mapping(folder / "meta.yaml"), arguments, _by_step(_file_points(folder / "metrics"))
 
 
-def _metrics(folder: Path) -> list[dict[str, Any]]:
-    """One file a metric, with lines of time, value and step; joined to one entry a step."""
-    steps: dict[int, dict[str, Any]] = {}
+def _texts(folder: Path) -> Iterator[tuple[str, str]]:
+    """Names and contents of files; a slash in a name is a folder."""
     for file in sorted(folder.rglob("*")):
-        if not file.is_file():
-            continue
-        name = file.relative_to(folder).as_posix()
-        for line in file.read_text(encoding="utf-8").splitlines():
-            parts = line.split()
-            if len(parts) < 2:
-                continue
-            value = parts[1] if is_not_finite(parts[1]) else number(parts[1])
-            step = number(parts[2]) if len(parts) > 2 else 0.0
-            if value is not None and step is not None:
-                steps.setdefault(int(step), {"step": int(step)})[name] = value
-    return [entry for _, entry in sorted(steps.items())]
+        if file.is_file():
+            yield file.relative_to(folder).as_posix(), file.read_text(encoding="utf-8")
+
+
+def _file_points(folder: Path) -> Iterator[tuple[int, str, Any]]:
+    """Steps, names and values of metrics, from lines of time, value and step."""
+    for name, text in _texts(folder):
+        for line in text.splitlines():
+            _, value, step, *_ = [*line.split(), None, None, None]
+            at = 0.0 if step is None else finite_number(step)
+            number = value if is_nonfinite(value) else finite_number(value)
+            if number is not None and at is not None:
+                yield int(at), name, number
+
+
+def _by_step(points: Iterable[tuple[int, str, Any]]) -> Log:
+    """One entry for each step, in their order."""
+    entries: dict[int, dict[str, Any]] = {}
+    for step, name, value in points:
+        entries.setdefault(step, {"step": step})[name] = value
+    return [entry for _, entry in sorted(entries.items())]
+
+
+def _database_runs(file: Path) -> list[dict[str, Any]]:
+    try:
+        with closing(_opened(file)) as base:
+            rows = base.execute("select * from runs order by run_uuid").fetchall()
+    except sqlite3.Error as error:
+        raise SettingsError(
+            f"{file} cannot be read as a database of MLflow: {error}\n"
+            "  stop what writes it, or write its runs to a table with "
+            "mlflow.search_runs().to_csv(...) and import that"
+        ) from None
+    return [dict(row) for row in rows]
+
+
+def _read_database(file: Path, meta: Mapping[str, Any]) -> Record:
+    run = str(meta["run_uuid"])
+    try:
+        with closing(_opened(file)) as base:
+            params = base.execute("select key, value from params where run_uuid = ?", (run,))
+            arguments = {str(row["key"]): parse_literal(row["value"]) for row in params}
+            points = base.execute(METRICS, (run,)).fetchmany(MAX_POINTS + 1)
+    except sqlite3.Error as error:
+        raise RowError(f"cannot be read: {error}") from None
+    if len(points) > MAX_POINTS:
+        raise RowError(f"it has more than {MAX_POINTS:,} values")
+    log = _by_step(
+        (int(finite_number(step) or 0), str(key), float("nan") if is_nan else value)
+        for step, key, value, is_nan in points
+    )
+    return meta, arguments, log
+
+
+def _opened(file: Path) -> sqlite3.Connection:
+    base = sqlite3.connect(read_only_uri(file), uri=True, timeout=10)
+    base.row_factory = sqlite3.Row
+    return base

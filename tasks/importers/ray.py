@@ -1,4 +1,4 @@
-"""Trials of Ray Tune: a folder each, with ``params.json`` and one line of results an iteration.
+"""Trials of Ray Tune: a folder each, with ``params.json`` and one line of results per iteration.
 
 ``progress.csv`` or ``result.json`` hold the same lines; the last one is the outcome, and all of
 them are its curve. ``*.pkl`` files are never opened, for reading one may run code.
@@ -8,55 +8,69 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tasks.history.packed import LARGEST_STEP
-from tasks.translation.common import (
-    Imported,
-    NoRowError,
-    Target,
-    find_score,
-    number,
-    parsed,
-    read_mapping,
-    with_nan,
-)
+from tasks.history.curves import MAX_STEP
 from tasks.translation.files import read_table
-from tasks.translation.settings import Sweep, settings_row
-from trials.io.errors import SettingsError
+from tasks.translation.metrics import find_score, null_to_nan
+from tasks.translation.results import (
+    UNREADABLE,
+    ImportOptions,
+    ImportResult,
+    Items,
+    Row,
+    RowError,
+)
+from tasks.translation.sweeps import Sweep
+from tasks.translation.values import (
+    finite_number,
+    parse_literal,
+    positive_number,
+    read_mapping,
+)
 
 PROGRESS, RESULTS, PARAMS, ERROR = "progress.csv", "result.json", "params.json", "error.txt"
 STEP = "training_iteration"
-MEMORY = ("out of memory", "outofmemory", "oom-kill")
+SETTING = "config/"
+OUT_OF_MEMORY = ("out of memory", "outofmemory", "oom-kill")
+MOST_NESTED = 5
 # Columns that Ray Tune writes itself.
-OWN = (
+RAY_COLUMNS = (
     *(STEP, "timestamp", "time_this_iter_s", "time_total_s", "time_since_restore", "pid", "date"),
     *("iterations_since_restore", "timesteps_total", "episodes_total", "checkpoint_dir_name"),
     *("timesteps_since_restore", "hostname", "node_ip", "done", "trial_id", "experiment_tag"),
     "should_checkpoint",
 )
 
+Entries = list[dict[str, Any]]
 
-def import_ray(source: Path, target: Target) -> Imported:
-    """Imports every trial in a folder, or that of a ``progress.csv`` or ``result.json``."""
-    shared = read_mapping(target.config) if target.config else {}
-    imported = Imported()
+
+def read_ray(source: Path, options: ImportOptions, result: ImportResult) -> Items:
+    """Every trial in a folder, or that of a ``progress.csv`` or ``result.json``."""
     base = source if source.is_dir() else source.parent
-    results: dict[Path, list[dict[str, Any]]] = {}
-    for folder in trial_folders(base):
+    folders = trial_folders(base)
+    results: dict[Path, Entries] = {}
+    for folder in folders:
+        with suppress(*UNREADABLE):  # raised again, and reported, when its row is made
+            results[folder] = _results(folder)
+    # Schedulers end trials early; the longest one says how many iterations a whole one has.
+    planned = max([1, *map(_reached, results.values())])
+    sweep = Sweep(options, expected=options.shared_arguments)
+
+    def row(item: str, folder: Path) -> Row:
+        entries = results[folder] if folder in results else _results(folder)
+        row, score = _row(item, folder, entries, planned, sweep)
+        if row["score"] is not None:
+            result.metrics[score] += 1
+        return row
+
+    for folder in folders:
         item = folder.name if folder == base else folder.relative_to(base).as_posix()
-        results[folder] = _try_results(imported, item, folder)
-    # A scheduler ends trials early: how many iterations a whole one has, the longest one says.
-    planned = max((_reached(lines) for lines in results.values()), default=0)
-    sweep = Sweep(target, passed=shared)
-    for folder, lines in results.items():
-        item = folder.name if folder == base else folder.relative_to(base).as_posix()
-        if any(refused.item == item for refused in imported.refused):
-            continue
-        imported.attempt(item, _row, item, folder, lines, planned, shared, sweep, imported)
-    imported.notes += sweep.notes()
-    return imported
+        yield item, partial(row, item, folder)
+    result.notes += sweep.notes()
 
 
 def trial_folders(source: Path) -> list[Path]:
@@ -68,59 +82,47 @@ def trial_folders(source: Path) -> list[Path]:
     )
 
 
-def is_progress(columns: list[str]) -> bool:
-    """Whether a table is the ``progress.csv`` of a trial."""
+def is_progress_table(columns: list[str]) -> bool:
+    """True for the ``progress.csv`` of a trial."""
     return STEP in columns and bool({"time_total_s", "timestamp"} & set(columns))
 
 
-def _try_results(imported: Imported, item: str, folder: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-
-    def read() -> dict[str, Any]:
-        found.extend(_results(folder))
-        return {"trial_id": item}
-
-    imported.attempt(item, read)
-    if imported.rows:
-        imported.rows.pop()
-    return found
-
-
-def _results(folder: Path) -> list[dict[str, Any]]:
-    """One entry an iteration; an iteration that was run again after a restart counts as last run.
-
-    Raises:
-        NoRowError: a line is no JSON.
-    """
+def _results(folder: Path) -> Entries:
+    """One entry per iteration; of one that was run again after a restart, the last."""
     progress, results = folder / PROGRESS, folder / RESULTS
-    entries: list[dict[str, Any]] = []
+    entries: Entries = []
     if progress.is_file() and progress.stat().st_size:
         entries = [
-            {name: parsed(value) for name, value in line.cells.items()}
+            {name: parse_literal(value) for name, value in line.cells.items()}
             for line in read_table(progress).lines
         ]
     elif results.is_file():
-        for count, text in enumerate(results.read_text(encoding="utf-8").splitlines(), start=1):
-            try:
-                entry = json.loads(text)
-            except (ValueError, RecursionError):
-                raise NoRowError(f"line {count} of {RESULTS} is no JSON") from None
-            if isinstance(entry, dict):
-                entries.append(_flat(entry))
-        entries = with_nan(entries)
+        entries = null_to_nan(_json_lines(results))
     steps: dict[int, dict[str, Any]] = {}
     for count, entry in enumerate(entries, start=1):
-        step = number(entry.get(STEP)) or float(count)
-        if 1 <= step <= LARGEST_STEP:
+        step = finite_number(entry.get(STEP)) or float(count)
+        if 1 <= step <= MAX_STEP:
             steps[int(step)] = entry | {"step": int(step)}
     return [steps[step] for step in sorted(steps)]
+
+
+def _json_lines(file: Path) -> Entries:
+    entries = []
+    for count, text in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            entry = json.loads(text)
+        except (ValueError, RecursionError):
+            raise RowError(f"line {count} of {file.name} is not JSON") from None
+        if isinstance(entry, dict):
+            entries.append(_flat(entry))
+    return entries
 
 
 def _flat(entry: Mapping[str, Any], prefix: str = "", depth: int = 0) -> dict[str, Any]:
     """Nested values under names with slashes, as ``progress.csv`` has them."""
     flat: dict[str, Any] = {}
     for name, value in entry.items():
-        if isinstance(value, Mapping) and depth < 5:
+        if isinstance(value, Mapping) and depth < MOST_NESTED:
             flat |= _flat(value, f"{prefix}{name}/", depth + 1)
         else:
             flat[f"{prefix}{name}"] = value
@@ -128,70 +130,45 @@ def _flat(entry: Mapping[str, Any], prefix: str = "", depth: int = 0) -> dict[st
 
 
 def _row(
-    item: str,
-    folder: Path,
-    lines: list[dict[str, Any]],
-    planned: int,
-    shared: Mapping[str, Any],
-    sweep: Sweep,
-    imported: Imported,
-) -> dict[str, Any]:
-    target = sweep.target
-    settings = {**_parameters(folder, lines), **shared}
+    item: str, folder: Path, entries: Entries, planned: int, sweep: Sweep
+) -> tuple[Row, tuple[str, float]]:
+    """The row of one trial, and the metric that is its score, with its sign."""
+    last = entries[-1] if entries else {}
+    settings = {n.removeprefix(SETTING): v for n, v in last.items() if n.startswith(SETTING)}
+    settings |= _flat(read_mapping(folder / PARAMS)) | sweep.options.shared_arguments
     failure = _failure(folder)
-    if not lines and failure is None:
-        raise NoRowError(f"{PROGRESS} and {RESULTS} are empty: it reported nothing")
-    log = [_reported(entry) for entry in lines]
-    reached = _reached(lines)
-    seconds = number(lines[-1].get("time_total_s")) if lines else None
+    if not entries and failure is None:
+        raise RowError(f"{PROGRESS} and {RESULTS} are empty: it reported nothing")
+    reached = _reached(entries)
     values: dict[str, Any] = {
-        "total_steps": max(planned, 1),
-        "cost_seconds": seconds if seconds and seconds > 0 else None,
-        "fraction": reached / max(planned, 1),
+        "total_steps": planned,
+        "cost_seconds": positive_number(last.get("time_total_s")),
+        "fraction": reached / planned,
     }
     if failure is not None:
         values |= {"state": "failed", "failure_kind": failure, "score": None}
-        return settings_row(item, settings, values, sweep, log=[], score=("", 1.0))
+        return sweep.row(item, settings, values), ("", 1.0)
+    # What the trial itself reported, without the settings and what Ray Tune counts.
+    log = [
+        {n: v for n, v in entry.items() if n not in RAY_COLUMNS and not n.startswith(SETTING)}
+        for entry in entries
+    ]
     names = {name for entry in log for name in entry} - {"step"}
-    score = find_score(names, target.score, anywhere=True)
+    metric, sign = find_score(names, sweep.options.score, anywhere=True)
     values["state"] = "stopped" if reached < planned else "completed"
-    row = settings_row(item, settings, values, sweep, log=log, score=score)
-    if row["score"] is not None:
-        imported.metrics[score[0], -1.0 if target.minimize else score[1]] += 1
-    return row
+    score = metric, -1.0 if sweep.options.minimize else sign
+    return sweep.row(item, settings, values, log, score), score
 
 
-def _parameters(folder: Path, lines: list[dict[str, Any]]) -> dict[str, Any]:
-    told = lines[-1] if lines else {}
-    settings = {
-        name.removeprefix("config/"): value
-        for name, value in told.items()
-        if name.startswith("config/")
-    }
-    try:
-        return settings | _flat(read_mapping(folder / PARAMS))
-    except SettingsError as error:
-        raise NoRowError(str(error)) from None
-
-
-def _reported(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """What the trial itself reported, without the settings and what Ray Tune counts."""
-    return {
-        name: value
-        for name, value in entry.items()
-        if name not in OWN and not name.startswith("config/")
-    }
-
-
-def _reached(lines: list[dict[str, Any]]) -> int:
-    return int(lines[-1]["step"]) if lines else 0
+def _reached(entries: Entries) -> int:
+    return int(entries[-1]["step"]) if entries else 0
 
 
 def _failure(folder: Path) -> str | None:
-    """How a trial failed, by its ``error.txt``; None where there is none."""
+    """The kind of a trial's failure, by its ``error.txt``; None where there is none."""
     file = folder / ERROR
     if not file.is_file():
         return None
     with file.open(encoding="utf-8", errors="replace") as stream:
         text = stream.read(1_000_000).lower()
-    return "out_of_memory" if any(word in text for word in MEMORY) else "error"
+    return "out_of_memory" if any(word in text for word in OUT_OF_MEMORY) else "error"

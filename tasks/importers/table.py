@@ -6,86 +6,90 @@ import json
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tasks.history.packed import curve_problems
-from tasks.importers.named import refuse_chart
-from tasks.translation.cells import CONFIG, FIELDS, is_field, typed
-from tasks.translation.common import Imported, NoRowError, Target, make_row, number_by_content
+from tasks.history.curves import curve_problems
+from tasks.importers.unsupported import reject_chart
+from tasks.translation.cells import FIELDS, HYPERPARAMETERS, is_field, parse_cell
 from tasks.translation.files import Line, Table, read_table
+from tasks.translation.results import (
+    CONFIG,
+    ImportOptions,
+    ImportResult,
+    Items,
+    Row,
+    RowError,
+    make_row,
+    with_content_id,
+)
 from trials.io.errors import SettingsError
 from trials.io.problems import meant
-from trials.spec.hyperparameters import Hyperparameters
 
-HYPERPARAMETERS = [f"{CONFIG}{name}" for name in Hyperparameters.model_fields]
+NAMES = [*FIELDS, *HYPERPARAMETERS]
 
 
-def import_table(source: Path, target: Target) -> Imported:
-    """Imports every line of a table.
+def read_table_rows(source: Path, options: ImportOptions, result: ImportResult) -> Items:
+    """Every line of a table.
 
     Raises:
-        SettingsError: when it cannot be read, has no line, or ``target`` or a hyperparameter names
-            a column that is not known.
+        SettingsError: when it cannot be read, has no line, or the options or a hyperparameter name
+            an unknown column.
     """
-    target = with_score(target)
+    options = with_score_column(options)
     table = read_table(source)
-    refuse_chart(source, table.columns)
-    check_columns(table, target.columns, target.ignore)
-    check_hyperparameters(table, target.columns, target.ignore)
-    imported = Imported(notes=unused(table, target.columns, target.ignore))
-    same: Counter[str] = Counter()
+    reject_chart(source, table.columns)
+    check_columns(table, options.columns, options.ignore)
+    check_hyperparameters(table, options.columns, options.ignore)
+    result.notes += unused_columns_note(table, options.columns, options.ignore)
+    seen: Counter[str] = Counter()
     for line in table.lines:
-        item = f"{source.name}, {line.place}"
-        imported.attempt(item, _line, line, source.stem, target, same)
-    if imported.rows:
-        imported.metrics[score_column(target)] = len(imported.rows)
-    return imported
+        yield f"{source.name}, {line.place}", partial(_row, line, source.stem, options, seen)
+    if result.rows:
+        result.metrics[score_column(options)] = len(result.rows)
 
 
-def score_column(target: Target) -> tuple[str, float]:
+def score_column(options: ImportOptions) -> tuple[str, float]:
     """The column that is the score, and its sign."""
-    return target.columns.get("score", "score"), -1.0 if target.minimize else 1.0
+    return options.columns.get("score", "score"), -1.0 if options.minimize else 1.0
 
 
-def with_score(target: Target) -> Target:
-    """``--score`` as a column of a table, which goes to the score with its sign."""
-    if target.score is None or "score" in target.columns:
-        return target
-    column = target.score.removeprefix("-")
+def with_score_column(options: ImportOptions) -> ImportOptions:
+    """Options with ``--score`` as the column of the score, and its minus sign as ``--minimize``."""
+    if options.score is None or "score" in options.columns:
+        return options
     return replace(
-        target,
-        columns={**target.columns, "score": column},
-        minimize=target.minimize or target.score.startswith("-"),
+        options,
+        columns={**options.columns, "score": options.score.removeprefix("-")},
+        minimize=options.minimize or options.score.startswith("-"),
     )
 
 
-def _line(line: Line, stem: str, target: Target, same: Counter[str]) -> dict[str, Any]:
-    values = mapped(line, target.columns, target.ignore)
+def _row(line: Line, stem: str, options: ImportOptions, seen: Counter[str]) -> Row:
+    values = parse_line(line, options.columns, options.ignore)
     item = values.get("trial_id")
     if "run_id" not in values:  # else it is an export of a history, whose ids are kept
         values.pop("trial_id", None)
-    row = row_of(str(item or stem), values, target)
-    return row if item else number_by_content(row, same)
+    row = line_row(str(item or stem), values, options)
+    return row if item else with_content_id(row, seen)
 
 
-def row_of(item: str, values: Mapping[str, Any], target: Target) -> dict[str, Any]:
+def line_row(item: str, values: Mapping[str, Any], options: ImportOptions) -> Row:
     """The row of one line; ``values`` are under our names.
 
     Raises:
-        NoRowError: when it has no score, though it did not fail, or no configuration.
+        RowError: when it has no score, though it did not fail, or no configuration.
     """
     if values.get("score") is None and values.get("state") != "failed":
-        raise NoRowError("no score in its line: map a column to it, as --map score=eval/accuracy")
+        raise RowError("no score in its line: map a column to it, as --map score=eval/accuracy")
     if not any(name.startswith(CONFIG) for name in values):
-        raise NoRowError("no hyperparameter in its line: --map config.sft_learning_rate=COLUMN")
-    config = {n.removeprefix(CONFIG): v for n, v in values.items() if n.startswith(CONFIG)}
-    others = {n: v for n, v in values.items() if not n.startswith(CONFIG)}
-    row = make_row(target, item, config=config, **others)
-    return turned_round(row) if target.minimize else row
+        raise RowError("no hyperparameter in its line: --map config.sft_learning_rate=COLUMN")
+    row = make_row(options, item, values)
+    return negate_score(row) if options.minimize else row
 
 
-def turned_round(row: Mapping[str, Any]) -> dict[str, Any]:
+def negate_score(row: Row) -> Row:
     """A row of which a low score is a good one, with a minus sign: in its curve as well.
 
     Signals of the score are left out, for the best one was taken of the wrong end.
@@ -95,7 +99,7 @@ def turned_round(row: Mapping[str, Any]) -> dict[str, Any]:
         row["score"] = -row["score"]
     if row.get("curve"):
         if problems := curve_problems(row["curve"]):
-            raise NoRowError("; ".join(problems))
+            raise RowError("; ".join(problems))
         curve = json.loads(row["curve"])
         for name, (steps, values) in curve.items():
             if name.endswith("/score"):
@@ -104,48 +108,46 @@ def turned_round(row: Mapping[str, Any]) -> dict[str, Any]:
     return row
 
 
-def mapped(line: Line, columns: Mapping[str, str], ignore: Collection[str] = ()) -> dict[str, Any]:
-    """The values of a line under our names; what is empty, or to be ignored, is left out.
+def parse_line(
+    line: Line, columns: Mapping[str, str], ignore: Collection[str] = ()
+) -> dict[str, Any]:
+    """The values of a line under our names; empty and ignored ones are left out.
 
     Raises:
-        NoRowError: when a cell is not of its field's type, naming all such cells.
+        RowError: when cells are not of their field's type, naming all of them.
     """
     if line.problem:
-        raise NoRowError(line.problem)
+        raise RowError(line.problem)
     own = {name: name for name in line.cells if is_field(name) and name not in ignore}
     found, problems = {}, []
     for field, column in (own | dict(columns)).items():
         try:
-            found[field] = typed(field, line.cells[column], column)
-        except NoRowError as error:
+            found[field] = parse_cell(field, line.cells[column], column)
+        except RowError as error:
             problems.append(str(error))
     if problems:
-        raise NoRowError("; ".join(problems))
+        raise RowError("; ".join(problems))
     return {field: value for field, value in found.items() if value is not None}
 
 
 def check_columns(table: Table, columns: Mapping[str, str], ignore: Collection[str] = ()) -> None:
-    """Refuses to map, or to ignore, what is not there.
+    """Checks that the columns to be mapped or ignored are there.
 
     Raises:
-        SettingsError: when a field or a column of ``columns`` is unknown, or one to be ignored.
+        SettingsError: when a column is not, or a field of ``columns`` is unknown.
     """
-    for column in ignore:
-        if column not in table.columns:
+    given: list[tuple[str, str | None, str]]
+    given = [(f"--ignore {column}", None, column) for column in ignore]
+    given += [(f"--map {field}={column}", field, column) for field, column in columns.items()]
+    for option, field, column in given:
+        if field is not None and not is_field(field):
             raise SettingsError(
-                f"--ignore {column}: {table.source.name} has no such column"
-                f"{meant(column, table.columns)}\n  it has: {', '.join(table.columns)}"
-            )
-    for field, column in columns.items():
-        if not is_field(field):
-            raise SettingsError(
-                f"--map {field}={column}: {field!r} is no field"
-                f"{meant(field, [*FIELDS, *HYPERPARAMETERS])}\n"
+                f"{option}: {field!r} is not a field{meant(field, NAMES)}\n"
                 f"  expected one of {', '.join(FIELDS)}, config.*, meta.* or signal.*"
             )
         if column not in table.columns:
             raise SettingsError(
-                f"--map {field}={column}: {table.source.name} has no such column"
+                f"{option}: {table.source.name} has no such column"
                 f"{meant(column, table.columns)}\n  it has: {', '.join(table.columns)}"
             )
 
@@ -153,34 +155,30 @@ def check_columns(table: Table, columns: Mapping[str, str], ignore: Collection[s
 def check_hyperparameters(
     table: Table, columns: Mapping[str, str], ignore: Collection[str] = ()
 ) -> None:
-    """Refuses columns ``config.*`` that are no hyperparameters: their values would be lost.
+    """Refuses columns ``config.*`` that are not hyperparameters: their values would be lost.
 
     Raises:
         SettingsError: when one that is not empty is neither known nor mapped.
     """
-    unknown = [
-        name
-        for name in table.columns
-        if name.startswith(CONFIG)
-        and not is_field(name)
-        and name not in columns.values()
-        and name not in ignore
-    ]
-    for name in unknown:
-        if any(line.cells.get(name) is not None for line in table.lines):
+    for name in _unused_columns(table, columns, ignore):
+        if name.startswith(CONFIG) and any(
+            line.cells.get(name) is not None for line in table.lines
+        ):
             raise SettingsError(
-                f"{table.source.name}: its column {name!r} is no hyperparameter"
+                f"{table.source.name}: its column {name!r} is not a hyperparameter"
                 f"{meant(name, HYPERPARAMETERS)}\n"
-                "  rename it, map it (--map config.NAME=COLUMN), or pass it over (--ignore "
-                f"{name})"
+                f"  rename it, map it (--map config.NAME=COLUMN), or skip it (--ignore {name})"
             )
 
 
-def unused(table: Table, columns: Mapping[str, str], ignore: Collection[str] = ()) -> list[str]:
+def unused_columns_note(
+    table: Table, columns: Mapping[str, str], ignore: Collection[str] = ()
+) -> list[str]:
     """One sentence that lists the columns which fill no field; none when there are none."""
-    names = [
-        repr(name) + meant(name, [*FIELDS, *HYPERPARAMETERS])
-        for name in table.columns
-        if name and not is_field(name) and name not in columns.values() and name not in ignore
-    ]
+    names = [repr(name) + meant(name, NAMES) for name in _unused_columns(table, columns, ignore)]
     return [f"columns that were not used: {', '.join(names)}"] if names else []
+
+
+def _unused_columns(table: Table, columns: Mapping[str, str], ignore: Collection[str]) -> list[str]:
+    known = {*columns.values(), *ignore, ""}
+    return [name for name in table.columns if name not in known and not is_field(name)]

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tasks.translation.common import Imported, NoRowError, Target, number, read_mapping, with_nan
-from tasks.translation.runs import Run, row_of
+from tasks.translation.metrics import null_to_nan
+from tasks.translation.results import ImportOptions, ImportResult, Items, Row, RowError
+from tasks.translation.runs import RecordedRun, run_row
+from tasks.translation.values import finite_number, read_mapping
 
 STATE = "trainer_state.json"
 ARGUMENTS = (
@@ -22,23 +24,16 @@ ARGUMENTS = (
 SAVE = 'json.dump(trainer.args.to_dict(), open("training_args.json", "w"))'
 
 
-def import_trl(source: Path, target: Target) -> Imported:
-    """Imports every run in a folder: an output folder itself, or folders below it."""
-    shared = read_mapping(target.config) if target.config else None
-    imported = Imported()
+def read_trl(source: Path, options: ImportOptions, result: ImportResult) -> Items:
+    """Every run in a folder: an output folder itself, or folders below it."""
+
+    def row(name: str, folder: Path, state: Path) -> Row:
+        run = read_run(name, folder, state, options.shared_arguments)
+        return run_row(run, options, result.metrics)
+
     for folder, state in sorted(run_folders(source).items()):
-        item = "." if folder == source else folder.relative_to(source).as_posix()
-        name = folder.name if item == "." else item
-        imported.attempt(name, _row, (name, folder, state, shared), target, imported.metrics)
-    return imported
-
-
-def _row(
-    run: tuple[str, Path, Path, dict[str, Any] | None],
-    target: Target,
-    metrics: Counter[tuple[str, float]],
-) -> dict[str, Any]:
-    return row_of(read_run(*run), target, metrics)
+        name = folder.name if folder == source else folder.relative_to(source).as_posix()
+        yield name, partial(row, name, folder, state)
 
 
 def run_folders(source: Path) -> dict[Path, Path]:
@@ -53,59 +48,64 @@ def run_folders(source: Path) -> dict[Path, Path]:
     return {folder: max(files)[1] for folder, files in states.items()}
 
 
-def read_run(item: str, folder: Path, state: Path, shared: dict[str, Any] | None = None) -> Run:
+def read_run(item: str, folder: Path, state: Path, shared: dict[str, Any]) -> RecordedRun:
     """One run, from its folder and its newest ``trainer_state.json``.
 
     Raises:
-        NoRowError: when its arguments were not saved in a form that can be read safely.
+        RowError: when its arguments were not saved in a form that can be read safely.
         SettingsError: when a file is broken.
     """
     content = _read_state(state)
-    log = with_nan(each for each in content.get("log_history", []) if isinstance(each, dict))
-    arguments = (_arguments((folder, state.parent)) or {}) | (shared or {})
+    log = null_to_nan(each for each in content.get("log_history", []) if isinstance(each, dict))
+    folders = (folder, state.parent)
+    arguments = (_first_mapping(folders, *ARGUMENTS) or {}) | shared
     if not arguments:
-        raise NoRowError(_no_arguments(folder, state.parent))
+        raise RowError(_no_arguments(folders))
     # The best model was kept, and its metric, even where the log has no evaluation.
     best, metric = content.get("best_metric"), arguments.get("metric_for_best_model")
-    if best is not None and metric and not any(_is_evaluation(entry) for entry in log):
-        name = f"eval_{str(metric).removeprefix('eval_')}"
-        log.append({"step": content.get("best_global_step") or content.get("global_step")})
-        log[-1][name] = best
-    totals = {"total_flos": content.get("total_flos"), "num_tokens": _tokens(content)}
-    return Run(
+    evaluated = any(name.startswith("eval") for entry in log for name in entry)
+    if best is not None and metric and not evaluated:
+        step = content.get("best_global_step") or content.get("global_step")
+        log.append({"step": step, f"eval_{str(metric).removeprefix('eval_')}": best})
+    totals = {
+        "total_flos": content.get("total_flos"),
+        "num_tokens": content.get("num_input_tokens_seen"),
+    }
+    return RecordedRun(
         item=item,
         arguments=arguments,
         log=[totals, *log],
-        reached=_whole("global_step", content),
-        planned=_whole("max_steps", content),
-        adapter=_adapter((folder, state.parent)),
+        reached=_steps("global_step", content),
+        planned=_steps("max_steps", content),
+        adapter=_first_mapping(folders, "adapter_config.json"),
     )
 
 
-def _whole(name: str, content: dict[str, Any]) -> int | None:
-    found = number(content.get(name))
-    if found is None and content.get(name) is not None:
-        raise NoRowError(f"{name}: expected a whole number, found {str(content[name])[:40]!r}")
-    return None if found is None else int(found)
+def _steps(name: str, content: dict[str, Any]) -> int | None:
+    steps = finite_number(content.get(name))
+    if steps is None and content.get(name) is not None:
+        raise RowError(f"{name}: expected a whole number, found {str(content[name])[:40]!r}")
+    return None if steps is None else int(steps)
 
 
 def _read_state(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise NoRowError(f"{file.name} cannot be read, perhaps half-written: {error}") from None
+        raise RowError(f"{file.name} cannot be read, perhaps half-written: {error}") from None
     if not isinstance(content, dict) or not isinstance(content.get("log_history", []), list):
-        raise NoRowError(f"{file.name} is not the state of a trainer")
+        raise RowError(f"{file.name} is not the state of a trainer")
     return content
 
 
-def _arguments(folders: tuple[Path, ...]) -> dict[str, Any] | None:
-    files = [folder / name for folder in folders for name in ARGUMENTS]
-    found = next((file for file in files if file.is_file()), None)
-    return None if found is None else read_mapping(found)
+def _first_mapping(folders: tuple[Path, ...], *names: str) -> dict[str, Any] | None:
+    """The content of the first of some files that is there; None without any."""
+    files = (folder / name for folder in folders for name in names)
+    file = next((file for file in files if file.is_file()), None)
+    return None if file is None else read_mapping(file)
 
 
-def _no_arguments(*folders: Path) -> str:
+def _no_arguments(folders: tuple[Path, ...]) -> str:
     expected = "expected training_args.json or args.yaml beside it, or --config FILE"
     if any((folder / "training_args.bin").exists() for folder in folders):
         return (
@@ -113,17 +113,3 @@ def _no_arguments(*folders: Path) -> str:
             f"is not read; {expected} (save it with: {SAVE})"
         )
     return f"incomplete: no arguments were saved; {expected}"
-
-
-def _adapter(folders: tuple[Path, ...]) -> dict[str, Any] | None:
-    files = [folder / "adapter_config.json" for folder in folders]
-    found = next((file for file in files if file.is_file()), None)
-    return None if found is None else read_mapping(found)
-
-
-def _tokens(content: dict[str, Any]) -> Any:
-    return content.get("num_input_tokens_seen")
-
-
-def _is_evaluation(entry: dict[str, Any]) -> bool:
-    return any(name.startswith("eval") for name in entry)

@@ -1,130 +1,132 @@
-"""Weights & Biases: CSV exports, one line a run, and the folders that it writes beside a run."""
+"""Weights & Biases: CSV exports, one line per run, and the folders that it writes beside a run."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tasks.importers.named import refuse_chart
-from tasks.importers.table import check_columns, mapped, score_column, unused
-from tasks.importers.table import row_of as table_row
-from tasks.translation.cells import CONFIG, is_field
-from tasks.translation.common import (
-    Imported,
-    NoRowError,
-    Target,
-    diverged_at,
-    is_not_finite,
-    number,
-    number_by_content,
-    parsed,
-    positive,
+from tasks.importers.table import (
+    check_columns,
+    line_row,
+    parse_line,
+    score_column,
+    unused_columns_note,
+)
+from tasks.importers.unsupported import reject_chart
+from tasks.translation.cells import is_field
+from tasks.translation.dialects import unwrap_wandb
+from tasks.translation.files import Line, read_table
+from tasks.translation.metrics import divergence_step
+from tasks.translation.results import (
+    CONFIG,
+    ImportOptions,
+    ImportResult,
+    Items,
+    Row,
+    RowError,
+    with_content_id,
+)
+from tasks.translation.runs import RecordedRun, run_row
+from tasks.translation.values import (
+    finite_number,
+    is_nonfinite,
+    parse_literal,
+    positive_number,
     read_mapping,
 )
-from tasks.translation.dialects import unwrapped
-from tasks.translation.files import Line, read_table
-from tasks.translation.runs import Run, row_of
 
 SUMMARY = "wandb-summary.json"
 FAILED = ("crashed", "failed")
 UNFINISHED = (*FAILED, "running", "preempted", "preempting", "pending")
+# Groups that W&B puts before names of arguments and values.
+GROUPS = ("config.", "config/", "summary.", "summary/", "args/", "train/")
 
 
-def import_wandb(source: Path, target: Target) -> Imported:
-    """Imports every line of an export of the runs' table.
+def read_wandb(source: Path, options: ImportOptions, result: ImportResult) -> Items:
+    """Every line of an export of the runs' table, or every folder of a run.
 
-    With columns given for fields (``--map``), these go before what the arguments say.
+    Columns given for fields (``--map``) precede what the arguments say.
     """
-    shared = read_mapping(target.config) if target.config else {}
     if source.is_dir():
-        return _import_folders(source, shared, target)
+        for folder in run_folders(source):
+            own = folder.parent if folder.name == "files" else folder
+            item = own.name if own == source else own.relative_to(source).as_posix()
+            yield item, partial(_folder_row, item, folder, options, result)
+        return
     table = read_table(source)
-    refuse_chart(source, table.columns)
-    check_columns(table, target.columns)
-    # Where all is said by columns under our names, the others are read as no arguments.
-    ours = any(n.startswith(CONFIG) and is_field(n) for n in [*table.columns, *target.columns])
-    passed = {*target.ignore, "ID", "Name", "State"}
-    imported = Imported(notes=unused(table, target.columns, passed) if ours else [])
-    same: Counter[str] = Counter()
+    reject_chart(source, table.columns)
+    check_columns(table, options.columns)
+    # Where columns under our names say all, the others are not read as arguments.
+    if any(n.startswith(CONFIG) and is_field(n) for n in [*table.columns, *options.columns]):
+        expected = {*options.ignore, "ID", "Name", "State"}
+        result.notes += unused_columns_note(table, options.columns, expected)
+    seen: Counter[str] = Counter()
     for line in table.lines:
         name = str(line.cells.get("ID") or line.cells.get("Name") or source.stem)
-        item = f"{name}, {line.place}"
-        imported.attempt(item, _row, name, line, shared, target, imported.metrics, same)
-    return imported
+        row = partial(_line_row, name, line, options, result)
+        yield f"{name}, {line.place}", partial(_unique, row, line, seen)
 
 
-def _row(
-    name: str,
-    line: Line,
-    shared: dict[str, Any],
-    target: Target,
-    metrics: Counter[tuple[str, float]],
-    same: Counter[str],
-) -> dict[str, Any]:
-    """The row of a line, under its id; names need not be unique, so what is in it is added."""
+def _unique(row: Callable[[], Row], line: Line, seen: Counter[str]) -> Row:
+    """The row of a line, under its id; names need not be unique, so a hash is added to one."""
+    return row() if line.cells.get("ID") else with_content_id(row(), seen)
+
+
+def _line_row(name: str, line: Line, options: ImportOptions, result: ImportResult) -> Row:
     status = str(line.cells.get("State") or "finished").lower()
     if status in UNFINISHED and not _diverged(line.cells, status):
-        raise NoRowError(_why_not(status))
-    own = mapped(line, target.columns, target.ignore)
+        raise RowError(_why_unfinished(status))
+    own = parse_line(line, options.columns, options.ignore)
     if "score" in own and any(column.startswith(CONFIG) for column in own):
-        row = table_row(name, own, target)  # all is said by the columns
-        metrics[score_column(target)] += 1
-    else:
-        values = {
-            _plain(column): parsed(value)
-            for column, value in line.cells.items()
-            if column not in target.ignore
-        }
-        run = _run(name, values, shared, own, interrupted=status == "killed")
-        row = _summarised(run, own, target, metrics)
-    return row if line.cells.get("ID") else number_by_content(row, same)
+        row = line_row(name, own, options)  # the columns say all
+        result.metrics[score_column(options)] += 1
+        return row
+    values = {
+        _without_group(column): parse_literal(value)
+        for column, value in line.cells.items()
+        if column not in options.ignore
+    }
+    run = _run(name, values, options, own, interrupted=status == "killed")
+    if "score" not in own:
+        return run_row(run, options, result.metrics)
+    # A column that is mapped to the score is it, whatever its name is.
+    run = replace(run, log=[{**run.log[0], "eval_score": own["score"]}])
+    row = run_row(run, replace(options, score="eval_score"), Counter())
+    result.metrics[score_column(options)] += 1
+    return row
 
 
 def _run(
     name: str,
     values: dict[str, Any],
-    shared: dict[str, Any],
+    options: ImportOptions,
     own: dict[str, Any],
-    interrupted: bool,
-) -> Run:
-    """A run whose log is its summary: the last value of everything.
-
-    Raises:
-        NoRowError: when it ended before its time and nothing says when.
-    """
-    step, planned = positive(values.get("global_step")), positive(values.get("max_steps"))
+    interrupted: bool = False,
+) -> RecordedRun:
+    """A run whose log is its summary: the last value of everything."""
+    step, planned = (positive_number(values.get(n)) for n in ("global_step", "max_steps"))
     if step is None and planned is not None and interrupted:
-        raise NoRowError(
+        raise RowError(
             "it ended before its time, and how far it came is not known: export the column "
             "train/global_step, too"
         )
     # W&B's own _step counts what was logged; a run that finished took all of its steps.
-    step = step or planned or positive(values.get("_step")) or 1
+    step = step or planned or positive_number(values.get("_step")) or 1
     summary = {
         column: value
         for column, value in values.items()
-        if number(value) is not None or is_not_finite(value) or isinstance(value, str)
+        if finite_number(value) is not None or is_nonfinite(value) or isinstance(value, str)
     }
     runtime = values.get("train_runtime") or values.get("Runtime") or values.get("_runtime")
     log = [{**summary, "step": int(step), "train_runtime": runtime}]
-    # A curve of one point tells nothing.
-    stated = {column: value for column, value in own.items() if column != "score"} | {"curve": ""}
-    return Run(name, values | shared, log, interrupted=interrupted, values=stated)
-
-
-def _summarised(
-    run: Run, own: dict[str, Any], target: Target, metrics: Counter[tuple[str, float]]
-) -> dict[str, Any]:
-    """The row of a run; the column that was given for the score is it, whatever its name is."""
-    if "score" not in own:
-        return row_of(run, target, metrics)
-    run = replace(run, log=[{**run.log[0], "eval_score": own["score"]}])
-    row = row_of(run, replace(target, score="eval_score"), Counter())
-    metrics[score_column(target)] += 1
-    return row
+    columns = {column: value for column, value in own.items() if column != "score"}
+    columns["curve"] = ""  # one of a single point tells nothing
+    arguments = values | options.shared_arguments
+    return RecordedRun(name, arguments, log, interrupted=interrupted, values=columns)
 
 
 def run_folders(source: Path) -> list[Path]:
@@ -132,34 +134,19 @@ def run_folders(source: Path) -> list[Path]:
     return sorted(file.parent for file in source.rglob(SUMMARY))
 
 
-def _import_folders(source: Path, shared: dict[str, Any], target: Target) -> Imported:
-    imported = Imported()
-    for folder in run_folders(source):
-        own = folder.parent if folder.name == "files" else folder
-        item = own.name if own == source else own.relative_to(source).as_posix()
-        imported.attempt(item, _folder_row, item, folder, shared, target, imported.metrics)
-    return imported
-
-
-def _folder_row(
-    item: str,
-    folder: Path,
-    shared: dict[str, Any],
-    target: Target,
-    metrics: Counter[tuple[str, float]],
-) -> dict[str, Any]:
+def _folder_row(item: str, folder: Path, options: ImportOptions, result: ImportResult) -> Row:
     """The row of a run, from its ``config.yaml`` and ``wandb-summary.json``."""
-    config = folder / "config.yaml"
+    config, shared = folder / "config.yaml", options.shared_arguments
     if not config.is_file() and not shared:
-        raise NoRowError("its config.yaml is not beside its summary, nor was --config given")
-    settings = unwrapped(read_mapping(config)) if config.is_file() else {}
-    summary = {_plain(n): v for n, v in _flat(read_mapping(folder / SUMMARY)).items()}
-    values = {n: v for n, v in (settings | summary).items() if n not in target.ignore}
-    told = values | shared
-    if positive(told.get("max_steps")) and not positive(told.get("global_step")):
+        raise RowError("its config.yaml is not beside its summary, nor was --config given")
+    settings = unwrap_wandb(read_mapping(config)) if config.is_file() else {}
+    summary = {_without_group(n): v for n, v in _flat(read_mapping(folder / SUMMARY)).items()}
+    values = {n: v for n, v in (settings | summary).items() if n not in options.ignore}
+    planned, step = ((values | shared).get(name) for name in ("max_steps", "global_step"))
+    if positive_number(planned) and not positive_number(step):
         # Nothing in the folder says whether it finished.
-        raise NoRowError("how far it came is not known: its summary has no train/global_step")
-    return row_of(_run(item, values, shared, {}, interrupted=False), target, metrics)
+        raise RowError("how far it came is not known: its summary has no train/global_step")
+    return run_row(_run(item, values, options, {}), options, result.metrics)
 
 
 def _flat(summary: dict[str, Any]) -> dict[str, Any]:
@@ -176,13 +163,12 @@ def _flat(summary: dict[str, Any]) -> dict[str, Any]:
 
 
 def _diverged(cells: Mapping[str, Any], status: str) -> bool:
-    if status not in FAILED:
-        return False
-    return diverged_at([{_plain(name): value for name, value in cells.items()}]) is not None
+    values = {_without_group(name): value for name, value in cells.items()}
+    return status in FAILED and divergence_step([values]) is not None
 
 
-def _why_not(status: str) -> str:
-    """Why a run of such a state is no row, and what to do about it."""
+def _why_unfinished(status: str) -> str:
+    """The reason why a run of such a state is not a row, and what to do about it."""
     if status in FAILED:
         return (
             f"its state is {status}, and why is not recorded: it is imported only where its loss "
@@ -191,8 +177,8 @@ def _why_not(status: str) -> str:
     return f"its state is {status}: import the table again when it has finished"
 
 
-def _plain(name: str) -> str:
+def _without_group(name: str) -> str:
     """Names of transformers' arguments and values, without the groups that W&B puts them in."""
-    for prefix in ("config.", "config/", "summary.", "summary/", "args/", "train/"):
+    for prefix in GROUPS:
         name = name.removeprefix(prefix)
     return name

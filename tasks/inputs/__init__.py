@@ -1,4 +1,4 @@
-"""Datasets, models and spaces by name, looked up and described before trials run.
+"""Datasets, models and spaces by name, resolved and described before trials run.
 
-May import `config` and `output`.
+May import `config`.
 """

@@ -24,7 +24,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from tasks.config.paths import DATA
 from tasks.config.progress import Progress, quiet
@@ -35,10 +35,11 @@ from trials.io.errors import AutoPipeError
 from trials.io.hashing import content_hash
 from trials.io.imports import child_environment
 from trials.io.plain_yaml import read_yaml
+from trials.spec.records import Record
 
 CATALOG = DATA / "catalog.yaml"
-NEAREST = 3  # names that are offered for one that is not there
-READ = {"dataset": SUFFIXES, "model": (".gguf",)}  # endings of files
+MAX_SUGGESTIONS = 3  # names that are offered for an unknown one
+READABLE_SUFFIXES = {"dataset": SUFFIXES, "model": (".gguf",)}
 SPLITS = ("train", "validation", "test")
 
 
@@ -46,27 +47,23 @@ class CatalogError(AutoPipeError, ValueError):
     """A catalog name, entry or file that cannot be used; the message says what to do about it."""
 
 
-class Sizes(BaseModel):
+class SplitSizes(Record):
     """Rows in each split."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     train: PositiveInt
     validation: PositiveInt
     test: PositiveInt
 
 
-class DatasetEntry(BaseModel):
+class DatasetEntry(Record):
     """One generated dataset."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     generator: Literal["reasoning_gym"]
     dataset: str
     """Name of the dataset inside the generator."""
     params: dict[str, Any] = Field(default_factory=dict)
     seed: int = Field(ge=0)
-    sizes: Sizes
+    sizes: SplitSizes
     reward: Literal["reasoning_gym", "exact_match", "numeric", "choice"]
     answer_form: str
     description: str
@@ -80,10 +77,8 @@ class DatasetEntry(BaseModel):
         return content_hash(text, digits=12)
 
 
-class ModelEntry(BaseModel):
+class ModelEntry(Record):
     """One model folder of the repository."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     path: str
     """Relative to the root of the repository."""
@@ -92,10 +87,8 @@ class ModelEntry(BaseModel):
     """Smaller models that stand in for this one, nearest first."""
 
 
-class Catalog(BaseModel):
+class Catalog(Record):
     """The whole file."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     datasets: dict[str, DatasetEntry]
     models: dict[str, ModelEntry]
@@ -131,7 +124,7 @@ def load_catalog(path: str | Path = CATALOG) -> Catalog:
 
 
 def build_dataset(
-    name: str, folder: str | Path, catalog: Catalog | None = None, sizes: Sizes | None = None
+    name: str, folder: str | Path, catalog: Catalog | None = None, sizes: SplitSizes | None = None
 ) -> Path:
     """Generate a dataset of the catalog, or reuse the finished one.
 
@@ -149,7 +142,7 @@ def build_dataset(
     """
     catalog = catalog or load_catalog()
     if name not in catalog.datasets:
-        raise CatalogError(not_there("dataset", name, catalog.datasets))
+        raise CatalogError(unknown_name_message("dataset", name, catalog.datasets))
     entry = catalog.datasets[name]
     if sizes is not None:
         entry = entry.model_copy(update={"sizes": sizes})
@@ -169,9 +162,9 @@ def build_catalog(
     """Generate every dataset of the catalog anew, the same bytes for the same catalog.
 
     Args:
-        folder: is replaced, when all are there, by one folder a dataset, with its name.
+        folder: is replaced, when all are there, by one folder per dataset, with its name.
         catalog: another catalog than the bundled one.
-        report: told how many are built, and of how many.
+        report: receives how many are built, and of how many.
 
     Raises:
         CatalogError: a generator has too few distinct prompts.
@@ -182,15 +175,11 @@ def build_catalog(
     draft.mkdir()
     try:
         _generate(entries, draft, report)
-        replace_folder(draft, folder, own=_is_dataset)
+        # An earlier catalog may have had other datasets.
+        replace_folder(draft, folder, own=lambda path: (path / "train.jsonl").is_file())
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return [folder / name for name in entries]
-
-
-def _is_dataset(path: Path) -> bool:
-    """Of a catalog of before, which had others."""
-    return (path / "train.jsonl").is_file()
 
 
 def _generate(entries: Mapping[str, DatasetEntry], folder: Path, report: Progress = quiet) -> None:
@@ -202,14 +191,9 @@ def _generate(entries: Mapping[str, DatasetEntry], folder: Path, report: Progres
     content = {name: entry.model_dump(mode="json") for name, entry in entries.items()}
     report(0, len(entries))
     with tempfile.TemporaryFile("w+") as log:
+        program = [sys.executable, "-m", "tasks.inputs.generate"]
         process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "tasks.inputs.generate",
-                str(folder.resolve()),
-                json.dumps(content),
-            ],
+            [*program, str(folder.resolve()), json.dumps(content)],
             env=child_environment({"PYTHONHASHSEED": "0"}),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -224,7 +208,7 @@ def _generate(entries: Mapping[str, DatasetEntry], folder: Path, report: Progres
             raise CatalogError(log.read().strip() or f"exit code {process.returncode}")
 
 
-def resolve_model(name_or_path: str, catalog: Catalog | None = None) -> str:
+def resolve_model(name_or_path: str) -> str:
     """Turn what a user typed into what `from_pretrained` takes.
 
     A name of the catalog becomes its absolute folder, an existing path stays itself, and anything
@@ -233,7 +217,7 @@ def resolve_model(name_or_path: str, catalog: Catalog | None = None) -> str:
     Raises:
         CatalogError: it looks like a path that does not exist, or like a misspelt catalog name.
     """
-    models = (catalog or load_catalog()).models
+    models = load_catalog().models
     if name_or_path in models:
         folder = DATA.parent / models[name_or_path].path
         if not (folder / "config.json").is_file():
@@ -241,38 +225,43 @@ def resolve_model(name_or_path: str, catalog: Catalog | None = None) -> str:
         return str(folder)
     if Path(name_or_path).exists():
         return name_or_path
-    if name_or_path.startswith((".", "/", "~")) or name_or_path.count("/") > 1:
-        raise CatalogError(not_there("model", name_or_path, models))
-    if "/" not in name_or_path and difflib.get_close_matches(name_or_path, models, cutoff=0.7):
-        raise CatalogError(not_there("model", name_or_path, models))
+    is_path = name_or_path.startswith((".", "/", "~")) or name_or_path.count("/") > 1
+    is_misspelt = difflib.get_close_matches(name_or_path, models, cutoff=0.7)
+    if is_path or (is_misspelt and "/" not in name_or_path):
+        raise CatalogError(unknown_name_message("model", name_or_path, models))
     return name_or_path
 
 
-def resolve_dataset(name_or_path: str, cache: str | Path, catalog: Catalog | None = None) -> Path:
+def resolve_dataset(name_or_path: str, cache: str | Path) -> Path:
     """Turn a catalog name (built under `cache` when needed) or an existing path into a path.
 
     Raises:
         CatalogError: neither a name of the catalog nor an existing path.
     """
-    catalog = catalog or load_catalog()
+    catalog = load_catalog()
     if name_or_path in catalog.datasets:
         return build_dataset(name_or_path, cache, catalog)
     if Path(name_or_path).exists():
         return Path(name_or_path)
-    raise CatalogError(not_there("dataset", name_or_path, catalog.datasets))
+    raise CatalogError(unknown_name_message("dataset", name_or_path, catalog.datasets))
 
 
-def not_there(kind: Literal["dataset", "model"], name: str, known: Collection[str]) -> str:
-    """What is said of a name that is neither in the catalog nor on disk, with those close to it.
+def unknown_name_message(
+    kind: Literal["dataset", "model"], name: str, known: Collection[str]
+) -> str:
+    """The message on a name that is neither in the catalog nor on disk, with those close to it.
 
     Args:
-        kind: what was looked for.
+        kind: of the name.
         name: as it was typed.
         known: names of the catalog.
     """
     path = Path(name).absolute()
     lost = next((f" (nor the folder {each})" for each in path.parents if not each.is_dir()), "")
-    close = [*_close_files(kind, name, known), *difflib.get_close_matches(name, known, n=NEAREST)]
+    close = [
+        *_close_files(kind, name, known),
+        *difflib.get_close_matches(name, known, n=MAX_SUGGESTIONS),
+    ]
     if close:
         hint = f"Did you mean {' or '.join(close)}?"
     elif kind == "dataset":
@@ -292,13 +281,16 @@ def _close_files(kind: str, name: str, known: Collection[str]) -> list[str]:
             entry.name
             for entry in path.parent.iterdir()
             if not entry.name.startswith(".")
-            and (entry.is_dir() or entry.name.lower().removesuffix(".gz").endswith(READ[kind]))
+            and (
+                entry.is_dir()
+                or entry.name.lower().removesuffix(".gz").endswith(READABLE_SUFFIXES[kind])
+            )
         ]
     except OSError:  # no such folder, or a closed one
         return []
     stem = path.name.split(".")[0].lower()
     same = [each for each in sorted(beside) if each.split(".")[0].lower() == stem]
     lower = {each.lower(): each for each in beside if each not in same}
-    like = difflib.get_close_matches(path.name.lower(), lower, n=NEAREST)
+    like = difflib.get_close_matches(path.name.lower(), lower, n=MAX_SUGGESTIONS)
     found = [str(path.parent / each) for each in (*same, *(lower[each] for each in like))]
-    return [f"./{each}" if each in known else each for each in found[:NEAREST]]
+    return [f"./{each}" if each in known else each for each in found[:MAX_SUGGESTIONS]]

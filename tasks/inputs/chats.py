@@ -1,6 +1,4 @@
-"""Whether a model can work, its chat template writes what the rows say, and the rows fit into it.
-
-Before any compute."""
+"""Checks before any compute: the model can work, its chat template keeps the rows, and they fit."""
 
 from __future__ import annotations
 
@@ -26,7 +24,7 @@ from trials.process.launch import Launcher, end_group, log_tail
 CHECK_VERSION = 2  # to be raised when the check finds more than before
 CHECKED_ROWS = 4_096  # rows that are rendered at most; a second or two
 LONGEST_ROWS = 1_024  # of more rows these are rendered, too, for their lengths
-SECONDS = 900.0  # of one check, on a machine however busy
+TIMEOUT_SECONDS = 900.0  # of one check, on a machine however busy
 REMEDY = (
     "a chat template that writes all of it; choose another model, or change the row or the "
     "chat_template in the model's folder"
@@ -36,8 +34,8 @@ REMEDY = (
 def check_chats(dataset: Dataset, model: str, cache: Path, max_length: int | None = None) -> None:
     """Checks a model folder, and renders the rows with its chat template in a process of its own.
 
-    What was found good is remembered by the content of both. A model of the hub is checked once it
-    was fetched. Of rows that are not looked at here a trial or a probe finds those too long.
+    A good outcome is remembered by the content of both. A model of the hub is checked once it was
+    fetched. Of rows that are not rendered here a trial or a probe finds those too long.
 
     Args:
         dataset: all rows up to ``CHECKED_ROWS`` are rendered, else a sample, always the same, with
@@ -72,7 +70,7 @@ def check_chats(dataset: Dataset, model: str, cache: Path, max_length: int | Non
 
 
 def _fits(known: Path, max_length: int | None) -> bool:
-    """Whether rows that were found good in another run are short enough for this one."""
+    """True when rows that passed in another run are short enough for this one."""
     try:
         found = json.loads(known.read_text(encoding="utf-8"))
         return bool(found["longest"] <= max_row_tokens(max_length, found["context"]))
@@ -93,12 +91,12 @@ def model_folder(model: str) -> Path | None:
     return Path(config).parent if config else None
 
 
-Looked = tuple[Row | Preference, str, list[Message]]
+RenderedRow = tuple[Row | Preference, str, list[Message]]
 
 
-def _sample(dataset: Dataset) -> list[Looked]:
-    """Rows with the completion to look at and its field."""
-    found: list[Looked] = [
+def _sample(dataset: Dataset) -> list[RenderedRow]:
+    """Rows with the completion to render and its field."""
+    found: list[RenderedRow] = [
         (row, "completion", row.completion) for rows in dataset.splits.values() for row in rows
     ]
     for pair in dataset.preferences:
@@ -107,25 +105,25 @@ def _sample(dataset: Dataset) -> list[Looked]:
         return found
     forms: dict[tuple[object, ...], int] = {}
     for index, (row, field, completion) in enumerate(found):
-        forms.setdefault(_form(field, row.prompt + completion), index)
+        forms.setdefault(_chat_form(field, row.prompt + completion), index)
     chosen = random.Random(0).sample(range(len(found)), CHECKED_ROWS)
     longest = sorted(range(len(found)), key=lambda index: -_characters(found[index]))[:LONGEST_ROWS]
     formed = list(forms.values())[:CHECKED_ROWS]
     return [found[index] for index in sorted({*chosen, *formed, *longest})]
 
 
-def _characters(looked: Looked) -> int:
+def _characters(looked: RenderedRow) -> int:
     row, _, completion = looked
     return sum(len(message["content"]) for message in (*row.prompt, *completion))
 
 
-def _form(field: str, messages: list[Message]) -> tuple[object, ...]:
-    """What templates decide by: who speaks in which order, tools, and tags in what is said."""
+def _chat_form(field: str, messages: list[Message]) -> tuple[object, ...]:
+    """Features that templates branch on: the order of roles, tools, and tags in the last text."""
     roles = tuple(message["role"] for message in messages)
     return field, roles, has_template_keys(messages), "<" in messages[-1]["content"]
 
 
-def _check(folder: Path, rows: list[Looked], dataset: Dataset) -> dict[str, Any]:
+def _check(folder: Path, rows: list[RenderedRow], dataset: Dataset) -> dict[str, Any]:
     """The lengths of rows in tokens, and the context of the model, as the child found them."""
     request = {
         "model": str(folder.resolve()),
@@ -169,7 +167,7 @@ def _answer(folder: Path, request: Mapping[str, Any]) -> tuple[dict[str, Any], s
             start_new_session=True,
         )
         try:
-            process.wait(SECONDS)
+            process.wait(TIMEOUT_SECONDS)
         except subprocess.TimeoutExpired:
             pass
         finally:

@@ -1,4 +1,4 @@
-"""Meta-features: what a dataset and a base model look like before any training.
+"""Meta-features: descriptions of a dataset and a base model before any training.
 
 Text and answer statistics are counted here; the probes (base score, loss on completions, lengths in
 tokens) need the model and run in a process of their own. All are cached by fingerprint. Each one is
@@ -11,10 +11,11 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
-from tasks.config.progress import Progress, quiet
-from trials.data.dataset import Dataset, Row
+from tasks.config.progress import Progress, Report, quiet, silent
+from trials.data.dataset import Dataset
 from trials.evaluation.measurement import ANSWER, REFUSAL, REQUEST
 from trials.evaluation.probe_features import PROBE_VERSION
 from trials.io.errors import AutoPipeError
@@ -23,25 +24,18 @@ from trials.process.supervisor import MeasurementFailed, Supervisor
 from trials.spec.events import Event
 from trials.spec.records import Limits, ProbeAnswer, ProbeRequest, read_record, write_json
 
-Say = Callable[[str, int, int], None]
-"""Told what is being measured, how many rows of it are done, and of how many."""
-
-
-def unsaid(what: str, done: int, rows: int) -> None:
-    """Says nothing."""
-
 
 class Refusal(str):
-    """Why a model cannot be measured on a dataset: a sentence for the person who asked."""
+    """The reason why a model cannot be measured on a dataset: a sentence for people."""
 
 
 def text_features(dataset: Dataset) -> dict[str, float]:
     """Statistics of prompts and answers of the training split."""
     rows = dataset.splits["train"]
     prompts = [row.prompt[-1]["content"] for row in rows]
+    completions = [row.completion[-1]["content"] for row in rows]
     answers = [row.answer for row in rows]
-    counts = Counter(answers)
-    total = len(rows)
+    counts, total = Counter(answers), len(rows)
     return {
         "log_rows": math.log10(total),
         "prompt_characters": statistics.fmean(map(len, prompts)),
@@ -53,10 +47,11 @@ def text_features(dataset: Dataset) -> dict[str, float]:
         "distinct_answer_share": len(counts) / total,
         "majority_answer_share": counts.most_common(1)[0][1] / total,
         "answer_entropy_bits": -sum(n / total * math.log2(n / total) for n in counts.values()),
-        "answer_in_prompt_share": statistics.fmean(_answer_in_prompt(row) for row in rows),
-        "completion_characters": statistics.fmean(
-            len(row.completion[-1]["content"]) for row in rows
+        "answer_in_prompt_share": statistics.fmean(
+            any(answer in prompt for answer in row.answers)
+            for prompt, row in zip(prompts, rows, strict=True)
         ),
+        "completion_characters": statistics.fmean(map(len, completions)),
     }
 
 
@@ -65,14 +60,14 @@ def probe(
     folder: Path,
     measurer: Supervisor,
     limits: Limits = Limits(),  # noqa: B008  # frozen
-    say: Say = unsaid,
+    say: Report = silent,
 ) -> ProbeAnswer:
     """Scores models; the answer is kept in ``folder`` and reused.
 
     Raises:
         AutoPipeError: the request is refused, or there is no answer, with why.
     """
-    return answered(probe_all([request], [folder], measurer, limits=limits, say=say))[0]
+    return require_answers(probe_all([request], [folder], measurer, limits=limits, say=say))[0]
 
 
 def probe_all(
@@ -81,17 +76,17 @@ def probe_all(
     measurer: Supervisor,
     report: Progress = quiet,
     limits: Limits = Limits(),  # noqa: B008  # frozen
-    say: Say = unsaid,
+    say: Report = silent,
 ) -> list[ProbeAnswer | Refusal]:
-    """Has requests answered one after the other; those that are kept already are not asked again.
+    """Answers requests one after the other; those with a kept answer are not measured again.
 
     Args:
         requests: those for one model side by side, so that it is loaded once.
-        folders: where the answers are kept, one folder a request; several may share one.
+        folders: of the kept answers, one per request; several may share one.
         measurer: has a warm worker answer them.
-        report: told how many are answered, and of how many, whenever that changes.
+        report: receives how many are answered, and of how many, whenever that changes.
         limits: of each one.
-        say: told what is measured.
+        say: receives the progress of each measurement.
 
     Returns:
         In the order of the requests: the answer, or why dataset and model do not go together.
@@ -101,17 +96,14 @@ def probe_all(
             log. All others are answered and kept.
     """
     places = [_place(*pair) for pair in zip(requests, folders, strict=True)]
-    pending = {
-        place: request
-        for place, request in zip(places, requests, strict=True)
-        if not (place / ANSWER).exists()
-    }
+    asked = zip(places, requests, strict=True)
+    pending = {place: request for place, request in asked if not (place / ANSWER).exists()}
     report(len(places) - len(pending), len(places))
     failures: list[str] = []
     for number, (place, request) in enumerate(pending.items(), 1):
         write_json(place / REQUEST, request)
         try:
-            measurer.measure(place / REQUEST, limits, _heard_by(say))
+            measurer.measure(place / REQUEST, limits, partial(_on_event, say))
         except MeasurementFailed as failed:
             failures.append(f"measuring {request.dataset} failed: {failed}")
         report(len(places) - len(pending) + number, len(places))
@@ -120,18 +112,15 @@ def probe_all(
     return [_found(place) for place in places]
 
 
-def _heard_by(say: Say) -> Callable[[Event], None]:
-    def on_event(event: Event) -> None:
-        if event["kind"] == "evaluating":
-            say(event["what"], event["done"], event["rows"])
-        elif event["kind"] == "phase":
-            say(event["phase"], 0, 0)
-
-    return on_event
+def _on_event(say: Report, event: Event) -> None:
+    if event["kind"] == "evaluating":
+        say(event["what"], event["done"], event["rows"])
+    elif event["kind"] == "phase":
+        say(event["phase"], 0, 0)
 
 
-def answered(found: Sequence[ProbeAnswer | Refusal]) -> list[ProbeAnswer]:
-    """The answers, when there is one for every request.
+def require_answers(found: Sequence[ProbeAnswer | Refusal]) -> list[ProbeAnswer]:
+    """The answers, where there is one for every request.
 
     Raises:
         AutoPipeError: with every refusal.
@@ -142,6 +131,7 @@ def answered(found: Sequence[ProbeAnswer | Refusal]) -> list[ProbeAnswer]:
 
 
 def _place(request: ProbeRequest, folder: Path) -> Path:
+    """The folder of a request's answer, named by a hash of the request and of its models' files."""
     content = f"{PROBE_VERSION}{request.model_dump_json()}"
     content += "".join(map(_state_of, request.models.values()))
     return folder / content_hash(content)
@@ -174,7 +164,3 @@ def _state_of(model: str) -> str:
 def _share_of(texts: list[str], test: Callable[[str], bool]) -> float:
     characters = "".join(texts)
     return sum(map(test, characters)) / max(1, len(characters))
-
-
-def _answer_in_prompt(row: Row) -> bool:
-    return any(answer in row.prompt[-1]["content"] for answer in row.answers)

@@ -1,4 +1,4 @@
-"""Makes an ordinary model folder of a .gguf file, once."""
+"""Conversion of a .gguf file to an ordinary model folder, done once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from trials.io.hashing import content_hash
 from trials.io.text_files import first_bytes, named
 
 
-def convert(file: Path, cache: Path) -> Path:
+def convert_gguf(file: Path, cache: Path) -> Path:
     """Converts a .gguf file to a float32 folder under ``cache`` and returns the folder.
 
     Transformers loads GGUF weights dequantised but refuses to save them until the traces of the
@@ -31,12 +31,11 @@ def convert(file: Path, cache: Path) -> Path:
 
     try:
         # A config.json beside the file could name code of its own.
-        model = AutoModelForCausalLM.from_pretrained(
-            str(file.parent), gguf_file=file.name, trust_remote_code=False
+        place, name = str(file.parent), file.name
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            place, gguf_file=name, trust_remote_code=False
         )
-        tokenizer = AutoTokenizer.from_pretrained(
-            str(file.parent), gguf_file=file.name, trust_remote_code=False
-        )
+        tokenizer = AutoTokenizer.from_pretrained(place, gguf_file=name, trust_remote_code=False)
     except ImportError:
         raise ModelError(
             "reading .gguf files needs the package gguf; install it with: pip install gguf"
@@ -49,7 +48,10 @@ def convert(file: Path, cache: Path) -> Path:
             f"{file} cannot be read as a model: {found}\n  expected: a whole .gguf file of an "
             "architecture that transformers reads"
         ) from None
-    _forget_quantiser(model)
+    # The weights are plain float32 by now; only these marks keep them from being saved.
+    model.hf_quantizer, model.is_quantized = None, False
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
     with new_folder(folder) as draft:
         model.save_pretrained(draft)
         tokenizer.save_pretrained(draft)
@@ -57,20 +59,12 @@ def convert(file: Path, cache: Path) -> Path:
 
 
 def check_gguf(file: Path) -> None:
-    """Refuses a file that only has the name of one, by its first bytes.
+    """Rejects a file that is GGUF by its name only, not by its first bytes.
 
     Raises:
-        ModelError: saying what it is instead.
+        ModelError: naming what it is instead.
     """
     head = first_bytes(file)
     if not head.startswith(b"GGUF"):
         found = named(head, file) or "something else"
-        raise ModelError(f"{file} is no GGUF file but {found}\n  expected: a .gguf model")
-
-
-def _forget_quantiser(model: Any) -> None:
-    """The weights are plain float32 by now; only these marks keep them from being saved."""
-    model.hf_quantizer = None
-    model.is_quantized = False
-    if hasattr(model.config, "quantization_config"):
-        del model.config.quantization_config
+        raise ModelError(f"{file} is not a GGUF file but {found}\n  expected: a .gguf model")

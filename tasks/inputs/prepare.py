@@ -1,4 +1,4 @@
-"""Everything that is looked up and checked before compute is spent on trials."""
+"""Inputs of a run: dataset and model, checked and probed before compute is spent on trials."""
 
 from __future__ import annotations
 
@@ -10,11 +10,16 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.config.paths import cache_folder
-from tasks.config.progress import Progress, quiet
+from tasks.config.progress import Progress, Report, quiet, silent
 from tasks.config.settings import TuneSettings
 from tasks.inputs.catalog import resolve_dataset, resolve_model
 from tasks.inputs.chats import check_chats
-from tasks.inputs.featurize import Say, answered, meta_features, probe_all, unsaid
+from tasks.inputs.featurize import (
+    meta_features,
+    probe,
+    probe_all,
+    require_answers,
+)
 from trials.data.dataset import Dataset, load_dataset
 from trials.models.fingerprints import model_fingerprint
 from trials.process.supervisor import Supervisor
@@ -31,7 +36,7 @@ from trials.spec.records import (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class CheckedInputs:
     """A dataset and a model, found and checked.
 
     Attributes:
@@ -39,7 +44,7 @@ class Found:
         model: what ``from_pretrained`` takes.
         schedule: of full-length trials.
         model_fingerprint: content hash of the model folder; None for a hub id.
-        warnings: what the check of the rewards has to say to people.
+        warnings: of the check of the rewards, for people.
     """
 
     dataset_id: str
@@ -52,12 +57,12 @@ class Found:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inputs(Found):
-    """A dataset and a model, also described; lengths that were left open are those of the data.
+class Inputs(CheckedInputs):
+    """Checked inputs that were also probed; lengths that were left open are those of the data.
 
     Attributes:
-        meta: meta-features of both; what could not be measured in time is missing.
-        probe: what the probe of the base model found.
+        meta: meta-features of both; those that could not be measured in time are missing.
+        probe: the answer of the base model's probe.
     """
 
     meta: dict[str, float]
@@ -65,13 +70,13 @@ class Inputs(Found):
 
 
 class ProbeSize(Record):
-    """How many rows a probe of a base model looks at, and how long it may take.
+    """Size of a probe of a base model.
 
     Attributes:
         rows: validation rows that are scored.
-        feature_rows, sampled_rows: training rows that are looked at, and that 8 completions each
-            are sampled for; None: as many as the history was described with.
-        lora: trials train adapters, and the base model is held as it is under theirs.
+        feature_rows, sampled_rows: training rows for the features, and those that 8 completions
+            each are sampled for; None: as many as the history was described with.
+        lora: trials train adapters; the base model is then held in the type that it has in them.
         limits: of the probe.
     """
 
@@ -83,23 +88,27 @@ class ProbeSize(Record):
 
 
 @task(cache_policy=NO_CACHE)
-def find_inputs(settings: TuneSettings) -> Found:
+def find_inputs(settings: TuneSettings) -> CheckedInputs:
     """Finds or builds the dataset and the model of a run, and checks every row.
 
     Raises:
-        DatasetError, CatalogError, ModelError: for what cannot be used.
+        DatasetError, CatalogError, ModelError: one of them cannot be used.
     """
-    inputs = found(settings.dataset, settings.model, settings.schedule, settings.allow_user_code)
+    inputs = check_inputs(
+        settings.dataset, settings.model, settings.schedule, settings.allow_user_code
+    )
     check_chats(inputs.dataset, inputs.model, cache_folder(), settings.schedule.max_length)
     return inputs
 
 
-def found(dataset: str, model: str, schedule: Schedule, allow_user_code: bool = False) -> Found:
-    """As `find_inputs`, of one dataset and model."""
+def check_inputs(
+    dataset: str, model: str, schedule: Schedule, allow_user_code: bool = False
+) -> CheckedInputs:
+    """Finds or builds a dataset and a model, and checks every row but its chats."""
     cache = cache_folder()
     loaded = load_dataset(resolve_dataset(dataset, cache / "datasets").absolute())
-    folder = local_model(model, cache / "models")
-    return Found(
+    folder = resolve_local_model(model, cache / "models")
+    return CheckedInputs(
         dataset_id=loaded.name,
         dataset=loaded,
         model_id=Path(model).name.removesuffix(".gguf") if Path(model).exists() else model,
@@ -112,7 +121,11 @@ def found(dataset: str, model: str, schedule: Schedule, allow_user_code: bool = 
 
 @task(cache_policy=NO_CACHE)
 def probe_inputs(
-    inputs: Found, settings: TuneSettings, size: ProbeSize, measurer: Supervisor, say: Say = unsaid
+    inputs: CheckedInputs,
+    settings: TuneSettings,
+    size: ProbeSize,
+    measurer: Supervisor,
+    say: Report = silent,
 ) -> Inputs:
     """Probes the base model on the dataset (cached).
 
@@ -126,9 +139,7 @@ def probe_inputs(
         settings.compute,
         settings.allow_user_code,
     ).model_copy(update=size.model_dump(exclude={"limits"}))
-    folder = cache_folder() / "probes" / inputs.dataset.fingerprint
-    [answer] = answered(probe_all([request], [folder], measurer, limits=size.limits, say=say))
-    return described(inputs, answer)
+    return with_probe(inputs, probe(request, _probe_folder(inputs), measurer, size.limits, say))
 
 
 @task(cache_policy=NO_CACHE)
@@ -145,38 +156,32 @@ def prepare_datasets(
     Args:
         datasets, model, schedule, compute: as the settings have them.
         measurer: has a worker answer the probes.
-        report: told of each probe.
+        report: receives how many probes are answered, and of how many.
 
     Raises:
-        DatasetError, CatalogError, ModelError: for what cannot be used.
-        RewardError: where the rows' own completions do not earn the reward.
+        DatasetError, CatalogError, ModelError: one of them cannot be used.
+        RewardError: the rows' own completions do not earn the reward.
     """
-    all_found = [found(name, model, schedule) for name in datasets]
-    requests = [
-        probe_request(each.dataset.path, each.model, schedule, compute) for each in all_found
-    ]
-    folders = [cache_folder() / "probes" / each.dataset.fingerprint for each in all_found]
-    answers = answered(probe_all(requests, folders, measurer, report))
-    return [described(*pair) for pair in zip(all_found, answers, strict=True)]
+    inputs = [check_inputs(name, model, schedule) for name in datasets]
+    requests = [probe_request(each.dataset.path, each.model, schedule, compute) for each in inputs]
+    folders = [_probe_folder(each) for each in inputs]
+    answers = require_answers(probe_all(requests, folders, measurer, report))
+    return [with_probe(*pair) for pair in zip(inputs, answers, strict=True)]
 
 
-def described(inputs: Found, answer: ProbeAnswer) -> Inputs:
-    """A dataset and a model with what a probe found out about them."""
+def with_probe(inputs: CheckedInputs, answer: ProbeAnswer) -> Inputs:
+    """A dataset and a model with the findings of their probe."""
     length = {
         "max_completion_tokens": answer.max_completion_tokens,
         "max_length": inputs.schedule.max_length or max(LEAST_LENGTH, answer.longest_row),
     }
-    return Inputs(
-        dataset_id=inputs.dataset_id,
-        dataset=inputs.dataset,
-        model_id=inputs.model_id,
-        model=inputs.model,
-        meta=meta_features(inputs.dataset, answer),
-        probe=answer,
-        schedule=inputs.schedule.model_copy(update=length),
-        model_fingerprint=inputs.model_fingerprint,
-        warnings=inputs.warnings,
-    )
+    schedule = inputs.schedule.model_copy(update=length)
+    meta = meta_features(inputs.dataset, answer)
+    return Inputs(**vars(inputs) | {"schedule": schedule}, meta=meta, probe=answer)
+
+
+def _probe_folder(inputs: CheckedInputs) -> Path:
+    return cache_folder() / "probes" / inputs.dataset.fingerprint
 
 
 def probe_request(
@@ -186,7 +191,7 @@ def probe_request(
     compute: Compute = Compute(),  # noqa: B008  # frozen
     allow_user_code: bool = False,
 ) -> ProbeRequest:
-    """What is asked about a base model before any training: all probes, and its base score."""
+    """The request for all probes of a base model before any training, and for its base score."""
     return ProbeRequest(
         dataset=str(dataset),
         models={"base": model},
@@ -200,11 +205,11 @@ def probe_request(
     )
 
 
-def local_model(model: str, cache: Path) -> str:
+def resolve_local_model(model: str, cache: Path) -> str:
     """The model as ``from_pretrained`` takes it; a .gguf file is converted once and kept."""
     if model.endswith(".gguf"):
-        from tasks.inputs.gguf import convert
+        from tasks.inputs.gguf import convert_gguf
 
-        return str(convert(Path(model), cache))
+        return str(convert_gguf(Path(model), cache))
     resolved = resolve_model(model)
     return str(Path(resolved).resolve()) if Path(resolved).exists() else resolved

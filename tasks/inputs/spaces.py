@@ -1,4 +1,4 @@
-"""Search spaces: ConfigSpace files, checked against what a trial can be told."""
+"""Search spaces: ConfigSpace files, checked against the hyperparameters of a trial."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ from trials.spec.records import Value
 
 CHECKED_SAMPLES = 64
 # The space where none is named. Learning rates suit a size: those that teach a model of a million
-# parameters something would ruin one that speaks already.
+# parameters would ruin one that is pre-trained.
 AUTO, TINY_SPACE, REAL_SPACE = "auto", "sft_grpo", "sft_grpo_lora"
 TINY_BYTES = 40e6  # ten million parameters in float32
+FRACTIONAL = re.compile(r"\d+(?:\.\d+(?:e[-+]?\d+)?|e[-+]?\d+)")
 
 
 def load_space(name: str) -> ConfigurationSpace:
@@ -40,16 +41,22 @@ def load_space(name: str) -> ConfigurationSpace:
         known = ", ".join(bundled_spaces())
         raise SettingsError(f"no search space {name!r}; expected a file or one of {known}")
     try:
-        if path.suffix == ".json":
-            content = json.loads(path.read_text(encoding="utf-8"))
-        else:
-            content = read_yaml(path)
+        is_json = path.suffix == ".json"
+        content = json.loads(path.read_text(encoding="utf-8")) if is_json else read_yaml(path)
         space = ConfigurationSpace.from_serialized_dict(content)
     except Exception as error:  # ConfigSpace raises whatever the parser or its classes raise
-        raise SettingsError(f"{path} is no ConfigSpace file: {error}") from error
+        raise SettingsError(f"{path} is not a ConfigSpace file: {error}") from error
     if not len(space):
-        raise SettingsError(f"{path} is no ConfigSpace file: it names no hyperparameters")
-    check_space(space)
+        raise SettingsError(f"{path} is not a ConfigSpace file: it names no hyperparameters")
+    problems: list[str] = []
+    for configuration in sample_configurations(space):
+        try:
+            validate(configuration)
+        except HyperparameterError as error:
+            problems += error.problems
+    if problems:
+        found = distinct_problems(problems)
+        raise HyperparameterError([f"search space: {problem}" for problem in found])
     return space
 
 
@@ -58,8 +65,8 @@ def bundled_spaces() -> list[str]:
     return sorted(file.stem for file in SPACES.glob("*.yaml"))
 
 
-def with_space(settings: TuneSettings) -> TuneSettings:
-    """Settings whose space has a name: ``auto`` is settled by the size of the model."""
+def resolve_space(settings: TuneSettings) -> TuneSettings:
+    """Settings whose space has a name: the size of the model decides for ``auto``."""
     if settings.space != AUTO:
         return settings
     return settings.model_copy(update={"space": default_space(settings.model)})
@@ -71,10 +78,7 @@ def default_space(model: str) -> str:
 
 
 def model_bytes(model: str) -> float:
-    """Size of a model's weights on disk; infinite for a hub id, behind which no tiny model is.
-
-    The size is enough to tell a tiny model from a real one, and nothing has to be loaded for it.
-    """
+    """Size of a model's weights on disk, which tells a tiny model; infinite for a hub id."""
     if model.endswith(".gguf"):
         return Path(model).stat().st_size if Path(model).is_file() else math.inf
     try:
@@ -85,30 +89,18 @@ def model_bytes(model: str) -> float:
     return float(sum(sizes)) if sizes else math.inf
 
 
-def check_space(space: ConfigurationSpace) -> None:
-    """Refuses a space with unknown hyperparameters or illegal values, all problems at once."""
-    problems: list[str] = []
-    for configuration in checked_sample(space):
-        try:
-            validate(configuration)
-        except HyperparameterError as error:
-            problems += error.problems
-    if problems:
-        raise HyperparameterError([f"search space: {problem}" for problem in distinct(problems)])
-
-
-def checked_sample(space: ConfigurationSpace) -> list[dict[str, Value | None]]:
+def sample_configurations(space: ConfigurationSpace) -> list[dict[str, Value | None]]:
     """The default and a sample of configurations, always the same ones."""
     space.seed(0)
     sample = [space.get_default_configuration(), *space.sample_configuration(CHECKED_SAMPLES)]
-    return [plain(configuration) for configuration in sample]
+    return [plain_values(configuration) for configuration in sample]
 
 
-def distinct(problems: Iterable[str]) -> list[str]:
-    """Problems in their order, the first of those that differ in a value from a range alone."""
+def distinct_problems(problems: Iterable[str]) -> list[str]:
+    """Problems in their order; of those that differ only in a value from a range, the first."""
     found: dict[str, str] = {}
     for problem in problems:
-        found.setdefault(re.sub(r"\d+(?:\.\d+(?:e[-+]?\d+)?|e[-+]?\d+)", "#", problem), problem)
+        found.setdefault(FRACTIONAL.sub("#", problem), problem)
     return list(found.values())
 
 
@@ -117,7 +109,7 @@ def space_text(space: ConfigurationSpace) -> str:
     return json.dumps(space.to_serialized_dict(), default=str)
 
 
-def plain(configuration: Configuration | Mapping[str, Any]) -> dict[str, Value | None]:
+def plain_values(configuration: Configuration | Mapping[str, Any]) -> dict[str, Value | None]:
     """Values as Python's own types, sorted by name; ConfigSpace hands out NumPy's."""
     return {
         name: value.item() if hasattr(value, "item") else value

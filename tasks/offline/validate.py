@@ -15,11 +15,16 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.config.paths import DATASET_DOCS, HISTORY_DOCS, OfflineFolder
 from tasks.config.progress import Report, silent
-from tasks.history.checks import QUARANTINE, history_batch, set_aside, write_history_docs
+from tasks.history.checks import (
+    QUARANTINE,
+    quarantine_bad_rows,
+    validation_batch,
+    write_history_docs,
+)
 from tasks.history.checks import SUITE as HISTORY_SUITE
-from tasks.history.expectations import load_suite, run_suite, write_data_docs
+from tasks.history.expectations import Validate, data_docs, load_suite
 from tasks.history.rows import history_files, read_history, write_parquet
-from tasks.inputs.prepare import Found
+from tasks.inputs.prepare import CheckedInputs
 from tasks.runs.folder import RunFolder
 from trials.data.dataset import Dataset, load_dataset
 from trials.io.errors import AutoPipeError, DatasetError, SettingsError
@@ -29,17 +34,17 @@ SUITE = "dataset"
 
 
 @task(cache_policy=NO_CACHE)
-def validate_dataset(inputs: Found, run: RunFolder) -> None:
+def validate_dataset(inputs: CheckedInputs, run: RunFolder) -> None:
     """Validates the dataset; writes ``validation.json`` and Data Docs into the run folder.
 
     Raises:
         DatasetError: naming every expectation that failed, with what was observed.
     """
     frame = dataset_frame(inputs.dataset)
-    results = check(frame)
     run.path.mkdir(parents=True, exist_ok=True)
-    docs = write_data_docs({SUITE: (frame, load_suite(SUITE))}, run.path / DATASET_DOCS)
-    content = {"expectations": results, "data_docs": docs.relative_to(run.path).as_posix()}
+    with data_docs(run.path / DATASET_DOCS) as validate:
+        results = check(validate, SUITE, frame)
+    content = {"expectations": results, "data_docs": f"{DATASET_DOCS}/index.html"}
     write_json(run.path / "validation.json", content)
     if problems := _problems(results):
         raise _refused(inputs.dataset, problems)
@@ -62,7 +67,8 @@ def validate_all(
     its quarantine.
 
     Returns:
-        What ``validation.json`` says: for each suite what was checked, rows good and put aside.
+        The content of ``validation.json``: for each suite the numbers of sources, of good rows and
+        of quarantined ones.
 
     Raises:
         AutoPipeError: datasets are bad; every one is named, and all pages are written.
@@ -73,28 +79,28 @@ def validate_all(
         raise SettingsError(
             f"no datasets in {built}\n  build them: python -m flows.offline datasets"
         )
-    batches, refused, counted = {}, [], 0
-    for number, path in enumerate(folders):
-        report(path.name, number, len(folders) + 1)
-        dataset = load_dataset(path)
-        frame = dataset_frame(dataset)
-        batches[f"dataset-{path.name}"] = frame, load_suite(SUITE)
-        counted += len(frame)
-        if problems := _problems(check(frame)):
-            refused.append(_refused(dataset, problems))
-    report("history", len(folders), len(folders) + 1)
-    files = history_files(history)
-    if not files:
-        raise SettingsError(
-            f"no *.parquet in {history}: nothing to learn from\n"
-            "  restore the bundled history with: git checkout data/history\n"
-            "  or add runs with: autopipe collect"
-        )
-    rows = read_history(files)
-    good, bad = set_aside(rows, history)
-    if bad.empty:  # what was put aside before is good now, or gone
-        (history / QUARANTINE / "read.parquet").unlink(missing_ok=True)
-    write_data_docs(batches | {HISTORY_SUITE: history_batch(rows)}, output.data_docs)
+    refused, counted = [], 0
+    with data_docs(output.data_docs) as validate:
+        for number, path in enumerate(folders):
+            report(path.name, number, len(folders) + 1)
+            dataset = load_dataset(path)
+            frame = dataset_frame(dataset)
+            counted += len(frame)
+            if problems := _problems(check(validate, f"dataset-{path.name}", frame)):
+                refused.append(_refused(dataset, problems))
+        report("history", len(folders), len(folders) + 1)
+        files = history_files(history)
+        if not files:
+            raise SettingsError(
+                f"no *.parquet in {history}: nothing to learn from\n"
+                "  restore the bundled history with: git checkout data/history\n"
+                "  or add runs with: autopipe collect"
+            )
+        rows = read_history(files)
+        good, bad = quarantine_bad_rows(rows, history)
+        if bad.empty:  # every row is good now, or gone
+            (history / QUARANTINE / "read.parquet").unlink(missing_ok=True)
+        validate(HISTORY_SUITE, *validation_batch(rows))
     if refused:
         raise AutoPipeError("\n".join(map(str, refused)))
     write_parquet(good, output.checked)
@@ -139,9 +145,9 @@ def dataset_frame(dataset: Dataset) -> pd.DataFrame:
     )
 
 
-def check(frame: pd.DataFrame) -> list[dict[str, Any]]:
+def check(validate: Validate, name: str, frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Runs the suite ``data/expectations/dataset.json``; one entry for each expectation."""
-    return [_entry(result) for result in run_suite(frame, load_suite(SUITE))]
+    return [_entry(result) for result in validate(name, frame, load_suite(SUITE))]
 
 
 def _entry(result: Any) -> dict[str, Any]:

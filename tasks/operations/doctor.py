@@ -168,10 +168,10 @@ def disk() -> Iterator[CheckResult]:
 
 def history() -> Iterator[CheckResult]:
     """Whether the history can be read, and how much it knows."""
+    from tasks.history.location import resolve_history_dir
     from tasks.history.rows import history_files, read_history
-    from tasks.history.seed import the_history
 
-    folder = the_history()
+    folder = resolve_history_dir()
     files = history_files(folder)
     if not files:
         restore = f"cp {BUNDLED_HISTORY}/*.parquet {folder}"
@@ -241,12 +241,12 @@ def dataset_loads(name: str) -> Iterator[CheckResult]:
 def model_loads(name: str) -> Iterator[CheckResult]:
     """Whether configuration and tokenizer load; the hub is asked only if they are not here."""
     from tasks.config.paths import cache_folder
-    from tasks.inputs.prepare import local_model
+    from tasks.inputs.prepare import resolve_local_model
     from trials.models.check import check_folder
 
     what = f"model {name}"
     try:
-        place = local_model(name, cache_folder() / "models")
+        place = resolve_local_model(name, cache_folder() / "models")
         if Path(place).is_dir():
             check_folder(Path(place))
         size = _size_of(place)

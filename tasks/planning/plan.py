@@ -9,12 +9,12 @@ from datetime import datetime
 
 from ConfigSpace import ConfigurationSpace
 
+from tasks.config.progress import Report
 from tasks.config.settings import TuneSettings
 from tasks.execution.backend import ExecutionBackend
 from tasks.execution.devices import trial_processes
-from tasks.inputs.featurize import Say
-from tasks.inputs.prepare import Found
-from tasks.inputs.spaces import plain
+from tasks.inputs.prepare import CheckedInputs
+from tasks.inputs.spaces import plain_values
 from tasks.monitoring.observers import RunObserver
 from tasks.offline.models import OfflineTraining
 from tasks.planning.time_plan import OFFLINE_SHARE, TimePlan, plan_of, unmeasured
@@ -30,7 +30,7 @@ from trials.spec.records import read_record, write_json
 def make_plan(
     settings: TuneSettings,
     run: RunFolder,
-    inputs: Found,
+    inputs: CheckedInputs,
     space: ConfigurationSpace,
     backend: ExecutionBackend,
     launchers: Sequence[Launcher],
@@ -47,7 +47,7 @@ def make_plan(
         AutoPipeError: no trial of this run could be run.
     """
     file = run.path / PLAN
-    config = plain(space.get_default_configuration())
+    config = plain_values(space.get_default_configuration())
     if file.exists():
         plan = _again(read_record(file, TimePlan), ledger)
     elif isinstance(backend.runner, Supervisor):
@@ -96,7 +96,7 @@ def offline_wait_seconds(ledger: Ledger) -> float | None:
     return max(0.0, min(OFFLINE_SHARE * ledger.budget.amount, spare))
 
 
-def progress_to(observer: RunObserver) -> Say:
+def progress_to(observer: RunObserver) -> Report:
     """Tells an observer how far a measurement is."""
 
     def say(what: str, done: int, rows: int) -> None:

@@ -15,13 +15,13 @@ from tasks.execution.base import on_this_machine
 from tasks.execution.devices import launchers_for, remote_processes, trial_processes
 from tasks.inputs.catalog import (
     load_catalog,
-    not_there,
     resolve_dataset,
     resolve_model,
+    unknown_name_message,
 )
 from tasks.inputs.chats import check_chats, model_folder
 from tasks.inputs.gguf import check_gguf
-from tasks.inputs.spaces import checked_sample, distinct, load_space, with_space
+from tasks.inputs.spaces import distinct_problems, load_space, resolve_space, sample_configurations
 from trials.data.dataset import Dataset, load_dataset
 from trials.io.errors import AutoPipeError, HyperparameterError, ModelError, SettingsError
 from trials.models.check import check_folder
@@ -40,7 +40,7 @@ def check_settings(settings: TuneSettings) -> None:
         SettingsError: with every problem that was found.
     """
     problems: list[str] = []
-    settings = with_space(settings)
+    settings = resolve_space(settings)
     space = _found(problems, lambda: load_space(settings.space))
     dataset = _found(problems, lambda: _usable_dataset(settings))
     processes = _found(problems, lambda: _processes(settings))
@@ -87,7 +87,7 @@ def _space_problems(
     schedule = settings.schedule
     execution = Execution(seed=0, processes=processes, on_cpu=True, bf16=False)
     problems: list[str] = []
-    for config in checked_sample(space):
+    for config in sample_configurations(space):
         h = validate(config)
         try:
             plan = plan_steps(h, schedule, rows, pairs)
@@ -97,7 +97,7 @@ def _space_problems(
     if not problems:
         return []
     return [
-        *distinct(problems),
+        *distinct_problems(problems),
         f"The search space {settings.space} proposes this. Choose another with --space, or give a "
         "copy without these values as --space FILE (the bundled ones are in data/spaces).",
     ]
@@ -108,7 +108,7 @@ def _check_model(settings: TuneSettings, dataset: Dataset | None) -> None:
     model = settings.model
     if model.endswith(".gguf"):
         if not Path(model).is_file():
-            raise ModelError(not_there("model", model, load_catalog().models))
+            raise ModelError(unknown_name_message("model", model, load_catalog().models))
         check_gguf(Path(model))
         return
     found = resolve_model(model)

@@ -17,7 +17,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.config.settings import TuneSettings
-from tasks.inputs.prepare import Found
+from tasks.inputs.prepare import CheckedInputs
 from tasks.planning.completions import CompletionLengths
 from tasks.planning.costs import TrialCosts
 from tasks.runs.folder import RunFolder
@@ -59,7 +59,7 @@ PADDED = 1.2  # a batch is as wide as its longest row
 def warm_up(
     settings: TuneSettings,
     run: RunFolder,
-    inputs: Found,
+    inputs: CheckedInputs,
     config: dict[str, Any],
     supervisor: Supervisor,
     elapsed: Callable[[], float],
@@ -145,7 +145,7 @@ class _ShortTrial:
 
     settings: TuneSettings
     run_folder: RunFolder
-    inputs: Found
+    inputs: CheckedInputs
     config: dict[str, Any]
     processes: int
     supervisor: Supervisor

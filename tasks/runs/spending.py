@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tasks.config.command import budget_text
 from tasks.config.settings import Budget
-from tasks.history.rows import has_joined
+from tasks.history.rows import is_in_history
 from tasks.runs.folder import RunFolder
 from tasks.runs.formatting import format_duration, pluralize
 from tasks.runs.full_costs import CostScale, is_idle
@@ -104,7 +104,7 @@ def finished_notice(run: RunFolder, budget: Budget, history: Path | None = None)
     if (
         len(ended) != summary.trials
         or not all((run.path / name).is_file() for name in made)
-        or not has_joined(folder, run.run_id)
+        or not is_in_history(folder, run.run_id)
         or not keeps_winner(run)
     ):
         return None

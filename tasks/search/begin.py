@@ -14,8 +14,8 @@ from ConfigSpace import ConfigurationSpace
 from tasks.config.paths import BUNDLED_OFFLINE, OfflineFolder, offline_folder
 from tasks.config.settings import TuneSettings
 from tasks.history.rows import history_files, read_history, run_key
-from tasks.inputs.prepare import Found, Inputs
-from tasks.inputs.spaces import plain, space_text
+from tasks.inputs.prepare import CheckedInputs, Inputs
+from tasks.inputs.spaces import plain_values, space_text
 from tasks.runs.folder import DatasetInfo, HistoryInfo, RunFolder, RunInfo
 from trials.data.dataset import SPLITS
 from trials.io.errors import SettingsError
@@ -55,7 +55,7 @@ class PinnedHistory:
 
 
 def pin_history(
-    settings: TuneSettings, run: RunFolder, inputs: Found, history: Path
+    settings: TuneSettings, run: RunFolder, inputs: CheckedInputs, history: Path
 ) -> PinnedHistory:
     """The history of a run: of a new one what there is, of a resumed one what it began with.
 
@@ -109,7 +109,7 @@ def begin_run(
         info=info,
         history_files=learned.files,
         features=learned.features,
-        default_config=plain(space.get_default_configuration()),
+        default_config=plain_values(space.get_default_configuration()),
     )
 
 
@@ -158,7 +158,7 @@ def _info(
     )
 
 
-def _check_unchanged(info: RunInfo, inputs: Found) -> None:
+def _check_unchanged(info: RunInfo, inputs: CheckedInputs) -> None:
     if info.dataset.fingerprint != inputs.dataset.fingerprint:
         raise SettingsError(
             f"{inputs.dataset.path} changed since run {info.run_id} began "

@@ -13,8 +13,9 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from surrogates.core.base import Recommendation
+from tasks.config.progress import Report, silent
 from tasks.config.settings import TuneSettings
-from tasks.inputs.featurize import Say, probe, unsaid
+from tasks.inputs.featurize import probe
 from tasks.inputs.prepare import Inputs
 from tasks.planning.costs import LEAST_ROWS, MARGIN
 from tasks.runs.folder import ModelScores, RunFolder, Summary, Trial, final_model
@@ -40,7 +41,7 @@ def measure_on_test(
     measurer: Supervisor,
     closing: FinalMeasurement,
     lora: bool = False,
-    say: Say = unsaid,
+    say: Report = silent,
 ) -> ProbeAnswer:
     """Scores the models on the same rows of the test split; kept in the run folder.
 
@@ -110,7 +111,7 @@ def conclude(
     default_config: dict[str, Any],
     measurer: Supervisor,
     test_seconds: float = math.inf,
-    say: Say = unsaid,
+    say: Report = silent,
 ) -> Summary:
     """Measures base, default and best configuration and writes ``summary.json``.
 

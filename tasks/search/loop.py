@@ -25,7 +25,7 @@ from tasks.execution.devices import memory_share
 from tasks.execution.trial import abort_run, is_fatal
 from tasks.history.rows import records
 from tasks.inputs.prepare import Inputs
-from tasks.inputs.spaces import plain
+from tasks.inputs.spaces import plain_values
 from tasks.runs.folder import ProposalRecord, RunFolder, final_model
 from tasks.runs.full_costs import CostScale
 from tasks.runs.ledger import Ledger
@@ -222,7 +222,7 @@ class SearchLoop:
             trial_id="",
             dataset=str(self.inputs.dataset.path),
             dataset_fingerprint=self.inputs.dataset.fingerprint,
-            config=plain(proposal.config),
+            config=plain_values(proposal.config),
             fidelity=Fidelity(model=self.inputs.model, fraction=fraction),
             seed=self.settings.seed,
             folder="",
@@ -376,7 +376,7 @@ class SearchLoop:
 
     def full_length(self, config: dict[str, Any]) -> tuple[TrialSpec, TrialResult] | None:
         """The trial of a configuration that ran to its end (or was ended by a rule)."""
-        wanted = plain(config)
+        wanted = plain_values(config)
         found = [
             (spec, result)
             for spec, result in reversed(list(self.told.values()))

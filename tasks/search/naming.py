@@ -13,7 +13,7 @@ from tasks.config.names import short_name, slug
 from tasks.config.paths import cache_folder, runs_folder
 from tasks.config.settings import TuneSettings
 from tasks.config.store_names import checked_name
-from tasks.history.seed import the_history
+from tasks.history.location import resolve_history_dir
 from tasks.runs.folder import RunFolder
 from tasks.runs.spending import check_budget
 from tasks.search.run_storage import open_run
@@ -66,21 +66,21 @@ def resolve_run_history(run: RunFolder, given: Path | None) -> Path:
     """
     info = run.info() if (run.path / "run.json").exists() else None
     if info is None:
-        return the_history(given)
+        return resolve_history_dir(given)
     if given is None:
         if info.history.folder is None:  # of a run from before it was noted
-            return the_history()
+            return resolve_history_dir()
         if not Path(info.history.folder).is_dir():
             raise SettingsError(
                 f"run {run.run_id} joins the history at {info.history.folder}, which is not there\n"
                 f"  restore it, or name another one: autopipe tune --resume {run.run_id} "
                 "--history FOLDER"
             )
-        return the_history(Path(info.history.folder))
+        return resolve_history_dir(Path(info.history.folder))
     history = info.history.model_copy(update={"folder": str(given.resolve())})
     if history != info.history:
         run.write_info(info.model_copy(update={"history": history}))
-    return the_history(given)
+    return resolve_history_dir(given)
 
 
 def _given(settings: TuneSettings | None) -> TuneSettings:

@@ -1,4 +1,4 @@
-"""Which imported hyperparameters lie outside a search space."""
+"""Imported hyperparameters outside a search space."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ConfigSpace.hyperparameters import (
     UniformIntegerHyperparameter,
 )
 
-from tasks.translation.common import number
+from tasks.translation.values import finite_number
 
 
-def outside(rows: Iterable[Mapping[str, Any]], space: ConfigurationSpace) -> list[str]:
+def values_outside_space(rows: Iterable[Mapping[str, Any]], space: ConfigurationSpace) -> list[str]:
     """Hyperparameters with values beyond the ends of their range, and how many values these are.
 
     Such values are learned from as if they were at the edge, so their rows say less, or something
@@ -29,28 +29,26 @@ def outside(rows: Iterable[Mapping[str, Any]], space: ConfigurationSpace) -> lis
     rows = list(rows)
     found = []
     for hyperparameter in space.values():
-        ends = _ends(hyperparameter)
-        if ends is None:
+        if (ends := _ends(hyperparameter)) is None:
             continue
         low, high = ends
-        given = (number(row.get(f"config.{hyperparameter.name}")) for row in rows)
-        beyond = [value for value in given if value is not None and not low <= value <= high]
+        values = (finite_number(row.get(f"config.{hyperparameter.name}")) for row in rows)
+        beyond = sorted(v for v in values if v is not None and not low <= v <= high)
         if beyond:
-            values = f"{len(beyond)} value{'s' * (len(beyond) > 1)}"
-            span = f"{min(beyond):g}"
-            span += f" to {max(beyond):g}" if max(beyond) > min(beyond) else ""
+            count = f"{len(beyond)} value{'s' * (len(beyond) > 1)}"
+            span = f"{beyond[0]:g}" + f" to {beyond[-1]:g}" * (beyond[-1] > beyond[0])
             found.append(
-                f"{hyperparameter.name} ({values}, {span}; the space has {low:g} to {high:g})"
+                f"{hyperparameter.name} ({count}, {span}; the space has {low:g} to {high:g})"
             )
     return found
 
 
 def _ends(hyperparameter: Hyperparameter) -> tuple[float, float] | None:
-    """Of a range or of ordered numbers; None for anything else."""
+    """Ends of a range or of ordered numbers; None for anything else."""
     if isinstance(hyperparameter, UniformFloatHyperparameter | UniformIntegerHyperparameter):
         return float(hyperparameter.lower), float(hyperparameter.upper)
     if isinstance(hyperparameter, OrdinalHyperparameter):
-        steps = [number(step) for step in hyperparameter.sequence]
+        steps = [finite_number(step) for step in hyperparameter.sequence]
         known = [step for step in steps if step is not None]
         return (min(known), max(known)) if known and len(known) == len(steps) else None
     return None

@@ -11,12 +11,13 @@ configuration reference of Axolotl's documentation, and the files that wandb wri
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
-from tasks.translation.common import NoRowError, number
+from tasks.translation.results import RowError
+from tasks.translation.values import finite_number
 
-STAGE = "autopipe_stage"  # what a dialect knows of the stage, under a name that no trainer has
-ONLY = "SFT, DPO and GRPO have a counterpart here, and no other way of training"
+STAGE_KEY = "autopipe_stage"  # under which a dialect tells the stage; no trainer has such a name
+SUPPORTED = "SFT, DPO and GRPO have a counterpart here, and no other way of training"
 
 LLAMA_FACTORY_STAGES = {
     "pt": "continued pre-training",
@@ -26,49 +27,54 @@ LLAMA_FACTORY_STAGES = {
     "dpo": "DPO",
     "kto": "KTO",
 }
+OTHER_LOSSES = ("orpo", "simpo", "kto_pair")
 LLAMA_FACTORY = ("finetuning_type", "cutoff_len", "pref_beta", "pref_loss", "dataset_dir")
+# Axolotl's names of arguments that TRL has too; a later one precedes an earlier one.
+AXOLOTL_NAMES = {
+    "micro_batch_size": "per_device_train_batch_size",
+    "num_epochs": "num_train_epochs",
+    "lr_scheduler": "lr_scheduler_type",
+    "optimizer": "optim",
+    "rl_beta": "beta",
+    "dpo_beta": "beta",
+}
 AXOLOTL = ("micro_batch_size", "base_model", "sequence_len", "sample_packing", "num_epochs")
 # Arguments that one of TRL's other trainers has, and none of ours.
 OTHER_TRAINERS = {
-    "center_rewards_coefficient": "reward modelling",
-    "num_ppo_epochs": "PPO",
-    "vf_coef": "PPO",
-    "rloo_k": "RLOO",
-    "normalize_advantages": "RLOO",
-    "desirable_weight": "KTO",
-    "undesirable_weight": "KTO",
-    "cpo_alpha": "CPO",
-    "simpo_gamma": "CPO",
-    "teacher_model_name_or_path": "distillation",
-    "seq_kd": "distillation",
-    "lmbda": "distillation",
-    "step_separator": "process reward models",
-    "missing_eos_penalty": "online DPO",
+    "reward modelling": ("center_rewards_coefficient",),
+    "PPO": ("num_ppo_epochs", "vf_coef"),
+    "RLOO": ("rloo_k", "normalize_advantages"),
+    "KTO": ("desirable_weight", "undesirable_weight"),
+    "CPO": ("cpo_alpha", "simpo_gamma"),
+    "distillation": ("teacher_model_name_or_path", "seq_kd", "lmbda"),
+    "process reward models": ("step_separator",),
+    "online DPO": ("missing_eos_penalty",),
 }
 
 
-def translated(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments under the names of TRL's trainers, with `STAGE` where the dialect tells it.
+def to_trl_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments under the names of TRL's trainers, with `STAGE_KEY` where the dialect tells it.
 
     Raises:
-        NoRowError: what was trained has no counterpart here.
+        RowError: what was trained has no counterpart here.
     """
-    arguments = unwrapped(given)
-    if dialect_of(arguments) == "LLaMA-Factory":
-        return _llama_factory(arguments)
-    if dialect_of(arguments) == "Axolotl":
-        return _axolotl(arguments)
-    for name, trainer in OTHER_TRAINERS.items():
-        if arguments.get(name) is not None:
-            raise NoRowError(
+    arguments = unwrap_wandb(given)
+    match detect_dialect(arguments):
+        case "LLaMA-Factory":
+            return _llama_factory(arguments)
+        case "Axolotl":
+            return _axolotl(arguments)
+    for trainer, names in OTHER_TRAINERS.items():
+        if name := next((name for name in names if arguments.get(name) is not None), None):
+            raise RowError(
                 f"its argument {name} is one of TRL's trainer for {trainer}: not imported, for "
-                f"{ONLY}"
+                f"{SUPPORTED}"
             )
     return arguments
 
 
-def dialect_of(arguments: Mapping[str, Any]) -> str | None:
-    """The program that arguments are of, where their names tell."""
+def detect_dialect(arguments: Mapping[str, Any]) -> Literal["LLaMA-Factory", "Axolotl"] | None:
+    """The program that wrote some arguments; None where their names do not tell."""
     if arguments.get("stage") in LLAMA_FACTORY_STAGES or any(n in arguments for n in LLAMA_FACTORY):
         return "LLaMA-Factory"
     if "micro_batch_size" in arguments or sum(name in arguments for name in AXOLOTL) >= 2:
@@ -76,8 +82,8 @@ def dialect_of(arguments: Mapping[str, Any]) -> str | None:
     return None
 
 
-def unwrapped(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Values of a ``config.yaml`` of Weights & Biases, each an entry ``{desc, value}``."""
+def unwrap_wandb(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments without the entries ``{desc, value}`` that Weights & Biases wraps around values."""
     wrapped = {
         name
         for name, entry in given.items()
@@ -95,24 +101,22 @@ def unwrapped(given: Mapping[str, Any]) -> dict[str, Any]:
 def _llama_factory(given: dict[str, Any]) -> dict[str, Any]:
     stage = str(given.get("stage") or "sft")
     if stage not in ("sft", "dpo"):
-        raise NoRowError(
+        raise RowError(
             f"this is a LLaMA-Factory file of stage {stage}, "
-            f"{LLAMA_FACTORY_STAGES.get(stage, 'unknown')}: not imported, because {ONLY}"
+            f"{LLAMA_FACTORY_STAGES.get(stage, 'unknown')}: not imported, because {SUPPORTED}"
         )
-    arguments = dict(given) | _llama_factory_adapter(given) | {STAGE: stage}
+    arguments = given | _llama_factory_adapter(given) | {STAGE_KEY: stage}
     if stage == "sft":
-        arguments["completion_only_loss"] = not given.get("train_on_prompt", False)
-        return arguments
-    loss = given.get("pref_loss", "sigmoid")
-    for name, value in (("pref_loss", loss), ("pref_ftx", given.get("pref_ftx") or 0)):
-        if value in ("orpo", "simpo", "kto_pair") or (name == "pref_ftx" and value):
-            raise NoRowError(
-                f"this is a LLaMA-Factory file of stage dpo with {name}={value}: not imported, "
-                "because AutoPipe's DPO has no such loss"
-            )
-    arguments |= {"beta": given.get("pref_beta", 0.1), "loss_type": loss}
+        return arguments | {"completion_only_loss": not given.get("train_on_prompt", False)}
+    loss, sft_weight = given.get("pref_loss", "sigmoid"), given.get("pref_ftx")
+    other = f"pref_loss={loss}" if loss in OTHER_LOSSES else f"pref_ftx={sft_weight}"
+    if loss in OTHER_LOSSES or sft_weight:
+        raise RowError(
+            f"this is a LLaMA-Factory file of stage dpo with {other}: not imported, "
+            "because AutoPipe's DPO has no such loss"
+        )
     arguments.pop("packing", None)
-    return arguments
+    return arguments | {"beta": given.get("pref_beta", 0.1), "loss_type": loss}
 
 
 def _llama_factory_adapter(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -120,69 +124,65 @@ def _llama_factory_adapter(given: Mapping[str, Any]) -> dict[str, Any]:
     if kind == "full":
         return {"use_peft": False}
     if kind != "lora":
-        raise NoRowError(f"finetuning_type={kind} has no counterpart here: full and lora have")
-    rank = number(given.get("lora_rank")) or 8.0
+        raise RowError(f"finetuning_type={kind} has no counterpart here: full and lora have")
+    rank = finite_number(given.get("lora_rank")) or 8.0
     targets = given.get("lora_target", "all")
-    targets = "all-linear" if targets == "all" else _names(targets)
     return {
         "use_peft": True,
         "lora_r": rank,
         "lora_alpha": given.get("lora_alpha") or 2 * rank,
         "lora_dropout": given.get("lora_dropout", 0.0),
-        "lora_target_modules": targets,
+        "lora_target_modules": "all-linear" if targets == "all" else _names(targets),
     }
 
 
 def _axolotl(given: dict[str, Any]) -> dict[str, Any]:
     method = given.get("rl")
-    if method not in (None, False, "dpo", "ipo", "grpo"):
-        raise NoRowError(f"this is an Axolotl file with rl: {method}: not imported, because {ONLY}")
-    if given.get("reward_model") or given.get("process_reward_model"):
-        raise NoRowError(f"this is an Axolotl file of a reward model: not imported, because {ONLY}")
-    if text := _axolotl_text(given):
-        raise NoRowError(
-            f"this is an Axolotl file of continued pre-training ({text}): not imported, because "
-            f"{ONLY}"
-        )
+    _reject_other_axolotl(given, method)
     nested = given.get("trl")
-    arguments = dict(given) | (dict(nested) if isinstance(nested, Mapping) else {})
-    for theirs, ours in (
-        ("micro_batch_size", "per_device_train_batch_size"),
-        ("num_epochs", "num_train_epochs"),
-        ("lr_scheduler", "lr_scheduler_type"),
-        ("optimizer", "optim"),
-        ("rl_beta", "beta"),
-        ("dpo_beta", "beta"),
-    ):
+    arguments = given | (dict(nested) if isinstance(nested, Mapping) else {})
+    for theirs, ours in AXOLOTL_NAMES.items():
         if given.get(theirs) is not None:
             arguments[ours] = given[theirs]
     arguments.setdefault("lr_scheduler_type", "cosine")
-    floor = number(given.get("cosine_min_lr_ratio"))
+    floor = finite_number(given.get("cosine_min_lr_ratio"))
     if floor and arguments["lr_scheduler_type"] == "cosine":
         arguments["lr_scheduler_type"] = "cosine_with_min_lr"
         arguments["lr_scheduler_kwargs"] = {"min_lr_rate": floor}
     arguments |= _axolotl_adapter(given)
     if not method:
-        arguments["packing"] = bool(given.get("sample_packing"))
-        arguments["completion_only_loss"] = not given.get("train_on_inputs", False)
-        return arguments | {STAGE: "sft"}
+        return arguments | {
+            "packing": bool(given.get("sample_packing")),
+            "completion_only_loss": not given.get("train_on_inputs", False),
+            STAGE_KEY: "sft",
+        }
     if method == "grpo":
-        return arguments | {STAGE: "rl"}
+        return arguments | {STAGE_KEY: "rl"}
     arguments.setdefault("beta", 0.1)
-    arguments["loss_type"] = "ipo" if method == "ipo" else given.get("dpo_loss_type") or "sigmoid"
-    return arguments | {STAGE: "dpo"}
+    loss = "ipo" if method == "ipo" else given.get("dpo_loss_type") or "sigmoid"
+    return arguments | {"loss_type": loss, STAGE_KEY: "dpo"}
 
 
-def _axolotl_text(given: Mapping[str, Any]) -> str | None:
-    """What says that whole texts were trained on, without prompts; None where nothing does."""
-    if given.get("pretraining_dataset"):
-        return "pretraining_dataset"
+def _reject_other_axolotl(given: Mapping[str, Any], method: Any) -> None:
+    """Rejects reward models, continued pre-training, and other ways to learn from preferences."""
     datasets = given.get("datasets")
-    for each in datasets if isinstance(datasets, list) else [datasets]:
-        kind = each.get("type") if isinstance(each, Mapping) else None
-        if kind in ("completion", "pretrain"):
-            return f"datasets of type {kind}"
-    return None
+    kinds = [
+        each.get("type")
+        for each in (datasets if isinstance(datasets, list) else [datasets])
+        if isinstance(each, Mapping)
+    ]
+    text = next((f"datasets of type {k}" for k in kinds if k in ("completion", "pretrain")), None)
+    if given.get("pretraining_dataset"):
+        text = "pretraining_dataset"
+    if method not in (None, False, "dpo", "ipo", "grpo"):
+        trained = f"with rl: {method}"
+    elif given.get("reward_model") or given.get("process_reward_model"):
+        trained = "of a reward model"
+    elif text:
+        trained = f"of continued pre-training ({text})"
+    else:
+        return
+    raise RowError(f"this is an Axolotl file {trained}: not imported, because {SUPPORTED}")
 
 
 def _axolotl_adapter(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -190,14 +190,14 @@ def _axolotl_adapter(given: Mapping[str, Any]) -> dict[str, Any]:
     if not kind:
         return {"use_peft": False}
     if kind != "lora":
-        raise NoRowError(f"adapter: {kind} has no counterpart here: lora, on float weights, has")
+        raise RowError(f"adapter: {kind} has no counterpart here: lora, on float weights, has")
     targets = given.get("lora_target_modules")
     linear = given.get("lora_target_linear") or targets == "all-linear"
     return {"use_peft": True, "lora_target_modules": "all-linear" if linear else _names(targets)}
 
 
 def _names(targets: Any) -> Any:
-    """A list of modules, of which some write the names with commas between them."""
+    """A list of modules; some programs write the names with commas between them."""
     if isinstance(targets, str) and "," in targets:
         return [name.strip() for name in targets.split(",")]
     return targets

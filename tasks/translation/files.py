@@ -1,4 +1,4 @@
-"""Tables as files: CSV, whose cells stay text, and parquet, whose cells have types."""
+"""Files of tables: CSV, whose cells stay text, and parquet, whose cells have types."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tasks.history.rows import DOUBT, frame_of, records
+from tasks.history.rows import READ_ERROR, read_parquet, records
 from tasks.output.csv_tables import unescape_formulas
 from trials.io.errors import SettingsError
 
@@ -25,9 +25,9 @@ class Line:
     """One line of a table.
 
     Attributes:
-        place: where it is, as "line 7".
+        place: its position in the file, as "line 7".
         cells: by column; None where empty.
-        problem: why it cannot be read, or None.
+        problem: the reason why it cannot be read, or None.
     """
 
     place: str
@@ -47,8 +47,8 @@ class Table:
 def read_table(source: Path) -> Table:
     """A CSV or parquet file.
 
-    The cells of a CSV file are kept as text: what they are is told by the field that they fill,
-    not by a guess on their whole column.
+    The cells of a CSV file are kept as text: the field that they fill tells their type, not a guess
+    on their whole column.
 
     Raises:
         SettingsError: when it cannot be read, or has no line.
@@ -61,7 +61,7 @@ def read_table(source: Path) -> Table:
     return table
 
 
-def header(source: Path) -> list[str]:
+def read_header(source: Path) -> list[str]:
     """The columns of a CSV file.
 
     Raises:
@@ -72,8 +72,8 @@ def header(source: Path) -> list[str]:
 
 
 def _parquet(source: Path) -> Table:
-    frame = frame_of(source)
-    problem = str(frame.pop(DOUBT).iloc[0]) if DOUBT in frame and len(frame) else None
+    frame = read_parquet(source)
+    problem = str(frame.pop(READ_ERROR).iloc[0]) if READ_ERROR in frame and len(frame) else None
     frame = frame.astype(object).where(frame.notna(), None)
     lines = [
         Line(f"row {number}", row, problem) for number, row in enumerate(records(frame), start=1)
@@ -106,30 +106,30 @@ def _opened(source: Path) -> Iterator[tuple[Any, list[str]]]:
         with source.open(encoding="utf-8-sig", newline="") as file:
             first = next((line for line in file if line.strip()), "")
             file.seek(0)
-            reader = csv.reader(file, delimiter=delimiter_of(first))
+            reader = csv.reader(file, delimiter=detect_delimiter(first))
             names = next((cells for cells in reader if any(cells)), [])
             yield reader, _distinct([unescape_formulas(name.strip()) for name in names])
-    except (UnicodeError, csv.Error) as error:
-        if isinstance(error, UnicodeError) or "NUL" in str(error):
+    except (UnicodeError, csv.Error, OSError) as error:
+        if isinstance(error, UnicodeError) or (
+            isinstance(error, csv.Error) and "NUL" in str(error)
+        ):
             raise SettingsError(
                 f"{source} is not in UTF-8: save it as UTF-8 (in a spreadsheet: CSV UTF-8) and "
                 "import it again"
             ) from None
         raise SettingsError(f"{source} cannot be read as a table: {error}") from None
-    except OSError as error:
-        raise SettingsError(f"{source} cannot be read as a table: {error}") from None
     finally:
         csv.field_size_limit(limit)
 
 
-def delimiter_of(first: str) -> str:
-    """What parts the names of a header: the most frequent of comma, semicolon and tab."""
+def detect_delimiter(first: str) -> str:
+    """The separator of a header's names: the most frequent of comma, semicolon and tab."""
     outside = "".join(first.split('"')[::2])  # a quoted name may have any of them in it
     return max(DELIMITERS, key=outside.count)
 
 
 def _distinct(names: list[str]) -> list[str]:
-    """A name that comes again gets a number."""
+    """Names of columns, with a number after one that was there before."""
     seen: Counter[str] = Counter()
     distinct = []
     for name in names:

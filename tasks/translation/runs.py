@@ -1,4 +1,4 @@
-"""One run of a trainer, however it was recorded: arguments, log and end, made into a row."""
+"""One run of a trainer, however it was recorded: its arguments, log and end become a row."""
 
 from __future__ import annotations
 
@@ -7,35 +7,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tasks.translation.arguments import config_of, stage_of
-from tasks.translation.cells import CONFIG, typed
-from tasks.translation.common import (
-    NoRowError,
-    Target,
-    diverged_at,
-    find_score,
-    is_not_finite,
-    make_curve,
-    make_row,
-    number,
-    positive,
-)
-from tasks.translation.dialects import translated
+from tasks.translation.arguments import config_from_arguments, infer_stage
+from tasks.translation.cells import parse_cell
+from tasks.translation.dialects import to_trl_arguments
+from tasks.translation.metrics import divergence_step, find_score, make_curve, values_of
+from tasks.translation.results import CONFIG, ImportOptions, Row, RowError, make_row
+from tasks.translation.values import finite_number, is_nonfinite, positive_number
+
+DIVERGED = {"state": "failed", "failure_kind": "diverged"}
 
 
 @dataclass(frozen=True)
-class Run:
-    """What was recorded of a run.
+class RecordedRun:
+    """A run as its tracker or trainer recorded it.
 
     Attributes:
-        item: names it in its source.
+        item: its name in its source.
         arguments: of the trainer.
         log: entries with a ``step`` and values, in order; the last one may be the summary.
         reached: optimizer steps it took; None: the last step of the log.
         planned: steps it was meant to take; None: those that the arguments say, else ``reached``.
-        interrupted: whether it ended before its time.
+        interrupted: it ended before its time.
         adapter: PEFT's settings, when saved.
-        values: other columns of its row; ``config.*`` go before what the arguments say.
+        values: other columns of its row; those of the configuration precede the arguments.
     """
 
     item: str
@@ -48,108 +42,88 @@ class Run:
     values: Mapping[str, Any] = field(default_factory=dict)
 
 
-def row_of(run: Run, target: Target, metrics: Counter[tuple[str, float]]) -> dict[str, Any]:
-    """The history row of a run; ``metrics`` counts what its score is.
+def run_row(run: RecordedRun, options: ImportOptions, metrics: Counter[tuple[str, float]]) -> Row:
+    """The history row of a run; its score is counted in ``metrics``.
 
     Raises:
-        NoRowError: when it has no score, or its configuration is not known.
+        RowError: when it has no score, or its configuration is not known.
     """
     reached, planned = _steps(run)
-    arguments = translated(run.arguments)
-    stage = stage_of(arguments, target.stage)
-    name, sign, broken = _score_of(run, arguments, target)
-    config = config_of(arguments, stage, planned, run.adapter, target.processes)
-    values = dict(run.values)
-    config |= {
-        key.removeprefix(CONFIG): values.pop(key) for key in list(values) if key.startswith(CONFIG)
+    arguments = to_trl_arguments(run.arguments)
+    stage = infer_stage(arguments, options.stage)
+    metric, sign, diverged = _score_of(run, arguments, options)
+    config = config_from_arguments(arguments, stage, planned, run.adapter, options.processes)
+    columns = {f"{CONFIG}{name}": value for name, value in config.items()} | {**run.values}
+    typed = {name: parse_cell(name, v) for name, v in columns.items() if name.startswith(CONFIG)}
+    fraction = min(1.0, (reached if diverged is None else max(1, diverged)) / planned)
+    ending = {"state": "stopped" if fraction < 1 or run.interrupted else "completed"}
+    if diverged is not None:
+        ending = DIVERGED
+    values = {
+        **ending,
+        "fraction": fraction,
+        "score": None if diverged is not None else sign * values_of(run.log, metric)[-1],
+        "cost_seconds": _total(run.log, "train_runtime"),
+        "cost_flops": _total(run.log, "total_flos"),
+        "cost_tokens": _total(run.log, "num_tokens"),
+        "seed": finite_number(arguments.get("seed")),
+        "total_steps": planned,
+        "curve": make_curve(run.log, stage, metric, sign),
+        **{name: value for name, value in columns.items() if name not in typed},
+        **{name: value for name, value in typed.items() if value is not None},
     }
-    config = {key: typed(f"{CONFIG}{key}", value) for key, value in config.items()}
-    fraction = min(1.0, (reached if broken is None else max(1, broken)) / planned)
-    row = make_row(
-        target,
-        run.item,
-        **{
-            "config": {key: value for key, value in config.items() if value is not None},
-            **_ending(fraction, run, broken),
-            "fraction": fraction,
-            "score": None if broken is not None else sign * _last(run.log, name),
-            "cost_seconds": _total(run.log, "train_runtime"),
-            "cost_flops": _total(run.log, "total_flos"),
-            "cost_tokens": _total(run.log, "num_tokens"),
-            "seed": number(arguments.get("seed")),
-            "total_steps": planned,
-            "curve": make_curve(run.log, stage, name, sign),
-        }
-        | values,
-    )
-    if broken is not None:  # whatever a column says
-        return row | {"score": None, **_ending(fraction, run, broken)}
-    metrics[name, sign] += 1
+    if diverged is not None:  # whatever a column says
+        values |= {**ending, "score": None}
+    row = make_row(options, run.item, values)
+    if diverged is None:
+        metrics[metric, sign] += 1
     return row
 
 
 def _score_of(
-    run: Run, arguments: Mapping[str, Any], target: Target
+    run: RecordedRun, arguments: Mapping[str, Any], options: ImportOptions
 ) -> tuple[str, float, int | None]:
-    """The metric that is the score, its sign, and the step at which the run diverged, or None.
-
-    Raises:
-        NoRowError: when it has no score, and did not diverge.
-    """
-    given = {n for entry in run.log for n, v in entry.items() if number(v) is not None}
-    seen = given | {n for entry in run.log for n, v in entry.items() if is_not_finite(v)}
+    """The metric that is the score, its sign, and the step at which the run diverged, or None."""
+    names = {
+        name
+        for entry in run.log
+        for name, value in entry.items()
+        if finite_number(value) is not None or is_nonfinite(value)
+    }
     best, greater = (arguments.get(n) for n in ("metric_for_best_model", "greater_is_better"))
     try:
-        name, sign = find_score(seen - {"step", "epoch"}, target.score, best, greater)
-    except NoRowError:
-        broken = diverged_at(run.log)
-        if broken is None:
-            _refuse_text(run.log, target.score)
+        name, sign = find_score(names - {"step", "epoch"}, options.score, best, greater)
+    except RowError:
+        diverged = divergence_step(run.log)
+        if diverged is None:
+            _reject_text(run.log, options.score)
             raise
-        return "", 1.0, broken  # it failed before it was evaluated
-    return name, -1.0 if target.minimize else sign, diverged_at(run.log, name)
+        return "", 1.0, diverged  # it failed before it was evaluated
+    return name, -1.0 if options.minimize else sign, divergence_step(run.log, name)
 
 
-def _refuse_text(log: Sequence[Mapping[str, Any]], wanted: str | None) -> None:
-    """Says so of an evaluation that is there, but as text, such as 50% or 0,5.
-
-    Args:
-        log: entries with values.
-        wanted: the metric that is to be the score; None, any evaluation.
-    """
+def _reject_text(log: Sequence[Mapping[str, Any]], wanted: str | None) -> None:
+    """Rejects the wanted metric, or any evaluation, that is text such as 50% or 0,5."""
     for entry in log:
         for name, value in entry.items():
             asked = name.startswith("eval") if wanted is None else name == wanted.removeprefix("-")
-            text = isinstance(value, str) and value.strip() and number(value) is None
-            if asked and text and not is_not_finite(value):
-                raise NoRowError(f"{name}: expected a number such as 0.5, found {value[:40]!r}")
+            text = isinstance(value, str) and value.strip() and finite_number(value) is None
+            if asked and text and not is_nonfinite(value):
+                raise RowError(f"{name}: expected a number such as 0.5, found {value[:40]!r}")
 
 
-def _ending(fraction: float, run: Run, broken: int | None) -> dict[str, Any]:
-    if broken is not None:
-        return {"state": "failed", "failure_kind": "diverged"}
-    return {"state": "stopped" if fraction < 1 or run.interrupted else "completed"}
-
-
-def _steps(run: Run) -> tuple[int, int]:
-    logged = [int(step) for entry in run.log if (step := number(entry.get("step"))) is not None]
-    reached = run.reached or max(logged, default=0)
+def _steps(run: RecordedRun) -> tuple[int, int]:
+    """Steps that a run took, and that it was planned to take."""
+    reached = run.reached or int(max(values_of(run.log, "step"), default=0))
     if reached < 1:
-        raise NoRowError("it took no step")
-    planned = run.planned or int(number(run.arguments.get("max_steps")) or 0)
+        raise RowError("it took no step")
+    planned = run.planned or int(finite_number(run.arguments.get("max_steps")) or 0)
     # -1 is "as many as the epochs have"; then only the steps that it took are known.
     return reached, planned if planned > 0 else reached
 
 
-def _last(log: Sequence[Mapping[str, Any]], name: str) -> float:
-    values = [value for entry in log if (value := number(entry.get(name))) is not None]
-    return values[-1]
-
-
 def _total(log: Sequence[Mapping[str, Any]], name: str) -> float | None:
-    """The last value of what counts up, under its own name or with the prefix of a tracker."""
-    for entry in reversed(log):
-        for key in (name, f"train/{name}"):
-            if (found := positive(entry.get(key))) is not None:
-                return found
-    return None
+    """The last value of a running total, under its own name or with the prefix of a tracker."""
+    keys = (name, f"train/{name}")
+    found = (positive_number(entry.get(key)) for entry in reversed(log) for key in keys)
+    return next((value for value in found if value is not None), None)

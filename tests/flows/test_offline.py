@@ -17,7 +17,7 @@ from tasks.config.params import PARAMS, load_section
 from tasks.config.paths import OfflineFolder, offline_folder
 from tasks.history.prefixes import PREFIX_FRACTIONS
 from tasks.history.rows import history_files, read_history, write_parquet
-from tasks.inputs.catalog import Sizes, build_dataset
+from tasks.inputs.catalog import SplitSizes, build_dataset
 from tasks.offline.evaluate import SECTION, OfflineSettings, evaluation_trials, parts, with_error
 from tasks.offline.feature_groups import GROUPS, groups_of
 from tasks.offline.features import KEYS, read_features
@@ -60,7 +60,7 @@ def params(tmp_path: Path) -> Path:
 @pytest.fixture
 def built(tmp_path: Path) -> Path:
     """One small dataset that is in no history: all rows keep their own features."""
-    path = build_dataset("lcm", tmp_path, sizes=Sizes(train=40, validation=10, test=10))
+    path = build_dataset("lcm", tmp_path, sizes=SplitSizes(train=40, validation=10, test=10))
     (tmp_path / "built").mkdir()
     path.rename(tmp_path / "built" / "lcm")
     return tmp_path / "built"

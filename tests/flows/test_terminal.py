@@ -42,7 +42,7 @@ def main():
     logging.getLogger("library").addHandler(late)
     logging.getLogger("prefect").warning("a log line")
     console.print("a line of ours")
-    logging.getLogger("tasks.history.seed").warning("a warning of ours with [markup] and \\x1b[31m")
+    logging.getLogger("tasks.history.rows").warning("a warning of ours with [markup] and \\x1b[31m")
     ENDING
   logging.getLogger("library").warning("said too late")
   print("afterwards")

@@ -12,7 +12,7 @@ import pytest
 from ConfigSpace import ConfigurationSpace
 
 from tasks.config.settings import Budget, TuneSettings
-from tasks.inputs.spaces import load_space, plain
+from tasks.inputs.spaces import load_space, plain_values
 from tasks.runs.folder import (
     DatasetInfo,
     HistoryInfo,
@@ -146,8 +146,8 @@ def _info(space: ConfigurationSpace, dataset: str) -> RunInfo:
 
 def _configs(space: ConfigurationSpace) -> list[dict[str, Any]]:
     space.seed(1)
-    drawn = [plain(c) for c in space.sample_configuration(len(PLAN))]
-    drawn[0] = plain(space.get_default_configuration())
+    drawn = [plain_values(c) for c in space.sample_configuration(len(PLAN))]
+    drawn[0] = plain_values(space.get_default_configuration())
     drawn[6] = drawn[1]
     return drawn
 

@@ -17,9 +17,8 @@ from tasks.history.checks import (
     learnable_history,
     write_history_docs,
 )
-from tasks.history.expectations import EXPECTATIONS, load_suite, write_data_docs
+from tasks.history.expectations import EXPECTATIONS, data_docs, load_suite
 from tasks.history.rows import append_history, history_files, read_history
-from tasks.offline.validate import check
 from tests.histories import bundled_files
 from trials.io.errors import SettingsError
 from trials.spec.records import FailureKind, State
@@ -61,75 +60,80 @@ def test_every_bundled_row_is_good():
     assert good.equals(rows)
 
 
-@pytest.mark.parametrize(
-    ("changes", "reason"),
-    [
-        ({"score": math.nan}, "no score, and not failed"),
-        ({"score": None, "state": "stopped"}, "no score, and not failed"),
-        ({"score": math.inf}, "score is not a finite number"),
-        ({"score": 1e200}, "score is not a finite number"),
-        ({"score": "0.5"}, "score is no number"),
-        ({"cost_flops": 1e200}, "at most 1e+32"),
-        ({"score_se": 1e200}, "above 1e9"),
-        ({"dataset_id": "x" * 2000}, "longer than 1,000"),
-        ({"trial_id": "x" * 2000}, "longer than 1,000"),
-        ({"total_steps": 1e300}, "total_steps is not between"),
-        ({"seed": 1e300}, "seed is no whole number"),
-        ({"curve": "[" * 100_000}, "nested too deeply"),
-        ({"curve": '{"sft/loss":' + "[" * 99_999}, "nested too deeply"),
-        ({"timeline": "[" * 100_000}, "nested too deeply"),
-        ({"curve": " " * 6_000_000}, "longer than 5,000,000"),
-        ({"curve": '{"rl/score":[[1],[1e200]]}'}, "beyond 1e+09"),
-        ({"curve": '{"rl/loss":[[1],[-Infinity]]}'}, "beyond 1e+30"),
-        ({"curve": '{"rl/loss":[[1],[' + "9" * 6000 + "]]}"}, "curve is not"),
-        ({"config.max_grad_norm": "=1"}, "max_grad_norm"),
-        ({"signal.rl_kl": 1e200}, "signal.rl_kl is not between"),
-        ({"meta.base_score": float("inf")}, "meta.base_score is not between"),
-        ({"meta.log_rows": ["a"]}, "neither a number nor text"),
-        ({"score": "good"}, "score is no number"),
-        ({"score": True}, "score is no number"),
-        ({"fraction": True}, "fraction is no number"),
-        ({"cost_seconds": True}, "cost_seconds is no number"),
-        ({"seed": False}, "seed is no number"),
-        ({"total_steps": True}, "total_steps is no number"),
-        ({"config.rl_beta": True}, "rl_beta=True: expected a number"),
-        ({"config.sft_batch_size": True}, "sft_batch_size=True: expected a number"),
-        ({"score_se": -0.1}, "score_se is negative"),
-        ({"cost_seconds": 0.0}, "cost_seconds is not above 0"),
-        ({"cost_flops": -1.0}, "cost_flops is not above 0"),
-        ({"cost_tokens": 0}, "cost_tokens is not above 0"),
-        (FAILED | {"cost_seconds": -1.0}, "cost_seconds is negative"),
-        ({"fraction": 0.0}, "fraction is not in (0, 1]"),
-        ({"fraction": 1.5}, "fraction is not in (0, 1]"),
-        ({"state": "done"}, "state is none of completed, stopped, failed"),
-        (FAILED | {"failure_kind": "bored"}, "failure_kind is not known"),
-        (FAILED | {"score": 0.5}, "it has a score, though it failed"),
-        ({"dataset_id": None}, "dataset_id is empty"),
-        ({"dataset_id": ""}, "dataset_id is empty"),
-        ({"dataset_fingerprint": ""}, "dataset_fingerprint is empty"),
-        ({"dataset_fingerprint": None}, "dataset_fingerprint is empty"),
-        ({"model_id": None}, "model_id is empty"),
-        ({"trial_id": None}, "trial_id is empty"),
-        ({"trial_id": "r/d/001", "score": 0.9}, "trial_id is that of a row before it"),
-        ({"seed": "x"}, "seed is no number"),
-        ({"continued": "yes"}, "continued is neither"),
-        ({"total_steps": 0}, "total_steps is not between"),
-        ({"config.sft_learning_rate": 7.0}, "sft_learning_rate=7.0"),
-        ({"config.sft_learning_rat": 0.1}, "did you mean 'sft_learning_rate'"),
-        ({"config.sft_share": 0.8, "config.dpo_share": 0.8}, "more than 1 together"),
-        ({"curve": '{"sft/loss":[[1,3,2],[1,1,1]]}'}, "step 2 follows step 3"),
-        ({"curve": "no curve"}, "curve is not"),
-        ({"curve": '{"sft/loss":[[Infinity],[1]]}'}, "curve is not"),
-    ],
-)
-def test_each_kind_of_bad_row_is_put_aside_with_its_reason(changes, reason):
-    rows = pd.DataFrame([row(1), row(2) | changes, row(3), row(4, **FAILED)])
-    good, bad = check_history(rows)
-    assert len(good) + len(bad) == 4
-    assert 1 in bad.index
-    assert all(reason in found for found in bad["reason"])
-    assert list(bad.index) == [1]
+BAD_ROWS = [
+    ({"score": math.nan}, "no score, and not failed"),
+    ({"score": None, "state": "stopped"}, "no score, and not failed"),
+    ({"score": math.inf}, "score is not a finite number"),
+    ({"score": 1e200}, "score is not a finite number"),
+    ({"score": "0.5"}, "score is no number"),
+    ({"cost_flops": 1e200}, "at most 1e+32"),
+    ({"score_se": 1e200}, "above 1e9"),
+    ({"dataset_id": "x" * 2000}, "longer than 1,000"),
+    ({"trial_id": "x" * 2000}, "longer than 1,000"),
+    ({"total_steps": 1e300}, "total_steps is not between"),
+    ({"seed": 1e300}, "seed is no whole number"),
+    ({"curve": "[" * 100_000}, "nested too deeply"),
+    ({"curve": '{"sft/loss":' + "[" * 99_999}, "nested too deeply"),
+    ({"timeline": "[" * 100_000}, "nested too deeply"),
+    ({"curve": " " * 6_000_000}, "longer than 5,000,000"),
+    ({"curve": '{"rl/score":[[1],[1e200]]}'}, "beyond 1e+09"),
+    ({"curve": '{"rl/loss":[[1],[-Infinity]]}'}, "beyond 1e+30"),
+    ({"curve": '{"rl/loss":[[1],[' + "9" * 6000 + "]]}"}, "curve is not"),
+    ({"config.max_grad_norm": "=1"}, "max_grad_norm"),
+    ({"signal.rl_kl": 1e200}, "signal.rl_kl is not between"),
+    ({"meta.base_score": float("inf")}, "meta.base_score is not between"),
+    ({"meta.log_rows": ["a"]}, "neither a number nor text"),
+    ({"score": "good"}, "score is no number"),
+    ({"score": True}, "score is no number"),
+    ({"fraction": True}, "fraction is no number"),
+    ({"cost_seconds": True}, "cost_seconds is no number"),
+    ({"seed": False}, "seed is no number"),
+    ({"total_steps": True}, "total_steps is no number"),
+    ({"config.rl_beta": True}, "rl_beta=True: expected a number"),
+    ({"config.sft_batch_size": True}, "sft_batch_size=True: expected a number"),
+    ({"score_se": -0.1}, "score_se is negative"),
+    ({"cost_seconds": 0.0}, "cost_seconds is not above 0"),
+    ({"cost_flops": -1.0}, "cost_flops is not above 0"),
+    ({"cost_tokens": 0}, "cost_tokens is not above 0"),
+    (FAILED | {"cost_seconds": -1.0}, "cost_seconds is negative"),
+    ({"fraction": 0.0}, "fraction is not in (0, 1]"),
+    ({"fraction": 1.5}, "fraction is not in (0, 1]"),
+    ({"state": "done"}, "state is none of completed, stopped, failed"),
+    (FAILED | {"failure_kind": "bored"}, "failure_kind is not known"),
+    (FAILED | {"score": 0.5}, "it has a score, though it failed"),
+    ({"dataset_id": None}, "dataset_id is empty"),
+    ({"dataset_id": ""}, "dataset_id is empty"),
+    ({"dataset_fingerprint": ""}, "dataset_fingerprint is empty"),
+    ({"dataset_fingerprint": None}, "dataset_fingerprint is empty"),
+    ({"model_id": None}, "model_id is empty"),
+    ({"trial_id": None}, "trial_id is empty"),
+    ({"trial_id": "r/d/001", "score": 0.9}, "trial_id is that of a row before it"),
+    ({"seed": "x"}, "seed is no number"),
+    ({"continued": "yes"}, "continued is neither"),
+    ({"total_steps": 0}, "total_steps is not between"),
+    ({"config.sft_learning_rate": 7.0}, "sft_learning_rate=7.0"),
+    ({"config.sft_learning_rat": 0.1}, "did you mean 'sft_learning_rate'"),
+    ({"config.sft_share": 0.8, "config.dpo_share": 0.8}, "more than 1 together"),
+    ({"curve": '{"sft/loss":[[1,3,2],[1,1,1]]}'}, "step 2 follows step 3"),
+    ({"curve": "no curve"}, "curve is not"),
+    ({"curve": '{"sft/loss":[[Infinity],[1]]}'}, "curve is not"),
+]
+
+
+def test_each_kind_of_bad_row_is_found_with_its_reason():
+    """One bad row among good ones for each kind, all in one table."""
+    rows = [row(1), row(2, **FAILED)]
+    rows += [row(10 + n) | changes for n, (changes, _) in enumerate(BAD_ROWS)]
+    good, bad = check_history(pd.DataFrame(rows))
+    assert len(good) + len(bad) == len(rows)
     assert "reason" not in good
+    assert list(bad.index) == list(range(2, len(rows)))
+    missed = [
+        (changes, expected, found)
+        for (changes, expected), found in zip(BAD_ROWS, bad["reason"], strict=True)
+        if expected not in found
+    ]
+    assert missed == []
 
 
 HALVES = [
@@ -142,16 +146,13 @@ HALVES = [
 ]
 
 
-@pytest.mark.parametrize("changes", HALVES)
-def test_text_that_is_no_unicode_is_put_aside(tmp_path, changes):
-    rows = [row(1), row(2) | changes]
-    [column] = changes
-    good, bad = check_history(pd.DataFrame(rows, dtype=object))
-    assert good["trial_id"].tolist() == ["r/d/001"]
-    assert f"{column} is no Unicode: " in bad["reason"].tolist()[0]
+def test_text_that_is_not_unicode_is_quarantined(tmp_path):
+    rows = [row(1), *(row(2 + n) | changes for n, changes in enumerate(HALVES))]
     file, bad = append_checked(rows, tmp_path, "r")
-    assert len(read_history([file])) == len(bad) == 1
-    assert len(pd.read_parquet(tmp_path / "quarantine" / "r.parquet")) == 1
+    assert read_history([file])["trial_id"].tolist() == ["r/d/001"]
+    for [column], reason in zip(HALVES, bad["reason"], strict=True):
+        assert f"{column} is not Unicode: " in reason
+    assert len(pd.read_parquet(tmp_path / "quarantine" / "r.parquet")) == len(HALVES)
 
 
 def test_a_column_of_nothing_but_truths_has_no_numbers():
@@ -238,20 +239,6 @@ def test_a_history_without_any_good_row_is_refused(tmp_path):
         learnable_history(history_files(tmp_path))
 
 
-def test_data_docs_show_what_failed(tmp_path):
-    rows = pd.DataFrame([row(1), row(2, fraction=3.0)])
-    index = write_history_docs(rows, tmp_path / "docs")
-    assert index == tmp_path / "docs" / "index.html"
-    pages = "".join(page.read_text() for page in index.parent.rglob("*.html"))
-    assert "score_se" in pages
-    assert "Failed" in pages
-    assert index == write_history_docs(rows, tmp_path / "docs")  # once more, in its place
-
-
-def test_the_suite_of_datasets_is_a_file_too():
-    assert len(check(pd.DataFrame([{"split": "x", "prompt": "p", "completion": "c"}]))) == 6
-
-
 def _append(folder: Path, worker: int, count: int, barrier: object) -> None:
     barrier.wait()  # type: ignore[attr-defined]
     for number in range(count):
@@ -288,34 +275,35 @@ def test_a_half_written_file_is_ignored(tmp_path):
     assert len(read_history(history_files(tmp_path))) == 2
 
 
-@pytest.mark.parametrize(
-    "attack",
-    ["</script><script>alert(1)</script>", "<img src=x onerror=alert(1)>", "$value {{7*7}} %s"],
-)
-def test_cells_are_no_markup_of_the_pages(tmp_path, attack):
-    rows = [
-        row(1),
-        row(2, state=attack, stop_rule="<b>"),
-        row(3, trial_id=f"{attack}3", score=1e300),
-    ]
+ATTACKS = [
+    *("</script><script>alert(1)</script>", "<img src=x onerror=alert(1)>"),
+    "$value {{7*7}} %s",
+]
+
+
+def pages(index: Path) -> str:
+    return "".join(page.read_text() for page in index.parent.rglob("*.html"))
+
+
+def test_data_docs_show_what_failed_and_cells_are_not_markup(tmp_path):
+    rows = [row(1), row(2, fraction=3.0)]
+    for attack in ATTACKS:
+        rows.append(row(len(rows), state=attack, stop_rule="<b>"))
+        rows.append(row(len(rows), trial_id=f"{attack}3", score=1e300))
     index = write_history_docs(pd.DataFrame(rows), tmp_path / "docs")
-    pages = "".join(page.read_text() for page in index.parent.rglob("*.html"))
-    assert attack not in pages
-    assert html.escape(attack).replace("$", "&#36;") in pages
-
-
-def test_cells_of_a_dataset_are_no_markup_either(tmp_path):
-    attack = "</script><script>alert(1)</script>"
-    frame = pd.DataFrame(
-        {
-            "row": range(6),
-            "split": ["train", "train", "validation", "validation", "test", attack],
-            "prompt": [f"{attack}{n}" for n in range(3)] + [f"p{n}" for n in range(3)],
-            "completion": ["c"] * 6,
-            "answer": [attack, attack, attack, attack, attack, attack],
-        }
-    ).drop(columns="row")
-    index = write_data_docs({attack: (frame, load_suite("dataset"))}, tmp_path / "docs")
-    pages = "".join(page.read_text() for page in index.parent.rglob("*.html"))
-    assert attack not in pages
-    assert html.escape(attack) in pages
+    assert index == tmp_path / "docs" / "index.html"
+    text = pages(index)
+    assert "score_se" in text
+    assert "Failed" in text
+    for attack in ATTACKS:
+        assert attack not in text
+        assert html.escape(attack).replace("$", "&#36;") in text
+    # Once more, of a dataset, in its place.
+    [attack, *_] = ATTACKS
+    prompts = [f"{attack}{n}" for n in range(3)] + [f"p{n}" for n in range(3)]
+    splits = ["train", "train", "validation", "validation", "test", attack]
+    frame = pd.DataFrame({"split": splits, "prompt": prompts, "completion": "c", "answer": attack})
+    with data_docs(tmp_path / "docs") as validate:
+        assert len(validate(attack, frame, load_suite("dataset"))) == 6
+    assert attack not in pages(index)
+    assert html.escape(attack) in pages(index)

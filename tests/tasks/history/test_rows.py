@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tasks.config.settings import Budget, TuneSettings
 from tasks.history.curves import pack_curve, unpack_curve
-from tasks.history.prefixes import plan_of
+from tasks.history.prefixes import stage_plan
 from tasks.history.rows import (
     RUN_KEY,
     append_history,
@@ -214,7 +214,7 @@ def test_only_failures_that_the_configuration_brought_about_are_learned_from(kin
 )
 def test_the_stages_of_a_trial_are_found_in_its_row(config, stages):
     row = staged(config, *stages)
-    found = plan_of(row, unpack_curve(row["curve"]))
+    found = stage_plan(row, unpack_curve(row["curve"]))
     assert (found.sft, found.dpo, found.rl) == stages
     frame = search_history(pd.DataFrame([row]))
     prefixes = frame[frame["fraction"] < 1]

@@ -11,9 +11,10 @@ import pytest
 from tasks.history.checks import check_history
 from tasks.history.curves import unpack_curve
 from tasks.importers.sources import read_source
-from tasks.translation.common import Target, diverged_at
+from tasks.translation.metrics import divergence_step
+from tasks.translation.results import ImportOptions
 
-TARGET = Target(name="team", dataset_id="sums", model_id="m")
+TARGET = ImportOptions(name="team", dataset_id="sums", model_id="m")
 SFT = {"learning_rate": 0.5, "per_device_train_batch_size": 4, "packing": False}
 DPO = {"learning_rate": 0.1, "per_device_train_batch_size": 4, "beta": 0.1, "loss_type": "ipo"}
 
@@ -29,30 +30,32 @@ def state(folder, broken, *, arguments=SFT, metric="eval_accuracy", good=0.4, ta
     return folder
 
 
-@pytest.mark.parametrize(
-    "broken",
-    [
-        {"loss": float("nan"), "eval_accuracy": float("nan")},
-        {"loss": float("inf")},
-        {"loss": 0.0, "grad_norm": float("nan")},
-        {"eval_loss": float("nan"), "eval_accuracy": 0.0},
-        {"loss": "NaN"},
-        {"loss": "Infinity"},
-        {"loss": 1.0, "eval_accuracy": float("-inf")},
-        {"loss": None, "eval_accuracy": None},
-        {"loss": None},
-        {"loss": 1.0, "eval_accuracy": None},
-    ],
-)
-def test_a_state_that_ends_without_numbers_is_a_failure(tmp_path, broken):
-    imported = read_source(state(tmp_path / "out", broken), TARGET)
-    [row] = imported.rows
-    assert (row["state"], row["failure_kind"], row["score"]) == ("failed", "diverged", None)
-    assert row["fraction"] == pytest.approx(2 / 3)
-    assert row["config.sft_learning_rate"] == 0.5
-    assert unpack_curve(row["curve"])["sft", "score"][1][0] == 0.4
+BROKEN = [
+    {"loss": float("nan"), "eval_accuracy": float("nan")},
+    {"loss": float("inf")},
+    {"loss": 0.0, "grad_norm": float("nan")},
+    {"eval_loss": float("nan"), "eval_accuracy": 0.0},
+    {"loss": "NaN"},
+    {"loss": "Infinity"},
+    {"loss": 1.0, "eval_accuracy": float("-inf")},
+    {"loss": None, "eval_accuracy": None},
+    {"loss": None},
+    {"loss": 1.0, "eval_accuracy": None},
+]
+
+
+def test_states_that_end_without_numbers_are_failures(tmp_path):
+    for number, broken in enumerate(BROKEN):
+        state(tmp_path / str(number), broken)
+    imported = read_source(tmp_path, TARGET)
+    assert len(imported.rows) == len(BROKEN)
+    for row in imported.rows:
+        assert (row["state"], row["failure_kind"], row["score"]) == ("failed", "diverged", None)
+        assert row["fraction"] == pytest.approx(2 / 3)
+        assert row["config.sft_learning_rate"] == 0.5
+        assert unpack_curve(row["curve"])["sft", "score"][1][0] == 0.4
     assert not imported.metrics
-    assert check_history(pd.DataFrame([row]))[1].empty
+    assert check_history(pd.DataFrame(imported.rows))[1].empty
 
 
 def test_a_run_that_recovered_did_not_fail(tmp_path):
@@ -96,7 +99,7 @@ def test_an_export_and_a_folder_of_wandb_say_it_as_text(tmp_path, told):
     )
     imported = read_source(file, TARGET)
     assert [row["state"] for row in imported.rows] == ["failed"]
-    assert "crashed" in imported.refused[0].reason
+    assert "crashed" in imported.rejected[0].reason
     files = tmp_path / "wandb" / "run-1" / "files"
     files.mkdir(parents=True)
     (files / "config.yaml").write_text(
@@ -126,10 +129,10 @@ def test_a_run_of_mlflow_keeps_its_nan(tmp_path, status):
 
 def test_the_last_value_of_each_number_counts():
     nan = float("nan")
-    assert diverged_at([{"step": 1, "loss": nan}, {"step": 2, "loss": 1.0}]) is None
-    assert diverged_at([{"step": 1, "loss": 1.0}, {"step": 2, "loss": nan}]) == 2
-    assert diverged_at([{"step": 5, "kl": nan}]) is None
-    assert diverged_at([{"step": 5, "kl": nan}], "kl") == 5
+    assert divergence_step([{"step": 1, "loss": nan}, {"step": 2, "loss": 1.0}]) is None
+    assert divergence_step([{"step": 1, "loss": 1.0}, {"step": 2, "loss": nan}]) == 2
+    assert divergence_step([{"step": 5, "kl": nan}]) is None
+    assert divergence_step([{"step": 5, "kl": nan}], "kl") == 5
 
 
 class TestDatabase:
@@ -171,7 +174,7 @@ class TestDatabase:
         [row] = imported.rows
         assert (row["score"], row["cost_seconds"], row["state"]) == (0.6, 90.0, "completed")
         assert unpack_curve(row["curve"])["sft", "score"] == ([10, 20], [0.2, 0.6])
-        assert "RUNNING" in imported.refused[0].reason
+        assert "RUNNING" in imported.rejected[0].reason
         assert file.read_bytes() == before
         assert {path.name for path in tmp_path.iterdir()} == {"mlflow.db"}
 
@@ -192,7 +195,7 @@ def test_a_logged_model_is_no_run(tmp_path):
         (folder / "metrics" / "eval_accuracy").write_text("1 0.4 10\n")
     imported = read_source(tmp_path / "mlruns", TARGET)
     assert [row["trial_id"] for row in imported.rows] == ["team/sums/r1"]
-    assert imported.refused == []
+    assert imported.rejected == []
 
 
 @pytest.mark.parametrize(
@@ -216,6 +219,6 @@ def test_a_file_that_asks_for_too_much_refuses_its_own_run(tmp_path, name, conte
     (bad / name).write_text(content)
     imported = read_source(tmp_path, TARGET)
     assert [row["score"] for row in imported.rows] == [0.6]
-    [refused] = imported.refused
+    [refused] = imported.rejected
     assert refused.item == "bad"
     assert len(refused.reason) < 1100

@@ -6,10 +6,10 @@ import pandas as pd
 
 from tasks.history.checks import check_history
 from tasks.history.curves import unpack_curve
-from tasks.importers.mlflow import import_mlflow
-from tasks.translation.common import Target
+from tasks.importers.sources import read_source
+from tasks.translation.results import ImportOptions
 
-TARGET = Target(name="lab", dataset_id="gsm", model_id="m")
+TARGET = ImportOptions(name="lab", dataset_id="gsm", model_id="m")
 PARAMS = {
     "learning_rate": "1e-05",
     "per_device_train_batch_size": "4",
@@ -45,8 +45,8 @@ def test_a_run_of_the_store_becomes_a_row(tmp_path):
     store = tmp_path / "mlruns"
     write_run(store, "a1")
     (store / "0" / "meta.yaml").write_text("experiment_id: '0'\nname: Default\n")
-    imported = import_mlflow(store, TARGET)
-    assert imported.refused == []
+    imported = read_source(store, TARGET)
+    assert imported.rejected == []
     [row] = imported.rows
     assert row["trial_id"] == "lab/gsm/a1"
     assert (row["score"], row["cost_seconds"], row["seed"]) == (0.35, 90.0, 7)
@@ -68,9 +68,9 @@ def test_deleted_failed_and_unscored_runs_are_listed(tmp_path):
     write_run(tmp_path, "named", status="FAILED")
     write_run(tmp_path, "going", status=1)
     write_run(tmp_path, "blind", score=False)
-    imported = import_mlflow(tmp_path, TARGET)
+    imported = read_source(tmp_path, TARGET)
     assert len(imported.rows) == 1
-    reasons = {refused.item: refused.reason for refused in imported.refused}
+    reasons = {refused.item: refused.reason for refused in imported.rejected}
     assert set(reasons) == {"deleted", "failed", "named", "going", "blind"}
     assert "lifecycle" in reasons["deleted"]
     assert "why is not recorded" in reasons["failed"]
@@ -80,7 +80,7 @@ def test_deleted_failed_and_unscored_runs_are_listed(tmp_path):
 
 def test_a_killed_run_counts_as_stopped(tmp_path):
     write_run(tmp_path, "killed", status=5)
-    [row] = import_mlflow(tmp_path, TARGET).rows
+    [row] = read_source(tmp_path, TARGET).rows
     assert row["state"] == "stopped"
 
 
@@ -92,15 +92,8 @@ def test_an_odd_run_is_refused_and_the_others_are_imported(tmp_path):
     more = {"lr_scheduler_type": "warmup_stable_decay"}
     more["lr_scheduler_kwargs"] = "{'num_decay_steps': 'auto'}"
     write_run(tmp_path, "text", PARAMS | more)
-    imported = import_mlflow(tmp_path, TARGET)
+    imported = read_source(tmp_path, TARGET)
     assert sorted(row["trial_id"] for row in imported.rows) == ["lab/gsm/good", "lab/gsm/odd"]
-    reasons = {refused.item: refused.reason for refused in imported.refused}
+    reasons = {refused.item: refused.reason for refused in imported.rejected}
     assert reasons["latin"].startswith("cannot be understood: a file of it is not in UTF-8")
     assert reasons["text"].startswith("cannot be understood: TypeError")
-
-
-def test_a_metric_that_is_to_be_low_is_turned_round(tmp_path):
-    low = {"metric_for_best_model": "accuracy", "greater_is_better": "False"}
-    write_run(tmp_path, "a1", PARAMS | low)
-    [row] = import_mlflow(tmp_path, TARGET).rows
-    assert row["score"] == -0.35

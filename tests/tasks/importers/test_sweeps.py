@@ -11,10 +11,10 @@ import pytest
 from tasks.history.checks import check_history
 from tasks.history.curves import unpack_curve
 from tasks.importers.sources import read_source
-from tasks.translation.common import Target
+from tasks.translation.results import ImportOptions
 from trials.io.errors import SettingsError
 
-TARGET = Target(name="study", dataset_id="sums", model_id="m")
+TARGET = ImportOptions(name="study", dataset_id="sums", model_id="m")
 HEAD = ",number,value,datetime_start,datetime_complete,duration,params_sft_learning_rate,params_x,"
 TRIALS = [
     "0,0,0.5,2026-01-01,2026-01-01,0 days 00:04:22.300000,0.001,1,COMPLETE",
@@ -41,7 +41,7 @@ def test_states_and_durations_of_a_study_are_translated(study):
     assert done["trial_id"] == "study/sums/0"
     assert (pruned["state"], pruned["stop_rule"], pruned["score"]) == ("stopped", "pruned", 0.2)
     assert check_history(pd.DataFrame(imported.rows))[1].empty
-    reasons = [refused.reason for refused in imported.refused]
+    reasons = [refused.reason for refused in imported.rejected]
     assert "pruned before it reported" in reasons[0]
     assert "FAIL" in reasons[1]
     assert "RUNNING" in reasons[2]
@@ -70,7 +70,7 @@ def test_parameters_may_be_the_arguments_of_a_trainer(tmp_path):
     assert (row["config.sft_learning_rate"], row["config.sft_batch_size"]) == (1e-4, 8)
     unknown = tmp_path / "unknown.csv"
     unknown.write_text("number,value,params_lr,state\n0,0.5,1e-4,COMPLETE\n")
-    [refused] = read_source(unknown, TARGET).refused
+    [refused] = read_source(unknown, TARGET).rejected
     assert "--map config.sft_learning_rate=params_lr" in refused.reason
     columns = {"config.sft_learning_rate": "params_lr"}
     [row] = read_source(unknown, replace(TARGET, columns=columns)).rows
@@ -144,7 +144,7 @@ def test_what_failed_in_ray_tune_failed(tmp_path, error, kind):
     kinds = [row["failure_kind"] for row in imported.rows]
     assert kinds == [kind, kind, "diverged"]
     assert all(row["score"] is None for row in imported.rows)
-    assert "reported nothing" in imported.refused[0].reason
+    assert "reported nothing" in imported.rejected[0].reason
     assert check_history(pd.DataFrame(imported.rows))[1].empty
 
 
@@ -152,7 +152,7 @@ def test_the_file_of_one_trial_is_enough(tmp_path):
     folder = trial(tmp_path / "a", [0.1, 0.4], {"sft_learning_rate": 1e-3})
     assert read_source(folder / "progress.csv", TARGET).rows[0]["score"] == 0.4
     (folder / "params.json").unlink()
-    with pytest.raises(SettingsError, match=r"one line an iteration.*params\.json"):
+    with pytest.raises(SettingsError, match=r"one line per iteration.*params\.json"):
         read_source(folder / "progress.csv", TARGET)
 
 
@@ -165,8 +165,8 @@ def test_a_broken_trial_keeps_no_other_out(tmp_path):
     (other / "params.json").write_text("{" * 5)
     imported = read_source(tmp_path, TARGET)
     assert len(imported.rows) == 1
-    assert "is no JSON" in imported.refused[0].reason
-    assert "cannot be read" in imported.refused[1].reason
+    assert "is not JSON" in imported.rejected[0].reason
+    assert "cannot be read" in imported.rejected[1].reason
 
 
 def test_settings_of_a_study_that_fill_no_field_are_named(tmp_path):

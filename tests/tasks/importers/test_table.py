@@ -9,13 +9,12 @@ import pytest
 
 from tasks.history.checks import check_history
 from tasks.history.curves import unpack_curve
-from tasks.importers.sources import detect, join_history, read_source
-from tasks.importers.table import import_table
-from tasks.translation.common import Target
+from tasks.importers.sources import detect_format, join_history, read_source
+from tasks.translation.results import ImportOptions
 from trials.io.errors import SettingsError
 
 COLUMNS = {"score": "eval/accuracy", "config.sft_learning_rate": "lr", "dataset_id": "task"}
-TARGET = Target(name="t", model_id="m", columns=COLUMNS)
+TARGET = ImportOptions(name="t", model_id="m", columns=COLUMNS)
 
 
 @pytest.fixture(params=["csv", "parquet"])
@@ -38,12 +37,12 @@ def table(request, tmp_path):
 
 
 def test_mapped_and_own_columns_become_rows(table):
-    imported = import_table(table, TARGET)
+    imported = read_source(table, TARGET)
     assert [row["score"] for row in imported.rows] == [0.5, 0.2, 0.3]
     assert [row["dataset_id"] for row in imported.rows] == ["a", "b", "b"]
     assert [row["config.sft_batch_size"] for row in imported.rows] == [8, 8, 16]
     assert "note" not in imported.rows[0]
-    [refused] = imported.refused
+    [refused] = imported.rejected
     assert "no score in its line" in refused.reason
     assert imported.notes == ["columns that were not used: 'note'"]
     _, bad = check_history(pd.DataFrame(imported.rows))
@@ -62,7 +61,7 @@ def test_mapped_and_own_columns_become_rows(table):
 )
 def test_unknown_fields_and_columns_are_refused(table, columns, found):
     with pytest.raises(SettingsError, match=found):
-        import_table(table, Target(name="t", columns=columns))
+        read_source(table, ImportOptions(name="t", columns=columns))
 
 
 def write(folder, text, name="runs.csv"):
@@ -71,15 +70,17 @@ def write(folder, text, name="runs.csv"):
     return file
 
 
-RATES = Target(name="t", dataset_id="d", model_id="m", columns={"config.sft_learning_rate": "lr"})
+RATES = ImportOptions(
+    name="t", dataset_id="d", model_id="m", columns={"config.sft_learning_rate": "lr"}
+)
 
 
 def test_a_bad_cell_refuses_its_own_line_and_no_other(tmp_path):
     file = write(tmp_path, "score,lr\n0.5,1e-3\n50%,1e-3\n0.7,1e-4\n0.6,abc\n")
-    imported = import_table(file, RATES)
+    imported = read_source(file, RATES)
     assert [row["score"] for row in imported.rows] == [0.5, 0.7]
     assert [row["config.sft_learning_rate"] for row in imported.rows] == [1e-3, 1e-4]
-    reasons = {refused.item: refused.reason for refused in imported.refused}
+    reasons = {refused.item: refused.reason for refused in imported.rejected}
     assert reasons == {
         "runs.csv, line 3": "score: expected a number, found '50%'",
         "runs.csv, line 5": "config.sft_learning_rate: expected a number, found 'abc' "
@@ -90,24 +91,24 @@ def test_a_bad_cell_refuses_its_own_line_and_no_other(tmp_path):
 def test_text_beside_numbers_of_a_parquet_file_is_told_apart_as_well(tmp_path):
     frame = pd.DataFrame({"score": [0.5, 0.7], "lr": ["1e-3", "abc"]})
     frame.to_parquet(tmp_path / "runs.parquet")
-    imported = import_table(tmp_path / "runs.parquet", RATES)
+    imported = read_source(tmp_path / "runs.parquet", RATES)
     assert [row["config.sft_learning_rate"] for row in imported.rows] == [1e-3]
-    assert imported.refused[0].item == "runs.parquet, row 2"
+    assert imported.rejected[0].item == "runs.parquet, row 2"
 
 
 def test_lines_are_known_by_what_is_in_them(tmp_path):
     lines = ["0.5,1e-3", "0.6,1e-4", "0.7,1e-2", "0.6,1e-4"]
-    first = import_table(write(tmp_path, "\n".join(["score,lr", *lines[:2]])), RATES)
-    more = import_table(write(tmp_path, "\n".join(["score,lr", *reversed(lines)])), RATES)
+    first = read_source(write(tmp_path, "\n".join(["score,lr", *lines[:2]])), RATES)
+    more = read_source(write(tmp_path, "\n".join(["score,lr", *reversed(lines)])), RATES)
     assert len({row["trial_id"] for row in more.rows}) == 4  # equal lines are two runs
     known = {row["trial_id"] for row in first.rows}
     assert known < {row["trial_id"] for row in more.rows}
     new = sorted(row["score"] for row in more.rows if row["trial_id"] not in known)
     assert new == [0.6, 0.7]
-    other = import_table(write(tmp_path, "score,lr\n0.1,1e-3\n"), RATES)
+    other = read_source(write(tmp_path, "score,lr\n0.1,1e-3\n"), RATES)
     assert other.rows[0]["trial_id"] not in known
     elsewhere = replace(RATES, model_id="n")
-    assert import_table(tmp_path / "runs.csv", elsewhere).rows[0]["trial_id"] not in {
+    assert read_source(tmp_path / "runs.csv", elsewhere).rows[0]["trial_id"] not in {
         row["trial_id"] for row in other.rows
     }
 
@@ -115,10 +116,10 @@ def test_lines_are_known_by_what_is_in_them(tmp_path):
 def test_unknown_hyperparameters_are_refused_and_unused_columns_listed(tmp_path):
     text = "score,config.sft_learningrate,config.sft_batch_size\n0.5,1e-3,8\n"
     with pytest.raises(SettingsError, match=r"did you mean 'config\.sft_learning_rate'"):
-        import_table(write(tmp_path, text), RATES_OF_NONE)
+        read_source(write(tmp_path, text), RATES_OF_NONE)
     told = replace(RATES_OF_NONE, columns={"config.sft_learning_rate": "config.sft_learningrate"})
-    assert import_table(tmp_path / "runs.csv", told).rows[0]["config.sft_learning_rate"] == 1e-3
-    imported = import_table(write(tmp_path, "score,cost_secs,lr,x\n0.5,3,1e-3,4\n"), RATES)
+    assert read_source(tmp_path / "runs.csv", told).rows[0]["config.sft_learning_rate"] == 1e-3
+    imported = read_source(write(tmp_path, "score,cost_secs,lr,x\n0.5,3,1e-3,4\n"), RATES)
     assert imported.notes == [
         "columns that were not used: 'cost_secs'; did you mean 'cost_seconds'?, 'x'"
     ]
@@ -133,45 +134,45 @@ def test_a_score_that_is_to_be_low_is_turned_round_with_its_curve(tmp_path):
         tmp_path,
         f'score,wer,lr,curve,signal.score_best\n0.9,0.2,1e-3,"{curve}",0.4\n',
     )
-    [row] = import_table(file, replace(RATES, minimize=True)).rows
+    [row] = read_source(file, replace(RATES, minimize=True)).rows
     assert row["score"] == -0.9
     assert "signal.score_best" not in row
     series = unpack_curve(row["curve"])
     assert series["sft", "score"] == ([5, 10], [-0.4, -0.2])
     assert series["sft", "loss"] == ([5], [1.0])
-    named = import_table(file, replace(RATES, score="-wer"))
+    named = read_source(file, replace(RATES, score="-wer"))
     assert named.rows[0]["score"] == -0.2
     assert dict(named.metrics) == {("wer", -1.0): 1}
-    assert import_table(file, RATES).rows[0]["score"] == 0.9
+    assert read_source(file, RATES).rows[0]["score"] == 0.9
 
 
 def test_the_format_is_found(tmp_path, table):
-    assert detect(table) == "csv"
+    assert detect_format(table) == "csv"
     export = tmp_path / "w.csv"
     for delimiter in ",;":
         export.write_text(delimiter.join(('"Name"', '"State"', '"lr"\n')))
-        assert detect(export) == "wandb"
-    assert detect(write(tmp_path, "score,lr\n", "RUNS.CSV")) == "csv"
+        assert detect_format(export) == "wandb"
+    assert detect_format(write(tmp_path, "score,lr\n", "RUNS.CSV")) == "csv"
     (tmp_path / "out" / "checkpoint-3").mkdir(parents=True)
     (tmp_path / "out" / "checkpoint-3" / "trainer_state.json").write_text("{}")
-    assert detect(tmp_path / "out") == "trl"
+    assert detect_format(tmp_path / "out") == "trl"
     (tmp_path / "mlruns" / "0" / "r" / "params").mkdir(parents=True)
     (tmp_path / "mlruns" / "0" / "r" / "meta.yaml").write_text("status: 3")
-    assert detect(tmp_path / "mlruns") == "mlflow"
+    assert detect_format(tmp_path / "mlruns") == "mlflow"
     with pytest.raises(SettingsError, match="no such file or folder"):
-        detect(tmp_path / "nowhere")
+        detect_format(tmp_path / "nowhere")
 
 
 def test_imports_add_only_what_is_new_and_never_write_over_each_other(table, tmp_path):
     history = tmp_path / "history"
     first = join_history(read_source(table, TARGET), history, "../t")
-    assert first.imported == 2
+    assert len(first.rows) == 2
     assert first.quarantined == 1
     assert first.file is not None
     assert first.file.parent == history
     again = join_history(read_source(table, TARGET), history, "../t")
     # The bad row is bad again; the good ones are known.
-    assert again.imported == 0
+    assert again.rows == []
     assert again.file is None
     assert again.known == 2
-    assert len(again.refused) == len(first.refused)
+    assert len(again.rejected) == len(first.rejected)

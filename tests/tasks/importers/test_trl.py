@@ -11,14 +11,13 @@ import yaml
 
 from tasks.history.checks import check_history
 from tasks.history.curves import unpack_curve
-from tasks.importers.sources import join_history
-from tasks.importers.trl import import_trl
-from tasks.translation.common import Target
+from tasks.importers.sources import join_history, read_source
+from tasks.translation.results import ImportOptions
 from trials.spec.hyperparameters import validate
 
 import pandas as pd  # isort: skip
 
-TARGET = Target(name="team", dataset_id="gsm", model_id="m")
+TARGET = ImportOptions(name="team", dataset_id="gsm", model_id="m")
 SFT = {
     "learning_rate": 2e-5,
     "per_device_train_batch_size": 4,
@@ -102,8 +101,8 @@ def write_run(folder, arguments, *, metric="eval_accuracy", steps=50, reached=No
 
 @pytest.mark.parametrize("form", ["json", "yaml"])
 def test_an_sft_run_becomes_a_row_with_curve_cost_and_score(tmp_path, form):
-    imported = import_trl(write_run(tmp_path / "out", SFT, form=form), TARGET)
-    assert imported.refused == []
+    imported = read_source(write_run(tmp_path / "out", SFT, form=form), TARGET)
+    assert imported.rejected == []
     [row] = imported.rows
     assert (row["trial_id"], row["run_id"]) == ("team/gsm/out", "team")
     assert (row["score"], row["state"], row["fraction"]) == (0.6, "completed", 1.0)
@@ -130,8 +129,8 @@ def test_an_sft_run_becomes_a_row_with_curve_cost_and_score(tmp_path, form):
 def test_grpo_and_dpo_are_known_by_their_arguments(tmp_path):
     write_run(tmp_path / "rl", GRPO, metric="eval_reward")
     write_run(tmp_path / "dpo", DPO, metric="eval_rewards/accuracies")
-    imported = import_trl(tmp_path, TARGET)
-    assert imported.refused == []
+    imported = read_source(tmp_path, TARGET)
+    assert imported.rejected == []
     dpo, rl = imported.rows
     wanted = {
         "sft_share": 0.0,
@@ -162,7 +161,7 @@ def test_an_adapter_is_read_from_its_own_file(tmp_path):
     (folder / "adapter_config.json").write_text(
         json.dumps(adapter | {"target_modules": ["q_proj", "v_proj"]})
     )
-    [row] = import_trl(folder, TARGET).rows
+    [row] = read_source(folder, TARGET).rows
     assert row["config.adapter"] == "lora"
     assert row["config.lora_rank"] == 8
     assert row["config.lora_alpha_ratio"] == 4.0
@@ -172,20 +171,20 @@ def test_an_adapter_is_read_from_its_own_file(tmp_path):
 def test_the_pickle_of_the_arguments_is_never_opened(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder = write_run(tmp_path / "out", SFT, form="none")
-    imported = import_trl(folder, TARGET)
+    imported = read_source(folder, TARGET)
     assert imported.rows == []
-    [refused] = imported.refused
+    [refused] = imported.rejected
     assert "training_args.bin is a pickle" in refused.reason
     assert "--config" in refused.reason
     assert not (tmp_path / "pwned").exists()
     config = tmp_path / "sft.yaml"
     config.write_text(yaml.safe_dump(SFT))
-    told = Target(name="team", dataset_id="gsm", model_id="m", config=config)
-    assert len(import_trl(folder, told).rows) == 1
+    told = ImportOptions(name="team", dataset_id="gsm", model_id="m", config=config)
+    assert len(read_source(folder, told).rows) == 1
 
 
 def test_an_unfinished_run_is_part_of_its_schedule(tmp_path):
-    [row] = import_trl(write_run(tmp_path / "out", SFT, steps=100, reached=40), TARGET).rows
+    [row] = read_source(write_run(tmp_path / "out", SFT, steps=100, reached=40), TARGET).rows
     assert (row["state"], row["fraction"], row["total_steps"]) == ("stopped", 0.4, 100)
 
 
@@ -201,15 +200,9 @@ def test_an_unfinished_run_is_part_of_its_schedule(tmp_path):
     ],
 )
 def test_what_cannot_be_used_is_listed_with_its_reason(tmp_path, arguments, metric, reason):
-    imported = import_trl(write_run(tmp_path / "out", arguments, metric=metric), TARGET)
+    imported = read_source(write_run(tmp_path / "out", arguments, metric=metric), TARGET)
     assert imported.rows == []
-    assert reason in imported.refused[0].reason
-
-
-def test_a_loss_is_a_score_only_when_asked_for_and_turned_round(tmp_path):
-    folder = write_run(tmp_path / "out", SFT)
-    asked = Target(name="team", dataset_id="gsm", model_id="m", score="-eval_loss")
-    assert import_trl(folder, asked).rows[0]["score"] == -0.9
+    assert reason in imported.rejected[0].reason
 
 
 WER = SFT | {"metric_for_best_model": "wer", "greater_is_better": False}
@@ -217,19 +210,19 @@ WER = SFT | {"metric_for_best_model": "wer", "greater_is_better": False}
 
 def test_a_metric_that_is_to_be_low_is_turned_round_with_its_curve(tmp_path):
     folder = write_run(tmp_path / "out", WER, metric="eval_wer")
-    imported = import_trl(folder, TARGET)
+    imported = read_source(folder, TARGET)
     [row] = imported.rows
     assert row["score"] == -0.6
     assert unpack_curve(row["curve"])["sft", "score"] == ([20, 50], [-0.4, -0.6])
     assert dict(imported.metrics) == {("eval_wer", -1.0): 1}
-    named = import_trl(folder, replace(TARGET, score="eval_wer"))
+    named = read_source(folder, replace(TARGET, score="eval_wer"))
     assert named.rows[0]["score"] == -0.6
     other = write_run(tmp_path / "high", WER | {"greater_is_better": True}, metric="eval_wer")
-    assert import_trl(other, TARGET).rows[0]["score"] == 0.6
-    asked = import_trl(other, replace(TARGET, minimize=True))
+    assert read_source(other, TARGET).rows[0]["score"] == 0.6
+    asked = read_source(other, replace(TARGET, minimize=True))
     assert asked.rows[0]["score"] == -0.6
-    loss = import_trl(other, replace(TARGET, score="eval_loss"))
-    assert loss.rows[0]["score"] == -0.9
+    for score in ("eval_loss", "-eval_loss"):
+        assert read_source(other, replace(TARGET, score=score)).rows[0]["score"] == -0.9
 
 
 def test_an_odd_run_is_refused_and_the_others_are_imported(tmp_path):
@@ -241,9 +234,9 @@ def test_an_odd_run_is_refused_and_the_others_are_imported(tmp_path):
     state = json.loads((odd / "checkpoint-50" / "trainer_state.json").read_text())
     state["global_step"] = "fifty"
     (odd / "checkpoint-50" / "trainer_state.json").write_text(json.dumps(state))
-    imported = import_trl(tmp_path, TARGET)
+    imported = read_source(tmp_path, TARGET)
     assert [row["trial_id"] for row in imported.rows] == ["team/gsm/good"]
-    reasons = {refused.item: refused.reason for refused in imported.refused}
+    reasons = {refused.item: refused.reason for refused in imported.rejected}
     assert reasons["auto"] == "learning_rate: expected a number, found 'auto'"
     assert reasons["text"] == "config.weight_decay: expected a number, found 'auto'"
     assert reasons["zero"] == "global_step: expected a whole number, found 'fifty'"
@@ -254,9 +247,9 @@ def test_a_half_written_state_is_listed(tmp_path):
     broken = tmp_path / "b"
     broken.mkdir()
     (broken / "trainer_state.json").write_text('{"global_step": 3, "log_')
-    imported = import_trl(tmp_path, TARGET)
+    imported = read_source(tmp_path, TARGET)
     assert [row["trial_id"] for row in imported.rows] == [f"team/gsm/{folder.name}"]
-    assert "half-written" in imported.refused[0].reason
+    assert "half-written" in imported.rejected[0].reason
 
 
 def test_the_best_metric_stands_in_for_evaluations_that_were_not_logged(tmp_path):
@@ -264,7 +257,7 @@ def test_the_best_metric_stands_in_for_evaluations_that_were_not_logged(tmp_path
     state |= {"best_metric": 0.7, "total_flos": 0}
     (tmp_path / "trainer_state.json").write_text(json.dumps(state))
     (tmp_path / "args.yaml").write_text(yaml.safe_dump(SFT))
-    [row] = import_trl(tmp_path, TARGET).rows
+    [row] = read_source(tmp_path, TARGET).rows
     assert row["score"] == 0.7
     assert row["cost_flops"] is None  # 0 is "not measured"
 
@@ -272,6 +265,6 @@ def test_the_best_metric_stands_in_for_evaluations_that_were_not_logged(tmp_path
 def test_a_folder_with_a_name_that_is_no_unicode_joins_the_history(tmp_path):
     folder = tmp_path / os.fsdecode(b"run\xe9")
     write_run(folder, SFT)
-    joined = join_history(import_trl(tmp_path, TARGET), tmp_path / "history", "trl")
-    assert (joined.imported, joined.refused) == (1, [])
+    joined = join_history(read_source(tmp_path, TARGET), tmp_path / "history", "trl")
+    assert (len(joined.rows), joined.rejected) == (1, [])
     assert joined.rows[0]["trial_id"].endswith("run\\udce9")

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pandas as pd
 
 from tasks.history.checks import check_history
-from tasks.importers.wandb import import_wandb
-from tasks.translation.common import Target
+from tasks.importers.sources import read_source
+from tasks.translation.results import ImportOptions
 
 HEAD = (
     '"Name","State","Runtime","learning_rate","per_device_train_batch_size","num_generations",'
@@ -25,13 +25,13 @@ LINES = (
 
 
 NAMES = ["w/d/sweep-1", "w/d/sweep-5"]
-TARGET = Target(name="w", dataset_id="d", model_id="m")
+TARGET = ImportOptions(name="w", dataset_id="d", model_id="m")
 
 
 def test_runs_of_an_export_become_rows(tmp_path):
     file = tmp_path / "export.csv"
     file.write_text(HEAD + LINES)
-    imported = import_wandb(file, Target(name="w", dataset_id="d", model_id="m"))
+    imported = read_source(file, ImportOptions(name="w", dataset_id="d", model_id="m"))
     ids = [row["trial_id"] for row in imported.rows]
     assert [trial.rpartition("-")[0] for trial in ids] == ["w/d/sweep-1", *NAMES]
     assert len(set(ids)) == 3
@@ -40,7 +40,7 @@ def test_runs_of_an_export_become_rows(tmp_path):
     assert imported.rows[0]["config.rl_beta"] == 0.04
     assert imported.rows[0]["cost_seconds"] == 610.0
     assert imported.rows[2]["fraction"] == 0.5
-    reasons = {refused.item: refused.reason for refused in imported.refused}
+    reasons = {refused.item: refused.reason for refused in imported.rejected}
     assert "crashed" in reasons["sweep-3, line 4"]
     assert "no score" in reasons["sweep-4, line 5"]
     good, bad = check_history(pd.DataFrame(imported.rows))
@@ -51,7 +51,7 @@ def test_mapped_columns_go_before_the_arguments(tmp_path):
     file = tmp_path / "export.csv"
     file.write_text(HEAD + LINES.splitlines(keepends=True)[0])
     columns = {"score": "lr", "config.rl_learning_rate": "beta", "dataset_id": "loss_type"}
-    [row] = import_wandb(file, Target(name="w", model_id="m", columns=columns)).rows
+    [row] = read_source(file, ImportOptions(name="w", model_id="m", columns=columns)).rows
     assert (row["score"], row["dataset_id"]) == (1, "dapo")
     assert row["config.rl_learning_rate"] == 0.04
 
@@ -60,9 +60,9 @@ def test_ids_do_not_depend_on_the_order_of_the_lines(tmp_path):
     file = tmp_path / "export.csv"
     lines = LINES.splitlines(keepends=True)
     file.write_text(HEAD + "".join(lines[:2]))
-    before = {row["trial_id"]: row["score"] for row in import_wandb(file, TARGET).rows}
+    before = {row["trial_id"]: row["score"] for row in read_source(file, TARGET).rows}
     file.write_text(HEAD + "".join(reversed(lines)))
-    after = {row["trial_id"]: row["score"] for row in import_wandb(file, TARGET).rows}
+    after = {row["trial_id"]: row["score"] for row in read_source(file, TARGET).rows}
     assert len(before) == 2
     assert before.items() <= after.items()
 
@@ -70,12 +70,12 @@ def test_ids_do_not_depend_on_the_order_of_the_lines(tmp_path):
 def test_a_bad_cell_refuses_its_own_line(tmp_path):
     file = tmp_path / "export.csv"
     file.write_text(HEAD + LINES.replace('"0.61"', '"61%"'))
-    target = Target(name="w", dataset_id="d", model_id="m", columns={"score": "eval/reward"})
-    imported = import_wandb(file, target)
+    target = ImportOptions(name="w", dataset_id="d", model_id="m", columns={"score": "eval/reward"})
+    imported = read_source(file, target)
     assert [row["score"] for row in imported.rows] == [0.55, 0.5]
-    reasons = {refused.item: refused.reason for refused in imported.refused}
+    reasons = {refused.item: refused.reason for refused in imported.rejected}
     assert reasons["sweep-1, line 2"].startswith("score: expected a number, found '61%'")
-    turned = import_wandb(file, replace(target, minimize=True))
+    turned = read_source(file, replace(target, minimize=True))
     assert [row["score"] for row in turned.rows] == [-0.55, -0.5]
     assert dict(turned.metrics) == {("eval/reward", -1.0): 2}
 
@@ -85,9 +85,9 @@ def test_ids_of_runs_are_names_and_an_odd_run_ends_nothing(tmp_path):
     lines = LINES.splitlines(keepends=True)[:2]
     lines[1] = lines[1].replace('"dapo"', """"{'a': ['x']}\"""").replace('"8"', '"1e999"')
     file.write_text('"ID",' + HEAD + "".join(f'"0{n}",{line}' for n, line in enumerate(lines)))
-    imported = import_wandb(file, TARGET)
+    imported = read_source(file, TARGET)
     assert [row["trial_id"] for row in imported.rows] == ["w/d/00"]
-    assert imported.refused[0].item == "01, line 3"
+    assert imported.rejected[0].item == "01, line 3"
 
 
 def test_a_finished_run_without_the_column_of_steps_took_all_of_them(tmp_path):
@@ -95,10 +95,10 @@ def test_a_finished_run_without_the_column_of_steps_took_all_of_them(tmp_path):
     file = tmp_path / "export.csv"
     killed = LINES.splitlines()[1].replace("finished", "killed") + "\n"
     file.write_text(head + LINES.splitlines()[0].replace('"100","1"', '"12","1"') + "\n" + killed)
-    imported = import_wandb(file, TARGET)
+    imported = read_source(file, TARGET)
     [row] = imported.rows
     assert (row["state"], row["fraction"], row["total_steps"]) == ("completed", 1.0, 100)
-    [refused] = imported.refused
+    [refused] = imported.rejected
     assert "how far it came is not known" in refused.reason
 
 
@@ -106,7 +106,7 @@ def test_a_score_that_is_text_is_shown(tmp_path):
     file = tmp_path / "export.csv"
     for text in ("61%", "0,61"):
         file.write_text(HEAD + LINES.splitlines()[0].replace("0.61", text) + "\n")
-        [refused] = import_wandb(file, TARGET).refused
+        [refused] = read_source(file, TARGET).rejected
         assert f"eval/reward: expected a number such as 0.5, found {text!r}" in refused.reason
 
 
@@ -116,11 +116,11 @@ def test_a_folder_that_does_not_say_how_far_its_run_came_is_refused(tmp_path):
     settings = {"learning_rate": 1e-4, "per_device_train_batch_size": 2, "packing": False}
     (files / "config.yaml").write_text(json.dumps(settings | {"max_steps": 100}))
     (files / "wandb-summary.json").write_text(json.dumps({"eval/accuracy": 0.5, "_step": 12}))
-    [refused] = import_wandb(tmp_path, TARGET).refused
+    [refused] = read_source(tmp_path, TARGET).rejected
     assert "has no train/global_step" in refused.reason
 
 
 def test_columns_that_fill_no_field_are_named_where_columns_say_all(tmp_path):
     file = tmp_path / "runs.csv"
     file.write_text("Name,State,config.sft_learning_rate,bs,score\na,finished,0.001,8,0.5\n")
-    assert import_wandb(file, TARGET).notes == ["columns that were not used: 'bs'"]
+    assert read_source(file, TARGET).notes == ["columns that were not used: 'bs'"]

@@ -15,7 +15,7 @@ import pytest
 
 from tasks.inputs import chats
 from tasks.inputs.chats import check_chats
-from tasks.inputs.gguf import convert
+from tasks.inputs.gguf import convert_gguf
 from tests.trials.helpers import ROOT, TINY, sums, write_dataset, write_rows
 from trials.data.dataset import load_dataset
 from trials.io.errors import DatasetError, ModelError
@@ -290,7 +290,7 @@ def test_files_that_only_begin_as_gguf_are_refused(tmp_path: Path) -> None:
     for content, found in ((LFS, "a Git LFS pointer"), (b"GGUF\3\0\0\0", "cannot be read")):
         file.write_bytes(content)
         with pytest.raises(ModelError, match="expected:") as caught:
-            convert(file, tmp_path / "cache")
+            convert_gguf(file, tmp_path / "cache")
         assert found in str(caught.value)
 
 
@@ -307,7 +307,7 @@ def test_no_code_of_a_model_folder_runs(tmp_path: Path, model: Path) -> None:
     script = f"""
 from trials.io.errors import ModelError
 from trials.models.loading import load_config, load_model, load_tokenizer
-from tasks.inputs.gguf import convert
+from tasks.inputs.gguf import convert_gguf
 for load in (load_config, load_model, load_tokenizer):
     try:
         load({str(model)!r})

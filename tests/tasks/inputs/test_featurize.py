@@ -8,7 +8,14 @@ import math
 import pytest
 
 from tasks.config.paths import DATA
-from tasks.inputs.featurize import Refusal, answered, meta_features, probe, probe_all, text_features
+from tasks.inputs.featurize import (
+    Refusal,
+    meta_features,
+    probe,
+    probe_all,
+    require_answers,
+    text_features,
+)
 from trials.data.dataset import load_dataset
 from trials.io.errors import AutoPipeError
 from trials.process.launch import Launcher
@@ -53,10 +60,16 @@ def request(folder, **schedule):
     )
 
 
-def test_the_base_model_is_probed_once_and_the_answer_kept(tmp_path):
-    folder = write_dataset(tmp_path, [(f"What is {n}?", str(n)) for n in range(20)])
+@pytest.fixture(scope="module")
+def measurer():
+    """One warm worker for all probes."""
     with Supervisor(Launcher()) as measurer:
-        answer = probe(request(folder), tmp_path / "probes", measurer)
+        yield measurer
+
+
+def test_the_base_model_is_probed_once_and_the_answer_kept(tmp_path, measurer):
+    folder = write_dataset(tmp_path, [(f"What is {n}?", str(n)) for n in range(20)])
+    answer = probe(request(folder), tmp_path / "probes", measurer)
     assert answer.scores["base"].rows == 8
     assert answer.parameters > 50_000
     assert answer.max_completion_tokens >= 5
@@ -67,12 +80,9 @@ def test_the_base_model_is_probed_once_and_the_answer_kept(tmp_path):
     assert probe(request(folder), tmp_path / "probes", None) == answer  # nobody is asked again
 
 
-def test_a_row_that_does_not_fit_is_refused_with_its_place_and_what_to_do(tmp_path):
+def test_a_row_that_does_not_fit_is_refused_with_its_place_and_what_to_do(tmp_path, measurer):
     folder = write_dataset(tmp_path, [("word " * 60, "yes"), ("short", "no")])
-    with (
-        pytest.raises(AutoPipeError, match=r"train\.jsonl:1: the row has \d+ tokens") as caught,
-        Supervisor(Launcher()) as measurer,
-    ):
+    with pytest.raises(AutoPipeError, match=r"train\.jsonl:1: the row has \d+ tokens") as caught:
         probe(request(folder, max_length=32), tmp_path / "probes", measurer)
     assert "--max-length" in str(caught.value)
     assert "Traceback" not in str(caught.value)
@@ -108,16 +118,13 @@ def test_many_requests_are_answered_by_one_launch_and_a_refusal_stays_its_own(tm
         alone = probe(requests[2], tmp_path / "alone", measurer)
     assert found[2].model_copy(update={"seconds": alone.seconds}) == alone
     with pytest.raises(AutoPipeError, match="max-length"):
-        answered(found)
+        require_answers(found)
 
 
 @pytest.mark.slow
-def test_a_process_that_crashes_is_told_with_the_end_of_its_log(tmp_path):
+def test_a_process_that_crashes_is_told_with_the_end_of_its_log(tmp_path, measurer):
     folder = write_dataset(tmp_path, [(f"What is {n}?", str(n)) for n in range(20)])
     broken = request(folder).model_copy(update={"split": "validation", "rows": 0})
-    with (
-        pytest.raises(AutoPipeError, match=r"(?s)measuring .* failed:.*Error"),
-        Supervisor(Launcher()) as measurer,
-    ):
+    with pytest.raises(AutoPipeError, match=r"(?s)measuring .* failed:.*Error"):
         probe_all([broken, request(folder)], [tmp_path / "a", tmp_path / "b"], measurer)
     assert len(list(tmp_path.glob("b/*/answer.json"))) == 1  # the others are answered and kept

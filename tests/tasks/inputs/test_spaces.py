@@ -6,7 +6,7 @@ import pytest
 from ConfigSpace import ConfigurationSpace, OrdinalHyperparameter
 
 from tasks.config.paths import SPACES
-from tasks.inputs.spaces import load_space, plain
+from tasks.inputs.spaces import load_space, plain_values
 from trials.io.errors import HyperparameterError, SettingsError
 from trials.spec.hyperparameters import Hyperparameters, RLLoss, SFTSchedule, validate
 from trials.spec.plan import plan_steps
@@ -19,7 +19,7 @@ def test_every_bundled_space_proposes_only_what_a_trial_accepts(name):
     assert len(space) >= 12
     space.seed(3)
     for configuration in space.sample_configuration(200):
-        validate(plain(configuration))
+        validate(plain_values(configuration))
 
 
 def test_the_first_space_covers_both_stages_and_their_split():
@@ -44,7 +44,7 @@ def test_a_space_runs_the_stages_of_its_name(name, stages):
     space.seed(5)
     configurations = [space.get_default_configuration(), *space.sample_configuration(100)]
     plans = [
-        plan_steps(validate(plain(found)), Schedule(), rows=500, pairs=100)
+        plan_steps(validate(plain_values(found)), Schedule(), rows=500, pairs=100)
         for found in configurations
     ]
     assert {plan.stages for plan in plans} == stages
@@ -57,7 +57,7 @@ def test_the_wide_space_reaches_every_choice_that_is_not_of_dpo_or_of_lengths():
     dpo = {name for name in Hyperparameters.model_fields if name.startswith("dpo_")}
     assert left_out == lengths | dpo | {"rl_top_k", "rl_max_completion_tokens"}
     space.seed(7)
-    found = [validate(plain(one)) for one in space.sample_configuration(400)]
+    found = [validate(plain_values(one)) for one in space.sample_configuration(400)]
     for field, kind in (("rl_loss_type", RLLoss), ("sft_schedule", SFTSchedule)):
         assert {getattr(h, field) for h in found} == set(get_args(kind))
     assert {h.sampling_level for h in found if h.rl_loss_type == "grpo"} == {"token", "sequence"}
@@ -80,5 +80,5 @@ def test_a_missing_or_broken_file_names_what_there_is(tmp_path):
     with pytest.raises(SettingsError, match="sft_grpo"):
         load_space("no_such_space")
     (tmp_path / "x.yaml").write_text("just: text")
-    with pytest.raises(SettingsError, match="no ConfigSpace file"):
+    with pytest.raises(SettingsError, match="not a ConfigSpace file"):
         load_space(str(tmp_path / "x.yaml"))

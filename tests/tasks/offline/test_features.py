@@ -10,7 +10,7 @@ import pytest
 
 from tasks.config.paths import ROOT, OfflineFolder
 from tasks.history.rows import write_parquet
-from tasks.inputs.catalog import Sizes, build_dataset, load_catalog
+from tasks.inputs.catalog import SplitSizes, build_dataset, load_catalog
 from tasks.offline.features import (
     KEYS,
     featurize_history,
@@ -89,7 +89,7 @@ def measured(tmp_path_factory):
     home = tmp_path_factory.mktemp("features")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AUTOPIPE_HOME", str(home))
-        small = Sizes(train=40, validation=10, test=10)
+        small = SplitSizes(train=40, validation=10, test=10)
         path = build_dataset("chain_sum", home / "all", sizes=small)
         path.rename(home / "all" / "chain_sum")
         here = fingerprint(home / "all" / "chain_sum")

@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 from tasks.config.paths import OfflineFolder
+from tasks.history.expectations import data_docs
 from tasks.history.rows import history_files, read_history, write_parquet
-from tasks.inputs.catalog import Sizes, build_dataset
+from tasks.inputs.catalog import SplitSizes, build_dataset
 from tasks.offline.validate import check, document_history, validate_all
 from tasks.runs.folder import RunFolder
 from tests.histories import bundled
@@ -32,15 +33,13 @@ def failed(results):
     return [entry["expectation"] for entry in results if not entry["success"]]
 
 
-def test_a_good_dataset_passes_every_expectation():
-    results = check(frame(range(20), ["yes", "no"] * 10))
+def test_copies_constant_answers_and_missing_splits_are_found(tmp_path):
+    good, bad = frame(range(20), ["yes", "no"] * 10), frame([1] * 20, ["yes"] * 20)
+    with data_docs(tmp_path / "docs") as validate:
+        results = check(validate, "good", good)
+        found = failed(check(validate, "bad", bad[bad["split"] != "test"]))
     assert len(results) == 6
     assert failed(results) == []
-
-
-def test_copies_constant_answers_and_missing_splits_are_found():
-    bad = frame([1] * 20, ["yes"] * 20)
-    found = failed(check(bad[bad["split"] != "test"]))
     assert any("distinct_values_to_equal_set(split)" in name for name in found)
     assert any("proportion_of_unique_values" in name for name in found)
     assert any("unique_value_count" in name and "answer" in name for name in found)
@@ -51,7 +50,7 @@ def built(tmp_path):
     folder = tmp_path / "built"
     folder.mkdir()
     for name in NAMES:
-        path = build_dataset(name, tmp_path, sizes=Sizes(train=40, validation=10, test=10))
+        path = build_dataset(name, tmp_path, sizes=SplitSizes(train=40, validation=10, test=10))
         path.rename(folder / name)
     return folder
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tasks.config.settings import Budget, TuneSettings
-from tasks.inputs.prepare import found
-from tasks.inputs.spaces import load_space, plain
+from tasks.inputs.prepare import check_inputs
+from tasks.inputs.spaces import load_space, plain_values
 from tasks.planning.warm_up import SMALL_STEPS, _Measured, _ShortTrial, warm_up
 from tasks.runs.folder import RunFolder
 from tests.trials.helpers import TINY, write_dataset
@@ -30,8 +30,8 @@ def test_a_few_steps_say_what_a_trial_costs(tmp_path: Path) -> None:
         schedule=schedule,
         budget=Budget.parse("5m"),
     )
-    config = plain(load_space("sft_grpo").get_default_configuration())
-    inputs = found(settings.dataset, settings.model, schedule)
+    config = plain_values(load_space("sft_grpo").get_default_configuration())
+    inputs = check_inputs(settings.dataset, settings.model, schedule)
     run = RunFolder(tmp_path / "run")
     with Supervisor(Launcher()) as supervisor:
         costs = warm_up.fn(settings, run, inputs, config, supervisor, lambda: 12.0)
@@ -50,8 +50,8 @@ def test_data_that_no_trial_can_use_end_the_run_here(tmp_path: Path) -> None:
     data = write_dataset(tmp_path / "data", sizes=SIZES)
     schedule = Schedule(total_steps=40, eval_rows=8, max_length=8)
     settings = TuneSettings(dataset=str(data), model=str(TINY), schedule=schedule)
-    config = plain(load_space("sft_grpo").get_default_configuration())
-    inputs = found(settings.dataset, settings.model, schedule)
+    config = plain_values(load_space("sft_grpo").get_default_configuration())
+    inputs = check_inputs(settings.dataset, settings.model, schedule)
     run = RunFolder(tmp_path / "run")
     with (
         Supervisor(Launcher()) as supervisor,
@@ -66,7 +66,7 @@ def short_trial(tmp_path: Path, **config: object) -> _ShortTrial:
     settings = TuneSettings(
         dataset=str(write_dataset(tmp_path / "data", sizes=SIZES)), model=str(TINY)
     )
-    inputs = found(settings.dataset, settings.model, settings.schedule)
+    inputs = check_inputs(settings.dataset, settings.model, settings.schedule)
     return _ShortTrial(
         settings, RunFolder(tmp_path / "run"), inputs, config, 1, Supervisor(Launcher())
     )

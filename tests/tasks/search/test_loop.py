@@ -16,7 +16,7 @@ from surrogates.online.search import Search
 from tasks.config.settings import Budget, TuneSettings
 from tasks.history.checks import check_history
 from tasks.history.rows import history_row
-from tasks.inputs.spaces import load_space, plain
+from tasks.inputs.spaces import load_space, plain_values
 from tasks.runs.folder import ProposalRecord, RunFolder, final_model
 from tasks.runs.ledger import Ledger
 from tasks.search.conclude import recommend
@@ -286,10 +286,10 @@ def lucky_ones_and_a_good_one(loop: SearchLoop) -> dict[str, TrialSpec]:
     specs = {}
     for number, (rate, score, se) in enumerate(told):
         config = dict(load_space("sft").get_default_configuration()) | {"sft_learning_rate": rate}
-        table = pd.DataFrame([plain(config)])
+        table = pd.DataFrame([plain_values(config)])
         [proposal] = loop.search.ask(1, candidates=table, fraction=1.0)
         loop.search.tell(proposal.id, score, score_se=se)
-        spec = trial(loop, f"{number:03d}", **plain(config))
+        spec = trial(loop, f"{number:03d}", **plain_values(config))
         leave_model(spec, size=300)
         result = TrialResult(trial_id=spec.trial_id, state="completed", fraction=1.0, score=score)
         loop.told[proposal.id] = (spec, result)

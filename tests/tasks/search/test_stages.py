@@ -8,7 +8,7 @@ import pytest
 
 from surrogates.space.encoding import SpaceEncoder
 from surrogates.space.stages import SharedStages
-from tasks.inputs.spaces import load_space, plain
+from tasks.inputs.spaces import load_space, plain_values
 from tasks.search.stages import stages_of
 from trials.checkpoints.entries import stage_keys
 from trials.spec.hyperparameters import validate
@@ -33,7 +33,7 @@ def test_runs_begin_alike_just_as_far_as_trials_share_checkpoints(name: str) -> 
     space, schedule = load_space(name), Schedule(total_steps=90)
     encoder = SpaceEncoder(space)
     stages = stages_of(schedule, ROWS, PAIRS)
-    base, *others = [encoder.normalise(plain(c)) for c in encoder.sample(12, 0)]
+    base, *others = [encoder.normalise(plain_values(c)) for c in encoder.sample(12, 0)]
     neighbours = [
         encoder.activate(base | {n: other[n]})
         for other, n in itertools.product(others[:4], encoder.names)

@@ -7,8 +7,14 @@ import json
 import pytest
 from trl import DPOConfig, GRPOConfig, SFTConfig
 
-from tasks.translation.arguments import NEEDED, SAME, config_of, lora_targets, stage_of
-from tasks.translation.common import NoRowError
+from tasks.translation.arguments import (
+    REQUIRED,
+    SAME_VALUE,
+    config_from_arguments,
+    infer_stage,
+    lora_targets,
+)
+from tasks.translation.results import RowError
 from trials.spec.arguments import (
     LORA_TARGETS,
     Execution,
@@ -87,8 +93,8 @@ def test_what_trl_was_given_comes_back(stage, config, tmp_path):
     build, kind, plan = STAGE[stage]
     written = kind(output_dir=str(tmp_path), **build(wanted, plan, SCHEDULE, EXECUTION)).to_dict()
     arguments = json.loads(json.dumps(written, default=str))  # as users are told to save it
-    assert stage_of(arguments, None) == stage
-    found = validate(config_of(arguments, stage, 40))
+    assert infer_stage(arguments, None) == stage
+    found = validate(config_from_arguments(arguments, stage, 40))
     names = [
         name
         for name in type(wanted).model_fields
@@ -110,7 +116,7 @@ def test_adapters_come_back(targets):
         {"adapter": "lora", "lora_rank": 4, "lora_alpha_ratio": 0.5, "lora_targets": targets}
     )
     arguments = {"learning_rate": 1e-4, "per_device_train_batch_size": 2}
-    found = config_of(arguments, "sft", 10, lora_arguments(wanted))
+    found = config_from_arguments(arguments, "sft", 10, lora_arguments(wanted))
     names = ("adapter", "lora_rank", "lora_alpha_ratio", "lora_targets")
     assert {name: found[name] for name in names} == {n: getattr(wanted, n) for n in names}
 
@@ -124,14 +130,14 @@ def test_layers_are_named_by_the_nearest_choice():
 
 
 def test_every_stage_has_its_names():
-    assert set(SAME) == set(NEEDED) == set(STAGES)
+    assert set(SAME_VALUE) == set(REQUIRED) == set(STAGES)
 
 
 def test_older_arguments_of_dpo_are_not_those_of_grpo():
     older = {"beta": 0.1, "loss_type": "sigmoid", "max_completion_length": 256}
-    assert stage_of(older, None) == "dpo"
+    assert infer_stage(older, None) == "dpo"
     newer = {"beta": 0.0, "loss_type": "dapo", "max_completion_length": 256}
-    assert stage_of(newer, None) == "rl"
+    assert infer_stage(newer, None) == "rl"
 
 
 @pytest.mark.parametrize(
@@ -148,7 +154,7 @@ def test_older_arguments_of_dpo_are_not_those_of_grpo():
 def test_other_optimizers_have_no_counterpart(arguments, named):
     given = {"learning_rate": 1e-4, "per_device_train_batch_size": 2, **arguments}
     if named is None:
-        assert config_of(given, "sft", 10)["sft_learning_rate"] == 1e-4
+        assert config_from_arguments(given, "sft", 10)["sft_learning_rate"] == 1e-4
     else:
-        with pytest.raises(NoRowError, match=f"^{named} has no counterpart"):
-            config_of(given, "sft", 10)
+        with pytest.raises(RowError, match=f"^{named} has no counterpart"):
+            config_from_arguments(given, "sft", 10)

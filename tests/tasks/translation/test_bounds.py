@@ -6,7 +6,7 @@ from ConfigSpace import ConfigurationSpace
 from ConfigSpace.hyperparameters import OrdinalHyperparameter
 
 from tasks.inputs.spaces import load_space
-from tasks.translation.bounds import outside
+from tasks.translation.bounds import values_outside_space
 
 
 def test_values_beyond_the_ends_are_counted_by_hyperparameter():
@@ -17,7 +17,7 @@ def test_values_beyond_the_ends_are_counted_by_hyperparameter():
         {"config.rate": rate, "config.batch": batch, "config.steps": 3, "config.kind": "z"}
         for rate, batch in zip(rates, batches, strict=True)
     ]
-    assert outside(rows, space) == [
+    assert values_outside_space(rows, space) == [
         "batch (1 value, 64; the space has 8 to 32)",
         "rate (2 values, 2e-05 to 5e-05; the space has 0.0001 to 0.01)",
     ]
@@ -30,4 +30,4 @@ def test_what_the_bundled_space_proposes_is_inside_it():
         {f"config.{name}": value for name, value in dict(drawn).items()}
         for drawn in space.sample_configuration(30)
     ]
-    assert outside(rows, space) == []
+    assert values_outside_space(rows, space) == []

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from tasks.translation.cells import FIELDS, kind_of, typed
-from tasks.translation.common import NoRowError
+from tasks.translation.cells import FIELDS, cell_type, parse_cell
+from tasks.translation.results import RowError
 from tests.histories import bundled
 
 
@@ -36,7 +36,7 @@ from tests.histories import bundled
     ],
 )
 def test_a_cell_becomes_a_value_of_its_field(field, cell, value):
-    found = typed(field, cell)
+    found = parse_cell(field, cell)
     assert found == value
     assert type(found) is type(value)
 
@@ -58,8 +58,8 @@ def test_a_cell_becomes_a_value_of_its_field(field, cell, value):
     ],
 )
 def test_a_cell_of_another_type_is_named(field, cell, reason):
-    with pytest.raises(NoRowError) as refused:
-        typed(field, cell, "c")
+    with pytest.raises(RowError) as refused:
+        parse_cell(field, cell, "c")
     assert str(refused.value).startswith(reason)
     assert str(refused.value).endswith("in column 'c'")
 
@@ -69,6 +69,6 @@ def test_every_column_of_a_history_is_a_field():
     plain = {name for name in rows if "." not in name}
     assert plain <= set(FIELDS)
     assert "model_fingerprint" in FIELDS
-    assert {kind_of(name) for name in rows if name.startswith(("meta.", "signal."))} == {
+    assert {cell_type(name) for name in rows if name.startswith(("meta.", "signal."))} == {
         "any number"
     }

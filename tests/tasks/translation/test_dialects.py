@@ -9,13 +9,13 @@ import pytest
 import yaml
 
 from tasks.importers.sources import read_source
-from tasks.translation.arguments import config_of, stage_of
-from tasks.translation.common import NoRowError, Target
-from tasks.translation.dialects import translated
+from tasks.translation.arguments import config_from_arguments, infer_stage
+from tasks.translation.dialects import to_trl_arguments
+from tasks.translation.results import ImportOptions, RowError
 from trials.io.errors import SettingsError
 from trials.spec.hyperparameters import validate
 
-TARGET = Target(name="team", dataset_id="sums", model_id="m")
+TARGET = ImportOptions(name="team", dataset_id="sums", model_id="m")
 FACTORY = {
     "stage": "sft",
     "finetuning_type": "lora",
@@ -46,9 +46,9 @@ AXOLOTL = {
 
 
 def config(given, steps=100):
-    arguments = translated(given)
-    stage = stage_of(arguments, None)
-    found = config_of(arguments, stage, steps)
+    arguments = to_trl_arguments(given)
+    stage = infer_stage(arguments, None)
+    found = config_from_arguments(arguments, stage, steps)
     validate(found)
     return stage, found
 
@@ -73,14 +73,14 @@ def test_a_dpo_file_of_llama_factory_is_no_sft():
 
 @pytest.mark.parametrize("stage", ["pt", "rm", "ppo", "kto"])
 def test_other_stages_are_refused_by_their_name(stage):
-    with pytest.raises(NoRowError, match=f"LLaMA-Factory file of stage {stage}.*not imported"):
-        translated(FACTORY | {"stage": stage})
+    with pytest.raises(RowError, match=f"LLaMA-Factory file of stage {stage}.*not imported"):
+        to_trl_arguments(FACTORY | {"stage": stage})
 
 
 @pytest.mark.parametrize("more", [{"pref_loss": "orpo"}, {"pref_loss": "simpo"}, {"pref_ftx": 0.5}])
 def test_losses_that_have_no_counterpart_are_refused(more):
-    with pytest.raises(NoRowError, match=f"{next(iter(more))}.*not imported"):
-        translated(FACTORY | {"stage": "dpo"} | more)
+    with pytest.raises(RowError, match=f"{next(iter(more))}.*not imported"):
+        to_trl_arguments(FACTORY | {"stage": "dpo"} | more)
 
 
 def test_a_run_of_llama_factory_is_imported_as_what_it_was(tmp_path):
@@ -99,7 +99,7 @@ def test_a_run_of_llama_factory_is_imported_as_what_it_was(tmp_path):
     imported = read_source(tmp_path, TARGET)
     [row] = imported.rows
     assert (row["config.dpo_share"], row["config.dpo_beta"]) == (1.0, 0.1)
-    [refused] = imported.refused
+    [refused] = imported.rejected
     assert refused.item == "b"
     assert "stage rm" in refused.reason
 
@@ -123,8 +123,8 @@ def test_an_axolotl_file_is_translated():
 
 @pytest.mark.parametrize("method", ["kto", "orpo", "simpo", "gdpo"])
 def test_other_ways_of_axolotl_are_refused(method):
-    with pytest.raises(NoRowError, match=f"rl: {method}"):
-        translated(AXOLOTL | {"rl": method})
+    with pytest.raises(RowError, match=f"rl: {method}"):
+        to_trl_arguments(AXOLOTL | {"rl": method})
 
 
 def test_axolotl_as_the_arguments_of_a_run(tmp_path):
@@ -144,14 +144,14 @@ def test_axolotl_as_the_arguments_of_a_run(tmp_path):
     ["center_rewards_coefficient", "num_ppo_epochs", "desirable_weight", "cpo_alpha", "rloo_k"],
 )
 def test_trainers_without_a_counterpart_are_known(argument):
-    with pytest.raises(NoRowError, match=f"{argument}.*not imported"):
-        translated({"learning_rate": 1e-5, argument: 1})
+    with pytest.raises(RowError, match=f"{argument}.*not imported"):
+        to_trl_arguments({"learning_rate": 1e-5, argument: 1})
 
 
 @pytest.mark.parametrize("packing", [False, None])
 def test_packing_does_not_make_sft_of_preferences(packing):
     given = {"beta": 0.1, "loss_type": ["sigmoid"], "packing": packing}
-    assert stage_of(given, None) == "dpo"
+    assert infer_stage(given, None) == "dpo"
 
 
 @pytest.mark.parametrize(
@@ -162,9 +162,11 @@ def test_packing_does_not_make_sft_of_preferences(packing):
     ],
 )
 def test_continued_pre_training_of_axolotl_is_no_sft(text):
-    with pytest.raises(NoRowError, match=r"Axolotl file of continued pre-training.*not imported"):
-        translated(AXOLOTL | text)
-    assert translated(AXOLOTL | {"pretraining_dataset": None, "datasets": [{"type": "alpaca"}]})
+    with pytest.raises(RowError, match=r"Axolotl file of continued pre-training.*not imported"):
+        to_trl_arguments(AXOLOTL | text)
+    assert to_trl_arguments(
+        AXOLOTL | {"pretraining_dataset": None, "datasets": [{"type": "alpaca"}]}
+    )
 
 
 @pytest.mark.parametrize(
@@ -188,13 +190,13 @@ def test_what_is_no_plain_lora_is_refused_by_its_switch(given, switch):
     off = {next(iter(switch)): None}
     config(given | off)
     [(name, value)] = switch.items()
-    with pytest.raises(NoRowError, match=f"{name.removeprefix('peft_')}=.*no counterpart"):
+    with pytest.raises(RowError, match=f"{name.removeprefix('peft_')}=.*no counterpart"):
         config(given | {name: value})
     config(given | {name: False})
 
 
 def test_quantized_weights_of_axolotl_are_no_lora():
-    with pytest.raises(NoRowError, match="adapter: qlora has no counterpart"):
+    with pytest.raises(RowError, match="adapter: qlora has no counterpart"):
         config(AXOLOTL | {"adapter": "qlora", "load_in_4bit": True})
 
 
@@ -202,21 +204,24 @@ def test_an_adapter_says_what_it_is():
     arguments = {"learning_rate": 1e-4, "per_device_train_batch_size": 2}
     plain = {"peft_type": "LORA", "r": 8, "lora_alpha": 16, "use_dora": False, "rank_pattern": {}}
     plain |= {"init_lora_weights": True, "layers_to_transform": None, "bias": "none"}
-    assert config_of(arguments, "sft", 10, plain)["adapter"] == "lora"
+    assert config_from_arguments(arguments, "sft", 10, plain)["adapter"] == "lora"
     for more in ({"use_rslora": True}, {"init_lora_weights": "pissa_niter_4"}, {"use_dora": True}):
-        with pytest.raises(NoRowError, match="no counterpart"):
-            config_of(arguments, "sft", 10, plain | more)
+        with pytest.raises(RowError, match="no counterpart"):
+            config_from_arguments(arguments, "sft", 10, plain | more)
     quantized = arguments | {"use_peft": True, "lora_r": 8, "lora_alpha": 16, "load_in_4bit": True}
-    with pytest.raises(NoRowError, match="load_in_4bit=True: LoRA on quantized weights"):
-        config_of(quantized, "sft", 10)
+    with pytest.raises(RowError, match="load_in_4bit=True: LoRA on quantized weights"):
+        config_from_arguments(quantized, "sft", 10)
 
 
 @pytest.mark.parametrize(
     "more", [{"lora_r": 16, "lora_alpha": 32}, {"lora_rank": 8}, {"load_in_4bit": True}]
 )
-def test_settings_of_an_adapter_without_a_word_of_one_are_doubtful(more):
+def test_settings_of_an_adapter_that_nothing_says_was_trained_are_rejected(more):
     arguments = {"learning_rate": 1e-4, "per_device_train_batch_size": 2}
-    with pytest.raises(NoRowError, match="nothing says whether LoRA or all weights were trained"):
-        config_of(arguments | more, "sft", 10)
-    assert config_of(arguments | {"lora_r": 16, "use_peft": False}, "sft", 10)["adapter"] == "full"
-    assert config_of(arguments | {"lora_r": 0}, "sft", 10)["adapter"] == "full"
+    with pytest.raises(RowError, match="nothing says whether LoRA or all weights were trained"):
+        config_from_arguments(arguments | more, "sft", 10)
+    assert (
+        config_from_arguments(arguments | {"lora_r": 16, "use_peft": False}, "sft", 10)["adapter"]
+        == "full"
+    )
+    assert config_from_arguments(arguments | {"lora_r": 0}, "sft", 10)["adapter"] == "full"

@@ -8,7 +8,7 @@ import pytest
 from prefect import flow, task
 
 from tasks.inputs.catalog import CatalogError
-from tasks.inputs.plain_errors import LOGGERS, plain_records
+from tasks.output.log_filters import LOGGERS, escape_all_records
 from trials.io.errors import SettingsError
 
 
@@ -44,7 +44,7 @@ def test_bugs_keep_theirs(prefect_harness, caplog: pytest.LogCaptureFixture) -> 
 
 def test_no_name_acts_on_the_terminal(caplog: pytest.LogCaptureFixture) -> None:
     factory = logging.getLogRecordFactory()
-    plain_records()
+    escape_all_records()
     try:
         logging.getLogger("tasks.monitoring.prefect_pages").warning(
             "run %s", "\x1b]0;title\x07 100 %s\nnext"

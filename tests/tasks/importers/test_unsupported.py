@@ -7,10 +7,10 @@ import sqlite3
 import pytest
 
 from tasks.importers.sources import read_source
-from tasks.translation.common import Target
+from tasks.translation.results import ImportOptions
 from trials.io.errors import SettingsError
 
-TARGET = Target(name="team", dataset_id="sums", model_id="m")
+TARGET = ImportOptions(name="team", dataset_id="sums", model_id="m")
 HEADS = [
     '"Step","run-1 - eval/accuracy","run-1 - eval/accuracy__MIN"',
     '"train/global_step","a - loss","b - loss"',

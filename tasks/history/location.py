@@ -1,4 +1,4 @@
-"""A history outside of the checkout begins with what AutoPipe knows already."""
+"""The folder of the history; one outside of the checkout begins as a copy of the bundled one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from trials.io.errors import SettingsError
 log = logging.getLogger(__name__)
 
 
-def the_history(given: Path | None = None) -> Path:
+def resolve_history_dir(given: Path | None = None) -> Path:
     """The folder of the history: the one that was given, else the project's, filled when empty.
 
     Raises:
@@ -38,7 +38,7 @@ def the_history(given: Path | None = None) -> Path:
         return own
     for bundled, folder in ((BUNDLED_OFFLINE, offline_folder().path), (BUNDLED_HISTORY, own)):
         try:
-            seed(bundled, folder)
+            copy_bundled(bundled, folder)
         except OSError as error:
             raise SettingsError(
                 f"{folder} cannot be filled with {bundled}: {error}\n"
@@ -48,15 +48,16 @@ def the_history(given: Path | None = None) -> Path:
     return own
 
 
-def seed(bundled: Path, folder: Path) -> None:
+def copy_bundled(bundled: Path, folder: Path) -> None:
     """Copies a folder to where there is none, or an empty one: whole, or not at all."""
     if folder.exists() and any(folder.iterdir()):
         return
     with new_folder(folder) as draft:
         shutil.copytree(bundled, draft, dirs_exist_ok=True, ignore=_not_bundled)
+        draft.chmod(0o755)  # the bundled one may be read-only
 
 
 def _not_bundled(folder: str, names: list[str]) -> set[str]:
-    """What a checkout has besides: rows of its own runs, models that are trained again."""
+    """Names that only a checkout has: rows of its own runs, models that are trained again."""
     own = {name for name in names if name.endswith(".parquet") and not name.startswith("bundled")}
     return own | ({"models", "data_docs", "quarantine", ".lock", ".lock.holder.json"} & set(names))

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.history.curves import unpack_curve
-from tasks.history.packed import curve_problems, parsed, timeline_problems
+from tasks.history.curves import curve_problems, parse_bounded_json, timeline_problems, unpack_curve
 from trials.spec.plan import StagePlan
 from trials.spec.signals import signals_of
 
@@ -87,7 +86,7 @@ def test_any_text_is_described(text):
 @pytest.mark.parametrize("opening", ["[", '{"a":', '[{"b":'])
 def test_depth_is_bounded(opening):
     with pytest.raises(ValueError, match="nested too deeply"):
-        parsed(opening * 100_000)
+        parse_bounded_json(opening * 100_000)
 
 
 @pytest.mark.parametrize("first", ["NaN", "1", "Infinity"])

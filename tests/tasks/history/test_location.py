@@ -18,16 +18,16 @@ from tasks.config.paths import (
     history_folder,
     offline_folder,
 )
+from tasks.history.location import copy_bundled, resolve_history_dir
 from tasks.history.rows import history_files
-from tasks.history.seed import seed, the_history
 from trials.io.errors import SettingsError
 
 SHOW = """
 from tasks.history.rows import history_files
 from tasks.config.paths import built_folder, offline_folder
-from tasks.history.seed import the_history
-files = history_files(the_history())
-print(the_history(), len(files), offline_folder().features.exists(), built_folder())
+from tasks.history.location import resolve_history_dir
+files = history_files(resolve_history_dir())
+print(resolve_history_dir(), len(files), offline_folder().features.exists(), built_folder())
 """
 
 
@@ -44,7 +44,7 @@ def begin(folder: Path) -> subprocess.Popen[str]:
 def test_without_a_word_it_is_the_one_of_the_checkout() -> None:
     assert (history_folder(), offline_folder().path) == (BUNDLED_HISTORY, BUNDLED_OFFLINE)
     assert built_folder().parent == BUNDLED_HISTORY.parent
-    assert the_history() == BUNDLED_HISTORY
+    assert resolve_history_dir() == BUNDLED_HISTORY
 
 
 # review fault 19
@@ -53,14 +53,14 @@ def test_a_history_named_later_is_the_one_from_then_on(
 ) -> None:
     """A program may name it after AutoPipe was imported."""
     monkeypatch.setenv("AUTOPIPE_HISTORY", str(tmp_path / "mine" / "history"))
-    assert the_history() == tmp_path / "mine" / "history"
+    assert resolve_history_dir() == tmp_path / "mine" / "history"
     assert history_files(tmp_path / "mine" / "history")
     assert offline_folder().features.is_relative_to(tmp_path / "mine")
     assert models_of(tmp_path / "mine" / "history") is None
 
 
 def test_any_other_that_is_named_is_taken_as_it_is(tmp_path: Path) -> None:
-    assert the_history(tmp_path / "own") == tmp_path / "own"
+    assert resolve_history_dir(tmp_path / "own") == tmp_path / "own"
     assert not (tmp_path / "own").exists()
 
 
@@ -82,10 +82,10 @@ def test_what_is_there_is_left_alone(tmp_path: Path) -> None:
     (source / "bundled-a.parquet").write_text("a")
     (source / "own-run.parquet").write_text("of this checkout alone")
     folder.mkdir()
-    seed(source, folder)
+    copy_bundled(source, folder)
     assert [file.name for file in folder.iterdir()] == ["bundled-a.parquet"]
     (folder / "bundled-a.parquet").rename(folder / "mine.parquet")
-    seed(source, folder)
+    copy_bundled(source, folder)
     assert [file.name for file in folder.iterdir()] == ["mine.parquet"]
 
 
@@ -95,14 +95,14 @@ def test_a_folder_that_cannot_be_made_is_named(
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("AUTOPIPE_HISTORY", str(tmp_path / "file" / "history"))
     with pytest.raises(SettingsError, match="AUTOPIPE_HISTORY"):
-        the_history()
+        resolve_history_dir()
 
 
 def test_a_folder_that_is_not_there_is_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert the_history(tmp_path / "typo") == tmp_path / "typo"
+    assert resolve_history_dir(tmp_path / "typo") == tmp_path / "typo"
     assert f"there is no history at {tmp_path / 'typo'} yet" in caplog.text
     caplog.clear()
-    assert the_history(tmp_path) == tmp_path
+    assert resolve_history_dir(tmp_path) == tmp_path
     assert not caplog.text

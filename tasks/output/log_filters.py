@@ -1,4 +1,4 @@
-"""What logs show: errors for people without a traceback, and nothing that a terminal acts on."""
+"""Filters of logs: no traceback for errors made for people, nothing that a terminal acts on."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from trials.io.redact import redacted
 LOGGERS = ("prefect.flow_runs", "prefect.task_runs")
 
 
-class PlainErrors(logging.Filter):
-    """Leaves of a record about such an error what the error says."""
+class DropTraceback(logging.Filter):
+    """Leaves of a record about an error made for people only the error's own text."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
@@ -24,19 +24,19 @@ class PlainErrors(logging.Filter):
 
 
 def is_for_people(error: BaseException) -> bool:
-    """True of errors whose text says all that there is to know, and False of bugs."""
+    """True for errors whose text says all that there is to know, and False for bugs."""
     from surrogates.core.base import SurrogateError
 
     return isinstance(error, AutoPipeError | SurrogateError)
 
 
-class PlainText(logging.Filter):
-    """Makes control characters visible: what is logged has names from outside in it."""
+class EscapeControls(logging.Filter):
+    """Makes control characters visible: logs quote names that come from outside."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         try:
             text = record.getMessage()
-        except Exception:  # logging itself says what is wrong with the record
+        except Exception:  # logging itself reports a broken record
             return True
         shown = escape.printable(text, lines=True)
         if shown != text:
@@ -44,20 +44,20 @@ class PlainText(logging.Filter):
         return True
 
 
-def plain_errors() -> None:
-    """Applies both to what Prefect says of flows and tasks in this process."""
+def filter_prefect_logs() -> None:
+    """Applies both filters to Prefect's messages on flows and tasks in this process."""
     for name in LOGGERS:
-        logging.getLogger(name).addFilter(PlainErrors())
-        logging.getLogger(name).addFilter(PlainText())
+        logging.getLogger(name).addFilter(DropTraceback())
+        logging.getLogger(name).addFilter(EscapeControls())
 
 
-def plain_records() -> None:
-    """Has all that is logged in a process of AutoPipe's own made plain, whoever logs it."""
-    made, plain = logging.getLogRecordFactory(), PlainText()
+def escape_all_records() -> None:
+    """Escapes every record that is logged in this process, whoever logs it."""
+    made, controls = logging.getLogRecordFactory(), EscapeControls()
 
     def make(*args: Any, **kwargs: Any) -> logging.LogRecord:
         record = made(*args, **kwargs)
-        plain.filter(record)
+        controls.filter(record)
         return record
 
     logging.setLogRecordFactory(make)
