@@ -7,7 +7,6 @@ so that datasets weigh the same whatever their units and levels. Sources: YetiRa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -35,21 +34,6 @@ class Boosted:
     depth: int = 4
     members: int = 0
     """Of the ensemble; 0: one model, trained on every row once."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON form of what a stored ranker needs: the meta-features are all or none."""
-        return {
-            "loss": self.loss,
-            "use_meta": bool(self.meta),
-            "trees": self.trees,
-            "depth": self.depth,
-        }
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Boosted:
-        """Inverse of `to_dict`."""
-        meta = ("*",) if data["use_meta"] else ()
-        return cls(data["loss"], data["trees"], meta, data["depth"])
 
     def __call__(self, past: ObservedTrials, new: CandidateTrials, seed: int) -> np.ndarray:
         """Scores of shape (n,); zeros where the past has nothing that varies."""

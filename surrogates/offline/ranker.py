@@ -154,8 +154,14 @@ class Ranker:
         """Write `ranker.json` and one .cbm per member."""
         for i, model in enumerate(self.models):
             save_model(model, folder / f"ranker-{i}.cbm")
+        variant = self.variant
         payload = {
-            "variant": self.variant.to_dict(),
+            "variant": {
+                "loss": variant.loss,
+                "use_meta": bool(variant.meta),
+                "trees": variant.trees,
+                "depth": variant.depth,
+            },
             "schema": self.schema.to_dict(),
             "skill": asdict(self.skill),
             "members": len(self.models),
@@ -167,7 +173,9 @@ class Ranker:
     def load(cls, folder: Path) -> Ranker:
         """Inverse of `save`; predictions are bit-equal."""
         payload = json.loads((folder / "ranker.json").read_text())
-        variant = Boosted.from_dict(payload["variant"])
+        stored = payload["variant"]
+        meta = ("*",) if stored["use_meta"] else ()
+        variant = Boosted(stored["loss"], stored["trees"], meta, stored["depth"])
         models = [
             new_model(variant.loss).load_model(str(folder / f"ranker-{i}.cbm"))
             for i in range(payload["members"])

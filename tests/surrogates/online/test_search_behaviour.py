@@ -42,7 +42,7 @@ def test_past_datasets_help_at_once(space: cs.ConfigurationSpace, offline: Offli
     wins = 0
     for seed in range(5):
         task = Task(space, 300 + seed, deviation=0.15)
-        small = {"seed": seed, "n_candidates": 200}
+        small = {"seed": seed, "n_candidates": 64}
         informed = Search(space, dataset=task.meta, offline=offline, rungs=(1.0,), **small)
         alone = Search(space, strategy="gp", **small)
         wins += regret(task, informed, 4) < regret(task, alone, 4)
@@ -55,7 +55,7 @@ def test_it_learns_without_history() -> None:
     gaps: dict[str, list[float]] = {"gp": [], "random": []}
     for seed in range(3):
         for strategy, out in gaps.items():
-            search = Search(space, strategy=strategy, seed=seed, n_candidates=150)
+            search = Search(space, strategy=strategy, seed=seed, n_candidates=64)
             out.append(regret(Task(space, seed), search, 20))
     assert np.median(gaps["gp"]) < 0.3 * np.median(gaps["random"])
 
@@ -83,7 +83,7 @@ class TestFidelity:
     ) -> None:
         task = Task(space, 400, deviation=0.15)
         search = Search(
-            space, dataset=task.meta, budget=6.0, seed=0, offline=offline, n_candidates=200
+            space, dataset=task.meta, budget=6.0, seed=0, offline=offline, n_candidates=64
         )
         made, before = [], []
         while search.trial_log.spent < 6.0:
@@ -210,7 +210,7 @@ class TestFidelity:
 def test_failing_regions_are_left() -> None:
     """Half the space fails: late proposals stay out of it."""
     space = float_space(2)
-    search = Search(space, strategy="gp", seed=0, n_candidates=200)
+    search = Search(space, strategy="gp", seed=0, n_candidates=64)
     late = []
     for i in range(24):
         [p] = search.ask()

@@ -103,7 +103,7 @@ def test_no_trial_is_proposed_where_its_score_is_known(
     )  # fmt: skip
     asked: list[Proposal] = []
     shared_stages = SharedStages(task.encoder, two_stages)
-    for _ in range(7):
+    for _ in range(5):
         proposals = search.ask(2)
         for p in proposals:
             if p.kind == "new":
