@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from surrogates.core.base import Config
 from surrogates.core.memo import Memo
 from surrogates.gp.residual_gp import InputColumns
+from surrogates.offline.blend import Blend
 from surrogates.offline.models import OfflineModels
 from surrogates.offline.past_tasks import PastTasks
 from surrogates.space.candidates import BASE_POOL
@@ -82,6 +83,10 @@ class OfflinePrior:
         ablate: tuple[str, ...] = (),
     ) -> None:
         self.offline = offline or OfflineModels(encoder.columns, True)
+        if "past_tasks" in ablate:
+            ranker = self.offline.ranker
+            alone = Blend(0.0, ranker.skill) if ranker is not None else Blend()
+            self.offline = replace(self.offline, past=None, blend=alone)
         self.encoder, self.dataset, self.ablate = encoder, dataset, ablate
         self.mean_prior = None if "ranker" in ablate else self.offline.mean_prior
         self.favourites: list[Config] = []
@@ -98,7 +103,7 @@ class OfflinePrior:
             self.favourites = [pool[i] for i in np.argsort(-values, kind="stable")[:512]]
         self._deviations = None
         past = self.offline.past
-        if past is not None and "past_tasks" not in ablate:
+        if past is not None:
             self._deviations = TaskDeviations.of(
                 past, encoder.matrix(pool), self.trusted_mean(pool)
             )

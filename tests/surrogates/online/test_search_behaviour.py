@@ -210,7 +210,7 @@ class TestFidelity:
 def test_failing_regions_are_left() -> None:
     """Half the space fails: late proposals stay out of it."""
     space = float_space(2)
-    search = Search(space, strategy="gp", seed=0, n_candidates=64)
+    search = Search(space, strategy="gp", seed=0, n_candidates=200)
     late = []
     for i in range(24):
         [p] = search.ask()
