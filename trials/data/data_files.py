@@ -146,11 +146,7 @@ def _by_split(folder: Path) -> dict[Split, list[Path]]:
 
 
 def _one_table(folder: Path, found: Mapping[Split, list[Path]]) -> list[Path]:
-    """The one file of rows in a folder, or its shards; nothing where there are none or several.
-
-    Raises:
-        DatasetError: when a shard is missing.
-    """
+    """The one file of rows in a folder, or its shards; nothing where there are none or several."""
     # Of a lone part that was held out of something the rest is missing.
     if "validation" in found or "test" in found:
         return []
@@ -170,11 +166,7 @@ def _tables(folder: Path) -> list[Path]:
 
 
 def _check_shards(files: list[Path], split: str) -> None:
-    """Rejects shards of which one is missing, or there twice: rows would be, too.
-
-    Raises:
-        DatasetError: naming the file.
-    """
+    """Rejects shards of which one is missing, or there twice: rows would be, too."""
     sets: dict[tuple[str, str], dict[int, Path]] = {}
     for file in files:
         number, total = _SHARD.findall(_stem(file))[0]

@@ -65,6 +65,11 @@ class Row:
     alternatives: tuple[str, ...] = ()
 
     @property
+    def completion_text(self) -> str:
+        """The last message of the completion; empty without one."""
+        return str(self.completion[-1].get("content") or "") if self.completion else ""
+
+    @property
     def answers(self) -> tuple[str, ...]:
         """All that are right."""
         return (self.answer, *self.alternatives)

@@ -271,13 +271,7 @@ def _is_grouped(run: str) -> bool:
 
 
 def _decimal(run: str) -> tuple[Fraction, int]:
-    """The value of an unsigned number, and how many places it has.
-
-    A single comma with other than three digits behind it is a decimal comma.
-
-    Raises:
-        UnreadableNumber: when it is not a number, or has too many digits.
-    """
+    """Value and places of an unsigned number; a comma is decimal unless three digits follow it."""
     if len(run) > MAX_DIGITS:
         raise UnreadableNumber(run)
     if any(pattern.fullmatch(run) for pattern in _CONTINENTAL):

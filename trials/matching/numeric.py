@@ -215,13 +215,7 @@ def _concluded(text: str) -> _READING:
 
 
 def _stated_in(text: str, leading: bool) -> _READING:
-    """The numbers of one line.
-
-    Args:
-        text: the line.
-        leading: whether a number that the line begins with is the answer, and what follows words
-            about it, unless they name another one.
-    """
+    """The numbers of one line; ``leading``: the first alone, if what follows only explains it."""
     if _FACTORIAL.search(text):  # elsewhere it is an exclamation mark
         return text
     text = phrases.SPOKEN_EQUALS.sub(r"\1 = ", text)
@@ -293,6 +287,12 @@ def _last_side(text: str) -> int:
     return equals
 
 
+def _sign_before(text: str, at: int) -> int:
+    """A position before the sign in front of ``at`` and one more character, white space aside."""
+    sign = max(0, len(text[:at].rstrip()) - 2)
+    return max(0, len(text[:sign].rstrip()) - 2)
+
+
 def _is_formula(text: str, start: int, found: list[NumberMatch]) -> bool:
     """True when more than numbers and words follows ``start``: operations, roots, letters^2."""
     if not found:
@@ -302,7 +302,7 @@ def _is_formula(text: str, start: int, found: list[NumberMatch]) -> bool:
         return True
     side = text[start:]  # "^" is its beginning, and all patterns before a number end with "$"
     for each in found:
-        window = max(0, each.start - start - phrases.WINDOW), each.start - start
+        window = _sign_before(side, each.start - start), each.start - start
         if _VARIABLE_BEHIND.match(text, each.end) or _VARIABLE_BEFORE.search(side, *window):
             return True
         if _COMPARED.search(side, *window) and not _QUOTATION.fullmatch(side, 0, window[1]):

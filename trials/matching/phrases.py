@@ -27,10 +27,10 @@ _PUNCTUATION = r"[\s\"'()\[\]{}.!?…*#$:-]"
 _OR = _words("or|vs|versus|alternatively|oder|ou|или|або|atau|veya|hoặc|lub|czy|eller|أو|या")
 _OR = f"(?:{_OR}|或|또는|または|もしくは|หรือ)"
 _MAYBE = rf"(?:{_words('maybe|perhaps|possibly|vielleicht|quizás|возможно')}|也许)"
-_FOREIGN_AND = r"und|et|y|o|e|и|و"
-_LISTED = rf"(?:[,;/&+|、]|{_words(f'and|{_FOREIGN_AND}')}|[和と와])"
-_RETRACTION = r"""wait|actually|sorry|correction|rather|oops|hmm+|i\s+meant?|scratch\s+that
-    |on\s+second\s+thoughts?"""
+_FOREIGN_AND = r"und|et|y|o|e|и"
+_LISTED = rf"(?:[,;/&+|、]|{_words(f'and|{_FOREIGN_AND}|و')}|[和と와])"
+_CORRECTION = r"wait|actually|sorry|correction|rather"
+_RETRACTION = rf"""{_CORRECTION}|oops|hmm+|i\s+meant?|scratch\s+that|on\s+second\s+thoughts?"""
 _HENCE = r"so|therefore|thus|hence"
 _NOUN = r"answer|option|choice|label"
 # Between "or" and what it offers: "or the answer is", "maybe it's".
@@ -63,7 +63,7 @@ NOR = _compile(r"\s*,?\s*(?:or|nor)\s+")
 AND_OR_NOR = _compile(r"\s*,?\s*(?:and|or|nor|&)\s+")
 # Between a number and another one that is an answer, too.
 ANOTHER_NUMBER = _compile(
-    rf"""(?<!\w)(?:{_FOREIGN_AND}|{_RETRACTION}|instead|either
+    rf"""(?<!\w)(?:{_FOREIGN_AND}|{_CORRECTION}|instead|either
     # "and it takes", "no matter", "to give to" begin what is said about the number.
     |and(?!\s+(?:it|this|that|he|she|they|we|you|i)(?!\w))|to(?=[\s$€£(]*$)
     |no(?=\W*(?:[,.!;:-]|$|(?:it|its|the|that)(?!\w))))(?!\w)|[和と]"""

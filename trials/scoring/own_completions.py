@@ -180,7 +180,7 @@ def score_splits(
     deadline = time.monotonic() + TIME_LIMIT_SECONDS
     checks = []
     for number, (split, rows) in enumerate(dataset.splits.items()):
-        usable = [row for row in rows if _completion(row)]
+        usable = [row for row in rows if row.completion_text]
         # Each split has an equal share of the time that is left.
         until = time.monotonic() + (deadline - time.monotonic()) / (len(dataset.splits) - number)
         scored, bad = 0, []
@@ -189,7 +189,7 @@ def score_splits(
                 break
             if report:
                 print(json.dumps({"at": f"{row.file}:{row.line}"}), file=report, flush=True)
-            value = reward(_completion(row), row)
+            value = reward(row.completion_text, row)
             scored += 1
             if value <= 0 or (dataset.card.reward == "reasoning_gym" and value < NEGLIGIBLE_REWARD):
                 bad.append((row, value))
@@ -198,12 +198,8 @@ def score_splits(
     return checks
 
 
-def _completion(row: Row) -> str:
-    return str(row.completion[-1].get("content") or "") if row.completion else ""
-
-
 def _example(dataset: Dataset, row: Row, value: float) -> str:
-    completion, card = _completion(row), dataset.card
+    completion, card = row.completion_text, dataset.card
     if card.reward in ("exact_match", "choice", "numeric"):
         read = answer_reader(dataset).read(completion)
     else:

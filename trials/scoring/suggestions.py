@@ -28,7 +28,7 @@ def suggest_settings(dataset: Dataset) -> list[str]:
     The least change comes first; each says on how many of the rows that were tried it is right.
     """
     rows = [row for rows in dataset.splits.values() for row in rows if row.completion][:MAX_ROWS]
-    pairs = [(str(row.completion[-1].get("content") or ""), row.answers) for row in rows]
+    pairs = [(row.completion_text, row.answers) for row in rows]
     if not pairs:
         return []
     return [*_indices(pairs), *_settings(dataset, pairs)][:MAX_SUGGESTIONS]
