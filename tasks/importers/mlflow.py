@@ -83,7 +83,7 @@ def _finished_run(
     log: Log,
     shared: dict[str, Any],
 ) -> RecordedRun:
-    """A run of either store; one that was deleted, failed for an unknown reason or runs is none."""
+    """A run of either store, unless it was deleted, failed for no known reason, or still runs."""
     if meta.get("lifecycle_stage", "active") != "active":
         raise RowError(f"its lifecycle stage is {meta['lifecycle_stage']}")
     status = STATUSES.get(meta.get("status", 0), str(meta.get("status")))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -65,15 +65,15 @@ def read_wandb(source: Path, options: ImportOptions, result: ImportResult) -> It
         expected = {*options.ignore, "ID", "Name", "State"}
         result.notes += unused_columns_note(table, options.columns, expected)
     seen: Counter[str] = Counter()
+
+    def row(name: str, line: Line) -> Row:
+        """The row of a line, under its id; names may repeat, so a hash is added to them."""
+        row = _line_row(name, line, options, result)
+        return row if line.cells.get("ID") else with_content_id(row, seen)
+
     for line in table.lines:
         name = str(line.cells.get("ID") or line.cells.get("Name") or source.stem)
-        row = partial(_line_row, name, line, options, result)
-        yield f"{name}, {line.place}", partial(_unique, row, line, seen)
-
-
-def _unique(row: Callable[[], Row], line: Line, seen: Counter[str]) -> Row:
-    """The row of a line, under its id; names need not be unique, so a hash is added to one."""
-    return row() if line.cells.get("ID") else with_content_id(row(), seen)
+        yield f"{name}, {line.place}", partial(row, name, line)
 
 
 def _line_row(name: str, line: Line, options: ImportOptions, result: ImportResult) -> Row:
