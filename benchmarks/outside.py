@@ -1,6 +1,6 @@
 """The search, whole and without parts of it, on tables of trials of other fields.
 
-    python -m benchmarks.outside FOLDER --suite lcbench --ablate past_tasks
+    python -m benchmarks.outside FOLDER --suite lcbench --ablate ranker
 
 FOLDER holds ``spaces.json`` and, for each suite in it, ``SUITE.parquet``: hyperparameters, scores
 at rising lengths of training (``score_1`` to the last, which is the full trial), ``instance`` (a

@@ -90,7 +90,6 @@ STRATEGIES: dict[str, Strategy] = {
     "autopipe without early stopping": _ablation("early_stopping"),
     "autopipe without cost": _ablation("cost"),
     "autopipe without predictor noise": _ablation("predictor_noise"),
-    "autopipe without past tasks": _ablation("past_tasks"),
 }
 
 

@@ -13,17 +13,10 @@ from scipy.spatial.distance import cdist
 from surrogates.history.outcomes import CandidateTrials, Method, ObservedTrials
 from surrogates.history.table import META
 from surrogates.offline.boosting import POINTWISE
-from surrogates.offline.past_tasks import PastTasks
 
 NEIGHBOURS = 5  # trials that the score of an untried configuration is read from
 DRAWS = 50  # random orders to average over
 LOSSES = ("QueryRMSE", "YetiRank", "PairLogit", "QuerySoftMax", POINTWISE)
-
-
-def past_tasks_mean(past: ObservedTrials, new: CandidateTrials, seed: int) -> np.ndarray:
-    """Mean prediction of a Gaussian process per past group, on the group's own trials."""
-    tasks = PastTasks.of_scores(past.group, past.cube, past.standardised, seed)
-    return np.zeros(len(new.cube)) if tasks is None else tasks.predict(new.cube).mean(axis=0)
 
 
 def random_order(past: ObservedTrials, new: CandidateTrials, seed: int) -> np.ndarray:
@@ -89,7 +82,6 @@ def _near(cube: np.ndarray, past: np.ndarray, value: np.ndarray, k: int = NEIGHB
 
 
 BASELINES: dict[str, Method] = {
-    "mean of past tasks": past_tasks_mean,
     "mean rank portfolio": mean_rank,
     "greedy regret portfolio": greedy_portfolio,
     "nearest dataset": nearest_dataset,

@@ -1,4 +1,4 @@
 """The Gaussian process over one task's scores, and the acquisition function.
 
-May import `core`.
+Imports no other package of `surrogates`.
 """

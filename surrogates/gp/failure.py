@@ -14,8 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-
-from surrogates.core.kernels import distance
+from scipy.spatial.distance import cdist
 
 BANDWIDTH = 0.2
 PRIOR_WEIGHT = 1.0
@@ -45,7 +44,7 @@ class FailureModel:
         """
         if not self.failed.any():
             return np.zeros(len(cube))
-        squared = distance(cube, self.cube) ** 2 / cube.shape[1]
+        squared = cdist(cube, self.cube, "sqeuclidean") / cube.shape[1]
         kernel = np.exp(-squared / (2 * BANDWIDTH**2)) * self.weight
         hits = kernel @ self.failed.astype(np.float64)
         return (PRIOR_WEIGHT * PRIOR_RATE + hits) / (PRIOR_WEIGHT + kernel.sum(axis=1))

@@ -1,16 +1,15 @@
 """Hyperparameters of the task's Gaussian process, by maximum a posteriori from several starts.
 
-With n scores z, noise variances v, offline prior mean m (centred on the observations), deviations
-R (`n x h`) of past tasks and the encoded cube, `surrogates.gp.residual_gp` says
+With n scores z, noise variances v, offline prior mean m (centred on the observations) and the
+encoded cube, `surrogates.gp.residual_gp` says
 
-    z ~ N(c + s m, C),   C = w_1 R R' + w_2 K(l) + diag(v) + t I
+    z ~ N(c + s m, C),   C = w K(l) + diag(v) + t I
 
-K Matern-5/2 with a lengthscale per column. b^2 = s^2 + w_1 var(R) + w_2 is the variance of the task
-over the space. The priors are on scale-free shares of it:
+K Matern-5/2 with a lengthscale per column. b^2 = s^2 + w is the variance of the task over the
+space. The priors are on scale-free shares of it:
 
     rho = s / b      0.9 N(rho_0, sd) + 0.1 N(0, 1/2): a history may be wrong about this task
-    w_1 / b^2        lognormal around 1: a task deviates as past ones did
-    w_2 / b^2        lognormal around 0.3: something is always left, or the search stops exploring
+    w / b^2          lognormal around 0.3: something is always left, or the search stops exploring
     l                lognormal around sqrt(d) for the geometric mean (Hvarfner et al., arXiv
                      2402.02229), each column lognormal around that mean
     t, b, c          lognormal around e^-4, lognormal around 1, N(0, 1)
@@ -34,8 +33,7 @@ MIN_NOISE = 1e-4
 # misleading history for dozens of trials.
 PRIOR_OUTLIER_WEIGHT, PRIOR_OUTLIER_SD = 0.1, 0.5
 LENGTHSCALE_SPREAD = 0.4  # of a column's log lengthscale around the mean of all
-RESIDUAL_SHARE_PRIOR = (math.log(0.3), 1.0)  # of log (w_2 / b^2): mean and sd, as below
-DEVIATION_SHARE_PRIOR = (0.0, 0.75)
+RESIDUAL_SHARE_PRIOR = (math.log(0.3), 1.0)  # of log (w / b^2): mean and sd, as below
 NOISE_PRIOR = (-4.0, 1.0)
 SCALE_PRIOR = (0.0, 0.75)
 TRIAL_STEPS, STEPS = 25, 200  # of L-BFGS from every start, and from the best one
@@ -62,10 +60,6 @@ class FitData:
     """`n x d`."""
     prior_mean: np.ndarray
     """(n,): m, centred."""
-    past: np.ndarray
-    """`n x h`: R; h may be 0."""
-    past_variance: float
-    """Mean over the space of the squared length of a row of R."""
     z: np.ndarray
     noise: np.ndarray
     """(n,): v."""
@@ -75,7 +69,7 @@ class FitData:
     def subset(self, n: int) -> FitData:
         """n of the observations, the same ones each time."""
         rows = np.sort(np.random.default_rng(0).choice(len(self.z), n, replace=False))
-        per_point = ("cube", "prior_mean", "past", "z", "noise")
+        per_point = ("cube", "prior_mean", "z", "noise")
         return replace(self, **{name: getattr(self, name)[rows] for name in per_point})
 
 
@@ -85,17 +79,16 @@ class Hyperparameters:
 
     constant: float
     slope: float
-    past_weight: float
     variance: float
     noise: float
     lengthscales: np.ndarray
 
     @classmethod
     def of(cls, theta: np.ndarray) -> Hyperparameters:
-        """From c, s and the logarithms of w_1, w_2, t and the lengthscales."""
+        """From c, s and the logarithms of w, t and the lengthscales."""
         constant, slope = map(float, theta[:2])
-        w1, w2, noise = map(float, np.exp(theta[2:5]))
-        return cls(constant, slope, w1, w2, noise, np.exp(theta[5:]))
+        variance, noise = map(float, np.exp(theta[2:4]))
+        return cls(constant, slope, variance, noise, np.exp(theta[4:]))
 
 
 def fit(data: FitData, prior: MeanPrior | None) -> Hyperparameters | None:
@@ -126,21 +119,15 @@ class Posterior:
     def __init__(self, data: FitData, prior: MeanPrior | None) -> None:
         cube = torch.as_tensor(data.cube)
         self.d, self.prior, self.nugget = cube.shape[1], prior, data.nugget
-        self.has_past = data.past.shape[1] > 0
         # `n^2 x d`: times 1 / l^2 they are the squared distances, one product for each step.
         differences = cube[:, None, :] - cube[None, :, :]
         self.squared_differences = differences.square().reshape(-1, self.d)
-        past = torch.as_tensor(data.past)
-        self.past, self.past_variance = past @ past.T, data.past_variance
         self.prior_mean, self.z = torch.as_tensor(data.prior_mean), torch.as_tensor(data.z)
         self.noise = torch.as_tensor(data.noise)
-        share = (math.log(1e-3), math.log(1e3))
-        fixed = (0.0, 0.0)
         self.bounds = [
             (-10.0, 10.0),
-            (-5.0, 5.0) if prior is not None else fixed,
-            share if self.has_past else fixed,
-            share,
+            (-5.0, 5.0) if prior is not None else (0.0, 0.0),
+            (math.log(1e-3), math.log(1e3)),
             (math.log(MIN_NOISE), math.log(4.0)),
             *[(math.log(0.025), math.log(100.0))] * self.d,
         ]
@@ -165,13 +152,11 @@ class Posterior:
     def log_likelihood(self, p: Tensor) -> Tensor:
         """log N(z; c + s m, C); NaN where C is not positive definite in floating point."""
         n = len(self.z)
-        squared = (self.squared_differences @ torch.exp(-2.0 * p[5:])).reshape(n, n)
+        squared = (self.squared_differences @ torch.exp(-2.0 * p[4:])).reshape(n, n)
         # The root has no gradient at 0, where every point meets itself.
         r = ROOT5 * (squared + 1e-20).sqrt()
-        covariance = p[3].exp() * (1.0 + r + r.square() / 3.0) * torch.exp(-r)
-        if self.has_past:
-            covariance = covariance + p[2].exp() * self.past
-        covariance = covariance + torch.diag(self.noise + p[4].exp())
+        covariance = p[2].exp() * (1.0 + r + r.square() / 3.0) * torch.exp(-r)
+        covariance = covariance + torch.diag(self.noise + p[3].exp())
         factor, info = torch.linalg.cholesky_ex(covariance)
         if info.item():
             return torch.tensor(math.nan)
@@ -188,30 +173,24 @@ class Posterior:
         """Sum of the log prior densities, up to a constant."""
         # b^2: the nugget is part of the task's variance where repeats would find it again, while
         # noise is not.
-        w2 = p[3].exp()
-        square = p[1].square() + w2
-        if self.has_past:
-            square = square + self.past_variance * p[2].exp()
+        square = p[1].square() + p[2].exp()
         if self.nugget is not None:
-            square = square + p[4].exp()
+            square = square + p[3].exp()
         log_b = 0.5 * square.log()
         total = _lognormal(log_b, SCALE_PRIOR) - 0.5 * p[0].square()
         if self.nugget is None:
-            total = total + _lognormal(p[4], NOISE_PRIOR)
+            total = total + _lognormal(p[3], NOISE_PRIOR)
         else:
-            total = total + _lognormal(p[4] - 2.0 * log_b, (math.log(self.nugget), 0.75))
+            total = total + _lognormal(p[3] - 2.0 * log_b, (math.log(self.nugget), 0.75))
         # Dimension-scaled lengthscales: distances in the cube grow with sqrt(d), and with a fixed
         # prior every point of a large space would be far from every other. The columns stray from
         # their common mean only a little, as a dozen trials cannot tell two dozen columns apart.
-        common = p[5:].mean()
+        common = p[4:].mean()
         total = total + _lognormal(common, (log_lengthscale(self.d) - 0.5, 1.0))
         if self.d > 1:
-            total = total + _lognormal(p[5:] - common, (0.0, LENGTHSCALE_SPREAD)).sum()
-        if self.has_past:
-            total = total + _lognormal(p[2] - 2.0 * log_b, DEVIATION_SHARE_PRIOR)
-        if self.prior is not None or self.has_past:
-            total = total + _lognormal(p[3] - 2.0 * log_b, RESIDUAL_SHARE_PRIOR)
+            total = total + _lognormal(p[4:] - common, (0.0, LENGTHSCALE_SPREAD)).sum()
         if self.prior is not None:
+            total = total + _lognormal(p[2] - 2.0 * log_b, RESIDUAL_SHARE_PRIOR)
             rho = p[1] / log_b.exp()
             trust = _normal(rho - self.prior.rho, self.prior.sd)
             outlier = _normal(rho, PRIOR_OUTLIER_SD)
@@ -230,13 +209,10 @@ def log_lengthscale(d: int) -> float:
 def starts(data: FitData, prior: MeanPrior | None) -> list[np.ndarray]:
     """Three starts: trust the prior mean; the same, but rough and without noise; distrust it."""
     d, rho = data.cube.shape[1], prior.rho if prior else 0.0
-    left = 1.0 - rho**2
-    if data.past.shape[1]:
-        left = max(left - data.past_variance, 0.5 * left)
-    log_l, log_left = log_lengthscale(d) - 1.5, math.log(max(left, 0.05))
-    trust = [0.0, rho, 0.0, log_left, -5.0, *[log_l] * d]
-    rough = [0.0, rho, 0.0, log_left, math.log(1e-3), *[log_l + math.log(0.2)] * d]
-    distrust = [0.0, 0.0, 0.0, 0.0, -5.0, *[log_l] * d]
+    log_l, log_left = log_lengthscale(d) - 1.5, math.log(max(1.0 - rho**2, 0.05))
+    trust = [0.0, rho, log_left, -5.0, *[log_l] * d]
+    rough = [0.0, rho, log_left, math.log(1e-3), *[log_l + math.log(0.2)] * d]
+    distrust = [0.0, 0.0, 0.0, -5.0, *[log_l] * d]
     return [np.array(each) for each in (trust, rough, *([distrust] if prior else []))]
 
 

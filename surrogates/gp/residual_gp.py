@@ -1,15 +1,14 @@
 """The Gaussian process over a task's scores: offline prior mean plus residual.
 
 Notation: n observations, d encoded columns, m(x) the offline prior mean (standardised over the
-space), r_h(x) the deviation of past task h from it. In standardised scores,
+space). In standardised scores,
 
-    y(x) = c + s m(x) + g(x) + noise,   g ~ GP(0, w_1 mean_h r_h(x) r_h(x') + w_2 k(x, x')),
+    y(x) = c + s m(x) + g(x) + noise,   g ~ GP(0, w k(x, x')),
 
-k Matern-5/2 with a lengthscale per column. The first term lets a few trials say which past tasks
-this one resembles. The prior on rho = s / b, b^2 the variance of the task, is centred on the
-correlation that the history's held-out datasets showed, so that a history without skill is ignored,
-and leaves room for a task about which it is wrong. Hyperparameters: `surrogates.gp.fit`.
-Source: AutoPipe (arXiv 2603.18773) for mean + residual.
+k Matern-5/2 with a lengthscale per column. The prior on rho = s / b, b^2 the variance of the task,
+is centred on the correlation that the history's held-out datasets showed, so that a history without
+skill is ignored, and leaves room for a task about which it is wrong. Hyperparameters:
+`surrogates.gp.fit`. Source: AutoPipe (arXiv 2603.18773) for mean + residual.
 """
 
 from __future__ import annotations
@@ -33,18 +32,6 @@ from surrogates.gp.fit import FitData, Hyperparameters, MeanPrior, fit
 NUMERICAL_ERRORS = (NanError, NotPSDError)
 TOLERANCE = 1e-9  # squared distance in the cube below which two points are one
 JITTERS = (1e-5, 1e-3, 1e-2)  # noise variance added in turn when a fit fails
-
-
-@dataclass(frozen=True)
-class InputColumns:
-    """The meaning of the columns of the Gaussian process's inputs."""
-
-    cube: int
-    """d: the first columns are the encoded configuration; m(x) follows them."""
-    past: int
-    """h: the last columns are the deviations of past tasks."""
-    past_variance: float
-    """Mean over the space of the sum of their squares."""
 
 
 @dataclass(frozen=True)
@@ -98,25 +85,12 @@ class OfflineMean(Mean):
         self.constant, self.slope = constant, slope
 
     def forward(self, x: Tensor) -> Tensor:
-        """`batch x n x (d + 1 + h)` -> `batch x n`."""
+        """`batch x n x (d + 1)` -> `batch x n`."""
         return self.at(x[..., self.column])
 
     def at(self, prior_mean: Tensor) -> Tensor:
         """The mean where the offline prior mean is m."""
         return self.constant + self.slope * (prior_mean - self.centre)
-
-
-class PastKernel(Kernel):
-    """w_1 times the inner product of the columns that hold the deviations of past tasks."""
-
-    def __init__(self, first: int, weight: float) -> None:
-        super().__init__()
-        self.first, self.weight = first, weight
-
-    def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **_: Any) -> Tensor:
-        """`batch x n x m` covariances, or `batch x n` variances."""
-        a, b = x1[..., self.first :], x2[..., self.first :]
-        return self.weight * ((a * b).sum(-1) if diag else a @ b.mT)
 
 
 class NuggetKernel(Kernel):
@@ -140,7 +114,7 @@ class NuggetKernel(Kernel):
 
 @dataclass
 class ResidualGP:
-    """A fitted process. X is `n x (d + 1 + h)`: encoded cube, m (zeros if there is none), r_h."""
+    """A fitted process. X is `n x (d + 1)`: encoded cube and m (zeros if there is none)."""
 
     model: SingleTaskGP
     transform: TailTransform
@@ -150,7 +124,6 @@ class ResidualGP:
     def fit(
         cls,
         inputs: np.ndarray,
-        columns: InputColumns,
         y: np.ndarray,
         y_var: np.ndarray,
         prior: MeanPrior | None,
@@ -160,7 +133,6 @@ class ResidualGP:
 
         Args:
             inputs: X, duplicates already merged (`merge_duplicates`).
-            columns: The meaning of its columns.
             y: (n,) raw scores, more is better.
             y_var: (n,) known noise variances in raw units (0 if unknown).
             prior: Prior on rho; None leaves the prior mean out.
@@ -173,18 +145,14 @@ class ResidualGP:
         """
         transform = TailTransform.of(y)
         z, noise = transform.forward(y), y_var * transform.slope(y) ** 2
-        d = columns.cube
-        prior_mean, past = inputs[:, d], inputs[:, d + 1 :]
+        cube, prior_mean = inputs[:, :-1], inputs[:, -1]
         centre = float(prior_mean.mean())
         for jitter in JITTERS:
-            data = FitData(
-                inputs[:, :d], prior_mean - centre, past, columns.past_variance, z, noise + jitter,
-                nugget,
-            )  # fmt: skip
+            data = FitData(cube, prior_mean - centre, z, noise + jitter, nugget)
             found = fit(data, prior)
             if found is None:
                 continue
-            model = _model(inputs, columns, data, centre, found)
+            model = _model(inputs, data, centre, found)
             try:
                 with warnings.catch_warnings(), torch.no_grad():
                     warnings.simplefilter("ignore", NumericalWarning)
@@ -216,19 +184,16 @@ class ResidualGP:
 
 def _model(
     inputs: np.ndarray,
-    columns: InputColumns,
     data: FitData,
     centre: float,
     found: Hyperparameters,
 ) -> SingleTaskGP:
     """BoTorch's model with these hyperparameters, for posteriors and acquisition."""
-    d = columns.cube
+    d = data.cube.shape[1]
     matern = ScaleKernel(MaternKernel(nu=2.5, ard_num_dims=d, active_dims=tuple(range(d)))).double()
     matern.base_kernel.lengthscale = torch.as_tensor(found.lengthscales)
     matern.outputscale = torch.tensor(found.variance, dtype=torch.float64)
     covariance: Kernel = matern
-    if columns.past:
-        covariance = matern + PastKernel(d + 1, found.past_weight)
     noise = torch.as_tensor(data.noise)
     if data.nugget is None:
         noise = noise + found.noise

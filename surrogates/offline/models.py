@@ -1,9 +1,9 @@
-"""All that is learned before the first trial: ranker, early predictor, cost, past tasks."""
+"""All that is learned before the first trial: ranker, early predictor, cost model."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +13,9 @@ from ConfigSpace import ConfigurationSpace
 
 from surrogates.core.base import HistoryError, OptionError
 from surrogates.gp.fit import MeanPrior
-from surrogates.history.outcomes import Trials
 from surrogates.history.table import META, History, read_history
-from surrogates.offline.blend import Blend
 from surrogates.offline.cost import CostModel
 from surrogates.offline.early import EarlyPredictor
-from surrogates.offline.past_tasks import PastTasks
 from surrogates.offline.ranker import Ranker
 from surrogates.space.encoding import SpaceEncoder
 
@@ -42,10 +39,6 @@ class OfflineModels:
     failure_cube: np.ndarray | None = None
     """`t x d` encoded past trials (at most 500), for the failure model."""
     failure_flags: np.ndarray | None = None
-    past: PastTasks | None = None
-    """The past tasks' own models, for the search's kernel."""
-    blend: Blend = field(default_factory=Blend)
-    """Share of the past tasks' mean in the prior mean, beside the ranker."""
 
     @classmethod
     def fit(
@@ -81,7 +74,6 @@ class OfflineModels:
             ranker: Ranker | None = Ranker.fit(rows, encoder, seed)
         except (HistoryError, CatBoostError):  # nothing to order: the search does without
             ranker = None
-        past = PastTasks.fit(rows, encoder, seed)
         scales = rows.group_scales()
         spread = scales["std"][scales["std"] > 0]
         cube, flags = _failures(rows, encoder, seed)
@@ -95,8 +87,6 @@ class OfflineModels:
             float(spread.median()) if len(spread) else float("nan"),
             cube,
             flags,
-            past,
-            Blend.of(ranker, past, Trials.of(rows, encoder)) if ranker else Blend(),
         )
 
     @property
@@ -109,7 +99,7 @@ class OfflineModels:
         """
         if self.ranker is None:
             return None
-        skill = self.blend.skill
+        skill = self.ranker.skill
         if skill.datasets < 2:
             rho, sd = 0.4 * skill.pearson, 0.35
         else:
@@ -135,15 +125,13 @@ class OfflineModels:
             )
 
     def save(self, folder: str | Path) -> None:
-        """Write `offline.json` and the models (.cbm, .safetensors, JSON) into the folder.
+        """Write `offline.json` and the models (.cbm, JSON) into the folder.
 
         The same models give the same bytes.
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        parts = {
-            "ranker": self.ranker, "early": self.early, "cost": self.cost, "past": self.past
-        }  # fmt: skip
+        parts = {"ranker": self.ranker, "early": self.early, "cost": self.cost}
         for part in parts.values():
             if part is not None:
                 part.save(folder)
@@ -153,7 +141,6 @@ class OfflineModels:
             "parts": [name for name, part in parts.items() if part is not None],
             "level": self.level,
             "scale": self.scale,
-            "blend": self.blend.to_dict(),
             "failure_cube": None if self.failure_cube is None else self.failure_cube.tolist(),
             "failure_flags": None if self.failure_flags is None else self.failure_flags.tolist(),
         }
@@ -176,8 +163,6 @@ class OfflineModels:
             payload["scale"],
             None if cube is None else np.array(cube),
             None if flags is None else np.array(flags, dtype=bool),
-            PastTasks.load(folder) if "past" in parts else None,
-            Blend.from_dict(payload["blend"]),
         )
 
 

@@ -6,11 +6,12 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from surrogates.core.base import OptionError, SurrogateError
 from surrogates.offline.models import OfflineModels
 from surrogates.space.axes import plain
+from surrogates.space.options import Part
 
 FORMAT = 2
 STATE_FILE, OFFLINE = "search.json", "offline"
@@ -55,5 +56,6 @@ def read_state(folder: Path, stages: bool) -> tuple[dict[str, Any], OfflineModel
             else "this search was made with stages: Search.load(folder, stages=...)"
         )
     options = state["options"]
-    options["ablate"] = options.pop("without", options.get("ablate", ()))  # its earlier name
+    parts = options.pop("without", options.get("ablate", ()))  # its earlier name
+    options["ablate"] = [part for part in parts if part in get_args(Part)]
     return state, OfflineModels.load(folder / OFFLINE) if state["offline"] else None

@@ -23,6 +23,7 @@ from surrogates.online.offline_prior import OfflinePrior
 from surrogates.online.trial_log import TrialLog
 from surrogates.space.stages import SharedStages
 
+NUGGET = 0.05  # expected share of variance of single configurations, where noise is known
 SCALE_WEIGHT = 3.0  # observations that the history's typical score scale counts as
 
 
@@ -174,10 +175,8 @@ class TaskModel:
             return None
         configs = [self.canonical_configs[rows[i]] for i in first]
         noise_known = all(o.score_se > 0 for o in self.observed)
-        nugget = self.prior.nugget if noise_known else None
-        return ResidualGP.fit(
-            self.inputs(configs), self.prior.input_columns, y, var, self.prior.mean_prior, nugget
-        )
+        nugget = NUGGET if noise_known else None
+        return ResidualGP.fit(self.inputs(configs), y, var, self.prior.mean_prior, nugget)
 
     def _distinct_rows(self) -> list[int]:
         """Observations, without repeats of one measurement: partial runs that are identical."""
@@ -193,7 +192,7 @@ class TaskModel:
         return sum(p.continues is not None for p in self.trial_log.proposals.values())
 
     def inputs(self, configs: list[Config]) -> np.ndarray:
-        """`n x (d + 1 + h)` inputs of the Gaussian process: cube, m, past deviations."""
+        """`n x (d + 1)` inputs of the Gaussian process: cube and m."""
         return self.prior.inputs(configs)
 
     def baseline(self, full_only: bool) -> np.ndarray:

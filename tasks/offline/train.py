@@ -87,7 +87,6 @@ def learned(rows: pd.DataFrame, models: OfflineModels) -> dict[str, Any]:
     failed = rows["state"] == "failed"
     done = full & ~failed
     prior, early = models.mean_prior, models.early
-    past = models.past.tasks if models.past else ()
     return {
         "rows": {
             "trials": int(done.sum()),
@@ -98,7 +97,6 @@ def learned(rows: pd.DataFrame, models: OfflineModels) -> dict[str, Any]:
         "ranker": {
             "chosen": chosen_name(models),
             "kendall_tau": models.ranker.skill.kendall_tau if models.ranker else 0.0,
-            "share_of_past_tasks": models.blend.share,
             "trusted": prior.rho if prior else 0.0,
         },
         "early": {
@@ -107,10 +105,6 @@ def learned(rows: pd.DataFrame, models: OfflineModels) -> dict[str, Any]:
                 "believed": rung.shrink,
             }
             for rung in (early.rungs if early else [])
-        },
-        "past_tasks": {
-            "models": len(past),
-            "explained": sum(task.explained for task in past) / max(1, len(past)),
         },
         "cost": {"fitted": int(models.cost is not None)},
     }

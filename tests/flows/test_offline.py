@@ -13,6 +13,7 @@ from typer import Typer
 from typer.testing import CliRunner, Result
 
 from flows.offline import main
+from surrogates.evaluation.baselines import BASELINES
 from tasks.config.params import PARAMS, load_section
 from tasks.config.paths import OfflineFolder, offline_folder
 from tasks.history.prefixes import PREFIX_FRACTIONS
@@ -90,7 +91,7 @@ def test_every_step_leaves_what_the_next_one_needs_and_again_the_same(
     assert written[0] == written[1]
     assert set(written[0]) >= {
         "validation.json", "history.parquet", "features.csv", "training.json", "metrics.json",
-        "models/offline.json", "models/early.cbm", "models/past_tasks.safetensors",
+        "models/offline.json", "models/early.cbm",
         *(f"plots/{n}.csv" for n in ("early", "features", "ranker", "ranker_by_dataset")),
     }  # fmt: skip
     assert "60 trials, 3 dataset x model groups, 3 datasets" in done.output
@@ -113,15 +114,13 @@ def test_every_step_leaves_what_the_next_one_needs_and_again_the_same(
     assert shown.output == done.output[done.output.index("Ranking a dataset left out") :]
     training = json.loads(written[0]["training.json"])
     assert training["rows"] == {"datasets": 3, "failed": 0, "prefixes": 240, "trials": 60}
-    assert training["past_tasks"]["models"] == 3
     check_metrics(json.loads(written[0]["metrics.json"]), tmp_path / "one" / "plots")
 
 
 def check_metrics(metrics: dict, plots: Path) -> None:
     assert metrics["history"] == {"trials": 60, "groups": 3, "datasets": 3}
     assert set(metrics["ranker"]) == {
-        "queryrmse", "queryrmse_meta", "ensemble_as_the_search", "mean_of_past_tasks",
-        "mean_rank_portfolio",
+        "queryrmse", "queryrmse_meta", "ensemble_as_the_search", "mean_rank_portfolio",
         "greedy_regret_portfolio", "nearest_dataset", "random",
     }  # fmt: skip
     assert {"config", "text", "probes", "rewards", "model", "all"} == set(metrics["features"])
@@ -160,7 +159,10 @@ def test_the_bundled_parameters_are_legal_and_every_bundled_meta_feature_has_a_g
     assert not described.empty
     groups = groups_of(set(described) - set(KEYS))
     assert set(groups) == set(GROUPS)
-    assert parts(settings, len(groups)) == 2 * len(settings.losses) + 1 + 5 + len(groups) + 3
+    assert (
+        parts(settings, len(groups))
+        == 2 * len(settings.losses) + 1 + len(BASELINES) + len(groups) + 3
+    )
 
 
 def test_the_prefixes_that_are_judged_are_those_at_the_rungs(history, tmp_path):

