@@ -133,7 +133,7 @@ def tune(
     allow_user_code: Annotated[bool, typer.Option(help="Run 'module:function' rewards.")] = False,
     history: History = None,
     resume: Annotated[
-        str | None, typer.Option(help="Id, folder or URL of a run to go on with.")
+        str | None, typer.Option(help="Id, folder or URL of a run to resume.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -254,15 +254,13 @@ def collect(
     steps: Steps = None,
     eval_rows: EvalRows = None,
     eval_batch: EvalBatch = None,
-    name: Annotated[
-        str, typer.Option(help="Of the run; the same name goes on with it.")
-    ] = "collect",
+    name: Annotated[str, typer.Option(help="Of the run; the same name resumes it.")] = "collect",
     history: History = None,
     as_json: AsJson = False,
 ) -> None:
     """Run a space-filling design of full-length trials and add them to the history."""
     with friendly_errors(as_json):
-        interrupts.notes = [f"go on with: {this_command()}"]
+        interrupts.notes = [f"resume with: {this_command()}"]
         configure()
         from flows.collect import collect as run_collect
         from flows.json_lines import JsonLines, write_event

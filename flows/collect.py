@@ -11,15 +11,17 @@ import zlib
 from pathlib import Path
 
 from prefect import flow
+from prefect.task_runners import ThreadPoolTaskRunner
 
 from surrogates.space.encoding import SpaceEncoder
 from tasks.config.names import slug
 from tasks.config.paths import runs_folder
 from tasks.config.settings import CollectSettings
-from tasks.execution.backend import ExecutionBackend, thread_runner
+from tasks.execution.backend import ExecutionBackend
+from tasks.execution.base import is_fatal, result_file
 from tasks.execution.devices import memory_share
 from tasks.execution.gpus import reserve_launchers
-from tasks.execution.trial import abort_run, is_fatal, result_file
+from tasks.execution.trial import abort_run
 from tasks.history.checks import append_checked
 from tasks.history.location import resolve_history_dir
 from tasks.history.rows import history_files, history_row
@@ -46,7 +48,7 @@ def collect(
 
     Args:
         settings: Datasets, model, how many configurations, and how trials are run.
-        name: Of the run; the same name goes on with it, and runs only what is missing.
+        name: Of the run; the same name resumes it, and runs only what is missing.
         history: Folder of parquet files to append to; empty: the project's.
 
     Returns:
@@ -59,7 +61,7 @@ def collect(
     with (
         run_lock(run.path),
         observe(run) as observer,
-        reserve_launchers(settings.parallel, settings.threads, tell=observer.phase) as launchers,
+        reserve_launchers(settings.parallel, settings.threads, on_wait=observer.phase) as launchers,
     ):
         observer.phase("preparing the datasets and probing the base model")
         with Supervisor(launchers[0]) as measurer:
@@ -78,7 +80,7 @@ def collect(
         observer.phase("running trials")
         # Interrupted or terminated, no training process is left behind.
         with (
-            thread_runner(settings.parallel) as tasks,
+            ThreadPoolTaskRunner[TrialResult](max_workers=settings.parallel) as tasks,
             Supervisor(launchers, observer.event) as supervisor,
         ):
             backend, results = ExecutionBackend(supervisor, tasks, settings.retries), {}

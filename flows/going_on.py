@@ -51,9 +51,9 @@ class GoingOn:
 def going_on(
     name: str, budget: Budget | None, history: Path | None, observer: RunObserver
 ) -> GoingOn | None:
-    """The run to go on with; None where it is finished, which the observer is told then."""
+    """The run to resume; None if it is finished, which the observer is told then."""
     run = open_run(name, runs_folder())
-    interrupts.notes = [f"go on with: autopipe tune --resume {run.run_id}"]
+    interrupts.notes = [f"resume with: autopipe tune --resume {run.run_id}"]
     interrupts.kept = any(run.path.glob("trials/*/result.json"))
     settings, changed = run.info().settings, None
     if budget is not None and budget != settings.budget:

@@ -63,7 +63,7 @@ def refuse_beside_resume(context: typer.Context) -> None:
     ]
     if refused:
         raise SettingsError(
-            f"{', '.join(map(str, refused))} beside --resume: a run goes on with the settings it "
+            f"{', '.join(map(str, refused))} beside --resume: a run resumes with the settings it "
             "was begun with, or it would propose other trials\n"
             "  expected: --resume with --budget and --history at most; for other settings start a "
             "new run"

@@ -1,4 +1,4 @@
-"""A run that is interrupted ends with the command that goes on with it."""
+"""A run that is interrupted ends with the command that resumes it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from trials.spec.records import TrialResult, TrialSpec
 
 
 class _Begun(RunObserver):
-    """Remembers how to go on with the run, once there is something to go on with."""
+    """Remembers how to resume the run, once there is something to resume."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
 
     def begun(self, info: RunInfo) -> None:
-        self.lines = [f"go on with: autopipe tune --resume {info.run_id}"]
+        self.lines = [f"resume with: autopipe tune --resume {info.run_id}"]
         if store := info.settings.store:
             url = f"{store.rstrip('/')}/{info.run_id}"
             self.lines.append(f"on another machine: autopipe tune --resume {url}")

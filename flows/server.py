@@ -35,7 +35,7 @@ LEAST_BYTES = 16_000_000  # of the workspace: for Prefect's database, logs, reco
 AWAY = (
     "the Prefect server {} does not answer\n"
     "  start it (autopipe ui), or do without it (unset PREFECT_API_URL)\n"
-    "  a run that was under way goes on with: autopipe tune --resume RUN"
+    "  a run that was under way resumes with: autopipe tune --resume RUN"
 )
 
 

@@ -22,19 +22,18 @@ from tasks.execution.backend import ExecutionBackend, check_backend, open_backen
 from tasks.execution.gpus import trial_launchers
 from tasks.history.rows import history_files
 from tasks.inputs.prepare import Inputs, find_inputs, probe_inputs
-from tasks.inputs.spaces import load_space, resolve_space
+from tasks.inputs.spaces import load_space, plain_values, resolve_space
 from tasks.monitoring.observers import RunObserver, observe
 from tasks.offline.models import OfflineTraining
 from tasks.offline.validate import document_history, validate_dataset
-from tasks.planning.plan import make_plan, offline_wait_seconds, progress_to
-from tasks.planning.time_plan import TimePlan
+from tasks.planning.plan import TimePlan, make_plan, offline_wait_seconds, progress_to
 from tasks.planning.warm_up import FOLDER as WARM_UP
 from tasks.report.build import write_report
-from tasks.runs.folder import RunFolder
+from tasks.runs.folder import RunFolder, RunInfo
 from tasks.runs.formatting import finished_before
 from tasks.runs.join_history import append_run_to_history
 from tasks.runs.ledger import LEDGER, Ledger
-from tasks.search.begin import Begun, begin_run, pin_history, record_history_use
+from tasks.search.begin import begin_run, pin_history, record_history_use
 from tasks.search.conclude import conclude
 from tasks.search.loop import SearchLoop
 from tasks.search.naming import (
@@ -63,9 +62,9 @@ def tune(
     """Find the best configuration of SFT -> RL for one dataset and model, under a budget.
 
     Args:
-        settings: What to tune, with what budget, and how trials are run. Of a run that goes on
+        settings: What to tune, with what budget, and how trials are run. Of a resumed run
             only the budget counts; empty keeps that, too.
-        run: Id, folder or URL of a run to go on with; empty begins a new one.
+        run: Id, folder or URL of a run to resume; empty begins a new one.
         history: Folder of parquet files to learn from and to append to; empty: the project's, or
             that of the run which goes on.
 
@@ -111,7 +110,7 @@ def tune(
             observer.phase("measuring on the test split")
             with open_measurer(backend, settings, observer.phase) as measurer:
                 seconds = ledger.left + ready.plan.test_seconds
-                default = ready.begun.default_config
+                default = plain_values(ready.space.get_default_configuration())
                 summary = conclude(folder, loop, default, measurer, seconds, progress_to(observer))
         export_best(folder)
         write_report(folder)
@@ -139,7 +138,7 @@ class _Ready:
 
     plan: TimePlan
     inputs: Inputs
-    begun: Begun
+    info: RunInfo
     offline: OfflineModels | None
     space: ConfigurationSpace
 
@@ -164,12 +163,12 @@ def _prepare(job: _Job, launchers: Sequence[Launcher]) -> _Ready:
         observer.phase("probing the base model")
         with open_measurer(job.backend, settings, observer.phase) as measurer:
             inputs = probe_inputs(found, settings, plan.probe, measurer, progress_to(observer))
-        begun = begin_run(settings, folder, inputs, space, learned, job.history)
-        observer.begun(begun.info)
-        for warning in begun.info.dataset.warnings:
+        info = begin_run(settings, folder, inputs, space, learned.files, job.history)
+        observer.begun(info)
+        for warning in info.dataset.warnings:
             observer.message(warning)
-        version_run_inputs(folder, begun.history_files, begun.features)
-        document_history(begun.history_files, folder)
+        version_run_inputs(folder, learned.files, learned.features)
+        document_history(learned.files, folder)
         observer.phase("training the offline models")
         offline = training.models(None if learned.used else offline_wait_seconds(job.ledger))
     if learned.used is None:
@@ -179,9 +178,9 @@ def _prepare(job: _Job, launchers: Sequence[Launcher]) -> _Ready:
             "the offline models are not trained in time for this budget: the search begins "
             "without what past runs know"
             if learned.used is None
-            else "the search goes on without what past runs know, as it began"
+            else "the search resumes without what past runs know, as it began"
         )
-    return _Ready(plan, inputs, begun, offline, space)
+    return _Ready(plan, inputs, info, offline, space)
 
 
 def _search(job: _Job, ready: _Ready) -> SearchLoop:
@@ -195,7 +194,7 @@ def _search(job: _Job, ready: _Ready) -> SearchLoop:
         (observer.found if again else observer.result)(spec, result)
         observer.spent(ledger.share)
 
-    budget = ready.begun.info.search_budget
+    budget = ready.info.search_budget
     search = Search(
         ready.space,
         dataset=ready.inputs.meta,
@@ -228,7 +227,7 @@ def _search(job: _Job, ready: _Ready) -> SearchLoop:
         if before:
             observer.message(finished_before(len(before), settings.budget))
         observer.spent(ledger.share)
-        loop.explore(ready.begun.default_config)
+        loop.explore(plain_values(ready.space.get_default_configuration()))
         observer.phase("running the finalists at full length")
         loop.finish()
     finally:

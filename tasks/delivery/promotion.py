@@ -107,7 +107,8 @@ def challenge(run: RunFolder, rows: int, measurer: Supervisor) -> Decision:
     info, summary = run.info(), run.summary()
     if summary is None or summary.best.trial_id is None:
         raise SettingsError(
-            f"run {run.run_id} has no winner yet\n  go on with: autopipe tune --resume {run.run_id}"
+            f"run {run.run_id} has no winner yet\n"
+            f"  resume with: autopipe tune --resume {run.run_id}"
         )
     [winner] = [t for t in run.trials() if t.spec.trial_id == summary.best.trial_id]
     weights = final_model(winner.spec)

@@ -1,4 +1,4 @@
-"""Where trials are run: this machine, Prefect's workers, Dask.
+"""Execution backends: trials on this machine, on Prefect's workers or on Dask.
 
 May import `config`, `sync` and `runs`.
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -17,7 +17,7 @@ from tasks.config.settings import TuneSettings
 from tasks.execution.base import DASK, HERE, TRIALS, WORKERS, TrialRunner
 from tasks.execution.devices import core_share, gpus_of_trial
 from tasks.execution.event_follower import EventFollower
-from tasks.execution.gpus import Tell, measuring_launcher
+from tasks.execution.gpus import OnWait, measuring_launcher
 from tasks.execution.prefect_workers import DeploymentRunner
 from tasks.execution.remote import RemoteRunner
 from tasks.execution.trial import run_trial
@@ -38,9 +38,9 @@ class ExecutionBackend:
 
     Attributes:
         runner: runs a trial.
-        task_runner: runs the tasks that wait for them.
+        task_runner: runs the Prefect tasks that wait for trials.
         retries: further attempts at a trial that crashed.
-        follower: reads the events of trials that this process does not see otherwise.
+        follower: reads the events of trials whose events this process does not see otherwise.
     """
 
     runner: TrialRunner
@@ -49,35 +49,34 @@ class ExecutionBackend:
     follower: EventFollower | None = None
 
     def warm_up(self) -> None:
-        """Starts a worker, where trials run on this machine: the first job needs it."""
+        """Starts a worker, if trials run on this machine: the first job needs it."""
         if isinstance(self.runner, Supervisor):
             self.runner.warm_up()
 
     def submit(self, spec: TrialSpec) -> PrefectFuture[TrialResult]:
-        """``run_trial`` as a task of the flow at hand."""
+        """Submits ``run_trial`` as a task of the current flow."""
         if self.follower is not None:
             self.follower.follow(spec)
-        task = run_trial.with_options(retries=self.retries)
         parameters = {"spec": spec, "runner": self.runner, "retries": self.retries}
-        return self.task_runner.submit(task, parameters)
+        return self.task_runner.submit(run_trial.with_options(retries=self.retries), parameters)
 
 
 @contextmanager
 def open_measurer(
-    backend: ExecutionBackend, settings: TuneSettings, tell: Tell
+    backend: ExecutionBackend, settings: TuneSettings, on_wait: OnWait
 ) -> Iterator[Supervisor]:
-    """Who measures models outside of trials: the workers of trials on this machine, else its own.
+    """The supervisor that measures models outside of trials: the backend's if it is local.
 
     Args:
         backend: of the run's trials.
         settings: of the run.
-        tell: is told when other processes have to be waited for.
+        on_wait: called when other processes hold the GPUs.
     """
     if isinstance(backend.runner, Supervisor):
         yield backend.runner
         return
-    with measuring_launcher(settings.threads, tell) as launcher, Supervisor(launcher) as measurer:
-        yield measurer
+    with measuring_launcher(settings.threads, on_wait) as launcher, Supervisor(launcher) as own:
+        yield own
 
 
 @contextmanager
@@ -88,58 +87,66 @@ def open_backend(
 
     Args:
         settings: of the run.
-        run: its folder; other machines must see it where they see it under the same path.
+        run: its folder; other machines must see it under the same path, unless it is in a store.
         launchers: for trials on this machine, one for each at a time.
-        on_event: told of the events of every trial.
+        on_event: called with the events of every trial.
 
     Raises:
         SettingsError: what the backend needs is not there.
     """
-    # Task runners wait for their tasks when they are left, so they are left last.
-    if settings.trials_on == HERE:
-        warm = settings.trials_per_worker
-        with (
-            thread_runner(settings.parallel) as tasks,
-            Supervisor(launchers, on_event, None, warm, run.path / TRIALS) as here,
-        ):
-            yield ExecutionBackend(here, tasks, settings.retries)
-        return
-    threads_each = settings.threads
-    if settings.trials_on == DASK and threads_each is None:
+    runner: TrialRunner
+    with ExitStack() as stack:
+        # A task runner waits for its tasks when it is closed, so it is closed last.
+        task_runner = stack.enter_context(_task_runner(settings))
+        if settings.trials_on == HERE:
+            warm = settings.trials_per_worker
+            here = Supervisor(launchers, on_event, None, warm, run.path / TRIALS)
+            yield ExecutionBackend(stack.enter_context(here), task_runner, settings.retries)
+            return
+        follower = stack.enter_context(EventFollower(on_event))
+        store = settings.store
+        stack.enter_context(
+            Lease(StoredFolder(open_store(store), run.run_id) if store else run.path)
+        )
+        runner = _remote_runner(settings)
+        if settings.trials_on == WORKERS:
+            runner = stack.enter_context(closing(DeploymentRunner(runner)))
+        yield ExecutionBackend(runner, task_runner, settings.retries, follower)
+
+
+def _remote_runner(settings: TuneSettings) -> RemoteRunner:
+    threads = settings.threads
+    if settings.trials_on == DASK and threads is None:
         # All processes of the cluster are on this machine.
-        named = gpus_of_trial(settings.accelerate_config, settings.gpus_per_trial)
-        threads_each = core_share(settings.parallel * (named or 1))
-    runner = RemoteRunner(
-        threads=threads_each,
+        gpus = gpus_of_trial(settings.accelerate_config, settings.gpus_per_trial)
+        threads = core_share(settings.parallel * (gpus or 1))
+    return RemoteRunner(
+        threads=threads,
         gpus_per_trial=settings.gpus_per_trial,
         accelerate_config=settings.accelerate_config,
         trials_per_worker=settings.trials_per_worker,
         store=settings.store,
     )
-    if settings.trials_on == WORKERS:
-        runs: TrialRunner
-        location = (
-            StoredFolder(open_store(settings.store), run.run_id) if settings.store else run.path
-        )
-        with (
-            thread_runner(settings.parallel) as tasks,
-            EventFollower(on_event) as follower,
-            Lease(location),
-            closing(DeploymentRunner(runner)) as runs,
-        ):
-            yield ExecutionBackend(runs, tasks, settings.retries, follower)
-        return
-    with _dask(settings) as tasks, EventFollower(on_event) as follower, Lease(run.path):
-        yield ExecutionBackend(runner, tasks, settings.retries, follower)
 
 
-def thread_runner(count: int) -> TaskRunner[Any]:
-    """Threads of this process, each waiting for one trial at a time."""
-    return ThreadPoolTaskRunner(max_workers=count)
+def _task_runner(settings: TuneSettings) -> TaskRunner[Any]:
+    """Threads that each wait for one trial, a local Dask cluster, or the one at an address."""
+    if settings.trials_on in (HERE, WORKERS):
+        return ThreadPoolTaskRunner(max_workers=settings.parallel)
+    from prefect_dask import DaskTaskRunner
+
+    if settings.trials_on != DASK:
+        return DaskTaskRunner(address=settings.trials_on)
+    cluster = {
+        "n_workers": settings.parallel,
+        "threads_per_worker": 1,
+        "dashboard_address": None,
+    }
+    return DaskTaskRunner(cluster_kwargs=cluster)
 
 
 def check_backend(settings: TuneSettings) -> None:
-    """Looks whether trials can be run where the settings say, before anything is spent.
+    """Checks that trials can be run as the settings say, before anything is spent.
 
     Raises:
         SettingsError: a server, a package or a cluster is not there.
@@ -154,40 +161,22 @@ def check_backend(settings: TuneSettings) -> None:
         _check_dask(settings.trials_on)
 
 
-def _check_dask(where: str) -> None:
-    # A cluster that is closed in mid-trial has much to say; a trial's result says what befell it.
+def _check_dask(address: str) -> None:
+    # A cluster that is closed in mid-trial logs a lot; the trial's result says what happened.
     os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "critical")
     if find_spec("prefect_dask") is None:
         raise SettingsError(
             "trials on Dask need the package prefect-dask\n"
             "  install it with: pip install 'autopipe[dask]'"
         )
-    if where == DASK:
+    if address == DASK:
         return
     from distributed import Client
 
     try:
-        Client(where, timeout=CONNECT_SECONDS).close()
+        Client(address, timeout=CONNECT_SECONDS).close()
     except (OSError, ValueError) as error:
         raise SettingsError(
-            f"no Dask scheduler answers at {where}: {error}\n"
+            f"no Dask scheduler answers at {address}: {error}\n"
             "  start one with: dask scheduler; or let AutoPipe start a cluster: --trials-on dask"
         ) from None
-
-
-@contextmanager
-def _dask(settings: TuneSettings) -> Iterator[TaskRunner[Any]]:
-    """A local cluster with one process a trial, or the cluster at an address."""
-    from prefect_dask import DaskTaskRunner
-
-    if settings.trials_on != DASK:
-        with DaskTaskRunner(address=settings.trials_on) as tasks:
-            yield tasks
-        return
-    cluster = {
-        "n_workers": settings.parallel,
-        "threads_per_worker": 1,
-        "dashboard_address": None,
-    }
-    with DaskTaskRunner(cluster_kwargs=cluster) as tasks:
-        yield tasks

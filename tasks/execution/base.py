@@ -20,18 +20,18 @@ TRIALS, SPEC, RESULT, EVENTS, LOG = (
 
 
 class TrialRunner(Protocol):
-    """Runs one trial to its end, somewhere."""
+    """Runs one trial to its end, on whichever machine."""
 
     def run(self, spec: TrialSpec) -> TrialResult:
-        """The trial's result; one that has a result already is not run again.
+        """Returns the trial's result; a trial that has one already is not run again.
 
         Raises:
-            Cancelled: when the run was told to stop.
+            Cancelled: the run was told to stop.
         """
 
 
 def on_this_machine(trials_on: str) -> bool:
-    """Whether all trials share the devices and the memory of the machine that leads the run."""
+    """True if all trials share the devices and the memory of the machine that leads the run."""
     return trials_on in (HERE, DASK)
 
 
@@ -40,16 +40,31 @@ def run_folder_of(spec: TrialSpec) -> Path:
     return Path(spec.folder).parents[1]
 
 
+def result_file(spec: TrialSpec) -> Path:
+    """The result of a trial, once there is one."""
+    return Path(spec.folder) / RESULT
+
+
 def stored_name(spec: TrialSpec) -> str:
     """The folder of a trial in a store of runs.
 
     Raises:
-        ValueError: its run or it has a name that would lead somewhere else.
+        ValueError: a name in it would lead somewhere else.
     """
     run, trial = checked_name(run_folder_of(spec).name), checked_name(Path(spec.folder).name)
     return f"{run}/{TRIALS}/{trial}"
 
 
+def is_fatal(result: TrialResult) -> bool:
+    """True if every other trial would fail in the same way."""
+    return result.failure is not None and result.failure.kind in FATAL_KINDS
+
+
+def is_transient(result: TrialResult) -> bool:
+    """True if another attempt may succeed."""
+    return result.failure is not None and result.failure.kind in TRANSIENT_KINDS
+
+
 def is_retryable(result: TrialResult) -> bool:
-    """Whether whoever leads the run may discard a result, and have the trial run once more."""
-    return result.failure is not None and result.failure.kind in TRANSIENT_KINDS | FATAL_KINDS
+    """True if the leader of the run may discard a result, and have the trial run again."""
+    return is_fatal(result) or is_transient(result)

@@ -1,4 +1,4 @@
-"""How trials share this machine: cores, GPUs and memory."""
+"""Shares of this machine for trials that run at the same time: cores, GPUs and memory."""
 
 from __future__ import annotations
 
@@ -21,66 +21,67 @@ def launchers_for(
     gpus_per_trial: int | None = None,
     gpus: Sequence[str] | None = None,
 ) -> list[Launcher]:
-    """One launcher for each trial that runs at the same time; no two have a core or GPU in common.
+    """One launcher per concurrent trial; no two share a core or a GPU.
 
     Args:
-        parallel: number of trials at the same time.
+        parallel: number of concurrent trials.
         threads: CPU threads of each process; None: an even share of the cores.
         accelerate_config: passed through to every launch; it then says how many processes a trial
             has, else that is one for each of its GPUs.
         gpus_per_trial: None: as many as the Accelerate config has processes on this machine, or
             an even share of all.
-        gpus: names of the GPUs to deal out, as CUDA_VISIBLE_DEVICES takes them; None: all.
+        gpus: names of the GPUs to use, as CUDA_VISIBLE_DEVICES takes them; None: all.
 
     Raises:
-        SettingsError: when there are too few GPUs, with the largest ``parallel`` that works; when
+        SettingsError: there are too few GPUs, with the largest ``parallel`` that works; or
             settings contradict each other.
     """
-    config = Path(accelerate_config).resolve() if accelerate_config else None
-    asked = _asked(accelerate_config)
-    gpus = _usable(asked, gpus)
+    config = _AccelerateConfig.read(accelerate_config)
+    gpus = config.usable(gpus)
     if gpus_per_trial and not gpus:
         raise SettingsError(
             f"gpus_per_trial={gpus_per_trial}: no GPU is visible here; leave --gpus-per-trial out, "
             "or look at nvidia-smi and CUDA_VISIBLE_DEVICES"
         )
-    named = gpus_of_trial(accelerate_config, gpus_per_trial)
-    each = (named or max(1, len(gpus) // parallel)) if gpus else 0
+    count = gpus_of_trial(accelerate_config, gpus_per_trial)
+    each = (count or max(1, len(gpus) // parallel)) if gpus else 0
     if each * parallel > len(gpus):
         raise SettingsError(_too_few(parallel, each, len(gpus)))
     processes = max(1, each)
-    share = core_share(parallel * (asked.local or processes))
+    share = core_share(parallel * (config.local or processes))
+    groups = [gpus[slot * each : (slot + 1) * each] for slot in range(parallel)]
     return [
         Launcher(
-            config_file=config,
-            processes=1 if config else processes,
+            config_file=config.file,
+            processes=1 if config.file else processes,
             threads=threads or share,
-            devices=_devices(asked, gpus[slot * each : (slot + 1) * each]),
+            # GPUs are hidden from a trial that must not use them.
+            devices=",".join(group) if group or config.on_cpu else None,
         )
-        for slot in range(parallel)
+        for group in groups
     ]
 
 
 def gpus_of_trial(accelerate_config: str | None, gpus_per_trial: int | None) -> int | None:
-    """GPUs that the settings name for each trial on a machine; None where they leave that open.
+    """GPUs of each trial on a machine, as the settings name them; None if they leave that open.
 
     Raises:
         SettingsError: the two contradict each other, or the config cannot be read.
     """
-    asked = _asked(accelerate_config)
-    if asked.on_cpu:
+    config = _AccelerateConfig.read(accelerate_config)
+    if config.on_cpu:
         return 0
-    if gpus_per_trial and asked.local and gpus_per_trial != asked.local:
+    if gpus_per_trial and config.local and gpus_per_trial != config.local:
         raise SettingsError(
-            f"gpus_per_trial={gpus_per_trial}, but {Path(accelerate_config or '').resolve()} has "
-            f"num_processes for {asked.local} on this machine, and each process takes one GPU: "
+            f"gpus_per_trial={gpus_per_trial}, but {config.file} has "
+            f"num_processes for {config.local} on this machine, and each process takes one GPU: "
             "leave --gpus-per-trial out"
         )
-    return gpus_per_trial or asked.local
+    return gpus_per_trial or config.local
 
 
 def core_share(processes: int) -> int:
-    """CPU threads for each of the processes that run at the same time on this machine."""
+    """CPU threads for each of the concurrent processes on this machine."""
     return max(1, _cores() // processes)
 
 
@@ -89,25 +90,25 @@ def default_parallel(
     gpus_per_trial: int | None = None,
     gpus: Sequence[str] | None = None,
 ) -> int:
-    """As many trials at a time as the GPUs are enough for, one GPU each unless more are asked for.
+    """As many concurrent trials as the GPUs are enough for, one GPU each unless more are asked for.
 
-    Two on a CPU, or one that has several processes. Arguments are those of ``launchers_for``,
-    which says what is wrong where nothing fits.
+    On a CPU two, or one if it has several processes. Arguments are those of ``launchers_for``,
+    which refuses what does not fit.
     """
     try:
-        asked = _asked(accelerate_config)
+        config = _AccelerateConfig.read(accelerate_config)
     except SettingsError:
         return 1
-    if found := _usable(asked, gpus):
-        return max(1, len(found) // (gpus_per_trial or asked.local or 1))
-    return 2 if (asked.local or 1) == 1 else 1
+    if usable := config.usable(gpus):
+        return max(1, len(usable) // (gpus_per_trial or config.local or 1))
+    return 2 if (config.local or 1) == 1 else 1
 
 
 def trial_processes(launcher: Launcher) -> int:
     """Processes that share a trial's batch, those on other machines included."""
     if launcher.config_file is None:
         return launcher.processes
-    return _asked(str(launcher.config_file)).total or 1
+    return _AccelerateConfig.read(str(launcher.config_file)).total or 1
 
 
 def remote_processes(accelerate_config: str | None, gpus_per_trial: int | None) -> int:
@@ -116,24 +117,24 @@ def remote_processes(accelerate_config: str | None, gpus_per_trial: int | None) 
     Raises:
         SettingsError: the two contradict each other, or the config cannot be read.
     """
-    named = gpus_of_trial(accelerate_config, gpus_per_trial)
-    return _asked(accelerate_config).total or named or 1
+    count = gpus_of_trial(accelerate_config, gpus_per_trial)
+    return _AccelerateConfig.read(accelerate_config).total or count or 1
 
 
 def memory_share(
     parallel: int, accelerate_config: str | None = None, gpus: Sequence[str] | None = None
 ) -> int | None:
-    """Bytes of main memory for each process of the trials that run at the same time.
+    """Bytes of main memory for each process of the concurrent trials.
 
     None on GPUs, which trials do not share.
 
     Raises:
-        SettingsError: when the Accelerate config cannot be read.
+        SettingsError: the Accelerate config cannot be read.
     """
-    asked = _asked(accelerate_config)
-    if _usable(asked, gpus):
+    config = _AccelerateConfig.read(accelerate_config)
+    if config.usable(gpus):
         return None
-    return available_ram_bytes() // (parallel * (asked.local or 1))
+    return available_ram_bytes() // (parallel * (config.local or 1))
 
 
 def visible_gpus() -> list[str]:
@@ -145,7 +146,7 @@ def visible_gpus() -> list[str]:
     listed = os.environ.get("CUDA_VISIBLE_DEVICES")
     if listed is not None:
         names = [name.strip() for name in listed.split(",")]
-        # CUDA ignores what follows the first name that is none.
+        # CUDA ignores everything from the first invalid name on.
         end = next((i for i, name in enumerate(names) if name in ("", "-1")), len(names))
         return names[:end]
     query = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
@@ -157,55 +158,50 @@ def visible_gpus() -> list[str]:
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """What an Accelerate config asks for; None where it does not say.
+class _AccelerateConfig:
+    """The demands of an Accelerate config; None where it does not say.
 
     Attributes:
+        file: it was read from.
         local: processes of a trial on this machine.
         total: processes of a trial on all machines.
-        on_cpu: no GPU is to be used, whatever is there.
+        on_cpu: no GPU is to be used.
     """
 
+    file: Path | None = None
     local: int | None = None
     total: int | None = None
     on_cpu: bool = False
 
+    @classmethod
+    def read(cls, path: str | None) -> _AccelerateConfig:
+        if path is None:
+            return cls()
+        file = Path(path).resolve()
+        try:
+            content = read_yaml(file)
+        except (OSError, ValueError) as error:
+            raise SettingsError(
+                f"the Accelerate config {file} cannot be read: {error}\n"
+                "  expected: a YAML file; make one with: accelerate config"
+            ) from None
+        content = content if isinstance(content, dict) else {}
+        total, on_cpu = content.get("num_processes"), bool(content.get("use_cpu"))
+        if not isinstance(total, int):
+            return cls(file, on_cpu=on_cpu)
+        return cls(file, max(1, total // int(content.get("num_machines") or 1)), total, on_cpu)
 
-def _asked(accelerate_config: str | None) -> _Asked:
-    if accelerate_config is None:
-        return _Asked()
-    config = Path(accelerate_config).resolve()
-    try:
-        content = read_yaml(config)
-    except (OSError, ValueError) as error:
-        raise SettingsError(
-            f"the Accelerate config {config} cannot be read: {error}\n"
-            "  expected: a YAML file; make one with: accelerate config"
-        ) from None
-    content = content if isinstance(content, dict) else {}
-    total, on_cpu = content.get("num_processes"), bool(content.get("use_cpu"))
-    if not isinstance(total, int):
-        return _Asked(on_cpu=on_cpu)
-    local = max(1, total // int(content.get("num_machines") or 1))
-    return _Asked(local, total, on_cpu)
-
-
-def _usable(asked: _Asked, gpus: Sequence[str] | None) -> list[str]:
-    if asked.on_cpu:
-        return []
-    return visible_gpus() if gpus is None else list(gpus)
-
-
-def _devices(asked: _Asked, gpus: Sequence[str]) -> str | None:
-    """For CUDA_VISIBLE_DEVICES; GPUs are hidden from a trial that is to leave them alone."""
-    return ",".join(gpus) if gpus or asked.on_cpu else None
+    def usable(self, gpus: Sequence[str] | None) -> list[str]:
+        """Those of the GPUs that it may use; None stands for all visible ones."""
+        if self.on_cpu:
+            return []
+        return visible_gpus() if gpus is None else list(gpus)
 
 
 def _too_few(parallel: int, each: int, gpus: int) -> str:
-    largest = gpus // each
     wanted = f"{parallel} trial{'s' * (parallel > 1)} at a time with {each} GPU{'s' * (each > 1)}"
     found = f"{wanted} each need {parallel * each} GPUs, and {gpus} are visible: "
-    if largest:
+    if largest := gpus // each:
         return f"{found}the largest that works is --parallel {largest}"
     return f"{found}no --parallel works; lower --gpus-per-trial or num_processes to {gpus} or less"
 

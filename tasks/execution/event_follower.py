@@ -1,4 +1,4 @@
-"""Events of trials that run elsewhere, read from the run's folder as they are written."""
+"""Events of trials on other machines, read from the run's folder as they are written."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ REMEMBERED_BYTES = 200
 
 
 class EventFollower(Background):
-    """Tells of every event of the trials that it was told to follow, from a thread of its own.
+    """Calls back with every event of the trials that it follows, from a thread of its own.
 
     Args:
         on_event: called with the trial's spec and the event.
@@ -33,7 +33,7 @@ class EventFollower(Background):
         self._lock = threading.Lock()
 
     def follow(self, spec: TrialSpec) -> None:
-        """From its next event on, until it has a result that counts."""
+        """Follows a trial until it has a result that is final."""
         with self._lock:
             self._specs[spec.trial_id] = spec
             self._read_to[spec.trial_id] = 0, b""
@@ -65,7 +65,7 @@ class EventFollower(Background):
 
 
 def _is_over(result: Path) -> bool:
-    """Whether there is a result, and one that is not discarded for another attempt."""
+    """True if there is a result that is not discarded for another attempt."""
     try:
         return not is_retryable(read_record(result, TrialResult))
     except (OSError, ValueError):  # none, or storage that does not replace files whole

@@ -1,4 +1,4 @@
-"""What is asked of the Prefect server about the flow runs of trials; one short question each."""
+"""Short requests to the Prefect server about the flow runs of trials."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def cancel(id: UUID) -> None:
 
 
 def cancel_earlier(name: str, folder: str) -> None:
-    """Cancels flow runs of a trial that have not ended: their leader is gone or gave them up.
+    """Cancels flow runs of a trial that have not ended: their leader is gone or abandoned them.
 
-    One that waits would else begin the trial anew when a worker is there, beside the next.
+    One that waits would otherwise begin the trial anew on the next free worker, beside the next.
 
     Args:
         name: of the flow runs.
@@ -48,13 +48,12 @@ def cancel_earlier(name: str, folder: str) -> None:
     )
     with get_client(sync_client=True) as client:
         for run in client.read_flow_runs(flow_run_filter=unfinished):
-            if run.parameters.get("spec", {}).get("folder") != folder:
-                continue
-            client.set_flow_run_state(run.id, Cancelling())
+            if run.parameters.get("spec", {}).get("folder") == folder:
+                client.set_flow_run_state(run.id, Cancelling())
 
 
-def no_worker(run: FlowRun) -> str | None:
-    """The pool that a flow run waits in, when none of its workers is online."""
+def pool_without_worker(run: FlowRun) -> str | None:
+    """The pool that a flow run waits in, if none of its workers is online."""
     with get_client(sync_client=True) as client:
         pool = client.read_flow_run(run.id).work_pool_name
         if pool is None:

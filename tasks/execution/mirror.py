@@ -1,11 +1,11 @@
-"""A trial whose run's folder is on shared storage: its files come, and what it made goes back."""
+"""A trial whose run is on shared storage: its inputs are fetched, and its files are sent back."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from tasks.config.paths import cache_folder
 from tasks.config.store_names import checked_name, checked_path
@@ -18,15 +18,15 @@ from trials.spec.records import TrialSpec
 
 PUSH_SECONDS = 5.0
 DATASETS, MODELS = "datasets", "models"
-CONTINUED = "continued"  # checkpoints that trials go on from, a copy for each
+CONTINUED = "continued"  # checkpoints that trials resume from, a copy for each
 
 
 def send_inputs(spec: TrialSpec, store: Store) -> None:
-    """What another machine needs for a trial: dataset, model, the checkpoint it goes on from."""
+    """Sends what another machine needs for a trial: dataset, model, checkpoint to resume from."""
     store.push(Path(spec.dataset), f"{DATASETS}/{spec.dataset_fingerprint}")
     model = Path(spec.fidelity.model)
     if model.is_dir():
-        store.push(model, f"{MODELS}/{_model_name(spec)}")
+        store.push(model, _model_name(spec))
     if spec.continue_from is not None:
         run = run_folder_of(spec)
         source = Path(spec.continue_from)
@@ -37,61 +37,58 @@ def send_inputs(spec: TrialSpec, store: Store) -> None:
 def mirrored(spec: TrialSpec, url: str) -> Iterator[tuple[TrialSpec, StoredFolder]]:
     """The trial as it is on this machine, and its run's folder in the store.
 
-    While it runs its events and its log are sent every few seconds; at the end all of its folder,
-    which is then removed here, so that a worker's disk holds the trials that run. Dataset and model
-    stay for the next ones.
+    While it runs, its events and its log are sent every few seconds; at the end all of its folder,
+    which is then removed here, so that a worker's disk holds only the trials that run. Dataset and
+    model stay for the next ones.
 
     Raises:
-        StoreError: the storage is away for longer than is waited for.
+        StoreError: the storage is away for longer than it is waited for.
     """
-    store, run = (
-        open_store(url),
-        StoredFolder(open_store(url), checked_name(run_folder_of(spec).name)),
-    )
+    store = open_store(url)
     own = call_with_retries(lambda: fetch_inputs(spec, store), "fetching what a trial needs")
     try:
-        with _Sending(own, store):
-            yield own, run
+        with _Sender(own, store):
+            yield own, StoredFolder(store, checked_name(run_folder_of(spec).name))
     except BaseException:
         with suppress(StoreError, OSError):  # why it ended says more
             _send(own, store)
         raise
     call_with_retries(lambda: _send(own, store), "sending what a trial made")
-    for folder in (Path(own.folder), _continued(spec)):
+    for folder in (Path(own.folder), _checkpoint_copy(spec)):
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def fetch_inputs(spec: TrialSpec, store: Store) -> TrialSpec:
-    """Fetches what a trial needs, and what an earlier attempt at it left, wherever that was.
+    """Fetches what a trial needs, and what an earlier attempt at it left, on whichever machine.
 
     Returns:
         The trial with its paths on this machine.
     """
-    run, mirror = run_folder_of(spec), cache_folder() / "mirror"
+    run, mirror = run_folder_of(spec), _mirror()
     local = mirror / stored_name(spec)
     dataset = mirror / DATASETS / checked_name(spec.dataset_fingerprint)
     store.pull(f"{DATASETS}/{spec.dataset_fingerprint}", dataset)
-    single = dataset / Path(spec.dataset).name  # a file of its own is in a folder now
+    single = dataset / Path(spec.dataset).name  # a single file is in a folder now
     changes: dict[str, object] = {
         "folder": str(local),
         "dataset": str(single if single.is_file() else dataset),
     }
     if Path(spec.fidelity.model).is_absolute():
-        model = mirror / MODELS / _model_name(spec)
-        store.pull(f"{MODELS}/{_model_name(spec)}", model)
+        model = mirror / _model_name(spec)
+        store.pull(_model_name(spec), model)
         changes["fidelity"] = spec.fidelity.model_copy(update={"model": str(model)})
     if spec.continue_from is not None:
-        inside = Path(checked_path(Path(spec.continue_from).relative_to(run).as_posix()))
-        copy = _continued(spec) / inside
-        store.pull(f"{run.name}/{inside.as_posix()}", copy)
-        changes["continue_from"] = str(copy)
+        inside = checked_path(Path(spec.continue_from).relative_to(run).as_posix())
+        checkpoint = _checkpoint_copy(spec) / inside
+        store.pull(f"{run.name}/{inside}", checkpoint)
+        changes["continue_from"] = str(checkpoint)
     # The store knows whether there is one that counts: a failure is taken out to be tried again.
     (local / RESULT).unlink(missing_ok=True)
     store.pull(stored_name(spec), local)
     return spec.model_copy(update=changes)
 
 
-class _Sending(Background):
+class _Sender(Background):
     """Sends what a trial has made so far, every few seconds."""
 
     def __init__(self, own: TrialSpec, store: Store):
@@ -105,20 +102,20 @@ class _Sending(Background):
 
 
 def _send(own: TrialSpec, store: Store) -> None:
-    """The trial's folder but its spec, whose paths are of this machine."""
+    """Sends the trial's folder without its spec, whose paths are of this machine."""
     folder = Path(own.folder)
     redact_file(folder / LOG)
-    store.push(folder, stored_name(own), _is_sent)
+    store.push(folder, stored_name(own), lambda file: file.name != SPEC)
 
 
-def _is_sent(file: PurePosixPath) -> bool:
-    return file.name != SPEC
+def _mirror() -> Path:
+    return cache_folder() / "mirror"
 
 
-def _continued(spec: TrialSpec) -> Path:
-    place = cache_folder() / "mirror" / run_folder_of(spec).name / CONTINUED
-    return place / Path(spec.folder).name
+def _checkpoint_copy(spec: TrialSpec) -> Path:
+    return _mirror() / run_folder_of(spec).name / CONTINUED / Path(spec.folder).name
 
 
 def _model_name(spec: TrialSpec) -> str:
-    return checked_name(spec.model_fingerprint or Path(spec.fidelity.model).name)
+    """The folder of a trial's base model in a store."""
+    return f"{MODELS}/{checked_name(spec.model_fingerprint or Path(spec.fidelity.model).name)}"

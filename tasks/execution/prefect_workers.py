@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import httpx
@@ -15,24 +16,34 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
 
-from tasks.execution.base import EVENTS, LOG, RESULT, SPEC, is_retryable, stored_name
-from tasks.execution.flow_runs import cancel, cancel_earlier, no_worker, state_of
+from tasks.execution.base import (
+    EVENTS,
+    LOG,
+    RESULT,
+    SPEC,
+    is_retryable,
+    result_file,
+    run_folder_of,
+    stored_name,
+)
+from tasks.execution.flow_runs import cancel, cancel_earlier, pool_without_worker, state_of
 from tasks.execution.mirror import send_inputs
 from tasks.execution.remote import RemoteRunner
-from tasks.sync.retry import Found, call_with_retries, log
+from tasks.sync.retry import Outcome, call_with_retries
 from tasks.sync.store import Store, open_store
 from trials.io.errors import AutoPipeError, SettingsError
 from trials.process.supervisor import Cancelled
 from trials.spec.records import TrialResult, TrialSpec, read_record, write_json
 
+log = logging.getLogger(__name__)
 DEPLOYMENT = "trial/autopipe"
 POLL_SECONDS = 1.0
 STORE_SECONDS = 5.0
 LIVE = (EVENTS, LOG)  # fetched while a trial runs
 SETTLE_SECONDS = 15.0  # a shared folder may show a result later than the server its end
-UNTAKEN_SECONDS = 30.0  # after which it is said that no worker is there
-# A trial without a sign of life is ended by its worker, with a result. Without that, the worker is
-# gone: a machine that is switched off leaves its flow runs Running.
+UNTAKEN_SECONDS = 30.0  # after which a warning says that there is no worker
+# A silent trial is ended by its worker, with a result. Without that, the worker is gone: a machine
+# that is switched off leaves its flow runs Running.
 SILENCE_SECONDS = 120.0
 
 
@@ -40,11 +51,11 @@ SILENCE_SECONDS = 120.0
 class DeploymentRunner:
     """Hands each trial to the deployment ``trial/autopipe`` and waits for its result.
 
-    The run's folder must be the same path for this process and for the workers, unless the run is
-    kept in a store.
+    The run's folder must have the same path for this process and for the workers, unless the run
+    is kept in a store.
 
     Attributes:
-        runner: a trial is launched on a worker.
+        runner: runs the trial on the worker.
         deployment: "flow/deployment" that runs a trial.
     """
 
@@ -57,28 +68,26 @@ class DeploymentRunner:
         """Waits for a worker and for the trial.
 
         Raises:
-            Cancelled: when this was closed meanwhile.
+            Cancelled: this was closed meanwhile.
             SettingsError: there is no such deployment.
-            AutoPipeError: the worker could not run it: nothing that the trial is to blame for.
+            AutoPipeError: the worker could not run it, for a reason other than the trial.
             StoreError, httpx.HTTPError: storage or server are away for too long.
         """
-        file = Path(spec.folder) / RESULT
+        file = result_file(spec)
         if file.exists():
             return read_record(file, TrialResult)
         if self._cancel.is_set():
             raise Cancelled(spec.trial_id)
         store = open_store(self.runner.store) if self.runner.store else None
         if store is not None:
-            self._with_retries(lambda: send_inputs(spec, store), "sending what a trial needs")
+            self._retry(lambda: send_inputs(spec, store), "sending what a trial needs")
             # It may have ended while nobody led the run.
-            there = self._with_retries(
-                lambda: store.text(stored_name(spec), RESULT), "looking for it"
-            )
-            if there is not None and (result := self._fetched(spec, store)) is not None:
+            stored = self._retry(lambda: store.text(stored_name(spec), RESULT), "looking for it")
+            if stored is not None and (result := self._fetch(spec, store)) is not None:
                 return result
         ended = self._wait(self._start(spec), spec, store)
         if store is not None:
-            self._fetched(spec, store)
+            self._fetch(spec, store)
         deadline = time.monotonic() + SETTLE_SECONDS
         while not file.exists() and time.monotonic() < deadline and ended.is_completed():
             time.sleep(0.1)
@@ -89,7 +98,7 @@ class DeploymentRunner:
         raise AutoPipeError(
             f"trial {spec.trial_id} has no result: its flow run ended {ended.name}: "
             f"{ended.message or 'no reason given'}\n"
-            "  Look at its log on Prefect's pages, and at its worker; then go on with the run"
+            "  Look at its log on Prefect's pages, and at its worker; then resume the run"
         )
 
     def close(self) -> None:
@@ -97,11 +106,9 @@ class DeploymentRunner:
         self._cancel.set()
 
     def _start(self, spec: TrialSpec) -> FlowRun:
-        name, key = f"{Path(spec.folder).parents[1].name} {spec.trial_id}", uuid.uuid4().hex
-        self._with_retries(
-            lambda: cancel_earlier(name, spec.folder), "looking for earlier attempts"
-        )
-        parameters = {"spec": spec.model_dump(mode="json"), "runner": self.runner.__dict__}
+        name, key = f"{run_folder_of(spec).name} {spec.trial_id}", uuid.uuid4().hex
+        self._retry(lambda: cancel_earlier(name, spec.folder), "looking for earlier attempts")
+        parameters = {"spec": spec.model_dump(mode="json"), "runner": asdict(self.runner)}
 
         def start() -> object:
             return run_deployment(
@@ -113,7 +120,7 @@ class DeploymentRunner:
             )
 
         try:
-            run = self._with_retries(start, f"starting trial {spec.trial_id}")
+            run = self._retry(start, f"starting trial {spec.trial_id}")
         except ObjectNotFound:
             raise SettingsError(
                 f"there is no deployment {self.deployment!r} on the Prefect server\n"
@@ -123,19 +130,17 @@ class DeploymentRunner:
         return run
 
     def _wait(self, run: FlowRun, spec: TrialSpec, store: Store | None) -> State[object]:
-        """The final state of a flow run; until then what it says of itself is fetched."""
-        watch = _Watch(spec)
+        """The final state of a flow run; until then its events and its log are fetched."""
+        watch = _SilenceWatch(spec)
         while True:
-            state = self._with_retries(
-                lambda: state_of(run.id), f"asking for trial {spec.trial_id}"
-            )
+            state = self._retry(lambda: state_of(run.id), f"asking for trial {spec.trial_id}")
             if state.is_final():
                 return state
             if store is not None:
-                with suppress(AutoPipeError):  # the next look is soon
+                with suppress(AutoPipeError):  # it is tried again soon
                     store.pull(stored_name(spec), Path(spec.folder), only=LIVE)
             if state.is_running() and watch.silent():
-                self._forget(run)
+                self._abandon(run)
                 raise AutoPipeError(
                     f"trial {spec.trial_id}: nothing was heard of its worker for "
                     f"{watch.limit:.0f} s\n  Look whether that machine is still there"
@@ -143,19 +148,19 @@ class DeploymentRunner:
             if not state.is_running() and watch.untaken():
                 self._warn(run, spec)
             if self._cancel.wait(POLL_SECONDS if store is None else STORE_SECONDS):
-                self._forget(run)
+                self._abandon(run)
                 raise Cancelled(spec.trial_id)
 
-    def _forget(self, run: FlowRun) -> None:
+    def _abandon(self, run: FlowRun) -> None:
         with suppress(httpx.HTTPError):  # without its leader the trial ends anyway
             cancel(run.id)
 
     def _warn(self, run: FlowRun, spec: TrialSpec) -> None:
-        """Says once that a trial waits for a worker that nobody has started."""
+        """Warns once that a trial waits for a worker that nobody has started."""
         if self._warned:
             return
         with suppress(httpx.HTTPError):
-            if pool := no_worker(run):
+            if pool := pool_without_worker(run):
                 self._warned = True
                 log.warning(
                     "trial %s waits: no worker of the pool %r is online\n"
@@ -163,28 +168,26 @@ class DeploymentRunner:
                     *(spec.trial_id, pool, pool),
                 )
 
-    def _fetched(self, spec: TrialSpec, store: Store) -> TrialResult | None:
-        """The trial's folder as its worker left it, and the result in it."""
+    def _fetch(self, spec: TrialSpec, store: Store) -> TrialResult | None:
+        """Fetches the trial's folder as its worker left it; returns the result in it."""
         folder = Path(spec.folder)
         # A log keeps its size when secrets are taken out of it.
-        self._with_retries(
-            lambda: store.pull(stored_name(spec), folder, anyway=LIVE), "fetching a trial"
-        )
+        self._retry(lambda: store.pull(stored_name(spec), folder, always=LIVE), "fetching a trial")
         write_json(folder / SPEC, spec)
         if not (folder / RESULT).exists():
             return None
         result = read_record(folder / RESULT, TrialResult)
         if is_retryable(result):
             # Whether it counts is decided here; once it does, it is sent back with the run.
-            self._with_retries(lambda: store.remove(stored_name(spec), RESULT), "taking a result")
+            self._retry(lambda: store.remove(stored_name(spec), RESULT), "taking a result")
         return result
 
-    def _with_retries(self, action: Callable[[], Found], what: str) -> Found:
-        return call_with_retries(action, what, self._cancel)
+    def _retry(self, action: Callable[[], Outcome], description: str) -> Outcome:
+        return call_with_retries(action, description, self._cancel)
 
 
-class _Watch:
-    """Since when nothing new was heard of a trial, and since when nobody took it."""
+class _SilenceWatch:
+    """For how long nothing new was heard of a trial, and for how long nobody took it."""
 
     def __init__(self, spec: TrialSpec):
         self.limit = spec.limits.silent_seconds + SILENCE_SECONDS
@@ -203,6 +206,6 @@ class _Watch:
         return time.monotonic() - self._changed > self.limit
 
     def untaken(self) -> bool:
-        """Called while it waits: it does for so long that something may be missing."""
+        """Called while the trial waits: for so long that a worker may be missing."""
         self._changed = time.monotonic()
         return self._changed - self._start > UNTAKEN_SECONDS

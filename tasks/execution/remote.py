@@ -1,4 +1,4 @@
-"""A trial on a machine that does not lead its run: under its lease, with devices of its own."""
+"""A trial on a machine that does not lead its run: under its lease, on GPUs reserved for it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ GPU_WAIT_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class RemoteRunner:
-    """How trials are launched where they are run; small and plain, so that it can be sent there.
+    """Runs trials of a run that another process leads; small, so that it can be sent to workers.
 
     Attributes:
         threads: CPU threads of a trial; None: all cores of the machine.
@@ -44,10 +44,10 @@ class RemoteRunner:
     store: str | None = None
 
     def run(self, spec: TrialSpec) -> TrialResult:
-        """Runs one trial on this machine for the leader of its run, who may be anywhere.
+        """Runs one trial on this machine, for a leader on any machine.
 
         Raises:
-            Cancelled: when the leader stopped or is gone.
+            Cancelled: the leader stopped or is gone.
             Locked: another process runs this very trial.
             SettingsError: too few GPUs of this machine are free.
             StoreError: the storage cannot be read or written.
@@ -58,23 +58,33 @@ class RemoteRunner:
             return self._run(own, run)
 
     def _run(self, spec: TrialSpec, run: Path | StoredFolder) -> TrialResult:
-        hint = "it ends by itself when its leader is gone; look for a second run of it"
-        with locked(Path(spec.folder), f"trial {spec.trial_id}", hint, FOLDER_WAIT_SECONDS):
-            return _supervisors.of(self, run).run(spec)
+        advice = "it ends by itself when its leader is gone; look for a second run of it"
+        with locked(Path(spec.folder), f"trial {spec.trial_id}", advice, FOLDER_WAIT_SECONDS):
+            return _supervisors.get(self, run).run(spec)
+
+    def open(self, stack: ExitStack) -> Supervisor:
+        """Opens a supervisor on reserved GPUs; the stack closes it and releases them."""
+        config = self.accelerate_config
+        count = gpus_of_trial(config, self.gpus_per_trial)
+        gpus = stack.enter_context(
+            reserve_gpus(1 if count is None else count, wait_seconds=GPU_WAIT_SECONDS)
+        )
+        launchers = launchers_for(1, self.threads, config, self.gpus_per_trial, gpus)
+        return stack.enter_context(Supervisor(launchers, trials_per_worker=self.trials_per_worker))
 
 
 Key = tuple[RemoteRunner, Path | StoredFolder]
 
 
 class _Supervisors:
-    """One supervisor a run in this process: its training process stays warm while the run lasts."""
+    """One supervisor per run in this process: its training process stays warm during the run."""
 
     def __init__(self) -> None:
         self._open: dict[Key, tuple[Supervisor, ExitStack]] = {}
         self._opening: dict[Key, threading.Lock] = {}
         self._lock = threading.Lock()  # held for a moment, never while something is waited for
 
-    def of(self, runner: RemoteRunner, run: Path | StoredFolder) -> Supervisor:
+    def get(self, runner: RemoteRunner, run: Path | StoredFolder) -> Supervisor:
         """The supervisor of a run; it is closed when the run's lease is lost.
 
         Raises:
@@ -88,7 +98,7 @@ class _Supervisors:
                 if key in self._open:
                     return self._open[key][0]
             with ExitStack() as stack:
-                supervisor = _opened(runner, stack)
+                supervisor = runner.open(stack)
                 watch = LeaseWatch(run, lambda: self.close(runner, run))
                 stack.push(watch)
                 with self._lock:
@@ -103,20 +113,8 @@ class _Supervisors:
         stack.close()
 
     def close_all(self) -> None:
-        """At the end of this process."""
         for key in list(self._open):
             self.close(*key)
-
-
-def _opened(runner: RemoteRunner, stack: ExitStack) -> Supervisor:
-    """A supervisor on GPUs that no other process has; the stack gives both back."""
-    config, named = runner.accelerate_config, runner.gpus_per_trial
-    count = gpus_of_trial(config, named)
-    gpus = stack.enter_context(
-        reserve_gpus(1 if count is None else count, wait_seconds=GPU_WAIT_SECONDS)
-    )
-    launchers = launchers_for(1, runner.threads, config, named, gpus)
-    return stack.enter_context(Supervisor(launchers, trials_per_worker=runner.trials_per_worker))
 
 
 _supervisors = _Supervisors()

@@ -1,4 +1,4 @@
-"""One trial as a Prefect task: launched, watched, retried when its failure was bad luck."""
+"""One trial as a Prefect task: run, and retried after a failure that may not happen again."""
 
 from __future__ import annotations
 
@@ -9,17 +9,10 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import task_run
 
-from tasks.execution.base import TrialRunner
+from tasks.execution.base import EVENTS, LOG, TrialRunner, is_transient, result_file
 from trials.io.errors import AutoPipeError
 from trials.spec.events import read_events
-from trials.spec.records import (
-    FATAL_KINDS,
-    TRANSIENT_KINDS,
-    TrialResult,
-    TrialSpec,
-    read_record,
-    write_json,
-)
+from trials.spec.records import TrialResult, TrialSpec, read_record, write_json
 
 
 class TrialCrashed(Exception):
@@ -28,7 +21,7 @@ class TrialCrashed(Exception):
 
 @task(name="trial", task_run_name="trial-{spec.trial_id}", cache_policy=NO_CACHE)
 def run_trial(spec: TrialSpec, runner: TrialRunner, retries: int) -> TrialResult:
-    """Runs one trial; a finished one is answered from disk.
+    """Runs one trial; the result of a finished one is read from disk.
 
     Submit it with ``ExecutionBackend.submit``. The last attempt's result is returned whatever it
     is: a configuration that fails is something to learn from. Its cost is that of all attempts.
@@ -38,45 +31,41 @@ def run_trial(spec: TrialSpec, runner: TrialRunner, retries: int) -> TrialResult
     """
     finished = result_file(spec).exists()
     attempt = task_run.run_count or 1
-    result = runner.run(_within_its_time(spec, retried=attempt - 1))
+    result = runner.run(_with_remaining_time(spec, retried=attempt - 1))
     if finished:
         return result  # and charged already
     result = _charge_failed_attempts(spec, result)
-    if result.failure and result.failure.kind in TRANSIENT_KINDS and attempt <= retries:
+    if is_transient(result) and attempt <= retries:
+        assert result.failure is not None
         # Kept for the record, under a name that does not count as the trial's result.
-        _set_aside(spec, f"attempt-{len(_attempts(spec)) + 1}")
+        _archive_result(spec, f"attempt-{len(_attempts(spec)) + 1}")
         raise TrialCrashed(f"trial {spec.trial_id}: {result.failure.message}")
     return result
 
 
-def abort_run(spec: TrialSpec, result: TrialResult, how_to_go_on: str) -> NoReturn:
+def abort_run(spec: TrialSpec, result: TrialResult, next_step: str) -> NoReturn:
     """Ends a run whose other trials would all fail in the same way, and cost their share.
 
-    The trial counts as one without a result, and is run again when the run goes on.
+    The trial counts as one without a result, and is run again when the run is resumed.
 
     Args:
         spec, result: of the trial, which failed.
-        how_to_go_on: the end of "Mend the cause, then ...".
+        next_step: the end of "Fix the cause, then ...".
 
     Raises:
         AutoPipeError: always.
     """
     assert result.failure is not None
-    _set_aside(spec, "given-up")
+    _archive_result(spec, "given-up")
     raise AutoPipeError(
         f"trial {spec.trial_id} failed ({result.failure.kind}), and so would all others: "
-        f"{result.failure.message}\n  Its log: {spec.folder}/log.txt\n"
-        f"  Mend the cause, then {how_to_go_on}"
+        f"{result.failure.message}\n  Its log: {spec.folder}/{LOG}\n"
+        f"  Fix the cause, then {next_step}"
     )
 
 
-def is_fatal(result: TrialResult) -> bool:
-    """Whether every other trial would fail in the same way."""
-    return result.failure is not None and result.failure.kind in FATAL_KINDS
-
-
-def _within_its_time(spec: TrialSpec, retried: int) -> TrialSpec:
-    """The spec of a further attempt: it has the time that those before it have left.
+def _with_remaining_time(spec: TrialSpec, retried: int) -> TrialSpec:
+    """The spec of a further attempt: it has the time that those before it left.
 
     Args:
         spec: of the trial, with the limit of its first attempt in this run of the task.
@@ -85,7 +74,7 @@ def _within_its_time(spec: TrialSpec, retried: int) -> TrialSpec:
     limit, attempts = spec.limits.wall_seconds, _attempts(spec)
     if limit is None or not retried or not attempts:
         return spec
-    # Each holds what those before it cost.
+    # The cost of each includes those before it.
     spent = read_record(attempts[-1], TrialResult).cost.seconds
     if older := attempts[:-retried]:
         spent -= read_record(older[-1], TrialResult).cost.seconds
@@ -96,10 +85,10 @@ def _within_its_time(spec: TrialSpec, retried: int) -> TrialSpec:
 def _charge_failed_attempts(spec: TrialSpec, result: TrialResult) -> TrialResult:
     """Adds to the cost of a result what the attempts before it spent on work that is lost.
 
-    The result of each attempt holds what those before it cost, so only the last one is added. What
-    was kept of it, up to the checkpoint that the trial went on from, is in the result already,
-    unless that has no account of its tokens: then the supervisor wrote it for a trial that could
-    not. Time is known of the part that was kept; FLOPs and tokens are taken to be in proportion.
+    The result of each attempt includes the cost of those before it, so only the last one is added.
+    Its work up to the checkpoint that the trial resumed from is in the result already, unless that
+    has no account of its tokens: then the supervisor wrote it for a trial that could not. The time
+    of that part is known; FLOPs and tokens are taken to be in proportion.
     """
     attempts = _attempts(spec)
     if not attempts:
@@ -121,10 +110,10 @@ def _charge_failed_attempts(spec: TrialSpec, result: TrialResult) -> TrialResult
 
 
 def _seconds_kept(spec: TrialSpec) -> float:
-    """Seconds of earlier attempts that an attempt went on from: its own time begins with them."""
+    """Seconds of earlier attempts that an attempt resumed from: its own time begins with them."""
     starts = [
         event["seconds"]
-        for event in read_events(Path(spec.folder) / "events.jsonl")
+        for event in read_events(Path(spec.folder) / EVENTS)
         if event.get("phase") == "loading" and event.get("trial_id") == spec.trial_id
     ]
     return float(starts[-1]) if starts else 0.0
@@ -136,12 +125,7 @@ def _attempts(spec: TrialSpec) -> list[Path]:
     return sorted(files, key=lambda file: int(file.stem.rpartition("-")[2]))
 
 
-def _set_aside(spec: TrialSpec, name: str) -> None:
+def _archive_result(spec: TrialSpec, name: str) -> None:
     file = result_file(spec)
     if file.exists():
         file.replace(file.with_name(f"result.{name}.json"))
-
-
-def result_file(spec: TrialSpec) -> Path:
-    """Where the result of a trial is, once there is one."""
-    return Path(spec.folder) / "result.json"

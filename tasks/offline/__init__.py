@@ -1,4 +1,4 @@
-"""The offline pipeline: check the history, describe, train, evaluate.
+"""The offline pipeline: validate the history, measure features, train, evaluate.
 
 May import `config`, `output`, `inputs`, `history` and `runs`.
 """

@@ -1,4 +1,4 @@
-"""The offline models judged on datasets they have not seen: tables, metrics and plots."""
+"""Evaluation of the offline models on datasets that they have not seen: tables and metrics."""
 
 from __future__ import annotations
 
@@ -82,36 +82,36 @@ class OfflineSettings(BaseModel):
 
 
 class Evaluation(BaseModel):
-    """What was measured; one table for each question."""
+    """The results of an evaluation, one table per question."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True, frozen=True)
 
     ranker: pd.DataFrame
-    """One row a way of ranking: means over datasets and standard errors."""
+    """One row per ranking method: means over datasets and standard errors."""
     by_group: pd.DataFrame
-    """The same before averaging, one row a method and held-out group."""
+    """The same before averaging, one row per method and held-out group."""
     features: pd.DataFrame
     early: pd.DataFrame
-    """One row a fraction of the schedule."""
+    """One row per fraction of the schedule."""
     trials: int
     groups: int
     datasets: int
     chosen: str
     """The variant that the search would use."""
     trusted: float
-    """Share of the score's scale that the search expects the opinion to explain; 0: ignored."""
+    """Share of the score's scale that the search expects the prior to explain; 0: ignored."""
 
 
 @task(cache_policy=NO_CACHE)
 def evaluate(
     settings: OfflineSettings, output: OfflineFolder, report: Report = silent
 ) -> Evaluation:
-    """Judges every way of ranking, the groups of features and the early predictor.
+    """Evaluates every ranking method, the groups of features and the early predictor.
 
     Args:
-        settings: which losses, trees, features.
-        output: where history, features and models are, and ``metrics.json`` and ``plots/`` go.
-        report: told the name of each part as it begins.
+        settings: losses, trees and features to compare.
+        output: folder of history, features and models; ``metrics.json`` and ``plots/`` go there.
+        report: called with the name of each part as it begins.
 
     Raises:
         SettingsError: an earlier step has not run.
@@ -181,13 +181,13 @@ def with_gains(features: pd.DataFrame) -> pd.DataFrame:
 
 
 def parts(settings: OfflineSettings, groups: int) -> int:
-    """How often `judge` reports, with so many groups of features."""
+    """The number of reports of `judge`, with so many groups of features."""
     methods = len(ranking_methods(settings.losses, settings.trees))
     return methods + groups + 3
 
 
 def counted(report: Report, total: int) -> Callable[[str], None]:
-    """A report that is told names alone, and counts them."""
+    """A report that counts the names it is called with."""
     done = iter(range(total))
     return lambda name: report(name, next(done), total)
 
@@ -210,7 +210,7 @@ def write_evaluation(found: Evaluation, output: OfflineFolder) -> None:
 
 
 def read_evaluation(output: OfflineFolder) -> Evaluation:
-    """What `write_evaluation` wrote.
+    """The evaluation that `write_evaluation` wrote.
 
     Raises:
         SettingsError: it is not there, or not whole.

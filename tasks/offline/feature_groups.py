@@ -1,6 +1,6 @@
 """Groups of meta-features, and which of them the offline models learn from.
 
-What a group adds on datasets never seen is measured by `python -m flows.offline evaluate` and told
+What a group adds on unseen datasets is measured by `python -m flows.offline evaluate` and reported
 in docs/offline.md. A group that adds nothing is still measured and kept in the history, where a
 larger one may find a use for it, but nothing is learned from it.
 """

@@ -1,7 +1,7 @@
-"""The table of meta-features: what is known of the datasets and models of the history.
+"""The table of meta-features of the datasets and models of the history.
 
-One row a dataset and model, for those that can be built and loaded here, measured alike, so that
-rows of runs made at different times are described in the same way as the dataset at hand.
+One row per dataset and model, for those that can be built and loaded here. All are measured in the
+same way, so that rows of older runs are described in the same way as the dataset at hand.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ def featurize_history(
     report: Report = silent,
     launcher: Launcher = SAME_EVERYWHERE,
 ) -> list[str]:
-    """Measures every dataset and model of the checked history that there is here.
+    """Measures every dataset and model of the checked history that is available here.
 
     Args:
-        built: folder of the built datasets; they are known by their fingerprint.
+        built: folder of the built datasets; they are identified by their fingerprint.
         models: those that can be loaded, by name.
-        output: where the checked history is, and ``features.csv`` goes.
-        report: told how many pairs are measured.
+        output: folder of the checked history; ``features.csv`` goes there.
+        report: called with the number of measured pairs.
         launcher: of the one process that measures them.
 
     Returns:
@@ -66,8 +66,10 @@ def featurize_history(
     folders = {name: resolve_model(name) for name in named}
     cache = cache_folder() / "fingerprints"
     weights = {name: model_fingerprint(folder, cache) for name, folder in folders.items()}
-    told = pairs["model_fingerprint"]
-    same = (told == "") | ~pairs["model_id"].isin(named) | (told == pairs["model_id"].map(weights))
+    noted = pairs["model_fingerprint"]
+    same = (
+        (noted == "") | ~pairs["model_id"].isin(named) | (noted == pairs["model_id"].map(weights))
+    )
     here = pairs["dataset_fingerprint"].isin(list(places)) & pairs["model_id"].isin(named) & same
     known = records(pairs[here])
     paths = [places[pair["dataset_fingerprint"]] for pair in known]
@@ -93,7 +95,7 @@ def featurize_history(
 
 
 def keys_of(rows: pd.DataFrame) -> pd.DataFrame:
-    """The columns that know a pair of data and model; an unknown fingerprint of weights is ""."""
+    """The columns that identify data and model; an unknown fingerprint of weights is ""."""
     keys = rows.reindex(columns=KEYS).astype(object)
     return keys.fillna({"model_fingerprint": ""})
 
@@ -120,7 +122,7 @@ def read_features(file: Path) -> pd.DataFrame:
 
 
 def with_features(rows: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
-    """Rows of the history with the meta-features of the table, where it has their pair.
+    """The rows of a history with the meta-features of the table, for pairs that it contains.
 
     Args:
         rows: of a history.

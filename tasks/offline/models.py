@@ -1,7 +1,7 @@
-"""The offline models: trained on the history once, kept by the fingerprint of what they saw.
+"""The offline models: trained on the history once, and cached by a hash of their training data.
 
-They are trained in a process of their own, beside the probe of the base model: so it can be ended
-at any moment, whatever library is at work in it.
+They are trained in a process of their own, in parallel to the probe of the base model, so that it
+can be ended at any moment, whatever library is at work in it.
 
     python -m tasks.offline.models REQUEST.json
 """
@@ -19,8 +19,6 @@ from pathlib import Path
 from typing import Self
 
 from ConfigSpace import ConfigurationSpace
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 
 from surrogates.online.search import OfflineModels
 from tasks.config.paths import cache_folder
@@ -38,72 +36,43 @@ from trials.process.launch import Launcher, log_tail
 from trials.spec.records import Record, read_record, write_json
 
 # Part of the key: models made by other code are not reused.
-FORMAT = "6"
+FORMAT = "7"
+SEED = 0  # of every model
 COMPLETE, LOG = "complete", "log.txt"
 POLL_SECONDS = 0.1
-# What training takes, by what the start of a run takes: whatever the history, and for its rows.
+# Seconds of training per second of a run's start: a constant, and one part for each row.
 START_SHARE, ROWS_OF_START = 0.7, 16_000
 LESS_URGENT = 10  # than the probe that runs beside it
 
 
 class OfflineRequest(Record):
-    """What the offline models are trained on.
+    """The inputs of the training of the offline models.
 
     Attributes:
         files: of the history.
         space: that is searched, as ConfigSpace's JSON.
-        exclude_dataset: a dataset to leave out.
-        seed: of every model.
         features: table of meta-features, or None.
-        folder: where the models are kept.
+        folder: of the trained models.
     """
 
     files: list[Path]
     space: Path
-    exclude_dataset: str | None
-    seed: int
     features: Path | None
     folder: Path
 
 
-@task(cache_policy=NO_CACHE)
-def offline_models(
-    files: list[Path],
-    space: ConfigurationSpace,
-    exclude_dataset: str | None,
-    seed: int = 0,
-    features: Path | None = None,
-) -> OfflineModels | None:
-    """Loads the offline models for this history and space, or trains and keeps them.
+class OfflineTraining:
+    """Trains the offline models in a process of its own while it is open, unless they are cached.
 
     Args:
-        files: history files; none gives None, and the search starts from nothing. Rows that do not
-            pass the checks are put aside and not learned from.
+        files: history files; without any there are no models, and the search starts from nothing.
+            Rows that do not pass the checks are quarantined and not learned from.
         space: that is searched.
-        exclude_dataset: a dataset to leave out, for honest comparisons; None uses all.
-        seed: of every model.
         features: table of meta-features, which describes old rows as the dataset at hand is
             described; None or no file leaves rows as they are.
     """
-    with OfflineTraining(files, space, exclude_dataset, seed, features) as training:
-        return training.models()
 
-
-class OfflineTraining:
-    """Trains the offline models in a process of its own while it is open, unless they are kept.
-
-    Args:
-        files, space, exclude_dataset, seed, features: see `offline_models`.
-    """
-
-    def __init__(
-        self,
-        files: list[Path],
-        space: ConfigurationSpace,
-        exclude_dataset: str | None = None,
-        seed: int = 0,
-        features: Path | None = None,
-    ):
+    def __init__(self, files: list[Path], space: ConfigurationSpace, features: Path | None = None):
         self._process: subprocess.Popen[bytes] | None = None
         self._folder: Path | None = None
         if not files:
@@ -111,17 +80,12 @@ class OfflineTraining:
         text = space_text(space)
         table = features if features is not None and features.exists() else None
         read = [*files, *([table] if table else [])]
-        content: list[str | bytes] = [
-            f"{FORMAT}{exclude_dataset}{seed}{text}",
-            *(file.read_bytes() for file in read),
-        ]
+        content: list[str | bytes] = [f"{FORMAT}{text}", *(file.read_bytes() for file in read)]
         self._folder = cache_folder() / "offline" / content_hash(*content)
         self._work = self._folder.with_name(f".{self._folder.name}.{os.getpid()}")
         self._request = OfflineRequest(
             files=files,
             space=self._work / "space.json",
-            exclude_dataset=exclude_dataset,
-            seed=seed,
             features=table,
             folder=self._folder,
         )
@@ -151,7 +115,7 @@ class OfflineTraining:
             shutil.rmtree(self._work, ignore_errors=True)
 
     def seconds(self, start_up: float) -> float:
-        """How long the training is expected to take from now on; 0 where nothing is trained.
+        """Expected seconds until the training ends; 0 if nothing is trained.
 
         Args:
             start_up: seconds that a run took to start, by which the machine is known.
@@ -192,9 +156,7 @@ def train_offline(request: OfflineRequest) -> None:
     if request.features:
         rows = with_features(rows, read_features(request.features))
     rows = search_history(learned_features(rows))
-    if request.exclude_dataset is not None:
-        rows = rows[rows["dataset_id"] != request.exclude_dataset].reset_index(drop=True)
-    models = OfflineModels.fit(rows, load_space(str(request.space)), request.seed)
+    models = OfflineModels.fit(rows, load_space(str(request.space)), SEED)
     with new_folder(request.folder) as draft:
         models.save(draft)
         (draft / COMPLETE).touch()

@@ -1,4 +1,4 @@
-"""The offline models of the whole history, kept as files, and what they were trained on."""
+"""The offline models of the whole history, saved as files, with a summary of their training."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def past_trials(output: OfflineFolder) -> pd.DataFrame:
 
 
 def trained(output: OfflineFolder) -> OfflineModels:
-    """The models that `train` left.
+    """The models that `train` saved.
 
     Raises:
         SettingsError: there are none.
@@ -74,7 +74,7 @@ def trained(output: OfflineFolder) -> OfflineModels:
 
 
 def chosen_name(models: OfflineModels) -> str:
-    """How the ranker is called in tables; "none" without one."""
+    """The ranker's name in tables; "none" without one."""
     if models.ranker is None:
         return "none"
     variant = models.ranker.variant
@@ -82,7 +82,7 @@ def chosen_name(models: OfflineModels) -> str:
 
 
 def learned(rows: pd.DataFrame, models: OfflineModels) -> dict[str, Any]:
-    """What the models were trained on and what they are, as numbers for `dvc metrics show`."""
+    """The models and their training data as numbers for `dvc metrics show`."""
     full = rows["fraction"] >= 1.0
     failed = rows["state"] == "failed"
     done = full & ~failed

@@ -1,4 +1,4 @@
-"""For those who run AutoPipe every week: health checks, deployments, what changed.
+"""Regular operation: health checks, deployments, changes since the last run.
 
 May import `config`, `inputs`, `history` and `execution`.
 """

@@ -1,4 +1,4 @@
-"""Whether a recurring run has anything to do: what it saw last time, and what is there now."""
+"""Changes since the last run of a schedule: of the dataset, of the history, of the settings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from trials.spec.records import Record, read_record, write_json
 
 
 class Snapshot(Record):
-    """What a recurring run worked on, in ``<workspace>/recurring/<name>.json``."""
+    """The inputs of a recurring run, in ``<workspace>/recurring/<name>.json``."""
 
     dataset: str = Field(description="Fingerprint of the dataset.")
     history: str = Field(description="Hash of the history that others wrote.")
@@ -31,21 +31,21 @@ class Snapshot(Record):
 
 
 def snapshot_file(settings: TuneSettings) -> Path:
-    """Where a recurring run of a dataset and model notes what it saw."""
+    """The file with the snapshot of a recurring run."""
     return workspace() / "recurring" / f"{own_slug(settings.dataset, settings.model)}.json"
 
 
 def last_snapshot(settings: TuneSettings) -> Snapshot | None:
-    """What it worked on last; None before its first run."""
+    """The inputs of the last run; None before the first run."""
     note = snapshot_file(settings)
     return read_record(note, Snapshot) if note.exists() else None
 
 
 @task(cache_policy=NO_CACHE)
 def detect_changes(settings: TuneSettings, history: Path) -> tuple[Snapshot, str | None]:
-    """What is there now, and what of it is new in words; None when nothing is.
+    """The present inputs, and in words what changed since the last run; None if nothing did.
 
-    The trials that its own runs added to the history are no news to it.
+    Trials that its own runs added to the history do not count as a change.
     """
     before = last_snapshot(settings)
     own = before.own_files if before else ()
@@ -62,35 +62,27 @@ def detect_changes(settings: TuneSettings, history: Path) -> tuple[Snapshot, str
     )
     if before is None:
         return now, "its first run"
-    new = [
-        what
-        for what, is_new in (
-            ("the dataset changed", now.dataset != before.dataset),
-            ("the history changed", now.history != before.history),
-            ("the settings changed", now.settings != before.settings),
-        )
-        if is_new
-    ]
-    return now, " and ".join(new) or None
+    names = ("dataset", "history", "settings")
+    changed = [name for name in names if getattr(now, name) != getattr(before, name)]
+    return now, " and ".join(f"the {name} changed" for name in changed) or None
 
 
 @task(cache_policy=NO_CACHE)
 def save_snapshot(
     settings: TuneSettings, seen: Snapshot, run_id: str, history: Path, done: bool
 ) -> Snapshot:
-    """Notes what a run worked on, so that the same is not tuned twice.
+    """Saves the inputs of a run, so that the same is not tuned twice.
 
     Args:
         settings: of the recurring run.
-        seen: before the run.
-        run_id: of the run; the history files that bear its name are its own.
+        seen: inputs before the run.
+        run_id: of the run; history files with its name are its own.
         history: that it added to.
-        done: whether all that follows a run was done, too.
+        done: whether promotion and learning followed the run.
     """
     new = [file.name for file in history_files(history) if file.name.startswith(f"{run_id}.")]
     own = tuple(sorted({*seen.own_files, *new}))
-    changes = {"run_id": run_id, "own_files": own, "done": done}
-    now = seen.model_copy(update=changes)
+    now = seen.model_copy(update={"run_id": run_id, "own_files": own, "done": done})
     write_json(snapshot_file(settings), now)
     return now
 

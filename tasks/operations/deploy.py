@@ -27,14 +27,14 @@ WITHOUT_GPU: dict[str, Any] = {"gpus": 0, "device_requests": []}
 
 
 def deploy(kind: str = "process", root: Path | None = None) -> list[str]:
-    """Makes work pools and deployments, anew where they exist.
+    """Creates work pools and deployments, or updates those that exist.
 
     Args:
         kind: of the pools: process, docker or kubernetes.
         root: of the checkout, as the workers see it; None: this one, or that of the image.
 
     Returns:
-        What somebody should know: values of the pools' own that were kept.
+        Notes for people: values of the pools' own that were kept.
 
     Raises:
         SettingsError: there is no server to deploy to, the kind is unknown, or a pool is of
@@ -68,7 +68,7 @@ def deploy(kind: str = "process", root: Path | None = None) -> list[str]:
 
 
 def refuse_other_kinds(pools: Sequence[WorkPool], kind: str) -> None:
-    """Refuses pools that would start flows in another way than the deployments expect.
+    """Refuses existing pools of another type than the deployments expect.
 
     Raises:
         SettingsError: naming them all.
@@ -87,12 +87,10 @@ def refuse_other_kinds(pools: Sequence[WorkPool], kind: str) -> None:
 def make_pool(
     client: SyncPrefectClient, name: str, kind: str, existing: WorkPool | None = None
 ) -> list[str]:
-    """Makes a work pool from the template of its kind, or brings it up to date.
-
-    Values that were set on the page of the pool are kept.
+    """Creates a work pool from the template of its kind, or updates it.
 
     Returns:
-        These, one line each.
+        The values that were set on the page of the pool, which are kept, one line each.
     """
     wanted = template(kind, name)
     if existing is None:
@@ -112,7 +110,7 @@ def make_pool(
 
 
 def template(kind: str, pool: str) -> dict[str, Any]:
-    """The base job template of a pool, as deployments/pools has it for its kind."""
+    """The base job template of a pool, from deployments/pools."""
     content: dict[str, Any] = json.loads(
         (DEPLOYMENTS / "pools" / f"{kind}.json").read_text("utf-8")
     )

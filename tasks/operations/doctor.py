@@ -1,4 +1,4 @@
-"""What can be wrong with an installation, looked at one by one, and what mends each finding."""
+"""Checks of an installation, one by one, each with the fix for what it finds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from typing import Literal
 import httpx
 from packaging.requirements import Requirement
 
-from tasks.config.paths import BUNDLED_HISTORY, ROOT, runs_folder, workspace
+from tasks.config.paths import BUNDLED_HISTORY, ROOT, cache_folder, runs_folder, workspace
 from tasks.execution.devices import visible_gpus
 from trials.io.errors import AutoPipeError, ModelError
 from trials.io.imports import child_environment
@@ -57,12 +57,12 @@ Check = Callable[[], Iterator[CheckResult]]
 
 
 def checks(dataset: str, model: str, with_dry_run: bool = True) -> dict[str, Check]:
-    """All looks by what is looked at, in their order.
+    """All checks by name, in their order.
 
     Args:
         dataset: to load.
-        model: to load, but for its weights.
-        with_dry_run: also two trials, the whole way.
+        model: to load, without its weights.
+        with_dry_run: also run two trials, from start to finish.
     """
     found: dict[str, Check] = {
         "Python": python,
@@ -76,31 +76,35 @@ def checks(dataset: str, model: str, with_dry_run: bool = True) -> dict[str, Che
     return found | ({"dry run": dry_run} if with_dry_run else {})
 
 
-def run_check(what: str, check: Check) -> list[CheckResult]:
-    """What a check found; one that breaks is a finding itself, and no end of the others."""
-    found = []
+def run_check(name: str, check: Check) -> list[CheckResult]:
+    """The results of a check; one that crashes is a result itself, and does not end the others."""
+    results = []
     try:
-        for finding in check():
-            found.append(finding)
+        for result in check():
+            results.append(result)
     except Exception as error:
-        reason = f"could not be looked at: {type(error).__name__}: {error}"
-        found.append(CheckResult(what, "bad", reason, "fix that, then: autopipe doctor"))
-    return found
+        reason = f"could not be checked: {type(error).__name__}: {error}"
+        results.append(CheckResult(name, "bad", reason, "fix that, then: autopipe doctor"))
+    return results
+
+
+def _failed(name: str, error: Exception, fix: str) -> CheckResult:
+    return CheckResult(name, "bad", str(error).splitlines()[0], fix)
 
 
 def python() -> Iterator[CheckResult]:
-    """The interpreter and the packages, against what pyproject.toml asks for."""
+    """The interpreter and the packages, against the requirements in pyproject.toml."""
     yield CheckResult("Python", "good", platform.python_version())
-    wrong = [bad for text in requirements() if (bad := problem_of(Requirement(text)))]
-    if wrong:
+    wanted = requirements()
+    if wrong := [bad for text in wanted if (bad := problem_of(Requirement(text)))]:
         fix = "make install, or: pip install --constraint constraints.txt --editable ."
         yield CheckResult("packages", "bad", "; ".join(wrong), fix)
     else:
-        yield CheckResult("packages", "good", f"{len(requirements())} as pyproject.toml asks for")
+        yield CheckResult("packages", "good", f"{len(wanted)} as pyproject.toml asks for")
 
 
 def requirements() -> list[str]:
-    """Those of AutoPipe itself, without its extras."""
+    """Requirements of AutoPipe itself, without its extras."""
     project = ROOT / "pyproject.toml"
     if not project.is_file():  # installed; the markers of extras leave theirs out
         return importlib.metadata.requires("autopipe") or []
@@ -108,7 +112,7 @@ def requirements() -> list[str]:
 
 
 def problem_of(requirement: Requirement) -> str:
-    """What is wrong with a package; empty if nothing, or if it is not for this machine."""
+    """The problem with a package; empty if none, or if it is not for this machine."""
     if requirement.marker is not None and not requirement.marker.evaluate():
         return ""
     try:
@@ -121,34 +125,34 @@ def problem_of(requirement: Requirement) -> str:
 
 
 def devices() -> Iterator[CheckResult]:
-    """Cores, memory, GPUs, and whether torch sees these."""
+    """Cores, memory and GPUs, and whether torch can use these."""
     memory = available_ram_bytes() / 1e9
-    found = f"{os.cpu_count()} cores, {memory:.1f} GB of memory free"
+    message = f"{os.cpu_count()} cores, {memory:.1f} GB of memory free"
     if memory < MEMORY_GIGABYTES:
         fix = "end other programs, or tune with --parallel 1"
-        yield CheckResult("machine", "note", found, fix)
+        yield CheckResult("machine", "note", message, fix)
     else:
-        yield CheckResult("machine", "good", found)
+        yield CheckResult("machine", "good", message)
     import torch
 
     gpus = visible_gpus()
     if not gpus:
-        yield CheckResult("GPUs", "note", "none visible: trials run on the CPU", "")
+        yield CheckResult("GPUs", "note", "none visible: trials run on the CPU")
     elif not torch.cuda.is_available():
         fix = "TORCH_INDEX= deployments/install.sh .venv installs a torch build with CUDA"
-        found = f"{len(gpus)} there, but torch {torch.__version__} cannot use them"
-        yield CheckResult("GPUs", "bad", found, fix)
+        message = f"{len(gpus)} there, but torch {torch.__version__} cannot use them"
+        yield CheckResult("GPUs", "bad", message, fix)
     else:
         names = []
         for index in range(torch.cuda.device_count()):
-            free, total = torch.cuda.mem_get_info(index)
+            free, total = (size / 1e9 for size in torch.cuda.mem_get_info(index))
             name = torch.cuda.get_device_name(index)
-            names.append(f"{name}, {free / 1e9:.0f} of {total / 1e9:.0f} GB free")
+            names.append(f"{name}, {free:.0f} of {total:.0f} GB free")
         yield CheckResult("GPUs", "good", "; ".join(names))
 
 
 def disk() -> Iterator[CheckResult]:
-    """The workspace: whether it can be written to, and how much room there is."""
+    """Checks that the workspace is writable and has enough space."""
     folder = workspace()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -167,7 +171,7 @@ def disk() -> Iterator[CheckResult]:
 
 
 def history() -> Iterator[CheckResult]:
-    """Whether the history can be read, and how much it knows."""
+    """Checks that the history can be read."""
     from tasks.history.location import resolve_history_dir
     from tasks.history.rows import history_files, read_history
 
@@ -183,10 +187,10 @@ def history() -> Iterator[CheckResult]:
     try:
         rows = read_history(files)
     except AutoPipeError as error:
-        yield CheckResult("history", "bad", _first_line(error), "autopipe history check")
+        yield _failed("history", error, "autopipe history check")
         return
-    found = f"{len(rows)} trials on {rows['dataset_id'].nunique()} datasets"
-    yield CheckResult("history", "good", found)
+    message = f"{len(rows)} trials on {rows['dataset_id'].nunique()} datasets"
+    yield CheckResult("history", "good", message)
 
 
 def server() -> Iterator[CheckResult]:
@@ -199,8 +203,8 @@ def server() -> Iterator[CheckResult]:
 
     url = PREFECT_API_URL.value()
     if not url:
-        found = "PREFECT_API_URL is not set: every run starts a temporary server"
-        yield CheckResult("server", "note", found, "for pages and workers: autopipe ui")
+        message = "PREFECT_API_URL is not set: every run starts a temporary server"
+        yield CheckResult("server", "note", message, "for pages and workers: autopipe ui")
         return
     try:
         httpx.get(f"{url}/health", timeout=TIMEOUT_SECONDS).raise_for_status()
@@ -222,44 +226,39 @@ def server() -> Iterator[CheckResult]:
 
 
 def dataset_loads(name: str) -> Iterator[CheckResult]:
-    """Whether a dataset can be found or built, and all its rows be read."""
-    from tasks.config.paths import cache_folder
+    """Checks that a dataset can be found or built, and that all its rows can be read."""
     from tasks.inputs.catalog import resolve_dataset
     from trials.data.dataset import load_dataset
 
-    what = f"dataset {name}"
     try:
         loaded = load_dataset(resolve_dataset(name, cache_folder() / "datasets").absolute())
     except AutoPipeError as error:
         fix = "autopipe datasets lists the catalog; docs/datasets.md shows the form"
-        yield CheckResult(what, "bad", _first_line(error), fix)
+        yield _failed(f"dataset {name}", error, fix)
         return
     rows = ", ".join(f"{len(part)} {split}" for split, part in loaded.splits.items())
-    yield CheckResult(what, "good", f"{rows} rows")
+    yield CheckResult(f"dataset {name}", "good", f"{rows} rows")
 
 
 def model_loads(name: str) -> Iterator[CheckResult]:
-    """Whether configuration and tokenizer load; the hub is asked only if they are not here."""
-    from tasks.config.paths import cache_folder
+    """Checks that configuration and tokenizer load; the hub is asked only if they are not here."""
     from tasks.inputs.prepare import resolve_local_model
     from trials.models.check import check_folder
 
-    what = f"model {name}"
     try:
-        place = resolve_local_model(name, cache_folder() / "models")
-        if Path(place).is_dir():
-            check_folder(Path(place))
-        size = _size_of(place)
+        model = resolve_local_model(name, cache_folder() / "models")
+        local = Path(model).is_dir()
+        if local:
+            check_folder(Path(model))
+        size = _size_of(model)
     except AutoPipeError as error:
         fix = "name a model of the catalog, a folder with config.json, or a hub id"
         if os.environ.get("HF_HUB_OFFLINE"):
             fix += "; the hub is switched off: unset HF_HUB_OFFLINE"
-        yield CheckResult(what, "bad", _first_line(error), fix)
+        yield _failed(f"model {name}", error, fix)
         return
-    if not Path(place).is_dir():
-        yield CheckResult(what, "good", f"{size}, of the hub; weights are fetched when it is used")
-    else:
-        yield CheckResult(what, "good", f"{size}, at {place}")
+    source = f"at {model}" if local else "of the hub; weights are fetched when it is used"
+    yield CheckResult(f"model {name}", "good", f"{size}, {source}")
 
 
 def _size_of(model: str) -> str:
@@ -287,28 +286,24 @@ def _size_of(model: str) -> str:
     return f"{config.model_type} of {count_parameters(config) / 1e6:.3g} million parameters"
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]
-
-
 def dry_run() -> Iterator[CheckResult]:
-    """Two trials of the smallest model, the whole way, in a folder that is removed again."""
+    """Two trials of the smallest model, from start to finish, in a temporary folder."""
     with tempfile.TemporaryDirectory(prefix="autopipe-doctor-") as home:
-        log = Path(home) / "log.txt"
         start = time.monotonic()
-        with log.open("w") as output:
-            code = subprocess.run(
-                [sys.executable, "-m", "autopipe", "tune", *DRY_RUN, "--history", f"{home}/past"],
-                env=child_environment({"AUTOPIPE_HOME": home}),
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                check=False,
-            ).returncode
+        done = subprocess.run(
+            [sys.executable, "-m", "autopipe", "tune", *DRY_RUN, "--history", f"{home}/past"],
+            env=child_environment({"AUTOPIPE_HOME": home}),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            check=False,
+        )
         seconds = time.monotonic() - start
-        if code == 0:
-            yield CheckResult(
-                "dry run", "good", f"two trials, test, report, export: {seconds:.0f} s"
-            )
-            return
-        tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:])
-        yield CheckResult("dry run", "bad", f"exit code {code}:\n{tail}", "fix what it says, above")
+    if done.returncode == 0:
+        message = f"two trials, test, report, export: {seconds:.0f} s"
+        yield CheckResult("dry run", "good", message)
+    else:
+        tail = "\n".join(done.stdout.splitlines()[-15:])
+        message = f"exit code {done.returncode}:\n{tail}"
+        yield CheckResult("dry run", "bad", message, "fix what it says, above")

@@ -1,4 +1,4 @@
-"""What is offered where a time budget is too short: settings that fit it, or a budget that does."""
+"""Alternatives if a time budget is too short: settings that fit it, or a longer budget."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MINUTE = 60
 
 
 def refusal(costs: TrialCosts, settings: TuneSettings) -> str:
-    """Why a time budget is too short, with the commands that would do."""
+    """The reason why a time budget is too short, with commands that fit."""
     needed = costs.needed(settings, LEAST_TRIALS, MARGIN)
     schedule = settings.schedule
     text = (
@@ -43,17 +43,13 @@ def refusal(costs: TrialCosts, settings: TuneSettings) -> str:
 def _soonest(costs: TrialCosts, settings: TuneSettings) -> TuneSettings | None:
     """Settings that fit the shortest time budget, in whole minutes, that any fit.
 
-    None where the settings as they are need no more than that.
+    None if the settings as they are need no more than that.
     """
-    minutes = 1 + int(settings.budget.amount // MINUTE)
-    while MINUTE * minutes <= LONGEST_SECONDS:
-        budget = Budget(amount=MINUTE * minutes, unit="seconds")
-        candidate = settings.model_copy(update={"budget": budget})
+    for candidate in _longer_budgets(settings, 1 + int(settings.budget.amount // MINUTE)):
         if costs.fits(candidate, OFFERED_MARGIN):
             return None
         if (smaller := next(_smaller(costs, candidate), None)) is not None:
             return smaller
-        minutes += max(1, minutes // 10)
     return None
 
 
@@ -107,15 +103,17 @@ def _shorter(steps: int) -> Iterator[int]:
 
 
 def longer_budget(costs: TrialCosts, settings: TuneSettings) -> TuneSettings | None:
-    """The same settings with a time budget, in whole minutes, that is enough for them.
+    """The same settings with the shortest time budget, in whole minutes, that is enough for them.
 
-    None where not even the longest that there is would be.
+    None if not even the longest possible one is.
     """
-    minutes = 1
+    candidates = _longer_budgets(settings, 1)
+    return next((each for each in candidates if costs.fits(each, OFFERED_MARGIN)), None)
+
+
+def _longer_budgets(settings: TuneSettings, minutes: int) -> Iterator[TuneSettings]:
+    """The settings with longer and longer time budgets, each a tenth more than the one before."""
     while MINUTE * minutes <= LONGEST_SECONDS:
         budget = Budget(amount=MINUTE * minutes, unit="seconds")
-        candidate = settings.model_copy(update={"budget": budget})
-        if costs.fits(candidate, OFFERED_MARGIN):
-            return candidate
+        yield settings.model_copy(update={"budget": budget})
         minutes += max(1, minutes // 10)
-    return None

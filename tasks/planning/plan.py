@@ -1,11 +1,14 @@
-"""The plan of a run as its flow makes it: measured once, kept in the run folder, then relied on."""
+"""The plan of a run: what a full trial costs, how many fit, and when the run will be finished.
+
+It is measured once, kept in the run folder, and then relied on.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from ConfigSpace import ConfigurationSpace
 
@@ -13,18 +16,134 @@ from tasks.config.progress import Report
 from tasks.config.settings import TuneSettings
 from tasks.execution.backend import ExecutionBackend
 from tasks.execution.devices import trial_processes
-from tasks.inputs.prepare import CheckedInputs
+from tasks.inputs.prepare import CheckedInputs, ProbeSize
 from tasks.inputs.spaces import plain_values
 from tasks.monitoring.observers import RunObserver
 from tasks.offline.models import OfflineTraining
-from tasks.planning.time_plan import OFFLINE_SHARE, TimePlan, plan_of, unmeasured
+from tasks.planning.alternatives import refusal
+from tasks.planning.costs import MARGIN, TrialCosts
 from tasks.planning.warm_up import warm_up
 from tasks.runs.folder import PLAN, RunFolder
-from tasks.runs.formatting import format_duration
+from tasks.runs.formatting import format_duration, rough_duration
 from tasks.runs.ledger import Ledger
+from trials.io.errors import SettingsError
 from trials.process.launch import Launcher
 from trials.process.supervisor import Supervisor
-from trials.spec.records import read_record, write_json
+from trials.spec.records import Pace, Record, read_record, write_json
+
+# Of a time budget: how long the offline models are waited for once the probe is done.
+OFFLINE_SHARE = 0.1
+FEW_ROWS = 100  # the standard error of a score over fewer may be more than 0.05
+CLOSING_SECONDS = 30.0  # where nothing was measured
+
+
+class TimePlan(Record):
+    """``plan.json``: what a run was expected to take before its first trial.
+
+    Attributes:
+        pace: of trials, measured.
+        overhead_seconds: of a trial, whatever its length.
+        trial_seconds: of the default configuration at full length; None where it is not known.
+        closing_seconds: kept for the measurement on the test split and what follows.
+        test_rows: of the final measurement.
+        test_seconds: of the closing seconds, for that measurement.
+        probe: size of the probe of the base model.
+        text: the plan for people.
+    """
+
+    pace: Pace
+    overhead_seconds: float
+    trial_seconds: float | None
+    closing_seconds: float
+    test_rows: int
+    test_seconds: float
+    probe: ProbeSize
+    text: str
+
+
+def unmeasured(settings: TuneSettings, text: str) -> TimePlan:
+    """The plan of a run whose trials could not be measured."""
+    return TimePlan(
+        pace=Pace(),
+        overhead_seconds=0.0,
+        trial_seconds=None,
+        closing_seconds=CLOSING_SECONDS,
+        test_rows=settings.test_rows,
+        test_seconds=0.0,
+        probe=ProbeSize(rows=settings.schedule.eval_rows, limits=settings.limits),
+        text=text,
+    )
+
+
+def plan_of(
+    costs: TrialCosts, settings: TuneSettings, now: datetime, elapsed: float, begun: bool = False
+) -> TimePlan:
+    """The plan of a run.
+
+    Args:
+        costs: of its trials.
+        settings: of the run.
+        now: time of day, to say when it will be finished.
+        elapsed: seconds since it began.
+        begun: it has trials already, and is resumed with what is left.
+
+    Raises:
+        SettingsError: the time budget of a new run is too short, with commands that fit.
+    """
+    if settings.budget.unit == "seconds" and not begun and not costs.fits(settings, MARGIN):
+        raise SettingsError(refusal(costs, settings))
+    pace, closing = costs.pace_of(settings.schedule), costs.closing(settings)
+    return TimePlan(
+        pace=pace,
+        overhead_seconds=pace.loading + len(costs.steps(settings.schedule).stages) * pace.starting,
+        trial_seconds=costs.trial(settings.schedule),
+        closing_seconds=closing,
+        test_rows=costs.tested(settings),
+        test_seconds=closing - costs.tail,
+        probe=costs.probe(settings),
+        text=_text(costs, settings, now, elapsed),
+    )
+
+
+def _text(costs: TrialCosts, settings: TuneSettings, now: datetime, elapsed: float) -> str:
+    trial = costs.trial(settings.schedule)
+    probe, learning = costs.probe_seconds(settings), costs.learning
+    if settings.budget.unit == "seconds":
+        left = settings.budget.amount - elapsed
+        learning = min(learning, OFFLINE_SHARE * settings.budget.amount)
+        spare = left - max(probe, learning) - costs.closing(settings)
+        fit = costs.most_trials(settings, spare)
+        how_many = f"about {fit} fit in what is left of {settings.budget}"
+        finished, duration = "finished by", f"{format_duration(left)} at most"
+    else:
+        trials = settings.budget.amount
+        left = max(probe, learning) + costs.closing(settings)
+        left += costs.trials_seconds(settings, trials)
+        how_many = f"at most {trials:g} of them are in the budget of {settings.budget}"
+        finished, duration = "finished at about", f"{rough_duration(left)} if all run in full"
+    at_a_time = f", {settings.parallel} at a time" if settings.parallel > 1 else ""
+    end = (now + timedelta(seconds=left)).strftime("%H:%M")
+    lines = [
+        f"plan: a full trial takes about {format_duration(trial)} "
+        f"({costs.parts(settings.schedule)}); {how_many}{at_a_time}; "
+        f"{finished} {end}, in {duration}"
+    ]
+    size, rows = costs.probe(settings), costs.scored(settings.schedule)
+    if rows < FEW_ROWS:
+        lines.append(
+            f"a score over {rows} validation rows is uncertain by up to ± "
+            f"{0.5 / math.sqrt(rows):.2f}: small differences between trials will not show"
+        )
+    if size.rows < rows:
+        lines.append(
+            f"the base model is scored on {size.rows} of the {rows} validation rows: more would "
+            "take over a tenth of the budget"
+        )
+    if size.sampled_rows == 0:
+        lines.append("no completions of it are sampled for the search, for the same reason")
+    if (tested := costs.tested(settings)) < (asked := min(settings.test_rows, costs.test_rows)):
+        lines.append(f"the final measurement is on {tested} of {asked} test rows")
+    return "\n".join(lines)
 
 
 def make_plan(
@@ -37,19 +156,19 @@ def make_plan(
     ledger: Ledger,
     learning: OfflineTraining,
 ) -> TimePlan:
-    """Makes the plan of a run after a warm-up, or reads that of a resumed one; tells the ledger.
+    """Makes the plan of a run after a warm-up, or reads that of a resumed one; updates the ledger.
 
-    Where trials run on other machines this one says nothing about their speed: then nothing is
-    planned, and nothing refused. Nor is a run refused that goes on without a plan.
+    If trials run on other machines, this one says nothing about their speed: then nothing is
+    planned, and nothing refused. Nor is a run refused that is resumed without a plan.
 
     Raises:
-        SettingsError: a time budget is too short, with the commands that are not.
+        SettingsError: a time budget is too short, with commands that fit.
         AutoPipeError: no trial of this run could be run.
     """
     file = run.path / PLAN
     config = plain_values(space.get_default_configuration())
     if file.exists():
-        plan = _again(read_record(file, TimePlan), ledger)
+        plan = _resumed(read_record(file, TimePlan), ledger)
     elif isinstance(backend.runner, Supervisor):
         processes = trial_processes(launchers[0])
         costs = warm_up(
@@ -64,7 +183,7 @@ def make_plan(
             else unmeasured(settings, "the default configuration could not be measured: no plan")
         )
         write_json(file, plan)
-        plan = _again(plan, ledger) if begun else plan
+        plan = _resumed(plan, ledger) if begun else plan
     else:
         plan = unmeasured(settings, "trials run on other machines, which are not measured: no plan")
     ledger.trial_seconds = math.nan if plan.trial_seconds is None else plan.trial_seconds
@@ -73,7 +192,7 @@ def make_plan(
     return plan
 
 
-def _again(plan: TimePlan, ledger: Ledger) -> TimePlan:
+def _resumed(plan: TimePlan, ledger: Ledger) -> TimePlan:
     """The plan of a resumed run: what was measured, and what is left of the budget now."""
     if plan.trial_seconds is None:
         return plan
@@ -89,7 +208,7 @@ def _again(plan: TimePlan, ledger: Ledger) -> TimePlan:
 
 
 def offline_wait_seconds(ledger: Ledger) -> float | None:
-    """How long the offline models may be waited for; None, as long as it takes."""
+    """Seconds to wait for the offline models; None: as long as it takes."""
     if ledger.budget.unit != "seconds":
         return None
     spare = ledger.left - 3 * ledger.seconds(1.0)

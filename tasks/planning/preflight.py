@@ -1,4 +1,4 @@
-"""Everything that can be refused without starting anything, all at once."""
+"""Checks of settings that need nothing to be started; all problems are reported at once."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Found = TypeVar("Found")
 
 
 def check_settings(settings: TuneSettings) -> None:
-    """Looks at space, dataset, reward, model, GPUs and launcher config.
+    """Checks space, dataset, reward, model, GPUs and Accelerate config.
 
     Raises:
         SettingsError: with every problem that was found.
@@ -44,11 +44,8 @@ def check_settings(settings: TuneSettings) -> None:
     space = _found(problems, lambda: load_space(settings.space))
     dataset = _found(problems, lambda: _usable_dataset(settings))
     processes = _found(problems, lambda: _processes(settings))
-    for check in (
-        lambda: _check_model(settings, dataset),
-        lambda: _check_vllm(settings),
-    ):
-        _found(problems, check)
+    _found(problems, lambda: _check_model(settings, dataset))
+    _found(problems, lambda: _check_vllm(settings))
     if space is not None and dataset is not None and processes is not None:
         problems += _space_problems(settings, space, dataset, processes)
     if problems:
@@ -56,7 +53,7 @@ def check_settings(settings: TuneSettings) -> None:
 
 
 def _found(problems: list[str], look: Callable[[], Found]) -> Found | None:
-    """What a check finds; None where it refuses, which becomes one more problem."""
+    """The outcome of a check; None if it fails, which becomes one more problem."""
     try:
         return look()
     except AutoPipeError as error:
@@ -82,7 +79,7 @@ def _processes(settings: TuneSettings) -> int:
 def _space_problems(
     settings: TuneSettings, space: ConfigurationSpace, dataset: Dataset, processes: int
 ) -> list[str]:
-    """What of the default and of a sample of the space does not fit the data or the processes."""
+    """Problems of the default and of a sample of the space with the data or the processes."""
     rows, pairs = len(dataset.splits["train"]), len(dataset.preferences)
     schedule = settings.schedule
     execution = Execution(seed=0, processes=processes, on_cpu=True, bf16=False)
@@ -104,7 +101,7 @@ def _space_problems(
 
 
 def _check_model(settings: TuneSettings, dataset: Dataset | None) -> None:
-    """What can be said of a model before it is loaded; of a .gguf file, before it is converted."""
+    """Checks a model before it is loaded; a .gguf file, before it is converted."""
     model = settings.model
     if model.endswith(".gguf"):
         if not Path(model).is_file():

@@ -1,10 +1,11 @@
-"""The warm-up of a run: a few real steps, generated tokens and a saving, to know what trials cost.
+"""The warm-up of a run: a few steps, generated tokens and a checkpoint, to measure trial costs.
 
 It is a trial like any other, only very short, and the first step of each stage does not count. Its
-first part is quick even where a step of a real model takes a minute: SFT with the smallest batches
-there are, and a few generated tokens. Steps of training grow with the batch, generating grows with
-the tokens; and a step of RL is made of both (`trials.spec.pace`). Where that is quick, a second
-part is run as the default configuration is, for small models are not bound by work alone.
+first part is quick even if a step of a real model takes a minute: SFT with the smallest possible
+batches, and a few generated tokens. The time of a training step grows with the batch, that of
+generation with the tokens, and a step of RL consists of both (`trials.spec.pace`). If that is
+quick, a second part runs the default configuration itself: the time of small models is not
+proportional to their work.
 """
 
 from __future__ import annotations
@@ -18,8 +19,7 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.config.settings import TuneSettings
 from tasks.inputs.prepare import CheckedInputs
-from tasks.planning.completions import CompletionLengths
-from tasks.planning.costs import TrialCosts
+from tasks.planning.costs import CompletionLengths, TrialCosts
 from tasks.runs.folder import RunFolder
 from trials.io.errors import AutoPipeError
 from trials.process.supervisor import Supervisor
@@ -41,16 +41,15 @@ from trials.spec.records import (
 FOLDER = "warm-up"
 SMALL_ROWS, SMALL_TOKENS = 4, 8  # scored, and generated for each
 SMALL_STEPS, STEPS = 2, 3  # of each stage: the first does not count
-# Longest time of the first part, as a share of a time budget and at most, unless that is less than
-# a hundredth of the budget; and how long the second may take for it to be worth its time. Who is
-# refused should know within a minute of typing the command.
+# The first part may take this share of a time budget, up to so many seconds or a hundredth of the
+# budget, whichever is more; the second part less. A refusal should come within a minute.
 SMALL_SHARE, SMALL_SECONDS, LONG_SHARE = 0.2, 25.0, 0.01
 FULL_SHARE, FULL_SECONDS = 0.05, 15.0
-# Where the steps of the first part took no longer than this, the batch may hardly matter, and only
+# If the steps of the first part took no longer than this, the batch may hardly matter, and only
 # the second part can tell.
 QUICK_SECONDS = 0.5
-# A step of DPO on as many pairs as rows, where there was no time for one: two completions each, and
-# a pass through the reference.
+# Time of a DPO step per SFT step, if none was measured: two completions per pair, and a pass
+# through the reference.
 DPO_OF_SFT = 2.5
 PADDED = 1.2  # a batch is as wide as its longest row
 
@@ -104,11 +103,12 @@ def warm_up(
 
 @dataclass(frozen=True)
 class _Measured:
-    """What a short trial said of itself.
+    """The measurements of a short trial.
 
     Attributes:
-        rows, tokens: that were scored, and the limit of their completions; None: that of the data.
-        full: whether it ran as the configuration is, and not with the smallest batches.
+        rows: that were scored.
+        tokens: limit of their completions; None: that of the data.
+        full: whether it ran the configuration itself, not the smallest batches.
     """
 
     events: list[Event]
@@ -128,20 +128,20 @@ class _Measured:
 
     @property
     def lengths(self) -> dict[str, int] | None:
-        """Tokens of completions: ``limit`` of the data, and that ``most`` fit."""
-        found = [e["completion_tokens"] for e in self.events if e.get("completion_tokens")]
-        return found[-1] if found else None
+        """Tokens of completions: the ``limit`` from the data, and what ``most`` of them fit."""
+        found = (e["completion_tokens"] for e in reversed(self.events) if "completion_tokens" in e)
+        return next(filter(None, found), None)
 
     @property
     def token(self) -> float:
-        """Seconds of training on a token; 0 where SFT was not run."""
+        """Seconds of training on a token; 0 if SFT was not run."""
         tokens = trained_tokens(self.events)
         return self.pace.sft_step / tokens if tokens else 0.0
 
 
 @dataclass(frozen=True)
 class _ShortTrial:
-    """Runs trials of the default configuration with very few steps, and says what they mean."""
+    """Runs trials of the default configuration with very few steps, and derives costs from them."""
 
     settings: TuneSettings
     run_folder: RunFolder
@@ -218,7 +218,7 @@ class _ShortTrial:
     def costs(
         self, trial: _Measured, start_up: float, before: _Measured | None = None
     ) -> TrialCosts | None:
-        """What trials cost by what one of them measured; None where that is not enough to tell.
+        """The costs that follow from a short trial; None if its measurements are not enough.
 
         Args:
             trial: that was run.
@@ -263,21 +263,19 @@ class _ShortTrial:
     def _filled(
         self, pace: Pace, generation: Generation | None, limit: int, token: float, trial: _Measured
     ) -> tuple[Pace, Generation]:
-        """With what there was no time for, taken from training."""
+        """Fills in what there was no time to measure, by what training took."""
         if generation is None:
             width = trained_tokens(trial.events) / self.processes
             generation = Generation.guessed(trial.rows, width, token)
-        missing: dict[str, float] = {}
-        if not pace.scoring:
-            missing["scoring"] = trial.rows * generation.row(limit)
-        if not pace.dpo_step:
-            missing["dpo_step"] = DPO_OF_SFT * pace.sft_step
-        if not pace.saving:
-            missing["saving"] = pace.loading
-        return pace.model_copy(update=missing), generation
+        filled = {
+            "scoring": pace.scoring or trial.rows * generation.row(limit),
+            "dpo_step": pace.dpo_step or DPO_OF_SFT * pace.sft_step,
+            "saving": pace.saving or pace.loading,
+        }
+        return pace.model_copy(update=filled), generation
 
     def _scaled(self, pace: Pace, rl_step: float) -> Pace:
-        """From the smallest batches to those of the configuration."""
+        """Scales the pace from the smallest batches to those of the configuration."""
         plan, h = self.plan, self.h
         row = PADDED / self.processes
         return pace.model_copy(
@@ -289,7 +287,7 @@ class _ShortTrial:
         )
 
     def _smallest(self) -> dict[str, Value | None]:
-        """SFT and, if there is any, DPO; whether the configuration has SFT or not."""
+        """SFT even if the configuration has none, and DPO if it has any."""
         least = {"sft_batch_size": self.processes, "dpo_batch_size": self.processes}
         dpo = SMALL_STEPS if self.plan.dpo else 0
         return self._bare() | least | {"sft_steps": SMALL_STEPS, "dpo_steps": dpo, "rl_steps": 0}
@@ -319,10 +317,9 @@ def _expected(costs: TrialCosts, schedule: Schedule) -> float:
 
 
 def _share(settings: TuneSettings, share: float, most: float) -> float:
-    """Seconds of a share of a time budget, but no more than so many."""
-    if settings.budget.unit != "seconds":
-        return most
-    return min(most, share * settings.budget.amount)
+    """Seconds of a share of a time budget, up to a maximum."""
+    timed = settings.budget.unit == "seconds"
+    return min(most, share * settings.budget.amount) if timed else most
 
 
 def _refuse(settings: TuneSettings, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""The run folder: everything that is known of a run, and what is read off it.
+"""The run folder: its records, the ledger, and the tables and texts made from them.
 
 May import `config` and `history`.
 """

@@ -1,19 +1,11 @@
 """The run folder is the truth: everything a run knows, in a form that survives ``kill -9``.
 
-runs/<run-id>/
-    run.json                inputs, settings, versions, seeds: written once, before any compute
-    proposals.jsonl         what the search proposed, in order, and what it expected
-    trials/<trial-id>/      spec.json, events.jsonl, result.json, log.txt, checkpoint/
-    observations.json       what the search made of the results
-    summary.json            the outcome; its presence says that the run is finished
-    versions.json           revisions of what was read and written (tasks/versioning/provenance.py)
-    report.html, best/      for people, and for the next training job
+Its files are listed in docs/architecture.md.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,11 +38,11 @@ class DatasetInfo(Record):
     reward: str
     reward_inferred: bool
     rows: dict[str, int] = Field(description="Rows in each split.")
-    warnings: list[str] = Field([], description="What the check of the rewards has to say.")
+    warnings: list[str] = Field([], description="Of the check of the rewards.")
 
 
 class HistoryInfo(Record):
-    """The history that a run learned from: pinned, so that resuming sees the same."""
+    """The history that a run learned from, pinned so that a resumed run sees the same."""
 
     files: list[str]
     trials: int
@@ -58,8 +50,8 @@ class HistoryInfo(Record):
     folder: str | None = Field(None, description="That its trials join; of old runs not known.")
     used: bool | None = Field(
         None,
-        description="Whether the search began with what it knows: where time is short it may not "
-        "be learned in time. None before the search began.",
+        description="Whether the search uses it: where time is short the offline models may not be "
+        "trained in time. None before the search began.",
     )
 
 
@@ -84,7 +76,7 @@ class RunInfo(Record):
 
     @property
     def search_budget(self) -> Budget:
-        """What the search takes for its budget, which decides what it proposes."""
+        """The budget that the search assumes, which influences what it proposes."""
         return self.first_budget or self.settings.budget
 
 
@@ -143,7 +135,7 @@ class Summary(Record):
 
 @dataclass(frozen=True)
 class Trial:
-    """One trial of a run as it lies on disk; ``result`` is None while it runs or after a kill."""
+    """One trial of a run as it is on disk; ``result`` is None while it runs or after a kill."""
 
     spec: TrialSpec
     result: TrialResult | None
@@ -154,7 +146,7 @@ class Trial:
 
 
 def final_model(spec: TrialSpec) -> Path:
-    """Where a trial that ran to its end leaves its model or adapter."""
+    """The model or adapter of a trial that ran to its end."""
     return Path(spec.folder) / "checkpoint" / "final"
 
 
@@ -191,7 +183,7 @@ class RunFolder:
         write_json(self.path / "run.json", info)
 
     def plan_text(self) -> str | None:
-        """The plan of the run as people were told it; None where it made none."""
+        """The text of the run's plan; None if it made none."""
         file = self.path / PLAN
         return str(read_json(file).get("text", "")) or None if file.exists() else None
 
@@ -200,25 +192,15 @@ class RunFolder:
 
     def trials(self) -> list[Trial]:
         """All trials that have a spec, in the order of their ids."""
-        return list(self._trials())
-
-    def _trials(self) -> Iterator[Trial]:
-        for spec_file in sorted((self.path / "trials").glob("*/spec.json")):
-            # The run may have been moved since: the folder that is read is where the file lies.
-            spec = read_record(spec_file, TrialSpec).model_copy(
-                update={"folder": str(spec_file.parent)}
-            )
-            result_file = spec_file.with_name("result.json")
-            result = read_record(result_file, TrialResult) if result_file.exists() else None
-            yield Trial(spec, result)
+        return [_trial(file) for file in sorted((self.path / "trials").glob("*/spec.json"))]
 
     def proposals(self) -> list[ProposalRecord]:
-        """What the search proposed, in order.
+        """The search's proposals, in order.
 
         A last line that a kill cut short is left out: its trial is proposed again.
 
         Raises:
-            RecordError: another line is no proposal; it is named.
+            RecordError: another line is not a proposal; it is named.
         """
         file = self._proposals_file
         if not file.exists():
@@ -232,7 +214,7 @@ class RunFolder:
         return list({record.order: record for record in records}.values())
 
     def add_proposal(self, record: ProposalRecord) -> None:
-        """Adds one line.
+        """Appends one line.
 
         Raises:
             FileError: it cannot be written.
@@ -253,10 +235,10 @@ class RunFolder:
         return self.path / "proposals.jsonl"
 
     def observations(self) -> list[dict[str, Any]]:
-        """What the search made of every result: told score, predicted final score and its sd.
+        """The search's view of every result: observed score, predicted final score and its sd.
 
         Raises:
-            RecordError: the file holds something else.
+            RecordError: the file contains something else.
         """
         file = self.path / "observations.json"
         if not file.exists():
@@ -275,6 +257,13 @@ class RunFolder:
 
     def write_summary(self, summary: Summary) -> None:
         write_json(self.path / "summary.json", summary)
+
+
+def _trial(spec_file: Path) -> Trial:
+    # The run may have been moved since: the trial's folder is where the file is.
+    spec = read_record(spec_file, TrialSpec).model_copy(update={"folder": str(spec_file.parent)})
+    result = spec_file.with_name("result.json")
+    return Trial(spec, read_record(result, TrialResult) if result.exists() else None)
 
 
 def _proposal(line: str, file: Path, number: int) -> ProposalRecord:

@@ -1,4 +1,4 @@
-"""Numbers and outcomes in words, the same in the report and on the console."""
+"""Numbers and outcomes as text, the same in the report and on the console."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def pluralize(number: int, one: str) -> str:
 
 
 def finished_before(trials: int, budget: Budget) -> str:
-    """What is said of a run that goes on: ``2 of 6 trials were finished before``."""
+    """The progress of a resumed run: ``2 of 6 trials were finished before``."""
     of = f"{trials:,} of {budget}" if budget.unit == "trials" else pluralize(trials, "trial")
     return f"{of} {'was' if of == '1 trial' else 'were'} finished before"
 
@@ -69,7 +69,7 @@ def format_duration(seconds: float | None) -> str:
 
 
 def rough_duration(seconds: float) -> str:
-    """A time that is estimated: ``less than a minute``, ``about 3 min``, ``about 2 h 10 min``."""
+    """An estimated time: ``less than a minute``, ``about 3 min``, ``about 2 h 10 min``."""
     minutes = round(seconds / 60)
     if minutes < 1:
         return "less than a minute"
@@ -90,16 +90,16 @@ def format_test_score(measured: ModelScores) -> str:
 
 
 def outcome(summary: Summary) -> str:
-    """The three test scores, and that training gained nothing where nothing shows that it did."""
+    """The three test scores, with a caveat if training shows no gain over the base model."""
     parts = [f"The best configuration reached {format_test_score(summary.best)} on the test split"]
     if summary.default is not None:
         parts.append(f"the default {format_test_score(summary.default)}")
     parts.append(f"the base model, before any training, {format_test_score(summary.base)}")
-    told = "; ".join(parts) + "."
+    text = "; ".join(parts) + "."
     over_base = summary.best.test - summary.base.test
     if over_base <= Z95 * math.hypot(summary.best.test_se, summary.base.test_se):
-        told += " Nothing shows that training improved on the base model."
-    return told
+        text += " Nothing shows that training improved on the base model."
+    return text
 
 
 def gain(summary: Summary) -> tuple[float, float, bool] | None:
@@ -113,9 +113,9 @@ def gain(summary: Summary) -> tuple[float, float, bool] | None:
 
 
 def verdict(summary: Summary) -> str:
-    """What may be said of best against default, and what may not.
+    """A conclusion about the best configuration against the default.
 
-    The difference counts where its 95 % interval (1.96 standard errors) leaves out zero.
+    A difference counts if its 95 % interval (1.96 standard errors) excludes zero.
     """
     measured = gain(summary)
     if summary.default is None or measured is None:
@@ -123,8 +123,8 @@ def verdict(summary: Summary) -> str:
     if summary.best.config is not None and summary.best.config == summary.default.config:
         return "No configuration was found that is expected to do better than the default."
     value, se, paired = measured
-    how = "paired on the same test rows" if paired else "not paired"
-    amount = f"{plus_minus(value, se, signed=True)} ({how})"
+    pairing = "paired on the same test rows" if paired else "not paired"
+    amount = f"{plus_minus(value, se, signed=True)} ({pairing})"
     if abs(value) <= Z95 * se:
         return (
             f"The difference to the default is {amount}: within noise. "

@@ -14,7 +14,7 @@ from tasks.runs.folder import RunFolder
 
 @task(cache_policy=NO_CACHE)
 def append_run_to_history(run: RunFolder, history: Path) -> Path | None:
-    """Writes the run's finished trials as one new history file; None when there are none.
+    """Writes the run's finished trials as one new history file; None if there are none.
 
     Rows that do not pass the checks go to the quarantine beside it.
     """

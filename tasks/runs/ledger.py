@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tasks.config.settings import LONGEST_SECONDS, Budget
-from tasks.runs.full_costs import is_idle
 from trials.io.errors import RecordError
 from trials.io.record_files import read_json, remedy_of
-from trials.spec.records import TrialResult, write_json
+from trials.spec.records import TrialResult, TrialSpec, write_json
 
 LEDGER = "ledger.json"  # in the folder of a run
 SAVE_EVERY_SECONDS = 5.0
@@ -21,15 +21,45 @@ MOST_IDLE = 20
 
 
 @dataclass
+class CostScale:
+    """Costs of the trials of one run in full-trial equivalents.
+
+    That is in default trials at full length, a unit that every budget can be expressed in. The
+    trials have to be asked for in the order of their proposals.
+
+    Attributes:
+        reference_flops: of the default configuration at full length; NaN before that has run.
+    """
+
+    reference_flops: float = math.nan
+
+    def of(self, spec: TrialSpec, result: TrialResult) -> float:
+        """Cost of one trial; the first that did not fail is the reference: the default is first."""
+        if not self.reference_flops > 0 and result.state != "failed":
+            self.reference_flops = result.cost.flops / max(result.fraction, 1e-9)
+        known = self.reference_flops > 0
+        cost = result.cost.flops / self.reference_flops if known else 1.0
+        if result.state == "failed" and not result.cost.flops:
+            # Killed or refused, it may have counted nothing; it was not free all the same.
+            cost = max(cost, spec.fidelity.fraction)
+        return cost
+
+
+def is_idle(result: TrialResult, cost_full: float) -> bool:
+    """True if another trial had run everything of this one already: it counts as no trial."""
+    return result.state != "failed" and cost_full <= 0
+
+
+@dataclass
 class Ledger:
     """Spends one budget, in whichever unit it was given.
 
     Attributes:
-        file: where the elapsed time is kept, so that a resumed run goes on counting.
+        file: keeps the elapsed time, so that a resumed run continues counting.
         budget: the whole budget.
         finalist_share: of the budget, kept for finalists at full length.
         closing_seconds: kept for the measurement on the test split and the report.
-        trial_seconds: that a full-length trial is planned to take; NaN when that is not known.
+        trial_seconds: that a full-length trial is planned to take; NaN if that is not known.
         overhead_seconds: of these, what a trial takes whatever its length.
         already: seconds that were spent before there was a ledger, as on starting a server.
         clock: seconds; monotonic, so that setting the clock changes nothing.
@@ -58,8 +88,8 @@ class Ledger:
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the run began, time between a kill and its resumption left out."""
-        return self._before + self.clock() - self._start
+        """Seconds since the run began, without the time between a kill and its resumption."""
+        return self._before + self.elapsed_here
 
     @property
     def elapsed_here(self) -> float:
@@ -70,15 +100,14 @@ class Ledger:
     def seconds_per_full(self) -> float:
         """Median seconds of a full-length trial, scaled up from partial ones; at first as planned.
 
-        Without what every trial takes whatever its length.
+        Without the overhead that every trial has whatever its length.
         """
-        ordered = sorted(self._seconds_per_full)
-        if ordered:
-            return ordered[len(ordered) // 2]
+        if self._seconds_per_full:
+            return statistics.median_high(self._seconds_per_full)
         return self.trial_seconds - self.overhead_seconds
 
     def seconds(self, cost_full: float) -> float:
-        """Seconds that a trial of a cost is expected to take; 0 when nothing is known."""
+        """Seconds that a trial of a cost is expected to take; 0 if nothing is known."""
         seconds = self.overhead_seconds + cost_full * self.seconds_per_full
         return 0.0 if math.isnan(seconds) else seconds
 
@@ -96,7 +125,7 @@ class Ledger:
         return min(1.0, spent[self.budget.unit] / self.budget.amount)
 
     def save(self) -> None:
-        """Keeps the elapsed time."""
+        """Writes the elapsed time."""
         self._saved = self.clock()
         write_json(self.file, {"elapsed_seconds": self.elapsed})
 
@@ -110,13 +139,9 @@ class Ledger:
         self.started += 1
 
     def settle(self, result: TrialResult, cost_full: float) -> None:
-        """Charges a finished trial, whatever became of it.
+        """Charges a finished trial, in full-trial equivalents, whatever became of it.
 
-        One that found its whole run done by another trial used nothing, and counts as no trial.
-
-        Args:
-            result: of the trial.
-            cost_full: its cost in full-trial equivalents.
+        One whose whole run was done by another trial used nothing, and counts as no trial.
         """
         self.spent_full += cost_full
         idle = is_idle(result, cost_full)
@@ -128,23 +153,22 @@ class Ledger:
         self.save()
 
     def allows(self, cost_full: float, finalist: bool = False, pending_full: float = 0.0) -> bool:
-        """Whether one more trial fits.
+        """True if one more trial fits.
 
         Args:
             cost_full: its expected cost in full-trial equivalents.
             finalist: finalists may use the share that is kept for them.
-            pending_full: expected cost of the trials that run now.
+            pending_full: expected cost of the running trials.
         """
         if self._idle >= MOST_IDLE:
             return False
         reserve = 0.0 if finalist else self.finalist_share
+        amount = self.budget.amount
         if self.budget.unit == "trials":
-            usable = self.budget.amount - math.ceil(reserve * self.budget.amount)
-            return self.started + 1 <= usable
+            return self.started + 1 <= amount - math.ceil(reserve * amount)
         if self.budget.unit == "full":
-            usable = self.budget.amount * (1 - reserve)
-            return self.spent_full + pending_full + cost_full <= usable + 1e-9
-        usable = (self.budget.amount - self.closing_seconds) * (1 - reserve)
+            return self.spent_full + pending_full + cost_full <= amount * (1 - reserve) + 1e-9
+        usable = (amount - self.closing_seconds) * (1 - reserve)
         return self.elapsed + self.seconds(cost_full) <= usable
 
     def trial_limit(self) -> float | None:
@@ -153,16 +177,16 @@ class Ledger:
 
 
 def elapsed_seconds(file: Path) -> float:
-    """The seconds that a ledger's file says.
+    """The seconds in a ledger's file.
 
     Raises:
-        RecordError: it says none.
+        RecordError: there are none, or they are out of bounds.
     """
     seconds = read_json(file).get("elapsed_seconds")
     if not isinstance(seconds, (int, float)) or isinstance(seconds, bool):
         found = "expected a number of seconds as elapsed_seconds"
-        raise RecordError(file, found, remedy_of(file))
-    if not 0 <= seconds <= LONGEST_SECONDS:
+    elif not 0 <= seconds <= LONGEST_SECONDS:
         found = f"elapsed_seconds is not between 0 and {LONGEST_SECONDS:g}"
-        raise RecordError(file, found, remedy_of(file))
-    return float(seconds)
+    else:
+        return float(seconds)
+    raise RecordError(file, found, remedy_of(file))

@@ -8,20 +8,19 @@ from trials.io.errors import SettingsError
 
 
 def compare_trials(run: RunFolder, one: str, other: str) -> PairedDifference:
-    """How much better ``one`` is than ``other``, row by row.
+    """The difference of ``one`` and ``other``, row by row.
 
     Args:
         run: of both.
         one, other: ids of trials, or their beginnings such as ``003``.
 
     Raises:
-        SettingsError: when there is no such trial, or one without a score.
+        SettingsError: there is no such trial, or it has no score.
     """
-    first, second = _scored(run, one), _scored(run, other)
-    return paired_difference(first, second)
+    return paired_difference(_outcomes(run, one), _outcomes(run, other))
 
 
-def _scored(run: RunFolder, name: str) -> list[float]:
+def _outcomes(run: RunFolder, name: str) -> list[float]:
     trial = _find(run, name)
     if trial.result is None or not trial.result.outcomes:
         state = trial.result.state if trial.result else "unfinished"

@@ -1,4 +1,4 @@
-"""What a run has spent, as its folder says: whether it may go on with a budget, and has to."""
+"""Spending of a run, counted from its folder; and whether the run can be resumed with a budget."""
 
 from __future__ import annotations
 
@@ -12,17 +12,16 @@ from tasks.config.settings import Budget
 from tasks.history.rows import is_in_history
 from tasks.runs.folder import RunFolder
 from tasks.runs.formatting import format_duration, pluralize
-from tasks.runs.full_costs import CostScale, is_idle
-from tasks.runs.ledger import LEDGER, elapsed_seconds
+from tasks.runs.ledger import LEDGER, CostScale, elapsed_seconds, is_idle
 from tasks.runs.versions import keeps_winner
 from trials.io.errors import SettingsError
 
-MORE = 1.5  # of what is spent: the budget that is offered to those who want more
+MORE = 1.5  # times what is spent: the budget that is suggested for resuming
 
 
 @dataclass(frozen=True)
 class Spending:
-    """What a run has spent, in every unit of a budget."""
+    """Amounts that a run has spent, in every unit of a budget."""
 
     trials: int
     full: float
@@ -31,13 +30,13 @@ class Spending:
     @classmethod
     def of(cls, run: RunFolder) -> Spending:
         """Counts the trials that have ended; one that a kill cut short is run again."""
-        ended = {trial.spec.trial_id: trial for trial in run.trials() if trial.result is not None}
-        costs, trials, full = CostScale(), 0, 0.0
+        ended = {trial.spec.trial_id: trial for trial in run.trials()}
+        scale, trials, full = CostScale(), 0, 0.0
         for proposal in sorted(run.proposals(), key=lambda each: each.order):
             trial = ended.get(proposal.trial_id)
             if trial is None or trial.result is None:
                 continue
-            cost = costs.of(trial.spec, trial.result)
+            cost = scale.of(trial.spec, trial.result)
             full += cost
             trials += not is_idle(trial.result, cost)
         file = run.path / LEDGER
@@ -49,11 +48,10 @@ class Spending:
 
     def text(self, budget: Budget) -> str:
         """In the unit of a budget, for people."""
-        return {
-            "trials": pluralize(self.trials, "trial"),
-            "full": f"{self.full:.1f} full-trial equivalents",
-            "seconds": format_duration(self.seconds),
-        }[budget.unit]
+        if budget.unit == "full":
+            return f"{self.full:.1f} full-trial equivalents"
+        trials = budget.unit == "trials"
+        return pluralize(self.trials, "trial") if trials else format_duration(self.seconds)
 
     def part(self, budget: Budget) -> str:
         """Of a budget: ``2 of 6 trials``, ``10 min 00 s of 25m``."""
@@ -68,10 +66,10 @@ class Spending:
 
 
 def check_budget(run: RunFolder, budget: Budget) -> None:
-    """Refuses to go on with a budget that is spent already.
+    """Refuses to resume with a budget that is spent already.
 
     Raises:
-        SettingsError: saying what is spent, and what to type.
+        SettingsError: with what is spent, and what to type.
     """
     spent = Spending.of(run)
     if budget.amount > spent.amount(budget):
@@ -79,30 +77,29 @@ def check_budget(run: RunFolder, budget: Budget) -> None:
     raise SettingsError(
         f"--budget {shlex.quote(budget_text(budget))}: run {run.run_id} has spent "
         f"{spent.text(budget)} already; expected a budget above that\n"
-        f"  go on with: autopipe tune --resume {run.run_id} --budget {spent.more(budget)}\n"
+        f"  resume with: autopipe tune --resume {run.run_id} --budget {spent.more(budget)}\n"
         f"  or see what it found: autopipe report {run.run_id}"
     )
 
 
 def finished_notice(run: RunFolder, budget: Budget, history: Path | None = None) -> str | None:
-    """What people are told of a run that has nothing left to do; None where it has.
+    """The message for a run that has nothing left to do; None if it has.
 
-    That is one whose search ended with this very budget, and that has all that the end of a run
-    makes. Whatever of it was removed since, or could not be made, is made when the run goes on.
+    That is one whose search ended with this very budget, and that has everything that the end of a
+    run makes. Whatever of it was removed since, or could not be made, is made when it is resumed.
 
     Args:
         run: its folder.
-        budget: that it would go on with.
-        history: that it would join; None, the one that it began with.
+        budget: to resume it with.
+        history: to join; None: the one that it began with.
     """
     summary, info = run.summary(), run.info()
     folder = history or (Path(info.history.folder) if info.history.folder else None)
     if summary is None or summary.budget != budget or folder is None:
         return None
-    ended = [trial for trial in run.trials() if trial.result is not None]
     made = ("report.html", "best/README.md", "observations.json", "plan.json")
     if (
-        len(ended) != summary.trials
+        sum(trial.result is not None for trial in run.trials()) != summary.trials
         or not all((run.path / name).is_file() for name in made)
         or not is_in_history(folder, run.run_id)
         or not keeps_winner(run)
@@ -113,5 +110,5 @@ def finished_notice(run: RunFolder, budget: Budget, history: Path | None = None)
         f"run {run.run_id} is finished: {spent.text(budget)} of its budget of {budget} are spent, "
         "and no other trial fits\n"
         f"  see what it found: autopipe report {run.run_id}\n"
-        f"  go on with more: autopipe tune --resume {run.run_id} --budget {spent.more(budget)}"
+        f"  resume with more: autopipe tune --resume {run.run_id} --budget {spent.more(budget)}"
     )

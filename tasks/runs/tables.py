@@ -1,4 +1,4 @@
-"""A run folder as two tables, trials and curve points: what report and console are made of."""
+"""A run folder as two tables, trials and curve points, from which report and console are made."""
 
 from __future__ import annotations
 
@@ -17,27 +17,11 @@ from trials.spec.records import CurvePoint, Value
 
 UNFINISHED = "unfinished"
 TRIAL_COLUMNS = (
-    "trial_id",
-    "label",
-    "origin",
-    "continues",
-    "begun_by",
-    "asked",
-    "fraction",
-    "state",
-    "reason",
-    "score",
-    "score_se",
-    "predicted",
-    "predicted_sd",
-    "prior",
-    "seconds",
-    "cumulative_seconds",
-    "full_length",
-    "final",
-    "final_se",
-    "config",
-)
+    "trial_id", "label", "origin", "continues", "begun_by", "asked", "fraction", "state", "reason",
+    "score", "score_se", "predicted", "predicted_sd", "prior", "seconds", "cumulative_seconds",
+    "full_length", "final", "final_se", "config",
+)  # fmt: skip
+NUMERIC = ["score", "score_se", "predicted", "predicted_sd", "prior", "final", "final_se"]
 CURVE_COLUMNS = ("trial_id", "stage", "step", "metric", "value")
 
 
@@ -48,16 +32,16 @@ class RunTables:
     Attributes:
         info: ``run.json``.
         summary: ``summary.json``, None before the end of the run.
-        trials: one row a trial, in the order they were proposed; columns ``TRIAL_COLUMNS``.
+        trials: one row per trial, in the order of the proposals; columns ``TRIAL_COLUMNS``.
             ``label`` is the id, shortened where that is still unique. ``continues`` is empty where
             a trial began afresh; ``begun_by`` names the trial whose first stages it shares.
             ``final`` is the score at full length where the trial got there,
             else the predicted final score, else the last score. ``config`` holds dicts; unknown
             numbers are NaN.
-        curves: one row a curve point; columns ``CURVE_COLUMNS``.
+        curves: one row per curve point; columns ``CURVE_COLUMNS``.
         records: the trials as they lie on disk, in the same order.
-        proposals: what the search said of the trials when it proposed them, in that order.
-        plan: what the run expected of itself before its first trial; None where it made no plan.
+        proposals: the search's records of the trials, in the same order.
+        plan: the text of the run's plan; None if it made none.
         so_far: how much of its budget an unfinished run has spent, as ``2 of 6 trials``.
     """
 
@@ -72,15 +56,9 @@ class RunTables:
 
     @classmethod
     def read(cls, run: RunFolder) -> RunTables:
-        proposals = {record.trial_id: record for record in run.proposals()}
-        last = len(proposals)
-        records = sorted(
-            run.trials(),
-            key=lambda t: (
-                proposals[t.spec.trial_id].order if t.spec.trial_id in proposals else last,
-                t.spec.trial_id,
-            ),
-        )
+        proposals = {p.trial_id: p for p in sorted(run.proposals(), key=lambda p: p.order)}
+        position = {trial_id: place for place, trial_id in enumerate(proposals)}
+        records = sorted(run.trials(), key=lambda t: position.get(t.spec.trial_id, len(position)))
         info, summary = run.info(), run.summary()
         return cls(
             info,
@@ -88,7 +66,7 @@ class RunTables:
             trial_table(records, proposals, run.observations()),
             curve_table(records),
             records,
-            sorted(proposals.values(), key=lambda p: p.order),
+            list(proposals.values()),
             run.plan_text(),
             Spending.of(run).part(info.settings.budget) if summary is None else None,
         )
@@ -100,18 +78,16 @@ class RunTables:
 
     @property
     def default_config(self) -> dict[str, Value | None] | None:
-        """The default configuration: as measured, else as tried, else as the space says."""
+        """The default configuration, if it was measured or tried."""
         if self.summary and self.summary.default and self.summary.default.config is not None:
             return self.summary.default.config
-        tried = self.trials[self.trials.origin == "default"]
-        if len(tried):
-            config: dict[str, Value | None] = tried.config.iloc[0]
-            return config
-        return None
+        tried: list[dict[str, Value | None]]
+        tried = list(self.trials.config[self.trials.origin == "default"])
+        return tried[0] if tried else None
 
     @property
     def best_row(self) -> pd.Series | None:
-        """Trial of the best configuration; before the summary, the best so far."""
+        """The trial of the best configuration; before the summary, the best so far."""
         trials = self.trials
         if self.summary is not None:
             found = trials[trials.trial_id == self.summary.best.trial_id]
@@ -135,7 +111,7 @@ class RunTables:
 
 
 def iter_rows(table: pd.DataFrame) -> Iterator[Any]:
-    """Rows as named tuples; pandas' own type says nothing of their fields."""
+    """The rows as named tuples; pandas' own type does not know their fields."""
     yield from table.itertuples()
 
 
@@ -144,15 +120,15 @@ def trial_table(
     proposals: dict[str, ProposalRecord],
     observations: Iterable[dict[str, Any]],
 ) -> pd.DataFrame:
-    """One row a trial; see ``RunTables``.
+    """The trials of a run, one row per trial; see ``RunTables``.
 
     Args:
         records: trials in the order of the rows.
         proposals: by trial id.
         observations: rows with ``trial_id`` and, where they are known, ``predicted`` and
             ``predicted_sd`` (of the score at full length) and ``prior_score``, all as the search
-            sees them now. Priors of now go before those of the proposals, whose scale was still
-            being learned.
+            sees them now. These priors are preferred to those of the proposals, whose scale was
+            still being learned.
     """
     seen = {row["trial_id"]: row for row in observations if "trial_id" in row}
     rows = [
@@ -163,17 +139,16 @@ def trial_table(
     table["label"] = _labels([trial.spec.trial_id for trial in records])
     table["cumulative_seconds"] = table["seconds"].astype(float).fillna(0.0).cumsum()
     table["full_length"] = table["full_length"].astype(bool)
-    numeric = ["score", "score_se", "predicted", "predicted_sd", "prior", "final", "final_se"]
-    table[numeric] = table[numeric].astype(float)
+    table[NUMERIC] = table[NUMERIC].astype(float)
     return table
 
 
 def curve_table(records: list[Trial]) -> pd.DataFrame:
-    """One row a curve point; a trial without a result is read from its events so far."""
+    """The curves of a run, one row per point; of unfinished trials from their events so far."""
     rows = [
         (trial.spec.trial_id, point.stage, point.step, point.metric, point.value)
         for trial in records
-        for point in _points(trial)
+        for point in _curve(trial)
         if math.isfinite(point.value)
     ]
     return pd.DataFrame(rows, columns=list(CURVE_COLUMNS))
@@ -185,7 +160,7 @@ def _labels(ids: list[str]) -> list[str]:
     return short if len(set(short)) == len(short) and all(short) else ids
 
 
-def _points(trial: Trial) -> list[CurvePoint]:
+def _curve(trial: Trial) -> list[CurvePoint]:
     if trial.result is not None and trial.result.curve:
         return trial.result.curve
     return curve(read_events(trial.folder / "events.jsonl"))
@@ -194,8 +169,9 @@ def _points(trial: Trial) -> list[CurvePoint]:
 def _trial_row(
     trial: Trial, proposal: ProposalRecord | None, observation: dict[str, Any]
 ) -> dict[str, Any]:
+    """One row of the table, without the columns that depend on the other rows."""
     spec, result = trial.spec, trial.result
-    # A trial that shares another one's SFT stage is no continuation of that one.
+    # A trial that shares another one's SFT stage does not continue that one.
     continues = (proposal.continues if proposal else spec.inherits_from) or ""
     row: dict[str, Any] = {
         "trial_id": spec.trial_id,
@@ -238,7 +214,7 @@ def _number(value: Any) -> float:
 
 
 def origin_parts(row: Any, labels: Mapping[str, str]) -> list[str]:
-    """Why a trial was run, and which other trial it goes on from, if any: in one or two parts."""
+    """The reason for a trial, and the trial that it continues, if any: in one or two parts."""
     parts = [row.origin]
     if row.continues:
         parts.append(f"of {labels.get(row.continues, row.continues)}")

@@ -1,4 +1,4 @@
-"""``versions.json`` of a run: which data it read and which it wrote, as revisions."""
+"""``versions.json`` of a run: the revisions of the data that it read and wrote."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from trials.io.errors import SettingsError
 from trials.spec.records import Record, read_record
 
 FILE = "versions.json"
-# What things are called in it; those of a dataset or a model have a function each.
+# Names in it; those of a dataset or a model have a function each.
 HISTORY_NAME, MODELS_NAME, FEATURES_NAME = "history", "offline-models", "features"
 ACCELERATE_NAME = "accelerate-config"
 
 
 class RunVersions(Record):
-    """``versions.json``: what a thing is called -> DVC's revision of its content."""
+    """``versions.json``: names of data -> DVC's revisions of their content."""
 
     read: dict[str, str] = Field(default_factory=dict)
     wrote: dict[str, str] = Field(default_factory=dict)
@@ -26,22 +26,22 @@ class RunVersions(Record):
 
 
 def dataset_name(dataset: str) -> str:
-    """What a dataset is called in ``versions.json``."""
+    """The name of a dataset in ``versions.json``."""
     return f"dataset-{slug(dataset)}"
 
 
 def winner_name(dataset: str, model: str) -> str:
-    """What the exported winner of a run is called."""
+    """The name of the exported winner of a run."""
     return f"winner-{slug(dataset)}--{slug(Path(model).name)}"
 
 
 def promoted_name(dataset: str, model: str) -> str:
-    """What the promoted model of a dataset and a base model is called."""
+    """The name of the promoted model of a dataset and a base model."""
     return f"promoted-{slug(dataset)}--{slug(Path(model).name)}"
 
 
 def run_versions(run: RunFolder) -> RunVersions:
-    """What a run read and wrote.
+    """The record of what a run read and wrote.
 
     Raises:
         SettingsError: the run has no record of it.
@@ -56,7 +56,7 @@ def run_versions(run: RunFolder) -> RunVersions:
 
 
 def keeps_winner(run: RunFolder) -> bool:
-    """Whether what the run exported was kept: the last thing that a run does."""
+    """True if what the run exported was kept, which is the last thing that a run does."""
     if not (run.path / FILE).exists():
         return False
     info = run.info()

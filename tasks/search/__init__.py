@@ -1,4 +1,4 @@
-"""The steps of a search: begin, loop, conclude; and runs by name.
+"""The steps of a search: begin, loop, conclude; and the names and the storage of runs.
 
 May import `config`, `sync`, `inputs`, `history`, `runs`, `execution`, `monitoring` and `planning`.
 """

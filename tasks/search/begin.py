@@ -7,7 +7,6 @@ import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from ConfigSpace import ConfigurationSpace
 
@@ -15,7 +14,7 @@ from tasks.config.paths import BUNDLED_OFFLINE, OfflineFolder, offline_folder
 from tasks.config.settings import TuneSettings
 from tasks.history.rows import history_files, read_history, run_key
 from tasks.inputs.prepare import CheckedInputs, Inputs
-from tasks.inputs.spaces import plain_values, space_text
+from tasks.inputs.spaces import space_text
 from tasks.runs.folder import DatasetInfo, HistoryInfo, RunFolder, RunInfo
 from trials.data.dataset import SPLITS
 from trials.io.errors import SettingsError
@@ -26,27 +25,13 @@ OWN_PACKAGES = ("prefect", "botorch", "gpytorch", "catboost", "pandas", "ConfigS
 
 
 @dataclass(frozen=True)
-class Begun:
-    """What a run starts from.
-
-    Attributes:
-        features: table of meta-features that describes the history; None without one.
-    """
-
-    info: RunInfo
-    history_files: list[Path]
-    features: Path | None
-    default_config: dict[str, Any]
-
-
-@dataclass(frozen=True)
 class PinnedHistory:
-    """What a run learns from.
+    """The history that a run learns from.
 
     Attributes:
         files: of the history.
         features: table of meta-features that describes it; None without one.
-        used: whether the search of a resumed run began with it; None where none has begun.
+        used: whether the search of a resumed run began with it; None if none has begun.
     """
 
     files: list[Path]
@@ -57,7 +42,7 @@ class PinnedHistory:
 def pin_history(
     settings: TuneSettings, run: RunFolder, inputs: CheckedInputs, history: Path
 ) -> PinnedHistory:
-    """The history of a run: of a new one what there is, of a resumed one what it began with.
+    """The history of a run: the present one for a new run, the original one for a resumed run.
 
     Raises:
         SettingsError: a resumed run finds other data, or lacks a history file it learned from.
@@ -72,7 +57,8 @@ def pin_history(
         history.mkdir(parents=True, exist_ok=True)  # that the run joins it may be long from now
         key = run_key(settings, inputs.dataset.fingerprint)
         files = history_files(history, without_key=key) if settings.use_history else []
-        known = features_of(history)
+        own = history / FEATURES  # that describes this history; else the project's does
+        known = own if own.exists() else offline_folder().features
         if files and known.exists():
             shutil.copyfile(known, features)
     missing = [str(file) for file in files if not file.exists()]
@@ -85,7 +71,7 @@ def pin_history(
 
 
 def record_history_use(run: RunFolder, used: bool) -> None:
-    """Notes whether the search begins with what the history knows: so it does when resumed."""
+    """Records whether the search uses the history, so that a resumed search does the same."""
     info = run.info()
     history = info.history.model_copy(update={"used": used})
     run.write_info(info.model_copy(update={"history": history}))
@@ -96,40 +82,24 @@ def begin_run(
     run: RunFolder,
     inputs: Inputs,
     space: ConfigurationSpace,
-    learned: PinnedHistory,
-    history: Path,
-) -> Begun:
-    """Writes ``run.json``, or reads it when the run is resumed."""
-    if (run.path / "run.json").exists():
-        info = run.info()
-    else:
-        info = _info(settings, run, inputs, space, history, learned.files)
-        run.write_info(info)
-    return Begun(
-        info=info,
-        history_files=learned.files,
-        features=learned.features,
-        default_config=plain_values(space.get_default_configuration()),
-    )
-
-
-def features_of(history: Path) -> Path:
-    """The table of meta-features that describes a history: its own, else the project's."""
-    own = history / FEATURES
-    return own if own.exists() else offline_folder().features
-
-
-def _info(
-    settings: TuneSettings,
-    run: RunFolder,
-    inputs: Inputs,
-    space: ConfigurationSpace,
-    history: Path,
     files: list[Path],
+    history: Path,
 ) -> RunInfo:
+    """Writes ``run.json``, or reads it if the run is resumed.
+
+    Args:
+        settings: of the run.
+        run: its folder.
+        inputs: dataset and model.
+        space: that is searched.
+        files: of the history that it learns from.
+        history: folder of the history that its trials join.
+    """
+    if (run.path / "run.json").exists():
+        return run.info()
     rows = read_history(files)
     dataset = inputs.dataset
-    return RunInfo(
+    info = RunInfo(
         run_id=run.run_id,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         settings=settings,
@@ -156,6 +126,8 @@ def _info(
         versions=versions((*PACKAGES, *OWN_PACKAGES)),
         git_commit=git_commit(),
     )
+    run.write_info(info)
+    return info
 
 
 def _check_unchanged(info: RunInfo, inputs: CheckedInputs) -> None:

@@ -1,10 +1,11 @@
-"""The end of a run: the test split is read once, for the base, the default and the best model."""
+"""The end of a run: base, default and best model are scored on the test split, once."""
 
 from __future__ import annotations
 
 import logging
 import math
 import statistics
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,40 +40,29 @@ def measure_on_test(
     inputs: Inputs,
     models: dict[str, str],
     measurer: Supervisor,
-    closing: FinalMeasurement,
+    plan: FinalMeasurement,
     lora: bool = False,
     say: Report = silent,
 ) -> ProbeAnswer:
-    """Scores the models on the same rows of the test split; kept in the run folder.
-
-    Args:
-        run: its folder.
-        settings: of the run.
-        inputs: dataset and base model.
-        models: by label.
-        measurer: has a worker measure them.
-        closing: on how many rows, and how long it may take.
-        lora: the trials trained adapters.
-        say: told how far it is.
-    """
+    """Scores models, by label, on the same rows of the test split; kept in the run folder."""
     request = ProbeRequest(
         dataset=str(inputs.dataset.path),
         models=models,
         tokenizer=inputs.model,
         split="test",
-        rows=closing.rows,
+        rows=plan.rows,
         schedule=inputs.schedule,
         compute=settings.compute,
         lora=lora,
         allow_user_code=settings.allow_user_code,
     )
-    limits = settings.limits.model_copy(update={"wall_seconds": closing.wall_seconds})
+    limits = settings.limits.model_copy(update={"wall_seconds": plan.wall_seconds})
     return probe(request, run.path / "test", measurer, limits, say)
 
 
 @dataclass(frozen=True)
 class FinalMeasurement:
-    """How the final measurement is kept within the time that is left.
+    """The size of the final measurement, which has to fit the time that is left.
 
     Attributes:
         rows: of the test split.
@@ -86,7 +76,7 @@ class FinalMeasurement:
     def of(
         cls, asked: int, left: float, row_seconds: float, models: int, load_seconds: float = 0.0
     ) -> FinalMeasurement:
-        """As many rows as there is time for, but never so few that they say nothing.
+        """As many rows as there is time for, but never too few to say anything.
 
         Args:
             asked: rows of the settings.
@@ -121,10 +111,10 @@ def conclude(
         default_config: what the recommendation is compared with.
         measurer: has a worker measure them.
         test_seconds: that are left for the measurement.
-        say: told how far it is.
+        say: called with the progress.
 
     Raises:
-        AutoPipeError: when no trial ran to its end.
+        AutoPipeError: no trial ran to its end.
     """
     recommendation, (spec, result) = recommend(loop)
     default = loop.full_length(default_config)
@@ -134,12 +124,14 @@ def conclude(
     asked = min(loop.settings.test_rows, len(loop.inputs.dataset.splits["test"]))
     measured = [spec, *([default[0]] if default else [])]
     row, load = _row_seconds(loop, measured), loop.pace.loading + loop.pace.starting
-    closing = FinalMeasurement.of(asked, test_seconds, row, len(models), load)
+    plan = FinalMeasurement.of(asked, test_seconds, row, len(models), load)
     lora = default_config.get("adapter") == "lora"
     test = measure_on_test(
-        run, loop.settings, loop.inputs, models, measurer, closing, lora, say
+        run, loop.settings, loop.inputs, models, measurer, plan, lora, say
     ).scores
-    gain, gain_se = _paired(test["best"], test["default"]) if default else (None, None)
+    difference = (
+        paired_difference(test["best"].outcomes, test["default"].outcomes) if default else None
+    )
     base = loop.inputs.probe.scores["base"]
     trials = run.trials()
     summary = Summary(
@@ -158,12 +150,14 @@ def conclude(
         best_expected_se=recommendation.score_se,
         trials=len(trials),
         failed=sum(bool(t.result and t.result.state == "failed") for t in trials),
-        full_length=sum(r.state == "completed" and r.fraction >= 1 for _, r in loop.told.values()),
+        full_length=sum(
+            r.state == "completed" and r.fraction >= 1 for _, r in loop.finished.values()
+        ),
         elapsed_seconds=loop.ledger.elapsed,
         trial_seconds=sum(t.result.cost.seconds for t in trials if t.result),
         full_cost_seconds=_full_cost(trials),
-        paired_gain=gain,
-        paired_gain_se=gain_se,
+        paired_gain=difference.mean if difference else None,
+        paired_gain_se=difference.se if difference else None,
         budget=loop.ledger.budget,
     )
     run.write_summary(summary)
@@ -173,26 +167,26 @@ def conclude(
 def _row_seconds(loop: SearchLoop, measured: list[TrialSpec]) -> float:
     """Seconds for completing and scoring a row, on average over the base model and these trials.
 
-    Each as it was when it was scored before; a trial that was not, as the slowest of the others.
+    Each at the pace of its earlier scoring; a trial without one at the slowest of the others.
     """
-    probe, there_are = loop.inputs.probe, len(loop.inputs.dataset.splits["validation"])
-    rows = min(loop.inputs.schedule.eval_rows, there_are)
-    events = [read_events(Path(spec.folder) / "events.jsonl") for spec in measured]
-    found = [pace_of(list(each)).scoring / rows for each in events]
-    found.append(probe.seconds / max(1, probe.scores["base"].rows))
-    return statistics.fmean(each or max(found) for each in found)
+    probe = loop.inputs.probe
+    rows = min(loop.inputs.schedule.eval_rows, len(loop.inputs.dataset.splits["validation"]))
+    events = [list(read_events(Path(spec.folder) / "events.jsonl")) for spec in measured]
+    seconds = [pace_of(each).scoring / rows for each in events]
+    seconds.append(probe.seconds / max(1, probe.scores["base"].rows))
+    return statistics.fmean(each or max(seconds) for each in seconds)
 
 
 def recommend(loop: SearchLoop) -> tuple[Recommendation, tuple[TrialSpec, TrialResult]]:
     """The search's recommendation and the trial that ran it to its end.
 
     Raises:
-        AutoPipeError: when no trial ran to its end, with what became of them.
+        AutoPipeError: no trial ran to its end; it lists how they ended.
     """
-    if not any(final_model(spec).exists() for spec, _ in loop.told.values()):
+    if not any(final_model(spec).exists() for spec, _ in loop.finished.values()):
         ends = ", ".join(
             f"{spec.trial_id}: {result.failure.kind if result.failure else result.state}"
-            for spec, result in loop.told.values()
+            for spec, result in loop.finished.values()
         )
         raise AutoPipeError(
             f"no trial ran to its end, so there is nothing to recommend "
@@ -230,26 +224,18 @@ def _measured(spec: TrialSpec, result: TrialResult, test: SplitScore) -> ModelSc
     )
 
 
-def _paired(best: SplitScore, default: SplitScore) -> tuple[float, float]:
-    """Mean difference on the same rows, and its standard error."""
-    difference = paired_difference(best.outcomes, default.outcomes)
-    return difference.mean, difference.se
-
-
 def _full_cost(trials: list[Trial]) -> float:
     """Rough trial time had every configuration run at full length; the rest is what was saved.
 
     A configuration's seconds at a fraction f are scaled by 1 / f; one that did run in full counts
     as it was.
     """
-    seconds: dict[str, float] = {}
-    reached: dict[str, float] = {}
+    results: dict[str, list[TrialResult]] = defaultdict(list)
     for trial in trials:
-        if trial.result is None:
-            continue
-        key = repr(sorted(trial.spec.config.items(), key=str))
-        seconds[key] = seconds.get(key, 0.0) + trial.result.cost.seconds
-        reached[key] = max(reached.get(key, 0.0), trial.result.fraction)
+        if trial.result is not None:
+            results[repr(sorted(trial.spec.config.items(), key=str))].append(trial.result)
     return sum(
-        spent / reached[key] if reached[key] > 0 else spent for key, spent in seconds.items()
+        sum(result.cost.seconds for result in same)
+        / (max(result.fraction for result in same) or 1.0)
+        for same in results.values()
     )

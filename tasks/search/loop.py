@@ -1,4 +1,4 @@
-"""The online loop: ask, run trials in parallel, tell; then finalists at full length.
+"""The search of a run: ask for a configuration, run its trial, tell the score; finalists last.
 
 Results are told in the order of the proposals, not of their arrival, and cost is counted in FLOPs:
 so the same seed proposes the same configurations however fast the machine is. For the same reason
@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 from prefect.futures import PrefectFuture
@@ -20,32 +20,29 @@ from prefect.futures import PrefectFuture
 from surrogates.core.base import Proposal, Recommendation
 from surrogates.online.search import Search
 from tasks.config.settings import TuneSettings
-from tasks.execution.base import on_this_machine
+from tasks.execution.base import is_fatal, on_this_machine
 from tasks.execution.devices import memory_share
-from tasks.execution.trial import abort_run, is_fatal
+from tasks.execution.trial import abort_run
 from tasks.history.rows import records
 from tasks.inputs.prepare import Inputs
 from tasks.inputs.spaces import plain_values
 from tasks.runs.folder import ProposalRecord, RunFolder, final_model
-from tasks.runs.full_costs import CostScale
-from tasks.runs.ledger import Ledger
+from tasks.runs.ledger import CostScale, Ledger
+from tasks.search.stages import inherited_share, plan_of, trial_limits
 from trials.checkpoints.registry import CheckpointRegistry
 from trials.evaluation.compare import row_adjusted_se
 from trials.io.errors import HyperparameterError, SettingsError
-from trials.spec.hyperparameters import Hyperparameters, validate
-from trials.spec.plan import StagePlan, plan_steps
 from trials.spec.records import (
     Compute,
     FailureKind,
     Fidelity,
-    Limits,
     Pace,
     TrialResult,
     TrialSpec,
     read_record,
 )
 
-Running = tuple[Proposal, TrialSpec, PrefectFuture[TrialResult]]
+Finished = tuple[TrialSpec, TrialResult]
 OnResult = Callable[[TrialSpec, TrialResult], None]
 OnRemoved = Callable[[Sequence[Path]], None]
 Submit = Callable[[TrialSpec], PrefectFuture[TrialResult]]
@@ -58,18 +55,35 @@ LEAST_OF_DEFAULT = 0.5
 Phase = Literal["explore", "finish"]
 
 
+class Candidate(NamedTuple):
+    """A proposal, why it was made, and the fraction of the schedule that it is run for."""
+
+    proposal: Proposal
+    origin: str
+    fraction: float
+
+
+class RunningTrial(NamedTuple):
+    """A trial that was submitted, and its result to come."""
+
+    proposal: Proposal
+    spec: TrialSpec
+    future: PrefectFuture[TrialResult]
+
+
 @dataclass
 class SearchLoop:
     """One run's search and everything its trials need.
 
     Attributes:
-        submit: has a trial run, somewhere, and gives its result when that is there.
-        on_removed: told which checkpoints were removed to keep within the disk limit.
-        told: finished trials by proposal id.
-        registry: checkpoints of all trials of the run.
+        submit: has a trial run, and returns the future of its result.
+        on_result: called with each result, in the order of the proposals.
+        on_removed: called with the checkpoints that were removed to keep within the disk limit.
         pace: that trials expect of themselves.
-        compute: the settings', with each trial's share of the memory where all are on this machine.
-        costs: of the trials that were told.
+        finished: trials whose results the search was told, by proposal id.
+        registry: checkpoints of all trials of the run.
+        compute: the settings', with each trial's share of the memory if all are on this machine.
+        costs: of the finished trials.
     """
 
     run: RunFolder
@@ -81,7 +95,7 @@ class SearchLoop:
     on_result: OnResult
     on_removed: OnRemoved = lambda paths: None
     pace: Pace = field(default_factory=Pace)
-    told: dict[str, tuple[TrialSpec, TrialResult]] = field(default_factory=dict)
+    finished: dict[str, Finished] = field(default_factory=dict)
     registry: CheckpointRegistry = field(init=False)
     compute: Compute = field(init=False)
     costs: CostScale = field(default_factory=CostScale)
@@ -91,111 +105,44 @@ class SearchLoop:
 
     def __post_init__(self) -> None:
         self._recorded = {record.order: record for record in self.run.proposals()}
-        self._running: deque[Running] = deque()
+        self._running: deque[RunningTrial] = deque()
         self.registry = CheckpointRegistry(self.run.path / "trials")
         self.compute = self.settings.compute
         if self.compute.memory_bytes is None and on_this_machine(self.settings.trials_on):
             share = memory_share(self.settings.parallel, self.settings.accelerate_config)
             self.compute = self.compute.model_copy(update={"memory_bytes": share})
 
+    # The story of a run
+
     def explore(self, default_config: dict[str, Any]) -> None:
-        """The default configuration at full length, then what the search asks for.
+        """Runs the default configuration at full length, then what the search proposes.
 
         Raises:
             SettingsError: a time budget has no time left for the default configuration.
         """
         self._check_time_for_default()
-        first = self._default_proposal(default_config)
-        self._run_all(lambda: self._next_explored(first), "explore")
+        default = self._propose_default(default_config)
+        self._run_trials(lambda: self._propose() if self._order else default, "explore")
 
     def finish(self) -> None:
         """Runs the most promising stopped trials to full length, until the budget is spent."""
-        self._run_all(self._next_finalist, "finish")
+        self._run_trials(self._propose_finalist, "finish")
 
-    def _check_time_for_default(self) -> None:
-        """Everything is compared with the default: without it a run comes to nothing.
-
-        With a little less time than it needs it stops in time, and says as much as it can.
-        """
-        first = self._recorded.get(0)
-        needed = self.ledger.seconds(1.0)
-        done = first is not None and first.origin == "default" and self._finished(first)
-        if done or self.ledger.left >= LEAST_OF_DEFAULT * needed:
-            return
-        longer = self.ledger.budget.amount + 3 * needed - self.ledger.left
-        minutes = math.ceil(longer / 60)
-        raise SettingsError(
-            f"{max(0.0, self.ledger.left):.0f} s of the budget of {self.ledger.budget} are left "
-            f"for trials, and one of the default configuration takes about {needed:.0f} s\n"
-            f"  go on with a larger one: autopipe tune --resume {self.run.run_id} "
-            f"--budget {minutes}m"
-        )
-
-    def _default_proposal(self, config: dict[str, Any]) -> Proposal:
-        """Asks for the default by offering nothing else; the yardstick, so it runs in full."""
-        [proposal] = self.search.ask(1, candidates=pd.DataFrame([config]), fraction=1.0)
-        self._first_cost = proposal.expected_cost
-        return proposal
-
-    def _expected_cost(self, proposal: Proposal) -> float:
-        """What is left to run of a proposal, in default trials at full length.
-
-        Before the first cost is told the search knows that of past runs alone, in whatever unit
-        the history has; then the default, which is proposed first, is the measure.
-        """
-        return proposal.expected_cost / (1.0 if self.told else self._first_cost)
-
-    def _next_explored(self, first: Proposal) -> tuple[Proposal, str, float]:
-        if self._order == 0:
-            return first, "default", 1.0
-        [proposal] = self.search.ask(1)
-        return proposal, proposal.kind, proposal.fraction
-
-    def _next_finalist(self) -> tuple[Proposal, str, float]:
-        """A stopped trial to finish; with none worth it, a new configuration at full length."""
-        proposal = self.search.finalist()
-        if proposal is not None:
-            return proposal, "finalist", 1.0
-        [proposal] = self.search.ask(1, fraction=1.0)
-        return proposal, proposal.kind, 1.0
-
-    def _run_all(self, propose: Callable[[], tuple[Proposal, str, float]], phase: Phase) -> None:
+    def _run_trials(self, propose: Callable[[], Candidate], phase: Phase) -> None:
         """Keeps ``parallel`` trials running while the budget allows one more."""
-        running = self._running
         while True:
-            while len(running) < self.settings.parallel and self._allows(phase, len(running)):
-                running.append(self._submit(*propose(), phase))
-            if not running:
+            while len(self._running) < self.settings.parallel and self._allows_another(phase):
+                self._running.append(self._start(propose(), phase))
+            if not self._running:
                 return
-            proposal, spec, future = running.popleft()
+            proposal, spec, future = self._running.popleft()
             self._tell(proposal, spec, future.result())
 
-    def _allows(self, phase: Phase, running: int) -> bool:
-        """Whether another trial fits, or was made in this phase before the run was interrupted."""
-        if self._order == 0:
-            return phase == "explore"  # the default comes first, whatever phase was reached before
-        finalist = phase == "finish"
-        before = self._recorded.get(self._order)
-        if before is not None:
-            if before.phase == phase and self._finished(before):
-                return True
-            if phase == "explore" and before.phase == "finish":
-                return False
-        cost = self._typical_cost(finalist)
-        return self.ledger.allows(cost, finalist, pending_full=running * cost)
-
-    def _finished(self, record: ProposalRecord) -> bool:
-        return (self.run.trial_folder(record.trial_id) / "result.json").exists()
-
-    def _typical_cost(self, finalist: bool) -> float:
-        """Cost of the next trial in full-trial equivalents, before it is known what it is."""
-        if not self.told:
-            return 1.0
-        return TYPICAL_REST if finalist else self.search.rung()
-
-    def _submit(self, proposal: Proposal, origin: str, fraction: float, phase: Phase) -> Running:
+    def _start(self, candidate: Candidate, phase: Phase) -> RunningTrial:
+        """Records a proposal and submits its trial."""
+        proposal, origin, fraction = candidate
         spec = self._spec(proposal, fraction)
-        parent = self.told[proposal.continues][0] if proposal.continues else None
+        parent = self.finished[proposal.continues][0] if proposal.continues else None
         self.run.add_proposal(
             ProposalRecord(
                 order=self._order,
@@ -215,7 +162,105 @@ class SearchLoop:
         )
         self._order += 1
         self.ledger.start_trial()
-        return proposal, spec, self.submit(spec)
+        return RunningTrial(proposal, spec, self.submit(spec))
+
+    def _tell(self, proposal: Proposal, spec: TrialSpec, result: TrialResult) -> None:
+        """Tells the search a result, charges it to the budget, and frees disk space."""
+        cost = self.costs.of(spec, result)
+        if result.failure and is_fatal(result):
+            abort_run(spec, result, self._next_command(result.failure.kind))
+        error = self._error(spec, result)
+        self.finished[proposal.id] = (spec, result)
+        # A trial that a rule stopped is over: its score stands for its final one. One that ran out
+        # of wall-clock time is just short.
+        over = result.state == "stopped" and not result.out_of_time
+        self.search.tell(
+            proposal.id,
+            score=result.score,
+            score_se=error,
+            cost=cost,
+            fraction=1.0 if over or result.state == "failed" else result.fraction,
+            signals=result.signals,
+            state=result.state,
+            start=inherited_share(spec, self.inputs),
+        )
+        self.ledger.settle(result, cost)
+        self.run.write_observations(self.observations())
+        self._prune()
+        self.on_result(spec, result)
+
+    # Proposals
+
+    def _propose_default(self, config: dict[str, Any]) -> Candidate:
+        """Asks for the default by offering nothing else; the yardstick, so it runs in full."""
+        [proposal] = self.search.ask(1, candidates=pd.DataFrame([config]), fraction=1.0)
+        self._first_cost = proposal.expected_cost
+        return Candidate(proposal, "default", 1.0)
+
+    def _propose(self) -> Candidate:
+        [proposal] = self.search.ask(1)
+        return Candidate(proposal, proposal.kind, proposal.fraction)
+
+    def _propose_finalist(self) -> Candidate:
+        """A stopped trial to finish; with none worth it, a new configuration at full length."""
+        if (proposal := self.search.finalist()) is not None:
+            return Candidate(proposal, "finalist", 1.0)
+        [proposal] = self.search.ask(1, fraction=1.0)
+        return Candidate(proposal, proposal.kind, 1.0)
+
+    def _expected_cost(self, proposal: Proposal) -> float:
+        """Cost of the rest of a proposal, in full-trial equivalents.
+
+        Before the search is told the first cost it only knows that of past runs, in whatever unit
+        the history has; then the default, which is proposed first, is the reference.
+        """
+        return proposal.expected_cost / (1.0 if self.finished else self._first_cost)
+
+    # The budget
+
+    def _check_time_for_default(self) -> None:
+        """Everything is compared with the default: without it a run comes to nothing.
+
+        With a little less time than it needs it stops in time, and says as much as it can.
+        """
+        first = self._recorded.get(0)
+        needed = self.ledger.seconds(1.0)
+        done = first is not None and first.origin == "default" and self._has_result(first)
+        if done or self.ledger.left >= LEAST_OF_DEFAULT * needed:
+            return
+        longer = self.ledger.budget.amount + 3 * needed - self.ledger.left
+        minutes = math.ceil(longer / 60)
+        raise SettingsError(
+            f"{max(0.0, self.ledger.left):.0f} s of the budget of {self.ledger.budget} are left "
+            f"for trials, and one of the default configuration takes about {needed:.0f} s\n"
+            f"  resume with a larger one: autopipe tune --resume {self.run.run_id} "
+            f"--budget {minutes}m"
+        )
+
+    def _allows_another(self, phase: Phase) -> bool:
+        """True if another trial fits, or was run in this phase before the run was interrupted."""
+        if self._order == 0:
+            return phase == "explore"  # the default comes first, whatever phase was reached before
+        before = self._recorded.get(self._order)
+        if before is not None:
+            if before.phase == phase and self._has_result(before):
+                return True
+            if phase == "explore" and before.phase == "finish":
+                return False
+        finalist = phase == "finish"
+        cost = self._typical_cost(finalist)
+        return self.ledger.allows(cost, finalist, pending_full=len(self._running) * cost)
+
+    def _has_result(self, record: ProposalRecord) -> bool:
+        return (self.run.trial_folder(record.trial_id) / "result.json").exists()
+
+    def _typical_cost(self, finalist: bool) -> float:
+        """Cost of the next trial in full-trial equivalents, before it is known which one it is."""
+        if not self.finished:
+            return 1.0
+        return TYPICAL_REST if finalist else self.search.rung()
+
+    # Specs
 
     def _spec(self, proposal: Proposal, fraction: float) -> TrialSpec:
         spec = TrialSpec(
@@ -229,7 +274,7 @@ class SearchLoop:
             model_fingerprint=self.inputs.model_fingerprint,
             schedule=self.inputs.schedule,
             stopping=self.settings.stopping,
-            limits=self._limits(),
+            limits=trial_limits(self.settings, self.ledger, self.pace),
             compute=self.compute,
             allow_user_code=self.settings.allow_user_code,
         )
@@ -237,103 +282,49 @@ class SearchLoop:
         # something else at this point, it gets a folder of its own and nothing is overwritten.
         trial_id = f"{self._order:03d}-{spec.identity()}"
         folder = self.run.trial_folder(trial_id)
-        # A finished one began where it did; the checkpoint may have been removed since.
-        finished = (folder / "result.json").exists() and (folder / "spec.json").exists()
-        start = (
-            read_record(folder / "spec.json", TrialSpec).continue_from
-            if finished
-            else self._start_of(spec)
-        )
+        if (folder / "result.json").exists() and (folder / "spec.json").exists():
+            # A finished trial began where it did; the checkpoint may have been removed since.
+            start = read_record(folder / "spec.json", TrialSpec).continue_from
+        else:
+            start = self._starting_checkpoint(spec)
         placed = {"trial_id": trial_id, "folder": str(folder), "continue_from": start}
         return spec.model_copy(update=placed)
 
-    def _limits(self) -> Limits:
-        """Of a trial that starts now."""
-        limits = self.settings.limits.model_copy(update={"pace": self.pace})
-        wall = self.ledger.trial_limit()
-        if wall is None:
-            return limits
-        # A time budget ends sooner than the limits that are made for long runs.
-        return limits.model_copy(
-            update={
-                "wall_seconds": wall,
-                "silent_seconds": min(limits.silent_seconds, max(60.0, wall)),
-                "reward_seconds": min(limits.reward_seconds, max(10.0, wall / 10)),
-            }
-        )
-
-    def _start_of(self, spec: TrialSpec) -> str | None:
+    def _starting_checkpoint(self, spec: TrialSpec) -> str | None:
         """The furthest checkpoint of the same configuration, or of one with the same first stages.
 
-        Only trials that were told are looked at, and not those that happen to have finished: what
-        a trial costs must not depend on how fast the machine is.
+        Only trials that the search was told are looked at, not all that happen to have finished:
+        what a trial costs must not depend on how fast the machine is.
         """
         try:
-            hyperparameters, plan = self._plan_of(spec)
+            hyperparameters, plan = plan_of(spec, self.inputs)
         except HyperparameterError:
             return None  # the trial will say so
-        checkpoint = self.registry.furthest(
-            spec,
-            hyperparameters,
-            plan,
-            among={told.trial_id for told, _ in self.told.values()},
-        )
+        among = {finished.trial_id for finished, _ in self.finished.values()}
+        checkpoint = self.registry.furthest(spec, hyperparameters, plan, among=among)
         return str(checkpoint.path) if checkpoint else None
 
-    def _plan_of(self, spec: TrialSpec) -> tuple[Hyperparameters, StagePlan]:
-        rows, pairs = len(self.inputs.dataset.splits["train"]), len(self.inputs.dataset.preferences)
-        hyperparameters = validate(spec.config)
-        return hyperparameters, plan_steps(hyperparameters, spec.schedule, rows, pairs)
-
-    def _begun_at(self, spec: TrialSpec) -> float:
-        """Share of the schedule that other trials had run for this one."""
-        if (step := spec.inherited_step) == 0:
-            return 0.0
-        return min(1.0, step / self._plan_of(spec)[1].total)
-
-    def _tell(self, proposal: Proposal, spec: TrialSpec, result: TrialResult) -> None:
-        cost = self.costs.of(spec, result)
-        if result.failure and is_fatal(result):
-            abort_run(spec, result, self._next_command(result.failure.kind))
-        error = self._error(spec, result)
-        self.told[proposal.id] = (spec, result)
-        # A trial that a rule ended is over: its score stands for its final one. One that ran out
-        # of wall-clock time is just short.
-        over = result.state == "stopped" and not result.out_of_time
-        self.search.tell(
-            proposal.id,
-            score=result.score,
-            score_se=error,
-            cost=cost,
-            fraction=1.0 if over or result.state == "failed" else result.fraction,
-            signals=result.signals,
-            state=result.state,
-            start=self._begun_at(spec),
-        )
-        self.ledger.settle(result, cost)
-        self.run.write_observations(self.observations())
-        self._prune()
-        self.on_result(spec, result)
+    # Results
 
     def _error(self, spec: TrialSpec, result: TrialResult) -> float:
-        """What of the score's standard error sets it apart from other configurations' scores."""
+        """The score's standard error without what all configurations have in common."""
         if not result.outcomes:
             return result.score_se or 0.0
-        others = [r.outcomes for s, r in self.told.values() if s.config != spec.config]
+        others = [r.outcomes for s, r in self.finished.values() if s.config != spec.config]
         return row_adjusted_se(result.outcomes, others)
 
     def _next_command(self, kind: FailureKind) -> str:
-        if kind == "bad_data":  # mended data are other data
+        if kind == "bad_data":  # corrected data are other data
             return "start a new run"
-        return f"go on with: autopipe tune --resume {self.run.run_id}"
+        return f"resume with: autopipe tune --resume {self.run.run_id}"
 
     def _prune(self) -> None:
-        """Keeps the checkpoints within the disk limit, but never those that are still needed."""
+        """Keeps the checkpoints within the disk limit, but never removes those still needed."""
         running = [spec for _, spec, _ in self._running]
         needed = [Path(each) for s in running for each in (s.folder, s.continue_from) if each]
-        finished = [spec for spec, _ in self.told.values() if final_model(spec).exists()]
-        ranked = sorted(finished, key=self._expected())
-        kept = [final_model(spec) for spec in [*ranked[-MODELS_KEPT:], *finished[:1]]]
+        finals = [spec for spec, _ in self.finished.values() if final_model(spec).exists()]
+        ranked = sorted(finals, key=self._expected())
+        kept = [final_model(spec) for spec in [*ranked[-MODELS_KEPT:], *finals[:1]]]
         removed = self.registry.prune(
             round(self.settings.disk_gigabytes * 1e9),
             needed=[*needed, *kept],
@@ -343,18 +334,21 @@ class SearchLoop:
             self.on_removed(removed)
 
     def _expected(self) -> Callable[[TrialSpec], tuple[float, float]]:
-        """What the search would rather recommend, as a sort key: the score alone may be luck."""
-        expected, least = {each.id: each.score for each in self.search.ranking()}, -math.inf
-        of_trial = {
-            spec.trial_id: (expected.get(id, least), least if r.score is None else r.score)
-            for id, (spec, r) in self.told.items()
+        """Sort key for what the search would rather recommend: the score alone may be luck."""
+        expected = {each.id: each.score for each in self.search.ranking()}
+        by_trial = {
+            spec.trial_id: (
+                expected.get(id, -math.inf),
+                -math.inf if result.score is None else result.score,
+            )
+            for id, (spec, result) in self.finished.items()
         }
-        return lambda spec: of_trial[spec.trial_id]
+        return lambda spec: by_trial[spec.trial_id]
 
-    def recommendation(self) -> tuple[Recommendation, tuple[TrialSpec, TrialResult]] | None:
-        """The best configuration whose model is there, and the trial that made it.
+    def recommendation(self) -> tuple[Recommendation, Finished] | None:
+        """The best configuration whose model is still there, and the trial that made it.
 
-        None where no trial left a model. One that the search would rather recommend may have lost
+        None if no trial left a model. One that the search would rather recommend may have lost
         its model to the disk limit.
         """
         for wanted in self.search.ranking():
@@ -363,26 +357,29 @@ class SearchLoop:
         return None
 
     def observations(self) -> list[dict[str, Any]]:
-        """What the search makes of every trial now, with the trial's id."""
-        rows = records(self.search.observations())
+        """The search's present view of every trial, with the trial's id."""
         return [
             {
                 key: _finite(value) if isinstance(value, float) else value
                 for key, value in row.items()
             }
-            | {"trial_id": self.told[row["id"]][0].trial_id if row["id"] in self.told else None}
-            for row in rows
+            | {
+                "trial_id": self.finished[row["id"]][0].trial_id
+                if row["id"] in self.finished
+                else None
+            }
+            for row in records(self.search.observations())
         ]
 
-    def full_length(self, config: dict[str, Any]) -> tuple[TrialSpec, TrialResult] | None:
-        """The trial of a configuration that ran to its end (or was ended by a rule)."""
+    def full_length(self, config: dict[str, Any]) -> Finished | None:
+        """The trial of a configuration that ran to its end (or was stopped by a rule)."""
         wanted = plain_values(config)
         found = [
             (spec, result)
-            for spec, result in reversed(list(self.told.values()))
+            for spec, result in reversed(list(self.finished.values()))
             if spec.config == wanted and final_model(spec).exists()
         ]
-        # One that ran out of time also left its model; it counts only where there is no other.
+        # One that ran out of time also left its model; it counts only if there is no other.
         return min(found, key=lambda trial: trial[1].out_of_time, default=None)
 
 

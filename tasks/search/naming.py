@@ -1,9 +1,11 @@
-"""How runs are named, and which folder a flow run works in."""
+"""Names of runs, and the folder, settings and history of a flow run."""
 
 from __future__ import annotations
 
+import itertools
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,22 +24,24 @@ from trials.io.hashing import content_hash
 from trials.io.record_files import read_json
 from trials.spec.records import write_json
 
-OF_FLOW_RUNS = "flow-runs"  # flow run id -> run id, so that a flow run started again goes on
+OF_FLOW_RUNS = (
+    "flow-runs"  # flow run id -> run id, so that a flow run that is started again resumes
+)
 
 
 def flow_run_title() -> str:
-    """How the flow run at hand is called on Prefect's pages."""
+    """The name of the current flow run on Prefect's pages."""
     parameters: Mapping[str, Any] = flow_run.parameters
     run, settings = parameters.get("run"), parameters.get("settings")
     if run is not None:
-        return f"{Path(run).name} goes on"
+        return f"{Path(run).name} resumed"
     return _given(settings and TuneSettings.model_validate(settings)).title
 
 
 def resolve_settings(run: RunFolder, given: TuneSettings | None) -> TuneSettings:
-    """A run's own settings, with the budget of those given; a new run's are those given.
+    """A run's own settings, with the budget of those given; for a new run those given.
 
-    Changes the run's record, so it is called by who holds its lock.
+    Changes the run's record, so the caller must hold its lock.
 
     Raises:
         SettingsError: there are none, or the run has spent their budget already.
@@ -49,8 +53,8 @@ def resolve_settings(run: RunFolder, given: TuneSettings | None) -> TuneSettings
         return info.settings
     check_budget(run, given.budget)
     settings = info.settings.model_copy(update={"budget": given.budget})
-    # Its search goes on as it began: asked with another budget it may propose other trials, and
-    # would not find again those that are finished.
+    # Its search keeps the first budget: with another one it might propose other trials, and would
+    # not find the finished ones again.
     changes = {"settings": settings, "first_budget": info.search_budget}
     run.write_info(info.model_copy(update=changes))
     return settings
@@ -59,7 +63,7 @@ def resolve_settings(run: RunFolder, given: TuneSettings | None) -> TuneSettings
 def resolve_run_history(run: RunFolder, given: Path | None) -> Path:
     """The history that a run learns from and joins: as given, as when it began, or the project's.
 
-    Changes the run's record where another one is given, so it is called by who holds its lock.
+    Changes the run's record if another one is given, so the caller must hold its lock.
 
     Raises:
         SettingsError: the one that it began with is gone.
@@ -92,9 +96,9 @@ def _given(settings: TuneSettings | None) -> TuneSettings:
 def open_run_folder(settings: TuneSettings | None, run: str | None) -> RunFolder:
     """The folder of a named run, of the run that this very flow run began before, or a new one.
 
-    A worker that was killed leaves its flow run to be started again, and Prefect retries flow runs
-    that crashed: both go on with what is on disk. A flow within another has a new id each time, so
-    what counts is the outermost one and the settings.
+    The flow run of a killed worker is started again, and Prefect retries flow runs that crashed:
+    both resume what is on disk. A flow within another has a new id each time, so the outermost one
+    and the settings identify the run.
 
     Raises:
         SettingsError: there is no run of that name, or nothing is given.
@@ -115,20 +119,16 @@ def open_run_folder(settings: TuneSettings | None, run: str | None) -> RunFolder
 
 
 def new_run_folder(settings: TuneSettings) -> Path:
-    """A folder that says dataset, model and seed, and was not there before.
+    """Makes a new folder named after dataset, model and seed.
 
-    Where runs are kept on shared storage no other machine has the same name for another one.
+    If runs are kept on shared storage, no other machine uses the same name for another run.
     """
     names = short_name(settings.dataset), short_name(settings.model)
     stem = slug(f"{'-'.join(names)}-s{settings.seed}".lower())
-    root = runs_folder()
-    number = 1
-    while True:
+    for number in itertools.count(1):
         own = f"-{uuid.uuid4().hex[:6]}" if settings.store else ""
-        folder = root / f"{stem}-{number:03d}{own}"
-        try:
+        folder = runs_folder() / f"{stem}-{number:03d}{own}"
+        with suppress(FileExistsError):  # taken, perhaps by a run that starts at this moment
             folder.mkdir(parents=True)
-        except FileExistsError:  # taken, perhaps by a run that starts at this moment
-            number += 1
-        else:
             return folder
+    raise AssertionError("there are always more numbers")

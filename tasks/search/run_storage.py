@@ -1,4 +1,4 @@
-"""A run's folder on shared storage: sent as it grows, fetched to go on with it somewhere else."""
+"""A run's folder on shared storage: sent as it grows, fetched to resume it on another machine."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ def open_run(run: str, root: Path) -> RunFolder:
     if folder.exists():
         raise SettingsError(
             f"a run {name} is in {root} already, and may know more than the storage\n"
-            f"  go on with it: autopipe tune --resume {name}\n"
+            f"  resume it: autopipe tune --resume {name}\n"
             f"  or move {folder} away, then repeat the command"
         )
     place = cache_folder() / "fetched" / name
-    with locked(place, f"the fetching of {run}", "wait for it, then go on with the run it made"):
+    with locked(place, f"the fetching of {run}", "wait for it, then resume the run it made"):
         _fetch(open_store(url), name, place / "run", run)
         root.mkdir(parents=True, exist_ok=True)
         put_in_place(place / "run", folder)
@@ -55,7 +55,7 @@ def open_run(run: str, root: Path) -> RunFolder:
 
 
 def view_run(run: str, root: Path) -> RunFolder:
-    """A run to look at, named as for ``open_run``; also while it is led, wherever that is.
+    """A run to look at, named as for ``open_run``; also while another process leads it.
 
     Of one on shared storage a copy is fetched, without checkpoints, to the cache: not to ``root``,
     where it would be taken for the run itself.
@@ -70,7 +70,7 @@ def view_run(run: str, root: Path) -> RunFolder:
     place = cache_folder() / "viewed" / name
     with locked(place, f"the copy of {run}", "another command looks at it; repeat this one"):
         shutil.rmtree(place / name, ignore_errors=True)
-        open_store(url).pull(name, place / name, without=(CHECKPOINTS,))
+        open_store(url).pull(name, place / name, exclude=(CHECKPOINTS,))
     if not (place / name / "run.json").exists():
         raise SettingsError(f"no run at {run}: no run.json there")
     return RunFolder(place / name)
@@ -84,13 +84,16 @@ def _fetch(store: Store, name: str, draft: Path, url: str) -> None:
         raise SettingsError(f"no run at {url}: no run.json there")
     run = RunFolder(draft)
     info = run.info()
-    if info.settings.store not in (None, store.url):  # it was moved, or is mounted elsewhere here
+    if info.settings.store not in (
+        None,
+        store.url,
+    ):  # moved, or mounted at another path
         settings = info.settings.model_copy(update={"store": store.url})
         run.write_info(info.model_copy(update={"settings": settings}))
 
 
 def refuse_if_led(run: StoredFolder) -> None:
-    """Only one process leads a run, wherever that is.
+    """Makes sure that no other process leads a run.
 
     Raises:
         SettingsError: another one leads it now.
@@ -106,13 +109,13 @@ class RunUploader(Background, RunObserver):
     """Sends what is new in a run's folder after each trial, and all of it when it is left.
 
     It is sent from a thread of its own: the search does not wait for the storage. Where the
-    storage cannot be reached the run goes on, and a warning says so.
+    storage cannot be reached the run continues, and a warning says so.
 
     Args:
         run: that is kept there.
         store: of run folders.
-        whole: also what trials leave; else what their workers do not send: specs, and results as
-            they were told to the search.
+        whole: send all files of trials; else only what their workers do not send: specs, and
+            results as the search was told them.
 
     Raises:
         SettingsError: another process leads this run, from its copy on the storage.
@@ -122,7 +125,7 @@ class RunUploader(Background, RunObserver):
     def __init__(self, run: RunFolder, store: Store, whole: bool):
         super().__init__("stored-run")
         self._run, self._store, self._whole = run, store, whole
-        self._told: set[str] = set()
+        self._finished: set[str] = set()
         self._removed: deque[Path] = deque()  # that are in the store yet
         self._lease = Lease(StoredFolder(store, run.run_id), file=LEADER_FILE)
         self._due = threading.Event()
@@ -142,7 +145,7 @@ class RunUploader(Background, RunObserver):
         self._due.set()
 
     def result(self, spec: TrialSpec, result: TrialResult) -> None:
-        self._told.add(spec.trial_id)
+        self._finished.add(spec.trial_id)
         self._due.set()
 
     def removed(self, checkpoints: Sequence[Path]) -> None:
@@ -157,35 +160,33 @@ class RunUploader(Background, RunObserver):
         while not last:
             self._due.wait()
             self._due.clear()
-            last = (
-                self.over.is_set()
-            )  # looked at before sending: what was written until then is sent
+            last = self.over.is_set()  # checked before sending: what was written until then is sent
             self._send()
 
     def _send(self) -> None:
         if not (self._run.path / "run.json").exists():
-            return  # nothing that one could go on with
+            return  # nothing that could be resumed
         try:
             self._store.push(self._run.path, self._run.run_id, self._is_sent)
             while self._removed:
                 checkpoint = self._removed[0].relative_to(self._run.path)
                 self._store.remove_folder(self._run.run_id, checkpoint.as_posix())
                 self._removed.popleft()
-        except Exception as error:  # whatever becomes of the copy, the run itself goes on
+        except Exception as error:  # whatever becomes of the copy, the run itself continues
             log.warning("%s\n  what is missing there is sent with the next trial", error)
 
     def _is_sent(self, file: PurePosixPath) -> bool:
         if file.parts[0] != TRIALS:
             return True
-        told = len(file.parts) > 1 and file.parts[1] in self._told
+        finished = len(file.parts) > 1 and file.parts[1] in self._finished
         if file.name == RESULT:
-            return told or (self._whole and self._is_final(file))
-        if file.name == LOG and not told:  # secrets are taken out of it when its trial has ended
+            return finished or (self._whole and self._is_final(file))
+        if file.name == LOG and not finished:  # its secrets are taken out at the end
             return False
         return self._whole or file.name == SPEC or file.match("result.*.json")
 
     def _is_final(self, file: PurePosixPath) -> bool:
-        """A failure may be tried again: then it is no result, here or wherever the run goes on."""
+        """True unless the trial may be tried again: then this is not yet its result."""
         try:
             return not is_retryable(read_record(self._run.path / file, TrialResult))
         except FileNotFoundError:  # discarded at this moment

@@ -1,4 +1,4 @@
-"""What processes and machines agree by: locks, leases, shared storage.
+"""Coordination of processes and machines: locks, leases, retries, shared storage.
 
 May import `config`.
 """

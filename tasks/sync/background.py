@@ -1,4 +1,4 @@
-"""Work that goes on in a thread of its own for as long as a context lasts."""
+"""Work in a thread of its own for as long as a context lasts."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Background(ABC):
     def __init__(self, name: str):
         self.over = threading.Event()
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._noting_errors, name=name, daemon=True)
+        self._thread = threading.Thread(target=self._guarded_work, name=name, daemon=True)
 
     @abstractmethod
     def work(self) -> None:
-        """What is done meanwhile."""
+        """Works until ``over`` is set."""
 
-    def _noting_errors(self) -> None:
+    def _guarded_work(self) -> None:
         try:
             self.work()
         except BaseException as error:

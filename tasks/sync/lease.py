@@ -1,12 +1,12 @@
-"""A run's sign of life, for trials that run on other machines.
+"""A run's heartbeat, for trials that run on other machines.
 
-The process that leads a run counts upwards in ``<run>/lease.json``. Who runs a trial for it, on
-another worker, looks at the count: when it stands still, or the file is gone, the leader is gone
-and the trial is ended; so it is when another process took over, which will run the trial itself.
-Only changes are compared, never times of day, so clocks may differ.
+The process that leads a run counts upwards in ``<run>/lease.json``. A worker that runs a trial for
+it watches the count: when it stands still, or the file is gone, the leader is gone and the trial is
+ended; likewise when another process took over, which will run the trial itself. Only changes are
+compared, never times of day, so clocks may differ.
 
-Beside it, ``<run>/leader.json`` beats for as long as a run is led at all, for who would lead it
-too. It names machine and process as well: on the same machine it is known at once whether the
+Beside it, ``<run>/leader.json`` beats for as long as a run is led at all, so that no second process
+leads it. It names machine and process as well: on the same machine it is known at once whether the
 leader lives, and one that was killed is not waited for.
 """
 
@@ -31,7 +31,7 @@ from trials.spec.records import write_json
 log = logging.getLogger(__name__)
 
 LEASE_FILE = "lease.json"  # while trials are run
-LEADER_FILE = "leader.json"  # as long as a run is led, for who would lead it, too
+LEADER_FILE = "leader.json"  # as long as a run is led
 BEAT_SECONDS = 1.0
 LOST_SECONDS = 6.0  # standing still for so long; a cancelled run is to leave nothing after 10 s
 
@@ -50,7 +50,7 @@ class Lease(Background):
     ):
         super().__init__("lease")
         self._run, self._beat_seconds, self._file = run, beat_seconds, file
-        # The holder sets the leases of a run and of its resumption apart.
+        # The holder distinguishes the leases of a run and of its resumption.
         self._holder = uuid.uuid4().hex
 
     def __enter__(self) -> Self:
@@ -73,7 +73,7 @@ class Lease(Background):
                 self._write(count)
             except Exception as error:  # a full disk, a share that is away: the next may succeed
                 if not failed:
-                    log.warning("%s: the sign of life could not be written: %s", self._file, error)
+                    log.warning("%s: the heartbeat could not be written: %s", self._file, error)
                 failed = True
             else:
                 failed = False
@@ -103,55 +103,50 @@ def machine_id() -> str:
 
 
 def current_leader(run: Path | StoredFolder, lost_seconds: float = LOST_SECONDS) -> str | None:
-    """Who leads a run now, as people call it; None where nobody does.
+    """The process that leads a run now, in words; None if there is none.
 
-    Of a leader on another machine that was killed it takes a moment to know.
+    It takes a moment to notice that a leader on another machine was killed.
 
     Args:
         run: its folder, or where that is on shared storage.
-        lost_seconds: after which a sign of life that stands still is none.
+        lost_seconds: after which a heartbeat that stands still is none.
 
     Raises:
         StoreError: the storage cannot be read.
     """
-    first = _text(run, LEADER_FILE)
-    content = _content(first) or {}
-    who = _who(content)
+    first = _read(run, LEADER_FILE)
+    content = _parse(first) or {}
+    name = "another process, perhaps on another machine"
+    if (pid := str(content.get("process", "")).partition(":")[0]).isdigit():
+        name = f"process {pid} on {content.get('host', 'another machine')}"
     if content.get("machine") == machine_id() and "process" in content:
-        return who if is_alive(str(content["process"])) else None
+        return name if is_alive(str(content["process"])) else None
     deadline = time.monotonic() + lost_seconds
     while first is not None and time.monotonic() < deadline:
         time.sleep(BEAT_SECONDS / 2)
-        now = _text(run, LEADER_FILE)
+        now = _read(run, LEADER_FILE)
         if now != first:
-            return who if now is not None else None
+            return name if now is not None else None
     return None
 
 
-def _text(run: Path | StoredFolder, file: str) -> str | None:
-    """What a sign of life says, None where there is none."""
-    if isinstance(run, Path):
-        try:
-            return (run / file).read_text(encoding="utf-8", errors="replace")
-        except FileNotFoundError:
-            return None
-    return run.store.text(run.name, file)
+def _read(run: Path | StoredFolder, file: str) -> str | None:
+    """The text of a heartbeat, None if there is no such file."""
+    if isinstance(run, StoredFolder):
+        return run.store.text(run.name, file)
+    try:
+        return (run / file).read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return None
 
 
-def _content(text: str | None) -> dict[str, Any] | None:
-    """It as a mapping; None for half a file, of storage that does not replace files whole."""
+def _parse(text: str | None) -> dict[str, Any] | None:
+    """The heartbeat as a mapping; None for half a file, of storage without atomic writes."""
     try:
         content = json.loads(text or "")
     except (ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None
-
-
-def _who(content: dict[str, Any]) -> str:
-    pid = str(content.get("process", "")).partition(":")[0]
-    if not pid.isdigit():
-        return "another process, perhaps on another machine"
-    return f"process {pid} on {content.get('host', 'another machine')}"
 
 
 class LeaseWatch(Background):
@@ -175,28 +170,23 @@ class LeaseWatch(Background):
     def work(self) -> None:
         holder, last, changed = None, None, time.monotonic()
         while not self.over.is_set():
-            now, gone = self._read()
-            if now is not None and now != last:
-                last, changed = now, time.monotonic()
-                holder = holder or now["holder"]
-            # Given up, or taken over; else a share may be away for a moment.
-            ended = holder is not None and (gone or _other(now, holder))
+            beat, removed = self._look()
+            if beat is not None and beat != last:
+                last, changed = beat, time.monotonic()
+                holder = holder or beat["holder"]
+            replaced = beat is not None and beat["holder"] != holder
+            # A lease that cannot be read is not lost yet: a share may be away for a moment.
+            ended = holder is not None and (removed or replaced)
             if ended or time.monotonic() - changed > self._lost_seconds:
                 self._on_lost()
                 return
             self.over.wait(BEAT_SECONDS / 2)
 
-    def _read(self) -> tuple[dict[str, Any] | None, bool]:
-        """What the lease says, None if that cannot be told now, and whether it is gone."""
+    def _look(self) -> tuple[dict[str, Any] | None, bool]:
+        """The lease as it is now, None if it cannot be read, and whether it was removed."""
         try:
-            text = _text(self._run, LEASE_FILE)
-        except Exception:  # whatever a library of a storage raises: it may be away for a moment
+            text = _read(self._run, LEASE_FILE)
+        except Exception:  # of whichever library: the storage may be away for a moment
             return None, False
-        if text is None:
-            return None, True
-        content = _content(text)
-        return (content, False) if content is not None and "holder" in content else (None, False)
-
-
-def _other(content: dict[str, Any] | None, holder: object) -> bool:
-    return content is not None and content["holder"] != holder
+        content = _parse(text)
+        return content if content and "holder" in content else None, text is None

@@ -22,7 +22,7 @@ from tasks.sync.lease import LEADER_FILE, Lease, current_leader
 from trials.io.errors import AutoPipeError
 
 LOCK_FILE = ".lock"
-OWN = frozenset({LOCK_FILE, f"{LOCK_FILE}.holder.json"})
+LOCK_FILES = frozenset({LOCK_FILE, f"{LOCK_FILE}.holder.json"})
 HISTORY_WAIT_SECONDS = 120.0  # appending takes well under a second
 OFFLINE_WAIT_SECONDS = 3600.0  # learning from a long history takes minutes
 
@@ -32,13 +32,13 @@ class Locked(AutoPipeError):
 
 
 @contextmanager
-def locked(folder: Path, what: str, otherwise: str, wait_seconds: float = 0.0) -> Iterator[None]:
+def locked(folder: Path, name: str, advice: str, wait_seconds: float = 0.0) -> Iterator[None]:
     """Holds the lock of a folder.
 
     Args:
         folder: that is written to; made if it is not there.
-        what: is locked, as people call it: ``run gcd-001``.
-        otherwise: the end of "It is held by ...;", what to do instead of waiting longer.
+        name: of what is locked, for people: ``run gcd-001``.
+        advice: what to do instead of waiting longer.
         wait_seconds: how long to wait for another holder.
 
     Raises:
@@ -50,9 +50,9 @@ def locked(folder: Path, what: str, otherwise: str, wait_seconds: float = 0.0) -
     try:
         lock.acquire()
     except Timeout:
-        raise Locked(f"{what} is in use by {_told(holder)}\n  {otherwise}") from None
+        raise Locked(f"{name} is in use by {_holder_name(holder)}\n  {advice}") from None
     try:
-        _tell(holder)
+        _write_holder(holder)
         yield
     finally:
         holder.unlink(missing_ok=True)
@@ -61,124 +61,123 @@ def locked(folder: Path, what: str, otherwise: str, wait_seconds: float = 0.0) -
 
 @contextmanager
 def run_lock(folder: Path, records: Sequence[str] = ()) -> Iterator[Callable[[], None]]:
-    """Only one process works on a run; one that was refused before it began leaves no folder.
+    """Lets only one process work on a run; one that is refused before it began leaves no folder.
 
-    Three things are looked at, for files are removed and shared folders do not always pass locks
-    on: the lock file, a lock on the folder itself, and the leader's sign of life.
+    Three things are checked, because files get removed and shared folders do not always pass on
+    locks: the lock file, a lock on the folder itself, and the leader's heartbeat.
 
     Args:
         folder: of the run.
-        records: patterns of names, of which one is there as soon as there is something to go on
-            with: a folder that lacked them all, and still does at the end, is removed.
+        records: patterns of file names, one of which exists as soon as there is something to
+            resume: a folder that had none, and still has none at the end, is removed.
 
     Yields:
-        What does so, for who ends this process without leaving the context.
+        A function that removes it, for a process that ends without leaving the context.
 
     Raises:
-        Locked: another process works on it, here or on another machine.
+        Locked: another process works on it, on whichever machine.
     """
-    otherwise = "wait for it or end it; a run killed on this machine frees its lock by itself"
-    what = f"run {folder.name}"
-    with locked(folder, what, otherwise), _folder_itself(folder, what, otherwise):
+    advice = "wait for it or end it; a run killed on this machine frees its lock by itself"
+    name = f"run {folder.name}"
+    with locked(folder, name, advice), _folder_locked(folder, name, advice):
         if leader := current_leader(folder):
-            raise Locked(f"{what} is led by {leader}: see its {LEADER_FILE}\n  {otherwise}")
-        new = bool(records) and not _holds(folder, records)
+            raise Locked(f"{name} is led by {leader}: see its {LEADER_FILE}\n  {advice}")
+        new = bool(records) and not _has_any(folder, records)
 
-        def tidy() -> None:
-            if new and not _holds(folder, records):
+        def clean_up() -> None:
+            if new and not _has_any(folder, records):
                 _empty(folder)
             _remove_without_content(folder)
 
         try:
             with Lease(folder, file=LEADER_FILE):
-                yield tidy
+                yield clean_up
         finally:
-            tidy()
+            clean_up()
 
 
 @contextmanager
-def _folder_itself(folder: Path, what: str, otherwise: str) -> Iterator[None]:
+def _folder_locked(folder: Path, name: str, advice: str) -> Iterator[None]:
     """A lock that lasts when somebody removes the lock file."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        raise Locked(
-            f"{what} is in use by another process, though its lock file was removed\n  {otherwise}"
-        ) from None
-    except OSError:  # a network's file system that locks no folders
-        pass
-    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Locked(
+                f"{name} is in use by another process, though its lock file was removed\n  {advice}"
+            ) from None
+        except OSError:  # a network file system that cannot lock folders
+            pass
         yield
     finally:
         os.close(handle)
 
 
 def history_lock(folder: Path) -> AbstractContextManager[None]:
-    """Only one process adds to a history."""
-    otherwise = (
+    """Lets only one process add to a history."""
+    advice = (
         "its writers need well under a second: look for one that hangs, then repeat the command"
     )
-    return _beside(folder, "the history", otherwise, HISTORY_WAIT_SECONDS)
+    return _lock_beside(folder, "the history", advice, HISTORY_WAIT_SECONDS)
 
 
 def offline_lock(folder: Path) -> AbstractContextManager[None]:
-    """Only one process makes the offline models of a folder; others wait for it."""
-    otherwise = "they are being made again; look for a process that hangs, then repeat the command"
-    return _beside(folder, "the offline models", otherwise, OFFLINE_WAIT_SECONDS)
+    """Lets only one process make the offline models of a folder; others wait for it."""
+    advice = "they are being made again; look for a process that hangs, then repeat the command"
+    return _lock_beside(folder, "the offline models", advice, OFFLINE_WAIT_SECONDS)
 
 
 def promotion_lock(folder: Path) -> AbstractContextManager[None]:
-    """Only one challenger at a time meets the incumbent."""
-    otherwise = "another challenger is being compared with it; repeat the command when that is over"
-    return _beside(folder, "the promoted model", otherwise, OFFLINE_WAIT_SECONDS)
+    """Lets only one challenger at a time meet the incumbent."""
+    advice = "another challenger is being compared with it; repeat the command when that is over"
+    return _lock_beside(folder, "the promoted model", advice, OFFLINE_WAIT_SECONDS)
 
 
-def _beside(
-    folder: Path, what: str, otherwise: str, wait_seconds: float
+def _lock_beside(
+    folder: Path, name: str, advice: str, wait_seconds: float
 ) -> AbstractContextManager[None]:
-    """A lock that is beside what it locks: the folder's content is data, or is replaced whole."""
+    """A lock beside what it locks, for folders whose content is data or is replaced whole."""
     lock = folder.with_name(f".{folder.name}-lock")
-    return locked(lock, f"{what} {folder}", otherwise, wait_seconds)
+    return locked(lock, f"{name} {folder}", advice, wait_seconds)
 
 
-def _holds(folder: Path, names: Sequence[str]) -> bool:
-    return any(True for name in names for _ in folder.glob(name))
+def _has_any(folder: Path, patterns: Sequence[str]) -> bool:
+    return any(True for pattern in patterns for _ in folder.glob(pattern))
 
 
 def _empty(folder: Path) -> None:
-    """Removes all that is in a folder but its lock, which is still held."""
+    """Removes everything in a folder except its lock, which is still held."""
     for each in folder.iterdir():
         if each.is_dir() and not each.is_symlink():
             shutil.rmtree(each, ignore_errors=True)
-        elif each.name not in OWN:
+        elif each.name not in LOCK_FILES:
             with suppress(OSError):
                 each.unlink()
 
 
 def _remove_without_content(folder: Path) -> None:
-    """Removes a folder that has nothing but its lock, which is still held."""
-    if folder.exists() and {file.name for file in folder.iterdir()} <= OWN:
-        for name in OWN:
+    """Removes a folder that contains nothing but its lock, which is still held."""
+    if folder.exists() and {file.name for file in folder.iterdir()} <= LOCK_FILES:
+        for name in LOCK_FILES:
             (folder / name).unlink(missing_ok=True)
         with suppress(OSError):  # somebody waits for it
             folder.rmdir()
 
 
-def _tell(holder: Path) -> None:
+def _write_holder(file: Path) -> None:
     content = {
         "pid": os.getpid(),
         "host": socket.gethostname(),
         "since": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     with suppress(OSError):  # a full disk must not end what holds the lock
-        holder.write_text(json.dumps(content), encoding="utf-8")
+        file.write_text(json.dumps(content), encoding="utf-8")
 
 
-def _told(holder: Path) -> str:
+def _holder_name(file: Path) -> str:
     try:
-        content = json.loads(holder.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8"))
         return f"process {content['pid']} on {content['host']} since {content['since']}"
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"

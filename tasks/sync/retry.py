@@ -1,4 +1,4 @@
-"""What a run survives: a server that is restarted, storage that is away for a while."""
+"""Retries while a server is restarted or storage is away for a while."""
 
 from __future__ import annotations
 
@@ -13,44 +13,44 @@ import httpx
 from tasks.sync.store import StoreError
 
 log = logging.getLogger(__name__)
-PATIENCE_SECONDS = 900.0
+RETRY_SECONDS = 900.0
 PAUSE_SECONDS = 2.0
 
-Found = TypeVar("Found")
+Outcome = TypeVar("Outcome")
 
 
 def call_with_retries(
-    action: Callable[[], Found],
-    what: str,
+    action: Callable[[], Outcome],
+    description: str,
     stop: threading.Event | None = None,
-    seconds: float = PATIENCE_SECONDS,
-) -> Found:
-    """The outcome of an action that is repeated while nobody answers.
+    seconds: float = RETRY_SECONDS,
+) -> Outcome:
+    """The outcome of an action that is repeated while server or storage do not answer.
 
     Args:
         action: that may be repeated: it changes nothing, or the same again.
-        what: it does, for the warning.
-        stop: when it is set, the next failure is the last one.
-        seconds: how long.
+        description: of the action, for the warning.
+        stop: once it is set, the next failure is the last one.
+        seconds: after which it is not repeated any more.
 
     Raises:
-        StoreError, httpx.HTTPError: nobody answered all the time, or something else is wrong.
+        StoreError, httpx.HTTPError: of the last attempt, or one that is not transient.
     """
-    deadline, told, stop = time.monotonic() + seconds, False, stop or threading.Event()
+    deadline, warned, stop = time.monotonic() + seconds, False, stop or threading.Event()
     while True:
         try:
             return action()
         except (StoreError, httpx.HTTPError) as error:
-            if not _passes(error) or stop.is_set() or time.monotonic() > deadline:
+            if not _is_transient(error) or stop.is_set() or time.monotonic() > deadline:
                 raise
-            if not told:
-                log.warning("%s: %s; trying again, for %.0f s at most", what, error, seconds)
-                told = True
+            if not warned:
+                log.warning("%s: %s; trying again, for %.0f s at most", description, error, seconds)
+                warned = True
         stop.wait(PAUSE_SECONDS)
 
 
-def _passes(error: Exception) -> bool:
-    """Whether it may be over in a moment; a request that is refused will be refused again."""
+def _is_transient(error: StoreError | httpx.HTTPError) -> bool:
+    """True if it may be over in a moment; a request that is refused will be refused again."""
     if isinstance(error, httpx.HTTPStatusError):
         return error.response.status_code >= 500 or error.response.status_code == 429
-    return error.passing if isinstance(error, StoreError) else True
+    return not isinstance(error, StoreError) or error.transient

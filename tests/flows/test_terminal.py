@@ -93,7 +93,7 @@ from flows.terminal import console
 def away():
     with friendly_errors(), LiveProgress(console) as progress:
         progress.phase("fitting")
-        interrupts.notes = ["go on with: autopipe tune --resume that-run"]
+        interrupts.notes = ["resume with: autopipe tune --resume that-run"]
         while True:
             try:
                 STUCK
@@ -147,7 +147,8 @@ TABLE = re.compile(r"^[┏┃┡│└├━─┓┩┤┘]|^Trials of ")
 OURS = re.compile(
     r"^(\S+: \d+ training, \d+ validation|\S+: [\d.]+ M parameters|history: \d+ trials on|"
     r"trial \d{3} |budget |A score is the mean over|★ |The |No configuration|This run |"
-    r"\d+ trials \(|report: +/|exported: +/|interrupted; |go on with: |no trial had begun; |note: |"
+    r"\d+ trials \(|report: +/|exported: +/|interrupted; |resume with: |no trial had begun; |"
+    r"note: |"
     r"plan: a full trial takes |the base model is scored on |no completions of it are sampled|"
     r"the final measurement is on |the offline models are not trained in time|"
     r"a score over \d+ validation rows is uncertain|what the trials found joins the history: |"

@@ -6,6 +6,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+from tasks.execution import event_follower
 from tasks.execution.event_follower import EventFollower
 from tests.trials.helpers import make_spec, write_dataset
 from trials.spec.events import EventLog
@@ -19,7 +22,8 @@ def wait_until(true: Callable[[], bool]) -> None:
     assert true()
 
 
-def test_a_second_attempt_is_followed(tmp_path: Path) -> None:
+def test_a_second_attempt_is_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_follower, "POLL_SECONDS", 0.05)
     spec = make_spec(tmp_path / "run" / "trials" / "000", write_dataset(tmp_path / "data"))
     folder, steps = Path(spec.folder), []
     folder.mkdir(parents=True)
@@ -34,7 +38,7 @@ def test_a_second_attempt_is_followed(tmp_path: Path) -> None:
             trial_id="000", state="failed", fraction=0.0, cost=Cost(seconds=1), failure=failure
         )
         write_json(folder / "result.json", failed)
-        time.sleep(1.2)  # it is seen
+        time.sleep(0.3)  # it is seen
         (folder / "result.json").rename(folder / "result.attempt-1.json")
         # As long as the first one was, and longer, before anybody looks.
         (folder / "events.jsonl").unlink()

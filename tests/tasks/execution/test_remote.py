@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.execution import remote as elsewhere
+from tasks.execution import remote
 from tasks.execution.remote import RemoteRunner
 from tasks.sync.lease import Lease
 from tests.trials.helpers import DirectLauncher, make_spec, write_dataset
@@ -38,7 +38,7 @@ for file in Inbox(Path(sys.argv[1])).jobs():
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     launchers = [DirectLauncher(program=PROGRAM)]
-    monkeypatch.setattr(elsewhere, "launchers_for", lambda *_: launchers)
+    monkeypatch.setattr(remote, "launchers_for", lambda *_: launchers)
     return tmp_path / "run"
 
 
@@ -88,18 +88,18 @@ def test_a_trial_has_as_many_gpus_as_its_accelerate_config_has_processes(
     config.write_text("num_processes: 2\n")
     seen = []
 
-    class Seen(elsewhere.Supervisor):
+    class Seen(remote.Supervisor):
         def __init__(self, launchers, **others):
             seen.append((launchers[0].devices, launchers[0].config_file))
             super().__init__(launchers, **others)
 
-    monkeypatch.setattr(elsewhere, "Supervisor", Seen)
+    monkeypatch.setattr(remote, "Supervisor", Seen)
     run = tmp_path / "run"
     run.mkdir()
-    supervisors = elsewhere._Supervisors()
+    supervisors = remote._Supervisors()
     with Lease(run, 0.2):
-        supervisors.of(RemoteRunner(accelerate_config=str(config)), run)
-        supervisors.of(RemoteRunner(), run)
+        supervisors.get(RemoteRunner(accelerate_config=str(config)), run)
+        supervisors.get(RemoteRunner(), run)
         supervisors.close_all()
     assert seen == [("e-0,e-1", config), ("e-2", None)]
 
@@ -109,25 +109,25 @@ def test_a_run_that_waits_for_a_gpu_lets_the_one_before_it_give_its_own_back(
 ) -> None:
     # review fault 4: the lock that closing needs was held for as long as a GPU was waited for.
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "s-0")
-    supervisors, runner = elsewhere._Supervisors(), RemoteRunner()
+    supervisors, runner = remote._Supervisors(), RemoteRunner()
     first, second = tmp_path / "first", tmp_path / "second"
     for run in (first, second):
         run.mkdir()
     with Lease(second, 0.2):
         try:
             with Lease(first, 0.2):
-                supervisors.of(runner, first)
+                supervisors.get(runner, first)
                 opened: list[object] = []
                 waiting = threading.Thread(
-                    target=lambda: opened.append(supervisors.of(runner, second))
+                    target=lambda: opened.append(supervisors.get(runner, second))
                 )
                 waiting.start()
-                waiting.join(1.5)
+                waiting.join(0.7)
                 assert waiting.is_alive()
             # The lease of the first is over: it is closed, and its GPU is free.
             waiting.join(20.0)
             assert not waiting.is_alive()
             assert opened
-            assert supervisors.of(runner, second) is opened[0]
+            assert supervisors.get(runner, second) is opened[0]
         finally:
             supervisors.close_all()

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 from prefect import flow
+from prefect.task_runners import ThreadPoolTaskRunner
 
-from tasks.execution.backend import ExecutionBackend, thread_runner
-from tasks.execution.trial import abort_run, is_fatal
+from tasks.execution.backend import ExecutionBackend
+from tasks.execution.base import is_fatal
+from tasks.execution.trial import abort_run
 from tests.trials.helpers import DirectLauncher, make_spec
 from trials.io.errors import AutoPipeError
 from trials.process.supervisor import Supervisor
@@ -74,7 +76,7 @@ def run(spec: TrialSpec, attempts: Attempts, retries: int = 2) -> TrialResult:
     @flow
     def one_trial() -> TrialResult:
         launcher = DirectLauncher(program=PROGRAM.replace("{attempts}", repr(attempts)))
-        with thread_runner(1) as tasks, Supervisor(launcher) as supervisor:
+        with ThreadPoolTaskRunner(max_workers=1) as tasks, Supervisor(launcher) as supervisor:
             return ExecutionBackend(supervisor, tasks, retries).submit(spec).result()
 
     return one_trial()

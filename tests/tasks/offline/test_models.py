@@ -13,7 +13,7 @@ import pytest
 from tasks.history.rows import read_history
 from tasks.inputs.spaces import load_space
 from tasks.offline.features import keys_of, write_features
-from tasks.offline.models import OfflineTraining, offline_models
+from tasks.offline.models import OfflineTraining
 from tests.histories import bundled_files
 from tests.trials.helpers import gone
 from trials.io.errors import AutoPipeError
@@ -25,6 +25,11 @@ def home(tmp_path, monkeypatch):
     return tmp_path
 
 
+def train(files, space, features=None):
+    with OfflineTraining(files, space, features) as training:
+        return training.models()
+
+
 @pytest.mark.slow
 def test_the_table_describes_the_history_that_the_models_learn_from(home):
     space, files = load_space("sft_grpo"), bundled_files()[:3]
@@ -33,8 +38,8 @@ def test_the_table_describes_the_history_that_the_models_learn_from(home):
     table = home / "features.csv"
     write_features(pairs.assign(only_here=told), table)
 
-    plain = offline_models.fn(files, space, None)
-    described = offline_models.fn(files, space, None, features=table)
+    plain = train(files, space)
+    described = train(files, space, table)
     seen = [
         {c for c in models.cost.schema.columns if c.startswith("meta.")}
         for models in (plain, described)
@@ -45,14 +50,14 @@ def test_the_table_describes_the_history_that_the_models_learn_from(home):
     # Kept apart, and read again instead of trained again.
     kept = sorted((home / ".cache" / "autopipe" / "offline").iterdir())
     assert len(kept) == 2
-    offline_models.fn(files, space, None, features=table)
+    train(files, space, table)
     assert sorted((home / ".cache" / "autopipe" / "offline").iterdir()) == kept
-    missing = offline_models.fn(files, space, None, features=home / "none.csv")
+    missing = train(files, space, home / "none.csv")
     assert missing.cost.schema == plain.cost.schema
 
 
 def test_without_a_history_there_are_no_models(home):
-    assert offline_models.fn([], load_space("sft_grpo"), None) is None
+    assert train([], load_space("sft_grpo")) is None
 
 
 def test_training_ends_with_the_run_that_wants_it(home):

@@ -207,7 +207,7 @@ def test_a_server_that_answers_nonsense_does_not_end_the_other_looks(tmp_path: P
             found = run_check("server", doctor.server)
         process.terminate()
     assert [finding.status for finding in found] == ["good", "bad"]
-    assert "could not be looked at" in found[1].message
+    assert "could not be checked" in found[1].message
 
 
 @pytest.mark.slow

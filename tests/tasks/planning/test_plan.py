@@ -13,8 +13,7 @@ from tasks.inputs.spaces import load_space
 from tasks.offline.models import OfflineTraining
 from tasks.planning import plan as planning
 from tasks.planning.costs import TrialCosts
-from tasks.planning.plan import make_plan
-from tasks.planning.time_plan import unmeasured
+from tasks.planning.plan import make_plan, unmeasured
 from tasks.runs.folder import PLAN, RunFolder
 from tasks.runs.ledger import Ledger
 from trials.io.errors import SettingsError

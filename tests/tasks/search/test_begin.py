@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -53,12 +54,12 @@ def test_the_table_of_features_is_copied_and_stays_as_it_was(inputs, tmp_path, m
     run = RunFolder(tmp_path / "run")
     run.path.mkdir()
     learned = pin_history(settings, run, inputs, history)
-    begun = begin_run(settings, run, inputs, space, learned, history)
-    assert begun.features == run.path / "features.csv"
+    begun = begin_run(settings, run, inputs, space, learned.files, history)
+    assert learned.features == run.path / "features.csv"
     assert run.info().dataset.warnings == ["w"]
     offline.features.write_text("second")
     again = pin_history(settings, run, inputs, history)
-    assert again.files == learned.files == begun.history_files
+    assert again.files == learned.files == [Path(file) for file in begun.history.files]
     assert again.features is not None
     assert again.features.read_text() == "first"
 
@@ -77,7 +78,7 @@ def test_a_run_that_goes_on_joins_the_history_that_it_began_with(inputs, tmp_pat
     run.path.mkdir()
     assert resolve_run_history(run, history) == history
     learned = pin_history(settings, run, inputs, history)
-    begin_run(settings, run, inputs, load_space("sft_grpo"), learned, history)
+    begin_run(settings, run, inputs, load_space("sft_grpo"), learned.files, history)
     assert resolve_run_history(run, None) == history
     assert resolve_run_history(run, other) == other
     assert resolve_run_history(run, None) == other
@@ -92,8 +93,10 @@ def test_a_run_that_goes_on_knows_what_it_knew_and_is_asked_as_it_was(inputs, tm
     run.path.mkdir()
     learned = pin_history(settings, run, inputs, tmp_path / "mine")
     assert learned.used is None
-    begun = begin_run(settings, run, inputs, load_space("sft_grpo"), learned, tmp_path / "mine")
-    assert begun.info.search_budget == settings.budget
+    begun = begin_run(
+        settings, run, inputs, load_space("sft_grpo"), learned.files, tmp_path / "mine"
+    )
+    assert begun.search_budget == settings.budget
     assert pin_history(settings, run, inputs, tmp_path / "mine").used is None  # killed before
     record_history_use(run, False)
     assert pin_history(settings, run, inputs, tmp_path / "mine").used is False
@@ -110,7 +113,7 @@ def test_a_run_of_before_its_history_was_noted_joins_the_projects(inputs, tmp_pa
     run.path.mkdir()
     mine = tmp_path / "mine"
     learned = pin_history(settings, run, inputs, mine)
-    begin_run(settings, run, inputs, load_space("sft_grpo"), learned, mine)
+    begin_run(settings, run, inputs, load_space("sft_grpo"), learned.files, mine)
     content = json.loads((run.path / "run.json").read_text())
     del content["history"]["folder"]
     (run.path / "run.json").write_text(json.dumps(content))

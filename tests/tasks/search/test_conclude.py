@@ -15,7 +15,6 @@ from tasks.search.conclude import (
     LITTLE_SECONDS,
     FinalMeasurement,
     _full_cost,
-    _paired,
     _row_seconds,
 )
 from trials.spec.records import Cost, Fidelity, Schedule, SplitScore, TrialResult, TrialSpec
@@ -50,18 +49,6 @@ def test_a_trial_stopped_at_a_third_would_have_cost_three_times_as_much():
         trial(3, {"a": 3.0}, 1.0, 6.0),  # continued: counts as it was
     ]
     assert _full_cost(trials) == pytest.approx(10 + 12 + 11)
-
-
-def test_paired_differences_use_the_same_rows():
-    def score(outcomes):
-        return SplitScore(score=0.0, score_se=0.0, rows=len(outcomes), outcomes=outcomes)
-
-    gain, se = _paired(score([1, 1, 0, 1]), score([1, 0, 0, 0]))
-    assert gain == pytest.approx(0.5)
-    assert se == pytest.approx(math.sqrt((4 * 0.25) / 3) / 2)
-    assert _paired(score([1, 0, 1]), score([1, 0, 1])) == (0.0, 0.0)
-    with pytest.raises(ValueError, match="3 outcomes cannot be paired with 2"):
-        _paired(score([1, 0, 1]), score([1, 0]))
 
 
 def test_as_many_test_rows_as_there_is_time_for():

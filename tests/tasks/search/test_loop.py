@@ -21,7 +21,7 @@ from tasks.runs.folder import ProposalRecord, RunFolder, final_model
 from tasks.runs.ledger import Ledger
 from tasks.search.conclude import recommend
 from tasks.search.loop import MODELS_KEPT, SearchLoop
-from tasks.search.stages import stages_of
+from tasks.search.stages import stages_of, trial_limits
 from tests.trials.checkpoint_helpers import fill
 from trials.checkpoints.entries import entry_path, partial_path, publish, stage_keys
 from trials.data.dataset import Dataset, DatasetCard, Row
@@ -73,21 +73,21 @@ def loop_after(tmp_path, recorded, elapsed):
 @pytest.mark.parametrize("elapsed", [0.0, 900.0, 5000.0])
 def test_finished_trials_are_replayed_however_late_it_is(tmp_path, elapsed):
     loop = loop_after(tmp_path, [("explore", True), ("explore", True), ("finish", True)], elapsed)
-    assert loop._allows("explore", 0.0)
+    assert loop._allows_another("explore")
     loop._order = 1
-    assert loop._allows("explore", 0.0)
+    assert loop._allows_another("explore")
     # The third belongs to the other phase, whatever the budget would still allow.
     loop._order = 2
-    assert not loop._allows("explore", 0.0)
-    assert loop._allows("finish", 0.0)
+    assert not loop._allows_another("explore")
+    assert loop._allows_another("finish")
 
 
 def test_an_unfinished_trial_is_run_again_only_while_the_budget_lasts(tmp_path):
     early = loop_after(tmp_path / "early", [("explore", True), ("explore", False)], 10.0)
     late = loop_after(tmp_path / "late", [("explore", True), ("explore", False)], 999.0)
     early._order = late._order = 1
-    assert early._allows("explore", 0.0)
-    assert not late._allows("explore", 0.0)
+    assert early._allows_another("explore")
+    assert not late._allows_another("explore")
 
 
 @pytest.mark.parametrize("elapsed", [0.0, 760.0])
@@ -96,8 +96,8 @@ def test_the_default_comes_first_however_late_a_run_is_resumed(tmp_path, elapsed
     loop = loop_after(tmp_path, [], elapsed)
     loop.ledger.trial_seconds = 200.0
     loop._check_time_for_default()
-    assert loop._allows("explore", 0)
-    assert not loop._allows("finish", 0)
+    assert loop._allows_another("explore")
+    assert not loop._allows_another("finish")
 
 
 def test_without_time_for_the_default_a_run_says_what_budget_it_needs(tmp_path):
@@ -114,9 +114,8 @@ def test_without_time_for_the_default_a_run_says_what_budget_it_needs(tmp_path):
 
 def test_the_limits_of_a_trial_follow_from_the_time_that_is_left(tmp_path):
     loop = loop_after(tmp_path, [], 900.0)
-    assert loop._limits().wall_seconds == 100.0
-    assert loop._limits().reward_seconds == 10.0
-    assert loop._limits().silent_seconds == 100.0
+    limits = trial_limits(loop.settings, loop.ledger, loop.pace)
+    assert (limits.wall_seconds, limits.reward_seconds, limits.silent_seconds) == (100, 10, 100)
 
 
 # Checkpoints and failures that concern the whole run
@@ -175,7 +174,7 @@ def leave_model(spec: TrialSpec, size: int = 10) -> Path:
 
 def tell(loop: SearchLoop, spec: TrialSpec, score: float) -> None:
     result = TrialResult(trial_id=spec.trial_id, state="completed", fraction=1.0, score=score)
-    loop.told[spec.trial_id] = (spec, result)
+    loop.finished[spec.trial_id] = (spec, result)
 
 
 def test_a_trial_starts_from_what_told_trials_left(tmp_path):
@@ -185,19 +184,19 @@ def test_a_trial_starts_from_what_told_trials_left(tmp_path):
     sft = leave_checkpoint(other, 60, "sft", "weights")
     asked = trial(loop, "asked")
     # Finished or not on this machine at this moment: only what was told may count.
-    assert loop._start_of(asked) is None
+    assert loop._starting_checkpoint(asked) is None
     tell(loop, other, 0.5)
-    assert loop._start_of(asked) == str(sft)
+    assert loop._starting_checkpoint(asked) == str(sft)
     tell(loop, same, 0.5)
-    assert loop._start_of(asked) == str(furthest)
-    assert loop._start_of(trial(loop, "asked", 0.65)) == str(sft)
-    assert loop._start_of(trial(loop, "asked", 0.5)) is None
-    assert loop._start_of(trial(loop, "asked", sft_learning_rate=0.5)) is None
+    assert loop._starting_checkpoint(asked) == str(furthest)
+    assert loop._starting_checkpoint(trial(loop, "asked", 0.65)) == str(sft)
+    assert loop._starting_checkpoint(trial(loop, "asked", 0.5)) is None
+    assert loop._starting_checkpoint(trial(loop, "asked", sft_learning_rate=0.5)) is None
 
 
 def test_a_configuration_that_a_trial_would_refuse_starts_from_nothing(tmp_path):
     loop = loop_with_data(tmp_path)
-    assert loop._start_of(trial(loop, "bad", rl_batch_size=9)) is None
+    assert loop._starting_checkpoint(trial(loop, "bad", rl_batch_size=9)) is None
 
 
 def test_the_disk_limit_spares_the_best_the_default_and_what_runs(tmp_path):
@@ -246,7 +245,7 @@ def test_a_trial_that_shares_its_whole_beginning_costs_nothing_and_is_told_so(tm
     result = TrialResult(trial_id=spec.trial_id, state="completed", fraction=0.6, score=0.5)
     loop._tell(asked, spec, result)
     assert loop.ledger.started == 0
-    observation = loop.search.book.told[asked.id]
+    observation = loop.search.trial_log.observations[asked.id]
     assert (observation.cost, observation.start) == (0.0, 0.6)
 
 
@@ -292,7 +291,7 @@ def lucky_ones_and_a_good_one(loop: SearchLoop) -> dict[str, TrialSpec]:
         spec = trial(loop, f"{number:03d}", **plain_values(config))
         leave_model(spec, size=300)
         result = TrialResult(trial_id=spec.trial_id, state="completed", fraction=1.0, score=score)
-        loop.told[proposal.id] = (spec, result)
+        loop.finished[proposal.id] = (spec, result)
         specs[proposal.id] = spec
     return specs
 
@@ -343,7 +342,7 @@ def test_what_would_fail_every_trial_ends_the_run(tmp_path, kind):
         loop._tell(SimpleNamespace(id="1"), spec, result)
     assert not (Path(spec.folder) / "result.json").exists()
     assert read_record(Path(spec.folder) / "result.given-up.json", TrialResult) == result
-    assert not loop.told
+    assert not loop.finished
 
 
 @pytest.mark.parametrize(("place", "shared"), [("here", True), ("dask", True), ("workers", False)])
@@ -378,11 +377,11 @@ def test_the_default_is_expected_to_cost_one_whatever_the_history_counts_in(tmp_
     loop.search = Search(space, history=past, dataset={"rows": 100.0}, seed=0)
     loop.submit = lambda spec: Future()
     default = dict(space.get_default_configuration())
-    first = loop._default_proposal(default)
+    first = loop._propose_default(default)
     assert first.expected_cost > 10  # the history's seconds
-    loop._submit(first, "default", 1.0, "explore")
+    loop._start(first, "explore")
     [longer] = loop.search.ask(1, candidates=pd.DataFrame([{**default, "sft_share": 0.85}]))
-    loop._submit(longer, "new", 1.0, "explore")
+    loop._start((longer, "new", 1.0), "explore")
     costs = [record.expected_cost for record in loop.run.proposals()]
     assert costs[0] == pytest.approx(1.0)
     assert costs[1] == pytest.approx(longer.expected_cost / first.expected_cost)

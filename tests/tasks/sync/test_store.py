@@ -82,7 +82,7 @@ def test_what_is_changed_in_place_is_fetched_anyway(url: str, tmp_path: Path) ->
     write(folder, log="******")
     one.push(folder, "run")
     assert two.pull("run", other) == []
-    assert two.pull("run", other, anyway=("log",)) == [other / "log"]
+    assert two.pull("run", other, always=("log",)) == [other / "log"]
     assert (other / "log").read_text() == "******"
 
 
@@ -175,7 +175,7 @@ def test_every_error_of_a_storage_is_one_of_ours(
     ):
         with pytest.raises(StoreError, match=str(error.args[-1])) as raised:
             use()
-        assert raised.value.passing == passing
+        assert raised.value.transient == passing
 
 
 def test_files_are_fetched_while_others_are_sent_and_removed(tmp_path: Path) -> None:

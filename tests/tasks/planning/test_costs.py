@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 
 from tasks.config.settings import Budget, TuneSettings
 from tasks.planning.alternatives import longer_budget
-from tasks.planning.completions import CompletionLengths
-from tasks.planning.costs import LEAST_ROWS, TrialCosts
-from tasks.planning.time_plan import plan_of
+from tasks.planning.costs import LEAST_ROWS, CompletionLengths, TrialCosts
+from tasks.planning.plan import plan_of
 from trials.io.errors import SettingsError
 from trials.spec.hyperparameters import Hyperparameters
 from trials.spec.records import Pace, Schedule
