@@ -378,11 +378,11 @@ def test_the_default_is_expected_to_cost_one_whatever_the_history_counts_in(tmp_
     loop.submit = lambda spec: Future()
     default = dict(space.get_default_configuration())
     first = loop._propose_default(default)
-    assert first.expected_cost > 10  # the history's seconds
+    assert first.proposal.expected_cost > 10  # the history's seconds
     loop._start(first, "explore")
     [longer] = loop.search.ask(1, candidates=pd.DataFrame([{**default, "sft_share": 0.85}]))
     loop._start((longer, "new", 1.0), "explore")
     costs = [record.expected_cost for record in loop.run.proposals()]
     assert costs[0] == pytest.approx(1.0)
-    assert costs[1] == pytest.approx(longer.expected_cost / first.expected_cost)
+    assert costs[1] == pytest.approx(longer.expected_cost / first.proposal.expected_cost)
     assert 0 < costs[1] < 3
