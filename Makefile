@@ -6,11 +6,11 @@ bin := .venv/bin
 installed := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install tune offline insights test test-slow bench bench-trials bench-offline check format ui clean
+.PHONY: help install tune offline insights test test-slow bench bench-trials bench-offline check format settings-page ui clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | \
-		awk -F '\t' '{ printf "  make %-13s %s\n", $$1, $$2 }'
+		awk -F '\t' '{ printf "  make %-14s %s\n", $$1, $$2 }'
 
 install: $(installed) ## Make .venv with AutoPipe and its tools, once (about 3 GB)
 
@@ -58,9 +58,12 @@ check: $(installed) ## Lint, formatting and types; changes nothing
 	$(bin)/ruff format --check .
 	$(bin)/mypy
 
-format: $(installed) ## Mend what ruff can mend
+format: $(installed) ## Fix what ruff can fix
 	$(bin)/ruff check --fix .
 	$(bin)/ruff format .
+
+settings-page: $(installed) ## Write docs/settings.md, the table of all settings, from the code
+	$(bin)/python -m flows.cli.settings_page docs/settings.md
 
 ui: $(installed) ## Serve Prefect's pages on http://127.0.0.1:4200 (another port: PORT=4300)
 	$(bin)/autopipe ui --port $(PORT)

@@ -11,7 +11,7 @@ def main() -> None:
 
     try:
         find_packages()
-        from flows.cli import main as command
+        from flows.cli.app import main as command
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; nothing was begun\n")
         sys.exit(130)

@@ -24,10 +24,11 @@ from typer import Option
 
 from benchmarks.options import with_options
 from benchmarks.tune_runs import HISTORY, bundled_files, checked_names, outcome, tune
-from flows.environment import configure
-from flows.errors import friendly_errors
-from flows.options import EXAMPLE_MODEL, parsed_budget
-from flows.terminal import for_tables, say
+from flows.cli.errors import friendly_errors
+from flows.cli.options import parsed_budget
+from flows.server.environment import configure
+from flows.terminal.console import for_tables, say
+from tasks.config.settings import EXAMPLE_MODEL
 from tasks.history.rows import read_history
 from tasks.inputs.catalog import Catalog, DatasetEntry, SplitSizes, build_dataset, load_catalog
 from tasks.output.csv_tables import read_csv, write_csv

@@ -28,10 +28,10 @@ from typer import Option
 
 from benchmarks.options import with_options
 from benchmarks.tune_runs import HISTORY, bundled_files, checked_names, outcome, tune
-from flows.environment import configure
-from flows.errors import friendly_errors
-from flows.options import parsed_budget
-from flows.terminal import for_tables
+from flows.cli.errors import friendly_errors
+from flows.cli.options import parsed_budget
+from flows.server.environment import configure
+from flows.terminal.console import for_tables
 from surrogates.space.options import Strategy
 from tasks.history.rows import read_history
 from trials.io.errors import SettingsError

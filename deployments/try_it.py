@@ -85,7 +85,7 @@ def check(workspace: Path, pictures: Path | None = None) -> None:
 
 
 def environment(workspace: Path, port: int) -> None:
-    """For this process and all that it starts."""
+    """Sets the environment of this process and all that it starts."""
     os.environ |= {
         "AUTOPIPE_HOME": str(workspace),
         "PREFECT_HOME": str(workspace / ".prefect"),
@@ -232,7 +232,7 @@ def take_pictures(id: UUID, pages: str, workspace: Path, folder: Path) -> None:
 
 
 def free_port() -> int:
-    """One that nobody listens on."""
+    """A port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

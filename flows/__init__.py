@@ -1,1 +1,1 @@
-"""The jobs that Prefect deploys, one flow per file, and the `autopipe` command."""
+"""The jobs, one Prefect flow per file; the `autopipe` command is the package `cli`."""

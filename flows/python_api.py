@@ -1,12 +1,12 @@
-"""What programs call: the same jobs as the command's, with plain arguments and nothing printed."""
+"""The Python API: the same jobs as the command's, with plain arguments and nothing printed."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.environment import configure
-from flows.options import EXAMPLE_MODEL
+from flows.server.environment import configure
+from tasks.config.settings import EXAMPLE_MODEL
 
 if TYPE_CHECKING:
     from tasks.config.settings import TuneSettings
@@ -41,7 +41,7 @@ def tune(
         AutoPipeError: settings, data or model cannot be used.
     """
     configure()
-    from flows.server import prefect_server
+    from flows.server.prefect import prefect_server
     from flows.tune import tune as flow
     from tasks.config.paths import runs_folder
     from tasks.execution.base import WORKERS
@@ -61,7 +61,7 @@ def _settings(
 ) -> TuneSettings:
     from pydantic import ValidationError
 
-    from flows.options import settled
+    from flows.cli.options import settled
     from tasks.config.settings import Budget, TuneSettings
     from tasks.config.unknown import problems_of_settings
     from tasks.inputs.catalog import load_catalog

@@ -71,5 +71,5 @@ def recurring(
 
 
 def models_of(history: Path) -> Path | None:
-    """Where the models of a history go: those of a history of one's own are not the project's."""
+    """The folder of a history's models, unless it is the project's history."""
     return None if history == history_folder() else history.with_name("offline")

@@ -25,7 +25,7 @@ def trial(spec: TrialSpec, runner: RemoteRunner) -> object:
     try:
         result = runner.run(spec)
     except Cancelled:
-        return CancelledState(message="the run that this trial belongs to ended")
+        return CancelledState(message="the run of this trial has ended")
     if result.failure:
         log.warning("failed (%s): %s", result.failure.kind, redacted(result.failure.message))
     else:

@@ -6,52 +6,38 @@ autopipe tune --resume RUN
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ConfigSpace import ConfigurationSpace
 from prefect import flow
 
-from flows.interrupts import interrupts
+from flows.terminal.interrupts import interrupts
 from surrogates.online.search import OfflineModels, Search
 from tasks.config.settings import TuneSettings
-from tasks.config.started import seconds_before
 from tasks.delivery.export import export_best
-from tasks.execution.backend import ExecutionBackend, check_backend, open_backend, open_measurer
-from tasks.execution.gpus import trial_launchers
+from tasks.execution.backend import ExecutionBackend, open_backend, open_measurer
 from tasks.history.rows import history_files
 from tasks.inputs.prepare import Inputs, find_inputs, probe_inputs
-from tasks.inputs.spaces import load_space, plain_values, resolve_space
-from tasks.monitoring.observers import RunObserver, observe
+from tasks.inputs.spaces import load_space, plain_values
 from tasks.offline.models import OfflineTraining
 from tasks.offline.validate import document_history, validate_dataset
 from tasks.planning.plan import TimePlan, make_plan, offline_wait_seconds, progress_to
-from tasks.planning.warm_up import FOLDER as WARM_UP
 from tasks.report.build import write_report
-from tasks.runs.folder import RunFolder, RunInfo
+from tasks.runs.folder import RunInfo, Summary
 from tasks.runs.formatting import finished_before
 from tasks.runs.join_history import append_run_to_history
-from tasks.runs.ledger import LEDGER, Ledger
 from tasks.search.begin import begin_run, pin_history, record_history_use
 from tasks.search.conclude import conclude
+from tasks.search.job import Job, open_job
 from tasks.search.loop import SearchLoop
-from tasks.search.naming import (
-    flow_run_title,
-    open_run_folder,
-    resolve_run_history,
-    resolve_settings,
-)
-from tasks.search.run_storage import stored
+from tasks.search.naming import flow_run_title
 from tasks.search.stages import stages_of
-from tasks.sync.lock import run_lock
 from tasks.versioning.provenance import (
     version_export,
     version_history_and_models,
     version_run_inputs,
 )
-from trials.process.launch import Launcher
-from trials.spec.events import Event
 from trials.spec.records import TrialResult, TrialSpec
 
 
@@ -62,11 +48,11 @@ def tune(
     """Find the best configuration of SFT -> RL for one dataset and model, under a budget.
 
     Args:
-        settings: What to tune, with what budget, and how trials are run. Of a resumed run
-            only the budget counts; empty keeps that, too.
+        settings: What to tune, with what budget, and how trials are run. Of a resumed run only the
+            budget counts; empty keeps that, too.
         run: Id, folder or URL of a run to resume; empty begins a new one.
         history: Folder of parquet files to learn from and to append to; empty: the project's, or
-            that of the run which goes on.
+            that of the resumed run.
 
     Returns:
         The id of the run.
@@ -75,66 +61,24 @@ def tune(
         SettingsError: neither settings nor a run are given, something in them cannot work, or a
             time budget is too short, with settings that fit it.
     """
-    folder = open_run_folder(settings, run)
-    with (
-        run_lock(folder.path, records=("run.json", "trials/[0-9]*")) as tidy,
-        interrupts.before_the_end(tidy),
-        stored(folder, settings := resolve_space(resolve_settings(folder, settings))) as storage,
-        observe(folder, storage) as observer,
-        trial_launchers(settings, observer.phase) as launchers,
-    ):
-        check_backend(settings)
-        ledger = Ledger(
-            folder.path / LEDGER,
-            settings.budget,
-            settings.finalist_share,
-            already=seconds_before(),
-        )
-
-        def on_event(spec: TrialSpec, event: Event) -> None:
-            ledger.tick()
-            if not spec.trial_id.startswith(WARM_UP):
-                observer.event(spec, event)
-
+    with open_job(settings, run, history, interrupts.before_the_end) as job:
         # Whatever ends the run, no training process outlives the backend.
-        with open_backend(settings, folder, launchers, on_event) as backend:
-            job = _Job(
-                settings, folder, resolve_run_history(folder, history), observer, ledger, backend
-            )
-            ready = _prepare(job, launchers)
-            loop = _search(job, ready)
-            # First: trials are kept even when none can be recommended.
-            if kept := append_run_to_history(folder, job.history):
-                observer.message(f"what the trials found joins the history: {kept}")
-            version_history_and_models(folder, history_files(job.history), ready.offline)
-            observer.phase("measuring on the test split")
-            with open_measurer(backend, settings, observer.phase) as measurer:
-                seconds = ledger.left + ready.plan.test_seconds
-                default = plain_values(ready.space.get_default_configuration())
-                summary = conclude(folder, loop, default, measurer, seconds, progress_to(observer))
-        export_best(folder)
-        write_report(folder)
-        observer.phase("done")
-        observer.ended(summary)
-        version_export(folder)
-    return folder.run_id
-
-
-@dataclass(frozen=True)
-class _Job:
-    """What all parts of a run need."""
-
-    settings: TuneSettings
-    folder: RunFolder
-    history: Path
-    observer: RunObserver
-    ledger: Ledger
-    backend: ExecutionBackend
+        with open_backend(job.settings, job.folder, job.launchers, job.on_event) as backend:
+            ready = _prepare(job, backend)
+            loop = _search(job, backend, ready)
+            _join_history(job, ready)  # first: trials are kept even when none can be recommended
+            summary = _measure(job, backend, ready, loop)
+        export_best(job.folder)
+        write_report(job.folder)
+        job.observer.phase("done")
+        job.observer.ended(summary)
+        version_export(job.folder)
+    return job.folder.run_id
 
 
 @dataclass(frozen=True)
 class _Ready:
-    """What a run knows before its first trial."""
+    """Everything that a run knows before its first trial."""
 
     plan: TimePlan
     inputs: Inputs
@@ -143,25 +87,25 @@ class _Ready:
     space: ConfigurationSpace
 
 
-def _prepare(job: _Job, launchers: Sequence[Launcher]) -> _Ready:
+def _prepare(job: Job, backend: ExecutionBackend) -> _Ready:
     """Checks the data, plans, and probes the base model, with the offline models made meanwhile."""
     settings, folder, observer = job.settings, job.folder, job.observer
     observer.phase("checking the dataset and the model")
-    job.backend.warm_up()
+    backend.warm_up()
     space = load_space(settings.space)
     found = find_inputs(settings)
     validate_dataset(found, folder)
     learned = pin_history(settings, folder, found, job.history)
-    # A search that goes on has to know what it knew, or it would not find its trials again.
+    # A resumed search has to know what it knew, or it would not find its trials again.
     files = [] if learned.used is False else learned.files
     with OfflineTraining(files, space, features=learned.features) as training:
         observer.phase("measuring what a trial costs")
         plan = make_plan(
-            settings, folder, found, space, job.backend, launchers, job.ledger, training
+            settings, folder, found, space, backend, job.launchers, job.ledger, training
         )
         observer.message(plan.text)
         observer.phase("probing the base model")
-        with open_measurer(job.backend, settings, observer.phase) as measurer:
+        with open_measurer(backend, settings, observer.phase) as measurer:
             inputs = probe_inputs(found, settings, plan.probe, measurer, progress_to(observer))
         info = begin_run(settings, folder, inputs, space, learned.files, job.history)
         observer.begun(info)
@@ -175,15 +119,15 @@ def _prepare(job: _Job, launchers: Sequence[Launcher]) -> _Ready:
         record_history_use(folder, offline is not None)
     if offline is None and learned.files:
         observer.message(
-            "the offline models are not trained in time for this budget: the search begins "
-            "without what past runs know"
+            "the offline models are not trained in time for this budget: the search starts "
+            "without past runs"
             if learned.used is None
-            else "the search resumes without what past runs know, as it began"
+            else "the search goes on without past runs, as it began"
         )
     return _Ready(plan, inputs, info, offline, space)
 
 
-def _search(job: _Job, ready: _Ready) -> SearchLoop:
+def _search(job: Job, backend: ExecutionBackend, ready: _Ready) -> SearchLoop:
     """Runs trials until the budget is spent, the default configuration first."""
     settings, observer, ledger = job.settings, job.observer, job.ledger
 
@@ -217,7 +161,7 @@ def _search(job: _Job, ready: _Ready) -> SearchLoop:
         ready.inputs,
         search,
         ledger,
-        job.backend.submit,
+        backend.submit,
         on_result,
         observer.removed,
         ready.plan.pace,
@@ -233,3 +177,20 @@ def _search(job: _Job, ready: _Ready) -> SearchLoop:
     finally:
         ledger.save()
     return loop
+
+
+def _join_history(job: Job, ready: _Ready) -> None:
+    """Adds the trials to the history, and keeps versions of what was learned from."""
+    if kept := append_run_to_history(job.folder, job.history):
+        job.observer.message(f"the trials are added to the history: {kept}")
+    version_history_and_models(job.folder, history_files(job.history), ready.offline)
+
+
+def _measure(job: Job, backend: ExecutionBackend, ready: _Ready, loop: SearchLoop) -> Summary:
+    """Measures the winner, the default and the base model on the test split, once."""
+    observer = job.observer
+    observer.phase("measuring on the test split")
+    with open_measurer(backend, job.settings, observer.phase) as measurer:
+        seconds = job.ledger.left + ready.plan.test_seconds
+        default = plain_values(ready.space.get_default_configuration())
+        return conclude(job.folder, loop, default, measurer, seconds, progress_to(observer))

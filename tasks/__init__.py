@@ -1,10 +1,9 @@
 """The steps that flows chain: retries, caching, artifacts and I/O, no mathematics."""
 
-from tasks.config.home import settle_in
-from tasks.config.telemetry import switch_off
+from tasks.config.process import ensure_home, switch_off_telemetry
 from tasks.output.log_filters import filter_prefect_logs
 
 # Here, because libraries look when they are imported, and workers start flows without the command.
-switch_off()
-settle_in()
+switch_off_telemetry()
+ensure_home()
 filter_prefect_logs()

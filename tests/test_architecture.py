@@ -32,7 +32,16 @@ UNSAFE_KEYWORDS = {"trust_remote_code", "allow_pickle"}
 UNSAFE_CALLS = {"torch.load", "pd.read_pickle", "pandas.read_pickle"}
 MAX_LINES, MAX_FUNCTION_LINES = 400, 60
 PACKAGE_FILES = range(3, 13)  # without __init__.py
-STANDALONE = {"tasks": set(), "surrogates": set(), "trials": set()}  # files outside of any package
+# Files outside of any package.
+STANDALONE = {
+    "flows": {
+        *("tune", "trial", "collect", "offline", "promote", "recurring", "reproduce"),
+        "python_api",
+    },
+    "tasks": set(),
+    "surrogates": set(),
+    "trials": set(),
+}
 
 FILES = sorted(path for package in ALLOWED for path in (ROOT / package).rglob("*.py"))
 
@@ -144,7 +153,7 @@ def imported_packages(top: str, source: str) -> set[str]:
 @pytest.mark.parametrize("top", STANDALONE)
 def test_packages_import_what_their_docstrings_say_and_never_in_circles(top: str) -> None:
     allowed = {name: may_import(top, name) for name in packages(top)}
-    assert len(allowed) > 5
+    assert len(allowed) > 2
     for name, may in allowed.items():
         used = set()
         for path in (ROOT / top / name).rglob("*.py"):
@@ -184,7 +193,8 @@ def test_packages_are_of_a_size_to_be_read(top: str) -> None:
 def test_tests_stand_where_the_code_does(top: str) -> None:
     tested = {path.parent.name for path in (ROOT / "tests" / top).glob("*/test_*.py")}
     assert tested <= set(packages(top))
-    assert [*(ROOT / "tests" / top).glob("test_*.py")] == []
+    if not STANDALONE[top]:
+        assert [*(ROOT / "tests" / top).glob("test_*.py")] == []
 
 
 def test_imports_follow_the_arrows() -> None:
@@ -269,7 +279,7 @@ def body_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 
 
 def test_the_command_imports_nothing_heavy_itself() -> None:
-    source = (ROOT / "flows" / "cli.py").read_text("utf-8")
+    source = (ROOT / "flows" / "cli" / "app.py").read_text("utf-8")
     assert imported_on_load(ast.parse(source)) & HEAVY == set()
 
 
@@ -283,7 +293,7 @@ def test_only_imports_that_run_on_load_count_as_such() -> None:
 
 
 def test_the_command_starts_without_loading_anything_heavy() -> None:
-    code = f"import sys, flows.cli; print(sorted({HEAVY!r} & set(sys.modules)))"
+    code = f"import sys, flows.cli.app; print(sorted({HEAVY!r} & set(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60
     )

@@ -102,7 +102,7 @@ def test_the_command_as_a_module_imports_nothing_of_the_current_folder(tmp_path:
         ({"disk_gigabytes": 0}, "disk_gigabytes: expected a number above 0, found 0"),
         ({"parallel": "x"}, "parallel: expected a whole number, found 'x'"),
         ({"schedule": 3}, "schedule: expected names and values, found 3"),
-        ({"trials_on": "x"}, "  trials_on: 'x' is none of here, workers, dask"),
+        ({"trials_on": "x"}, "  trials_on: 'x' is not here, workers, dask"),
     ],
 )
 def test_settings_that_cannot_be_are_named_with_what_is_known(

@@ -12,7 +12,7 @@ import itertools
 from pathlib import Path
 from typing import Annotated
 
-from flows.environment import configure_script
+from flows.server.environment import configure_script
 
 configure_script()
 
@@ -33,8 +33,8 @@ from benchmarks.insights.steps import (  # noqa: E402
     write_insights,
 )
 from benchmarks.pictures import write_pictures  # noqa: E402
-from flows.errors import friendly_errors  # noqa: E402
-from flows.terminal import for_tables  # noqa: E402
+from flows.cli.errors import friendly_errors  # noqa: E402
+from flows.terminal.console import for_tables  # noqa: E402
 from tasks.config.params import PARAMS, load_section  # noqa: E402
 from tasks.config.paths import DATA, history_folder  # noqa: E402
 from tasks.runs.formatting import plus_minus  # noqa: E402

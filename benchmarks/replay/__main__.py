@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from flows.environment import configure
+from flows.server.environment import configure
 
 configure()
 
@@ -25,8 +25,8 @@ import typer  # noqa: E402
 from typer import Option  # noqa: E402
 
 from benchmarks.options import with_options  # noqa: E402
-from flows.errors import friendly_errors  # noqa: E402
-from flows.terminal import for_tables, say  # noqa: E402
+from flows.cli.errors import friendly_errors  # noqa: E402
+from flows.terminal.console import for_tables, say  # noqa: E402
 from tasks.output.csv_tables import write_csv  # noqa: E402
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ Section = TypeVar("Section", bound=BaseModel)
 
 
 def load_section(model: type[Section], name: str, path: Path = PARAMS) -> Section:
-    """One section of a parameter file, checked all at once.
+    """Reads one section of a parameter file, checked all at once.
 
     Args:
         model: what the section holds.

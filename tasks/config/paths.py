@@ -1,4 +1,4 @@
-"""Where things lie: the data that comes with the project, and what is made while working.
+"""Paths: of the data that comes with the project, and of what is made while working.
 
 What comes with it lies in ``data/`` of the checkout, or in ``autopipe/data`` of an installed
 AutoPipe, where nothing is ever written.
@@ -12,7 +12,6 @@ every machine. A history of the latter two begins as a copy of the bundled one.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
@@ -29,51 +28,19 @@ HISTORY_VARIABLE = "AUTOPIPE_HISTORY"
 DATASET_DOCS, HISTORY_DOCS = "data_docs", "history_docs"
 
 
-@dataclass(frozen=True)
 class OfflineFolder:
-    """What the steps of the offline flow leave for each other and for people (docs/offline.md)."""
+    """Files that the offline steps leave for each other and for people (docs/offline.md)."""
 
-    path: Path
-
-    @property
-    def validation(self) -> Path:
-        """How many rows passed the suites."""
-        return self.path / "validation.json"
-
-    @property
-    def data_docs(self) -> Path:
-        """Pages of Great Expectations."""
-        return self.path / "data_docs"
-
-    @property
-    def checked(self) -> Path:
-        """The history rows that can be learned from."""
-        return self.path / "history.parquet"
-
-    @property
-    def features(self) -> Path:
-        """Meta-features of datasets and models."""
-        return self.path / "features.csv"
-
-    @property
-    def models(self) -> Path:
-        """The offline models."""
-        return self.path / "models"
-
-    @property
-    def training(self) -> Path:
-        """What they were trained on."""
-        return self.path / "training.json"
-
-    @property
-    def metrics(self) -> Path:
-        """How good they are on datasets left out."""
-        return self.path / "metrics.json"
-
-    @property
-    def plots(self) -> Path:
-        """The same as tables."""
-        return self.path / "plots"
+    def __init__(self, path: Path):
+        self.path = path
+        self.validation = path / "validation.json"  # how many rows passed the suites
+        self.data_docs = path / "data_docs"  # pages of Great Expectations
+        self.checked = path / "history.parquet"  # the history rows that can be learned from
+        self.features = path / "features.csv"  # meta-features of datasets and models
+        self.models = path / "models"
+        self.training = path / "training.json"  # what the models were trained on
+        self.metrics = path / "metrics.json"  # how good they are on datasets left out
+        self.plots = path / "plots"  # the same as tables
 
 
 def history_folder() -> Path:
@@ -88,7 +55,7 @@ def built_folder() -> Path:
 
 
 def offline_folder() -> OfflineFolder:
-    """What the offline flow makes of the history."""
+    """The folder of what the offline flow makes of the history."""
     return OfflineFolder(history_folder().with_name("offline"))
 
 
@@ -98,7 +65,7 @@ def workspace() -> Path:
 
 
 def runs_folder() -> Path:
-    """Where run folders are made."""
+    """The folder of all run folders."""
     return workspace() / "runs"
 
 
@@ -122,5 +89,5 @@ def writable(path: Path) -> Path:
 
 
 def cache_folder() -> Path:
-    """What can be made again: datasets, probes, offline models."""
+    """The folder of what can be made again: datasets, probes, offline models."""
     return workspace() / ".cache" / "autopipe"

@@ -1,14 +1,14 @@
-"""How steps tell what they are at, whoever shows it."""
+"""Callbacks by which steps report progress, whoever shows it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 Progress = Callable[[int, int], None]
-"""Told how many are done, and of how many."""
+"""Called with how many are done, and of how many."""
 
 Report = Callable[[str, int, int], None]
-"""Told what is being done, how much of it is done, and of how much."""
+"""Called with what is being done, how much of it is done, and of how much."""
 
 
 def quiet(done: int, total: int) -> None:

@@ -8,19 +8,15 @@ from typing import Annotated, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from surrogates.space.options import Strategy
-from tasks.config.names import short_name
-from tasks.config.store_names import checked_store
+from tasks.config.names import checked_store, short_name
+from tasks.config.options import DEVICES, Option, Options
 from trials.io.redact import has_secret
 from trials.spec.records import Compute, Limits, Schedule, Settings, StoppingRules
 
-# Descriptions of fields, as forms show them.
-DATASET = "Name in the catalog, folder, or file of rows (.jsonl, .csv, .parquet, ...)."
-MODEL = "Name in the catalog, folder, .gguf file, or hub id."
-SPACE = "Name of a file in data/spaces, or path of a ConfigSpace YAML or JSON."
-SCHEDULE = "Of a trial at full length, and how it is measured."
-STOPPING = "When a trial's own dynamics end it."
-LIMITS = "When a trial that hangs or takes too long is ended."
-COMPUTE = "How a trial uses its device."
+# Descriptions of fields are shown in forms, by --help and in docs/settings.md.
+DATASET = "Catalog name, folder or file of rows."
+SPACE = "Search space: a name in data/spaces, or a ConfigSpace YAML or JSON file"
+EXAMPLE_MODEL = "tiny-100k"  # of commands that name none; benchmarks/examples.py says why
 
 NUMBER = r"\d{1,9}(?:\.\d{1,9})?"
 LONGEST_SECONDS = 366 * 86_400.0
@@ -35,11 +31,63 @@ MOST = {
     "trials": (1e6, "a million"),
     "full": (1e6, "a million"),
 }
-Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]  # as all libraries take them
+
+# Fields of all kinds of runs.
+Seed = Annotated[int, Option(), Field(ge=0, le=2**32 - 1)]  # as all libraries take them
+Model = Annotated[
+    str,
+    Option(default=EXAMPLE_MODEL),
+    Field(description="Catalog name, folder, .gguf file or Hub id."),
+]
+Parallel = Annotated[
+    int,
+    Option(computed_default="as GPUs allow, else 2"),
+    Field(ge=1, le=1024, description="Trials that run at the same time."),
+]
+Threads = Annotated[
+    int | None,
+    Option(panel=DEVICES),
+    Field(ge=1, le=4096, description="CPU threads per trial; default: its share of the cores."),
+]
+Retries = Annotated[int, Field(ge=0, le=100, description="Retries of a trial that crashed.")]
+TrialSchedule = Annotated[
+    Schedule,
+    Options(
+        total_steps=Option("steps"),
+        max_length=Option(),
+        max_completion_tokens=Option("max-completion"),
+        eval_rows=Option(),
+        eval_batch_size=Option("eval-batch"),
+        micro_batch_size=Option("micro-batch"),
+        pass_k=Option(),
+        pass_samples=Option(computed_default="8, or k if that is more"),
+    ),
+    Field(description="A trial at full length, and how it is measured."),
+]
+TrialStopping = Annotated[
+    StoppingRules, Field(description="When the training dynamics stop a trial.")
+]
+TrialLimits = Annotated[
+    Limits,
+    Options(
+        silent_seconds=Option("silent-after", DEVICES),
+        checkpoint_seconds=Option("checkpoint-every", DEVICES),
+    ),
+    Field(description="When a trial that hangs or takes too long is ended."),
+]
+TrialCompute = Annotated[
+    Compute,
+    Options(
+        precision=Option(panel=DEVICES),
+        gradient_checkpointing=Option(panel=DEVICES),
+        vllm=Option(panel=DEVICES),
+    ),
+    Field(description="How a trial uses its device."),
+]
 
 
 class Budget(Settings):
-    """What a run may spend: wall-clock time, trials, or full-trial equivalents.
+    """The budget of a run: wall-clock time, trials, or full-trial equivalents.
 
     A full-trial equivalent is the compute (FLOPs) of the default configuration at full length, so
     a trial stopped at a third of it costs about a third.
@@ -104,38 +152,56 @@ class TuneSettings(Settings):
     model_config = ConfigDict(hide_input_in_errors=True)
 
     dataset: str = Field(description=DATASET)
-    model: str = Field(description=MODEL)
-    space: str = Field("auto", description=f"{SPACE} auto: by the model's size.")
-    budget: Budget = Field(Budget(amount=12, unit="trials"), description="What may be spent.")
-    parallel: int = Field(2, ge=1, le=1024, description="Trials that run at the same time.")
+    model: Model
+    space: Annotated[str, Option()] = Field(
+        "auto", description=f"{SPACE}; auto: by the model's size."
+    )
+    budget: Annotated[Budget, Option()] = Field(
+        Budget(amount=12, unit="trials"),
+        description="What may be spent: time (25m, 1h30m), trials (12) or compute ('8 full').",
+    )
+    parallel: Parallel = 2
     seed: Seed = Field(0, description="Same seed, same proposals.")
-    strategy: Strategy = Field("autopipe", description="How the next trial is chosen.")
-    schedule: Schedule = Field(Schedule(), description=SCHEDULE)
-    stopping: StoppingRules = Field(StoppingRules(), description=STOPPING)
-    limits: Limits = Field(Limits(), description=LIMITS)
-    compute: Compute = Field(Compute(), description=COMPUTE)
-    test_rows: int = Field(
+    strategy: Annotated[Strategy, Option()] = Field(
+        "autopipe", description="How the next trial is chosen."
+    )
+    schedule: TrialSchedule = Schedule()
+    stopping: TrialStopping = StoppingRules()
+    limits: TrialLimits = Limits()
+    compute: TrialCompute = Compute()
+    test_rows: Annotated[int, Option()] = Field(
         400, ge=10, le=10_000_000, description="Test rows of the final measurement."
     )
-    retries: int = Field(1, ge=0, le=100, description="Further attempts at a trial that crashed.")
-    finalist_share: float = Field(0.25, ge=0, lt=1, description="Of the budget, at full length.")
-    early_stopping: bool = Field(True, description="Stop trials early by the predictor.")
-    threads: int | None = Field(
-        None, ge=1, le=4096, description="CPU threads a trial; default: its share."
+    retries: Retries = 1
+    finalist_share: float = Field(
+        0.25, ge=0, lt=1, description="Share of the budget for finishing the best trials."
     )
-    gpus_per_trial: int | None = Field(
-        None, ge=1, le=1024, description="Default: shared out evenly."
+    early_stopping: Annotated[bool, Option()] = Field(
+        True, description="Stop trials early, by the early predictor."
     )
-    accelerate_config: str | None = Field(None, description="Passed through to accelerate launch.")
-    trials_per_worker: int = Field(50, ge=1, le=1_000_000, description="1 starts every trial cold.")
-    disk_gigabytes: float = Field(50.0, gt=0, le=1e6, description="Limit of the run's checkpoints.")
-    allow_user_code: bool = Field(False, description="Run 'module:function' rewards.")
-    use_history: bool = Field(True, description="Learn from past runs.")
-    trials_on: str = Field(
-        "here", description="here, workers (of Prefect), dask, or the address of a Dask scheduler."
+    threads: Threads = None
+    gpus_per_trial: Annotated[int | None, Option(panel=DEVICES)] = Field(
+        None, ge=1, le=1024, description="GPUs per trial; default: shared out evenly."
     )
-    store: str | None = Field(
-        None, description="fsspec URL where run folders are kept, too; workers then share no disk."
+    accelerate_config: Annotated[str | None, Option(panel=DEVICES)] = Field(
+        None, description="File for accelerate launch: FSDP, DeepSpeed, several nodes."
+    )
+    trials_per_worker: int = Field(
+        50, ge=1, le=1_000_000, description="Trials of a worker process before it is replaced."
+    )
+    disk_gigabytes: Annotated[float, Option("disk", DEVICES)] = Field(
+        50.0, gt=0, le=1e6, description="Gigabytes that the run's checkpoints may take."
+    )
+    allow_user_code: Annotated[bool, Option()] = Field(
+        False, description="Allow rewards named as module:function, which run your code."
+    )
+    use_history: Annotated[bool, Option()] = Field(True, description="Learn from past runs.")
+    trials_on: Annotated[str, Option(panel=DEVICES)] = Field(
+        "here",
+        description="Where trials run: here, workers (Prefect's), dask, or a scheduler's address.",
+    )
+    store: Annotated[str | None, Option(panel=DEVICES)] = Field(
+        None, description="fsspec URL to copy run folders to; workers then need no shared disk."
     )
 
     @property
@@ -148,13 +214,13 @@ class TuneSettings(Settings):
         _check_pass_at_k(self.schedule)
         if not re.fullmatch(r"here|workers|dask|(tcp|tls|ucx|ws|wss)://\S+", self.trials_on):
             raise ValueError(
-                f"trials_on: {self.trials_on!r} is none of here, workers, dask, or an address as "
+                f"trials_on: {self.trials_on!r} is not here, workers, dask or an address such as "
                 "tcp://10.0.0.1:8786"
             )
         if self.store is not None and has_secret(self.store):
             raise ValueError(
                 "store: the URL has a password, which would be kept in run.json and on Prefect's "
-                "pages; leave it to the environment, as FSSPEC_SFTP_PASSWORD, or to a key"
+                "pages; pass it in the environment, such as FSSPEC_SFTP_PASSWORD, or use a key"
             )
         if self.store is not None:
             try:
@@ -162,34 +228,39 @@ class TuneSettings(Settings):
             except ValueError as error:
                 raise ValueError(f"store: {error}") from None
         if self.store is not None and self.trials_on not in ("here", "workers"):
-            raise ValueError("store: it is for trials_on here or workers; Dask shares the folder")
+            raise ValueError(
+                "store: only for trials_on here or workers; with Dask all share the folder"
+            )
         return self
 
 
 class CollectSettings(Settings):
     """All settings of one collect run: a space-filling design over datasets and models."""
 
-    datasets: list[str] = Field(min_length=1, max_length=10_000, description=f"Each one: {DATASET}")
-    model: str = Field(description=MODEL)
-    space: str = Field("sft_grpo", description=SPACE)
-    configurations: int = Field(
+    datasets: list[str] = Field(
+        min_length=1, max_length=10_000, description="Catalog names, folders or files of rows."
+    )
+    model: Model
+    space: Annotated[str, Option()] = Field("sft_grpo", description=f"{SPACE}.")
+    configurations: Annotated[int, Option()] = Field(
         30, ge=1, le=100_000, description="Configurations for each dataset."
     )
-    parallel: int = Field(2, ge=1, le=1024, description="Trials that run at the same time.")
-    seed: Seed = Field(0, description="Of the training, and of the design.")
-    design_seed: Seed | None = Field(None, description="Of the design; default: the seed.")
-    schedule: Schedule = Field(Schedule(), description=SCHEDULE)
-    stopping: StoppingRules = Field(StoppingRules(enabled=False), description=STOPPING)
-    limits: Limits = Field(Limits(), description=LIMITS)
-    compute: Compute = Field(Compute(), description=COMPUTE)
-    threads: int | None = Field(
-        None, ge=1, le=4096, description="CPU threads a trial; default: its share."
+    parallel: Parallel = 2
+    seed: Seed = Field(0, description="Seed of the training and of the design.")
+    design_seed: Seed | None = Field(
+        None,
+        description="Seed of the design; default: the seed. Vary the latter alone to see noise.",
     )
-    retries: int = Field(1, ge=0, le=100, description="Further attempts at a trial that crashed.")
+    schedule: TrialSchedule = Schedule()
+    stopping: TrialStopping = StoppingRules(enabled=False)
+    limits: TrialLimits = Limits()
+    compute: TrialCompute = Compute()
+    threads: Threads = None
+    retries: Retries = 1
 
     @property
     def title(self) -> str:
-        """What is collected, as runs are called in the UI."""
+        """Datasets, model and configurations, as runs are called in the UI."""
         names = ", ".join(map(short_name, self.datasets[:3]))
         more = f" and {len(self.datasets) - 3} more" if len(self.datasets) > 3 else ""
         return f"{names}{more} · {short_name(self.model)} · {self.configurations} each"

@@ -1,4 +1,4 @@
-"""When the work for a run began: before its flow, a command has to start, and perhaps a server."""
+"""The start of the work for a run: before its flow, a command starts, and perhaps a server."""
 
 from __future__ import annotations
 
@@ -49,7 +49,9 @@ def check_time(budget: Budget | None) -> None:
     slowness = slowdown()
     needed = LEAST_SECONDS * slowness
     if budget.amount < needed:
-        busy = f"; it is busy, all takes {slowness:.1f} times longer" if slowness > 1.5 else ""
+        busy = (
+            f"; it is busy: everything takes {slowness:.1f} times as long" if slowness > 1.5 else ""
+        )
         raise SettingsError(
             f"budget: {budget} is too short: starting, measuring and ending a run takes about "
             f"{needed:.0f} s on this machine, whatever the model{busy}\n"
@@ -59,7 +61,7 @@ def check_time(budget: Budget | None) -> None:
 
 
 def slowdown() -> float:
-    """How many times longer than on an idle machine work takes now; at least 1.
+    """The factor by which work takes longer than on an idle machine now; at least 1.
 
     Two signs have to agree: the time that this process had to wait for, which a cold disk may
     explain, and the processes that wait for each of the cores, which may be those of others where

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 
 from pydantic import BaseModel, ValidationError
 
-from tasks.config.command import OPTIONS
-from trials.io.problems import known_keys, place, sentence
+from tasks.config.options import flags_of, table_of
+from trials.io.problems import place, sentence
 
 
 def problems_of_settings(error: ValidationError, model: type[BaseModel]) -> list[str]:
-    """One line for each problem of settings that a program gave.
+    """Describes each problem of settings that a program gave in a line.
 
     A name of an option of the command line, or of a setting within a group, is answered with the
     argument that sets it.
@@ -44,17 +44,14 @@ def _meant(name: str, value: object, model: type[BaseModel]) -> str | None:
 
 def _settings_by_name(model: type[BaseModel]) -> Mapping[str, str]:
     """All names by which a setting may be known -> its field, as ``schedule.total_steps``."""
-    fields = known_keys(model)
-    inner = {name: f"{group}.{name}" for group in fields for name in known_keys(model, [group])}
-    options = {
-        option.removeprefix("--").replace("-", "_"): field
-        for field, option in OPTIONS.items()
-        if field.partition(".")[0] in fields
-    }
-    return inner | options | {name: name for name in fields}
+    paths = [row.path for row in table_of(model) if row.path.count(".") < 2]
+    flags = flags_of(model).items()
+    options = {flag.removeprefix("--").replace("-", "_"): path for path, flag in flags}
+    names = {path.rpartition(".")[2]: path for path in paths}
+    return names | options | {name: name for name in model.model_fields}
 
 
 def _argument(field: str, value: str) -> str:
-    """How a program sets a field: ``schedule={'total_steps': 20}``."""
+    """The argument that sets a field: ``schedule={'total_steps': 20}``."""
     group, _, name = field.rpartition(".")
     return f"{group}={{{name!r}: {value}}}" if group else f"{name}={value}"

@@ -12,12 +12,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 from pydantic import Field
 
 from tasks.config.names import slug
 from tasks.config.paths import workspace
+from tasks.config.steps import step
 from tasks.inputs.featurize import probe
 from tasks.runs.folder import RunFolder, RunInfo, Trial, final_model
 from tasks.sync.lock import promotion_lock
@@ -90,7 +89,7 @@ def read_incumbent(folder: Path) -> Promotion | None:
     return read_record(note, Promotion) if note.exists() else None
 
 
-@task(cache_policy=NO_CACHE)
+@step
 def challenge(run: RunFolder, rows: int, measurer: Supervisor) -> Decision:
     """Compares a run's winner with the incumbent, else with the base model; promotes a better one.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from tasks.config.store_names import checked_name
+from tasks.config.names import checked_name
 from trials.spec.records import FATAL_KINDS, TRANSIENT_KINDS, TrialResult, TrialSpec
 
 HERE, DASK, WORKERS = "here", "dask", "workers"

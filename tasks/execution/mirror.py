@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from tasks.config.names import checked_name, checked_path
 from tasks.config.paths import cache_folder
-from tasks.config.store_names import checked_name, checked_path
 from tasks.execution.base import LOG, RESULT, SPEC, run_folder_of, stored_name
 from tasks.sync.background import Background
 from tasks.sync.retry import call_with_retries

@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from tasks.config.paths import cache_folder
 from tasks.config.progress import Progress, Report, quiet, silent
 from tasks.config.settings import TuneSettings
+from tasks.config.steps import step
 from tasks.inputs.catalog import resolve_dataset, resolve_model
 from tasks.inputs.chats import check_chats
 from tasks.inputs.featurize import (
@@ -87,7 +85,7 @@ class ProbeSize(Record):
     limits: Limits = Limits()
 
 
-@task(cache_policy=NO_CACHE)
+@step
 def find_inputs(settings: TuneSettings) -> CheckedInputs:
     """Finds or builds the dataset and the model of a run, and checks every row.
 
@@ -119,7 +117,7 @@ def check_inputs(
     )
 
 
-@task(cache_policy=NO_CACHE)
+@step
 def probe_inputs(
     inputs: CheckedInputs,
     settings: TuneSettings,
@@ -142,7 +140,7 @@ def probe_inputs(
     return with_probe(inputs, probe(request, _probe_folder(inputs), measurer, size.limits, say))
 
 
-@task(cache_policy=NO_CACHE)
+@step
 def prepare_datasets(
     datasets: Sequence[str],
     model: str,

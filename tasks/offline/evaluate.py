@@ -7,8 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from surrogates.evaluation.baselines import LOSSES
@@ -26,6 +24,7 @@ from surrogates.offline.models import OfflineModels
 from surrogates.offline.ranker import VARIANTS
 from tasks.config.paths import OfflineFolder
 from tasks.config.progress import Report, silent
+from tasks.config.steps import step
 from tasks.history.prefixes import PREFIX_FRACTIONS
 from tasks.inputs.spaces import load_space
 from tasks.offline.feature_groups import groups_of, learned_features, meta_names
@@ -102,7 +101,7 @@ class Evaluation(BaseModel):
     """Share of the score's scale that the search expects the prior to explain; 0: ignored."""
 
 
-@task(cache_policy=NO_CACHE)
+@step
 def evaluate(
     settings: OfflineSettings, output: OfflineFolder, report: Report = silent
 ) -> Evaluation:

@@ -10,12 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 
 from surrogates.history.table import META
 from tasks.config.paths import OfflineFolder, cache_folder
 from tasks.config.progress import Report, silent
+from tasks.config.steps import step
 from tasks.history.rows import records
 from tasks.inputs.catalog import ModelEntry, resolve_model
 from tasks.inputs.featurize import Refusal, meta_features, probe_all
@@ -35,7 +34,7 @@ KEYS = ["dataset_fingerprint", "dataset_id", "model_id", "model_fingerprint"]
 SAME_EVERYWHERE = Launcher(threads=1, devices="")
 
 
-@task(cache_policy=NO_CACHE)
+@step
 def featurize_history(
     built: Path,
     models: Mapping[str, ModelEntry],

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pandas as pd
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 
 from surrogates.evaluation.leave_one_out import variant_name
 from surrogates.offline.models import OfflineModels
 from tasks.config.paths import OfflineFolder
 from tasks.config.replace import replace_folder
+from tasks.config.steps import step
 from tasks.history.rows import search_history
 from tasks.inputs.spaces import load_space
 from tasks.offline.feature_groups import learned_features
@@ -22,7 +21,7 @@ from trials.io.errors import SettingsError
 from trials.spec.records import write_json
 
 
-@task(cache_policy=NO_CACHE)
+@step
 def train(space: str, seed: int, output: OfflineFolder) -> OfflineModels:
     """Fits the models as the search would, and writes ``models/`` and ``training.json``.
 
@@ -51,10 +50,10 @@ def past_trials(output: OfflineFolder) -> pd.DataFrame:
     Raises:
         SettingsError: the step `validate` or `featurize` has not run.
     """
-    for file, step in ((output.checked, "validate"), (output.features, "featurize")):
+    for file, maker in ((output.checked, "validate"), (output.features, "featurize")):
         if not file.exists():
             raise SettingsError(
-                f"{file} is missing\n  make it with: python -m flows.offline {step}"
+                f"{file} is missing\n  make it with: python -m flows.offline {maker}"
             )
     rows = pd.read_parquet(output.checked)
     return search_history(with_features(rows, read_features(output.features)))

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 
 from tasks.config.paths import DATASET_DOCS, HISTORY_DOCS, OfflineFolder
 from tasks.config.progress import Report, silent
+from tasks.config.steps import step
 from tasks.history.checks import (
     QUARANTINE,
     quarantine_bad_rows,
@@ -33,7 +32,7 @@ from trials.spec.records import write_json
 SUITE = "dataset"
 
 
-@task(cache_policy=NO_CACHE)
+@step
 def validate_dataset(inputs: CheckedInputs, run: RunFolder) -> None:
     """Validates the dataset; writes ``validation.json`` and Data Docs into the run folder.
 
@@ -50,14 +49,14 @@ def validate_dataset(inputs: CheckedInputs, run: RunFolder) -> None:
         raise _refused(inputs.dataset, problems)
 
 
-@task(cache_policy=NO_CACHE)
+@step
 def document_history(files: list[Path], run: RunFolder) -> Path | None:
     """Writes Data Docs of the history that a run learns from into its folder; None without one."""
     rows = read_history(files)
     return write_history_docs(rows, run.path / HISTORY_DOCS) if len(rows) else None
 
 
-@task(cache_policy=NO_CACHE)
+@step
 def validate_all(
     built: Path, history: Path, output: OfflineFolder, report: Report = silent
 ) -> dict[str, dict[str, int]]:

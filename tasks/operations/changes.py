@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 from pydantic import Field
 
 from tasks.config.names import own_slug
 from tasks.config.paths import cache_folder, workspace
 from tasks.config.settings import TuneSettings
+from tasks.config.steps import step
 from tasks.history.rows import history_files
 from tasks.inputs.catalog import resolve_dataset
 from trials.data.dataset import load_dataset
@@ -41,7 +40,7 @@ def last_snapshot(settings: TuneSettings) -> Snapshot | None:
     return read_record(note, Snapshot) if note.exists() else None
 
 
-@task(cache_policy=NO_CACHE)
+@step
 def detect_changes(settings: TuneSettings, history: Path) -> tuple[Snapshot, str | None]:
     """The present inputs, and in words what changed since the last run; None if nothing did.
 
@@ -67,7 +66,7 @@ def detect_changes(settings: TuneSettings, history: Path) -> tuple[Snapshot, str
     return now, " and ".join(f"the {name} changed" for name in changed) or None
 
 
-@task(cache_policy=NO_CACHE)
+@step
 def save_snapshot(
     settings: TuneSettings, seen: Snapshot, run_id: str, history: Path, done: bool
 ) -> Snapshot:

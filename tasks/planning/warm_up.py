@@ -14,10 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from tasks.config.settings import TuneSettings
+from tasks.config.steps import step
 from tasks.inputs.prepare import CheckedInputs
 from tasks.planning.costs import CompletionLengths, TrialCosts
 from tasks.runs.folder import RunFolder
@@ -54,7 +52,7 @@ DPO_OF_SFT = 2.5
 PADDED = 1.2  # a batch is as wide as its longest row
 
 
-@task(cache_policy=NO_CACHE)
+@step
 def warm_up(
     settings: TuneSettings,
     run: RunFolder,

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
+from tasks.config.steps import step
 from tasks.history.checks import append_checked
 from tasks.history.rows import RUN_KEY, history_row, run_key
 from tasks.runs.folder import RunFolder
 
 
-@task(cache_policy=NO_CACHE)
+@step
 def append_run_to_history(run: RunFolder, history: Path) -> Path | None:
     """Writes the run's finished trials as one new history file; None if there are none.
 

@@ -10,12 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from surrogates.core.base import Recommendation
 from tasks.config.progress import Report, silent
 from tasks.config.settings import TuneSettings
+from tasks.config.steps import step
 from tasks.inputs.featurize import probe
 from tasks.inputs.prepare import Inputs
 from tasks.planning.costs import LEAST_ROWS, MARGIN
@@ -33,7 +31,7 @@ log = logging.getLogger(__name__)
 LITTLE_SECONDS = 5.0  # of the final measurement: no rows are left out to save less
 
 
-@task(cache_policy=NO_CACHE)
+@step
 def measure_on_test(
     run: RunFolder,
     settings: TuneSettings,

@@ -11,10 +11,9 @@ from typing import Any
 
 from prefect.runtime import flow_run
 
-from tasks.config.names import short_name, slug
+from tasks.config.names import checked_name, short_name, slug
 from tasks.config.paths import cache_folder, runs_folder
 from tasks.config.settings import TuneSettings
-from tasks.config.store_names import checked_name
 from tasks.history.location import resolve_history_dir
 from tasks.runs.folder import RunFolder
 from tasks.runs.spending import check_budget

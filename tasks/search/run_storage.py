@@ -11,9 +11,9 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path, PurePosixPath
 from typing import Self
 
+from tasks.config.names import stored_name_of
 from tasks.config.paths import cache_folder
 from tasks.config.settings import TuneSettings
-from tasks.config.store_names import stored_name_of
 from tasks.execution.base import HERE, LOG, RESULT, SPEC, TRIALS, is_retryable
 from tasks.monitoring.observers import RunObserver
 from tasks.runs.folder import RunFolder, RunInfo, Summary
@@ -43,7 +43,7 @@ def open_run(run: str, root: Path) -> RunFolder:
     if folder.exists():
         raise SettingsError(
             f"a run {name} is in {root} already, and may know more than the storage\n"
-            f"  resume it: autopipe tune --resume {name}\n"
+            f"  resume it with: autopipe tune --resume {name}\n"
             f"  or move {folder} away, then repeat the command"
         )
     place = cache_folder() / "fetched" / name

@@ -20,7 +20,7 @@ from typing import Any
 
 import fsspec
 
-from tasks.config.store_names import EXPECTED, checked_path, checked_store
+from tasks.config.names import EXPECTED, checked_path, checked_store
 from trials.io.atomic import PARTIAL, replacing
 from trials.io.errors import AutoPipeError, SettingsError
 

@@ -11,10 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from surrogates.offline.models import OfflineModels
+from tasks.config.steps import step
 from tasks.runs.folder import RunFolder
 from tasks.runs.versions import (
     ACCELERATE_NAME,
@@ -35,7 +33,7 @@ log = logging.getLogger(__name__)
 Content = Path | Sequence[Path]
 
 
-@task(cache_policy=NO_CACHE)
+@step
 def version_run_inputs(run: RunFolder, history: Sequence[Path], features: Path | None) -> None:
     """Keeps what a search begins with: dataset, history, Accelerate config.
 
@@ -52,7 +50,7 @@ def version_run_inputs(run: RunFolder, history: Sequence[Path], features: Path |
     _note(run.path, read=_revisions(inputs))
 
 
-@task(cache_policy=NO_CACHE)
+@step
 def version_history_and_models(
     run: RunFolder, history: Sequence[Path], models: OfflineModels | None = None
 ) -> None:
@@ -65,7 +63,7 @@ def version_history_and_models(
         _note(run.path, wrote=_revisions(outputs))
 
 
-@task(cache_policy=NO_CACHE)
+@step
 def version_export(run: RunFolder) -> None:
     """Keeps the export of a run's best trial: its checkpoint, and what trains it again."""
     info = run.info()
@@ -73,7 +71,7 @@ def version_export(run: RunFolder) -> None:
     _note(run.path, wrote=_revisions(winner))
 
 
-@task(cache_policy=NO_CACHE)
+@step
 def version_inputs(folder: Path, inputs: Mapping[str, Content]) -> None:
     """Keeps what a flow reads, and notes the revisions in ``versions.json`` of a folder.
 
@@ -85,7 +83,7 @@ def version_inputs(folder: Path, inputs: Mapping[str, Content]) -> None:
     _note(folder, read=_revisions(inputs))
 
 
-@task(cache_policy=NO_CACHE)
+@step
 def version_outputs(folder: Path, outputs: Mapping[str, Content]) -> None:
     """As ``version_inputs``, for what a flow wrote."""
     _note(folder, wrote=_revisions(outputs))

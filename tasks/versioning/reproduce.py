@@ -10,11 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from tasks.config.paths import cache_folder
 from tasks.config.settings import TuneSettings
+from tasks.config.steps import step
 from tasks.runs.folder import ProposalRecord, RunFolder
 from tasks.runs.versions import ACCELERATE_NAME, HISTORY_NAME, dataset_name, run_versions
 from tasks.versioning.store import version_store
@@ -55,7 +53,7 @@ class RunComparison:
         return not self.differences
 
 
-@task(cache_policy=NO_CACHE)
+@step
 def restore_inputs(run: RunFolder) -> RestoredInputs:
     """Fetches what a run read, from DVC's cache or the remote, each time to a place of its own.
 

@@ -17,7 +17,7 @@ from prefect.utilities.templating import apply_values
 
 from surrogates.space.options import STRATEGIES
 from tasks.config.paths import HISTORY_VARIABLE, ROOT
-from tasks.config.telemetry import OFF
+from tasks.config.process import TELEMETRY_OFF
 from tasks.operations.deploy import KINDS, LEAD, POOLS, TRAIN, deploy, make_pool, template
 from trials.io.errors import SettingsError
 
@@ -105,7 +105,10 @@ def test_a_template_uses_just_the_variables_it_has(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_telemetry_is_off_from_the_first_line_on(kind: str) -> None:
-    assert OFF.items() <= template(kind, LEAD)["variables"]["properties"]["env"]["default"].items()
+    assert (
+        TELEMETRY_OFF.items()
+        <= template(kind, LEAD)["variables"]["properties"]["env"]["default"].items()
+    )
 
 
 @pytest.mark.parametrize("kind", ["docker", "kubernetes"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flows.interrupts import interrupts
+from flows.terminal.interrupts import interrupts
 from tests.tasks.conftest import make_run
 
 __all__ = ["make_run"]

@@ -9,13 +9,14 @@ from types import SimpleNamespace
 import pytest
 from prefect.client.orchestration import get_client
 
-from flows.collect import append_dataset, collect, design
+from flows.collect import collect
 from tasks.config.settings import CollectSettings
 from tasks.history.rows import read_history, search_history
 from tasks.monitoring.observers import RunObserver, observed_by
 from tasks.monitoring.prefect_pages import artifact_key
 from tasks.runs.folder import RunFolder
 from tasks.runs.versions import run_versions
+from tasks.search.design import append_dataset, design
 from tasks.versioning.store import version_store
 from trials.io.errors import AutoPipeError
 from trials.models.memory import available_ram_bytes

@@ -12,7 +12,7 @@ from prefect.client.orchestration import get_client
 from typer import Typer
 from typer.testing import CliRunner, Result
 
-from flows.offline import main
+from flows.cli.offline import run
 from surrogates.evaluation.baselines import BASELINES
 from tasks.config.params import PARAMS, load_section
 from tasks.config.paths import OfflineFolder, offline_folder
@@ -31,7 +31,7 @@ from trials.io.errors import SettingsError
 DATASETS = ("chain_sum", "count_bits", "leap_year")
 
 app = Typer()
-app.command()(main)
+app.command()(run)
 
 
 @pytest.fixture(autouse=True)
@@ -97,7 +97,7 @@ def test_every_step_leaves_what_the_next_one_needs_and_again_the_same(
     assert "60 trials, 3 dataset x model groups, 3 datasets" in done.output
     with get_client(sync_client=True) as client:
         pages = [(artifact.key, str(artifact.data)) for artifact in client.read_artifacts()]
-    assert any("60 rows good, 0 put aside" in text for _, text in pages)
+    assert any("60 rows good, 0 quarantined" in text for _, text in pages)
     assert any(key == "offline-ranking" and "QueryRMSE" in text for key, text in pages)
     # What was read and made is kept; in `dvc repro`, dvc.lock has it.
     noted = run_versions(RunFolder(tmp_path / "one"))

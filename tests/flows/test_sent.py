@@ -20,7 +20,7 @@ def all_flows() -> list[Flow]:
     modules = [
         importlib.import_module(f"flows.{module.name}")
         for module in pkgutil.iter_modules(flows.__path__)
-        if module.name not in ("cli", "server")  # programs
+        if not module.ispkg  # of the command
     ]
     found = [value for module in modules for value in vars(module).values()]
     return list({value.name: value for value in found if isinstance(value, Flow)}.values())

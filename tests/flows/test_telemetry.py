@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tasks.config.paths import ROOT
-from tasks.config.telemetry import OFF
+from tasks.config.process import TELEMETRY_OFF
 
 FILE = ROOT / "deployments" / "prefect.yaml"
 FLOWS = [each["entrypoint"] for each in yaml.safe_load(FILE.read_text("utf-8"))["deployments"]]
@@ -28,9 +28,9 @@ print({name: os.environ.get(name) for name in %r})
 @pytest.mark.slow
 @pytest.mark.parametrize("entrypoint", FLOWS)
 def test_telemetry_is_off_in_a_flow_that_a_worker_runs(entrypoint: str) -> None:
-    environment = {name: value for name, value in os.environ.items() if name not in OFF}
+    environment = {name: value for name, value in os.environ.items() if name not in TELEMETRY_OFF}
     done = subprocess.run(
-        [sys.executable, "-c", LOAD % list(OFF), entrypoint],
+        [sys.executable, "-c", LOAD % list(TELEMETRY_OFF), entrypoint],
         cwd=ROOT,
         env=environment,
         capture_output=True,
@@ -39,7 +39,7 @@ def test_telemetry_is_off_in_a_flow_that_a_worker_runs(entrypoint: str) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == str(OFF)
+    assert done.stdout.strip() == str(TELEMETRY_OFF)
 
 
 def test_what_the_environment_says_wins() -> None:

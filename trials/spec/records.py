@@ -85,13 +85,13 @@ class Schedule(Settings):
         None,
         ge=LEAST_LENGTH,
         le=MOST_TOKENS,
-        description="Most tokens of prompt + completion in SFT; None: as the longest row has.",
+        description="Longest prompt + completion of SFT in tokens; default: the longest row.",
     )
     max_completion_tokens: int | None = Field(
         None,
         ge=1,
         le=MOST_TOKENS,
-        description="Tokens generated in RL and evaluation; None: from the data.",
+        description="Tokens generated in RL and evaluation; default: from the data.",
     )
     eval_rows: int = Field(
         128, ge=4, le=10_000_000, description="Validation rows, the same for every trial."
@@ -106,31 +106,31 @@ class Schedule(Settings):
         None,
         ge=1,
         le=65_536,
-        description="Largest per-device batch; larger ones use gradient accumulation.",
+        description="Largest batch on a device; larger ones accumulate gradients.",
     )
     pass_k: int | None = Field(
-        None, ge=1, le=10_000, description="Also measure pass@k at the last step ..."
+        None, ge=1, le=10_000, description="Also measure pass@k of each trial, for this k."
     )
-    pass_samples: int = Field(
-        8, ge=1, le=10_000, description="... from this many samples a row ..."
+    pass_samples: int = Field(8, ge=1, le=10_000, description="Samples per row for pass@k.")
+    pass_temperature: float = Field(
+        1.0, gt=0, le=100, description="Sampling temperature for pass@k."
     )
-    pass_temperature: float = Field(1.0, gt=0, le=100, description="... at this temperature.")
 
 
 class Compute(Settings):
     """How a trial uses its device; none of it is meant to change what is learned."""
 
     precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="auto: bfloat16 where it is faster."
+        "auto", description="Floating-point type; auto: bfloat16 where that is faster."
     )
     gradient_checkpointing: bool = Field(False, description="Less memory for a fifth more time.")
-    vllm: bool = Field(False, description="Generate RL completions with vLLM, when installed.")
+    vllm: bool = Field(False, description="Generate completions in RL with vLLM, if installed.")
     vllm_memory: float = Field(0.3, gt=0, lt=1, description="Share of the GPU that vLLM takes.")
     memory_bytes: int | None = Field(
         None,
         gt=0,
         le=2**60,
-        description="Memory of each device a trial may use; None: what is free.",
+        description="Bytes of each device that a trial may use; default: what is free.",
     )
 
 
@@ -139,12 +139,16 @@ class StoppingRules(Settings):
 
     enabled: bool = Field(True, description="Off, only NaN stops a trial.")
     loss_explosion: float = Field(
-        3.0, gt=1, le=1e9, description="SFT loss over its running minimum ..."
+        3.0, gt=1, le=1e9, description="SFT loss over its running minimum that is an explosion."
     )
-    loss_patience: int = Field(8, ge=1, description="... for this many steps in a row.")
-    kl_growth: float = Field(0.15, gt=0, description="Growth of the KL from step to step ...")
-    kl_patience: int = Field(5, ge=1, description="... for this many steps in a row ...")
-    kl_floor: float = Field(1.0, ge=0, description="... counted only above this KL, in nats.")
+    loss_patience: int = Field(8, ge=1, description="Steps in a row with such a loss.")
+    kl_growth: float = Field(
+        0.15, gt=0, description="Growth of the KL from step to step that is too fast."
+    )
+    kl_patience: int = Field(5, ge=1, description="Steps in a row with such growth.")
+    kl_floor: float = Field(
+        1.0, ge=0, description="KL, in nats, below which its growth is ignored."
+    )
     reward_drop: float = Field(0.10, gt=0, description="Drop of the windowed reward from its best.")
     reward_window: int = Field(10, ge=2, description="Steps in a reward window.")
     reward_patience: int = Field(10, ge=1, description="Steps in a row that the drop must last.")
@@ -175,23 +179,26 @@ class Limits(Settings):
         None,
         gt=0,
         le=MOST_SECONDS,
-        description="Longest life of the trial, from the moment it begins.",
+        description="Seconds that a trial may take from its start.",
     )
     pace: Pace = Field(Pace(), description="What the trial expects before it has measured it.")
     reward_seconds: float = Field(
         60.0,
         gt=0,
         le=MOST_SECONDS,
-        description="Longest time that the reward may take for one completion.",
+        description="Seconds that the reward may take for one completion.",
     )
     silent_seconds: float = Field(
-        600.0, gt=0, le=MOST_SECONDS, description="Longest time without any event."
+        600.0,
+        gt=0,
+        le=MOST_SECONDS,
+        description="Seconds without any event after which a trial counts as hung.",
     )
     checkpoint_seconds: float | None = Field(
         600.0,
         gt=0,
         le=MOST_SECONDS,
-        description="Save now and then, so that a killed trial goes on from there.",
+        description="Seconds between checkpoints, from which a killed trial resumes.",
     )
 
 

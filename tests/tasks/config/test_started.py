@@ -34,7 +34,9 @@ def test_next_to_no_time_is_refused_before_anything_starts(monkeypatch: pytest.M
 def test_on_a_busy_machine_more_time_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(started, "slowdown", lambda: 4.0)
     check_time(Budget.parse("5m"))
-    with pytest.raises(SettingsError, match=r"it is busy, all takes 4\.0 times longer\n.* 7m"):
+    with pytest.raises(
+        SettingsError, match=r"it is busy: everything takes 4\.0 times as long\n.* 7m"
+    ):
         check_time(Budget.parse("2m"))
 
 

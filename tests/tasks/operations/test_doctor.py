@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows.options import EXAMPLE_MODEL
+from tasks.config.settings import EXAMPLE_MODEL
 from tasks.operations import doctor
 from tasks.operations.deploy import POOLS, make_pool
 from tasks.operations.doctor import CheckResult, problem_of, run_check

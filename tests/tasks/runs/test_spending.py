@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from flows.going_on import going_on
+from flows.cli.running import resumable_run
 from tasks.config.settings import Budget
 from tasks.monitoring.observers import RunObserver
 from tasks.runs.folder import RunFolder
@@ -90,7 +90,7 @@ def test_a_budget_that_is_spent_is_refused_before_anything_is_written(
     given = run.info().settings.model_copy(update={"budget": Budget.parse(budget)})
     for refused in (
         lambda: resolve_settings(run, given),
-        lambda: going_on(str(run.path), given.budget, None, RunObserver()),
+        lambda: resumable_run(str(run.path), given.budget, None, RunObserver()),
     ):
         with pytest.raises(SettingsError) as caught:
             refused()
@@ -102,7 +102,7 @@ def test_a_budget_that_is_spent_is_refused_before_anything_is_written(
 @pytest.mark.parametrize("budget", ["3", "1.4 full", "11m"])
 def test_a_larger_one_is_not(run: RunFolder, budget: str) -> None:
     check_budget(run, Budget.parse(budget))
-    going = going_on(str(run.path), Budget.parse(budget), None, RunObserver())
+    going = resumable_run(str(run.path), Budget.parse(budget), None, RunObserver())
     assert going is not None
     assert going.changed is not None
     assert going.changed.budget == Budget.parse(budget)
@@ -111,7 +111,7 @@ def test_a_larger_one_is_not(run: RunFolder, budget: str) -> None:
 def test_a_finished_run_says_so_and_starts_nothing(done: RunFolder) -> None:
     for budget in (None, done.info().settings.budget):
         seen = Seen()
-        assert going_on(str(done.path), budget, None, seen) is None
+        assert resumable_run(str(done.path), budget, None, seen) is None
         [told, ended] = seen.told
         assert "run run-1 is finished: 24 min 10 s of its budget of 25m are spent" in told
         assert "autopipe report run-1" in told
@@ -120,7 +120,7 @@ def test_a_finished_run_says_so_and_starts_nothing(done: RunFolder) -> None:
 
 
 def test_with_a_larger_budget_it_goes_on(done: RunFolder) -> None:
-    assert going_on(str(done.path), Budget.parse("40m"), None, Seen()) is not None
+    assert resumable_run(str(done.path), Budget.parse("40m"), None, Seen()) is not None
 
 
 @pytest.mark.parametrize(
@@ -141,15 +141,15 @@ def test_what_is_missing_of_it_is_made_again(done: RunFolder, lost: str) -> None
     assert finished_notice(done, budget) is not None
     (done.path / lost).unlink()
     assert finished_notice(done, budget) is None
-    assert going_on(str(done.path), None, None, Seen()) is not None
+    assert resumable_run(str(done.path), None, None, Seen()) is not None
 
 
 def test_another_history_is_joined(done: RunFolder, tmp_path: Path) -> None:
-    assert going_on(str(done.path), None, tmp_path / "other", Seen()) is not None
+    assert resumable_run(str(done.path), None, tmp_path / "other", Seen()) is not None
 
 
 def test_a_summary_of_before_budgets_were_noted_says_nothing_of_them(done: RunFolder) -> None:
     summary = done.summary()
     assert summary is not None
     done.write_summary(summary.model_copy(update={"budget": None}))
-    assert going_on(str(done.path), None, None, Seen()) is not None
+    assert resumable_run(str(done.path), None, None, Seen()) is not None

@@ -1,0 +1,109 @@
+"""A tune run from the command line: begun or resumed, then its outcome for people."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flows.server.prefect import prefect_server
+from flows.terminal.console import console, say
+from flows.terminal.interrupts import interrupts
+from tasks.config.paths import runs_folder
+
+if TYPE_CHECKING:
+    from tasks.config.settings import Budget, TuneSettings
+    from tasks.monitoring.observers import RunObserver
+    from tasks.runs.folder import RunFolder, Summary
+
+
+def run_tune(
+    settings: TuneSettings | None,
+    run: str | None,
+    history: Path | None,
+    observer: RunObserver,
+    lasting: bool,
+) -> None:
+    """Runs or resumes one run, then shows its outcome to people."""
+    observer.phase("starting Prefect")
+    from flows.terminal.progress import LiveProgress
+    from flows.terminal.resumable import resumable
+    from tasks.config.started import counted_from_start
+    from tasks.runs.folder import RunFolder
+
+    load = partial(import_module, "flows.tune")  # takes seconds, as the server's start does
+    with counted_from_start(), prefect_server(lasting, load), resumable(observer):
+        run_id = load().tune(settings, run, history)
+    if isinstance(observer, LiveProgress):
+        observer.stop()
+        folder = RunFolder.open(run_id, runs_folder())
+        show_outcome(folder, folder.summary())
+        say(f"report:   {folder.path / 'report.html'}")
+        say(f"exported: {folder.path / 'best'}")
+
+
+@dataclass(frozen=True)
+class ResumableRun:
+    """An unfinished run.
+
+    Attributes:
+        changed: its settings with another budget; None where that stays as it is.
+        lasting: its trials are run by workers, which need a server that lasts.
+    """
+
+    run: RunFolder
+    changed: TuneSettings | None
+    lasting: bool
+
+
+def resume_run(
+    name: str, budget: Budget | None, history: Path | None, observer: RunObserver
+) -> None:
+    """Resumes a run, unless it is finished.
+
+    Args:
+        name: id, folder or URL of the run.
+        budget: that is asked for; None keeps that of the run.
+        history: that it is to join; None: the one that it began with.
+        observer: of the run.
+
+    Raises:
+        SettingsError: there is no such run, or it has spent that budget already.
+    """
+    if found := resumable_run(name, budget, history, observer):
+        run_tune(found.changed, str(found.run.path), history, observer, found.lasting)
+
+
+def resumable_run(
+    name: str, budget: Budget | None, history: Path | None, observer: RunObserver
+) -> ResumableRun | None:
+    """The run to resume; None where it is finished, which the observer is told then."""
+    from tasks.execution.base import WORKERS
+    from tasks.runs.spending import check_budget, finished_notice
+    from tasks.search.run_storage import open_run
+
+    run = open_run(name, runs_folder())
+    interrupts.notes = [f"resume with: autopipe tune --resume {run.run_id}"]
+    interrupts.kept = any(run.path.glob("trials/*/result.json"))
+    settings, changed = run.info().settings, None
+    if budget is not None and budget != settings.budget:
+        check_budget(run, budget)
+        changed = settings.model_copy(update={"budget": budget})
+    message = finished_notice(run, (changed or settings).budget, history)
+    if message is None:
+        return ResumableRun(run, changed, settings.trials_on == WORKERS)
+    observer.message(message)
+    if (summary := run.summary()) is not None:
+        observer.ended(summary)
+    return None
+
+
+def show_outcome(run: RunFolder, summary: Summary | None) -> None:
+    """Prints the table of trials and, when there is one, the comparison."""
+    from tasks.monitoring.console import render_summary, render_trials
+
+    console.print(render_trials(run, console.width))
+    if summary is not None:
+        console.print(render_summary(run, console.width))

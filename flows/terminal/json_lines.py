@@ -1,0 +1,101 @@
+"""A run as JSON lines on standard output, for programs: one object for each event."""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+from typing import Any, TextIO
+
+from flows.terminal.console import json_stream
+from tasks.monitoring.observers import RunObserver
+from tasks.runs.folder import RunInfo, Summary
+from trials.io.redact import redacted
+from trials.spec.events import Event
+from trials.spec.records import TrialResult, TrialSpec
+
+
+def write_event(event: str, stream: TextIO | None = None, **fields: Any) -> None:
+    """Writes one line ``{"event": ..., ...}`` to standard output, or another stream."""
+    stream = stream or json_stream()
+    # JSON has no NaN; null says the same.
+    stream.write(json.dumps({"event": event, **_plain(fields)}, allow_nan=False) + "\n")
+    stream.flush()
+
+
+class JsonLines(RunObserver):
+    """Writes ``{"event": ..., ...}``: phase, progress, message, begun, step, trial, probed,
+    spent, ended.
+
+    Args:
+        stream: where to; standard output by default.
+    """
+
+    def __init__(self, stream: TextIO | None = None):
+        self._stream = stream
+        self._lock = threading.Lock()
+
+    def phase(self, text: str) -> None:
+        self._write("phase", text=text)
+
+    def progress(self, done: float, total: float) -> None:
+        self._write("progress", done=done, total=total)
+
+    def message(self, text: str) -> None:
+        self._write("message", text=text)
+
+    def begun(self, info: RunInfo) -> None:
+        self._write(
+            "begun",
+            run=info.run_id,
+            dataset=info.dataset.name,
+            model=info.model,
+            budget=str(info.settings.budget),
+            seed=info.settings.seed,
+            history_trials=info.history.trials,
+            base_score=info.base_validation.score,
+        )
+
+    def event(self, spec: TrialSpec, event: Event) -> None:
+        if event["kind"] in ("metric", "score"):
+            at = {"stage": event["stage"], "step": event["step"]}
+            self._write("step", trial=spec.trial_id, **at, values=event["values"])
+
+    def result(self, spec: TrialSpec, result: TrialResult) -> None:
+        failure = result.failure
+        self._write(
+            "trial",
+            trial=spec.trial_id,
+            state=result.state,
+            fraction=result.fraction,
+            score=result.score,
+            score_se=result.score_se,
+            seconds=result.cost.seconds,
+            stop=result.stop.rule if result.stop else None,
+            failure={"kind": failure.kind, "message": failure.message} if failure else None,
+            config=spec.config,
+        )
+
+    def probed(self, done: int, total: int) -> None:
+        self._write("probed", done=done, total=total)
+
+    def spent(self, share: float) -> None:
+        self._write("spent", share=round(share, 4))
+
+    def ended(self, summary: Summary) -> None:
+        self._write("ended", **json.loads(summary.model_dump_json()))
+
+    def _write(self, event: str, **fields: Any) -> None:
+        with self._lock:
+            write_event(event, self._stream, **fields)
+
+
+def _plain(value: Any) -> Any:
+    """The value as JSON can hold it, without secrets: these are found before quotes are escaped."""
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return redacted(value) if isinstance(value, str) else value

@@ -1,0 +1,42 @@
+"""A run that is interrupted ends with the command that resumes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from flows.terminal.interrupts import interrupts
+from tasks.monitoring.observers import ObserverGroup, RunObserver, observed_by
+from tasks.runs.folder import RunInfo
+from trials.spec.records import TrialResult, TrialSpec
+
+
+class _Begun(RunObserver):
+    """Remembers how to resume the run, once there is something to resume."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def begun(self, info: RunInfo) -> None:
+        self.lines = [f"resume with: autopipe tune --resume {info.run_id}"]
+        if store := info.settings.store:
+            url = f"{store.rstrip('/')}/{info.run_id}"
+            self.lines.append(f"on another machine: autopipe tune --resume {url}")
+        interrupts.notes = self.lines
+
+    def result(self, spec: TrialSpec, result: TrialResult) -> None:
+        interrupts.kept = True
+
+
+@contextmanager
+def resumable(observer: RunObserver) -> Iterator[None]:
+    """Tells ``observer`` of what a flow leads; what ends a run gets notes on how to resume it."""
+    begun = _Begun()
+    try:
+        with observed_by(ObserverGroup([begun, observer])):
+            yield
+            interrupts.notes = []
+    except BaseException as error:
+        for line in begun.lines:
+            error.add_note(line)
+        raise
