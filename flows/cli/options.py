@@ -12,7 +12,6 @@ from typing import Annotated, Any
 
 import typer
 from pydantic import BaseModel, ValidationError
-from pydantic_core import PydanticUndefined
 
 from tasks.config.command import option_of
 from tasks.config.options import Setting, flags_of, table_of
@@ -72,7 +71,7 @@ def setting_options(model: type[BaseModel]) -> Callable[[Command], Command]:
 def _parameter(name: str, row: Setting) -> inspect.Parameter:
     """The parameter of a command that sets a setting, as Typer reads it."""
     assert row.option is not None
-    default = row.option.default if row.default is PydanticUndefined else row.default
+    default = row.option.default if row.required else row.default
     in_words = row.option.computed_default
     if isinstance(default, Budget):  # told apart from one that was given when a run is resumed
         in_words = str(default)

@@ -10,8 +10,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic_core import PydanticUndefined
-
 from tasks.config.options import Setting, table_of
 from tasks.config.settings import Budget, CollectSettings, TuneSettings
 from tasks.offline.evaluate import OfflineSettings
@@ -78,10 +76,9 @@ def _type(kind: Any) -> str:
 
 
 def _default(row: Setting) -> str:
-    if row.default is not PydanticUndefined:
+    if not row.required:
         return _value(row.default)
-    has_own = row.option is not None and row.option.default is not None
-    return f"`{row.option.default}` (option)" if row.option and has_own else "required"
+    return f"`{row.option.default}` (option)" if row.option else "required"
 
 
 def _value(value: Any) -> str:

@@ -14,7 +14,6 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 
 DEVICES = "Devices and limits"  # a panel of --help
 
@@ -51,7 +50,7 @@ class Setting:
     Attributes:
         path: of the field, as ``schedule.total_steps``.
         type: of the value, without None.
-        default: ``PydanticUndefined`` where a value has to be given.
+        required: whether a value has to be given; there is no default then.
         meaning: the field's description.
         option: that sets it, if there is one.
         metadata: of the field, with the constraints of its value (``annotated_types``).
@@ -59,6 +58,7 @@ class Setting:
 
     path: str
     type: Any
+    required: bool
     default: Any
     meaning: str
     option: Option | None
@@ -105,16 +105,16 @@ def _rows(
     model: type[BaseModel], defaults: BaseModel | None, prefix: str, options: Mapping[str, Option]
 ) -> Iterator[Setting]:
     for name, info in model.model_fields.items():
-        default = getattr(defaults, name) if defaults is not None else info.default
+        required = defaults is None and info.is_required()
+        default = None if required else getattr(defaults, name, info.default)
         type_, metadata = _unwrapped(info)
         option = _mark(metadata, Option) or options.get(name)
         if option is None and isinstance(type_, type) and issubclass(type_, BaseModel):
             inner = _mark(metadata, Options) or Options()
-            group = None if default is PydanticUndefined else default
-            yield from _rows(type_, group, f"{prefix}{name}.", inner.of_field)
+            yield from _rows(type_, default, f"{prefix}{name}.", inner.of_field)
         else:
-            meaning = info.description or ""
-            yield Setting(prefix + name, type_, default, meaning, option, metadata)
+            text = info.description or ""
+            yield Setting(prefix + name, type_, required, default, text, option, metadata)
 
 
 def _mark(metadata: tuple[Any, ...], kind: type[Any]) -> Any:

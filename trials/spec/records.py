@@ -142,13 +142,9 @@ class StoppingRules(Settings):
         3.0, gt=1, le=1e9, description="SFT loss over its running minimum that is an explosion."
     )
     loss_patience: int = Field(8, ge=1, description="Steps in a row with such a loss.")
-    kl_growth: float = Field(
-        0.15, gt=0, description="Growth of the KL from step to step that is too fast."
-    )
+    kl_growth: float = Field(0.15, gt=0, description="Growth of the KL per step that is too fast.")
     kl_patience: int = Field(5, ge=1, description="Steps in a row with such growth.")
-    kl_floor: float = Field(
-        1.0, ge=0, description="KL, in nats, below which its growth is ignored."
-    )
+    kl_floor: float = Field(1.0, ge=0, description="KL, in nats, below which growth is ignored.")
     reward_drop: float = Field(0.10, gt=0, description="Drop of the windowed reward from its best.")
     reward_window: int = Field(10, ge=2, description="Steps in a reward window.")
     reward_patience: int = Field(10, ge=1, description="Steps in a row that the drop must last.")
@@ -176,23 +172,14 @@ class Limits(Settings):
     """When a trial ends itself, or its supervisor ends it, in seconds."""
 
     wall_seconds: float | None = Field(
-        None,
-        gt=0,
-        le=MOST_SECONDS,
-        description="Seconds that a trial may take from its start.",
+        None, gt=0, le=MOST_SECONDS, description="Seconds that a trial may take in all."
     )
     pace: Pace = Field(Pace(), description="What the trial expects before it has measured it.")
     reward_seconds: float = Field(
-        60.0,
-        gt=0,
-        le=MOST_SECONDS,
-        description="Seconds that the reward may take for one completion.",
+        60.0, gt=0, le=MOST_SECONDS, description="Seconds for the reward of one completion."
     )
     silent_seconds: float = Field(
-        600.0,
-        gt=0,
-        le=MOST_SECONDS,
-        description="Seconds without any event after which a trial counts as hung.",
+        600.0, gt=0, le=MOST_SECONDS, description="Seconds without an event until a trial is hung."
     )
     checkpoint_seconds: float | None = Field(
         600.0,
