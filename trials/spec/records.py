@@ -179,7 +179,7 @@ class Limits(Settings):
         60.0, gt=0, le=MOST_SECONDS, description="Seconds for the reward of one completion."
     )
     silent_seconds: float = Field(
-        600.0, gt=0, le=MOST_SECONDS, description="Seconds without an event until a trial is hung."
+        600.0, gt=0, le=MOST_SECONDS, description="Seconds without events before a trial is killed."
     )
     checkpoint_seconds: float | None = Field(
         600.0,
