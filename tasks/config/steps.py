@@ -18,4 +18,4 @@ def step(function: Callable[P, R]) -> Task[P, R]:
     Prefect would hash the arguments to find the result of an earlier run; here what was done is
     known from the files that it left.
     """
-    return task(function, cache_policy=NO_CACHE)
+    return task(cache_policy=NO_CACHE)(function)
