@@ -41,7 +41,7 @@ class Job:
         """Passes an event of a trial on; time goes on with each of them."""
         self.ledger.tick()
         if not spec.trial_id.startswith(WARM_UP):
-            self.watcher.event(spec, event)
+            self.observer.event(spec, event)
 
 
 @contextmanager
