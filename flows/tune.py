@@ -122,7 +122,7 @@ def _prepare(job: Job, backend: ExecutionBackend) -> _Ready:
             "the offline models are not trained in time for this budget: the search starts "
             "without past runs"
             if learned.used is None
-            else "the search goes on without past runs, as it began"
+            else "the search resumes without past runs, as it began"
         )
     return _Ready(plan, inputs, info, offline, space)
 

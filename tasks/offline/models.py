@@ -22,7 +22,6 @@ from ConfigSpace import ConfigurationSpace
 
 from surrogates.online.search import OfflineModels
 from tasks.config.paths import cache_folder
-from tasks.config.steps import step
 from tasks.history.checks import learnable_history
 from tasks.history.rows import row_count, search_history
 from tasks.inputs.spaces import load_space, space_text
