@@ -79,6 +79,15 @@ Watch = Callable[[Step], Report]
 _listeners: ContextVar[tuple[Watch, Say] | None] = ContextVar("listeners", default=None)
 
 
+def _current_listeners() -> tuple[Watch, Say]:
+    """Those of `listening`, else Prefect's log.
+
+    A function of its own, because a flow is pickled along with the globals that it names when it is
+    sent to another process, and context variables cannot be pickled.
+    """
+    return _listeners.get() or (lambda step: silent, get_run_logger().info)
+
+
 @flow(name="offline", flow_run_name="offline models")
 def offline(
     steps: Sequence[Step] = ALL,
@@ -107,7 +116,7 @@ def offline(
         resolve_history_dir(history),
         built or built_folder(),
         OfflineFolder(output) if output else offline_folder(),
-        *(_listeners.get() or (lambda step: silent, get_run_logger().info)),
+        *_current_listeners(),
     )
     with offline_lock(job.folder.path):
         if Step.DATASETS in steps:
