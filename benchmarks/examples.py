@@ -1,4 +1,4 @@
-"""How often the search beats the default beyond noise, on datasets that the history does not know.
+"""The search against the default, beyond noise, on datasets that the history does not know.
 
     python -m benchmarks.examples run       # runs what is not in the table yet; hours
     python -m benchmarks.examples show      # gains over the default as a table

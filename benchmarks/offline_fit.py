@@ -1,4 +1,4 @@
-"""How long a large history takes until the first trial is proposed, on one core.
+"""Time from a large history to the first proposal, on one core.
 
     python -m benchmarks.offline_fit --rows 20000   # or: make bench-offline
 

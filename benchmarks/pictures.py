@@ -18,7 +18,7 @@ WIDTH = 960
 
 
 def titled(figure: go.Figure, height: int, title: str, **layout: Any) -> go.Figure:
-    """White, for pages whose background is not ours to choose; the title says what is seen."""
+    """A figure with a title on white, for pages whose background is not ours to choose."""
     legend = {"orientation": "h", "yref": "container", "y": 1.0 - 40 / height, "yanchor": "top"}
     heading = {"text": title, "x": 0.01, "y": 1.0, "yanchor": "top", "pad": {"t": 14}}
     return apply_layout(

@@ -2,9 +2,9 @@
 
     python -m benchmarks.trl_speed --model tiny-1m --repeats 5
 
-Both run in this process, in turns, on the same data, with the same arguments. Compared is the time
-inside ``trainer.train()`` alone: a trial's evaluations, which the bare script does not make, are
-taken off its time; what it logs, checks and saves is not.
+Both run in this process, alternately, on the same data, with the same arguments. Only the time
+inside ``trainer.train()`` is compared: the evaluations of a trial, which the bare script does not
+make, are subtracted; its logging, checks and checkpoints are not.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def main(
     model: Annotated[str, typer.Option(help="Name in the catalog.")] = "tiny-1m",
     dataset: Annotated[str, typer.Option(help="Name in the catalog.")] = "gcd",
     steps: Annotated[int, typer.Option(help="Optimizer steps of both stages.")] = 100,
-    repeats: Annotated[int, typer.Option(help="Runs of each, in turns.")] = 5,
+    repeats: Annotated[int, typer.Option(help="Runs of each, alternately.")] = 5,
 ) -> None:
     """Print seconds per step of both, and the ratio of speeds (bare seconds / trial's seconds)."""
     gc.collect()
@@ -111,17 +111,17 @@ def main(
         limit = completion_limit(data, tokenizer)
         schedule = Schedule(total_steps=steps, max_completion_tokens=limit)
         config: dict[str, Any] = {"sft_share": 0.5}
-        for turn in track(range(repeats + 1), description="bare and trial in turns"):
-            bare, trial = Path(scratch) / "bare", Path(scratch) / f"trial{turn}"
-            spec = trial_spec(f"{turn}", path, folder, trial, schedule, **config)
-            for name in ("bare", "trial") if turn % 2 else ("trial", "bare"):
+        for repeat in track(range(repeats + 1), description="bare and trial alternately"):
+            bare, trial = Path(scratch) / "bare", Path(scratch) / f"trial{repeat}"
+            spec = trial_spec(f"{repeat}", path, folder, trial, schedule, **config)
+            for name in ("bare", "trial") if repeat % 2 else ("trial", "bare"):
                 seconds = (
                     bare_seconds(data, str(folder), schedule, config, bare)
                     if name == "bare"
                     else trial_seconds(spec)
                 )
                 for stage, spent in seconds.items():
-                    if turn:  # the first turn warms caches up
+                    if repeat:  # the first one warms the caches up
                         times[stage].setdefault(name, []).append(spent)
     table = Table("stage", "bare TRL, s per step", "trial, s per step", "speed of the trial / bare")
     stage_steps = {"sft": steps // 2, "rl": steps - steps // 2}

@@ -86,7 +86,7 @@ class Basis:
 
 @dataclass(frozen=True)
 class Explained:
-    """What some terms of the model explain."""
+    """The variance that some terms of the model explain."""
 
     share: float
     """Of the score's variance."""

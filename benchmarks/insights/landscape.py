@@ -43,7 +43,7 @@ class Landscape:
     unit: np.ndarray
     """n x p coordinates in [0, 1]; NaN where inactive."""
     ranks: bool = False
-    """Whether `z` is made of ranks."""
+    """True if `z` is made of ranks."""
 
     def __len__(self) -> int:
         return len(self.configs)

@@ -68,7 +68,7 @@ def pair_effects(
 
 
 def best_region(landscape: Landscape, best: float = BEST) -> pd.DataFrame:
-    """Where the best configurations of a dataset lie, against where all of them lie.
+    """Position of the best configurations of a dataset, and of all of them.
 
     The best are those of the rows where a hyperparameter is active. Of a range or of levels in
     order, the mean position on the axis (its own scale, 0 to 1); of choices, the share of each. As

@@ -45,7 +45,7 @@ class Rule:
     year: int
     contrast: Contrast
     expected: tuple[float, float] = POSITIVE
-    """Where the contrast lies if the rule is right."""
+    """The range of the contrast if the rule is right."""
 
 
 RULES: tuple[Rule, ...] = (

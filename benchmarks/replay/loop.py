@@ -76,7 +76,7 @@ class BestSeen:
 
 @dataclass
 class Trace:
-    """What one run spent and found, query by query. Field names are those of the files."""
+    """Cost and regret of one run, query by query. Field names are those of the files."""
 
     seed: int
     budget: float

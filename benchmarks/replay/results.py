@@ -36,7 +36,7 @@ class Results:
     ask_seconds: dict[Key, float]
     """Mean seconds of a call of `ask`."""
     remarks: list[str]
-    """What is missing or stale, with the command that helps."""
+    """Missing or stale runs, with the command that helps."""
 
 
 def load_results(settings: Settings, plan: Plan) -> Results:

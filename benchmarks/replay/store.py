@@ -37,7 +37,7 @@ MODEL_SEED = 0  # of the shuffled history and of the offline models, the same fo
 
 @dataclass(frozen=True)
 class Settings:
-    """What all runs of a benchmark have in common."""
+    """Settings that all runs of a benchmark share."""
 
     model: str = "tiny-1m"
     space: str = "sft_grpo"

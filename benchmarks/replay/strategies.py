@@ -39,12 +39,12 @@ class Strategy:
 
     @property
     def learns_offline(self) -> bool:
-        """Whether it needs `OfflineModels` of the history."""
+        """True if it needs `OfflineModels` of the history."""
         return not self.implementation and self.variants != (NO_HISTORY,)
 
     @property
     def missing(self) -> bool:
-        """Whether its package is not installed."""
+        """True if its package is not installed."""
         return bool(self.package) and importlib.util.find_spec(self.package) is None
 
     def make(self, problem: Problem) -> Optimizer:

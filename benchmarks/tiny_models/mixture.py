@@ -1,9 +1,9 @@
-"""What the tiny models and their tokenizer are trained on.
+"""The training texts of the tiny models and their tokenizer.
 
 - *basics*: copying, letters, counting, comparing, ordering and one-digit arithmetic, in varied
   phrasing. They come first and alone: a model learns to look back at its prompt only where looking
   back pays.
-- *skills*: what the catalog's datasets ask for, in other words (`pretraining_skills.py`).
+- *skills*: what the catalog's datasets ask for, in other words (`skills.py`).
 - *forms*: questions of the catalog's datasets (from another seed than the built datasets), with
   answers shuffled among the questions of one dataset. Only the tokenizer sees them.
 """
@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from benchmarks.tiny_models.skills import Example, skills
+from benchmarks.tiny_models.skills import LETTERS, WEEKDAYS, Example, skills
 
 # Added to an entry's seed: far beyond the rows any built dataset can reach.
 SEED_OFFSET = 500_000_000
@@ -28,17 +28,14 @@ door garden paper music water light night morning summer winter horse sheep goat
 salt sugar north south east west happy quiet small large round early late first last
 """
 _NAMES = "Anna Ben Clara David Emma Frank Grace Henry Ivy Jack Kate Leo Mia Noah Olga Paul"
-WORDS = _WORDS.split()
-NAMES = _NAMES.split()
-ALPHABET = "abcdefghijklmnopqrstuvwxyz"
-DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+WORDS, NAMES = _WORDS.split(), _NAMES.split()
 
 
 def _word(rng: random.Random) -> str:
     """A known word, or letters that no word list has: copying must not depend on knowing a word."""
     if rng.random() < 0.5:
         return rng.choice(WORDS)
-    letters = "".join(rng.choices(ALPHABET, k=rng.randint(2, 6)))
+    letters = "".join(rng.choices(LETTERS, k=rng.randint(2, 6)))
     return letters.capitalize() if rng.random() < 0.3 else letters
 
 
@@ -49,7 +46,7 @@ def _copying(rng: random.Random) -> Example:
     elif kind == 1:
         text = str(rng.randrange(10**length))
     elif kind == 2:
-        text = "".join(rng.choices(ALPHABET, k=2 * length))
+        text = "".join(rng.choices(LETTERS, k=2 * length))
     else:
         text = ", ".join(str(rng.randrange(100)) for _ in range(length))
     asks = ["Repeat: {}", "Copy this text: {}", "Say {}", "Write {} again.", "Echo the word {}."]
@@ -85,13 +82,13 @@ def _alphabet(rng: random.Random) -> Example:
     index = rng.randrange(1, 25)
     if rng.random() < 0.5:
         asks = ["Which letter comes after {}?", "The letter after {} is", "What follows {}?"]
-        return rng.choice(asks).format(ALPHABET[index]), ALPHABET[index + 1]
+        return rng.choice(asks).format(LETTERS[index]), LETTERS[index + 1]
     asks = ["Which letter comes before {}?", "The letter before {} is"]
-    return rng.choice(asks).format(ALPHABET[index]), ALPHABET[index - 1]
+    return rng.choice(asks).format(LETTERS[index]), LETTERS[index - 1]
 
 
 def _spelling(rng: random.Random) -> Example:
-    word = rng.choice(WORDS) if rng.random() < 0.5 else "".join(rng.choices(ALPHABET, k=4))
+    word = rng.choice(WORDS) if rng.random() < 0.5 else "".join(rng.choices(LETTERS, k=4))
     if rng.random() < 0.5:
         return rng.choice(("Spell {}.", "Spell the word {} letter by letter.")).format(word), (
             " ".join(word)
@@ -106,17 +103,15 @@ def _counting(rng: random.Random) -> Example:
         items = rng.sample(WORDS, rng.randint(1, 6))
         asks = ["How many words are here: {}", "Count the words: {}"]
         return rng.choice(asks).format(" ".join(items)), str(len(items))
-    letter = rng.choice(ALPHABET)
-    text = "".join(rng.choices(letter + rng.choice(ALPHABET), k=rng.randint(2, 6)))
+    letter = rng.choice(LETTERS)
+    text = "".join(rng.choices(letter + rng.choice(LETTERS), k=rng.randint(2, 6)))
     asks = ['How many "{}" are in {}?', "Count the letter {} in {}"]
     return rng.choice(asks).format(letter, text), str(text.count(letter))
 
 
 def _elements(rng: random.Random) -> Example:
-    if rng.random() < 0.5:
-        items = [_word(rng) for _ in range(rng.randint(2, 4))]
-    else:
-        items = [str(rng.randrange(100)) for _ in range(rng.randint(2, 4))]
+    words = rng.random() < 0.5
+    items = [_word(rng) if words else str(rng.randrange(100)) for _ in range(rng.randint(2, 4))]
     place, index = rng.choice((("first", 0), ("last", -1), ("second", 1)))
     asks = ["What is the {} item of this list: {}", "Give the {} of: {}", "The {} of {} is"]
     return rng.choice(asks).format(place, ", ".join(items)), items[index]
@@ -142,42 +137,33 @@ def _yes_no(rng: random.Random) -> Example:
         question, holds = f"Is {a} even?", a % 2 == 0
     else:
         word = rng.choice(WORDS)
-        letter = rng.choice((rng.choice(ALPHABET), rng.choice(word)))
+        letter = rng.choice((rng.choice(LETTERS), rng.choice(word)))
         question, holds = f"Does {word} contain the letter {letter}?", letter in word
     return f"{question} Answer {yes} or {no}.", yes if holds else no
 
 
 def _people(rng: random.Random) -> Example:
-    names, things = rng.sample(NAMES, 2), [_word(rng), _word(rng)]
+    names, objects = rng.sample(NAMES, 2), [_word(rng), _word(rng)]
     verb = rng.choice(("likes", "has", "sees", "wants"))
     asked = rng.randrange(2)
-    facts = " ".join(f"{n} {verb} {t}." for n, t in zip(names, things, strict=True))
+    facts = " ".join(f"{n} {verb} {t}." for n, t in zip(names, objects, strict=True))
     if rng.random() < 0.5:
-        return f"{facts} Who {verb} {things[asked]}?", names[asked]
-    return f"{facts} What is named with {names[asked]}?", things[asked]
+        return f"{facts} Who {verb} {objects[asked]}?", names[asked]
+    return f"{facts} What is named with {names[asked]}?", objects[asked]
 
 
 def _days(rng: random.Random) -> Example:
     day = rng.randrange(7)
     word, step = rng.choice((("after", 1), ("before", -1)))
     asks = ["Which day comes {} {}?", "The day {} {} is"]
-    return rng.choice(asks).format(word, DAYS[day]), DAYS[(day + step) % 7]
+    return rng.choice(asks).format(word, WEEKDAYS[day]), WEEKDAYS[(day + step) % 7]
 
 
 BASICS: tuple[Callable[[random.Random], Example], ...] = (
     *(_copying,) * 4,
     *(_arithmetic,) * 3,
-    _swapping,
-    _comparing,
-    _alphabet,
-    _spelling,
-    _counting,
-    _elements,
-    _elements,
-    _sorting,
-    _yes_no,
-    _people,
-    _days,
+    *(_swapping, _comparing, _alphabet, _spelling, _counting, _elements, _elements),
+    *(_sorting, _yes_no, _people, _days),
 )
 
 

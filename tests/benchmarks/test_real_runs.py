@@ -1,4 +1,4 @@
-"""What a real run may learn from, and what is shown of runs that ended."""
+"""The history of a real run, and the table of finished runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What other packages' optimizers have in common here.
+"""The common part of other packages' optimizers.
 
 They choose from the candidates: where a method maximises something over random configurations, it
 maximises over the candidates that are left instead, as only those can be run. A suggestion outside

@@ -70,12 +70,12 @@ def flat_space(space: ConfigurationSpace) -> dict[str, Any]:
 
 
 def within(space: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
-    """Whether a space has a configuration."""
+    """True if the space contains the configuration."""
     return all(domain.is_valid(config[name]) for name, domain in space.items())
 
 
 class SyneOptimizer(PeerOptimizer):
-    """A scheduler asked and told in turn.
+    """A scheduler that is asked and told alternately.
 
     The seed is also that of NumPy's global generator, which its quantile models draw from: runs of
     one process must come one after the other.

@@ -98,7 +98,7 @@ class BoundingBox(TransferOptimizer, Cqr):
         return self.cqr(self.box)
 
     def learn(self, query: Query, loss: float) -> None:
-        if self.pool.preferred[query.index]:  # what is outside of its space cannot be told
+        if self.pool.preferred[query.index]:  # it refuses configurations outside its space
             super().learn(query, loss)
 
 
