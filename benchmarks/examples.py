@@ -22,8 +22,8 @@ import typer
 from rich.table import Table
 from typer import Option
 
-from benchmarks.options import with_options
-from benchmarks.tune_runs import HISTORY, bundled_files, checked_names, outcome, tune
+from benchmarks.options import selected, with_options
+from benchmarks.tune_runs import HISTORY, bundled_files, outcome, tune
 from flows.cli.errors import friendly_errors
 from flows.cli.options import parsed_budget
 from flows.server.environment import configure
@@ -84,7 +84,7 @@ class Selection:
 
     def names(self) -> list[str]:
         """The chosen candidates."""
-        return checked_names(self.datasets, candidates()) if self.datasets else candidates()
+        return selected(self.datasets, candidates(), "dataset")
 
     def home(self, results: Path, name: str, seed: int) -> Path:
         """Folder of one run; those of other models and budgets have other names."""
@@ -166,7 +166,7 @@ def run_command(
     with friendly_errors():
         if budget:
             parsed_budget(budget)
-        checked_names(model, load_catalog().models)
+        selected(model, load_catalog().models, "model")  # it becomes part of a folder's name
         for seed, name in itertools.product(range(selection.seeds), selection.names()):
             known = selection.finished()
             if ((known["dataset"] == name) & (known["seed"] == seed)).any():

@@ -1,11 +1,14 @@
-"""Options that several commands of a program share, written once as a dataclass."""
+"""Options of the benchmarks: shared by several commands of a program, and lists of names."""
 
 from __future__ import annotations
 
+import difflib
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
+
+from trials.io.errors import SettingsError
 
 Command = Callable[..., None]
 
@@ -32,3 +35,18 @@ def with_options(selection: type) -> Callable[[Command], Command]:
         return with_selection
 
     return decorate
+
+
+def selected(names: str, known: Iterable[str], kind: str) -> list[str]:
+    """Names with commas between; all of the known ones where none is given.
+
+    Raises:
+        SettingsError: one is unknown; the nearest known one is suggested.
+    """
+    given, known = [name.strip() for name in names.split(",") if name.strip()], list(known)
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise SettingsError(f"unknown {kind} {name!r}.{hint}\n  known: {', '.join(known)}")
+    return given or known

@@ -26,8 +26,8 @@ from rich.progress import track
 from rich.table import Table
 from typer import Option
 
-from benchmarks.options import with_options
-from benchmarks.tune_runs import HISTORY, bundled_files, checked_names, outcome, tune
+from benchmarks.options import selected, with_options
+from benchmarks.tune_runs import HISTORY, bundled_files, outcome, tune
 from flows.cli.errors import friendly_errors
 from flows.cli.options import parsed_budget
 from flows.server.environment import configure
@@ -120,12 +120,12 @@ def run_command(selection: Selection) -> None:
     configure()
     with friendly_errors():
         parsed_budget(selection.budget)
-        datasets = set(read_history(bundled_files())["dataset_id"])
+        datasets = sorted(set(read_history(bundled_files())["dataset_id"]))
         left = [
             (dataset, strategy, seed)
             for seed in range(selection.seeds)
-            for dataset in checked_names(selection.datasets, datasets)
-            for strategy in checked_names(selection.strategies, get_args(Strategy))
+            for dataset in selected(selection.datasets, datasets, "dataset")
+            for strategy in selected(selection.strategies, get_args(Strategy), "strategy")
             if outcome(selection.home(dataset, strategy, seed)) is None
         ]
         free: SimpleQueue[set[int]] = SimpleQueue()

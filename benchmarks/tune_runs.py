@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +21,6 @@ HISTORY, LOG = "history", "log.txt"
 def bundled_files() -> list[Path]:
     """The files of the history that comes with AutoPipe, whatever else was added beside them."""
     return [file for file in history_files(BUNDLED_HISTORY) if file.name.startswith("bundled-")]
-
-
-def checked_names(given: str, known: Iterable[str]) -> list[str]:
-    """Names with commas between, all of them known: they become names of folders to replace.
-
-    Raises:
-        SettingsError: one is not known.
-    """
-    names, known = given.split(","), sorted(known)
-    if unknown := [name for name in names if name not in known]:
-        raise SettingsError(f"{', '.join(map(repr, unknown))}: expected of {', '.join(known)}")
-    return names
 
 
 def tune(home: Path, arguments: Sequence[str], cores: set[int] | None = None) -> None:

@@ -185,6 +185,7 @@ def _left_out(
     r2 = np.full((len(grid), count), np.nan)
     gram, moment = basis.matrix.T @ basis.matrix, basis.matrix.T @ z
     for d in range(count) if count > 1 else ():
+        # X'X and X'z add up over rows, so those of the other datasets are a subtraction away.
         own = basis.matrix[owner == d]
         rest, right = gram - own.T @ own, moment - own.T @ z[owner == d]
         for g, penalties in enumerate(grid):
@@ -196,7 +197,10 @@ def _left_out(
 
 
 def _nested(r2: np.ndarray) -> np.ndarray:
-    """Of a table settings x datasets: each dataset's entry in the setting best on the others."""
+    """Of a table settings x datasets: each dataset's entry in the setting best on the others.
+
+    Nested, as the best setting on a dataset itself would make its R2 too good.
+    """
     others = (r2.sum(axis=1, keepdims=True) - r2) / (r2.shape[1] - 1)
     return r2[others.argmax(axis=0), np.arange(r2.shape[1])]
 
@@ -249,6 +253,7 @@ def _solve(
 
 
 def _ridge(gram: np.ndarray, moment: np.ndarray, penalties: np.ndarray) -> np.ndarray:
+    """(X'X + diag(penalties))^-1 X'z."""
     return cho_solve(cho_factor(gram + np.diag(penalties)), moment)
 
 
@@ -264,6 +269,7 @@ def _polynomials(axis: Axis, u: np.ndarray) -> np.ndarray:
     """
     active = ~np.isnan(u)
     if levels := _levels(axis):
+        # QR of the powers is Gram-Schmidt: polynomials orthogonal over the equally spaced levels.
         points = np.vander(np.linspace(-1.0, 1.0, levels), increasing=True)
         table = np.linalg.qr(points)[0][:, 1:] * np.sqrt(levels)
         columns = table[np.minimum((u[active] * levels).astype(int), levels - 1)]

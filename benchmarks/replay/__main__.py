@@ -24,7 +24,7 @@ configure()
 import typer  # noqa: E402
 from typer import Option  # noqa: E402
 
-from benchmarks.options import with_options  # noqa: E402
+from benchmarks.options import selected, with_options  # noqa: E402
 from flows.cli.errors import friendly_errors  # noqa: E402
 from flows.terminal.console import for_tables, say  # noqa: E402
 from tasks.output.csv_tables import write_csv  # noqa: E402
@@ -55,7 +55,7 @@ class Selection:
         from benchmarks.replay import store
         from benchmarks.replay.histories import VARIANTS
         from benchmarks.replay.run import Plan
-        from benchmarks.replay.strategies import STRATEGIES, selected
+        from benchmarks.replay.strategies import STRATEGIES
         from benchmarks.replay.tables import datasets_of
 
         results = self.results or store.RESULTS

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.util
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from benchmarks.replay.loop import Optimizer, Problem
-from trials.io.errors import SettingsError
 
 NO_HISTORY = "none"
 """The history variant of a strategy that learns from none."""
@@ -91,18 +89,3 @@ STRATEGIES: dict[str, Strategy] = {
     "autopipe without cost": _ablation("cost"),
     "autopipe without predictor noise": _ablation("predictor_noise"),
 }
-
-
-def selected(names: str, known: Iterable[str], kind: str) -> list[str]:
-    """Names with commas between; all of the known ones where none is given.
-
-    Raises:
-        SettingsError: one is unknown; the nearest known one is suggested.
-    """
-    given, known = [name.strip() for name in names.split(",") if name.strip()], list(known)
-    for name in given:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise SettingsError(f"unknown {kind} {name!r}.{hint}\n  known: {', '.join(known)}")
-    return given or known

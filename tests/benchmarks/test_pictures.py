@@ -1,4 +1,4 @@
-"""Pictures: drawn the same twice where they can be drawn, and explained where they cannot."""
+"""Pictures: the same twice, where they can be drawn."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ import shutil
 import plotly.graph_objects as go
 import pytest
 
-from benchmarks import pictures
 from benchmarks.pictures import titled, write_pictures
-from trials.io.errors import SettingsError
 
 CAN_DRAW = importlib.util.find_spec("kaleido") and any(
     shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -29,12 +27,3 @@ def test_a_figure_has_one_picture(tmp_path):
     assert drawn[0].name == "falling.svg"
     assert "Falling" in texts[0]
     assert 'height="240"' in texts[0]
-
-
-def test_what_is_missing_is_said(tmp_path, monkeypatch):
-    def refuse(*_args, **_options):
-        raise ValueError("Image export requires the Kaleido package")
-
-    monkeypatch.setattr(pictures, "write_images", refuse)
-    with pytest.raises(SettingsError, match=r"Kaleido[\s\S]*autopipe\[pictures\]"):
-        write_pictures({"falling": figure()}, tmp_path)

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.options import selected
 from benchmarks.replay.loop import BestSeen, Problem, Trace, replay
 from benchmarks.replay.optimizers.search import SearchOptimizer
-from benchmarks.replay.strategies import STRATEGIES, Strategy, selected
+from benchmarks.replay.strategies import STRATEGIES, Strategy
 from benchmarks.replay.tables import FRACTIONS, Outcome, Query, ReplayTask
 from surrogates.core.base import OptionError
 from tests.benchmarks.replay.worlds import small_task
