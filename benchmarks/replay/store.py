@@ -27,6 +27,7 @@ from trials.io.hashing import content_hash
 
 RESULTS = ROOT / "benchmarks" / "results" / "replay"
 FORMAT = 1
+NAMES_ON_DISK = {"ablate": "without"}  # of options that have another name in the program
 # Code that decides what the offline models hold, and what a baseline proposes.
 OFFLINE_CODE = ("core", "space", "history", "gp", "offline")
 BASELINE_CODE = (
@@ -114,7 +115,7 @@ def trace_file(settings: Settings, job: Job) -> Path:
         space_text(encoder_of(settings.space).space),
         table(settings, job.dataset).fingerprint(),
         _history_fingerprint(job.dataset, job.variant) if learned else "",
-        sorted(strategy.options.items()),
+        sorted((NAMES_ON_DISK.get(name, name), value) for name, value in strategy.options.items()),
         job.strategy if strategy.implementation else "",
     )
     name = f"{job.strategy.replace(' ', '-')}.{job.variant}.{job.dataset}.{key}.jsonl"
