@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -15,10 +13,8 @@ from benchmarks.replay.optimizers.search import SearchOptimizer
 from benchmarks.replay.strategies import STRATEGIES, Strategy
 from benchmarks.replay.tables import FRACTIONS, Outcome, Query, ReplayTask
 from surrogates.core.base import OptionError
-from tests.benchmarks.replay.worlds import small_task
+from tests.benchmarks.replay.small_history import small_task
 from trials.io.errors import SettingsError
-
-world = cache(small_task)
 
 
 class RandomQueries:
@@ -108,7 +104,7 @@ def test_the_best_seen_is_of_the_longest_fraction_reached():
 
 
 def run_of(name: str, trials: float, seed: int = 0) -> Trace:
-    task, encoder, _ = world()
+    task, encoder, _ = small_task()
     budget = trials * task.mean_cost
     return replay(task, STRATEGIES[name].make(Problem(task, encoder, budget, seed)), budget, seed)
 
@@ -116,7 +112,7 @@ def run_of(name: str, trials: float, seed: int = 0) -> Trace:
 @pytest.mark.parametrize("name", ["tpe", "random"])
 def test_a_peer_within_the_search_recommends_the_best_score_it_has_seen(name: str):
     trace = run_of(name, 8)
-    regrets = world()[0].regrets()[[index for index, _, _ in trace.moves]]
+    regrets = small_task()[0].regrets()[[index for index, _, _ in trace.moves]]
     assert trace.regrets == np.minimum.accumulate(regrets).tolist()
 
 
@@ -130,12 +126,12 @@ def test_same_seed_same_trace(name: str):
 
 def test_a_budget_for_everything_ends_with_no_regret():
     trace = run_of("random", 1e6)
-    assert sorted(index for index, _, _ in trace.moves) == list(range(len(world()[0])))
+    assert sorted(index for index, _, _ in trace.moves) == list(range(len(small_task()[0])))
     assert trace.regrets[-1] == 0.0
 
 
 def test_a_search_that_continues_pays_the_rest_and_recommends_a_trial_that_was_run():
-    task, encoder, _ = world()
+    task, encoder, _ = small_task()
     optimizer = SearchOptimizer(Problem(task, encoder, 1e6, 0), {"strategy": "gp"})
     [stopped] = optimizer.search.ask(1, candidates=task.candidates(), fraction=0.3)
     optimizer._pending = stopped
@@ -149,7 +145,7 @@ def test_a_search_that_continues_pays_the_rest_and_recommends_a_trial_that_was_r
 
 
 def test_a_strategy_with_an_option_that_the_search_does_not_know_fails_when_it_is_made():
-    task, encoder, _ = world()
+    task, encoder, _ = small_task()
     unknown = Strategy("ablation", {"strategy": "autopipe", "wihtout": ("ranker",)})
     with pytest.raises(OptionError, match="unknown search option 'wihtout'"):
         unknown.make(Problem(task, encoder, 1.0, 0))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,15 +11,13 @@ from benchmarks.replay.histories import history_without
 from benchmarks.replay.loop import Problem, Trace, replay
 from benchmarks.replay.optimizers.base import RUNGS, CandidatePool
 from benchmarks.replay.strategies import STRATEGIES
-from tests.benchmarks.replay.worlds import small_task
-
-world = cache(small_task)
+from tests.benchmarks.replay.small_history import small_task
 
 
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 1000))
 def test_snapping_takes_each_candidate_once_and_the_candidate_itself_first(seed: int):
-    task, encoder, _ = world()
+    task, encoder, _ = small_task()
     pool = CandidatePool(encoder, task.configs)
     assert pool.take_nearest(task.configs[7]) == 7
     taken = [pool.take_nearest(config) for config in encoder.sample(11, seed)]
@@ -30,7 +26,7 @@ def test_snapping_takes_each_candidate_once_and_the_candidate_itself_first(seed:
 
 
 def test_preferred_candidates_are_taken_before_all_others():
-    task, encoder, _ = world()
+    task, encoder, _ = small_task()
     pool = CandidatePool(encoder, task.configs)
     pool.preferred = np.isin(np.arange(12), [2, 5])
     taken = [pool.take_nearest(task.configs[7]) for _ in range(3)]
@@ -39,7 +35,7 @@ def test_preferred_candidates_are_taken_before_all_others():
 
 
 def test_what_a_condition_switches_off_does_not_decide_what_is_nearest():
-    task, encoder, _ = world()
+    task, encoder, _ = small_task()
     full = next(i for i, config in enumerate(task.configs) if config["adapter"] == "full")
     for rank in (4, 16):
         assert (
@@ -56,7 +52,7 @@ PEERS = [name for name, strategy in STRATEGIES.items() if strategy.implementatio
 def test_a_peer_plays_without_a_repeat_until_the_budget_or_the_table_ends(name: str):
     if STRATEGIES[name].missing:
         pytest.skip("the extra `peers` is not installed")
-    task, encoder, rows = world()
+    task, encoder, rows = small_task()
     history = history_without(rows, "d0")
 
     def played(trials: float) -> Trace:

@@ -18,7 +18,7 @@ from benchmarks.replay.run import Plan, run, run_job
 from benchmarks.replay.store import Job, Settings
 from benchmarks.replay.strategies import STRATEGIES
 from surrogates.space.encoding import SpaceEncoder
-from tests.benchmarks.replay.worlds import MODEL, history, space
+from tests.benchmarks.replay.small_history import MODEL, history, space
 from trials.io.errors import SettingsError
 
 JOB = Job("random", "none", "d0")

@@ -9,7 +9,7 @@ import pytest
 from benchmarks.replay.histories import frame_fingerprint, history_without
 from benchmarks.replay.tables import Query, datasets_of, replay_task
 from surrogates.space.encoding import SpaceEncoder
-from tests.benchmarks.replay.worlds import MODEL, failed, history, small_task, space, trial
+from tests.benchmarks.replay.small_history import MODEL, failed, history, small_task, space, trial
 from trials.io.errors import SettingsError
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import ConfigSpace as cs
@@ -76,7 +77,8 @@ def failed(dataset: str, number: int, config: dict[str, Any], seconds: float) ->
     return row | {"state": "failed", "score": np.nan, "score_se": np.nan, "signal.score": np.nan}
 
 
-def small_task(trials: int = 12) -> tuple[ReplayTask, SpaceEncoder, pd.DataFrame]:
+@cache
+def small_task() -> tuple[ReplayTask, SpaceEncoder, pd.DataFrame]:
     """The table of the first dataset, the encoder of the space, and the whole history."""
-    rows, encoder = history(trials=trials), SpaceEncoder(space())
+    rows, encoder = history(), SpaceEncoder(space())
     return replay_task(rows, "d0", MODEL, encoder), encoder, rows
