@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from benchmarks import examples
 from tasks.history.rows import read_history
-from tasks.inputs.catalog import Sizes, load_catalog
+from tasks.inputs.catalog import SplitSizes, load_catalog
 from tests.histories import bundled_files
 from trials.data.dataset import load_dataset
 
@@ -25,7 +25,7 @@ def test_no_candidate_is_in_the_bundled_history() -> None:
 def test_a_relative_is_built_under_its_own_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(examples, "SIZES", Sizes(train=20, validation=10, test=12))
+    monkeypatch.setattr(examples, "SIZES", SplitSizes(train=20, validation=10, test=12))
     folder = Path(examples.dataset_argument("chain_sum_of_two_digits", tmp_path))
     assert folder.name == "chain_sum_of_two_digits"
     assert len(load_dataset(folder).splits["test"]) == 12
