@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -51,3 +52,21 @@ def test_every_page_is_reached_from_the_index() -> None:
             seen.add(page)
             waiting += [target for target, _ in links(page) if target.exists()]
     assert {page for page in PAGES if page.parent == ROOT / "docs"} <= seen
+
+
+def purpose(package: Path) -> str:
+    """The first paragraph of a package's docstring, on one line."""
+    docstring = ast.get_docstring(ast.parse((package / "__init__.py").read_text())) or ""
+    return " ".join(docstring.split("\n\n")[0].split())
+
+
+def test_the_page_on_the_architecture_describes_every_package_by_its_docstring() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    packages = [
+        path.parent
+        for root in ("flows", "tasks", "surrogates", "trials")
+        for path in (ROOT / root).glob("*/__init__.py")
+    ]
+    rows = {each: f"| `{each.name}/` | {purpose(each)} |" for each in packages}
+    assert len(packages) > 30
+    assert not [str(each.relative_to(ROOT)) for each, row in rows.items() if row not in page]

@@ -1,4 +1,4 @@
-"""Prefect for a command: environment, server, who may talk to it, and the reports beside it.
+"""Prefect for a command: environment, server, access control, and the reports beside it.
 
 May import `terminal`.
 """

@@ -1,4 +1,4 @@
-"""The face of a command: lines and progress for people, JSON for programs, an answer to Ctrl-C.
+"""The face of a command: progress for people, JSON for programs, answers to Ctrl-C.
 
 Imports no other package of `flows`.
 """

@@ -1,4 +1,4 @@
-"""The ground that all models share: records, errors, kernels, metrics.
+"""Foundations that all models share: records, errors, metrics.
 
 Imports no other package of `surrogates`.
 """

@@ -1,4 +1,4 @@
-"""The table of past trials, and what is read off it.
+"""The table of past trials, and the training data derived from it.
 
 May import `core` and `space`.
 """

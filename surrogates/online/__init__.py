@@ -1,4 +1,4 @@
-"""The search itself: ask, tell, and what it believes in between.
+"""The search itself: ask, tell, and its beliefs in between.
 
 May import `core`, `space`, `gp` and `offline`.
 """

@@ -1,4 +1,4 @@
-"""The best model for those who use it: the export and the promotion.
+"""The winner for its users: export and promotion.
 
 May import `config`, `sync`, `inputs` and `runs`.
 """

@@ -1,4 +1,4 @@
-"""The history: one row per trial, what may join it, what is quarantined.
+"""The history: one row per trial, the checks it must pass, the quarantine.
 
 May import `config`, `sync` and `output`.
 """

@@ -1,4 +1,4 @@
-"""Who is told what happens in a run: the terminal, Prefect's log and pages, people.
+"""Observers of a run: the terminal, Prefect's log and pages, notifications.
 
 May import `sync`, `output`, `runs` and `execution`.
 """

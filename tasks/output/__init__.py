@@ -1,4 +1,4 @@
-"""What is shown or exported, made harmless: terminals, HTML, CSV, numbers for DVC.
+"""Safe output: text for terminals, HTML and CSV, and rounded numbers for DVC.
 
 Imports no other package of `tasks`.
 """

@@ -1,4 +1,4 @@
-"""Other programs' arguments, logs and tables in our terms.
+"""Other programs' arguments, logs and tables, translated into our terms.
 
 May import `output` and `history`.
 """

@@ -1,4 +1,4 @@
-"""What runs read and wrote, kept by DVC; and a run repeated on the same data.
+"""Versions, kept by DVC, of all that runs read and write; runs reproduced from them.
 
 May import `config`, `sync` and `runs`.
 """

@@ -1,4 +1,4 @@
-"""Checkpoints: how they are written, when they are trusted, where a trial resumes.
+"""Checkpoints: how they are written, verified and resumed from.
 
 May import `io` and `spec`.
 """

@@ -1,4 +1,4 @@
-"""Files and their bounds, errors, secrets, and what a process needs of its machine.
+"""Files and their limits, errors, secrets, and what a process needs of its machine.
 
 Imports no other package of `trials`.
 """

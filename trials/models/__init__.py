@@ -1,4 +1,4 @@
-"""Models and tokenizers: what a folder holds, how it is loaded, what memory it takes.
+"""Models and tokenizers: checked, loaded, and their memory estimated.
 
 May import `io`, `spec` and `data`.
 """

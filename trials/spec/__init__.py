@@ -1,4 +1,4 @@
-"""What a trial is told and what it answers: spec, hyperparameters, events, result.
+"""The contract of a trial: its spec, hyperparameters, events and result.
 
 May import `io`.
 """
