@@ -12,16 +12,6 @@ Who calls what, in which order::
 The caller owns the trials, the budget's clock and all files; the search owns the models.
 `tell` may come in any order and from any number of earlier `ask` calls, once per proposal.
 Scores are in the caller's units and direction everywhere in this interface.
-
-Errors::
-
-    SurrogateError (ValueError)
-    ├── OptionError          an option or argument is unknown or out of range
-    ├── HistoryError         the history table cannot be read
-    ├── UnknownProposalError tell() names a proposal that was never made
-    ├── AlreadyToldError     tell() was called before for this proposal
-    ├── NothingToRecommendError  best() was asked before anything is known
-    └── NoCandidateError     no legal configuration could be proposed
 """
 
 from __future__ import annotations

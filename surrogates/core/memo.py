@@ -13,12 +13,7 @@ DIGITS = 9  # decimals that are kept
 
 
 class Memo:
-    """A function of configurations that remembers its values.
-
-    Args:
-        function: n configurations to values of shape (n,), each independent of the others.
-        key: Identity of a configuration.
-    """
+    """A function of n configurations, each by itself, that remembers its values."""
 
     def __init__(
         self, function: Callable[[list[Config]], np.ndarray], key: Callable[[Config], Hashable]

@@ -42,16 +42,9 @@ class Importance:
 def importance_of(
     configs: Sequence[Config], scores: ArrayLike, axes: Mapping[str, Axis], seed: int
 ) -> Importance | None:
-    """Permutation importance (Breiman 2001) in a small CatBoost model of the final score.
+    """Permutation importance (Breiman 2001) in a small CatBoost model of n final scores.
 
-    Args:
-        configs: n configurations.
-        scores: Their final scores, shape (n,).
-        axes: Of the hyperparameters, by name.
-        seed: Of the folds, the model and the shuffles.
-
-    Returns:
-        None with fewer than `MIN_TRIALS` trials, no hyperparameter, or no spread of scores.
+    None with fewer than `MIN_TRIALS` trials, no hyperparameter, or no spread of scores.
     """
     score = np.asarray(scores, dtype=np.float64)
     if len(score) < MIN_TRIALS or not axes or np.ptp(score) == 0:
@@ -88,9 +81,7 @@ def _shuffled(
 
 def _fit(features: pd.DataFrame, score: np.ndarray, seed: int) -> Predictor:
     """A small model of the score; the mean where there is nothing to learn from."""
-    from catboost import (
-        CatBoostRegressor,  # slow to import, and a report without importances does not need it
-    )
+    from catboost import CatBoostRegressor  # slow to import, and needed for importances alone
 
     mean = float(score.mean())
     if np.ptp(score) == 0 or (features.nunique(dropna=False) <= 1).all():

@@ -48,14 +48,8 @@ def ranking_methods(
     meta: Sequence[str] = ("*",),
     searched: Boosted = VARIANTS[0],
 ) -> dict[str, Method]:
-    """Every loss without and with meta-features, the baselines, and the ranker of the search.
-
-    Args:
-        losses: Of CatBoost.
-        trees: Of every boosted method.
-        meta: Patterns of the meta-features they may see.
-        searched: The variant that the search has chosen.
-    """
+    """CatBoost's losses without and with the meta-features that match the patterns, the baselines,
+    and the ranker of the search, trained as `searched`."""
     methods: dict[str, Method] = {}
     for loss in losses:
         methods[variant_name(loss, False)] = Boosted(loss, trees, ())
@@ -83,10 +77,8 @@ def evaluate_ranker(
 
     Args:
         history: See `surrogates.history.table.read_history` for its columns.
-        space: The space whose hyperparameters are read.
-        seed: Of every method.
-        maximize: Whether more is better in the history.
-        methods: Method by name; None takes `ranking_methods()`.
+        space, seed, maximize: Of the hyperparameters read, of every method, of the scores.
+        methods: None takes `ranking_methods()`.
         report: Receives the name of each method as it begins.
 
     Returns:
@@ -132,14 +124,8 @@ def evaluate_features(
 ) -> pd.DataFrame:
     """Gain of each group of meta-features over the configuration alone, on unseen datasets.
 
-    Args:
-        history, space, seed, maximize, report: As for `evaluate_ranker`.
-        groups: Patterns of meta-features (without `meta.`, as in "prompt_*") by name.
-        loss: Of the ranker.
-        trees: Of the ranker.
-
-    Returns:
-        As `evaluate_ranker`; the methods are "config", "+ NAME" for each group, and "+ all".
+    As `evaluate_ranker`; the methods are "config", "+ NAME" for each of the groups, which are
+    patterns of meta-features (without `meta.`, as in "prompt_*"), and "+ all".
     """
     methods: dict[str, Method] = {BASELINE: Boosted(loss, trees, ())}
     for name, patterns in groups.items():

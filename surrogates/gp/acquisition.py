@@ -33,14 +33,13 @@ def log_noisy_ei(
     """Log expected improvement over the best of the baseline, under joint posterior samples.
 
     Args:
-        gp: The fitted process.
+        gp, seed: The fitted process, and the seed of the quasi-Monte-Carlo base samples.
         candidates: `n x (d + 1)`.
         baseline: `r x (d + 1)`, r >= 1: the points to improve on.
         pending: `q x (d + 1)` points already being evaluated, or None.
-        seed: Of the quasi-Monte-Carlo base samples.
 
     Returns:
-        (n,) values on one scale, comparable between calls with the same gp.
+        (n,) values, comparable between calls with the same gp.
     """
     # Pruning the baseline draws from torch's global generator: give it one of its own.
     with warnings.catch_warnings(), torch.no_grad(), torch.random.fork_rng(devices=[]):
@@ -60,6 +59,4 @@ def log_noisy_ei(
 
 def cost_weight(spent: float, budget: float | None) -> float:
     """w: 1 with the whole budget left, falling linearly to 0; 0.5 where no budget is known."""
-    if budget is None:
-        return 0.5
-    return float(min(max(1.0 - spent / budget, 0.0), 1.0))
+    return 0.5 if budget is None else float(min(max(1.0 - spent / budget, 0.0), 1.0))

@@ -25,17 +25,13 @@ VETO_PENALTY = 1e3  # beyond any difference in log expected improvement
 
 @dataclass(frozen=True)
 class FailureModel:
-    """Kernel-smoothed failure rate over t trials encoded in d columns.
-
-    Args:
-        cube: `t x d` encoded configurations.
-        failed: (t,) booleans.
-        weight: (t,) 1 for this dataset's trials, less for past ones.
-    """
+    """Kernel-smoothed failure rate over t trials encoded in d columns."""
 
     cube: np.ndarray
+    """`t x d`."""
     failed: np.ndarray
     weight: np.ndarray
+    """(t,): 1 for this dataset's trials, less for past ones."""
 
     def probability(self, cube: np.ndarray) -> np.ndarray:
         """Failure probability of `n x d` encoded configurations, shape (n,).

@@ -94,9 +94,7 @@ class Hyperparameters:
 def fit(data: FitData, prior: MeanPrior | None) -> Hyperparameters | None:
     """The best mode found; None where the covariance is singular from every start.
 
-    Args:
-        data: Observations.
-        prior: On rho; None leaves the prior mean out.
+    Without a prior on rho the prior mean is left out.
     """
     many = len(data.z) > MAX_FIT_POINTS
     posterior = Posterior(data.subset(MAX_FIT_POINTS) if many else data, prior)

@@ -129,19 +129,16 @@ class ResidualGP:
         prior: MeanPrior | None,
         nugget: float | None = None,
     ) -> ResidualGP | None:
-        """Fit by MAP; on a numerical failure retry from a clean state with more noise.
+        """Fit by MAP, on a numerical failure again with more noise; None if every attempt failed.
 
         Args:
             inputs: X, duplicates already merged (`merge_duplicates`).
             y: (n,) raw scores, more is better.
             y_var: (n,) known noise variances in raw units (0 if unknown).
-            prior: Prior on rho; None leaves the prior mean out.
+            prior: On rho; None leaves the prior mean out.
             nugget: Where `y_var` is all the noise there is: the share of variance that is expected
                 to belong to single configurations, and would be found there again. None: what
                 sets single scores apart is noise.
-
-        Returns:
-            None if every attempt failed: the caller falls back on the prior mean alone.
         """
         transform = TailTransform.of(y)
         z, noise = transform.forward(y), y_var * transform.slope(y) ** 2
@@ -183,10 +180,7 @@ class ResidualGP:
 
 
 def _model(
-    inputs: np.ndarray,
-    data: FitData,
-    centre: float,
-    found: Hyperparameters,
+    inputs: np.ndarray, data: FitData, centre: float, found: Hyperparameters
 ) -> SingleTaskGP:
     """BoTorch's model with these hyperparameters, for posteriors and acquisition."""
     d = data.cube.shape[1]
@@ -218,11 +212,6 @@ def merge_duplicates(
     A variance of 0 is unknown, and carries no information on the precision of the score: beside
     repeats whose variance is known it counts as the largest of theirs; repeats of which none is
     known count the same, and what they have in common stays unknown.
-
-    Args:
-        keys: n keys.
-        y: (n,) scores.
-        y_var: (n,) noise variances; 0 if unknown.
 
     Returns:
         Index of each distinct key's first row, merged scores and merged variances, each (u,).

@@ -78,19 +78,9 @@ def cross_calibrate(
     rung: np.ndarray,
     held_out: list[np.ndarray],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Each fold corrected by the other folds, so that its outcome is not used on itself.
+    """Corrected mean and sd of n forecasts, each fold's learned from the other folds.
 
-    Args:
-        target: Outcomes, shape (n,).
-        mean: Forecasts, NaN where there is none.
-        sd: Their standard deviations.
-        fraction: Of the full schedule.
-        dataset: Each row's.
-        rung: Each row's, see `rung_of`.
-        held_out: Masks of the folds.
-
-    Returns:
-        Corrected mean and standard deviation; NaN where nothing else is known.
+    All as for `Calibration.fit`, but NaN where there is no forecast, or nothing else is known.
     """
     known = np.isfinite(mean)
     new_mean, new_sd = np.full(len(mean), np.nan), np.full(len(mean), np.nan)
@@ -104,11 +94,7 @@ def cross_calibrate(
 
 
 def rung_of(fraction: np.ndarray) -> np.ndarray:
-    """The fraction itself, rounded; the nearest bin where there are many distinct ones.
-
-    The answer depends on all fractions given, so rungs are computed once for a set of prefixes
-    (`prefixes.PrefixRows.rung`) and passed on with its rows.
-    """
+    """The fraction itself, rounded; the nearest bin where all of them are many distinct ones."""
     rounded = np.round(fraction, 2)
     if len(pd.unique(rounded)) <= MAX_RUNGS:
         return rounded

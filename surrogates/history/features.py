@@ -82,8 +82,7 @@ def _texts(column: pd.Series) -> np.ndarray:
 
 def informative(frame: pd.DataFrame) -> pd.DataFrame:
     """The columns with at least two different values (missing counts as one)."""
-    keep = [c for c in frame.columns if frame[c].nunique(dropna=False) > 1]
-    return frame[keep]
+    return frame.loc[:, frame.nunique(dropna=False) > 1]
 
 
 def matching(names: Iterable[str], patterns: Sequence[str]) -> list[str]:
@@ -111,10 +110,7 @@ def described(
 ) -> pd.DataFrame:
     """Configurations of one dataset as CatBoost reads them, with the dataset's meta-features.
 
-    Args:
-        encoder: Of the space.
-        configs: n configurations.
-        dataset: Meta-features, names with or without `meta.`; None where they are not known.
+    Their names may or may not begin with `meta.`.
     """
     meta = {META + str(name).removeprefix(META): value for name, value in (dataset or {}).items()}
     return encoder.frame(configs).assign(**{n: [v] * len(configs) for n, v in meta.items()})

@@ -130,16 +130,9 @@ def _mean_scores(history: History, encoder: SpaceEncoder) -> pd.DataFrame:
 def held_out_predictions(
     trials: Trials, method: Method, masks: Sequence[np.ndarray], seed: int = 0
 ) -> np.ndarray:
-    """Predictions of a way of ranking for the rows that it was not shown, `draws x n`.
+    """Predictions of a way of ranking, `draws x n`, for the rows of each mask from all others.
 
-    Args:
-        trials: All that is known.
-        method: The way of ranking.
-        masks: Held-out rows, each of shape (n,); the method learns from the rows outside a mask.
-        seed: Of the method.
-
-    Returns:
-        NaN for rows in no mask.
+    NaN for rows in no mask.
     """
     parts = [
         np.atleast_2d(method(trials.observed(~mask), trials.candidates(mask), seed))

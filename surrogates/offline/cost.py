@@ -96,11 +96,10 @@ def expected_log_cost(
     ``w0 = (1, 0, ..., 0)`` and L the prior precisions; a is free, for units may differ.
 
     Args:
-        prior: Offline relative log cost of the n configurations (zeros without history).
-        cube: Their `n x d` encoding.
-        observed_prior: The same for the t observed trials.
-        observed_cube: `t x d`.
-        observed_log_cost: log(cost / fraction) of them.
+        prior, observed_prior: Offline relative log cost of the n configurations and of the t
+            observed trials (zeros without history).
+        cube, observed_cube: Their encodings, `n x d` and `t x d`.
+        observed_log_cost: log(cost / fraction), (t,).
         base: Log cost level to assume before any is observed.
     """
     if len(observed_log_cost) == 0:

@@ -2,8 +2,8 @@
 
 Trained on prefixes of past trials (rows with fraction < 1 joined to the final score of the same
 trial). With s_t the standard deviation of the final scores of task t, a trial's change is
-``(final - last score seen) / s_t``, and scores enter as gains, ``(score - base score) / s_t``: a
-raw score means something else on every dataset, and a model trained on it does not transfer.
+``(final - last score seen) / s_t``, and scores enter as gains, ``(score - base score) / s_t``, for
+raw scores mean something else on every dataset.
 CatBoost's RMSEWithUncertainty gives mean mu and variance sigma^2 of the change (arXiv 2006.10562).
 The target is the change itself or, where tasks change by amounts that nothing predicts, the change
 less its mean over the task's trials at that fraction; then the typical mean change of past tasks is
@@ -71,14 +71,8 @@ class EarlyPredictor:
     ) -> EarlyPredictor | None:
         """Train, calibrate and evaluate on held-out datasets (trials, where there is one dataset).
 
-        Args:
-            history: With prefixes.
-            encoder: The space.
-            seed: Of the model.
-            at_most: Number of folds; datasets beyond it are held out together.
-
-        Returns:
-            None if the history holds fewer than 20 usable prefixes.
+        None if the history holds fewer than 20 usable prefixes. Datasets beyond `at_most` folds are
+        held out together.
         """
         data = prefix_rows(history, encoder)
         if len(data.target) < MIN_ROWS or len(np.unique(data.trial.astype(str))) < 5:
@@ -106,25 +100,17 @@ class EarlyPredictor:
         )
 
     def predict(self, rows: pd.DataFrame, scale: float) -> tuple[np.ndarray, np.ndarray]:
-        """Full-length score of partial runs.
+        """Mean and variance of the full-length scores of n `rows`, raw units, each of shape (n,).
 
-        Args:
-            rows: n rows as made by `rows`.
-            scale: Standard deviation of final scores on the task (see `typical_scale`).
-
-        Returns:
-            Mean and variance in raw score units, each of shape (n,).
+        `scale` is the standard deviation of final scores on the task (see `typical_scale`).
         """
         last = rows[LAST].to_numpy(np.float64)
         mean, sd = _mean_sd(self.model, self.schema, relative(rows, scale, self.sign))
         fraction = rows[FRACTION].to_numpy(np.float64)
         mean = mean + at_rungs({r.fraction: r.change for r in self.rungs}, fraction)
-        calibration = Calibration(
-            {r.fraction: r.shrink for r in self.rungs},
-            {r.fraction: r.excess for r in self.rungs},
-            self.calibration,
-        )
-        mean, sd = calibration.apply(mean, sd, fraction)
+        shrink = {r.fraction: r.shrink for r in self.rungs}
+        excess = {r.fraction: r.excess for r in self.rungs}
+        mean, sd = Calibration(shrink, excess, self.calibration).apply(mean, sd, fraction)
         return last + scale * mean, (scale * sd) ** 2
 
     def rows(
@@ -149,15 +135,12 @@ class EarlyPredictor:
 
     def explained_at(self, fraction: float) -> float:
         """Explained share of the variance at a fraction, interpolated between rungs."""
-        known = sorted((r.fraction, r.explained) for r in self.rungs)
-        x, y = [0.0, *(k for k, _ in known), 1.0], [0.0, *(v for _, v in known), 1.0]
-        return float(np.interp(fraction, x, y))
+        known = {r.fraction: r.explained for r in self.rungs} | {0.0: 0.0, 1.0: 1.0}
+        return float(at_rungs(known, np.array(fraction)))
 
     def shared_at(self, fraction: float) -> float:
         """Share of the error variance that all trials of a task have in common, in [0, 1]."""
-        known = sorted((r.fraction, r.shared) for r in self.rungs)
-        x, y = [f for f, _ in known], [s for _, s in known]
-        return float(np.interp(fraction, x, y)) if known else 0.0
+        return float(at_rungs({r.fraction: r.shared for r in self.rungs}, np.array(fraction)))
 
     def save(self, folder: Path) -> None:
         """Write `early.json` and `early.cbm`."""
@@ -197,14 +180,7 @@ class EvaluatedTarget:
 def evaluate_target(
     data: PrefixRows, held_out: list[np.ndarray], seed: int, center_within_task: bool
 ) -> EvaluatedTarget | None:
-    """Train on one target and evaluate its forecasts; None where too few can be made.
-
-    Args:
-        data: All prefixes.
-        held_out: Masks of the folds.
-        seed: Of the models.
-        center_within_task: See `PrefixRows.training_target`.
-    """
+    """Train on one `PrefixRows.training_target` and evaluate its forecasts; None with too few."""
     made = held_out_forecasts(data, held_out, seed, center_within_task)
     known = np.isfinite(made[0][0])
     if known.sum() < MIN_ROWS // 2:

@@ -46,10 +46,7 @@ class RungSkill:
 def evaluate_forecasts(data: PrefixRows, mean: np.ndarray, sd: np.ndarray) -> pd.DataFrame:
     """Skill on each group at each fraction where at least four of its trials have a forecast.
 
-    Args:
-        data: n prefixes.
-        mean: Forecasts of `data.target`, NaN where there is none.
-        sd: Their calibrated standard deviations.
+    Mean (NaN where there is none) and calibrated sd are forecasts of `data.target`, each (n,).
     """
     known = np.flatnonzero(np.isfinite(mean))
     keys = pd.DataFrame({"rung": data.rung[known], "group": data.group[known].astype(str)})

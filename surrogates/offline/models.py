@@ -54,9 +54,7 @@ class OfflineModels:
 
         Args:
             history: See `surrogates.history.table.read_history` for its columns.
-            space: The space that will be searched.
-            seed: Of every model.
-            maximize: Whether more is better in the history.
+            space, seed, maximize: As for the search.
             use_meta: False leaves the `meta.*` columns out (a new dataset without meta-features
                 cannot be placed among the others by them).
 
@@ -125,10 +123,7 @@ class OfflineModels:
             )
 
     def save(self, folder: str | Path) -> None:
-        """Write `offline.json` and the models (.cbm, JSON) into the folder.
-
-        The same models give the same bytes.
-        """
+        """Write `offline.json` and the models (.cbm, JSON); the same models give the same bytes."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         parts = {"ranker": self.ranker, "early": self.early, "cost": self.cost}

@@ -39,8 +39,6 @@ MAX_FOLDS = 8
 MAX_EVALUATED = 6_000  # trials of whole datasets that variants are compared on
 MEMBERS = 5
 MIN_TAU_GAIN = 0.01  # of Kendall's tau, that a less simple variant must have
-
-
 VARIANTS = (
     Boosted("QueryRMSE", meta=()),
     Boosted(POINTWISE, meta=()),
@@ -69,11 +67,9 @@ class RankerSkill:
 
     @classmethod
     def of(cls, table: pd.DataFrame, several: bool) -> RankerSkill:
-        """Means over datasets and their spread, 0.3 for a single one.
+        """Means over datasets of `evaluate_predictions`, and their spread, 0.3 for a single one.
 
-        Args:
-            table: As of `surrogates.history.outcomes.evaluate_predictions`.
-            several: Whether whole datasets were held out, not trials of a single one.
+        `several` says whether whole datasets were held out, not trials of a single one.
         """
         if table.empty:
             return cls()
@@ -120,7 +116,8 @@ class Ranker:
             variants = tuple(v for v in variants if not v.meta) or variants
         rows = sample_of(trials.dataset, MAX_EVALUATED, seed)
         sample = trials.subset(rows)
-        masks = _masks(sample)
+        several = len(np.unique(trials.dataset)) > 1
+        masks = folds(sample.dataset if several else np.arange(len(rows)) % 5, MAX_FOLDS)
         best, table, out_of_fold = variants[0], pd.DataFrame(), np.full(len(trials.score), np.nan)
         for variant in variants:
             [predicted] = held_out_predictions(sample, variant, masks, seed)
@@ -135,16 +132,12 @@ class Ranker:
                 "every configuration in the history is the same: nothing to learn from."
             )
         models = ensemble.fit(trials, schema, seed)
-        several = len(np.unique(trials.dataset)) > 1
         return cls(best, schema, models, RankerSkill.of(table, several), table, out_of_fold)
 
     def predict(
         self, configs: list[Config], dataset: Mapping[str, Any] | None, encoder: SpaceEncoder
     ) -> np.ndarray:
-        """Mean of the ensemble, shape (n,).
-
-        The scale is that of normal scores; only differences within one dataset mean anything.
-        """
+        """Mean of the ensemble, (n,): normal scores, comparable within one dataset alone."""
         if not configs:
             return np.zeros(0)
         table = described(encoder, configs, dataset)
@@ -187,13 +180,6 @@ class Ranker:
             RankerSkill(**payload["skill"]),
             pd.DataFrame(payload["held_out"]),
         )
-
-
-def _masks(trials: Trials) -> list[np.ndarray]:
-    """Masks of the rows that are held out together: datasets, or fifths of a single one."""
-    several = len(np.unique(trials.dataset)) > 1
-    labels = trials.dataset if several else np.arange(len(trials.dataset)) % 5
-    return list(folds(labels, MAX_FOLDS))
 
 
 def _tau(table: pd.DataFrame) -> float:

@@ -15,14 +15,9 @@ from surrogates.space.encoding import SpaceEncoder
 
 
 class OfflinePrior:
-    """The offline models as seen from one dataset; fixed over a search.
+    """The offline models (None without a history) as seen from one dataset; fixed over a search.
 
-    Args:
-        offline: Fitted models, or None for a search without history.
-        encoder: The space.
-        dataset: Meta-features of the new dataset, or None.
-        seed: Of the reference sample on which the prior mean is standardised.
-        ablate: Parts to leave out, some of `surrogates.space.options.Part`.
+    The seed is that of the reference sample on which the prior mean is standardised.
     """
 
     def __init__(

@@ -45,11 +45,8 @@ def choose_rung(
 ) -> float:
     """The fraction new trials start at; 1.0 where stopping early does not pay.
 
-    Args:
-        early: The early predictor, or None.
-        rungs: Allowed fractions. A single one is taken as the caller's decision; None allows the
-            fractions that the predictor was evaluated at.
-        flat: Whether a trial costs the same however long it is.
+    A single allowed rung is taken as the caller's decision; None allows the fractions that the
+    predictor was evaluated at.
     """
     if early is None or not early.rungs:
         return 1.0

@@ -29,11 +29,7 @@ def write_state(folder: Path, state: Mapping[str, Any], offline: OfflineModels |
 
 
 def read_state(folder: Path, stages: bool) -> tuple[dict[str, Any], OfflineModels | None]:
-    """Inverse of `write_state`.
-
-    Args:
-        folder: The folder that it was written to.
-        stages: Whether the search is given stages, which are not saved.
+    """Inverse of `write_state`; `stages`: whether the search is given some, for they are not saved.
 
     Raises:
         SurrogateError: The folder holds no search, or one of another format.

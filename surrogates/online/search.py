@@ -123,7 +123,7 @@ class Search:
         """The next n trials to run; may be called again before earlier ones are reported.
 
         Args:
-            n: Number of proposals.
+            n: Of proposals.
             candidates: Configurations to choose from, one per row, column names with or without
                 "config."; None searches the whole space.
             fraction: Fraction at which new trials are to stop, when the caller knows better; None
@@ -156,9 +156,7 @@ class Search:
     def finalist(self) -> Proposal | None:
         """The stopped trial most worth running to full length, regardless of the budget.
 
-        Returns:
-            A proposal of kind "continue", or None when no stopped trial has a fair chance to beat
-            the best full-length one.
+        None when no stopped trial has a fair chance to beat the best full-length one.
         """
         with torch_threads(self.options.n_threads):
             model = self._model()
@@ -268,11 +266,7 @@ class Search:
 
     @classmethod
     def load(cls, folder: str | Path, stages: StagesOf | None = None) -> Search:
-        """A search that resumes exactly where `save` left it.
-
-        Args:
-            folder: The folder that it was saved to.
-            stages: The `stages` that the search was made with, which are not saved.
+        """A search that resumes exactly where `save` left it, given its `stages`, if it had some.
 
         Raises:
             SurrogateError: The folder holds no search, or one of another format.
@@ -334,7 +328,7 @@ class Search:
             completed = max(choice.continues.fraction, completed)
         full_cost = float(np.exp(model.log_cost([choice.config])[0]))
         proposal = Proposal(
-            id=self.trial_log.next_id(),
+            id=f"{len(self.trial_log.proposals) + 1:04d}",
             config=dict(choice.config),
             fraction=float(choice.fraction),
             expected_score=float(mean),

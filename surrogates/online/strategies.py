@@ -109,10 +109,8 @@ def random_choice(ctx: AskContext) -> Choice:
 def space_filling(ctx: AskContext, avoid_failures: bool = True, default_at: int = 0) -> Choice:
     """The default once, and a scrambled Sobol sequence, snapped to the candidates if given.
 
-    Args:
-        ctx: This `ask`.
-        avoid_failures: Whether points that will likely fail are passed over.
-        default_at: Index of the trial that is to be the default, if it was not proposed before.
+    Points that will likely fail are passed over, if asked; the trial of index `default_at` is the
+    default, if that was not proposed before.
     """
     encoder, k, taken = ctx.encoder, ctx.started, ctx.taken()
 
@@ -140,9 +138,7 @@ def space_filling(ctx: AskContext, avoid_failures: bool = True, default_at: int 
 def by_prior_mean(ctx: AskContext, cost: float = 0.0) -> Choice:
     """The candidate with the best offline prior mean that differs from those proposed before.
 
-    Args:
-        ctx: This `ask`.
-        cost: Standard deviations of the prior mean that one unit of log cost counts against.
+    A unit of log cost counts against `cost` standard deviations of the prior mean.
     """
     prior, free = ctx.model.prior, ctx.free()
     configs = [ctx.pool[i] for i in free]

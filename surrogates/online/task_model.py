@@ -41,12 +41,7 @@ def torch_threads(n: int) -> Iterator[None]:
 class TaskModel:
     """Posterior over scores, costs and failures after the observed trials.
 
-    Args:
-        prior: The offline models as seen from this dataset.
-        trial_log: Proposals and observations so far (read only).
-        sign: 1 to maximise, -1 to minimise.
-        shared_stages: Which runs are identical up to which fraction.
-        flat: Whether every trial costs the same.
+    `sign` is 1 to maximise, -1 to minimise; `flat`: every trial costs the same, however long.
     """
 
     def __init__(

@@ -32,10 +32,6 @@ class TrialLog:
     asks: int = 0
     """Number of `ask` calls so far: with the seed, the whole state of the random numbers."""
 
-    def next_id(self) -> str:
-        """The id of the next proposal."""
-        return f"{len(self.proposals) + 1:04d}"
-
     def config_of(self, observation: Observation) -> Config:
         """The configuration that was observed."""
         return self.proposals[observation.id].config

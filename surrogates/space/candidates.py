@@ -79,15 +79,8 @@ def generated_candidates(
     favourites: Sequence[Config],
     rng: np.random.Generator,
 ) -> list[Config]:
-    """Sobol points over the whole space, the offline prior's favourites, mutations of incumbents.
-
-    Args:
-        encoder: The space.
-        n: About how many.
-        incumbents: Best configurations so far (may be empty).
-        favourites: The prior's best among `BASE_POOL` points (may be empty).
-        rng: The suggestion's own generator.
-    """
+    """About n Sobol points over the whole space, favourites of the offline prior, and mutations of
+    the incumbents, the best so far."""
     mutated = mutate(list(incumbents), (2 * n) // 5, encoder, rng)
     liked = list(favourites)[: n // 5]
     spread = encoder.sample(max(8, n - len(mutated) - len(liked)), int(rng.integers(2**31)))
@@ -97,12 +90,8 @@ def generated_candidates(
 def best_unlike(value: np.ndarray, cube: np.ndarray, taken: np.ndarray) -> int:
     """Index of the candidate with a high value that is unlike the taken configurations.
 
-    The maximum of ``value(x) - max_t exp(-|x - x_t|^2 / (2 h^2 d))``.
-
-    Args:
-        value: (c,) in standard deviations.
-        cube: `c x d` encoded candidates.
-        taken: `t x d` configurations evaluated or pending.
+    The maximum of ``value(x) - max_t exp(-|x - x_t|^2 / (2 h^2 d))`` over (c,) values in standard
+    deviations; the candidates are `c x d`, the taken ones `t x d`.
     """
     closeness = np.zeros(len(cube))
     for point in taken:

@@ -28,10 +28,7 @@ class SpaceEncoder:
     """Two-way encoding of any `ConfigSpace.ConfigurationSpace`.
 
     Priors over hyperparameters (weights, normal and beta shapes) are not used: every axis is
-    treated as uniform on its own (linear or log) scale.
-
-    Args:
-        space: The space. It is copied; the caller's object and its random state stay untouched.
+    treated as uniform on its own (linear or log) scale. The caller's space stays untouched.
     """
 
     def __init__(self, space: ConfigurationSpace) -> None:

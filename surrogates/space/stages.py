@@ -41,12 +41,7 @@ Run = tuple[Config, float]
 
 
 class SharedStages:
-    """The first stages that runs have in common.
-
-    Args:
-        encoder: Of the space.
-        stages_of: The stages of a configuration; None: a run is a single stage, shared with none.
-    """
+    """The first stages that runs have in common; without `stages_of` a run is a single stage."""
 
     def __init__(self, encoder: SpaceEncoder, stages_of: StagesOf | None) -> None:
         self.encoder, self.stages_of = encoder, stages_of
@@ -105,10 +100,8 @@ class SharedStages:
                 reached[stage.key] = max(share, reached.get(stage.key, 0.0))
                 if fraction <= stage.end + TOLERANCE:
                     break
-        return np.array([self._share(config, reached) for config in configs], dtype=np.float64)
-
-    def _share(self, config: Config, reached: dict[Hashable, float]) -> float:
-        return max((reached.get(stage.key, 0.0) for stage in self.stages(config)), default=0.0)
+        known = ([reached.get(s.key, 0.0) for s in self.stages(config)] for config in configs)
+        return np.array(list(map(max, known)), dtype=np.float64)
 
 
 def distinct_rung(planned: float, allowed: Sequence[float], known: float) -> float:

@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from trials.data.locations import RowLocation
+from trials.io.problems import shown
 from trials.matching.numeric import parse_number
 from trials.matching.text import final_answer, last_boxed, normalize
 
@@ -34,16 +35,9 @@ _IN_DOLLARS = re.compile(r"\${1,2}([^$]*)\${1,2}|\\\((.*)\\\)")
 
 
 def read_answers(value: Any, marker: str | None, location: RowLocation) -> tuple[str, ...]:
-    """The texts of a row's answer: one, or one for each alternative.
+    """The different texts of a row's answer, none of them empty: one, or one for each alternative.
 
-    Args:
-        value: of the field ``answer``.
-        marker: what the answer proper follows, in an answer that has it; None: answers are taken
-            whole.
-        location: of the row.
-
-    Returns:
-        At least one text, none of them empty, each once.
+    Of an answer that has the marker only what follows it counts.
 
     Raises:
         DatasetError: for anything but texts, finite numbers, and lists of them.
@@ -84,9 +78,7 @@ def _text(value: Any, location: RowLocation) -> str:
         return format(Decimal(repr(value)), "f")
     if isinstance(value, Decimal) and value.is_finite():  # of parquet, which bounds their digits
         return format(value, "f")
-    shown = repr(value)
-    shown = shown if len(shown) <= 60 else shown[:60] + "..."
-    raise location.error(f"the answer is {shown}", EXPECTED)
+    raise location.error(f"the answer is {shown(value)}", EXPECTED)
 
 
 def infer_reward(answers: Iterable[str]) -> str:

@@ -12,9 +12,8 @@ from trials.data.messages import has_template_keys
 def chat_table(rows: list[dict[str, Any]]) -> Dataset:
     """A table of rows whose columns are chats, texts or numbers.
 
-    Arrow gives all messages the same keys, and all tool calls the same arguments: those that one
-    lacks become None, and templates write them. Where messages hold more than text they are kept
-    as JSON, which hands them back as they were.
+    Messages that hold more than text are kept as JSON: Arrow would give all of them the same keys,
+    and None, which templates write, for those that one lacks.
     """
     if not any(map(has_template_fields, rows)):
         return Dataset.from_list(rows)

@@ -102,9 +102,7 @@ def fingerprinted_files(entry: Path) -> list[Path]:
 
 
 def read_rows(entry: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yields the rows of a file or saved table, with the line each begins on.
-
-    Tables without lines count their rows instead, from 1.
+    """Yields the rows of a file or saved table, with the line (or else the row) each begins on.
 
     Raises:
         DatasetError: for what cannot be read, named for what it is.

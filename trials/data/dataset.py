@@ -51,9 +51,7 @@ from trials.io.hashing import content_hash, file_hash
 class Row:
     """One example in chat form; answers and ``metadata`` are what the reward sees.
 
-    Attributes:
-        answer: the right answer, or the first of several.
-        alternatives: further ones, each as right as the first.
+    The ``alternatives`` are as right as ``answer``.
     """
 
     prompt: list[Message]
@@ -104,12 +102,10 @@ class Dataset:
 
 
 def load_dataset(path: Path | str, splits: tuple[Split, ...] = SPLITS) -> Dataset:
-    """Loads and checks a dataset.
+    """Loads and checks a dataset: a folder with the three splits, or one file or table.
 
-    Args:
-        path: a folder with the three splits, or one file or table that is split 80/10/10 by a hash
-            of the prompt, so that a row never changes split when others are added.
-        splits: the splits to load; all are read for the fingerprint either way.
+    The latter is split 80/10/10 by a hash of the prompt, so that a row never changes split when
+    others are added. All ``splits`` are read for the fingerprint, whichever are loaded.
 
     Raises:
         DatasetError: at the first bad file or row.

@@ -19,30 +19,21 @@ TOKENIZER_BATCH = 256  # texts that are tokenized together
 def check_lengths(
     dataset: Dataset, tokenizer: Any, max_length: int | None, context_limit: int
 ) -> int:
-    """Refuses rows and preferences longer than the schedule's or the model's token limit.
-
-    Returns:
-        The length of the longest in tokens.
+    """Tokens of the longest row or preference, at most the schedule's and the model's limit.
 
     Raises:
-        DatasetError: naming the rows, and their lengths in tokens.
+        DatasetError: naming the rows that are longer, and their lengths in tokens.
     """
-    found = training_chats(dataset)
-    texts = [render(tokenizer, messages) for _, messages in found]
-    lengths = token_counts(tokenizer, texts)
-    looked_at = [(row, length) for (row, _), length in zip(found, lengths, strict=True)]
-    reject_long_rows(dataset, looked_at, max_length, context_limit)
-    return max(lengths)
-
-
-def training_chats(dataset: Dataset) -> list[tuple[Row | Preference, list[Message]]]:
-    """All that is trained: each row, and each preference twice, with the whole chat."""
     rows = [row for rows in dataset.splits.values() for row in rows]
     pairs = [(pair, side) for pair in dataset.preferences for side in (pair.chosen, pair.rejected)]
-    return [
+    found: list[tuple[Row | Preference, list[Message]]] = [
         *((row, row.prompt + row.completion) for row in rows),
         *((pair, pair.prompt + side) for pair, side in pairs),
     ]
+    lengths = token_counts(tokenizer, [render(tokenizer, messages) for _, messages in found])
+    looked_at = [(row, length) for (row, _), length in zip(found, lengths, strict=True)]
+    reject_long_rows(dataset, looked_at, max_length, context_limit)
+    return max(lengths)
 
 
 def token_counts(tokenizer: Any, texts: Sequence[str]) -> list[int]:
@@ -65,12 +56,7 @@ def reject_long_rows(
     max_length: int | None,
     context_limit: int,
 ) -> None:
-    """Refuses rows that are too long, all of them at once.
-
-    Args:
-        dataset: that they are of.
-        lengths: rows with their tokens; all rows, or the longest among others.
-        max_length, context_limit: of the schedule and of the model.
+    """Refuses rows that are too long, all of them at once, given all or the longest with tokens.
 
     Raises:
         DatasetError: with their number, the first of them, the longest, and what helps.

@@ -66,12 +66,7 @@ def read_completion(
     """Messages of a completion, of ``chosen`` or of ``rejected``: what the assistant says.
 
     A chat that begins with the whole prompt, or with its last messages, loses that beginning.
-
-    Args:
-        value: as it stands in the row.
-        field: its name, for errors.
-        prompts: the prompt of the row, and as it was before a template was filled in.
-        location: of the row.
+    ``prompts`` are the row's, as it is and as it was before a template was filled in.
 
     Raises:
         DatasetError: for turns of others, for no turn at all, and for a text that repeats the

@@ -27,13 +27,7 @@ def require_fields(
     location: RowLocation,
     written: Mapping[str, Any],
 ) -> None:
-    """Rejects a row that lacks a field.
-
-    Args:
-        raw: the row.
-        names: of the fields.
-        location: of the row.
-        written: the row as it is in the file, which ``raw`` was made of.
+    """Rejects a row that lacks a field; ``raw`` was made of what is ``written`` in the file.
 
     Raises:
         DatasetError: with the fields that were found, and how they become those that are needed.

@@ -21,11 +21,7 @@ def join_places(places: Sequence[str]) -> str:
 
 @dataclass
 class SplitLeakCheck:
-    """Gathers rows whose prompt is in another split, to name them together.
-
-    Attributes:
-        first_seen: split and location of each prompt.
-    """
+    """Gathers rows whose prompt was first seen in another split, to name them together."""
 
     first_seen: dict[str, tuple[Split, RowLocation]] = field(default_factory=dict)
     _leaks: list[tuple[RowLocation, str, str]] = field(default_factory=list)
@@ -63,10 +59,7 @@ def reject_empty_splits(
 ) -> None:
     """Rejects a dataset with an empty split.
 
-    Args:
-        path: of the dataset.
-        rows: of each split.
-        prompts: how many different ones there are, where the rows were split by a hash of them.
+    ``prompts`` is how many different ones there are, where rows were split by a hash of them.
 
     Raises:
         DatasetError: naming the split, and how it came about.

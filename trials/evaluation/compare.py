@@ -19,26 +19,18 @@ PERMUTATIONS = 9_999
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """The difference of the scores of two models on the same rows.
-
-    Attributes:
-        mean: of a - b over the rows.
-        se: standard error of ``mean``, s / sqrt(n); NaN for a single row, which shows no spread.
-        rows: number of rows n.
-        p_value: two-sided, of the hypothesis that a and b are exchangeable on every row.
-    """
+    """The difference a - b of the scores of two models on the same rows."""
 
     mean: float
     se: float
+    """s / sqrt(n); NaN for a single row, which shows no spread."""
     rows: int
     p_value: float
+    """Two-sided, of the hypothesis that a and b are exchangeable on every row."""
 
 
 def paired_difference(a: Sequence[float], b: Sequence[float]) -> PairedDifference:
-    """Compares the outcomes of two models, row by row.
-
-    Args:
-        a, b: one finite score for each row, in the same order of the same rows, n values each.
+    """Compares the outcomes of two models, one finite score each for the same rows in one order.
 
     Raises:
         ValueError: when the numbers of rows differ, there are none, or a score is not finite.

@@ -27,26 +27,15 @@ from trials.spec.arguments import held_dtype, use_bf16
 from trials.spec.records import SplitScore
 
 # Sampling settings of the model's own generation_config have no say here.
-GREEDY_DECODING: dict[str, Any] = {
-    "do_sample": False,
-    "temperature": None,
-    "top_p": None,
-    "top_k": None,
-}
+GREEDY_DECODING = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
 
 
 def load_scored_model(
     folder: str, precision: Literal["auto", "float32", "bfloat16"], lora: bool
 ) -> tuple[Any, torch.dtype | None]:
-    """A model to be scored as trials score theirs, on the device of this process.
+    """A model, an adapter or a hub id to be scored as trials score theirs, and its autocast type.
 
-    Args:
-        folder: of a model or an adapter, or a hub id.
-        precision: as the settings have it.
-        lora: trials train adapters: their base model is held as it is here.
-
-    Returns:
-        The model, and the type of autocast that it is scored under, or None.
+    It is on the device of this process, and with ``lora`` held as the base model of adapters is.
     """
     adapter = is_adapter(folder)
     base = base_of(folder) if adapter else folder
@@ -61,11 +50,7 @@ def autocast(device: torch.device, dtype: torch.dtype | None) -> torch.autocast:
 
 
 class DecodingClock(StoppingCriteria):
-    """Reads the clock after every token that a batch generates, and stops nothing.
-
-    Attributes:
-        times: on the monotonic clock, that of the beginning first.
-    """
+    """Reads the monotonic clock at first and after every token of a batch, and stops nothing."""
 
     def __init__(self) -> None:
         self.times = [time.monotonic()]
@@ -141,9 +126,7 @@ class Evaluator:
         )
 
     def pass_at_k(self, model: Any) -> float:
-        """Share of rows that k samples solve at least once, estimated from ``pass_samples``.
-
-        A sample solves its row when its reward is 1. Mode and random state are left as found.
+        """Share of rows that k samples solve at least once, see `pass_at_k` and `sampled`.
 
         Raises:
             SettingsError: when ``pass_k`` is not set.
@@ -244,12 +227,7 @@ def _own_random_state(device: torch.device, seed: int) -> Iterator[None]:
 
 
 def pass_at_k(rewards: np.ndarray, k: int) -> float:
-    """Mean over rows of ``estimate_pass_at_k``; a sample with reward 1 solves its row.
-
-    Args:
-        rewards: ``rows x samples``.
-        k: at most the number of samples.
-    """
+    """Mean over rows of ``estimate_pass_at_k`` for rewards ``rows x samples``; 1 solves its row."""
     solved = (rewards >= 1 - 1e-9).sum(axis=1)
     samples = rewards.shape[1]
     return float(np.mean([estimate_pass_at_k(samples, int(c), k) for c in solved]))
@@ -260,11 +238,6 @@ def estimate_pass_at_k(samples: int, solved: int, k: int) -> float:
 
     1 - C(n - c, k) / C(n, k) for c right ones of n samples, as the product over i from n - c + 1 to
     n of 1 - k / i, which does not overflow (Chen et al., 2021, arXiv 2107.03374).
-
-    Args:
-        samples: n, at least k.
-        solved: c, from 0 to n.
-        k: at least 1.
     """
     if samples - solved < k:
         return 1.0

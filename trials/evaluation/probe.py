@@ -79,11 +79,7 @@ class ModelCache:
 
 
 def main(request_files: Sequence[Path]) -> int:
-    """Answers requests, one after the other, each with a log of its own.
-
-    Returns:
-        How many are not answered: refused, or failed with a traceback in ``log.txt``.
-    """
+    """Answers requests, each with a log of its own; returns how many were refused or failed."""
     end_with_supervisor()
     settle_device()
     models = ModelCache()
@@ -179,11 +175,10 @@ def _evaluator(request: ProbeRequest, dataset: Dataset, tokenizer: Any, folder: 
 def _tell(evaluator: Evaluator, events: EventLog, what: str) -> None:
     """Has the evaluator write a sign of life after each batch."""
 
-    def alive(done: int, rows: int) -> None:
-        events.write("evaluating", what=what, done=done, rows=rows)
-
     events.write("phase", phase=what)
-    evaluator.on_batch = alive
+    evaluator.on_batch = lambda done, rows: events.write(
+        "evaluating", what=what, done=done, rows=rows
+    )
 
 
 def _features(

@@ -29,9 +29,7 @@ _COUNT = re.compile(r"\{\s*(\d+)?\s*(?:,\s*(\d+)?\s*)?\}")
 def compile_bounded(pattern: str, where: str) -> Callable[[str], bool]:
     """True when a text has a match of a pattern anywhere; "." matches line ends too.
 
-    Args:
-        pattern: of the library ``regex``, which reads what Python's ``re`` does.
-        where: the setting that it comes from, for errors.
+    ``where`` names the setting that the pattern comes from.
 
     Raises:
         RewardError: when it is not a regular expression, or takes too long to be matched.
@@ -73,13 +71,9 @@ def compile_bounded(pattern: str, where: str) -> Callable[[str], bool]:
 
 
 def _hard_texts(pattern: str) -> list[str]:
-    """Texts on which a pattern that tries many ways to match shows it.
-
-    Long repetitions of what stands in the pattern, with an end that matches nothing.
-    """
-    words = [
-        re.sub(r"\\(\W)", r"\1", word) for word in re.findall(r"(?:\\\W|[^\W_]|[ _-])+", pattern)
-    ]
+    """Long repetitions of what stands in a pattern, with an end that matches nothing."""
+    found = re.findall(r"(?:\\\W|[^\W_]|[ _-])+", pattern)
+    words = [re.sub(r"\\(\W)", r"\1", word) for word in found]
     characters = sorted({c for word in words for c in word})[:12]
     units = dict.fromkeys([*words[:8], *characters, "a", "0", " ", "a ", "a\n", "\n", "<a>"])
     return [f"{unit * (PROBE_CHARACTERS // len(unit) + 1)}\x00" for unit in units if unit]

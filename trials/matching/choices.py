@@ -56,10 +56,6 @@ class Choice:
     The longest choice is matched first: "New York" does not name "York" too. A single letter counts
     as a label and not as a word ("a car"), a choice that is denied ("not entailment") does not
     count, and two choices side by side are not an answer.
-
-    Attributes:
-        marker: what the answer follows.
-        choices: all there are.
     """
 
     marker: str

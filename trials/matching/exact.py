@@ -26,9 +26,6 @@ class ExactMatch:
 
     That is case, spaces, quotes, emphasis, punctuation at the end and Unicode's several ways to
     write one thing.
-
-    Attributes:
-        marker: what the answer follows.
     """
 
     marker: str

@@ -63,10 +63,7 @@ def expressions_equal(answer: str, text: str) -> bool:
 
 
 def trl_score(name: str, completion: str, solution: str, arguments: dict[str, Any]) -> float | None:
-    """The score that a function of ``trl.rewards`` gives; 0 where it takes too long.
-
-    None where TRL cannot read the solution.
-    """
+    """The score by a function of ``trl.rewards``; 0 if it takes too long, None if unreadable."""
     question = {"call": name, "completion": completion, "solution": solution}
     score = _child.ask({**question, "arguments": arguments})
     return 0.0 if score is TIMED_OUT else None if score is None else float(score)
@@ -83,7 +80,9 @@ class _Child:
     def ask(self, question: dict[str, Any]) -> Any:
         """The child's answer; ``TIMED_OUT`` when the question was its end."""
         with self._lock:
-            process = self._running()
+            if self._process is None or self._process.poll() is not None:
+                self._process, self._owner = _start(), os.getpid()
+            process = self._process
             assert process.stdin is not None
             assert process.stdout is not None
             timer = threading.Timer(WALL_SECONDS, process.kill)
@@ -101,11 +100,6 @@ class _Child:
                 self._end()
                 return TIMED_OUT
             return json.loads(line)
-
-    def _running(self) -> subprocess.Popen[str]:
-        if self._process is None or self._process.poll() is not None:
-            self._process, self._owner = _start(), os.getpid()
-        return self._process
 
     def forget(self) -> None:
         """Leaves the child to the process that this one was forked from."""

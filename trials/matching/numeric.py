@@ -77,9 +77,6 @@ class Numeric:
     """Right when the final answer is the same number, however it is written, or the same formula.
 
     Two different numbers that are stated side by side are not an answer.
-
-    Attributes:
-        marker: what the answer follows.
     """
 
     marker: str

@@ -228,11 +228,8 @@ ANSWER_LABEL = _compile(
 def are_joined(gap: str, alone: bool) -> bool:
     """True when the text between two answers makes both of them meant: "5 or 6", "A / B".
 
-    Only what plainly joins counts: the steps of a derivation have other words between them.
-
-    Args:
-        gap: the text between them.
-        alone: whether nothing but answers and what joins them stands behind.
+    Only what plainly joins counts: the steps of a derivation have other words between them. Where
+    answers stand ``alone``, nothing but answers and what joins them stands behind.
     """
     if len(gap) > WINDOW or not JOINING.fullmatch(gap):
         return False
@@ -253,9 +250,7 @@ def ends_with_alternative(before: str) -> bool:
 def is_retracted(gap: str, no: bool = True) -> bool:
     """True when the text between two answers takes the first one back: "! No wait, it is".
 
-    Args:
-        gap: the text between them.
-        no: whether "no" does; it does not where it is an answer.
+    Where ``no`` is false, "no" is an answer itself.
     """
     pattern = RETRACTED_OR_NO if no else RETRACTED
     return bool(pattern.search(gap, max(0, len(gap) - WINDOW)))

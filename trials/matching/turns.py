@@ -30,12 +30,7 @@ _USER, _ASSISTANT = re.compile(_LINE % "user|human", re.I), re.compile(_LINE % "
 
 
 def repeats_prompt(text: str, prompts: Iterable[Sequence[Mapping[str, Any]]]) -> bool:
-    """True when a text begins with a prompt or its last message, or asks it in a transcript.
-
-    Args:
-        text: of a completion.
-        prompts: messages, in each of the forms that they have been in.
-    """
+    """True when a text begins with any of the prompts or its last message, or asks it in a chat."""
     label = _LABEL.match(text)
     begin = text[label.end() :] if label else text
     for prompt in prompts:

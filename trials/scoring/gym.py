@@ -61,11 +61,6 @@ SAFE_SCORERS = frozenset(
 def gym_scorer(marker: str, allowed: bool, dataset: str) -> Callable[[str, Row], float]:
     """The scorer of one of reasoning_gym's datasets.
 
-    Args:
-        marker: what the answer follows.
-        allowed: whether scorers run that are not known to be safe.
-        dataset: its name.
-
     Raises:
         RewardError: when there is none of that name, or it is not safe and not allowed.
     """

@@ -40,14 +40,8 @@ SHOWN_CHARACTERS = 200  # characters of a completion
 
 @dataclass(frozen=True)
 class SplitCheck:
-    """The rewards of the completions of a split, counted.
-
-    Attributes:
-        rows: with a completion, in all.
-        scored: of them.
-        unrewarded: of those scored, the number that earn nothing.
-        example: the first of these in words; empty without one.
-    """
+    """How many rows of a split have a completion, how many were scored, how many earn nothing, and
+    the first of these in words."""
 
     split: str
     rows: int
@@ -57,10 +51,7 @@ class SplitCheck:
 
 
 def check_own_completions(dataset: Dataset, allow_user_code: bool = False) -> list[str]:
-    """Scores the completions of all splits of a dataset with its own reward.
-
-    Returns:
-        Sentences to be said to people: of how many rows earn nothing, what was not looked at.
+    """Warnings about the rows' own completions: how many earn nothing, what was not looked at.
 
     Raises:
         RewardError: when most completions of a split earn nothing, with an example and what would
@@ -169,10 +160,7 @@ def score_splits(
 ) -> list[SplitCheck]:
     """Scores the completions of every split, in the same order whenever it is done.
 
-    Args:
-        dataset: with its splits loaded.
-        reward: of it.
-        report: is told of each row before it is scored, a JSON text a line.
+    The report is told of each row before it is scored, a JSON text a line.
 
     Raises:
         RewardFailed: when the reward raises, or gives no number.
@@ -205,11 +193,8 @@ def _example(dataset: Dataset, row: Row, value: float) -> str:
     else:
         read = final_answer(completion, card.answer_marker)
     answers = " or ".join(repr(_short(answer)) for answer in row.answers[:3])
-    shown = (
-        completion
-        if len(completion) <= SHOWN_CHARACTERS
-        else "..." + completion[-SHOWN_CHARACTERS:]
-    )
+    cut = "..." * (len(completion) > SHOWN_CHARACTERS)
+    shown = cut + completion[-SHOWN_CHARACTERS:]
     return (
         f"  for example {row.file or 'a row'}:{row.line}\n    answer: {answers}\n"
         f"    completion: {shown!r}\n    taken as its answer: {_short(read)!r}\n"

@@ -19,13 +19,7 @@ SHOWN_CHARACTERS = 80
 
 
 class WatchedReward:
-    """A reward that leaves a note while it scores.
-
-    Args:
-        reward: to be called.
-        folder: of the trial or the measurement.
-        process: index of this process among those of the trial.
-    """
+    """A reward that leaves a note in the folder of a trial or measurement while it scores."""
 
     def __init__(self, reward: Reward, folder: Path, process: int = 0):
         self._reward, self._calls = reward, 0

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 from trials.data.card import TRL_PREFIX, is_trl_reward, is_user_code
 from trials.data.dataset import Dataset, DatasetCard, Row
 from trials.io.errors import RewardError, RewardFailed
+from trials.io.problems import shown
 from trials.matching.bounded_regex import compile_bounded
 from trials.matching.choices import Choice
 from trials.matching.exact import ExactMatch
@@ -162,7 +163,7 @@ def _check_numeric_answers(dataset: Dataset) -> None:
     for row, answer in islice(formulas, MAX_FORMULAS):
         if not is_readable_answer(answer):
             raise RewardError(
-                f"{_place(row)}: the answer {_shortened(answer)} is not a number that the reward "
+                f"{_place(row)}: the answer {shown(answer)} is not a number that the reward "
                 "'numeric' can read, so every completion would be wrong\n  expected: a number or "
                 "formula such as 12, 1/2 or $\\sqrt{2}$, no larger than can be worked out; mend "
                 "the row, or set `reward: exact_match` in dataset.yaml"
@@ -178,19 +179,19 @@ def _checked(kind: str, reward: Callable[[str, Row], Any]) -> Reward:
         except (Exception, SystemExit) as error:
             raise RewardFailed(
                 f"reward {kind!r} raised {type(error).__name__}: {error}\n  on {_place(row)}, "
-                f"for the completion {_shortened(completion)}"
+                f"for the completion {shown(completion)}"
             ) from error
         with suppress(OverflowError):  # an integer beyond the largest float
             if isinstance(value, Real) and math.isfinite(value):  # NumPy's numbers are Real too
                 return float(value)
         shape = getattr(value, "shape", None)
         of_shape = f" of shape {tuple(shape)}" if shape is not None else ""
-        found = f"a {type(value).__name__}{of_shape} ({_shortened(value)})"
+        found = f"a {type(value).__name__}{of_shape} ({shown(value)})"
         if value is None or isinstance(value, float):
             found = str(value)
         raise RewardFailed(
             f"reward {kind!r} returned {found}; expected one finite number for each completion\n"
-            f"  on {_place(row)}, for the completion {_shortened(completion)}"
+            f"  on {_place(row)}, for the completion {shown(completion)}"
         )
 
     return checked
@@ -200,27 +201,17 @@ def _place(row: Row) -> str:
     """File and line of a row; its prompt when it came from elsewhere."""
     if row.file is not None:
         return f"{row.file}:{row.line}"
-    return f"the row with the prompt {_shortened(row.prompt[-1]['content'])}"
-
-
-def _shortened(value: Any, limit: int = 60) -> str:
-    text = repr(value)
-    return text if len(text) <= limit else f"{text[:limit]}..."
+    return f"the row with the prompt {shown(row.prompt[-1]['content'])}"
 
 
 @dataclass(frozen=True)
 class RewardTerm:
-    """One term of the RL reward, which is the weighted sum of all.
-
-    Attributes:
-        name: of the term: the kind of the task reward, ``format`` or ``length``.
-        weight: of the term in the sum.
-        score: of a completion's text, its row, and the completion's length in tokens.
-    """
+    """One term of the RL reward, which is the weighted sum of all."""
 
     name: str
     weight: float
     score: Callable[[str, Row, int], float]
+    """Of a completion's text, its row, and the completion's length in tokens."""
 
 
 def training_rewards(
@@ -228,11 +219,7 @@ def training_rewards(
 ) -> list[RewardTerm]:
     """The terms of the RL reward; the first is the task reward, alone the validation metric.
 
-    Args:
-        reward: of the task.
-        h: its ``rl_format_weight`` and ``rl_length_weight`` switch the other terms on.
-        card: of the dataset.
-        limit: tokens that are generated at most.
+    Others are on where they have a weight. At most ``limit`` tokens are generated.
 
     Raises:
         RewardError: when ``answer_format`` of the card is not a regular expression.

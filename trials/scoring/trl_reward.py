@@ -32,13 +32,7 @@ def reward(
     alternatives: list[list[str]] | None = None,
     **_: Any,
 ) -> list[float]:
-    """Scores completions as a trial does.
-
-    Args:
-        prompts, completions: chats; the last message of a completion is scored.
-        answer: of each row.
-        metadata: of each row, as JSON.
-        alternatives: further right answers of each row; None: there are none.
+    """Scores the last messages of completions as a trial does; metadata are JSON texts.
 
     Raises:
         RewardError: when no dataset card is named, or it names no reward.
