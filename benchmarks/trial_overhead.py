@@ -25,6 +25,7 @@ from trials.data.dataset import fingerprint
 from trials.process.launch import Launcher
 from trials.process.supervisor import Supervisor
 from trials.spec.events import read_events
+from trials.spec.kinds import TrialState
 from trials.spec.records import Fidelity, Schedule, TrialSpec
 
 
@@ -68,7 +69,7 @@ def overhead(supervisor: Supervisor, spec: TrialSpec) -> float:
     start = time.perf_counter()
     result = supervisor.run(spec)
     wall = time.perf_counter() - start
-    if result.state != "completed":
+    if result.state != TrialState.COMPLETED:
         raise SystemExit(f"trial {spec.trial_id} {result.state}: {result.failure}")
     return wall - sum(loop_seconds(Path(spec.folder)).values())
 

@@ -33,6 +33,7 @@ from trials.data.lengths import completion_limit
 from trials.scoring.rewards import build_reward
 from trials.spec.arguments import Execution, grpo_arguments, sft_arguments
 from trials.spec.hyperparameters import validate
+from trials.spec.kinds import TrialState
 from trials.spec.plan import plan_steps
 from trials.spec.records import Schedule, TrialSpec
 from trials.training.run import run_trial
@@ -87,7 +88,7 @@ def _train(trainer: Any) -> float:
 def trial_seconds(spec: TrialSpec) -> dict[str, float]:
     """Seconds of a trial in ``train()`` of each stage, without its evaluations."""
     result = run_trial(spec)
-    if result.state != "completed":
+    if result.state != TrialState.COMPLETED:
         raise SystemExit(f"the trial {result.state}: {result.failure}")
     return loop_seconds(Path(spec.folder), evaluations=False)
 

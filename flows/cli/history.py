@@ -91,7 +91,7 @@ def import_runs(
         from tasks.runs.formatting import pluralize
         from tasks.translation.results import ImportOptions
         from trials.io.errors import SettingsError
-        from trials.spec.records import STAGES
+        from trials.spec.kinds import STAGES
 
         if stage is not None and stage not in STAGES:
             raise SettingsError(f"--stage {stage}: expected sft, dpo or rl")

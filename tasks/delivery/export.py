@@ -47,8 +47,9 @@ from trials.spec.arguments import (
     weights_dtype,
 )
 from trials.spec.hyperparameters import Hyperparameters, validate
+from trials.spec.kinds import Stage
 from trials.spec.plan import StagePlan, plan_steps
-from trials.spec.records import Stage, TrialSpec, write_json
+from trials.spec.records import TrialSpec, write_json
 
 # Pickled arguments, the frozen copy of the adapter that GRPO takes its KL to, an empty model card.
 LEFTOVERS = ("training_args.bin", "ref", "README.md")

@@ -100,7 +100,7 @@ def open_backend(
         task_runner = stack.enter_context(_task_runner(settings))
         if settings.trials_on == HERE:
             warm = settings.trials_per_worker
-            here = Supervisor(launchers, on_event, None, warm, run.path / TRIALS)
+            here = Supervisor(launchers, on_event, warm, run.path / TRIALS)
             yield ExecutionBackend(stack.enter_context(here), task_runner, settings.retries)
             return
         follower = stack.enter_context(EventFollower(on_event))

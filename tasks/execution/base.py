@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Protocol
 
 from tasks.config.names import checked_name
-from trials.spec.records import FATAL_KINDS, TRANSIENT_KINDS, TrialResult, TrialSpec
+from trials.spec.kinds import FATAL_KINDS, TRANSIENT_KINDS
+from trials.spec.records import TrialResult, TrialSpec
 
 HERE, DASK, WORKERS = "here", "dask", "workers"
 # Names in the folder of a run.

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from trials.spec.records import STAGES, CurvePoint, Spent, Stage
+from trials.spec.kinds import STAGES, Stage
+from trials.spec.records import CurvePoint, Spent
 
 CURVE_DIGITS = 5
 MAX_CHARACTERS = 5_000_000  # some 400,000 points

@@ -8,8 +8,8 @@ from typing import Any
 
 from tasks.history.curves import unpack_curve
 from trials.spec.hyperparameters import is_unset
+from trials.spec.kinds import STAGES, Stage
 from trials.spec.plan import StagePlan
-from trials.spec.records import STAGES, Stage
 from trials.spec.signals import Series, signals_of
 
 # Fractions of recorded trials at which the early predictor is trained.

@@ -19,17 +19,13 @@ from tasks.history.prefixes import COST_COLUMNS, prefix_rows
 from trials.io.atomic import draft_of, replacing
 from trials.io.errors import SettingsError
 from trials.io.hashing import content_hash
+from trials.spec.kinds import CONFIG_CAUSED_KINDS
 from trials.spec.records import TrialResult, TrialSpec
 
 RUN_KEY = "run_key"  # column of rows that a tune run wrote
 # Settings that do not make it another run: its length, and where it runs.
 NOT_IN_RUN_KEY = ("budget", "trials_on", "store")
 READ_ERROR = "doubt"  # column with the fault of the file that a row is from; exports have it too
-# Only these kinds of failure tell something of the configuration, on this data or for this memory.
-# The others (killed, hung, timed out, crashed, an error in the program, bad data, a failing reward,
-# a full disk) tell it of the machine, the data or the code: learned from, they would teach the
-# search to shun good configurations.
-CONFIG_CAUSED_FAILURES = ("diverged", "out_of_memory", "bad_config")
 # Values of columns that a row leaves out, as imported ones may.
 DEFAULTS = {
     "state": "completed", "fraction": 1.0, "continued": False, "curve": "", "timeline": ""
@@ -59,15 +55,15 @@ def history_row(
         "dataset_fingerprint": spec.dataset_fingerprint,
         "model_id": model_id,
         "model_fingerprint": spec.model_fingerprint,
-        "state": result.state,
+        "state": result.state.value,
         "fraction": result.fraction,
         "score": result.score,
         "score_se": result.score_se,
         "cost_seconds": result.cost.seconds,
         "cost_flops": result.cost.flops,
         "cost_tokens": result.cost.tokens,
-        "failure_kind": result.failure.kind if result.failure else None,
-        "stop_rule": result.stop.rule if result.stop else None,
+        "failure_kind": result.failure.kind.value if result.failure else None,
+        "stop_rule": result.stop.rule.value if result.stop else None,
         "continued": spec.inherits_from is not None,
         "began_from": spec.inherits_from and f"{run_id}/{dataset_id}/{spec.inherits_from}",
         "began_step": spec.inherited_step,
@@ -245,7 +241,7 @@ def search_history(rows: pd.DataFrame) -> pd.DataFrame:
     failed = rows[rows["state"] == "failed"]
     if "failure_kind" in failed:
         kinds = failed["failure_kind"]
-        failed = failed[kinds.isna() | kinds.isin(CONFIG_CAUSED_FAILURES)]
+        failed = failed[kinds.isna() | kinds.isin(CONFIG_CAUSED_KINDS)]
     prefixes = [prefix for row in records(full) if row["curve"] for prefix in prefix_rows(row)]
     frame = pd.concat([full, failed, pd.DataFrame(prefixes)], ignore_index=True)
     return frame.drop(columns=["curve", "timeline"])

@@ -269,7 +269,8 @@ def _size_of(model: str) -> str:
     """
     from transformers.utils import cached_file
 
-    from trials.models.loading import count_parameters, load_config, load_tokenizer
+    from trials.models.loading import count_parameters
+    from trials.models.tokenizer import load_config, load_tokenizer
 
     sources = [model]
     with suppress(OSError):  # of the hub, and fetched before

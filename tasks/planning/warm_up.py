@@ -21,20 +21,12 @@ from tasks.planning.costs import CompletionLengths, TrialCosts
 from tasks.runs.folder import RunFolder
 from trials.io.errors import AutoPipeError
 from trials.process.supervisor import Supervisor
-from trials.spec.combinations import LENGTHS
 from trials.spec.events import Event, read_events
-from trials.spec.hyperparameters import Hyperparameters, validate
+from trials.spec.hyperparameters import LENGTHS, Hyperparameters, validate
+from trials.spec.kinds import FATAL_KINDS, FailureKind
 from trials.spec.pace import Generation, pace_of, rl_seconds, trained_tokens, trial_seconds
 from trials.spec.plan import StagePlan, plan_steps
-from trials.spec.records import (
-    FATAL_KINDS,
-    Fidelity,
-    Pace,
-    Schedule,
-    TrialResult,
-    TrialSpec,
-    Value,
-)
+from trials.spec.records import Fidelity, Pace, Schedule, TrialResult, TrialSpec, Value
 
 FOLDER = "warm-up"
 SMALL_ROWS, SMALL_TOKENS = 4, 8  # scored, and generated for each
@@ -122,7 +114,7 @@ class _Measured:
     @property
     def ran_out_of_time(self) -> bool:
         failure = self.result.failure
-        return self.result.out_of_time or bool(failure and failure.kind == "timed_out")
+        return self.result.out_of_time or bool(failure and failure.kind == FailureKind.TIMED_OUT)
 
     @property
     def lengths(self) -> dict[str, int] | None:

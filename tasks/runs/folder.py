@@ -9,7 +9,7 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
@@ -27,6 +27,8 @@ from trials.spec.records import (
 )
 
 PLAN = "plan.json"
+Phase = Literal["explore", "finish"]  # of a search
+Origin = Literal["default", "new", "continue", "finalist"]  # of a proposal
 
 
 class DatasetInfo(Record):
@@ -86,8 +88,8 @@ class ProposalRecord(Record):
     order: int
     trial_id: str = Field(pattern=r"^[\w-][\w.-]*$", description="A folder is called so.")
     proposal_id: str
-    phase: str = Field("explore", description="explore or finish.")
-    origin: str = Field(description="default, new, continue or finalist.")
+    phase: Phase = "explore"
+    origin: Origin
     continues: str | None = Field(None, description="Trial id of the one that is continued.")
     fraction: float
     config: dict[str, Value | None]

@@ -12,6 +12,7 @@ from pathlib import Path
 from tasks.config.settings import LONGEST_SECONDS, Budget
 from trials.io.errors import RecordError
 from trials.io.record_files import read_json, remedy_of
+from trials.spec.kinds import TrialState
 from trials.spec.records import TrialResult, TrialSpec, write_json
 
 LEDGER = "ledger.json"  # in the folder of a run
@@ -35,11 +36,11 @@ class CostScale:
 
     def of(self, spec: TrialSpec, result: TrialResult) -> float:
         """Cost of one trial; the first that did not fail is the reference: the default is first."""
-        if not self.reference_flops > 0 and result.state != "failed":
+        if not self.reference_flops > 0 and result.state != TrialState.FAILED:
             self.reference_flops = result.cost.flops / max(result.fraction, 1e-9)
         known = self.reference_flops > 0
         cost = result.cost.flops / self.reference_flops if known else 1.0
-        if result.state == "failed" and not result.cost.flops:
+        if result.state == TrialState.FAILED and not result.cost.flops:
             # Killed or refused, it may have counted nothing; it was not free all the same.
             cost = max(cost, spec.fidelity.fraction)
         return cost
@@ -47,7 +48,7 @@ class CostScale:
 
 def is_idle(result: TrialResult, cost_full: float) -> bool:
     """True if another trial had run everything of this one already: it counts as no trial."""
-    return result.state != "failed" and cost_full <= 0
+    return result.state != TrialState.FAILED and cost_full <= 0
 
 
 @dataclass
@@ -147,7 +148,7 @@ class Ledger:
         idle = is_idle(result, cost_full)
         self.started -= idle
         self._idle = self._idle + 1 if idle else 0
-        if result.state != "failed" and cost_full > 0:
+        if result.state != TrialState.FAILED and cost_full > 0:
             seconds = max(0.0, result.cost.seconds - self.overhead_seconds)
             self._seconds_per_full.append(seconds / cost_full)
         self.save()

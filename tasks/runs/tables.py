@@ -13,6 +13,7 @@ import pandas as pd
 from tasks.runs.folder import ProposalRecord, RunFolder, RunInfo, Summary, Trial
 from tasks.runs.spending import Spending
 from trials.spec.events import curve, read_events
+from trials.spec.kinds import TrialState
 from trials.spec.records import CurvePoint, Value
 
 UNFINISHED = "unfinished"
@@ -180,7 +181,7 @@ def _trial_row(
         "begun_by": "" if continues else spec.inherits_from or "",
         "asked": spec.fidelity.fraction,
         "fraction": result.fraction if result else math.nan,
-        "state": result.state if result else UNFINISHED,
+        "state": result.state.value if result else UNFINISHED,
         "reason": _reason(trial),
         "score": _number(result.score if result else None),
         "score_se": _number(result.score_se if result else None),
@@ -188,7 +189,9 @@ def _trial_row(
         "predicted_sd": _number(observation.get("predicted_sd")),
         "prior": _number(observation.get("prior_score")),
         "seconds": result.cost.seconds if result else math.nan,
-        "full_length": bool(result and result.state == "completed" and result.fraction >= 1),
+        "full_length": bool(
+            result and result.state == TrialState.COMPLETED and result.fraction >= 1
+        ),
         "config": spec.config,
     }
     if math.isnan(row["prior"]) and proposal:
@@ -205,7 +208,7 @@ def _reason(trial: Trial) -> str:
     if result is None:
         return "no result yet"
     if result.failure is not None:
-        return result.failure.kind
+        return result.failure.kind.value
     return f"{result.stop.rule} at step {result.stop.step}" if result.stop else ""
 
 

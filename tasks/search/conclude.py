@@ -23,6 +23,7 @@ from trials.evaluation.compare import paired_difference
 from trials.io.errors import AutoPipeError
 from trials.process.supervisor import Supervisor
 from trials.spec.events import read_events
+from trials.spec.kinds import TrialState
 from trials.spec.pace import pace_of
 from trials.spec.records import ProbeAnswer, ProbeRequest, SplitScore, TrialResult, TrialSpec
 
@@ -147,9 +148,9 @@ def conclude(
         best_expected=recommendation.score,
         best_expected_se=recommendation.score_se,
         trials=len(trials),
-        failed=sum(bool(t.result and t.result.state == "failed") for t in trials),
+        failed=sum(bool(t.result and t.result.state == TrialState.FAILED) for t in trials),
         full_length=sum(
-            r.state == "completed" and r.fraction >= 1 for _, r in loop.finished.values()
+            r.state == TrialState.COMPLETED and r.fraction >= 1 for _, r in loop.finished.values()
         ),
         elapsed_seconds=loop.ledger.elapsed,
         trial_seconds=sum(t.result.cost.seconds for t in trials if t.result),

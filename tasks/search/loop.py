@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 from prefect.futures import PrefectFuture
@@ -26,21 +26,14 @@ from tasks.execution.trial import abort_run
 from tasks.history.rows import records
 from tasks.inputs.prepare import Inputs
 from tasks.inputs.spaces import plain_values
-from tasks.runs.folder import ProposalRecord, RunFolder, final_model
+from tasks.runs.folder import Origin, Phase, ProposalRecord, RunFolder, final_model
 from tasks.runs.ledger import CostScale, Ledger
 from tasks.search.stages import inherited_share, plan_of, trial_limits
 from trials.checkpoints.registry import CheckpointRegistry
 from trials.evaluation.compare import row_adjusted_se
 from trials.io.errors import HyperparameterError, SettingsError
-from trials.spec.records import (
-    Compute,
-    FailureKind,
-    Fidelity,
-    Pace,
-    TrialResult,
-    TrialSpec,
-    read_record,
-)
+from trials.spec.kinds import FailureKind, TrialState
+from trials.spec.records import Compute, Fidelity, Pace, TrialResult, TrialSpec, read_record
 
 Finished = tuple[TrialSpec, TrialResult]
 OnResult = Callable[[TrialSpec, TrialResult], None]
@@ -52,14 +45,13 @@ MODELS_KEPT = 3
 TYPICAL_REST = 0.7
 # Share of its time without which the default configuration is not begun.
 LEAST_OF_DEFAULT = 0.5
-Phase = Literal["explore", "finish"]
 
 
 class Candidate(NamedTuple):
     """A proposal, why it was made, and the fraction of the schedule that it is run for."""
 
     proposal: Proposal
-    origin: str
+    origin: Origin
     fraction: float
 
 
@@ -173,15 +165,15 @@ class SearchLoop:
         self.finished[proposal.id] = (spec, result)
         # A trial that a rule stopped is over: its score stands for its final one. One that ran out
         # of wall-clock time is just short.
-        over = result.state == "stopped" and not result.out_of_time
+        over = result.state == TrialState.STOPPED and not result.out_of_time
         self.search.tell(
             proposal.id,
             score=result.score,
             score_se=error,
             cost=cost,
-            fraction=1.0 if over or result.state == "failed" else result.fraction,
+            fraction=1.0 if over or result.state == TrialState.FAILED else result.fraction,
             signals=result.signals,
-            state=result.state,
+            state=result.state.value,
             start=inherited_share(spec, self.inputs),
         )
         self.ledger.settle(result, cost)
@@ -314,7 +306,7 @@ class SearchLoop:
         return row_adjusted_se(result.outcomes, others)
 
     def _next_command(self, kind: FailureKind) -> str:
-        if kind == "bad_data":  # corrected data are other data
+        if kind == FailureKind.BAD_DATA:  # corrected data are other data
             return "start a new run"
         return f"resume with: autopipe tune --resume {self.run.run_id}"
 

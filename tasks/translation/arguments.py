@@ -15,7 +15,7 @@ from tasks.translation.results import RowError
 from tasks.translation.values import finite_number
 from trials.spec.arguments import LORA_TARGETS, TRL_SCHEDULES
 from trials.spec.hyperparameters import DPOLoss
-from trials.spec.records import Stage
+from trials.spec.kinds import Stage
 
 # Arguments that only one of the trainers has; DPO's are among GRPO's, so GRPO is looked at first.
 STAGE_MARKERS: tuple[tuple[Stage, tuple[str, ...]], ...] = (

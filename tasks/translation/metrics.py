@@ -12,7 +12,8 @@ from tasks.translation.results import RowError
 from tasks.translation.values import finite_number, is_nonfinite
 from trials.io.problems import meant
 from trials.spec.events import CURVE_METRICS
-from trials.spec.records import CurvePoint, Stage
+from trials.spec.kinds import Stage
+from trials.spec.records import CurvePoint
 
 # Evaluation metrics that are scores, higher is better, in the order in which they are looked for.
 SCORE_METRICS = (

@@ -13,7 +13,7 @@ from typing import Any
 from tasks.translation.values import read_mapping
 from trials.io.errors import SettingsError
 from trials.io.hashing import content_hash
-from trials.spec.records import Stage
+from trials.spec.kinds import Stage
 
 CONFIG = "config."
 DIGEST_DIGITS = 10

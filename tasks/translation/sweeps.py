@@ -20,7 +20,7 @@ from tasks.translation.metrics import divergence_step, make_curve, values_of
 from tasks.translation.results import CONFIG, ImportOptions, Row, RowError, make_row
 from tasks.translation.runs import DIVERGED
 from tasks.translation.values import finite_number
-from trials.spec.records import Stage
+from trials.spec.kinds import Stage
 
 # Settings that are meant to change nothing of a configuration.
 NEUTRAL_SETTINGS = ("seed", "data_seed", "output_dir", "logging_dir", "run_name")

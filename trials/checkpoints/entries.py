@@ -35,8 +35,9 @@ from pydantic import Field
 from trials.io.atomic import PARTIAL, flush, flush_names
 from trials.io.hashing import content_hash, file_hash
 from trials.spec.hyperparameters import Hyperparameters
+from trials.spec.kinds import STAGES, Stage
 from trials.spec.plan import StagePlan
-from trials.spec.records import STAGES, Record, Stage, TrialSpec, read_record, write_json
+from trials.spec.records import Record, TrialSpec, read_record, write_json
 
 Kind = Literal["trainer", "weights"]
 
@@ -51,14 +52,14 @@ _LENGTH_FIELDS = {f"{stage}_{unit}" for stage in STAGES for unit in ("share", "s
 
 
 class FileRecord(Record):
-    """What a file must be."""
+    """Expected size and hash of a file."""
 
     size: int = Field(ge=0, description="Bytes.")
     sha256: str
 
 
 class Manifest(Record):
-    """What an entry is; written last, so that an entry that has one is whole."""
+    """The description of an entry; written last, so that an entry that has one is whole."""
 
     key: str = Field(description="Stage key; see ``stage_keys``.")
     stage: Stage
@@ -95,12 +96,12 @@ class Checkpoint:
 
 
 def entry_path(trial_folder: Path, step: int) -> Path:
-    """Where the entry of a step lies."""
+    """The folder of the entry of a step."""
     return trial_folder / CHECKPOINTS / f"step-{step:06d}"
 
 
 def partial_path(target: Path) -> Path:
-    """Where an entry or a final model is put together; the same in all processes of a trial."""
+    """The draft folder of an entry or a final model; the same in all processes of a trial."""
     return target.with_name(f".{target.name}{PARTIAL}")
 
 
@@ -159,7 +160,7 @@ def deciding(h: Hyperparameters, plan: StagePlan) -> dict[Stage, dict[str, Any]]
 
 
 def matters(name: str, stages: tuple[Stage, ...]) -> bool:
-    """Whether a hyperparameter can change the state after some stages; no prefix: of all stages.
+    """True if a hyperparameter can change the state after some stages; no prefix: of all stages.
 
     The lengths of all stages do: they decide what share of the run each of them is.
     """
@@ -205,7 +206,7 @@ def publish(
         files=_records(partial),
     )
     if missing := _missing_parts(manifest):
-        raise ValueError(f"{partial} is no checkpoint: {'; '.join(missing)}")
+        raise ValueError(f"{partial} is not a checkpoint: {'; '.join(missing)}")
     write_json(partial / MANIFEST, manifest)
     while not _renamed(partial, target):
         existing = read_checkpoint(target)
@@ -226,7 +227,7 @@ def read_checkpoint(path: Path) -> Checkpoint | None:
 
 
 def problems(checkpoint: Checkpoint, deep: bool = True) -> list[str]:
-    """What is wrong with the files of an entry; empty when it can be continued from.
+    """Problems with the files of an entry; empty if a trial can resume from it.
 
     Args:
         deep: read and hash every file; without it only their presence and sizes are checked.
@@ -267,7 +268,7 @@ def discard(path: Path) -> bool:
 
 
 def children(folder: Path) -> list[Path]:
-    """What lies in a folder, sorted by name; nothing when there is no such folder."""
+    """The entries of a folder, sorted by name; empty if there is no such folder."""
     try:
         return sorted(folder.iterdir())
     except (FileNotFoundError, NotADirectoryError):
@@ -314,7 +315,7 @@ def _renamed(source: Path, target: Path) -> bool:
 
 
 def _same(one: Manifest, other: Manifest) -> bool:
-    """Whether two manifests speak of the same state; the bytes of two runs may differ."""
+    """True if two manifests describe the same state; the bytes of two runs may differ."""
     described = {"created", "files"}
     return one.model_dump(exclude=described) == other.model_dump(exclude=described)
 
@@ -328,7 +329,7 @@ def _missing_parts(manifest: Manifest) -> list[str]:
 
 
 def _file_problem(entry: Path, name: str, record: FileRecord, deep: bool) -> str | None:
-    """What is wrong with one listed file; raises OSError or ValueError where it cannot be read."""
+    """The problem with one listed file; raises OSError or ValueError if it cannot be read."""
     listed = PurePosixPath(name)
     if listed.is_absolute() or ".." in listed.parts:
         return "lies outside the checkpoint"
@@ -336,7 +337,7 @@ def _file_problem(entry: Path, name: str, record: FileRecord, deep: bool) -> str
     if not path.is_relative_to(entry.resolve()):  # through a link
         return "lies outside the checkpoint"
     if not path.is_file():
-        return "is no file"
+        return "is not a file"
     if (size := path.stat().st_size) != record.size:
         return f"has {size} bytes, not {record.size}"
     if deep and file_hash(path) != record.sha256:

@@ -1,4 +1,4 @@
-"""The checkpoints of all trials of a run: the furthest one to go on from, and a limit to all.
+"""The checkpoints of all trials of a run: the furthest one to resume from, and a limit to all.
 
 The folders are the truth and there is no index: what is on disk and whole is found, also when
 another process wrote or removed checkpoints a moment ago.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from trials.checkpoints.entries import (
     CHECKPOINTS,
+    EVENTS,
     FINAL,
     REMOVED,
     Checkpoint,
@@ -26,8 +28,9 @@ from trials.checkpoints.entries import (
     stage_keys,
 )
 from trials.spec.hyperparameters import Hyperparameters
+from trials.spec.kinds import STAGES
 from trials.spec.plan import StagePlan
-from trials.spec.records import STAGES, TrialSpec
+from trials.spec.records import TrialSpec
 
 _ENTRY_NAME = re.compile(r"step-\d{6,}")
 
@@ -59,7 +62,7 @@ class CheckpointRegistry:
         processes: int | None = None,
         on_skip: OnSkip | None = None,
     ) -> Checkpoint | None:
-        """The checkpoint with the most steps that a trial can go on from exactly.
+        """The checkpoint with the most steps that a trial can resume from exactly.
 
         It has the key of its stage, is not beyond the last step of the trial, and all its files
         are as they were written (each is read). Of several after the same step: one within a
@@ -157,7 +160,7 @@ def _is_entry(path: Path) -> bool:
 
 
 def _continues(checkpoint: Checkpoint, plan: StagePlan) -> bool:
-    """Whether a stage can be continued, or the next one begun, exactly from that step."""
+    """True if the stage can resume, or the next one begin, exactly from that step."""
     stage, step = checkpoint.manifest.stage, checkpoint.manifest.step
     if checkpoint.manifest.kind == "weights":
         return step == plan.end(stage)
@@ -170,7 +173,7 @@ def _preference(checkpoint: Checkpoint) -> tuple[int, bool, str, str]:
 
 
 def _is_superseded(checkpoint: Checkpoint, entries: list[Checkpoint]) -> bool:
-    """Whether its trial has a further entry, in the same stage or a later one, with all files."""
+    """True if its trial has a complete later entry, in the same stage or a later one."""
     manifest = checkpoint.manifest
     return manifest.kind == "trainer" and any(
         other.path.parent == checkpoint.path.parent
@@ -185,12 +188,25 @@ def _is_superseded(checkpoint: Checkpoint, entries: list[Checkpoint]) -> bool:
 
 
 def _is_needed(path: Path, needed: Collection[Path]) -> bool:
-    """Whether a path, one above it, or something in it is needed; all resolved."""
+    """True if a path, one above it, or something in it is needed; all resolved."""
     return any(path == one or path in one.parents or one in path.parents for one in needed)
 
 
+def clear_leftovers(folder: Path) -> None:
+    """Removes events and checkpoints from the folder of a trial that has no result."""
+    (folder / EVENTS).unlink(missing_ok=True)
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+
+
+def last_checkpoint(folder: Path) -> Checkpoint | None:
+    """The furthest whole checkpoint in a trial's own folder; None without any."""
+    entries = [read_checkpoint(path) for path in (folder / CHECKPOINTS).glob("step-*")]
+    whole = [entry for entry in entries if entry and not problems(entry)]
+    return max(whole, key=lambda entry: entry.manifest.step, default=None)
+
+
 class _Disk:
-    """How many bytes files and folders take together; what they share by hard links counts once."""
+    """Bytes that files and folders take together; hard links to one file count once."""
 
     def __init__(self, paths: Iterable[Path]):
         self._files = {path: dict(_file_sizes(path)) for path in paths}

@@ -1,4 +1,4 @@
-"""Where a trial starts: from nothing, or from a checkpoint with the curve that led to it."""
+"""The point at which a trial starts: the model, or a checkpoint with the curve that led to it."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from pathlib import Path
 from accelerate import PartialState
 
 from trials.checkpoints.entries import Checkpoint, clear_partials, problems, read_checkpoint
-from trials.checkpoints.leftovers import clear_leftovers, last_checkpoint
+from trials.checkpoints.registry import clear_leftovers, last_checkpoint
 from trials.io.atomic import link_tree
 from trials.spec.events import Event, read_events
 from trials.spec.records import TrialSpec
 
 
 @dataclass(frozen=True)
-class Adopted:
-    """What a trial takes over.
+class ResumePoint:
+    """A checkpoint that a trial continues from, and what of it was paid for before.
 
     Attributes:
-        checkpoint: to go on from; None to start from the model.
+        checkpoint: to resume from; None to start from the model.
         inherited_step: steps up to here were paid for by another trial.
         seconds_before: that an interrupted attempt at this trial spent on what is kept of it.
     """
@@ -31,8 +31,8 @@ class Adopted:
     seconds_before: float
 
 
-def adopt(spec: TrialSpec) -> Adopted:
-    """Makes the folder of a trial ready to go on, and says from where.
+def resume_from(spec: TrialSpec) -> ResumePoint:
+    """Prepares the folder of a trial and finds the point that it resumes from.
 
     The curve up to the checkpoint becomes the beginning of the trial's own. A checkpoint that is
     not whole is not used; then the trial starts from nothing.
@@ -40,13 +40,13 @@ def adopt(spec: TrialSpec) -> Adopted:
     state = PartialState()
     checkpoint = _furthest(spec, state.num_processes)
     before = list(read_events(checkpoint.events)) if checkpoint else []
-    adopted = Adopted(checkpoint, *_spent(before, spec.trial_id, checkpoint))
+    start = ResumePoint(checkpoint, *_spent(before, spec.trial_id, checkpoint))
     # Read by all before it is changed by one: the checkpoint may lie in this very folder.
     state.wait_for_everyone()
     if state.is_main_process:
         _lay_out(Path(spec.folder), checkpoint, before)
     state.wait_for_everyone()
-    return adopted
+    return start
 
 
 def _furthest(spec: TrialSpec, processes: int) -> Checkpoint | None:
@@ -62,8 +62,8 @@ def _furthest(spec: TrialSpec, processes: int) -> Checkpoint | None:
     return max(usable, key=lambda checkpoint: checkpoint.manifest.step, default=None)
 
 
-def own_start(folder: Path) -> Path:
-    """Where a trial that goes on with itself keeps the weights that its stage started from."""
+def stage_start_weights(folder: Path) -> Path:
+    """Folder in which a trial that resumes itself keeps the weights that its stage started from."""
     return folder / "checkpoint" / ".start"
 
 
@@ -84,7 +84,7 @@ def _lay_out(folder: Path, checkpoint: Checkpoint | None, before: list[Event]) -
         shutil.rmtree(folder / "checkpoint" / "final", ignore_errors=True)
         if (checkpoint.path / "start").is_dir():
             # The next checkpoint of this trial replaces the one that holds it.
-            link_tree(checkpoint.path / "start", own_start(folder))
+            link_tree(checkpoint.path / "start", stage_start_weights(folder))
     else:
         clear_leftovers(folder)
     # These belong to the trial that they were written in.

@@ -21,7 +21,8 @@ from transformers import StoppingCriteria, StoppingCriteriaList
 
 from trials.data.dataset import Row, render
 from trials.io.errors import SettingsError
-from trials.models.loading import base_of, count_parameters, is_adapter, load_config, load_model
+from trials.models.loading import base_of, count_parameters, is_adapter, load_model
+from trials.models.tokenizer import load_config
 from trials.scoring.rewards import Reward
 from trials.spec.arguments import held_dtype, use_bf16
 from trials.spec.records import SplitScore

@@ -38,7 +38,7 @@ from trials.io.errors import AutoPipeError
 from trials.io.output import output_to
 from trials.io.watchdog import end_with_supervisor
 from trials.models.device import settle_device
-from trials.models.loading import context_limit, load_tokenizer
+from trials.models.tokenizer import context_limit, load_tokenizer
 from trials.scoring.reward_watch import WatchedReward
 from trials.scoring.rewards import build_reward
 from trials.spec.events import EventLog

@@ -80,7 +80,7 @@ def put_in_place(draft: Path, path: Path) -> None:
 
 
 def put_first(draft: Path, path: Path) -> None:
-    """As `put_in_place`; where another process has put the same folder before, that one stays."""
+    """Like `put_in_place`, but keeps a folder that another process put there first."""
     try:
         put_in_place(draft, path)
     except OSError:

@@ -1,4 +1,4 @@
-"""What the programs that AutoPipe starts import: its own packages, and nobody's by accident.
+"""Imports of the programs that AutoPipe starts: its own packages, and nobody's by accident.
 
 Whoever works in a folder with a ``tasks.py`` or a ``random.py`` runs AutoPipe all the same. Code of
 the user's own, as a reward, is imported when its name is given, from the end of the import path.

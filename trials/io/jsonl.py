@@ -76,7 +76,7 @@ def _value(text: str, file: Path, line: int) -> Any:
 def _broken_line(
     error: ValueError | RecursionError, text: str, file: Path, line: int
 ) -> DatasetError:
-    """As `_broken`, and what people write in place of one object a line is named."""
+    """Like `_broken`, but names what people write in place of one object per line."""
     if not isinstance(error, json.JSONDecodeError):
         return _broken(error, file, line, ONE_OBJECT_A_LINE)
     begins = text.strip().removeprefix("\ufeff")
@@ -154,15 +154,21 @@ def _integer(text: str) -> int:
     return int(text)
 
 
-def _float(text: str) -> float:
+def finite(text: str) -> float:
+    """A number of JSON.
+
+    Raises:
+        ValueError: it is larger than any float.
+    """
     number = float(text)
     if not math.isfinite(number):
         raise ValueError(f"{text[:40]} is beyond the largest number")
     return number
 
 
-def _constant(text: str) -> Any:
-    raise ValueError(f"{text} is no number that JSON knows")
+def refuse_constant(text: str) -> Any:
+    """Raises ValueError for NaN and infinities, which Python's reader of JSON would let pass."""
+    raise ValueError(f"{text} is not a JSON number")
 
 
 def _mapping(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
@@ -176,7 +182,7 @@ def _mapping(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 
 _DECODER = json.JSONDecoder(
     parse_int=_integer,
-    parse_float=_float,
-    parse_constant=_constant,
+    parse_float=finite,
+    parse_constant=refuse_constant,
     object_pairs_hook=_mapping,
 )

@@ -34,7 +34,7 @@ def output_to(file: Path) -> Iterator[None]:
 
 
 def flush() -> None:
-    """Of both standard streams."""
+    """Flushes both standard streams."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

@@ -1,4 +1,4 @@
-"""What is wrong with a setting, in plain words: the one place that translates pydantic's.
+"""Problems with settings in plain words, translated from pydantic's.
 
 It speaks to programmers ("Extra inputs are not permitted"); who reads these wrote a file, an option
 or an argument, and wants to know what was expected and what is known.
@@ -22,6 +22,7 @@ EXPECTED = {
     "less_than_equal": "expected a number of at most {le}",
     "finite_number": "expected a finite number",
     "literal_error": "expected {expected}",
+    "enum": "expected {expected}",
     "too_short": "expected at least {min_length}",
     "too_long": "expected at most {max_length}",
 }
@@ -41,7 +42,7 @@ EXPECTED_KINDS = {
 def expectation(
     problem: Mapping[str, Any], model: type[BaseModel] | None = None, noun: str = "key"
 ) -> str:
-    """What was expected of a value, or known where there is no such key; not what was found.
+    """The value that was expected, or the keys that are known; not what was found.
 
     Args:
         problem: one of ``ValidationError.errors()``.
@@ -64,14 +65,14 @@ def expectation(
 def sentence(
     problem: Mapping[str, Any], model: type[BaseModel] | None = None, noun: str = "key"
 ) -> str:
-    """What was expected, and what was found where that is a plain value."""
+    """The expectation, and what was found where that is a plain value."""
     text = expectation(problem, model, noun)
     says = problem["type"] in ("extra_forbidden", "missing", "value_error")
     return text if says else f"{text}, found {shown(problem['input'])}"
 
 
 def place(problem: Mapping[str, Any]) -> str:
-    """Where it is, as ``schedule.total_steps``; empty for what concerns all of it."""
+    """The path of the value, as ``schedule.total_steps``; empty for the model as a whole."""
     return ".".join(map(str, problem["loc"]))
 
 
@@ -88,7 +89,7 @@ def meant(name: str, known: Collection[str]) -> str:
 
 
 def meant_or_known(name: str, known: Collection[str]) -> str:
-    """As ``meant``, and where none is near all that are known."""
+    """Like ``meant``, but lists all known names where none is close."""
     return meant(name, known) or (f"; known: {', '.join(known)}" if known else "")
 
 

@@ -8,7 +8,6 @@ the file, what is wrong with it, and what to do.
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from trials.io.atomic import write_text
 from trials.io.errors import FileError, RecordError
+from trials.io.jsonl import finite, refuse_constant
 from trials.io.problems import expectation, place
 
 LARGEST_BYTES = 1 << 28  # the result of a trial with curves and outcomes takes a few megabytes
@@ -115,7 +115,7 @@ def read_text(path: Path) -> str:
 
 
 def remedy_of(path: Path) -> str:
-    """What to do about a file that is damaged."""
+    """The remedy for a damaged file."""
     return f"{REMEDIES.get(path.name, ELSE)}: {path}"
 
 
@@ -125,22 +125,11 @@ def _content(text: str) -> Any:
     Raises:
         ValueError: for anything else.
     """
-    return json.loads(text, parse_constant=_no_number, parse_float=_finite)
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(f"{text[:40]} is beyond the largest number")
-    return number
-
-
-def _no_number(text: str) -> None:
-    raise ValueError(f"{text} is not a number")
+    return json.loads(text, parse_constant=refuse_constant, parse_float=finite)
 
 
 def problems_of(error: Exception) -> str:
-    """What is wrong, without the values: they may be long, or secret."""
+    """The problems, without the values: they may be long, or secret."""
     if not isinstance(error, ValidationError):
         nested = isinstance(error, RecursionError)
         return "is nested too deeply" if nested else f"cannot be read: {error}"

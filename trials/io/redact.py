@@ -93,12 +93,12 @@ MASK = "[secret of the environment]"
 
 
 def is_secret_name(name: str) -> bool:
-    """Whether a variable or parameter of that name holds a secret, if its value looks like one."""
+    """True if a variable or parameter of that name holds a secret when its value looks like one."""
     return _says_secret(name) or _may_say_secret(name)
 
 
 def has_secret(url: str) -> bool:
-    """Whether a URL holds a password or another secret in itself."""
+    """True if a URL contains a password or another secret."""
     return _without_patterns(url, lambda secret: MASK) != url
 
 
@@ -198,7 +198,7 @@ def _words(name: str) -> list[str]:
 
 
 def _looks_secret(value: str) -> bool:
-    """Whether a value is no plain word, number or path."""
+    """True if a value is not a plain word, number or path."""
     if value.startswith("-----BEGIN"):
         return True
     plain = value.isdecimal() or (value.isalpha() and (value.islower() or value.istitle()))
@@ -222,7 +222,7 @@ def _secrets_in(environment: frozenset[tuple[str, str]]) -> tuple[str, ...]:
 
 
 def _secrets_of(name: str, value: str) -> Iterator[str]:
-    """What of a variable's value is secret; nothing of most."""
+    """The secret parts of a variable's value; most have none."""
     if password := URL_PASSWORD.search(value):
         yield password[2]
     for found in URL_PARAMETER.finditer(value):
@@ -242,7 +242,7 @@ def _may_be_secret(value: str) -> bool:
 
 
 def _is_path(value: str) -> bool:
-    """Whether it says where a secret lies, as SSH_AUTH_SOCK does."""
+    """True if it is the path of a secret, as in SSH_AUTH_SOCK."""
     try:
         return value.startswith("/") and "\n" not in value and Path(value).exists()
     except (OSError, ValueError):
@@ -250,7 +250,7 @@ def _is_path(value: str) -> bool:
 
 
 def _forms(secret: str) -> Iterator[str]:
-    """As it is, and as ``print(os.environ)``, JSON and URLs write it."""
+    """A secret verbatim, and as ``print(os.environ)``, JSON and URLs write it."""
     secret = secret.strip()
     yield secret
     yield repr(secret)[1:-1]

@@ -74,7 +74,7 @@ def first_bytes(file: Path) -> bytes:
 
 
 def named(head: bytes, file: Path) -> str | None:
-    """What a file is that cannot be data; None for one that may be."""
+    """The name of a file format that cannot be data; None for a file that may be."""
     if not head:
         return "an empty file"
     for start, name in SIGNATURES:

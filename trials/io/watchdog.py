@@ -23,7 +23,7 @@ def supervisor_token() -> str:
 
 
 def is_alive(token: str) -> bool:
-    """Whether the process that ``supervisor_token`` named is still there, on this machine."""
+    """True if the process that ``supervisor_token`` named still runs on this machine."""
     pid, _, started = token.partition(":")
     return pid.isdigit() and _start_time(int(pid)) == started
 
@@ -75,7 +75,7 @@ def _token(pid: int) -> str:
 
 
 def _start_time(pid: int) -> str | None:
-    """When a process started, as text that never changes; None when it is gone or a zombie.
+    """The start time of a process, as text that never changes; None if it is gone or a zombie.
 
     Linux counts in ticks since the machine started. Any time of day would move with the clock, and
     setting the clock must not end trials.

@@ -119,7 +119,7 @@ def _leaves(value: Any, key: str = "") -> list[str]:
 
 
 def _lost(content: str, text: str) -> str:
-    """What of a content lies between the longest beginning and the longest end that are there."""
+    """The part of a content between its longest beginning and longest end that are there."""
     first = _longest(lambda n: content[:n] in text, len(content))
     last = _longest(lambda n: content[len(content) - n :] in text, len(content) - first)
     first = content.rfind(" ", 0, first) + 1  # the "<" of "<think>" is found in any text

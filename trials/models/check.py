@@ -1,4 +1,4 @@
-"""What a model folder holds, from its config.json and the headers of its weights alone.
+"""Checks of a model folder, from its config.json and the headers of its weights alone.
 
 Nothing is loaded: a header is a few kilobytes, and what cannot work is refused in well under a
 second, before a process is started for it. The folder may be hostile: sizes that only
@@ -123,7 +123,7 @@ def read_json(file: Path) -> dict[str, Any]:
     except RecursionError:
         raise _refusal(file, "is nested too deep") from None
     except ValueError as error:
-        raise _refusal(file, f"is no JSON: {error}") from None
+        raise _refusal(file, f"is not JSON: {error}") from None
     if not isinstance(content, dict):
         raise _refusal(file, f"holds a JSON {type(content).__name__}, not an object")
     return content
@@ -208,7 +208,7 @@ def _header(file: Path) -> dict[str, tuple[int, ...]]:
             raise _refusal(file, "is a Git LFS pointer, not the file: fetch it with `git lfs pull`")
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
         if not 2 <= length <= min(LARGEST_JSON, size - 8):
-            raise _refusal(file, "is no safetensors file, or cut short within its header")
+            raise _refusal(file, "is not a safetensors file, or cut short within its header")
         stream.seek(8)
         text = stream.read(length)
     try:
@@ -272,7 +272,7 @@ def _sizes(text: Mapping[str, Any], file: Path) -> dict[str, int]:
 
 
 def _against_tables(sizes: Mapping[str, int], weights: Weights, narrow: bool) -> str | None:
-    """What does not fit the layers, the embedding or the table of positions of the weights."""
+    """A size that contradicts the layers, the embedding or the positions of the weights."""
     layers, rows, context = (sizes.get(size, 0) for size in ("layers", "vocabulary", "context"))
     if layers > weights.layers:
         return f"says {layers:,} layers, and the weights have {weights.layers:,}"
@@ -288,7 +288,7 @@ def _against_tables(sizes: Mapping[str, int], weights: Weights, narrow: bool) ->
 
 
 def _against_attention(sizes: Mapping[str, int], weights: Weights) -> str | None:
-    """What is more than the projections of attention hold."""
+    """A size that exceeds the projections of attention."""
     heads, hidden, groups = (sizes.get(size, 0) for size in ("heads", "hidden", "groups"))
     if sizes.get("head", 0) * heads * hidden > weights.parameters:
         return f"says head_dim: {sizes['head']:,}, more than all weights together hold"

@@ -1,4 +1,4 @@
-"""What a model is, by content: two folders with the same weights are the same model."""
+"""Fingerprints of models: two folders with the same weights are the same model."""
 
 from __future__ import annotations
 

@@ -12,15 +12,7 @@ from transformers.integrations import is_deepspeed_zero3_enabled
 
 from trials.io.errors import ModelError
 from trials.models.check import BELONGING, LAYER, check_folder
-from trials.models.tokenizer import context_limit, load_config, load_tokenizer, short
-
-__all__ = [
-    "context_limit",
-    "count_parameters",
-    "load_config",
-    "load_model",
-    "load_tokenizer",
-]
+from trials.models.tokenizer import load_config, short
 
 MOST_COMPUTED = 2**30  # numbers that a model computes from its configuration, as masks
 # How configurations name layers that predict further tokens; they follow those of the model.
@@ -39,7 +31,7 @@ def _outline(config: Any) -> Any:
 
 
 def is_adapter(model: str | Path) -> bool:
-    """Whether a folder holds an adapter and no model of its own."""
+    """True if a folder holds an adapter and no model of its own."""
     return (Path(model) / "adapter_config.json").exists()
 
 
@@ -93,7 +85,7 @@ def load_model(model: str | Path, trainable_adapter: bool = False, dtype: str = 
 
 
 def _said(error: Exception) -> str:
-    """What an error says; of a name that is not known its text holds no more than the name."""
+    """The text of an error; that of a KeyError would be no more than the name."""
     return f"{error} is not known" if isinstance(error, KeyError) else short(error)
 
 

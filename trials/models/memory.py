@@ -18,8 +18,9 @@ import psutil
 
 from trials.spec.arguments import Execution, weights_dtype
 from trials.spec.hyperparameters import Hyperparameters
+from trials.spec.kinds import Stage
 from trials.spec.plan import StagePlan
-from trials.spec.records import Schedule, Stage
+from trials.spec.records import Schedule
 
 FLOAT32, BFLOAT16 = 4, 2  # bytes
 # TRL projects hidden states to the vocabulary in tiles, never all logits at once.
@@ -266,7 +267,7 @@ def check_fits(estimate: MemoryEstimate, limit_bytes: int) -> None:
 
 @dataclass(frozen=True)
 class _Shape:
-    """What of a transformer decides its memory. Sizes are numbers of values for each token."""
+    """Dimensions of a transformer that decide its memory; sizes are values per token."""
 
     layers: int
     hidden: int

@@ -1,4 +1,4 @@
-"""What a warm worker keeps from one trial to the next: what follows from files alone.
+"""Caches that a warm worker keeps between trials: only what follows from files.
 
 Rows, their lengths and their tokens are the same for every trial of a run, and making them takes
 longer than a small trial. Nothing that training changes is kept.
@@ -14,7 +14,7 @@ from typing import Any
 from trials.data.dataset import Dataset, fingerprint, load_dataset
 from trials.data.lengths import check_lengths, completion_limits
 from trials.io.errors import DatasetError
-from trials.models.loading import load_tokenizer
+from trials.models.tokenizer import load_tokenizer
 
 KEPT = 4  # a worker serves one dataset at a time, or a few in turns
 

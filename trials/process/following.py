@@ -8,7 +8,8 @@ from pathlib import Path
 
 from trials.scoring.reward_watch import current_notes
 from trials.spec.events import Event, read_new_events
-from trials.spec.records import FailureKind, Limits
+from trials.spec.kinds import FailureKind
+from trials.spec.records import Limits
 
 # A job that has its end in sight is left in peace for a while: a tenth of its limit, but no less
 # and no more than this. It plans to end in time; the supervisor acts only when it does not.
@@ -49,20 +50,23 @@ class Following:
             self._on_event(event)
 
     def overdue(self) -> tuple[FailureKind, str] | None:
-        """Why the job has to be ended now, if it has."""
+        """The reason to end the job now; None if there is none."""
         now = time.monotonic()
         if now - self._looked > LOOK_SECONDS:
             self._looked = now
             if problem := self._endless_reward(now):
-                return "reward_failed", problem
+                return FailureKind.REWARD_FAILED, problem
         silent = now - self._last
         if silent > self._limits.silent_seconds:
-            return "hung", f"no event for {silent:.0f} s (the limit is --silent-after)"
+            return FailureKind.HUNG, f"no event for {silent:.0f} s (the limit is --silent-after)"
         limit = self._limits.wall_seconds
         if limit is not None and self._begun is not None:
             over = now - self._begun - limit
             if over > min(MOST_GRACE_SECONDS, max(LEAST_GRACE_SECONDS, 0.1 * limit)):
-                return "timed_out", f"still running {over:.0f} s after its limit of {limit:.0f} s"
+                return (
+                    FailureKind.TIMED_OUT,
+                    f"still running {over:.0f} s after its limit of {limit:.0f} s",
+                )
         return None
 
     def _endless_reward(self, now: float) -> str | None:

@@ -1,4 +1,4 @@
-"""How a supervisor hands jobs to a warm worker: numbered files in a folder of the worker's own.
+"""The queue from a supervisor to a warm worker: numbered files in the worker's own folder.
 
     000001.job      path of the first spec file
     000002.job      path of the second ...

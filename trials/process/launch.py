@@ -47,7 +47,7 @@ OWN_CONFIG = Path(__file__).with_name("accelerate.yaml")
 
 @dataclass(frozen=True)
 class Launcher:
-    """How trials are launched.
+    """Settings with which trials are launched.
 
     Attributes:
         config_file: an Accelerate config passed through (FSDP, DeepSpeed), or None for

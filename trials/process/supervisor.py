@@ -15,7 +15,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from trials.checkpoints.leftovers import clear_leftovers, last_checkpoint
+from trials.checkpoints.registry import clear_leftovers, last_checkpoint
 from trials.evaluation.measurement import clear_measurement, is_finished
 from trials.io.errors import AutoPipeError, SettingsError
 from trials.io.redact import redact_file
@@ -25,9 +25,9 @@ from trials.process.warm import LOG, WarmWorker
 from trials.scoring.reward_watch import clear_notes
 from trials.spec.events import Event, read_events
 from trials.spec.failures import disk_is_full, exit_failure
+from trials.spec.kinds import TRANSIENT_KINDS, FailureKind
 from trials.spec.outcome import overrun, trial_result
 from trials.spec.records import (
-    TRANSIENT_KINDS,
     Failure,
     Limits,
     ProbeRequest,
@@ -37,12 +37,18 @@ from trials.spec.records import (
     write_json,
 )
 
-Told = Callable[[Event], None]
+OnMeasurementEvent = Callable[[Event], None]
 OnEvent = Callable[[TrialSpec, Event], None]
-OnResult = Callable[[TrialSpec, TrialResult], None]
 POLL_SECONDS = 0.02
 # Kinds of failure that leave a single process in good order; after others it is replaced.
-HARMLESS_KINDS = frozenset({"diverged", "bad_data", "bad_config", "reward_failed"})
+HARMLESS_KINDS = frozenset(
+    {
+        FailureKind.DIVERGED,
+        FailureKind.BAD_DATA,
+        FailureKind.BAD_CONFIG,
+        FailureKind.REWARD_FAILED,
+    }
+)
 
 
 class Cancelled(Exception):
@@ -67,7 +73,6 @@ class Supervisor:
     Args:
         launchers: one for each trial that may run at the same time, with its devices and threads.
         on_event: called with every event of every trial, from the thread that waits.
-        on_result: called with every result, as soon as it is there.
         trials_per_worker: after so many a worker is replaced; 1 starts every trial cold.
         beside: folder in which the workers have their inboxes; None: beside the first job of each.
 
@@ -79,12 +84,11 @@ class Supervisor:
         self,
         launchers: Launcher | Sequence[Launcher],
         on_event: OnEvent | None = None,
-        on_result: OnResult | None = None,
         trials_per_worker: int = 50,
         beside: Path | None = None,
     ):
         launchers = [launchers] if isinstance(launchers, Launcher) else list(launchers)
-        self.on_event, self.on_result = on_event, on_result
+        self.on_event = on_event
         self.cancel = threading.Event()
         self._trials_per_worker = trials_per_worker
         # The worker used last is used next: one trial at a time needs one warm worker only.
@@ -133,11 +137,11 @@ class Supervisor:
                 result = self._run_in_worker(spec)
             finally:  # cancelled, too: by then its process is gone
                 redact_file(Path(spec.folder) / "log.txt")
-        if self.on_result:
-            self.on_result(spec, result)
         return result
 
-    def measure(self, request_file: Path, limits: Limits, on_event: Told | None = None) -> None:
+    def measure(
+        self, request_file: Path, limits: Limits, on_event: OnMeasurementEvent | None = None
+    ) -> None:
         """Has a worker answer a ``ProbeRequest``; the answer lies in the request's folder then.
 
         Args:
@@ -256,18 +260,18 @@ def _unfinished(spec: TrialSpec, failure: Failure, seconds: float) -> TrialResul
     """The result of a trial whose worker was ended, on disk.
 
     One that was ended for want of time is stopped where it was scored last, and keeps what it
-    saved: it can go on from there.
+    saved: it can resume from there.
     """
     folder = Path(spec.folder)
     events = list(read_events(folder / "events.jsonl"))
     limit = spec.limits.wall_seconds
     result = None
-    if failure.kind == "timed_out" and limit is not None:
+    if failure.kind == FailureKind.TIMED_OUT and limit is not None:
         result = overrun(spec, events, seconds, limit)
     if result is None:
         result = trial_result(spec, events, seconds, failure=failure)
         result = result.model_copy(update={"fraction": 0.0, "signals": {}})
-    lost = failure.kind not in TRANSIENT_KINDS and failure.kind != "timed_out"
+    lost = failure.kind not in TRANSIENT_KINDS and failure.kind != FailureKind.TIMED_OUT
     if lost or disk_is_full(folder):
         # On a full disk this makes room for the result.
         shutil.rmtree(folder / "checkpoint", ignore_errors=True)
@@ -278,7 +282,7 @@ def _unfinished(spec: TrialSpec, failure: Failure, seconds: float) -> TrialResul
 
 
 def _ended_harmlessly(folder: Path) -> bool:
-    """Whether a job left its process in good order."""
+    """True if a job left its process in good order."""
     file = folder / "result.json"
     failure = read_record(file, TrialResult).failure if file.exists() else _reported_failure(folder)
     return failure is None or failure.kind in HARMLESS_KINDS
@@ -295,10 +299,10 @@ def _check_folder(spec: TrialSpec) -> None:
 
 
 def _claim_folder(spec: TrialSpec) -> None:
-    """Clears what an interrupted attempt left, all but a checkpoint to go on from."""
+    """Clears what an interrupted attempt left, all but a checkpoint to resume from."""
     folder = Path(spec.folder)
     (folder / "events.jsonl").unlink(missing_ok=True)  # it is followed from now on
-    if last_checkpoint(folder) is None:  # else the trial finds it and goes on from there
+    if last_checkpoint(folder) is None:  # else the trial finds it and resumes from there
         clear_leftovers(folder)
     for file in folder.glob("failure.*.json"):
         file.unlink()
@@ -316,6 +320,6 @@ def _read_result(spec: TrialSpec) -> TrialResult | None:
 
 
 def _reported_failure(folder: Path) -> Failure | None:
-    """What the first process of several that failed wrote before it ended."""
+    """The failure written by the first of several processes that failed."""
     files = sorted(folder.glob("failure.*.json"), key=lambda file: file.stat().st_mtime)
     return read_record(files[0], Failure) if files else None

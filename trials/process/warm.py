@@ -62,12 +62,12 @@ class WarmWorker:
         inbox.put(spec_file)
 
     def exit_code(self) -> int | None:
-        """Of the launcher, if it has ended; that of a worker that was killed here is -9."""
+        """Exit code of the launcher if it has ended; -9 if the worker was killed here."""
         process = self._process
         return process.poll() if process else -signal.SIGKILL
 
     def oom_killed(self) -> bool:
-        """Whether the kernel killed anything for want of memory since the trial was submitted."""
+        """True if the kernel killed a process for want of memory since the trial was submitted."""
         return oom_kills() > self._oom_kills
 
     def tail(self) -> str:

@@ -1,4 +1,4 @@
-"""What a configuration means to TRL: the arguments of its trainers, in one place.
+"""Arguments of TRL's trainers for a configuration, in one place.
 
 The trial gives them to ``SFTConfig``, ``DPOConfig`` and ``GRPOConfig``, the export writes them
 into files for TRL's own command line; so the two train the same. Nothing heavy is imported here.
@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from trials.io.errors import HyperparameterError
-from trials.spec.combinations import DEFAULT_DECAY
-from trials.spec.hyperparameters import Hyperparameters
+from trials.spec.hyperparameters import DEFAULT_DECAY, Hyperparameters
+from trials.spec.kinds import Stage
 from trials.spec.plan import StagePlan
-from trials.spec.records import Schedule, Stage
+from trials.spec.records import Schedule
 
 TRL_SCHEDULES = {
     "linear": "linear",
@@ -46,7 +46,7 @@ BF16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
 
 @dataclass(frozen=True)
 class Execution:
-    """How a job runs, whatever its hyperparameters.
+    """Settings of a job that do not depend on its hyperparameters.
 
     Attributes:
         seed: of data order, dropout and sampled completions.
@@ -72,7 +72,7 @@ def use_bf16(
     parameters: int,
     supported: bool | None = None,
 ) -> bool:
-    """Whether a model of a size trains in bfloat16; ``auto`` takes it where it is faster.
+    """True if a model of a size trains in bfloat16; ``auto`` uses it where it is faster.
 
     Args:
         precision: as the settings have it.
@@ -85,7 +85,7 @@ def use_bf16(
 
 
 def has_bf16() -> bool:
-    """Whether this process's device has instructions for bfloat16; emulated ones are slower."""
+    """True if this process's device computes in bfloat16 natively; emulation is slower."""
     import torch  # heavy
 
     if torch.cuda.is_available():
@@ -194,7 +194,7 @@ def per_device_batches(
 def batch_problems(
     h: Hyperparameters, plan: StagePlan, schedule: Schedule, execution: Execution
 ) -> list[str]:
-    """What ``per_device_batches`` refuses, of all stages that are run."""
+    """The problems for which ``per_device_batches`` would raise, of all stages that run."""
     problems = []
     for stage in plan.stages:
         name = f"{stage}_batch_size"

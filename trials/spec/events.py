@@ -55,7 +55,7 @@ class EventLog:
 
     @property
     def active(self) -> bool:
-        """Whether this process is the one that writes."""
+        """True in the process that writes."""
         return self._file is not None
 
     @property
@@ -114,9 +114,9 @@ def _event(line: bytes, path: Path) -> Event:
     try:
         event = json.loads(line)
     except (ValueError, RecursionError) as error:
-        event, found = None, f"is no JSON ({error})"
+        event, found = None, f"is not JSON ({error})"
     else:
-        found = "is no event"
+        found = "is not an event"
     if not isinstance(event, dict) or "kind" not in event:
         start = line[:60].decode("utf-8", errors="replace")
         raise RecordError(path, f"the line {start!r} {found}", remedy_of(path))

@@ -1,4 +1,4 @@
-"""Why a trial failed: from an exception inside it, or from how its process ended."""
+"""Causes of failures: from an exception in the trial, or from how its process ended."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from trials.io.errors import (
     RewardError,
     RewardFailed,
 )
-from trials.spec.records import LOG_TAIL_LINES, Failure, FailureKind
+from trials.spec.kinds import FailureKind
+from trials.spec.records import LOG_TAIL_LINES, Failure
 from trials.spec.stopping import Diverged
 
 BAD_INPUT = (DatasetError, ModelError, RewardError)
@@ -48,36 +49,38 @@ def failure_of(error: Exception, folder: Path) -> Failure:
     message = str(error) if isinstance(error, AutoPipeError) else f"{type(error).__name__}: {error}"
     return Failure(
         kind=kind,
-        message=f"{FULL_DISK.format(folder)} ({message})" if kind == "disk_full" else message,
+        message=f"{FULL_DISK.format(folder)} ({message})"
+        if kind == FailureKind.DISK_FULL
+        else message,
         log_tail="\n".join(lines[-LOG_TAIL_LINES:]),
     )
 
 
 def failure_kind(error: Exception, folder: Path) -> FailureKind:
-    """What kind of failure an exception is, looked up in all that it was raised from."""
+    """The kind of failure of an exception, looked up in the whole chain that it was raised from."""
     chain = list(_chain(error))
     text = " ".join(str(link) for link in chain).lower()
     if any(isinstance(link, Diverged) for link in chain):
-        return "diverged"
+        return FailureKind.DIVERGED
     if any(isinstance(link, RewardFailed) for link in chain):
-        return "reward_failed"
+        return FailureKind.REWARD_FAILED
     if any(isinstance(link, HyperparameterError) for link in chain):
-        return "bad_config"
+        return FailureKind.BAD_CONFIG
     if any(isinstance(link, BAD_INPUT) for link in chain):
-        return "bad_data"
+        return FailureKind.BAD_DATA
     if any(isinstance(link, MemoryError) for link in chain) or _any_in(MEMORY_WORDS, text):
-        return "out_of_memory"
+        return FailureKind.OUT_OF_MEMORY
     out_of_space = any(isinstance(link, OSError) and link.errno in FULL for link in chain)
     if out_of_space or _any_in(DISK_WORDS, text) or disk_is_full(folder):
-        return "disk_full"
+        return FailureKind.DISK_FULL
     # Sampling from logits that are NaN is how a diverged policy shows in generation.
     if "probability tensor contains either" in text:
-        return "diverged"
-    return "crashed" if any(map(_is_passing, chain)) else "error"
+        return FailureKind.DIVERGED
+    return FailureKind.CRASHED if any(map(_is_passing, chain)) else FailureKind.ERROR
 
 
 def _is_passing(error: BaseException) -> bool:
-    """Whether a device, a network or another process let the program down: told by the type."""
+    """True if a device, a network or another process failed, judging by the exception's type."""
     if isinstance(error, OSError):
         return isinstance(error, (ConnectionError, TimeoutError)) or error.errno in PASSING
     if isinstance(error, _device_errors()):
@@ -110,17 +113,20 @@ def exit_failure(code: int, log: str, oom_killed: bool, folder: Path) -> tuple[F
     name = _signal_name(code, log)
     text = log.lower()
     if _any_in(MEMORY_WORDS, text) or (name == "SIGKILL" and oom_killed):
-        return "out_of_memory", f"the process ended ({name or f'code {code}'}) for want of memory"
+        return (
+            FailureKind.OUT_OF_MEMORY,
+            f"the process ended ({name or f'code {code}'}) for want of memory",
+        )
     if _any_in(DISK_WORDS, text) or disk_is_full(folder):
         ended = f"the process ended with {name or f'code {code}'}"
-        return "disk_full", f"{FULL_DISK.format(folder)} ({ended})"
+        return FailureKind.DISK_FULL, f"{FULL_DISK.format(folder)} ({ended})"
     if name:
-        return "killed", f"the process was killed by {name}"
-    return "crashed", f"the process ended with code {code} and left no result"
+        return FailureKind.KILLED, f"the process was killed by {name}"
+    return FailureKind.CRASHED, f"the process ended with code {code} and left no result"
 
 
 def disk_is_full(folder: Path) -> bool:
-    """Whether next to nothing can be written where a folder lies."""
+    """True if the disk of a folder is full."""
     try:
         return shutil.disk_usage(folder).free < FULL_BELOW_BYTES
     except OSError:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from trials.io.errors import HyperparameterError
 from trials.io.problems import expectation, meant, place, shown
-from trials.spec.combinations import contradictions
+from trials.spec.kinds import STAGES
 
 LearningRateSchedule = Literal["linear", "cosine", "constant", "wsd", "cosine_min_lr"]
 SFTSchedule = Literal["linear", "cosine", "constant", "wsd", "cosine_min_lr", "greedy"]
@@ -37,6 +37,28 @@ SamplingLevel = Literal["token", "sequence"]
 SEQUENCE_CLIP = (3e-4, 4e-4)
 LUSPO_CLIP = (2e-3, 2.5e-3)
 CISPO_RATIO = 5.0
+LORA_FIELDS = ("lora_rank", "lora_alpha_ratio", "lora_dropout", "lora_targets")
+LENGTHS = {
+    "sft": ("sft_share", "sft_steps", "sft_epochs"),
+    "dpo": ("dpo_share", "dpo_steps", "dpo_epochs"),
+    "rl": ("rl_steps", "rl_epochs"),
+}
+DEFAULT_DECAY = 0.2
+# These sum over tokens, so a ratio of the whole sequence would be weighted by its length.
+TOKEN_LOSSES = ("dapo", "bnpo", "dr_grpo", "cispo")
+
+Steps = Annotated[int | None, Field(ge=0)]
+Epochs = Annotated[float | None, Field(ge=0, le=1000)]
+Rate = Annotated[float, Field(gt=0, le=1)]
+Warmup = Annotated[float, Field(ge=0, lt=1)]
+Decay = Annotated[
+    float | None,
+    Field(gt=0, le=1, description="Share of the stage's steps that wsd decays over; default 0.2."),
+]
+MinRatio = Annotated[
+    float | None,
+    Field(ge=0, lt=1, description="End of cosine_min_lr over its peak; default 0.1."),
+]
 
 
 class Hyperparameters(BaseModel):
@@ -51,23 +73,17 @@ class Hyperparameters(BaseModel):
     sft_share: float = Field(
         0.6, ge=0, le=1, description="Share of the schedule's total steps given to SFT."
     )
-    sft_steps: int | None = Field(None, ge=0, description="Optimizer steps, not sft_share.")
-    sft_epochs: float | None = Field(
-        None, ge=0, le=1000, description="Passes over the training rows, not sft_share."
-    )
+    sft_steps: Steps = Field(None, description="Optimizer steps, not sft_share.")
+    sft_epochs: Epochs = Field(None, description="Passes over the training rows, not sft_share.")
     dpo_share: float = Field(
         0.0, ge=0, le=1, description="Share of the total steps given to DPO, after SFT."
     )
-    dpo_steps: int | None = Field(None, ge=0, description="Optimizer steps, not dpo_share.")
-    dpo_epochs: float | None = Field(
-        None, ge=0, le=1000, description="Passes over the preference pairs, not dpo_share."
+    dpo_steps: Steps = Field(None, description="Optimizer steps, not dpo_share.")
+    dpo_epochs: Epochs = Field(None, description="Passes over the preference pairs, not dpo_share.")
+    rl_steps: Steps = Field(
+        None, description="Optimizer steps; not set: what the other stages leave."
     )
-    rl_steps: int | None = Field(
-        None, ge=0, description="Optimizer steps; not set: what the other stages leave."
-    )
-    rl_epochs: float | None = Field(
-        None, ge=0, le=1000, description="Passes over the training prompts, not rl_steps."
-    )
+    rl_epochs: Epochs = Field(None, description="Passes over the training prompts, not rl_steps.")
 
     # All stages
     weight_decay: float = Field(0.0, ge=0, le=1, description="AdamW, all stages.")
@@ -86,15 +102,11 @@ class Hyperparameters(BaseModel):
     )
 
     # SFT
-    sft_learning_rate: float = Field(1e-3, gt=0, le=1, description="Peak learning rate of SFT.")
+    sft_learning_rate: Rate = Field(1e-3, description="Peak learning rate of SFT.")
     sft_schedule: SFTSchedule = Field("cosine", description="Shape of the learning rate.")
-    sft_warmup: float = Field(0.05, ge=0, lt=1, description="Share of the SFT steps.")
-    sft_decay: float | None = Field(
-        None, gt=0, le=1, description="Share of the SFT steps that wsd decays over; default 0.2."
-    )
-    sft_min_lr_ratio: float | None = Field(
-        None, ge=0, lt=1, description="End of cosine_min_lr over its peak; default 0.1."
-    )
+    sft_warmup: Warmup = Field(0.05, description="Share of the SFT steps.")
+    sft_decay: Decay = None
+    sft_min_lr_ratio: MinRatio = None
     sft_batch_size: int = Field(16, ge=1, description="Rows per optimizer step, all devices.")
     sft_packing: bool = Field(
         False, description="Pack rows into sequences of the schedule's max_length."
@@ -104,29 +116,21 @@ class Hyperparameters(BaseModel):
     neftune_alpha: float = Field(0.0, ge=0, description="NEFTune noise in SFT; 0 is off.")
 
     # DPO
-    dpo_learning_rate: float = Field(1e-5, gt=0, le=1, description="Peak learning rate of DPO.")
+    dpo_learning_rate: Rate = Field(1e-5, description="Peak learning rate of DPO.")
     dpo_schedule: LearningRateSchedule = Field("linear", description="Shape of the learning rate.")
-    dpo_warmup: float = Field(0.1, ge=0, lt=1, description="Share of the DPO steps.")
-    dpo_decay: float | None = Field(
-        None, gt=0, le=1, description="Share of the DPO steps that wsd decays over; default 0.2."
-    )
-    dpo_min_lr_ratio: float | None = Field(
-        None, ge=0, lt=1, description="End of cosine_min_lr over its peak; default 0.1."
-    )
+    dpo_warmup: Warmup = Field(0.1, description="Share of the DPO steps.")
+    dpo_decay: Decay = None
+    dpo_min_lr_ratio: MinRatio = None
     dpo_batch_size: int = Field(16, ge=1, description="Pairs per optimizer step, all devices.")
     dpo_beta: float = Field(0.1, gt=0, description="Weight of the distance to the start of DPO.")
     dpo_loss_type: DPOLoss = Field("sigmoid", description="Loss on the two log ratios of a pair.")
 
     # RL
-    rl_learning_rate: float = Field(3e-5, gt=0, le=1, description="Peak learning rate of RL.")
+    rl_learning_rate: Rate = Field(3e-5, description="Peak learning rate of RL.")
     rl_schedule: LearningRateSchedule = Field("constant", description="Shape of the learning rate.")
-    rl_warmup: float = Field(0.0, ge=0, lt=1, description="Share of the RL steps.")
-    rl_decay: float | None = Field(
-        None, gt=0, le=1, description="Share of the RL steps that wsd decays over; default 0.2."
-    )
-    rl_min_lr_ratio: float | None = Field(
-        None, ge=0, lt=1, description="End of cosine_min_lr over its peak; default 0.1."
-    )
+    rl_warmup: Warmup = Field(0.0, description="Share of the RL steps.")
+    rl_decay: Decay = None
+    rl_min_lr_ratio: MinRatio = None
     rl_batch_size: int = Field(16, ge=2, description="Completions per step, all devices.")
     rl_num_generations: int = Field(8, ge=2, description="Completions per prompt (group size).")
     rl_updates_per_generation: int = Field(
@@ -173,7 +177,7 @@ class Hyperparameters(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if problems := contradictions(self):
+        if problems := _contradictions(self):
             raise HyperparameterError(problems)
         return self
 
@@ -193,6 +197,130 @@ class Hyperparameters(BaseModel):
         if high is None:
             high = CISPO_RATIO if self.rl_loss_type == "cispo" else low
         return low, high
+
+
+def _contradictions(h: Hyperparameters) -> list[str]:
+    """Combinations that cannot be run, or would not mean what they say.
+
+    What TRL would refuse after the model is loaded, or only warn about, is refused here before
+    anything is launched; each problem names the field to change.
+    """
+    return [
+        *_lengths(h),
+        *_adapter(h),
+        *(problem for stage in STAGES for problem in _schedule(h, stage)),
+        *_groups(h),
+        *_clipping(h),
+    ]
+
+
+def _lengths(h: Hyperparameters) -> list[str]:
+    problems = []
+    for names in LENGTHS.values():
+        given = [name for name in names if _is_given(h, name)]
+        if len(given) > 1:
+            values = " and ".join(f"{name}={getattr(h, name)}" for name in given)
+            problems.append(f"{values} both set the length of a stage: leave out {given[0]}")
+    sft = 0.0 if _is_given(h, "sft_steps") or _is_given(h, "sft_epochs") else h.sft_share
+    dpo = 0.0 if _is_given(h, "dpo_steps") or _is_given(h, "dpo_epochs") else h.dpo_share
+    if sft + dpo > 1 + 1e-9:
+        default = "" if _is_given(h, "sft_share") else " (the default)"
+        problems.append(
+            f"sft_share={sft}{default} and dpo_share={dpo} are more than 1 together: lower one"
+        )
+    if h.sft_packing and h.sft_epochs:
+        problems.append(
+            f"sft_epochs={h.sft_epochs} cannot be counted in steps with sft_packing=True: "
+            "give sft_steps or sft_share"
+        )
+    return problems
+
+
+def _is_given(h: Hyperparameters, name: str) -> bool:
+    return name in h.model_fields_set and getattr(h, name) is not None
+
+
+def _adapter(h: Hyperparameters) -> list[str]:
+    if h.adapter == "lora":
+        return []
+    return [
+        f"{name}={getattr(h, name)} has no meaning with adapter='full': "
+        "leave it out or set adapter='lora'"
+        for name in LORA_FIELDS
+        if getattr(h, name) is not None
+    ]
+
+
+def _schedule(h: Hyperparameters, stage: str) -> list[str]:
+    schedule, warmup = getattr(h, f"{stage}_schedule"), getattr(h, f"{stage}_warmup")
+    decay, floor = getattr(h, f"{stage}_decay"), getattr(h, f"{stage}_min_lr_ratio")
+    problems = [
+        f"{stage}_{name}={value} has no meaning with {stage}_schedule={schedule!r}: "
+        f"leave it out or set {stage}_schedule={meant!r}"
+        for name, value, meant in (
+            ("decay", decay, "wsd"),
+            ("min_lr_ratio", floor, "cosine_min_lr"),
+        )
+        if value is not None and schedule != meant
+    ]
+    decay = DEFAULT_DECAY if decay is None else decay
+    if schedule == "wsd" and warmup + decay > 1 + 1e-9:
+        problems.append(
+            f"{stage}_warmup={warmup} and {stage}_decay={decay} are more than 1 together: lower "
+            f"{stage}_decay"
+        )
+    if schedule == "greedy" and warmup and _is_given(h, f"{stage}_warmup"):
+        problems.append(
+            f"{stage}_warmup={warmup} has no meaning with {stage}_schedule='greedy', which follows "
+            f"the validation loss: leave {stage}_warmup out"
+        )
+    return problems
+
+
+def _groups(h: Hyperparameters) -> list[str]:
+    completions = h.rl_batch_size * h.rl_updates_per_generation
+    if completions % h.rl_num_generations == 0:
+        return []
+    product = (
+        f"rl_batch_size={h.rl_batch_size}"
+        if h.rl_updates_per_generation == 1
+        else f"rl_batch_size={h.rl_batch_size} times "
+        f"rl_updates_per_generation={h.rl_updates_per_generation}"
+    )
+    return [
+        f"{product} is not a multiple of rl_num_generations={h.rl_num_generations}: "
+        "change rl_batch_size"
+    ]
+
+
+def _clipping(h: Hyperparameters) -> list[str]:
+    problems = []
+    loss, level = h.rl_loss_type, h.rl_importance_sampling_level
+    low, high = h.clip_range
+    if loss == "cispo":
+        if high < 1:
+            problems.append(
+                f"rl_epsilon_high={high} bounds the ratio itself with rl_loss_type='cispo' and "
+                "would scale every update down: raise rl_epsilon_high (5 is usual) or leave it out"
+            )
+    elif high < low:
+        problems.append(f"rl_epsilon_high={high} is below rl_epsilon={low}: raise rl_epsilon_high")
+    if loss == "luspo" and level == "token":
+        problems.append(
+            "rl_importance_sampling_level='token' is not what rl_loss_type='luspo' is made for: "
+            "leave rl_importance_sampling_level out"
+        )
+    if loss == "vespo" and level == "sequence":
+        problems.append(
+            "rl_importance_sampling_level='sequence' would be applied twice with "
+            "rl_loss_type='vespo': leave rl_importance_sampling_level out"
+        )
+    if loss in TOKEN_LOSSES and level == "sequence":
+        problems.append(
+            f"rl_importance_sampling_level='sequence' with rl_loss_type={loss!r} would weight "
+            "completions by their length: set rl_loss_type to 'grpo' (GSPO) or 'luspo'"
+        )
+    return problems
 
 
 def validate(config: Mapping[str, Any]) -> Hyperparameters:
@@ -240,12 +368,14 @@ def _other_problems(given: Mapping[str, Any], broken: set[str]) -> list[str]:
 
 
 def is_unset(value: Any) -> bool:
-    """Whether a value of a configuration means "not set": None or NaN."""
+    """True if a value of a configuration means "not set": None or NaN."""
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def _unknown(key: str) -> str:
-    return f"{key!r} is no hyperparameter of this trial{meant(key, Hyperparameters.model_fields)}"
+    return (
+        f"{key!r} is not a hyperparameter of this trial{meant(key, Hyperparameters.model_fields)}"
+    )
 
 
 def _describe(detail: Any) -> str:

@@ -13,14 +13,15 @@ from typing import Any
 
 from trials.spec.events import Event, curve
 from trials.spec.hyperparameters import Hyperparameters
+from trials.spec.kinds import FailureKind, StopRule, TrialState
 from trials.spec.plan import StagePlan, evaluation_steps
 from trials.spec.provenance import provenance
-from trials.spec.records import WALL_CLOCK, Cost, Failure, Spent, Stop, TrialResult, TrialSpec
+from trials.spec.records import Cost, Failure, Spent, Stop, TrialResult, TrialSpec
 from trials.spec.signals import signals_at
 
 
 def facts(plan: StagePlan, parameters: int, h: Hyperparameters) -> dict[str, Any]:
-    """What a result needs to be made from the log: the plan, and FLOPs of a token.
+    """The facts that turn a log into a result: the plan, and the FLOPs per token.
 
     6 N FLOPs per trained, 2 N per generated or scored token; DPO and RL with a KL term also score
     every token with the reference model.
@@ -57,7 +58,7 @@ def trial_result(
     log = _as_if_straight(log, spec, plan, stop)
     scores = [event for event in log if event["kind"] == "score"]
     if failure is None and not scores:
-        failure = Failure(kind="error", message="the trial ended without any score")
+        failure = Failure(kind=FailureKind.ERROR, message="the trial ended without any score")
     points = curve(log)
     total = plan.total if plan else spec.schedule.total_steps
     reached = max((point.step for point in points), default=0)
@@ -66,7 +67,9 @@ def trial_result(
     cost = Cost(seconds=seconds, peak_memory_bytes=peak_memory_bytes)
     return TrialResult(
         trial_id=spec.trial_id,
-        state="failed" if failure else "stopped" if stop else "completed",
+        state=(
+            TrialState.FAILED if failure else TrialState.STOPPED if stop else TrialState.COMPLETED
+        ),
         fraction=min(1.0, reached / total) if stop or failure else spec.fidelity.fraction,
         score=last["values"]["score"] if last else None,
         score_se=last["score_se"] if last else None,
@@ -97,7 +100,9 @@ def overrun(
         return None
     until = list(log[: scores[-1] + 1])
     stop = Stop(
-        rule=WALL_CLOCK, step=until[-1]["step"], values={"seconds": seconds, "limit": limit}
+        rule=StopRule.WALL_CLOCK,
+        step=until[-1]["step"],
+        values={"seconds": seconds, "limit": limit},
     )
     result = trial_result(spec, until, seconds, stop)
     known = next((event for event in reversed(log) if event["kind"] == "facts"), None)
@@ -110,7 +115,7 @@ def _as_if_straight(
 ) -> list[Event]:
     """Leaves out scores that a straight run would not have taken.
 
-    A trial scores where it ends; one that goes on from there has no score at that step.
+    A trial scores where it ends; one that resumes from there has no score at that step.
     """
     if plan is None:
         return list(log)

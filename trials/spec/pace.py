@@ -1,4 +1,4 @@
-"""How long the parts of a trial take: read from its events, and added up for another one.
+"""Durations of the parts of a trial: read from its events, and added up for another one.
 
 With the length of completions they grow in proportion: each more token is a step of decoding, and
 in RL a token to train on, too.
@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 from trials.spec.events import Event
 from trials.spec.hyperparameters import Hyperparameters
+from trials.spec.kinds import STAGES, Stage
 from trials.spec.plan import StagePlan, scored_steps
-from trials.spec.records import STAGES, Pace, Schedule, Stage
+from trials.spec.records import Pace, Schedule
 
 # Work on a completion in RL over that on as many tokens in SFT: one pass through the reference,
 # and one for the probabilities of the policy before an update, where there is one. A pass forward
@@ -32,7 +33,7 @@ WEIGHT_BOUND_ROWS = 8
 
 @dataclass(frozen=True)
 class Generation:
-    """How long a batch takes to generate; see `Evaluator.generation`.
+    """Duration of generating a batch; see `Evaluator.generation`.
 
     Attributes:
         rows: of the batch, on all processes.
@@ -48,7 +49,7 @@ class Generation:
 
     @classmethod
     def of(cls, events: Sequence[Event], processes: int = 1) -> Generation | None:
-        """As the last scoring of a trial measured it; None where there was none."""
+        """The measurement of a trial's last scoring; None if there was none."""
         found = [event["generation"] for event in events if event.get("generation")]
         if not found:
             return None
@@ -56,7 +57,7 @@ class Generation:
 
     @classmethod
     def guessed(cls, rows: int, width: float, token: float) -> Generation:
-        """Where none was measured: from the seconds of training on a token."""
+        """An estimate from the seconds of training on a token, for when nothing was measured."""
         prefill = FORWARD_OF_TRAINED * rows * width * token
         return cls(rows, width, prefill, per_token=DECODED_OF_TRAINED * rows * token)
 
@@ -102,7 +103,7 @@ def rl_seconds(h: Hyperparameters, generation: Generation, token: float, tokens:
 
 
 def pace_of(events: Sequence[Event]) -> Pace:
-    """What one attempt at a trial says about its parts; 0 for what it did not get to.
+    """Durations measured in the last attempt at a trial; 0 for parts that it did not reach.
 
     The first step of a stage warms up caches and allocators, so it counts only where it is the
     only one.
@@ -137,7 +138,7 @@ def trial_seconds(
         plan: of the full run.
         schedule: says when it is scored.
         fraction: of the full run.
-        since: step of the checkpoint that it goes on from; 0 without one.
+        since: step of the checkpoint that it resumes from; 0 without one.
     """
     last = plan.last_step(fraction)
     seconds = pace.loading

@@ -1,4 +1,4 @@
-"""How many optimizer steps each stage of a trial takes, and where a trial may stop.
+"""Optimizer steps of each stage of a trial, and the steps at which a trial may stop.
 
 Steps are counted over all stages, from 1. The plan is that of the full run, whatever fraction of
 it a trial is asked for: a shorter run follows the same learning-rate schedules.
@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from trials.io.errors import HyperparameterError
 from trials.spec.hyperparameters import Hyperparameters
-from trials.spec.records import STAGES, Schedule, Stage, TrialSpec
+from trials.spec.kinds import STAGES, Stage
+from trials.spec.records import Schedule, TrialSpec
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class StagePlan:
         return self.start(stage) + self.steps(stage)
 
     def is_boundary(self, step: int) -> bool:
-        """Whether a trial can be stopped after this step and continued exactly."""
+        """True if a trial can be stopped after this step and resumed exactly."""
         into_rl = step - self.start("rl")
         return into_rl <= 0 or into_rl == self.rl or into_rl % self.rl_boundary == 0
 
@@ -69,7 +70,7 @@ def evaluation_steps(spec: TrialSpec, plan: StagePlan) -> set[int]:
 
 
 def scored_steps(plan: StagePlan, schedule: Schedule, fraction: float) -> set[int]:
-    """As `evaluation_steps`, of a trial of a fraction."""
+    """Like `evaluation_steps`, but of a trial of a given fraction."""
     last = plan.last_step(fraction)
     points = {math.floor(point * plan.total + 0.5) for point in schedule.eval_points}
     return {step for step in points if 0 < step < last} | {last}

@@ -1,4 +1,4 @@
-"""What is needed to run the same trial again: seed, package versions, git commit, data."""
+"""Provenance of a trial: seed, package versions, git commit, data."""
 
 from __future__ import annotations
 

@@ -15,30 +15,9 @@ from trials.io.hashing import content_hash
 from trials.io.record_files import read_record as read_record
 from trials.io.record_files import write_json as write_json
 from trials.io.redact import redacted
+from trials.spec.kinds import FailureKind, Stage, StopRule, TrialState
 
 Value = bool | int | float | str
-State = Literal["completed", "stopped", "failed"]
-FailureKind = Literal[
-    "diverged",  # loss or gradient is NaN or infinite
-    "out_of_memory",  # of the device or the machine, or refused because it could not fit
-    "killed",  # by a signal that AutoPipe did not send
-    "crashed",  # the process ended without a result, or lost its device or network
-    "error",  # the program raised an exception that is none of the others
-    "hung",  # no event for Limits.silent_seconds
-    "timed_out",  # still running after Limits.wall_seconds and a grace, without any score
-    "bad_data",  # dataset, model or reward cannot be used
-    "bad_config",  # the hyperparameters contradict each other or the data
-    "reward_failed",  # the reward function raised, or returned no finite number
-    "disk_full",
-]
-WALL_CLOCK = "wall_clock"  # rule of a Stop: the trial's time was over, whatever it was doing
-Stage = Literal["sft", "dpo", "rl"]
-STAGES: tuple[Stage, ...] = ("sft", "dpo", "rl")
-
-# Only these are worth a second try: the others would end the same way again.
-TRANSIENT_KINDS: frozenset[str] = frozenset({"killed", "crashed", "hung"})
-# These say nothing about the configuration, and would end every other trial in the same way.
-FATAL_KINDS: frozenset[str] = frozenset({"bad_data", "reward_failed", "disk_full"})
 
 LARGEST_INTEGER = 2**53
 LEAST_LENGTH = 8  # tokens of a row's limit
@@ -55,7 +34,7 @@ class Record(BaseModel):
 
 
 class Settings(Record):
-    """What people set: every number is finite and JSON holds it, so that it can be read again."""
+    """A record that people set: every number is finite and exact in JSON."""
 
     model_config = ConfigDict(allow_inf_nan=False)
 
@@ -69,7 +48,7 @@ class Settings(Record):
 
 
 class Fidelity(Settings):
-    """How much of the full job a trial runs."""
+    """The model and the share of the full schedule that a trial runs."""
 
     model: str = Field(description="Model folder or hub id; a smaller proxy is a lower fidelity.")
     fraction: float = Field(gt=0, le=1, description="Share of the full schedule, in (0, 1].")
@@ -118,7 +97,7 @@ class Schedule(Settings):
 
 
 class Compute(Settings):
-    """How a trial uses its device; none of it is meant to change what is learned."""
+    """Use of the device; none of it is meant to change what is learned."""
 
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="Floating-point type; auto: bfloat16 where that is faster."
@@ -153,7 +132,7 @@ class StoppingRules(Settings):
 
 
 class Pace(Settings):
-    """How long the parts of a trial take, in seconds; 0 where it is not known."""
+    """Durations of the parts of a trial, in seconds; 0 where unknown."""
 
     loading: float = Field(0.0, ge=0, description="From its beginning to its first stage.")
     starting: float = Field(0.0, ge=0, description="Of a stage: model and trainer.")
@@ -169,7 +148,7 @@ class Pace(Settings):
 
 
 class Limits(Settings):
-    """When a trial ends itself, or its supervisor ends it, in seconds."""
+    """Time limits, in seconds, at which a trial ends itself or its supervisor ends it."""
 
     wall_seconds: float | None = Field(
         None, gt=0, le=MOST_SECONDS, description="Seconds that a trial may take in all."
@@ -200,7 +179,7 @@ class TrialSpec(Record):
         fidelity: model and fraction of the full schedule.
         seed: seeds data order, dropout, sampling of completions.
         folder: where events, result and checkpoints go.
-        continue_from: folder of a checkpoint (``checkpoints.py``) to go on from, or None.
+        continue_from: folder of a checkpoint (``checkpoints.py``) to resume from, or None.
         model_fingerprint: content hash of the model folder; without one its name identifies it.
     """
 
@@ -222,7 +201,7 @@ class TrialSpec(Record):
 
     @property
     def inherits_from(self) -> str | None:
-        """Id of the other trial whose checkpoint this one goes on from.
+        """Id of the other trial whose checkpoint this one resumes from.
 
         None when it starts from the model, or goes on with an interrupted attempt of its own.
         """
@@ -269,7 +248,7 @@ class CurvePoint(Record):
 
 
 class Spent(Record):
-    """What a trial had used when it was scored at ``step``, the scoring included."""
+    """Resources used up to the score at ``step``, the scoring included."""
 
     step: int
     seconds: float
@@ -277,7 +256,7 @@ class Spent(Record):
 
 
 class Cost(Record):
-    """What a trial used itself; the part inherited from ``continue_from`` is not in it."""
+    """Resources that a trial used itself, without the part inherited from ``continue_from``."""
 
     seconds: float = Field(0.0, ge=0, description="Wall-clock of the trial, imports left out.")
     flops: float = Field(0.0, ge=0, description="2 N per generated, 6 N per trained token.")
@@ -287,7 +266,7 @@ class Cost(Record):
 
 
 class Failure(Record):
-    """How a trial failed, with the last lines of its log, secrets of the environment left out."""
+    """The failure of a trial, with the last lines of its log, without secrets."""
 
     kind: FailureKind
     message: str
@@ -300,15 +279,15 @@ class Failure(Record):
 
 
 class Stop(Record):
-    """Which rule ended a trial early, at which step, on what values."""
+    """The rule that ended a trial early, with the step and the values it fired on."""
 
-    rule: str
+    rule: StopRule
     step: int
     values: dict[str, float]
 
 
 class Provenance(Record):
-    """What is needed to run the same trial again."""
+    """Everything needed to run the same trial again."""
 
     seed: int
     versions: dict[str, str]
@@ -317,14 +296,14 @@ class Provenance(Record):
 
 
 class TrialResult(Record):
-    """How a trial ended.
+    """The outcome of a trial.
 
     ``completed`` reached the fraction it was asked for, ``stopped`` was ended by a rule, and
     ``failed`` has no usable score. ``score`` is the validation metric of the last evaluation.
     """
 
     trial_id: str
-    state: State
+    state: TrialState
     fraction: float = Field(description="Fraction of the full schedule that was reached.")
     score: float | None = None
     score_se: float | None = None
@@ -341,8 +320,8 @@ class TrialResult(Record):
 
     @property
     def out_of_time(self) -> bool:
-        """Whether it was stopped for want of time alone, and could go on."""
-        return self.stop is not None and self.stop.rule == WALL_CLOCK
+        """True if only the time limit stopped it, so that it could be resumed."""
+        return self.stop is not None and self.stop.rule == StopRule.WALL_CLOCK
 
 
 class SplitScore(Record):
@@ -356,7 +335,7 @@ class SplitScore(Record):
 
 
 class ProbeRequest(Record):
-    """What to score: ``models`` maps a label to a model folder, adapter folder or hub id.
+    """Models to score: ``models`` maps a label to a model folder, adapter folder or hub id.
 
     Attributes:
         rows: of the split that are scored.

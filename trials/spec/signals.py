@@ -14,8 +14,9 @@ from functools import lru_cache
 
 import numpy as np
 
+from trials.spec.kinds import Stage
 from trials.spec.plan import StagePlan
-from trials.spec.records import CurvePoint, Stage
+from trials.spec.records import CurvePoint
 
 LEVELS: dict[Stage, tuple[str, ...]] = {
     "sft": ("loss", "entropy", "grad_norm", "token_accuracy"),
@@ -59,7 +60,7 @@ def signals_at(points: Sequence[CurvePoint], step: int, plan: StagePlan) -> dict
 
 
 def signals_of(series: Series, step: int, plan: StagePlan) -> dict[str, float]:
-    """As `signals_at`, from curves."""
+    """Like `signals_at`, but from curves."""
     seen = {
         name: (steps[:count], values[:count])
         for name, (steps, values) in series.items()
@@ -107,7 +108,7 @@ def _trend(steps: Sequence[int], values: Sequence[float], total_steps: int) -> t
 
 @lru_cache(maxsize=1024)
 def _quadratic(steps: tuple[int, ...], total_steps: int) -> np.ndarray:
-    """What `n` values are multiplied by for slope and curvature of their least-squares fit.
+    """The matrix that maps `n` values to slope and curvature of their least-squares fit.
 
     Shape (2, n); trials log at the same steps, so it is worth keeping.
     """

@@ -1,4 +1,4 @@
-"""What a trial adds to a trainer: events, evaluations, the rules, and the time to save or end."""
+"""The callback of a trial: events, evaluations, stopping rules, and the time to save or end."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 from transformers import TrainerCallback
 
 from trials.spec.events import CURVE_METRICS, read_events
-from trials.spec.records import Stage, Stop
+from trials.spec.kinds import Stage
+from trials.spec.records import Stop
 from trials.spec.stopping import DynamicsMonitor
 from trials.training.context import TrialContext
 from trials.training.deadline import Deadline, any_process
@@ -37,7 +38,7 @@ class TrialCallback(TrainerCallback):
         """Shows the rules what was logged before a continued stage, as if it had run straight."""
         last = self._offset + state.global_step
         self._deadline.begin()
-        # TRL counts tokens anew in every process, but GRPO goes on from the checkpoint's count.
+        # TRL counts tokens anew in every process, but GRPO resumes from the checkpoint's count.
         self._tokens = int(state.num_input_tokens_seen) if self._stage == "rl" else 0
         for event in read_events(self._context.folder / "events.jsonl"):
             if (

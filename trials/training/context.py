@@ -1,4 +1,4 @@
-"""What both stages of a trial share: the data, the models on disk, the evaluator, the event log."""
+"""The context that a trial's stages share: data, models on disk, evaluator, event log."""
 
 from __future__ import annotations
 
@@ -13,27 +13,24 @@ import torch
 from accelerate import PartialState
 
 from trials.checkpoints.entries import Checkpoint, stage_keys
-from trials.checkpoints.resume_point import own_start
+from trials.checkpoints.resume_point import stage_start_weights
 from trials.data.dataset import Dataset, Row
 from trials.data.subsets import fixed_subset
 from trials.evaluation.evaluate import Evaluator
 from trials.io.errors import ModelError
 from trials.models.fingerprints import check_model_unchanged
-from trials.models.loading import (
-    context_limit,
-    count_parameters,
-    load_config,
-    load_tokenizer,
-)
+from trials.models.loading import count_parameters
 from trials.models.memory import available_memory_bytes, check_fits, estimate_memory
 from trials.models.reuse import token_lengths, unchanged_dataset
+from trials.models.tokenizer import context_limit, load_config, load_tokenizer
 from trials.scoring.reward_watch import WatchedReward
 from trials.scoring.rewards import Reward, build_reward, training_rewards
 from trials.spec.arguments import Execution, per_device_batches, use_bf16, weights_dtype
 from trials.spec.events import EventLog
 from trials.spec.hyperparameters import Hyperparameters, validate
+from trials.spec.kinds import Stage
 from trials.spec.plan import StagePlan, evaluation_steps, plan_steps
-from trials.spec.records import LEAST_LENGTH, Pace, Stage, TrialSpec
+from trials.spec.records import LEAST_LENGTH, Pace, TrialSpec
 
 
 @dataclass
@@ -44,7 +41,7 @@ class TrialContext:
         plan: steps of the full run.
         last_step: the step at which this trial ends (``fraction`` of the full run).
         keys: of the stages; what is saved can be continued by trials with the same key.
-        start: the checkpoint that the trial goes on from, or None.
+        start: the checkpoint that the trial resumes from, or None.
         weights: model or adapter that the stage at hand starts from: folder or hub id.
         longest: of each part of this trial so far.
         aside: seconds that were spent on scoring and saving between steps.
@@ -111,7 +108,7 @@ class TrialContext:
         """Steps (over all stages) at which the validation score is taken."""
         return evaluation_steps(self.spec, self.plan)
 
-    def resume_from(self, stage: Stage) -> str | None:
+    def trainer_checkpoint(self, stage: Stage) -> str | None:
         """The trainer's checkpoint with which a stage goes on; None where it begins."""
         inside = self.start and self.start.manifest.kind == "trainer"
         if self.start and inside and self.start.manifest.stage == stage:
@@ -124,7 +121,7 @@ class TrialContext:
 
     @property
     def execution(self) -> Execution:
-        """How this process's device runs the stages."""
+        """Execution settings of the stages on this process's device."""
         compute = self.spec.compute
         return Execution(
             seed=self.spec.seed,
@@ -147,7 +144,7 @@ def prepare(spec: TrialSpec, events: EventLog, start: Checkpoint | None = None) 
     Args:
         spec: of the trial.
         events: its open log.
-        start: the checkpoint to go on from; checked by the caller.
+        start: the checkpoint to resume from; checked by the caller.
 
     Raises:
         DatasetError, HyperparameterError, RewardError, ModelError: before any compute is spent.
@@ -253,13 +250,13 @@ def _check_memory(context: TrialContext, config: Any, longest: int) -> None:
 
 
 def _starting_weights(spec: TrialSpec, start: Checkpoint | None) -> str | Path:
-    """Where the first stage that is run begins, or began when it is gone on with."""
+    """The weights at the start of the first stage to run, also of one that is resumed."""
     if start is None:
         return spec.fidelity.model
     if start.manifest.kind == "weights":
         return start.payload
     # In the middle of a later stage, the checkpoint holds what that stage started from.
-    for before in (own_start(Path(spec.folder)), start.path / "start"):
+    for before in (stage_start_weights(Path(spec.folder)), start.path / "start"):
         if before.is_dir():
             return before
     return spec.fidelity.model

@@ -1,4 +1,4 @@
-"""When a trial stops training, so that it is scored and saved before its time is over."""
+"""The time limit of a trial: training stops early enough to score and save."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import time
 from accelerate import PartialState
 from accelerate.utils import gather_object
 
+from trials.spec.kinds import STAGES, Stage, StopRule
 from trials.spec.pace import SCORED_OF_TRAINED
-from trials.spec.records import STAGES, WALL_CLOCK, Stage, Stop
+from trials.spec.records import Stop
 from trials.training.context import TrialContext
 
 # What comes is taken to last a quarter longer than the longest of its kind so far.
@@ -58,7 +59,9 @@ class Deadline:
             self._over = any_process(seconds + self._needed(step) > limit)
         if not self._over or not self._context.plan.is_boundary(step):
             return None
-        return Stop(rule=WALL_CLOCK, step=step, values={"seconds": seconds, "limit": limit})
+        return Stop(
+            rule=StopRule.WALL_CLOCK, step=step, values={"seconds": seconds, "limit": limit}
+        )
 
     def _needed(self, step: int) -> float:
         """Seconds until the trial could end next, scored and saved."""

@@ -21,22 +21,15 @@ from accelerate.state import AcceleratorState
 from transformers import set_seed
 
 from trials.checkpoints.entries import clear_partials
-from trials.checkpoints.resume_point import adopt
+from trials.checkpoints.resume_point import resume_from
 from trials.io.watchdog import end_with_supervisor
 from trials.models.device import settle_device
 from trials.models.memory import peak_memory_bytes, reset_peak_memory
 from trials.spec.events import EventLog, read_events
 from trials.spec.failures import failure_of
+from trials.spec.kinds import TRANSIENT_KINDS
 from trials.spec.outcome import facts, trial_result
-from trials.spec.records import (
-    TRANSIENT_KINDS,
-    Failure,
-    Stop,
-    TrialResult,
-    TrialSpec,
-    read_record,
-    write_json,
-)
+from trials.spec.records import Failure, Stop, TrialResult, TrialSpec, read_record, write_json
 from trials.training.context import prepare
 from trials.training.stages import run_stages
 
@@ -54,7 +47,7 @@ def main(spec_files: list[str]) -> int:
         try:
             spec = read_record(Path(file), TrialSpec)
         except (OSError, ValueError) as error:
-            print(f"{file} is no trial's spec.json: {error}", file=sys.stderr)
+            print(f"{file} is not a trial's spec.json: {error}", file=sys.stderr)
             return 2
         result = run_trial(spec)
         code = 1 if result.failure else code
@@ -82,24 +75,24 @@ def run_trial(spec: TrialSpec) -> TrialResult:
     _clean_state(spec.seed)
     stop: Stop | None = None
     failure: Failure | None = None
-    adopted = adopt(spec)
+    start = resume_from(spec)
     is_main = PartialState().is_main_process
-    events = EventLog(folder / "events.jsonl", active=is_main, before=adopted.seconds_before)
+    events = EventLog(folder / "events.jsonl", active=is_main, before=start.seconds_before)
     try:
         events.write(
             "phase",
             phase="loading",
             trial_id=spec.trial_id,
-            inherited_step=adopted.inherited_step,
-            continued_from=str(adopted.checkpoint.path) if adopted.checkpoint else None,
+            inherited_step=start.inherited_step,
+            continued_from=str(start.checkpoint.path) if start.checkpoint else None,
         )
-        context = prepare(spec, events, adopted.checkpoint)
-        told = facts(context.plan, context.parameters, context.hyperparameters)
+        context = prepare(spec, events, start.checkpoint)
+        known = facts(context.plan, context.parameters, context.hyperparameters)
         events.write(
             "facts",
-            inherited_step=adopted.inherited_step,
+            inherited_step=start.inherited_step,
             completion_tokens=dict(zip(("limit", "most"), context.completions, strict=True)),
-            **told,
+            **known,
         )
         stop = run_stages(context)
         if stop:

@@ -10,7 +10,7 @@ from accelerate import PartialState
 
 from trials.checkpoints.entries import Kind, discard, entry_path, partial_path, publish
 from trials.io.atomic import link_tree, put_in_place
-from trials.spec.records import Stage
+from trials.spec.kinds import Stage
 from trials.training.context import TrialContext
 
 

@@ -18,7 +18,8 @@ from transformers import PrinterCallback
 from trials.checkpoints.entries import Checkpoint
 from trials.models.loading import load_model
 from trials.spec.events import read_events
-from trials.spec.records import WALL_CLOCK, Stage, Stop
+from trials.spec.kinds import Stage, StopRule
+from trials.spec.records import Stop
 from trials.training.callback import TrialCallback, score
 from trials.training.context import TrialContext
 from trials.training.saving import save_final, save_stage_end
@@ -61,7 +62,7 @@ def _run_stage(context: TrialContext, stage: Stage) -> Stop | None:
     callback = TrialCallback(context, stage)
     trainer.add_callback(callback)
     trainer.remove_callback(PrinterCallback)
-    resume = context.resume_from(stage)
+    resume = context.trainer_checkpoint(stage)
     context.events.write(
         "phase",
         phase=stage,
@@ -73,7 +74,7 @@ def _run_stage(context: TrialContext, stage: Stage) -> Stop | None:
     context.events.write("phase", phase=f"{stage}_trained")
     step = plan.start(stage) + trainer.state.global_step
     started, stop = time.monotonic(), callback.stop
-    can_go_on = stop is None or stop.rule == WALL_CLOCK
+    can_go_on = stop is None or stop.rule == StopRule.WALL_CLOCK
     if plan.end(stage) <= step < plan.total and can_go_on:
         context.weights = save_stage_end(context, trainer, stage, step)
     if stop or step >= plan.total:

@@ -33,7 +33,7 @@ from trials.spec.arguments import (
     lora_arguments,
     sft_arguments,
 )
-from trials.spec.records import Stage
+from trials.spec.kinds import Stage
 from trials.training.context import TrialContext
 
 

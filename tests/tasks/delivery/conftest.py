@@ -23,11 +23,7 @@ from tests.tasks.delivery.runs import (
 from trials.data.dataset import load_dataset
 from trials.process.launch import Launcher
 from trials.process.supervisor import Supervisor
-from trials.spec.records import (
-    Fidelity,
-    StoppingRules,
-    TrialSpec,
-)
+from trials.spec.records import Fidelity, StoppingRules, TrialSpec
 
 
 @pytest.fixture(scope="session")

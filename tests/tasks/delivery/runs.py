@@ -19,11 +19,7 @@ from trials.scoring.trl_reward import (
 from trials.spec.arguments import (
     Execution,
 )
-from trials.spec.records import (
-    Schedule,
-    SplitScore,
-    TrialSpec,
-)
+from trials.spec.records import Schedule, SplitScore, TrialSpec
 
 MODEL = paths.DATA / "models" / "tiny-100k"
 SCHEDULE = Schedule(total_steps=6, max_completion_tokens=6, eval_rows=8, max_length=64)

@@ -29,10 +29,7 @@ from trials.io.errors import SettingsError
 from trials.scoring.trl_reward import (
     USER_CODE_VARIABLE,
 )
-from trials.spec.records import (
-    Stop,
-    write_json,
-)
+from trials.spec.records import Stop, write_json
 
 
 def test_the_files_are_those_of_the_stages_that_ran(run: RunFolder, name: str) -> None:

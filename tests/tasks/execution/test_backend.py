@@ -17,18 +17,18 @@ def settings(**changes: object) -> TuneSettings:
 
 @pytest.mark.parametrize("value", ["there", "10.0.0.1:8786", "tcp://", "workers now"])
 def test_an_unknown_backend_is_refused(value: str) -> None:
-    with pytest.raises(ValidationError, match="none of here, workers, dask, or an address"):
+    with pytest.raises(ValidationError, match="is not here, workers, dask or an address"):
         settings(trials_on=value)
 
 
 def test_storage_is_not_for_dask() -> None:
-    with pytest.raises(ValidationError, match="it is for trials_on here or workers"):
+    with pytest.raises(ValidationError, match="only for trials_on here or workers"):
         settings(store="s3://bucket/runs", trials_on="dask")
     assert settings(store="s3://bucket/runs", trials_on="workers").store
 
 
 def test_storage_is_a_url() -> None:
-    with pytest.raises(ValidationError, match="'shared/runs' is no URL"):
+    with pytest.raises(ValidationError, match="'shared/runs' is not a URL"):
         settings(store="shared/runs")
 
 

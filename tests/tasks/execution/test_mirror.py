@@ -12,7 +12,7 @@ from tasks.execution.mirror import mirrored, send_inputs
 from tasks.sync.store import StoreError, open_store
 from tests.trials.helpers import TINY, make_spec, write_dataset, write_rows
 from trials.data.dataset import fingerprint
-from trials.models.loading import load_config
+from trials.models.tokenizer import load_config
 from trials.spec.records import TrialSpec
 
 SECRET = "hf_abcdef123456"

@@ -21,7 +21,7 @@ from tasks.history.expectations import EXPECTATIONS, data_docs, load_suite
 from tasks.history.rows import append_history, history_files, read_history
 from tests.histories import bundled_files
 from trials.io.errors import SettingsError
-from trials.spec.records import FailureKind, State
+from trials.spec.kinds import FailureKind, TrialState
 
 
 def row(number: int = 0, **changes: object) -> dict[str, object]:
@@ -186,8 +186,8 @@ def test_the_suites_know_what_the_records_know():
     }
     states = suite["state", "ExpectColumnValuesToBeInSet"].value_set
     kinds = suite["failure_kind", "ExpectColumnValuesToBeInSet"].value_set
-    assert set(states) == set(State.__args__)
-    assert set(kinds) == set(FailureKind.__args__)
+    assert set(states) == set(TrialState)
+    assert set(kinds) == set(FailureKind)
     for file in EXPECTATIONS.glob("*.json"):
         entries = json.loads(file.read_text())["expectations"]
         assert all(entry["meta"]["reason"] for entry in entries)

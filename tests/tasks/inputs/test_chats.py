@@ -238,7 +238,7 @@ OUTSIDE = json.dumps({"weight_map": {"a": "../model.safetensors"}}).encode()
     [
         (lambda m: (m / "config.json").unlink(), "has no config.json"),
         (lambda m: (m / "config.json").rename(m / "adapter_config.json"), "holds an adapter"),
-        (lambda m: (m / "config.json").write_text("{"), "is no JSON"),
+        (lambda m: (m / "config.json").write_text("{"), "is not JSON"),
         (lambda m: (m / "config.json").write_text("[" * 100_000), "nested too deep"),
         (lambda m: (m / "config.json").write_text("[1]"), "holds a JSON list"),
         (lambda m: (m / "config.json").write_bytes(LFS), "config.json is a Git LFS pointer"),
@@ -256,8 +256,11 @@ OUTSIDE = json.dumps({"weight_map": {"a": "../model.safetensors"}}).encode()
         (lambda m: edit(m, "config.json", vocab_size=10**4000), "far too large"),
         (cut, "is cut short: 1,000 bytes are missing"),
         (lambda m: (m / "model.safetensors").write_bytes(LFS), "is a Git LFS pointer"),
-        (lambda m: (m / "model.safetensors").write_bytes(b""), "is no safetensors file"),
-        (lambda m: (m / "model.safetensors").write_bytes(b"\xff" * 99), "is no safetensors file"),
+        (lambda m: (m / "model.safetensors").write_bytes(b""), "is not a safetensors file"),
+        (
+            lambda m: (m / "model.safetensors").write_bytes(b"\xff" * 99),
+            "is not a safetensors file",
+        ),
         (
             lambda m: (m / "model.safetensors").write_bytes(struct.pack("<Q", 4) + b"[[[["),
             "a broken safetensors header",
@@ -306,7 +309,8 @@ def test_no_code_of_a_model_folder_runs(tmp_path: Path, model: Path) -> None:
     edit(model, "tokenizer_config.json", auto_map={"AutoTokenizer": ["planted.T", None]})
     script = f"""
 from trials.io.errors import ModelError
-from trials.models.loading import load_config, load_model, load_tokenizer
+from trials.models.loading import load_model
+from trials.models.tokenizer import load_config, load_tokenizer
 from tasks.inputs.gguf import convert_gguf
 for load in (load_config, load_model, load_tokenizer):
     try:

@@ -24,8 +24,9 @@ from trials.spec.arguments import (
     sft_arguments,
 )
 from trials.spec.hyperparameters import validate
+from trials.spec.kinds import STAGES
 from trials.spec.plan import StagePlan
-from trials.spec.records import STAGES, Schedule
+from trials.spec.records import Schedule
 
 SCHEDULE = Schedule(total_steps=40, micro_batch_size=4, max_completion_tokens=32)
 EXECUTION = Execution(seed=3, processes=1, on_cpu=True, bf16=False)

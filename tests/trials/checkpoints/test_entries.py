@@ -38,16 +38,9 @@ from trials.checkpoints.entries import (
 )
 from trials.checkpoints.registry import CheckpointRegistry
 from trials.spec.hyperparameters import Hyperparameters, validate
+from trials.spec.kinds import STAGES
 from trials.spec.plan import StagePlan
-from trials.spec.records import (
-    STAGES,
-    Compute,
-    Fidelity,
-    Limits,
-    Schedule,
-    StoppingRules,
-    write_json,
-)
+from trials.spec.records import Compute, Fidelity, Limits, Schedule, StoppingRules, write_json
 
 FIELDS = sorted(Hyperparameters.model_fields)
 LENGTHS = {f"{stage}_{unit}" for stage in STAGES for unit in ("share", "steps", "epochs")}

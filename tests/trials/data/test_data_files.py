@@ -177,7 +177,7 @@ def test_names_that_are_not_utf8(tmp_path: Path) -> None:
         ("a.csv", b'prompt,completion\na,"b', "broken CSV"),
         ("a.csv", b"prompt,completion\na,b,c\n", "3 cells"),
         ("a.csv", b"prompt,prompt\na,b\n", "twice"),
-        ("a.jsonl", b'{"prompt": NaN}', "NaN is no"),
+        ("a.jsonl", b'{"prompt": NaN}', "NaN is not a JSON number"),
         ("a.jsonl", b'{"prompt": 1e999}', "beyond the largest number"),
         ("a.jsonl", b'{"prompt": ' + b"9" * 6000 + b"}", "an integer of 6,000 digits"),
         ("a.jsonl", b'{"prompt": ' + b"[" * 100_000 + b"}", "nested deeper"),

@@ -22,7 +22,8 @@ from trials.data.dataset import Dataset, load_dataset
 from trials.data.subsets import fixed_subset, rows_outside_subsets
 from trials.evaluation.evaluate import Evaluator, estimate_pass_at_k, standard_error
 from trials.io.errors import SettingsError
-from trials.models.loading import load_model, load_tokenizer
+from trials.models.loading import load_model
+from trials.models.tokenizer import load_tokenizer
 from trials.scoring.rewards import build_reward
 
 

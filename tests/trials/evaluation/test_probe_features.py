@@ -16,7 +16,8 @@ from trials.data.dataset import Row, load_dataset, render
 from trials.evaluation.evaluate import Evaluator
 from trials.evaluation.probe_features import completion_features, model_features, reward_features
 from trials.io.errors import DatasetError, ModelError
-from trials.models.loading import load_model, load_tokenizer
+from trials.models.loading import load_model
+from trials.models.tokenizer import load_tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
 
 from tests.trials.helpers import ROOT, SCHEDULE, TINY, make_spec, sums, write_rows
-from trials.models.loading import count_parameters, load_config
+from trials.models.loading import count_parameters
 from trials.models.memory import (
     MemoryEstimate,
     TooLargeForMemory,
@@ -28,6 +28,7 @@ from trials.models.memory import (
     peak_memory_bytes,
     reset_peak_memory,
 )
+from trials.models.tokenizer import load_config
 from trials.spec.arguments import Execution
 from trials.spec.hyperparameters import Hyperparameters, validate
 from trials.spec.plan import StagePlan, plan_steps
@@ -365,7 +366,7 @@ def _run(*command: str) -> str:
 
 def _longest(folder: Path) -> int:
     from trials.data.dataset import load_dataset, render
-    from trials.models.loading import load_tokenizer
+    from trials.models.tokenizer import load_tokenizer
 
     tokenizer = load_tokenizer(str(TINY))
     rows = load_dataset(folder).splits["train"]

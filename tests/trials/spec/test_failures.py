@@ -16,7 +16,8 @@ from trials.io.errors import (
     RewardFailed,
 )
 from trials.spec.failures import exit_failure, failure_kind, failure_of
-from trials.spec.records import FATAL_KINDS, LOG_TAIL_LINES, TRANSIENT_KINDS
+from trials.spec.kinds import FATAL_KINDS, TRANSIENT_KINDS
+from trials.spec.records import LOG_TAIL_LINES
 from trials.spec.stopping import Diverged
 
 

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trials.spec.kinds import Stage
 from trials.spec.plan import StagePlan
-from trials.spec.records import CurvePoint, Stage
+from trials.spec.records import CurvePoint
 from trials.spec.signals import LEVELS, signals_at
 
 TOTAL, SFT = 100, 60

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trials.spec.records import Stage, Stop, StoppingRules
+from trials.spec.kinds import Stage
+from trials.spec.records import Stop, StoppingRules
 from trials.spec.stopping import Diverged, DynamicsMonitor
 
 RULES = StoppingRules()

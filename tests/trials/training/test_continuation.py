@@ -394,4 +394,4 @@ def test_by_hand_a_wrong_file_and_a_failed_trial_are_said(tmp_path: Path, datase
         check=False,
     )
     assert missing.returncode == 2
-    assert "is no trial's spec.json" in missing.stderr
+    assert "is not a trial's spec.json" in missing.stderr

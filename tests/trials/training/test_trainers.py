@@ -18,7 +18,8 @@ from trials.io.errors import HyperparameterError
 from trials.models.loading import load_model
 from trials.spec.events import EventLog
 from trials.spec.hyperparameters import DPOLoss
-from trials.spec.records import Compute, Stage
+from trials.spec.kinds import Stage
+from trials.spec.records import Compute
 from trials.training.context import TrialContext, prepare
 from trials.training.trainers import EpochSampler, dpo_trainer, lora_config, rl_trainer, sft_trainer
 
