@@ -1,8 +1,8 @@
-"""What comes from outside is made harmless where it is shown: one function for each kind of output.
+"""Escaping of text from outside the program: one function for each kind of output.
 
 Names, reasons and values come from datasets, folders and models, so they may hold anything: Rich's
-markup, terminal escapes, Markdown, HTML. HTML pages are built by ``tasks.report.page``, whose
-elements escape their content by themselves; everything else passes through here.
+markup, terminal escapes, Markdown, HTML. HTML pages are Jinja2 templates, which escape by
+themselves; everything else passes through here.
 """
 
 from __future__ import annotations

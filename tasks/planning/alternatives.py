@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tasks.config.command import reproduce_command
 from tasks.config.settings import LONGEST_SECONDS, Budget, TuneSettings
 from tasks.planning.costs import LEAST_TRIALS, MARGIN, TrialCosts
-from tasks.report.outcome import reproduce_command
 from tasks.runs.formatting import format_duration
 from trials.io.errors import HyperparameterError
 

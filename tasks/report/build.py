@@ -1,27 +1,26 @@
 """``report.html``: one self-contained page about a run, from its folder alone.
 
 It can be written at any time: what an unfinished run does not know yet is left out or said to be
-unknown. The sections lie in ``tasks.report.outcome``, ``tasks.report.sections`` and
-``tasks.report.reasons``.
+unknown. The page is a Jinja2 template; what it shows is gathered in ``tasks.report.context``.
 """
 
 from __future__ import annotations
 
+import json
+import shlex
+from importlib.resources import files
 from pathlib import Path
 
-from surrogates.evaluation.importance import importance_of
-from tasks.config.paths import DATASET_DOCS, HISTORY_DOCS
-from tasks.report import outcome as report_outcome
-from tasks.report import reasons as report_reasons
-from tasks.report import sections as report_sections
-from tasks.report.figures_space import axes_of, final_configurations
-from tasks.report.page import page
-from tasks.runs.folder import RunFolder
-from tasks.runs.tables import RunTables
-from trials.io.atomic import write_text
+import plotly.graph_objects as go
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from plotly.offline import get_plotlyjs
 
-# What Great Expectations found, by what it looked at: folders of pages in the run's folder.
-DATA_DOCS = {"the dataset": DATASET_DOCS, "the history": HISTORY_DOCS}
+from tasks.output import escape
+from tasks.report.context import report_context
+from tasks.runs import formatting
+from tasks.runs.folder import RunFolder
+from tasks.runs.tables import origin_parts
+from trials.io.atomic import write_text
 
 
 def write_report(run: RunFolder) -> Path:
@@ -30,43 +29,50 @@ def write_report(run: RunFolder) -> Path:
     Raises:
         pydantic.ValidationError: when a record of the run folder is damaged.
     """
-    tables = RunTables.read(run)
-    axes = axes_of(tables.info.space)
-    varied = {name: axes[name] for name in tables.varied if name in axes}
-    rows = final_configurations(tables.trials)
-    ranking = importance_of(list(rows.config), rows.final, varied, tables.info.settings.seed)
-    if ranking is not None:
-        varied = {name: varied[name] for name in ranking.table.name}
-    exported = sorted(
-        path.relative_to(run.path).as_posix()
-        for path in (run.path / "best").rglob("*")
-        if path.is_file()
-    )
-    docs = {name: file for name, folder in DATA_DOCS.items() if (file := _results(run, folder))}
-    document = page(
-        f"{tables.info.dataset.name} · {run.run_id} · AutoPipe",
-        report_outcome.headline(tables, docs),
-        report_outcome.best_configuration(tables, exported),
-        report_sections.progress(tables),
-        report_sections.trials(tables, list(varied)),
-        report_reasons.reasons(tables),
-        report_sections.curves(tables),
-        report_sections.prior(tables),
-        report_sections.space(tables, varied),
-        report_sections.importance(tables, ranking),
-        report_sections.cost(tables),
-        report_sections.stops(tables),
-        report_outcome.reproduction(tables),
-    )
+    template = environment().get_template("report.html")
     target = run.path / "report.html"
-    write_text(target, document)
+    write_text(target, template.render(report_context(run), plotly=get_plotlyjs()))
     return target
 
 
-def _results(run: RunFolder, folder: str) -> str | None:
-    """The page of results, if there is one; the first page of all shows nothing without internet.
+def environment() -> Environment:
+    """Jinja2 with autoescape on; the filters are those of ``tasks.runs.formatting`` and a few."""
+    found = Environment(
+        loader=PackageLoader("tasks.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for name in (
+        "plus_minus", "format_number", "format_setting", "format_duration", "percent", "pluralize",
+        "outcome", "verdict",
+    ):  # fmt: skip
+        found.filters[name] = getattr(formatting, name)
+    found.filters |= {
+        "figure_data": figure_data,
+        "origin_parts": origin_parts,
+        "shell_quote": shlex.quote,
+        "sort_key": sort_key,
+    }
+    found.globals["asset"] = asset
+    return found
 
-    Great Expectations has its tables' scripts and styles fetched from public servers.
-    """
-    pages = sorted((run.path / folder / "validations").rglob("*.html"))
-    return pages[-1].relative_to(run.path).as_posix() if pages else None
+
+def asset(name: str) -> str:
+    """A style sheet or script of the page."""
+    file = files("tasks.report") / "templates" / name
+    return file.read_text(encoding="utf-8")
+
+
+def figure_data(figure: go.Figure) -> str:
+    """A figure as JSON within a script element."""
+    # Only "</script" and "<!--" could end the data early.
+    return json.dumps(escape.figure_json(figure)).replace("<", "\\u003c")
+
+
+def sort_key(value: object) -> float | str | None:
+    """The key that a hyperparameter's value sorts by: numbers as numbers, all else as text."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    return None if value is None else str(value)

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from tasks.runs.folder import ModelScores
 from tasks.runs.formatting import (
     Z95,
     format_duration,
@@ -25,7 +26,7 @@ from tasks.runs.formatting import (
 )
 from tasks.runs.tables import UNFINISHED, iter_rows
 
-# After Okabe and Ito: told apart with every common colour blindness, on light and on dark.
+# After Okabe and Ito: distinguishable with every common colour blindness, on light and dark.
 BLUE, SKY, ORANGE, GREEN = "#1F83D1", "#56B4E9", "#E69F00", "#009E73"
 RED, GREY = "#D55E00", "#8C8C8C"
 # Low to high score; every colour stands out from white and from near-black.
@@ -41,7 +42,7 @@ FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, s
 
 
 def apply_layout(figure: go.Figure, height: int, **layout: Any) -> go.Figure:
-    """The looks that all figures share."""
+    """Applies the layout that all figures share."""
     figure.update_layout(
         template="none",
         height=height,
@@ -70,7 +71,7 @@ def hover_config(config: Mapping[str, Any]) -> str:
 
 
 def trial_style(row: Any) -> str:
-    """Which of ``TRIAL_STYLES`` a trial has."""
+    """The key of ``TRIAL_STYLES`` for a trial."""
     if row.state == "completed":
         return "full length" if row.full_length else "partial"
     return str(row.state)
@@ -96,39 +97,34 @@ def _marker(color: str, symbol: str) -> dict[str, Any]:
     return {"color": color, "symbol": symbol, "size": 10, "line": {"width": 2, "color": color}}
 
 
-def comparison(measured: pd.DataFrame) -> go.Figure:
-    """Base, default and best with 95 % intervals.
-
-    Args:
-        measured: columns ``name``, ``split`` (test or validation), ``score``, ``se``; the first
-            name is drawn on top.
-    """
-    names = list(dict.fromkeys(measured.name))
+def comparison(measured: Mapping[str, ModelScores]) -> go.Figure:
+    """Test and validation scores by name, the first on top, with 95 % intervals."""
     figure = go.Figure()
     for split, symbol, color, shift in (
         ("test", "circle", BLUE, -0.13),
         ("validation", "circle-open", GREY, 0.13),
     ):
-        rows = measured[measured.split == split]
+        scores = [getattr(each, split) for each in measured.values()]
+        errors = np.array([getattr(each, f"{split}_se") for each in measured.values()])
         figure.add_scatter(
-            x=rows.score,
-            y=[names.index(name) + shift for name in rows.name],
+            x=scores,
+            y=[place + shift for place in range(len(measured))],
             mode="markers",
             name=f"{split} score",
             marker=_marker(color, symbol),
-            error_x={"array": Z95 * rows.se, "color": color, "thickness": 1.5, "width": 5},
+            error_x={"array": Z95 * errors, "color": color, "thickness": 1.5, "width": 5},
             text=[
                 f"{name}, {split}: {plus_minus(score, se)}"
-                for name, score, se in zip(rows.name, rows.score, rows.se, strict=True)
+                for name, score, se in zip(measured, scores, errors, strict=True)
             ],
             hovertemplate="%{text}<extra></extra>",
         )
-    apply_layout(figure, 120 + 44 * len(names), margin={"t": 40})
+    apply_layout(figure, 120 + 44 * len(measured), margin={"t": 40})
     figure.update_xaxes(title_text="score (bars: 95 % interval)")
     return figure.update_yaxes(
-        tickvals=list(range(len(names))),
-        ticktext=names,
-        range=[len(names) - 0.5, -0.5],
+        tickvals=list(range(len(measured))),
+        ticktext=list(measured),
+        range=[len(measured) - 0.5, -0.5],
         showgrid=False,
     )
 
@@ -212,9 +208,10 @@ def _axis_choice(choices: Sequence[Any], titles: Sequence[str]) -> dict[str, Any
 
 
 def prior_against_observed(trials: pd.DataFrame) -> go.Figure:
-    """The offline opinion of each configuration against what its trials showed.
+    """The prior of each configuration against the score of its trials.
 
-    Expects rows with ``prior`` and ``final``: see ``comparable``.
+    Args:
+        trials: rows with ``prior`` and ``final`` (``observed_with_prior``).
     """
     figure = go.Figure()
     for full, name, symbol in (

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from ConfigSpace import ConfigurationSpace
-from ConfigSpace.hyperparameters import Constant
 
 from surrogates.evaluation.importance import Importance
-from surrogates.space.axes import Axis, ChoiceAxis, NumberAxis, OrdinalAxis, make_axis
+from surrogates.space.axes import Axis, NumberAxis
+from surrogates.space.ticks import position, ticks
 from tasks.report.figures import BLUE, GREY, SCORE_SCALE, apply_layout, continued_trials
 from tasks.runs.formatting import format_setting
-
-
-def axes_of(space: Mapping[str, Any]) -> dict[str, Axis]:
-    """The searched hyperparameters of a space in ConfigSpace's JSON form, by name."""
-    parsed = ConfigurationSpace.from_serialized_dict(dict(space))
-    return {h.name: make_axis(h) for h in parsed.values() if not isinstance(h, Constant)}
 
 
 def final_configurations(trials: pd.DataFrame) -> pd.DataFrame:
@@ -30,10 +22,10 @@ def final_configurations(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def parallel_coordinates(trials: pd.DataFrame, axes: Mapping[str, Axis]) -> go.Figure:
-    """One line a trial over the score and all given hyperparameters.
+    """One line per trial over the score and all given hyperparameters.
 
     Args:
-        trials: rows with a final score (``scored``).
+        trials: rows with a final score (``final_configurations``).
         axes: the hyperparameters to draw, from left to right.
     """
     low, high = float(trials.final.min()), float(trials.final.max())
@@ -63,57 +55,24 @@ def parallel_coordinates(trials: pd.DataFrame, axes: Mapping[str, Axis]) -> go.F
 
 def _dimension(axis: Axis, values: Sequence[Any]) -> dict[str, Any]:
     """An axis of the figure. What is not set lies below the range, on a tick of its own."""
-    ticks: list[Any]
+    labels = ticks(axis)
+    places = [position(axis, label) for label in labels]
     if isinstance(axis, NumberAxis):
-        low, high = (math.log10(e) if axis.log else e for e in (axis.lower, axis.upper))
-        ticks = _log_ticks(axis.lower, axis.upper) if axis.log else _linear_ticks(axis)
-        places = [math.log10(tick) if axis.log else tick for tick in ticks]
+        low, high = position(axis, axis.lower), position(axis, axis.upper)
     else:
-        steps = _steps(axis)
-        low, high = 0.0, float(max(len(steps) - 1, 1))
-        ticks, places = list(steps), [float(rank) for rank in range(len(steps))]
-    below = low - 0.15 * (high - low)
-    numbers = [_place(axis, value) for value in values]
-    if any(math.isnan(n) for n in numbers):
-        numbers = [below if math.isnan(n) else n for n in numbers]
-        ticks, places, low = [None, *ticks], [below, *places], below
+        low, high = 0.0, float(max(len(labels) - 1, 1))
+    numbers = np.array([position(axis, value) for value in values])
+    if np.isnan(numbers).any():
+        below = low - 0.15 * (high - low)
+        numbers = np.nan_to_num(numbers, nan=below)
+        labels, places, low = [None, *labels], [below, *places], below
     return {
         "label": axis.name,
-        "values": numbers,
+        "values": numbers.tolist(),
         "range": [low, high],
         "tickvals": places,
-        "ticktext": [format_setting(tick) for tick in ticks],
+        "ticktext": [format_setting(label) for label in labels],
     }
-
-
-def _steps(axis: Axis) -> tuple[Any, ...]:
-    if isinstance(axis, OrdinalAxis):
-        return axis.sequence
-    assert isinstance(axis, ChoiceAxis)
-    return axis.choices
-
-
-def _place(axis: Axis, value: Any) -> float:
-    """Position on the axis: log10 or plain number, or rank among the choices; NaN if not set."""
-    if isinstance(axis, ChoiceAxis):
-        index = {str(choice): rank for rank, choice in enumerate(axis.choices)}
-        return float(index.get(axis.feature(value), math.nan))
-    feature = axis.feature(value)
-    return feature if isinstance(feature, float) else math.nan
-
-
-def _log_ticks(lower: float, upper: float) -> list[float]:
-    """Powers of ten in the range; on less than two decades also 2 and 5 times those."""
-    factors = (1,) if math.log10(upper / lower) >= 2 else (1, 2, 5)
-    decades = range(math.floor(math.log10(lower)), math.ceil(math.log10(upper)) + 1)
-    ticks = [float(f"{factor}e{decade}") for decade in decades for factor in factors]
-    inside = [tick for tick in ticks if lower * 0.999 <= tick <= upper * 1.001]
-    return inside if len(inside) >= 2 else [lower, upper]
-
-
-def _linear_ticks(axis: NumberAxis) -> list[float]:
-    ticks = np.linspace(axis.lower, axis.upper, 5)
-    return sorted({round(float(t)) for t in ticks}) if axis.integer else [float(t) for t in ticks]
 
 
 def importance(ranking: Importance, rows: int = 12) -> go.Figure:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -96,26 +97,30 @@ def curve_points(config: dict[str, Any], fraction: float, seed: int) -> list[Cur
 @pytest.fixture
 def make_run(tmp_path: Path) -> MakeRun:
     """Writes a run: ``make_run(trials=12, finished=True, dataset="add", **of_the_summary)``."""
+    return partial(write_run, tmp_path / "runs" / "run-1")
 
-    def make(
-        trials: int = len(PLAN), finished: bool = True, dataset: str = "add", **changes: Any
-    ) -> RunFolder:
-        run = RunFolder(tmp_path / "runs" / "run-1")
-        space = load_space("sft_grpo")
-        run.write_info(_info(space, dataset))
-        configs = _configs(space)[:trials]
-        for index, config in enumerate(configs):
-            _write_trial(run, index, config, unfinished=not finished and index == trials - 1)
-        run.write_observations(_observations(run))
-        if finished:
-            run.write_summary(_summary(configs).model_copy(update=changes))
-            for name in ("sft.yaml", "grpo.yaml", "model/config.json"):
-                file = run.path / "best" / name
-                file.parent.mkdir(parents=True, exist_ok=True)
-                file.write_text("{}")
-        return run
 
-    return make
+def write_run(
+    folder: Path,
+    trials: int = len(PLAN),
+    finished: bool = True,
+    dataset: str = "add",
+    **changes: Any,
+) -> RunFolder:
+    run = RunFolder(folder)
+    space = load_space("sft_grpo")
+    run.write_info(_info(space, dataset))
+    configs = _configs(space)[:trials]
+    for index, config in enumerate(configs):
+        _write_trial(run, index, config, unfinished=not finished and index == trials - 1)
+    run.write_observations(_observations(run))
+    if finished:
+        run.write_summary(_summary(configs).model_copy(update=changes))
+        for name in ("sft.yaml", "grpo.yaml", "model/config.json"):
+            file = run.path / "best" / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text("{}")
+    return run
 
 
 def _info(space: ConfigurationSpace, dataset: str) -> RunInfo:
