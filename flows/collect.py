@@ -23,7 +23,14 @@ from tasks.execution.trial import abort_run
 from tasks.history.location import resolve_history_dir
 from tasks.history.rows import history_files
 from tasks.inputs.prepare import Inputs, prepare_datasets
-from tasks.monitoring.observers import RunObserver, observe
+from tasks.monitoring.observers import (
+    BudgetSpent,
+    DatasetsProbed,
+    RunObserver,
+    TrialFinished,
+    TrialLogged,
+    observe,
+)
 from tasks.monitoring.prefect_pages import artifact_key, publish_table
 from tasks.output.escape import markdown
 from tasks.runs.folder import RunFolder
@@ -92,7 +99,7 @@ def _prepare(settings: CollectSettings, launcher: Launcher, observer: RunObserve
             settings.schedule,
             measurer,
             settings.compute,
-            observer.probed,
+            lambda done, total: observer.notify(DatasetsProbed(done, total)),
         )
 
 
@@ -107,7 +114,9 @@ def _run_trials(
     # Interrupted or terminated, no training process is left behind.
     with (
         ThreadPoolTaskRunner[TrialResult](max_workers=settings.parallel) as tasks,
-        Supervisor(launchers, observer.event) as supervisor,
+        Supervisor(
+            launchers, lambda spec, event: observer.notify(TrialLogged(spec, event))
+        ) as supervisor,
     ):
         backend, results = ExecutionBackend(supervisor, tasks, settings.retries), {}
         pending = [(spec, backend.submit(spec)) for specs in designs for spec in specs]
@@ -115,6 +124,6 @@ def _run_trials(
             results[spec.folder] = result = future.result()
             if is_fatal(result):
                 abort_run(spec, result, "repeat the command: finished trials are kept")
-            observer.result(spec, result)
-            observer.spent(done / len(pending))
+            observer.notify(TrialFinished(spec, result))
+            observer.notify(BudgetSpent(done / len(pending)))
     return results

@@ -43,11 +43,11 @@ def recurring(
         notify: Prefect notification block to tell the end of, as "slack-webhook/team".
     """
     log, history = get_run_logger(), resolve_history_dir(history)
-    with notify_on_exit(notify, f"AutoPipe: {settings.title}") as news:
+    with notify_on_exit(notify, f"AutoPipe: {settings.title}") as lines:
         seen, what_is_new = detect_changes(settings, history)
         if what_is_new is None and seen.done:
             message = f"nothing new since run {seen.run_id}: dataset, history and settings"
-            news.say(message)
+            lines.append(message)
             return Completed(message=message)
         if what_is_new is None:
             what_is_new = f"what run {seen.run_id} left undone"
@@ -57,7 +57,7 @@ def recurring(
             seen = save_snapshot(settings, seen, run_id, history, done=False)
 
         decision = promote(seen.run_id)
-        news.say(f"{what_is_new}; run {seen.run_id}: {decision}")
+        lines.append(f"{what_is_new}; run {seen.run_id}: {decision}")
         offline(list(RETRAIN), None, history, None, output or models_of(history))
         save_snapshot(settings, seen, seen.run_id, history, done=True)
     publish_markdown(

@@ -56,6 +56,12 @@ def test_all_data_that_are_in_git_are_in_the_wheel() -> None:
         }
 
 
+def test_templates_are_in_the_wheel() -> None:
+    found = {f"tasks.{folder.parent.name}" for folder in ROOT.glob("tasks/*/templates")}
+    data = SETUPTOOLS["package-data"]
+    assert found == {package for package in data if "templates/*" in data[package]} != set()
+
+
 def build(folder: Path) -> Path:
     """A wheel of what is in the checkout; building within it would leave files there."""
     ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")

@@ -81,6 +81,7 @@ def resumable_run(
 ) -> ResumableRun | None:
     """The run to resume; None where it is finished, which the observer is told then."""
     from tasks.execution.base import WORKERS
+    from tasks.monitoring.observers import RunFinished
     from tasks.runs.spending import check_budget, finished_notice
     from tasks.search.run_storage import open_run
 
@@ -96,7 +97,7 @@ def resumable_run(
         return ResumableRun(run, changed, settings.trials_on == WORKERS)
     observer.message(message)
     if (summary := run.summary()) is not None:
-        observer.ended(summary)
+        observer.notify(RunFinished(summary))
     return None
 
 

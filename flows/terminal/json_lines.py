@@ -8,10 +8,21 @@ import threading
 from typing import Any, TextIO
 
 from flows.terminal.console import json_stream
-from tasks.monitoring.observers import RunObserver
-from tasks.runs.folder import RunInfo, Summary
+from tasks.monitoring.observers import (
+    BudgetSpent,
+    DatasetsProbed,
+    Message,
+    PhaseProgress,
+    PhaseStarted,
+    RunEvent,
+    RunFinished,
+    RunObserver,
+    RunStarted,
+    TrialFinished,
+    TrialLogged,
+)
+from tasks.runs.folder import RunInfo
 from trials.io.redact import redacted
-from trials.spec.events import Event
 from trials.spec.records import TrialResult, TrialSpec
 
 
@@ -35,16 +46,29 @@ class JsonLines(RunObserver):
         self._stream = stream
         self._lock = threading.Lock()
 
-    def phase(self, text: str) -> None:
-        self._write("phase", text=text)
+    def notify(self, event: RunEvent) -> None:
+        match event:
+            case PhaseStarted(text):
+                self._write("phase", text=text)
+            case PhaseProgress(done, total):
+                self._write("progress", done=done, total=total)
+            case Message(text):
+                self._write("message", text=text)
+            case RunStarted(info):
+                self._write_start(info)
+            case TrialLogged(spec, logged) if logged["kind"] in ("metric", "score"):
+                at = {"stage": logged["stage"], "step": logged["step"]}
+                self._write("step", trial=spec.trial_id, **at, values=logged["values"])
+            case TrialFinished(spec, result):
+                self._write_trial(spec, result)
+            case DatasetsProbed(done, total):
+                self._write("probed", done=done, total=total)
+            case BudgetSpent(share):
+                self._write("spent", share=round(share, 4))
+            case RunFinished(summary):
+                self._write("ended", **json.loads(summary.model_dump_json()))
 
-    def progress(self, done: float, total: float) -> None:
-        self._write("progress", done=done, total=total)
-
-    def message(self, text: str) -> None:
-        self._write("message", text=text)
-
-    def begun(self, info: RunInfo) -> None:
+    def _write_start(self, info: RunInfo) -> None:
         self._write(
             "begun",
             run=info.run_id,
@@ -56,12 +80,7 @@ class JsonLines(RunObserver):
             base_score=info.base_validation.score,
         )
 
-    def event(self, spec: TrialSpec, event: Event) -> None:
-        if event["kind"] in ("metric", "score"):
-            at = {"stage": event["stage"], "step": event["step"]}
-            self._write("step", trial=spec.trial_id, **at, values=event["values"])
-
-    def result(self, spec: TrialSpec, result: TrialResult) -> None:
+    def _write_trial(self, spec: TrialSpec, result: TrialResult) -> None:
         failure = result.failure
         self._write(
             "trial",
@@ -75,15 +94,6 @@ class JsonLines(RunObserver):
             failure={"kind": failure.kind, "message": failure.message} if failure else None,
             config=spec.config,
         )
-
-    def probed(self, done: int, total: int) -> None:
-        self._write("probed", done=done, total=total)
-
-    def spent(self, share: float) -> None:
-        self._write("spent", share=round(share, 4))
-
-    def ended(self, summary: Summary) -> None:
-        self._write("ended", **json.loads(summary.model_dump_json()))
 
     def _write(self, event: str, **fields: Any) -> None:
         with self._lock:

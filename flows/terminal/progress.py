@@ -22,7 +22,18 @@ from rich.text import Text
 
 from flows.terminal.interrupts import interrupts
 from flows.terminal.pace import Pace
-from tasks.monitoring.observers import RunObserver
+from tasks.monitoring.observers import (
+    BudgetSpent,
+    DatasetsProbed,
+    Message,
+    PhaseProgress,
+    PhaseStarted,
+    RunEvent,
+    RunObserver,
+    RunStarted,
+    TrialFinished,
+    TrialLogged,
+)
 from tasks.output.escape import printable, rich_markup
 from tasks.runs.folder import RunInfo
 from tasks.runs.formatting import pluralize, plus_minus
@@ -111,24 +122,38 @@ class LiveProgress(_Shown, RunObserver):
         self._best: float | None = None
         self._told = time.monotonic()
 
-    def phase(self, text: str) -> None:
+    def notify(self, event: RunEvent) -> None:
+        match event:
+            case PhaseStarted(text):
+                self._start_phase(text)
+            case PhaseProgress(done, total):
+                self._show_progress(done, total)
+            case Message(text):
+                self._console.print(printable(text, lines=True), markup=False, highlight=False)
+            case RunStarted(info):
+                self._introduce(info)
+            case BudgetSpent(share):
+                self._show_budget(share)
+            case TrialLogged(spec, logged):
+                self._show_step(spec, logged)
+            case TrialFinished(spec, result, replayed):
+                self._close_trial(spec, result, replayed)
+
+    def _start_phase(self, text: str) -> None:
         self._now = text
         self._progress.reset(self._phase, total=None, note=text)
         if self._lines_only:
             self._console.print(printable(text), markup=False, highlight=False)
             self._told = time.monotonic()
 
-    def progress(self, done: float, total: float) -> None:
+    def _show_progress(self, done: float, total: float) -> None:
         counted = float(done).is_integer() and float(total).is_integer()
         note = f"{done:g} of {total:g}" if counted else f"{done / total:.0%}" if total else ""
         text = f"{self._now}, {note}" if note else self._now
         self._progress.update(self._phase, completed=done, total=total, note=text)
         self._tell_now_and_then(f"  {note}")
 
-    def message(self, text: str) -> None:
-        self._console.print(printable(text, lines=True), markup=False, highlight=False)
-
-    def begun(self, info: RunInfo) -> None:
+    def _introduce(self, info: RunInfo) -> None:
         rows = info.dataset.rows
         inferred = " (inferred)" if info.dataset.reward_inferred else ""
         base = info.base_validation
@@ -148,7 +173,7 @@ class LiveProgress(_Shown, RunObserver):
             highlight=False,
         )
 
-    def spent(self, share: float) -> None:
+    def _show_budget(self, share: float) -> None:
         if self._pace is None:
             return
         self._pace.spent(share)
@@ -158,7 +183,7 @@ class LiveProgress(_Shown, RunObserver):
             self._progress.update(self._budget, completed=share)
         self._tell_now_and_then(f"  {self._pace}")
 
-    def event(self, spec: TrialSpec, event: Event) -> None:
+    def _show_step(self, spec: TrialSpec, event: Event) -> None:
         with self._lock:
             bar = self._trials.get(spec.trial_id)
             if bar is None:
@@ -177,12 +202,7 @@ class LiveProgress(_Shown, RunObserver):
                 note = f"validation {event['values']['score']:.3f}"
                 self._progress.update(bar, completed=event["step"], note=note)
 
-    def result(self, spec: TrialSpec, result: TrialResult) -> None:
-        self.found(spec, result)
-        with self._lock:
-            self._console.print(self._line(spec, result), highlight=False)
-
-    def found(self, spec: TrialSpec, result: TrialResult) -> None:
+    def _close_trial(self, spec: TrialSpec, result: TrialResult, replayed: bool) -> None:
         with self._lock:
             bar = self._trials.pop(spec.trial_id, None)
             if bar is not None:
@@ -190,6 +210,8 @@ class LiveProgress(_Shown, RunObserver):
             full = result.fraction >= 1.0 and result.score is not None
             if full and (self._best is None or (result.score or 0.0) > self._best):
                 self._best = result.score
+            if not replayed:
+                self._console.print(self._line(spec, result), highlight=False)
 
     def _tell_now_and_then(self, text: str) -> None:
         """Without bars, prints now and then how far a long phase is."""
@@ -230,13 +252,20 @@ class CollectProgress(_Shown, RunObserver):
         self._progress = _bars(console)
         self._bar = self._progress.add_task("collecting", total=total, note="")
 
-    def probed(self, done: int, total: int) -> None:
+    def notify(self, event: RunEvent) -> None:
+        match event:
+            case DatasetsProbed(done, total):
+                self._show_probe(done, total)
+            case TrialFinished(_, result):
+                self._count(result)
+
+    def _show_probe(self, done: int, total: int) -> None:
         note = f"base model measured on {done}/{total} datasets"
         self._progress.update(self._bar, note=note)
         if self._lines_only:
             self._console.print(note, highlight=False)
 
-    def result(self, spec: TrialSpec, result: TrialResult) -> None:
+    def _count(self, result: TrialResult) -> None:
         score = "failed" if result.score is None else f"{result.score:.3f}"
         self._done += 1
         text = f"{self._done} of {self._total} trials, the last: {score}"

@@ -6,9 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from flows.terminal.interrupts import interrupts
-from tasks.monitoring.observers import ObserverGroup, RunObserver, observed_by
+from tasks.monitoring.observers import (
+    ObserverGroup,
+    RunEvent,
+    RunObserver,
+    RunStarted,
+    TrialFinished,
+    observed_by,
+)
 from tasks.runs.folder import RunInfo
-from trials.spec.records import TrialResult, TrialSpec
 
 
 class _Begun(RunObserver):
@@ -17,15 +23,18 @@ class _Begun(RunObserver):
     def __init__(self) -> None:
         self.lines: list[str] = []
 
-    def begun(self, info: RunInfo) -> None:
+    def notify(self, event: RunEvent) -> None:
+        if isinstance(event, RunStarted):
+            self._remember(event.info)
+        elif isinstance(event, TrialFinished):
+            interrupts.kept = True
+
+    def _remember(self, info: RunInfo) -> None:
         self.lines = [f"resume with: autopipe tune --resume {info.run_id}"]
         if store := info.settings.store:
             url = f"{store.rstrip('/')}/{info.run_id}"
             self.lines.append(f"on another machine: autopipe tune --resume {url}")
         interrupts.notes = self.lines
-
-    def result(self, spec: TrialSpec, result: TrialResult) -> None:
-        interrupts.kept = True
 
 
 @contextmanager

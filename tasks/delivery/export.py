@@ -28,7 +28,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.delivery.export_data import GREEDY_DATA, reward_card, write_data
-from tasks.delivery.export_readme import BASE_SCRIPT, COMMAND, MERGE_SCRIPT, readme
+from tasks.delivery.export_readme import COMMAND, COMMANDS, readme, render
 from tasks.runs.folder import RunFolder, RunInfo, Summary, Trial
 from trials.data.dataset import Dataset, load_dataset
 from trials.data.messages import PLAIN_TEMPLATE
@@ -53,7 +53,6 @@ from trials.spec.records import TrialSpec, write_json
 
 # Pickled arguments, the frozen copy of the adapter that GRPO takes its KL to, an empty model card.
 LEFTOVERS = ("training_args.bin", "ref", "README.md")
-COMMANDS: dict[Stage, str] = {"sft": "sft", "dpo": "dpo", "rl": "grpo"}  # of TRL, by stage
 OUTPUT = "retrained"
 TEMPLATE = "chat_template.jinja"
 
@@ -88,18 +87,18 @@ class Export:
 
     @property
     def merges_adapters(self) -> bool:
-        """TRL's command line cannot go on training an adapter: it is merged between the stages."""
+        """TRL's command line cannot continue training an adapter: it is merged between stages."""
         return self.weights == "adapter" and len(self.plan.stages) > 1
 
     @property
     def ships_chat_template(self) -> bool:
-        """The base model has no chat template: TRL needs the one that trials gave it."""
+        """The base model has no chat template: TRL needs the one that trials used."""
         file = self.trial.folder / "checkpoint" / "final" / TEMPLATE
         return file.is_file() and file.read_text(encoding="utf-8") == PLAIN_TEMPLATE
 
     @property
     def prepares_base_model(self) -> bool:
-        """Only ``trl sft`` can be told of a template: for others the base model gets it before."""
+        """Only ``trl sft`` takes a template; before other stages the base model must have it."""
         return self.ships_chat_template and self.plan.stages[0] != "sft"
 
     def start_model(self, stage: Stage) -> str:
@@ -134,11 +133,13 @@ def export_best(run: RunFolder) -> Path:
         _write_yaml(partial / f"{name}.yaml", YAMLS[stage](export), COMMAND.format(name))
     _write_accelerate(export, partial / "accelerate.yaml")
     if export.merges_adapters:
-        (partial / "merge_adapter.py").write_text(MERGE_SCRIPT.format(output=OUTPUT), "utf-8")
+        script = render("merge_adapter.py", output=OUTPUT)
+        (partial / "merge_adapter.py").write_text(script, "utf-8")
     if export.ships_chat_template:
         (partial / TEMPLATE).write_text(PLAIN_TEMPLATE, "utf-8")
     if export.prepares_base_model:
-        script = BASE_SCRIPT.format(base=export.base_model, folder=export.start_model("rl"))
+        base, folder = export.base_model, export.start_model("rl")
+        script = render("prepare_base.py", base=base, folder=folder)
         (partial / "prepare_base.py").write_text(script, "utf-8")
     (partial / "README.md").write_text(readme(export), "utf-8")
     _replace(best, partial)
@@ -203,7 +204,7 @@ def _load_data(spec: TrialSpec) -> Dataset:
 
 
 def _execution(spec: TrialSpec, info: RunInfo) -> Execution:
-    """How the trial ran: found out here as the trial did."""
+    """The machine's side of the trial, derived as the trial itself derived it."""
     import torch  # heavy, and only needed once a run is over
 
     config = info.settings.accelerate_config

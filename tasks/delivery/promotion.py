@@ -1,4 +1,4 @@
-"""The promoted model of a dataset: the best winner so far, replaced only by one that beats it.
+"""The promoted model of a dataset: the best winner so far, replaced only by a better one.
 
 ``<workspace>/promoted/<dataset>--<model>/`` holds the winner's export, its weights as a trial
 leaves them, and ``promotion.json``, which says where they come from and what they beat.
@@ -22,19 +22,29 @@ from tasks.runs.folder import RunFolder, RunInfo, Trial, final_model
 from tasks.sync.lock import promotion_lock
 from trials.data.dataset import fingerprint
 from trials.data.subsets import rows_outside_subsets
-from trials.evaluation.compare import PairedDifference, paired_difference
+from trials.evaluation.compare import paired_difference
 from trials.io.atomic import new_folder
 from trials.io.errors import SettingsError
 from trials.process.supervisor import Supervisor
 from trials.spec.records import ProbeRequest, Record, Value, read_record, write_json
 
-# Fewer rows that no trial was scored on than this tell next to nothing apart.
+# With fewer rows, a comparison has next to no power.
 MIN_ROWS = 50
-SIGNIFICANCE_LEVEL = 0.05  # two-sided: of equally good challengers one in forty is promoted
+SIGNIFICANCE_LEVEL = 0.05  # two-sided: one in forty equally good challengers is promoted
 WEIGHTS, EXPORT, PROMOTION_FILE = "weights", "best", "promotion.json"
 
 
-class Promotion(Record):
+class PairedGain(Record):
+    """A model measured against another on the same rows, on which neither was chosen."""
+
+    gain: float = Field(description="Difference of the mean scores.")
+    gain_se: float
+    p_value: float = Field(description="Two-sided, of no difference.")
+    rows: int
+    split: Literal["validation", "test"] = "validation"
+
+
+class Promotion(PairedGain):
     """``promotion.json``."""
 
     run_id: str
@@ -42,26 +52,16 @@ class Promotion(Record):
     config: dict[str, Value | None]
     dataset_fingerprint: str
     validation: float
-    rows: int
-    split: Literal["validation", "test"] = "validation"
     eval_rows: int | None = Field(None, description="Validation rows that it was chosen on.")
-    beaten: str | None = Field(None, description="Run id of the one before; None for the base.")
-    gain: float = Field(description="On the same rows, on which no trial was chosen.")
-    gain_se: float
-    p_value: float = Field(description="Two-sided, of no difference.")
+    beaten: str | None = Field(None, description="Run id of its predecessor; None for the base.")
     promoted: str
 
 
-class Decision(Record):
-    """What came of comparing a challenger with the incumbent."""
+class Decision(PairedGain):
+    """Outcome of comparing a challenger with the incumbent."""
 
     promoted: bool
     against: str
-    gain: float
-    gain_se: float
-    p_value: float
-    rows: int
-    split: Literal["validation", "test"]
     data_changed: bool = Field(False, description="Since the incumbent was trained.")
 
     def __str__(self) -> str:
@@ -72,18 +72,18 @@ class Decision(Record):
             f"{rows} (p = {self.p_value:.3f})"
         )
         if self.data_changed:
-            text += "; the data changed since, and it may have been trained on some of these rows"
+            text += "; the data changed since, so it may have been trained on some of these rows"
         return text
 
 
 def promoted_folder(dataset: str, model: str) -> Path:
-    """Where the promoted model of a dataset and a base model lies."""
+    """Folder of the promoted model of a dataset and a base model."""
     return workspace() / "promoted" / f"{slug(dataset)}--{slug(Path(model).name)}"
 
 
 def read_incumbent(folder: Path) -> Promotion | None:
-    """The promoted one; None before there is any."""
-    if not folder.exists() and previous_folder(folder).exists():  # a kill came between two renames
+    """The promotion in force; None before the first one."""
+    if not folder.exists() and previous_folder(folder).exists():  # killed between two renames
         previous_folder(folder).rename(folder)
     note = folder / PROMOTION_FILE
     return read_record(note, Promotion) if note.exists() else None
@@ -95,13 +95,13 @@ def challenge(run: RunFolder, rows: int, measurer: Supervisor) -> Decision:
 
     Args:
         run: finished.
-        rows: to compare on, all if there are fewer: of the validation split those that no trial was
-            scored on, else of the test split.
-        measurer: has a worker measure both.
+        rows: how many to compare on at most: validation rows that no trial was scored on, or test
+            rows where too few of those are left.
+        measurer: whose worker measures both.
 
     Raises:
-        SettingsError: the run is not finished, its winner's weights were removed, or its data are
-            others now.
+        SettingsError: the run is not finished, its winner's weights were removed, or its data
+            changed.
     """
     info, summary = run.info(), run.summary()
     if summary is None or summary.best.trial_id is None:
@@ -132,10 +132,10 @@ def _check_data(info: RunInfo) -> None:
 def _rows_to_compare_on(
     info: RunInfo, eval_rows: tuple[int, ...]
 ) -> tuple[Literal["validation", "test"], tuple[int, ...]]:
-    """The split, and whose fixed rows of it are left out.
+    """The split to compare on, and the fixed subsets of it to leave out.
 
-    Who was the best of many on some rows looks better on them than it is, so that they can say
-    nothing of whether it beats another.
+    The best of many on some rows looks better on them than it is (the winner's curse), so those
+    rows cannot show that it beats another.
     """
     count = info.dataset.rows["validation"]
     unseen = len(rows_outside_subsets(range(count), eval_rows))
@@ -167,62 +167,45 @@ def _challenge(
     )
     outcomes = {name: score.outcomes for name, score in answer.scores.items()}
     found = paired_difference(outcomes["challenger"], outcomes["incumbent"])
-    against = f"the incumbent, of run {before.run_id}" if before else "the base model"
+    measured = PairedGain(
+        gain=found.mean, gain_se=found.se, p_value=found.p_value, rows=found.rows, split=split
+    ).model_dump()
     decision = Decision(
+        **measured,
         promoted=found.mean > 0 and found.p_value < SIGNIFICANCE_LEVEL,
-        against=against,
-        gain=found.mean,
-        gain_se=found.se,
-        p_value=found.p_value,
-        rows=found.rows,
-        split=split,
+        against=f"the incumbent, of run {before.run_id}" if before else "the base model",
         data_changed=before is not None and before.dataset_fingerprint != info.dataset.fingerprint,
     )
     if decision.promoted:
-        note = _note(run, info, winner, before, found, split)
-        install(folder, note, weights, run.path / "best")
+        score = winner.result.score if winner.result else None
+        promotion = Promotion(
+            **measured,
+            run_id=run.run_id,
+            trial_id=winner.spec.trial_id,
+            config=winner.spec.config,
+            dataset_fingerprint=info.dataset.fingerprint,
+            validation=math.nan if score is None else score,
+            eval_rows=winner.spec.schedule.eval_rows,
+            beaten=before.run_id if before else None,
+            promoted=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        install(folder, promotion, weights, run.path / "best")
     return decision
 
 
 def previous_folder(folder: Path) -> Path:
-    """Where the one before the promoted one lies."""
+    """Folder of the predecessor of the promoted model."""
     return folder.with_name(f"{folder.name}.previous")
 
 
-def install(folder: Path, note: Promotion, weights: Path, export: Path) -> None:
-    """Puts a winner in its place: whole, or not at all; the one before stays beside it."""
+def install(folder: Path, promotion: Promotion, weights: Path, export: Path) -> None:
+    """Puts a winner in place, whole or not at all; its predecessor stays beside it."""
     with new_folder(folder) as draft:
         shutil.copytree(weights, draft / WEIGHTS)
         if export.is_dir():
             shutil.copytree(export, draft / EXPORT)
-        write_json(draft / PROMOTION_FILE, note)
+        write_json(draft / PROMOTION_FILE, promotion)
         previous = previous_folder(folder)
         if folder.exists():
             shutil.rmtree(previous, ignore_errors=True)
             folder.rename(previous)
-
-
-def _note(
-    run: RunFolder,
-    info: RunInfo,
-    winner: Trial,
-    before: Promotion | None,
-    found: PairedDifference,
-    split: Literal["validation", "test"],
-) -> Promotion:
-    score = winner.result.score if winner.result else None
-    return Promotion(
-        run_id=run.run_id,
-        trial_id=winner.spec.trial_id,
-        config=winner.spec.config,
-        dataset_fingerprint=info.dataset.fingerprint,
-        validation=math.nan if score is None else score,
-        rows=found.rows,
-        split=split,
-        eval_rows=winner.spec.schedule.eval_rows,
-        beaten=before.run_id if before else None,
-        gain=found.mean,
-        gain_se=found.se,
-        p_value=found.p_value,
-        promoted=datetime.now(UTC).isoformat(timespec="seconds"),
-    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pandas as pd
@@ -41,12 +41,10 @@ LONG = ("state", "score or state")  # may take several lines
 
 
 def render_trials(run: RunFolder, width: int = WIDE) -> RenderableType:
-    """All trials of a run, in the order they were proposed; a star is on what is recommended.
+    """All trials of a run, in the order they were proposed; a star marks the recommended one.
 
-    Of an unfinished run, which recommends nothing, the title says how far it is.
-
-    Below the table: over how many rows a score was measured, and why the star is not on the
-    highest one, where it is not.
+    The title of an unfinished run, which recommends nothing, states its progress. Below the table:
+    the number of rows behind a score, and the reason if the star is not on the highest one.
 
     Args:
         width: of the terminal, in characters.
@@ -75,7 +73,7 @@ def render_trials(run: RunFolder, width: int = WIDE) -> RenderableType:
 
 
 def _cells(row: Any, best: pd.Series | None, labels: dict[str, str]) -> dict[str, Text]:
-    """By column; never markup, for names and reasons come from outside."""
+    """Cells by column; never markup, as names and reasons come from outside."""
     is_best = best is not None and best.trial_id == row.trial_id
     origin = " ".join(origin_parts(row, labels))
     state = f"{row.state}: {row.reason}" if row.reason else row.state
@@ -102,43 +100,43 @@ def _remarks(run: RunFolder, tables: RunTables) -> list[str]:
         rows = str(high) if low == high else f"{low} to {high}"
         remarks.append(f"A score is the mean over {rows} validation rows, ± its standard error.")
     if tables.summary is not None and tables.best_row is not None:
-        remarks += _why_not_the_highest(run, tables, tables.best_row, tables.summary)
+        remarks += _explain_star(run, tables, tables.best_row, tables.summary)
     return remarks
 
 
-def _why_not_the_highest(
+def _explain_star(
     run: RunFolder, tables: RunTables, best: pd.Series, summary: Summary
-) -> list[str]:
-    """Why the star is on a trial although another one has a higher score."""
+) -> Iterator[str]:
+    """The reason for a star on a trial although another one scored higher."""
     scored = tables.trials[tables.trials.score.notna()]
     highest = scored.iloc[int(scored.score.argmax())]
     if not highest.score > best.score:
-        return []
-    told = [f"★ {best.label} is not the highest score: {highest.label} has"]
+        return
+    lead = f"★ {best.label} does not have the highest score: {highest.label} has"
+    score = format_number(highest.score)
     if not highest.full_length:
-        told.append(
-            f"{format_number(highest.score)}, but at {percent(highest.fraction)} of full length,"
+        yield (
+            f"{lead} {score}, but at {percent(highest.fraction)} of full length, and only trials "
+            "at full length are recommended."
         )
-        told.append("and only what ran in full is recommended.")
-        return [" ".join(told)]
+        return
     try:
         found = compare_trials(run, highest.trial_id, best.trial_id)
     except (AutoPipeError, ValueError):  # not measured on the same rows
-        told.append(f"{format_number(highest.score)}.")
+        difference = score
     else:
         gap = plus_minus(found.mean, found.se, signed=True)
         noise = "within noise" if abs(found.mean) <= Z95 * found.se else "more than noise"
-        told.append(f"{gap} on the same {found.rows} rows, {noise}.")
+        difference = f"{gap} on the same {found.rows} rows, {noise}"
     expected = plus_minus(summary.best_expected, summary.best_expected_se)
-    told.append(
-        f"What counts is the score that is expected, {expected} for {best.label}: it weighs each "
-        "measurement with those of similar configurations and with past runs."
+    yield (
+        f"{lead} {difference}. The star goes by the expected score, {expected} for {best.label}: "
+        "it weighs each measurement with those of similar configurations and with past runs."
     )
-    return [" ".join(told)]
 
 
 def render_summary(run: RunFolder, width: int = WIDE) -> RenderableType:
-    """Best against default against base, and what may be said about the difference.
+    """Scores of the best configuration, the default and the base model, and the verdict.
 
     Args:
         width: of the terminal, in characters.
@@ -152,8 +150,8 @@ def render_summary(run: RunFolder, width: int = WIDE) -> RenderableType:
             found = f"best so far: {best.label} with {plus_minus(best.score, best.score_se)}"
             found += f" on validation at {percent(best.fraction)} of full length"
         resume = f"autopipe tune --resume {run.run_id}"
-        told = f"Run {run.run_id} is not finished; {found}.\nGo on with: {resume}"
-        return rich_text(told, lines=True)
+        text = f"Run {run.run_id} is not finished; {found}.\nResume it with: {resume}"
+        return rich_text(text, lines=True)
     pass_k = tables.info.settings.schedule.pass_k
     heads = ("", "trial", "validation", "test", *((f"pass@{pass_k}",) if pass_k else ()))
     rows = (("best", summary.best), ("default", summary.default), ("base", summary.base))
@@ -162,7 +160,7 @@ def render_summary(run: RunFolder, width: int = WIDE) -> RenderableType:
     cost = (
         f"{pluralize(summary.trials, 'trial')} ({summary.failed} failed, "
         f"{summary.full_length} at full length) took {format_duration(summary.trial_seconds)} "
-        f"of trial time, {format_duration(summary.elapsed_seconds)} by the wall clock."
+        f"of trial time, {format_duration(summary.elapsed_seconds)} of wall-clock time."
     )
     return Group(view, Text(outcome(summary)), Text(verdict(summary), "bold"), Text(cost))
 

@@ -1,4 +1,4 @@
-"""Tells people, through a notification block of Prefect's, how a recurring run ended."""
+"""Notifies people how a recurring run ended, through a notification block of Prefect's."""
 
 from __future__ import annotations
 
@@ -17,37 +17,29 @@ from trials.io.redact import redacted
 log = logging.getLogger(__name__)
 
 
-class Notification:
-    """What is told at the end."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def say(self, line: str) -> None:
-        self.lines.append(line)
-
-
 @contextmanager
-def notify_on_exit(block: str | None, subject: str) -> Iterator[Notification]:
-    """Sends what was said when the work is over, or why it failed; None sends nothing.
+def notify_on_exit(block: str | None, subject: str) -> Iterator[list[str]]:
+    """Sends the lines that were added when the work is over, and why it failed if it did.
 
     Args:
-        block: type and name of a saved block: Slack, e-mail, a webhook, anything of Apprise's.
+        block: type and name of a saved block (Slack, e-mail, a webhook, any of Apprise's); None
+            sends nothing.
         subject: of the message.
 
     Raises:
-        SettingsError: there is no such block; said before any work is done.
+        SettingsError: there is no such block; raised before any work is done.
     """
-    target, news = _load(block) if block else None, Notification()
+    target = _load(block) if block else None
+    lines: list[str] = []
     try:
-        yield news
+        yield lines
     except BaseException as error:
         if target is not None:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            _send(target, f"{subject}: failed", "\n".join([*news.lines, reason]))
+            _send(target, f"{subject}: failed", "\n".join([*lines, reason]))
         raise
     if target is not None:
-        _send(target, subject, "\n".join(news.lines) or "done")
+        _send(target, subject, "\n".join(lines) or "done")
 
 
 def _load(name: str) -> NotificationBlock:
@@ -56,10 +48,12 @@ def _load(name: str) -> NotificationBlock:
     except (ValueError, RuntimeError) as error:
         raise SettingsError(
             f"there is no notification block {name!r}: {error}\n"
-            "  make one on the Prefect page Blocks, or list them with: prefect block ls"
+            "  create one on Prefect's page Blocks, or list them with: prefect block ls"
         ) from None
     if not isinstance(block, NotificationBlock):
-        raise SettingsError(f"the block {name!r} is a {type(block).__name__}, no notification")
+        raise SettingsError(
+            f"the block {name!r} is a {type(block).__name__} rather than a notification"
+        )
     return block
 
 
@@ -69,5 +63,5 @@ def _send(block: NotificationBlock, subject: str, body: str) -> None:
         text, head = printable(redacted(body), lines=True), printable(redacted(subject))
         sent: Any = block.notify(text, head)
         del sent
-    except Exception as error:  # the work is done, whether somebody hears of it or not
+    except Exception as error:  # the work is done, whether anybody hears of it or not
         log.warning("the notification could not be sent: %s", redacted(str(error)))

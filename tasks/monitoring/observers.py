@@ -1,7 +1,8 @@
-"""What a run tells while it runs, and whom: the terminal, Prefect's log, Prefect's pages.
+"""Observers of a run: the terminal, Prefect's log and pages, storage, a caller of the library.
 
-A flow says what happens to ``observe()``; who listens is chosen by who starts it. The command line
-puts its progress bars there with ``observed_by``; a flow on a worker writes to Prefect's log.
+A flow notifies the observer that ``observe()`` yields of typed events; who observes is chosen by
+who starts the flow. The command line puts its progress bars there with ``observed_by``; a flow on a
+worker writes to Prefect's log.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.runs.folder import RunFolder, RunInfo, Summary
@@ -16,86 +18,119 @@ from trials.spec.events import Event
 from trials.spec.records import TrialResult, TrialSpec
 
 
+@dataclass(frozen=True)
+class PhaseStarted:
+    """The run enters a phase."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class PhaseProgress:
+    """Progress within the current phase, in whatever unit it counts."""
+
+    done: float
+    total: float
+
+
+@dataclass(frozen=True)
+class Message:
+    """Something for people to read, such as a plan; it may have several lines, and stays."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class RunStarted:
+    """The inputs are known and nothing has been spent yet."""
+
+    info: RunInfo
+
+
+@dataclass(frozen=True)
+class TrialLogged:
+    """A running trial logged an event. Comes from several threads."""
+
+    spec: TrialSpec
+    event: Event
+
+
+@dataclass(frozen=True)
+class TrialFinished:
+    """A trial ended and the search was told; ``replayed`` if that was before the run resumed."""
+
+    spec: TrialSpec
+    result: TrialResult
+    replayed: bool = False
+
+
+@dataclass(frozen=True)
+class DatasetsProbed:
+    """The base model was measured on so many of the datasets."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class BudgetSpent:
+    """Share of the budget that is spent, in [0, 1]."""
+
+    share: float
+
+
+@dataclass(frozen=True)
+class CheckpointsRemoved:
+    """Checkpoints were removed to stay within the disk limit."""
+
+    checkpoints: Sequence[Path]
+
+
+@dataclass(frozen=True)
+class RunFinished:
+    """The run is over."""
+
+    summary: Summary
+
+
+RunEvent = (
+    PhaseStarted
+    | PhaseProgress
+    | Message
+    | RunStarted
+    | TrialLogged
+    | TrialFinished
+    | DatasetsProbed
+    | BudgetSpent
+    | CheckpointsRemoved
+    | RunFinished
+)
+
+
 class RunObserver:
-    """Is told what happens. ``event`` is called from several threads; none may raise."""
+    """Base class of observers; it ignores everything."""
+
+    def notify(self, event: RunEvent) -> None:
+        """Called for each event, possibly from several threads; it must not raise."""
 
     def phase(self, text: str) -> None:
-        """The run enters a phase."""
-
-    def progress(self, done: float, total: float) -> None:
-        """The phase at hand has come this far, in whatever unit it counts."""
+        """Short for ``notify(PhaseStarted(text))``."""
+        self.notify(PhaseStarted(text))
 
     def message(self, text: str) -> None:
-        """Something to be said to people, as a plan; it may have several lines, and stays."""
-
-    def begun(self, info: RunInfo) -> None:
-        """The inputs are known and nothing was spent yet."""
-
-    def event(self, spec: TrialSpec, event: Event) -> None:
-        """A running trial wrote an event."""
-
-    def result(self, spec: TrialSpec, result: TrialResult) -> None:
-        """A trial ended and was told to the search."""
-
-    def found(self, spec: TrialSpec, result: TrialResult) -> None:
-        """One that had ended before the run went on was told to the search again."""
-        self.result(spec, result)
-
-    def probed(self, done: int, total: int) -> None:
-        """The base model was measured on so many of the datasets."""
-
-    def spent(self, share: float) -> None:
-        """So much of the budget is spent, 1 being all of it."""
-
-    def removed(self, checkpoints: Sequence[Path]) -> None:
-        """These were removed to keep within the disk limit."""
-
-    def ended(self, summary: Summary) -> None:
-        """The run is over."""
+        """Short for ``notify(Message(text))``."""
+        self.notify(Message(text))
 
 
 class ObserverGroup(RunObserver):
-    """Tells all of them, in their order."""
+    """Notifies all of its observers, in their order."""
 
     def __init__(self, observers: Sequence[RunObserver]):
         self._observers = observers
 
-    def phase(self, text: str) -> None:
-        self._tell("phase", text)
-
-    def progress(self, done: float, total: float) -> None:
-        self._tell("progress", done, total)
-
-    def message(self, text: str) -> None:
-        self._tell("message", text)
-
-    def begun(self, info: RunInfo) -> None:
-        self._tell("begun", info)
-
-    def event(self, spec: TrialSpec, event: Event) -> None:
-        self._tell("event", spec, event)
-
-    def result(self, spec: TrialSpec, result: TrialResult) -> None:
-        self._tell("result", spec, result)
-
-    def found(self, spec: TrialSpec, result: TrialResult) -> None:
-        self._tell("found", spec, result)
-
-    def probed(self, done: int, total: int) -> None:
-        self._tell("probed", done, total)
-
-    def spent(self, share: float) -> None:
-        self._tell("spent", share)
-
-    def removed(self, checkpoints: Sequence[Path]) -> None:
-        self._tell("removed", checkpoints)
-
-    def ended(self, summary: Summary) -> None:
-        self._tell("ended", summary)
-
-    def _tell(self, what: str, *told: object) -> None:
+    def notify(self, event: RunEvent) -> None:
         for each in self._observers:
-            getattr(each, what)(*told)
+            each.notify(event)
 
 
 _chosen: ContextVar[RunObserver | None] = ContextVar("observer", default=None)
@@ -103,7 +138,7 @@ _chosen: ContextVar[RunObserver | None] = ContextVar("observer", default=None)
 
 @contextmanager
 def observed_by(observer: RunObserver) -> Iterator[None]:
-    """Flows called in this context tell ``observer`` what happens."""
+    """Flows called in this context notify ``observer``."""
     token = _chosen.set(observer)
     try:
         yield
@@ -113,7 +148,7 @@ def observed_by(observer: RunObserver) -> Iterator[None]:
 
 @contextmanager
 def observe(run: RunFolder, *more: RunObserver) -> Iterator[RunObserver]:
-    """Who is told what happens in a run: the chosen one or Prefect's log, Prefect's pages, more."""
+    """The observer of a run: the chosen one or Prefect's log, Prefect's pages, and others."""
     from tasks.monitoring.prefect_log import PrefectRunLog
     from tasks.monitoring.prefect_pages import PrefectArtifacts
 

@@ -11,8 +11,16 @@ from prefect.exceptions import MissingContextError
 from prefect.logging import get_run_logger
 
 from tasks.execution.base import TRIALS
-from tasks.monitoring.observers import RunObserver
-from tasks.runs.folder import RunFolder, RunInfo, Summary
+from tasks.monitoring.observers import (
+    Message,
+    PhaseStarted,
+    RunEvent,
+    RunFinished,
+    RunObserver,
+    RunStarted,
+    TrialFinished,
+)
+from tasks.runs.folder import RunFolder
 from tasks.runs.formatting import outcome, percent, pluralize, plus_minus
 from tasks.sync.background import Background
 from trials.io.redact import redacted
@@ -45,34 +53,30 @@ class PrefectRunLog(Background, RunObserver):
         super().__exit__(*raised)
         self._read()
 
-    def phase(self, text: str) -> None:
-        self._log.info(text)
+    def notify(self, event: RunEvent) -> None:
+        match event:
+            case PhaseStarted(text) | Message(text):
+                self._log.info(text)
+            case RunStarted(info):
+                self._log.info(
+                    "run %s: %s with %s, budget %s; history of %s on %s",
+                    self._run.run_id, info.dataset.name, info.model, info.settings.budget,
+                    pluralize(info.history.trials, "trial"),
+                    pluralize(info.history.datasets, "dataset"),
+                )  # fmt: skip
+            case TrialFinished(spec, result, replayed) if not replayed:
+                self._log_trial(spec, result)
+            case RunFinished(summary):
+                self._log.info("run %s: %s", self._run.run_id, outcome(summary))
 
-    def message(self, text: str) -> None:
-        self._log.info(text)
-
-    def begun(self, info: RunInfo) -> None:
-        self._log.info(
-            "run %s: %s with %s, budget %s; history of %s on %s",
-            self._run.run_id, info.dataset.name, info.model, info.settings.budget,
-            pluralize(info.history.trials, "trial"), pluralize(info.history.datasets, "dataset"),
-        )  # fmt: skip
-
-    def result(self, spec: TrialSpec, result: TrialResult) -> None:
-        told = percent(result.fraction)
+    def _log_trial(self, spec: TrialSpec, result: TrialResult) -> None:
         if result.failure:
             failure = f"{result.failure.kind}: {result.failure.message}"
             self._log.warning("trial %s failed (%s)", spec.trial_id, redacted(failure))
             return
         stop = f", stopped by {result.stop.rule}" if result.stop else ""
-        score = plus_minus(result.score, result.score_se)
-        self._log.info("trial %s at %s of full length: %s%s", spec.trial_id, told, score, stop)
-
-    def found(self, spec: TrialSpec, result: TrialResult) -> None:
-        """Was said when it ended."""
-
-    def ended(self, summary: Summary) -> None:
-        self._log.info("run %s: %s", self._run.run_id, outcome(summary))
+        length, score = percent(result.fraction), plus_minus(result.score, result.score_se)
+        self._log.info("trial %s at %s of full length: %s%s", spec.trial_id, length, score, stop)
 
     def _logs(self) -> list[Path]:
         trials = self._run.path / TRIALS

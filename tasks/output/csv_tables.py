@@ -1,9 +1,9 @@
-"""Tables as CSV files: the one place where they are written, so that no cell becomes a formula.
+"""CSV files in which no cell becomes a formula; all tables are written here.
 
-A spreadsheet takes text that begins with =, +, - or @ for a formula, and may run a command that is
-in it. Such text gets an apostrophe before it, as a spreadsheet itself marks text; numbers stay
-numbers. So does text behind what separates cells elsewhere: a spreadsheet whose separator is the
-semicolon takes no quotes within a cell for quotes. Source: OWASP, "CSV Injection".
+A spreadsheet treats text that begins with =, +, - or @ as a formula, and may run a command in it.
+Such text gets a leading apostrophe, which spreadsheets themselves use to mark text; numbers stay
+numbers. The same goes for text after a character that separates cells elsewhere: a spreadsheet that
+separates by semicolons ignores quotes within a cell. Source: OWASP, "CSV Injection".
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def read_csv(file: Path, **options: Any) -> pd.DataFrame:
 
 
 def escape_formulas(value: Any) -> Any:
-    """A cell that no spreadsheet runs; anything but text is as it was."""
+    """A cell that no spreadsheet runs; anything but text is returned unchanged."""
     if not isinstance(value, str):
         return value
     inside = BEGINS.sub(rf"\1{MARK}", value)

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 # Control characters move the cursor, set titles or ring; format characters (bidirectional
-# overrides, zero-width ones) make a text look like another; surrogates cannot be written at all.
+# overrides, zero-width ones) make one text look like another; surrogates cannot be encoded.
 HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-JOINERS = "\u200c\u200d"  # of which scripts and emoji are made; they reorder nothing
+JOINERS = "\u200c\u200d"  # scripts and emoji need them; they reorder nothing
 MARKDOWN = re.compile(r"[\\`*_\[\]<>|~&:@!#$]|^\s*(?:[-+=]|\d+[.)])|(?<=www)\.", re.IGNORECASE)
 FOREIGN_TAG = re.compile(r"<(?!/?(?:b|br|extra)>)")
 

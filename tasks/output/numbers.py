@@ -16,10 +16,10 @@ FLOAT_FORMAT = f"%.{DIGITS}g"  # of tables
 def metrics_by_name(
     table: pd.DataFrame, key: str, columns: Sequence[str] | None = None
 ) -> dict[str, dict[str, float]]:
-    """Finite numbers of each row by a name made of its key.
+    """Finite numbers of each row, by a name made from its key.
 
     Args:
-        table: one row a thing.
+        table: one row per name.
         key: the column that names it.
         columns: which numbers; default: all but the key.
     """
@@ -33,7 +33,7 @@ def metrics_by_name(
 
 
 def round_floats(value: Any) -> Any:
-    """Floats of a nested mapping to so many significant digits."""
+    """Floats of a nested mapping, rounded to ``DIGITS`` significant digits."""
     if isinstance(value, dict):
         return {key: round_floats(each) for key, each in value.items()}
     return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value

@@ -1,4 +1,4 @@
-"""Where reports are served to a browser: pages of http may not link to files."""
+"""Address of served reports: pages of http may not link to files."""
 
 from __future__ import annotations
 

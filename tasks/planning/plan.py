@@ -18,7 +18,7 @@ from tasks.execution.backend import ExecutionBackend
 from tasks.execution.devices import trial_processes
 from tasks.inputs.prepare import CheckedInputs, ProbeSize
 from tasks.inputs.spaces import plain_values
-from tasks.monitoring.observers import RunObserver
+from tasks.monitoring.observers import PhaseProgress, RunObserver
 from tasks.offline.models import OfflineTraining
 from tasks.planning.alternatives import refusal
 from tasks.planning.costs import MARGIN, TrialCosts
@@ -220,7 +220,7 @@ def progress_to(observer: RunObserver) -> Report:
 
     def say(what: str, done: int, rows: int) -> None:
         if rows:
-            observer.progress(done, rows)
+            observer.notify(PhaseProgress(done, rows))
         elif what:
             observer.phase(f"measuring: {what}")
 

@@ -8,19 +8,33 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import plotly.graph_objects as go
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from plotly.offline import get_plotlyjs
 
 from tasks.output import escape
+from tasks.output.templates import environment
 from tasks.report.context import report_context
 from tasks.runs import formatting
 from tasks.runs.folder import RunFolder
 from tasks.runs.tables import origin_parts
 from trials.io.atomic import write_text
+
+FORMATS = (  # functions of tasks.runs.formatting that templates apply
+    "plus_minus",
+    "format_number",
+    "format_setting",
+    "format_duration",
+    "percent",
+    "pluralize",
+    "outcome",
+    "verdict",
+)
 
 
 def write_report(run: RunFolder) -> Path:
@@ -29,32 +43,22 @@ def write_report(run: RunFolder) -> Path:
     Raises:
         pydantic.ValidationError: when a record of the run folder is damaged.
     """
-    template = environment().get_template("report.html")
+    template = templates().get_template("report.html")
     target = run.path / "report.html"
     write_text(target, template.render(report_context(run), plotly=get_plotlyjs()))
     return target
 
 
-def environment() -> Environment:
-    """Jinja2 with autoescape on; the filters are those of ``tasks.runs.formatting`` and a few."""
-    found = Environment(
-        loader=PackageLoader("tasks.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    for name in (
-        "plus_minus", "format_number", "format_setting", "format_duration", "percent", "pluralize",
-        "outcome", "verdict",
-    ):  # fmt: skip
-        found.filters[name] = getattr(formatting, name)
-    found.filters |= {
+def templates() -> Environment:
+    """The templates of the report, with the filters that they use."""
+    filters: dict[str, Callable[..., Any]] = {name: getattr(formatting, name) for name in FORMATS}
+    filters |= {
         "figure_data": figure_data,
         "origin_parts": origin_parts,
         "shell_quote": shlex.quote,
         "sort_key": sort_key,
     }
+    found = environment("tasks.report", filters, autoescape=True)
     found.globals["asset"] = asset
     return found
 

@@ -194,7 +194,7 @@ def _exported(run: RunFolder) -> list[str]:
 
 
 def _forecasts(tables: RunTables) -> Iterator[dict[str, Any]]:
-    """What the search expected of each trial, in parts, and the final score; NaN if not known."""
+    """The search's forecast of each trial, in parts, and the final score; NaN if not known."""
     finals = dict(zip(tables.trials.trial_id, tables.trials.final, strict=True))
     for p in tables.proposals:
         if p.expected_score is None:

@@ -261,7 +261,7 @@ def cost(spent: float, full: float) -> go.Figure:
 
 
 def fractions(trials: pd.DataFrame) -> go.Figure:
-    """How far each trial ran, in the order they were proposed."""
+    """Share of full length that each trial ran, in the order of the proposals."""
     figure = go.Figure()
     kinds = pd.Series([trial_style(row) for row in iter_rows(trials)], index=trials.index)
     for kind, (color, _) in TRIAL_STYLES.items():

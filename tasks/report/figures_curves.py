@@ -1,4 +1,4 @@
-"""Curves of the trials: one figure a metric, one line a trial, coloured by final score."""
+"""Curves of the trials: one figure per metric, one line per trial, coloured by final score."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def curve(
     stage: str | None = None,
     best: str | None = None,
 ) -> go.Figure:
-    """One metric against the step, one line a trial, coloured by final score.
+    """One metric against the step, one line per trial, coloured by final score.
 
     Args:
         curves: the table of curve points.
@@ -87,7 +87,7 @@ def curve(
 
 
 def _mark_boundaries(figure: go.Figure, curves: pd.DataFrame, colors: dict[str, str]) -> None:
-    """Where RL begins: one line if it is the same step in all trials, else a mark for each."""
+    """Marks the start of RL: one line if all trials share the step, else a mark for each."""
     sft = curves[curves.stage == "sft"].groupby("trial_id").step.max()
     begun = set(curves[curves.stage == "rl"].trial_id)
     ends = sft[[trial for trial in sft.index if trial in begun]]

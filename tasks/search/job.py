@@ -12,7 +12,7 @@ from tasks.config.started import seconds_before
 from tasks.execution.backend import check_backend
 from tasks.execution.gpus import trial_launchers
 from tasks.inputs.spaces import resolve_space
-from tasks.monitoring.observers import RunObserver, observe
+from tasks.monitoring.observers import RunObserver, TrialLogged, observe
 from tasks.planning.warm_up import FOLDER as WARM_UP
 from tasks.runs.folder import RunFolder
 from tasks.runs.ledger import LEDGER, Ledger
@@ -41,7 +41,7 @@ class Job:
         """Passes an event of a trial on; time goes on with each of them."""
         self.ledger.tick()
         if not spec.trial_id.startswith(WARM_UP):
-            self.observer.event(spec, event)
+            self.observer.notify(TrialLogged(spec, event))
 
 
 @contextmanager

@@ -6,7 +6,6 @@ import logging
 import shutil
 import threading
 from collections import deque
-from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path, PurePosixPath
 from typing import Self
@@ -15,8 +14,15 @@ from tasks.config.names import stored_name_of
 from tasks.config.paths import cache_folder
 from tasks.config.settings import TuneSettings
 from tasks.execution.base import HERE, LOG, RESULT, SPEC, TRIALS, is_retryable
-from tasks.monitoring.observers import RunObserver
-from tasks.runs.folder import RunFolder, RunInfo, Summary
+from tasks.monitoring.observers import (
+    CheckpointsRemoved,
+    RunEvent,
+    RunFinished,
+    RunObserver,
+    RunStarted,
+    TrialFinished,
+)
+from tasks.runs.folder import RunFolder
 from tasks.sync.background import Background
 from tasks.sync.lease import LEADER_FILE, Lease, current_leader
 from tasks.sync.lock import locked
@@ -24,7 +30,7 @@ from tasks.sync.store import Store, StoredFolder, open_store
 from trials.checkpoints.entries import CHECKPOINTS
 from trials.io.atomic import put_in_place
 from trials.io.errors import SettingsError
-from trials.spec.records import TrialResult, TrialSpec, read_record
+from trials.spec.records import TrialResult, read_record
 
 log = logging.getLogger(__name__)
 
@@ -141,18 +147,16 @@ class RunUploader(Background, RunObserver):
         super().__exit__(*raised)
         self._lease.__exit__(*raised)
 
-    def begun(self, info: RunInfo) -> None:
-        self._due.set()
-
-    def result(self, spec: TrialSpec, result: TrialResult) -> None:
-        self._finished.add(spec.trial_id)
-        self._due.set()
-
-    def removed(self, checkpoints: Sequence[Path]) -> None:
-        self._removed.extend(checkpoints)
-        self._due.set()
-
-    def ended(self, summary: Summary) -> None:
+    def notify(self, event: RunEvent) -> None:
+        match event:
+            case TrialFinished(spec):
+                self._finished.add(spec.trial_id)
+            case CheckpointsRemoved(checkpoints):
+                self._removed.extend(checkpoints)
+            case RunStarted() | RunFinished():
+                pass
+            case _:
+                return
         self._due.set()
 
     def work(self) -> None:

@@ -1,4 +1,4 @@
-"""Which data a run read and which it wrote, as revisions of ``tasks.versioning.store``."""
+"""Data that a run read and wrote, as revisions of ``tasks.versioning.store``."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ Content = Path | Sequence[Path]
 
 @step
 def version_run_inputs(run: RunFolder, history: Sequence[Path], features: Path | None) -> None:
-    """Keeps what a search begins with: dataset, history, Accelerate config.
+    """Versions the inputs of a search: dataset, history, Accelerate config.
 
-    Once: a run that is resumed goes on with what it began with.
+    Once: a resumed run continues with the inputs that it started with.
     """
     if (run.path / FILE).exists():
         return
@@ -54,7 +54,7 @@ def version_run_inputs(run: RunFolder, history: Sequence[Path], features: Path |
 def version_history_and_models(
     run: RunFolder, history: Sequence[Path], models: OfflineModels | None = None
 ) -> None:
-    """Keeps the history that a run's trials are part of now, and the models it searched with."""
+    """Versions the history that a run's trials have joined, and the models it searched with."""
     with tempfile.TemporaryDirectory(prefix="autopipe-versions-") as draft:
         outputs: dict[str, Content] = {HISTORY_NAME: history}
         if models is not None:
@@ -65,7 +65,7 @@ def version_history_and_models(
 
 @step
 def version_export(run: RunFolder) -> None:
-    """Keeps the export of a run's best trial: its checkpoint, and what trains it again."""
+    """Versions the export of a run's best trial: its weights, and what trains it again."""
     info = run.info()
     winner = {winner_name(info.dataset.name, info.model): run.path / "best"}
     _note(run.path, wrote=_revisions(winner))
@@ -73,19 +73,19 @@ def version_export(run: RunFolder) -> None:
 
 @step
 def version_inputs(folder: Path, inputs: Mapping[str, Content]) -> None:
-    """Keeps what a flow reads, and notes the revisions in ``versions.json`` of a folder.
+    """Versions the inputs of a flow, and records the revisions in ``versions.json`` of a folder.
 
     Args:
-        folder: of the run, or where else the flow leaves what it makes.
-        inputs: what each is called, and its file, folder, or files. What is empty is left out, and
-            so is, with a warning, what DVC could not keep: keeping versions never ends a run.
+        folder: the folder of the run, or of the flow's other outputs.
+        inputs: file, folder or files by name. Empty ones are left out, and so are, with a warning,
+            those that DVC could not add: versioning never ends a run.
     """
     _note(folder, read=_revisions(inputs))
 
 
 @step
 def version_outputs(folder: Path, outputs: Mapping[str, Content]) -> None:
-    """As ``version_inputs``, for what a flow wrote."""
+    """As ``version_inputs``, for the outputs of a flow."""
     _note(folder, wrote=_revisions(outputs))
 
 
@@ -100,15 +100,15 @@ def _revisions(things: Mapping[str, Content]) -> dict[str, str]:
                     found[name] = version_store().add(name, folder)
         except Exception as error:  # DVC's own, the disk's, or of whichever library a remote takes
             log.warning(
-                "%s is not kept: %s\n  the run goes on; it can be repeated from the files that are "
-                "there now, not from versions.json",
+                "%s is not versioned: %s\n  the run continues; it can be repeated from the files "
+                "that are there now, not from versions.json",
                 *(name, redacted(str(error) or type(error).__name__)),
             )
     return found
 
 
 def _note(folder: Path, **revisions: Mapping[str, str]) -> None:
-    """Adds to what is noted already: a flow that is repeated or resumed goes on with its note."""
+    """Adds to what is recorded already: a repeated or resumed flow extends its record."""
     file = folder / FILE
     try:
         before = read_record(file, RunVersions) if file.exists() else RunVersions()
@@ -119,7 +119,7 @@ def _note(folder: Path, **revisions: Mapping[str, str]) -> None:
             before.model_copy(update={**changes, "remote": remote and redacted_urls(remote)}),
         )
     except (AutoPipeError, configparser.Error) as error:
-        log.warning("the versions are not noted: %s\n  the run goes on", error)
+        log.warning("the versions are not recorded: %s\n  the run continues", error)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A run again, on the data that it read: what lies where, and whether it went the same way."""
+"""A run repeated on the data that it read: restored inputs, and a comparison of the two runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TOLERANCE = 1e-9
 
 @dataclass(frozen=True)
 class RestoredInputs:
-    """What a run read, as it was.
+    """The inputs of a run, restored.
 
     Attributes:
         settings: the run's, with the dataset, the space and the Accelerate config as they were.
@@ -41,7 +41,7 @@ class RunComparison:
     Attributes:
         proposals: in both.
         scores: of trials that both finished.
-        differences: a sentence each; empty when both went the same way.
+        differences: a sentence each; empty when the runs agree.
     """
 
     proposals: int
@@ -55,11 +55,11 @@ class RunComparison:
 
 @step
 def restore_inputs(run: RunFolder) -> RestoredInputs:
-    """Fetches what a run read, from DVC's cache or the remote, each time to a place of its own.
+    """Restores the inputs of a run from DVC's cache or the remote, each time to a new folder.
 
     Raises:
         SettingsError: the run has no record of what it read.
-        VersionStoreError: it is nowhere any more.
+        VersionStoreError: neither has them.
     """
     info, read, store = run.info(), run_versions(run).read, version_store()
     place = cache_folder() / "reproduced"
@@ -82,10 +82,10 @@ def restore_inputs(run: RunFolder) -> RestoredInputs:
 
 
 def compare_runs(run: RunFolder, again: RunFolder) -> RunComparison:
-    """Whether the second run proposed and scored what the first did.
+    """Compares the proposals and scores of a repeated run with those of the first.
 
-    The model is not among what is kept, so a model that changed is named. So are packages that
-    are others now, once something differs.
+    The model is not versioned, so a model that changed is named. So are packages whose versions
+    changed, once something differs.
     """
     first, second = run.proposals(), again.proposals()
     mine, theirs = _scores(run), _scores(again)

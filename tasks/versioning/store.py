@@ -1,8 +1,8 @@
-"""What runs read and wrote, kept by DVC under the hash of its content.
+"""A store of versions: DVC keeps inputs and outputs of runs under the hash of their content.
 
-``<workspace>/versions/`` is a DVC repository of its own, without Git: each thing that is kept has a
-small ``<name>.dvc`` there, and its files lie in DVC's cache and, if one is named, in its remote. A
-revision is DVC's hash of a file or folder: the same content has the same revision everywhere.
+``<workspace>/versions/`` is a DVC repository of its own, without Git: each name has a small
+``<name>.dvc`` there, and its files lie in DVC's cache and, if one is set, in the remote. A revision
+is DVC's hash of a file or folder: the same content has the same revision everywhere.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 REMOTE_VARIABLE = "AUTOPIPE_DVC_REMOTE"
 REMOTE = "autopipe"
-# Whoever holds the folder may be sending the weights of a large model.
+# The process that holds the folder may be sending the weights of a large model.
 WAIT_SECONDS, RETRY_SECONDS = 600.0, 1.0
 RESTORED, KEPT, SENT = ".restored", ".kept", ".sent"
 
 
 class VersionStoreError(AutoPipeError):
-    """DVC could not do what was asked of it."""
+    """A DVC operation failed."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,11 @@ class VersionStore:
     """The versions of one workspace.
 
     One process at a time works on them; others wait. Each revision has a note in ``.kept/``, and
-    one in ``.sent/<remote>/`` when that remote has it, so that none is forgotten, whatever became
-    of the process that kept it, and another remote gets them all.
+    one in ``.sent/<remote>/`` once that remote has it: no revision is forgotten if the process
+    that added it is killed, and a new remote gets them all.
 
     Attributes:
-        folder: of the DVC repository; made when something is kept first.
+        folder: the DVC repository; made when something is first added.
         wait_seconds: how long to wait for another process of AutoPipe or DVC.
     """
 
@@ -60,26 +60,26 @@ class VersionStore:
     wait_seconds: float = WAIT_SECONDS
 
     def add(self, name: str, path: Path) -> str:
-        """Keeps a file or folder as it is now, and pushes it if there is a remote.
+        """Adds a file or folder as it is now, and pushes it if there is a remote.
 
-        Where the remote cannot be reached it is kept on this machine, and sent with the next one.
+        If the remote cannot be reached, it stays on this machine and is sent with the next one.
 
         Args:
-            name: what it is: letters, digits, dashes. What was kept under it before stays kept.
-            path: of the file or folder; it is copied, and may change afterwards.
+            name: letters, digits, dashes. Earlier revisions under it stay.
+            path: the file or folder; it is copied, and may change afterwards.
 
         Returns:
             Its revision.
 
         Raises:
-            VersionStoreError: DVC's own words, or a DVC process did not let go of the folder.
-            Locked: another process of AutoPipe did not.
+            VersionStoreError: DVC failed, or another DVC process held the folder too long.
+            Locked: another AutoPipe process held it too long.
         """
         out = self.folder / name
 
         def add(repo: Repo) -> str:
             [stage] = repo.add([str(path)], out=str(out), force=True)
-            _remove(out)  # the cache has it; a second copy is of no use to anybody
+            _remove(out)  # the cache has it; a second copy is of no use
             revision = str(stage.outs[0].hash_info.value)
             _note(self.folder / KEPT, revision, _file_name(revision))
             return revision
@@ -89,25 +89,25 @@ class VersionStore:
             try:
                 self._send()
             except VersionStoreError as error:
-                log.warning("%s\n  it is sent with the next one that is kept", error)
+                log.warning("%s\n  it is sent with the next one that is added", error)
         return revision
 
     def restore(self, revision: str, name: str) -> Path:
-        """What was kept, as it was: from the cache, else from the remote.
+        """Restores a revision, from the cache or else from the remote.
 
         Args:
-            revision: as ``keep`` returned it.
-            name: of the file or folder that is made.
+            revision: as returned by ``add``.
+            name: the name of the file or folder to make.
 
         Returns:
             Its path, below this folder; it is DVC's, so copy it before you change it.
 
         Raises:
             VersionStoreError: neither has it.
-            Locked: another process of AutoPipe did not let go of the folder.
+            Locked: another AutoPipe process held the folder too long.
         """
         if not revision.removesuffix(".dir").isalnum():
-            raise VersionStoreError(f"{revision!r} is no revision; see versions.json of the run")
+            raise VersionStoreError(f"{revision!r} is not a revision; see versions.json of the run")
         place = self.folder / RESTORED / _file_name(revision)
         with self._alone():
             note = str(_note(place, revision, name))
@@ -127,7 +127,7 @@ class VersionStore:
 
     @property
     def remote(self) -> str | None:
-        """Where what is kept is pushed to; None keeps it on this machine."""
+        """URL that revisions are pushed to; None keeps them on this machine."""
         if named := os.environ.get(REMOTE_VARIABLE):
             return _absolute(named)
         config = configparser.ConfigParser(interpolation=None)  # a URL may have percent signs
@@ -138,19 +138,19 @@ class VersionStore:
         return os.path.normpath(self.folder / ".dvc" / url)  # where DVC writes paths relative to
 
     def set_remote(self, url: str) -> None:
-        """Names the remote: any URL that DVC knows (s3, gs, azure, ssh, a folder).
+        """Sets the remote: any URL that DVC knows (s3, gs, azure, ssh, a folder).
 
-        All that was kept before and is not there is sent.
+        Earlier revisions that it lacks are sent.
 
         Raises:
-            VersionStoreError: it does not take that, and stays named; or the URL has a password.
-            Locked: another process of AutoPipe did not let go of the folder.
+            VersionStoreError: sending failed (the remote stays set); or the URL has a password.
+            Locked: another AutoPipe process held the folder too long.
         """
         if has_secret(url):
             raise VersionStoreError(
                 f"the URL {redacted_urls(url)} has a password or another secret, which would be "
                 f"kept in {self.folder / '.dvc' / 'config'}\n"
-                f"  name the remote in the environment instead: {REMOTE_VARIABLE}=URL; "
+                f"  set the remote in the environment instead: {REMOTE_VARIABLE}=URL; "
                 "from there it is not written anywhere"
             )
         with self._alone():
@@ -163,7 +163,7 @@ class VersionStore:
         return self.folder / SENT / content_hash(remote)
 
     def _send(self) -> None:
-        """Pushes all that is not in the remote yet, if one is named."""
+        """Pushes every revision that the remote lacks, if one is set."""
         if not self.remote:
             return
         sent = self._sent_to(self.remote)
@@ -184,17 +184,19 @@ class VersionStore:
 
     def _unknown(self, revision: str, name: str) -> VersionStoreError:
         remote = (
-            f"the remote {redacted_urls(self.remote)}" if self.remote else "a remote: none is named"
+            f"the remote {redacted_urls(self.remote)}" if self.remote else "a remote: none is set"
         )
         return VersionStoreError(
             f"revision {revision} of {name} is neither in the cache of {self.folder} nor in "
-            f"{remote}\n  name a remote with: autopipe versions --remote URL"
+            f"{remote}\n  set one with: autopipe versions --remote URL"
         )
 
     def _alone(self) -> AbstractContextManager[None]:
-        """Only one process of AutoPipe works here: DVC locks single steps, not what they make."""
+        """Admits one AutoPipe process at a time: DVC locks single steps, not their results."""
         what = f"the folder of versions, {self.folder},"
-        return locked(self.folder, what, "let it end, then repeat the command", self.wait_seconds)
+        return locked(
+            self.folder, what, "wait for it to end, then repeat the command", self.wait_seconds
+        )
 
     def _do(self, operation: Callable[[Repo], T]) -> T:
         """Runs an operation on the repository, waiting for DVC processes up to the limit."""
@@ -213,7 +215,7 @@ class VersionStore:
                 if time.monotonic() > deadline:
                     raise VersionStoreError(
                         f"another DVC process has held {self.folder} for {self.wait_seconds:.0f} s"
-                        "\n  let it end, then repeat the command"
+                        "\n  wait for it to end, then repeat the command"
                     ) from None
                 time.sleep(RETRY_SECONDS)
             except Exception as error:  # DVC's own, or whatever the library of a remote raises
@@ -233,7 +235,7 @@ def _absolute(remote: str) -> str:
 
 
 def version_store() -> VersionStore:
-    """Those of the workspace."""
+    """The version store of the workspace."""
     return VersionStore(workspace() / "versions")
 
 
@@ -250,7 +252,7 @@ def _config(url: str) -> dict[str, dict[str, Any]]:
 
 
 def _note(folder: Path, revision: str, name: str) -> Path:
-    """DVC's own kind of file, which says that a path has that content."""
+    """Writes a ``.dvc`` file, which says that a path has that content."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{name}.dvc"
     content = {"outs": [{"md5": revision, "hash": "md5", "path": name}]}
@@ -263,7 +265,7 @@ def _file_name(revision: str) -> str:
 
 
 def redacted_urls(text: str) -> str:
-    """A text with URLs as people may see it: without users and secrets."""
+    """A text whose URLs are free of users and secrets."""
     return redacted(re.sub(r"(?<=://)[^/@\s]*@", "", text))
 
 

@@ -12,7 +12,7 @@ from prefect.client.orchestration import get_client
 from flows.collect import collect
 from tasks.config.settings import CollectSettings
 from tasks.history.rows import read_history, search_history
-from tasks.monitoring.observers import RunObserver, observed_by
+from tasks.monitoring.observers import RunEvent, RunObserver, TrialFinished, observed_by
 from tasks.monitoring.prefect_pages import artifact_key
 from tasks.runs.folder import RunFolder
 from tasks.runs.versions import run_versions
@@ -20,7 +20,7 @@ from tasks.search.design import append_dataset, design
 from tasks.versioning.store import version_store
 from trials.io.errors import AutoPipeError
 from trials.models.memory import available_ram_bytes
-from trials.spec.records import Schedule, TrialResult, TrialSpec
+from trials.spec.records import Schedule, TrialResult
 
 
 class Seen(RunObserver):
@@ -29,8 +29,9 @@ class Seen(RunObserver):
     def __init__(self) -> None:
         self.results: list[TrialResult] = []
 
-    def result(self, spec: TrialSpec, result: TrialResult) -> None:
-        self.results.append(result)
+    def notify(self, event: RunEvent) -> None:
+        if isinstance(event, TrialFinished):
+            self.results.append(event.result)
 
 
 @pytest.fixture
@@ -94,9 +95,9 @@ def test_what_would_fail_every_trial_stops_the_run_and_is_run_again(
     hidden = []
 
     class HideTheData(RunObserver):
-        def result(self, spec: TrialSpec, result: TrialResult) -> None:
-            if not hidden:
-                rows = Path(spec.dataset) / "train.jsonl"
+        def notify(self, event: RunEvent) -> None:
+            if isinstance(event, TrialFinished) and not hidden:
+                rows = Path(event.spec.dataset) / "train.jsonl"
                 hidden.append((rows.rename(rows.with_suffix(".away")), rows))
 
     with (

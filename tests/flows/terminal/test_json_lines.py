@@ -13,6 +13,13 @@ from prefect.exceptions import TerminationSignal
 
 from flows.cli.errors import friendly_errors
 from flows.terminal.json_lines import JsonLines
+from tasks.monitoring.observers import (
+    BudgetSpent,
+    RunFinished,
+    RunStarted,
+    TrialFinished,
+    TrialLogged,
+)
 from tests.tasks.conftest import MakeRun
 from trials.io.errors import SettingsError
 from trials.io.redact import MASK
@@ -22,15 +29,17 @@ def test_every_line_is_one_object_of_plain_json(make_run: MakeRun) -> None:
     run, stream = make_run(), io.StringIO()
     lines = JsonLines(stream)
     lines.phase("searching")
-    lines.begun(run.info())
+    lines.notify(RunStarted(run.info()))
     for trial in run.trials():
-        lines.event(
-            trial.spec,
-            {"kind": "metric", "stage": "sft", "step": 1, "values": {"loss": float("nan")}},
+        lines.notify(
+            TrialLogged(
+                trial.spec,
+                {"kind": "metric", "stage": "sft", "step": 1, "values": {"loss": float("nan")}},
+            )
         )
-        lines.result(trial.spec, trial.result)
-    lines.spent(0.5)
-    lines.ended(run.summary())
+        lines.notify(TrialFinished(trial.spec, trial.result))
+    lines.notify(BudgetSpent(0.5))
+    lines.notify(RunFinished(run.summary()))
     found = [
         json.loads(line, parse_constant=no_constants) for line in stream.getvalue().splitlines()
     ]

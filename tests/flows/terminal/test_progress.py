@@ -13,7 +13,15 @@ from flows.terminal.json_lines import JsonLines
 from flows.terminal.pace import Pace
 from flows.terminal.progress import CollectProgress, LiveProgress
 from tasks.config.settings import Budget
-from tasks.monitoring.observers import ObserverGroup
+from tasks.monitoring.observers import (
+    BudgetSpent,
+    DatasetsProbed,
+    ObserverGroup,
+    PhaseProgress,
+    RunStarted,
+    TrialFinished,
+    TrialLogged,
+)
 from tasks.runs.formatting import finished_before
 from tests.tasks.conftest import MakeRun
 from trials.spec.records import Failure, Fidelity, TrialResult, TrialSpec
@@ -58,8 +66,8 @@ def test_phases_and_trials_are_told_with_the_settings_of_all_stages(
 ) -> None:
     with LiveProgress(console) as progress:
         progress.phase("searching")
-        progress.result(spec, DONE)
-        progress.result(spec, FAILED)
+        progress.notify(TrialFinished(spec, DONE))
+        progress.notify(TrialFinished(spec, FAILED))
     phase, done, failed = lines(console)
     assert phase == "searching"
     for part in ("0.500 ± 0.020", "share 0.5", "dpo share 0.2", "dpo lr 3e-06", "lora"):
@@ -74,8 +82,8 @@ def test_trials_that_had_finished_before_are_not_told_again(
     told = io.StringIO()
     with LiveProgress(console) as progress:
         everybody = ObserverGroup([progress, JsonLines(told)])
-        everybody.found(spec, DONE)
-        everybody.result(spec, FAILED)
+        everybody.notify(TrialFinished(spec, DONE, replayed=True))
+        everybody.notify(TrialFinished(spec, FAILED))
     [line] = lines(console)
     assert "failed: hung" in line
     assert line.endswith("best 0.500")  # but it counts
@@ -91,23 +99,23 @@ def test_how_many_had_finished_before() -> None:
 
 def test_trials_of_a_collect_run_are_told(console: Console, spec: TrialSpec) -> None:
     with CollectProgress(console, 2) as progress:
-        progress.result(spec, DONE)
+        progress.notify(TrialFinished(spec, DONE))
         assert lines(console) == ["1/2 trials  0.500"]  # at once, and not at the end
-        progress.result(spec, FAILED)
+        progress.notify(TrialFinished(spec, FAILED))
     assert "2/2 trials  failed" in lines(console)
 
 
 def test_a_collect_run_tells_on_how_many_datasets_the_model_was_measured(console: Console) -> None:
     with CollectProgress(console, 2) as progress:
-        progress.probed(1, 3)
+        progress.notify(DatasetsProbed(1, 3))
         assert lines(console) == ["base model measured on 1/3 datasets"]
 
 
-def test_how_far_a_phase_is_and_what_is_said_reach_every_watcher(console: Console) -> None:
+def test_how_far_a_phase_is_and_what_is_said_reach_every_observer(console: Console) -> None:
     told = io.StringIO()
     with LiveProgress(console) as progress:
         everybody = ObserverGroup([progress, JsonLines(told)])
-        everybody.progress(3, 12)
+        everybody.notify(PhaseProgress(3, 12))
         everybody.message("a full trial takes [2 min]\n6 of them fit")
     assert lines(console) == ["a full trial takes [2 min]", "6 of them fit"]
     assert [json.loads(line) for line in told.getvalue().splitlines()] == [
@@ -121,9 +129,11 @@ def test_names_from_outside_are_text(console: Console, make_run: MakeRun, spec: 
     info = make_run().info()
     dataset = info.dataset.model_copy(update={"name": name, "reward": "[/]"})
     with LiveProgress(console) as progress:
-        progress.begun(info.model_copy(update={"dataset": dataset, "model": name}))
+        progress.notify(RunStarted(info.model_copy(update={"dataset": dataset, "model": name})))
         progress.phase(name)
-        progress.result(spec.model_copy(update={"config": {"adapter": "[/dim]"}}), DONE)
+        progress.notify(
+            TrialFinished(spec.model_copy(update={"config": {"adapter": "[/dim]"}}), DONE)
+        )
     text = "\n".join(lines(console))
     assert text.count(r"a[red]b[/x] \x1b[2J [link=http://evil.example]c[/link]") == 3
     assert "\x1b" not in text
@@ -161,8 +171,8 @@ def test_a_long_phase_without_a_terminal_says_now_and_then_how_far_it_is(
     monkeypatch.setattr("flows.terminal.progress.TELL_SECONDS", 0.0)
     with LiveProgress(console) as progress:
         progress.phase("probing")
-        progress.progress(3, 12)
-        progress.progress(0.5, 0.8)
+        progress.notify(PhaseProgress(3, 12))
+        progress.notify(PhaseProgress(0.5, 0.8))
     assert lines(console) == ["probing", "3 of 12", "62%"]
 
 
@@ -172,12 +182,12 @@ def test_each_bar_is_one_line_however_narrow_the_terminal(
 ) -> None:
     console = Console(file=io.StringIO(), width=width, force_terminal=True)
     progress = LiveProgress(console)  # not started: nothing is drawn but what is looked at here
-    progress.begun(make_run().info())
+    progress.notify(RunStarted(make_run().info()))
     progress.phase("running the finalists at full length")
-    progress.spent(0.25)
+    progress.notify(BudgetSpent(0.25))
     for name in ("000-a", "001-b"):
         event = {"kind": "metric", "stage": "rl", "step": 7, "values": {"reward": 0.125}}
-        progress.event(spec.model_copy(update={"trial_id": name}), event)
+        progress.notify(TrialLogged(spec.model_copy(update={"trial_id": name}), event))
     drawn = console.render_lines(progress._progress.get_renderable(), pad=False)
     text = ["".join(segment.text for segment in line) for line in drawn]
     assert len(text) == 4, text

@@ -8,8 +8,7 @@ import typer
 from flows.cli.errors import friendly_errors
 from flows.terminal.interrupts import interrupts
 from flows.terminal.resumable import resumable
-from tasks.monitoring.observers import RunObserver, observe
-from tasks.runs.folder import RunInfo
+from tasks.monitoring.observers import RunEvent, RunObserver, RunStarted, TrialFinished, observe
 from tests.tasks.conftest import MakeRun
 
 
@@ -19,8 +18,9 @@ class Seen(RunObserver):
     def __init__(self) -> None:
         self.runs = []
 
-    def begun(self, info: RunInfo) -> None:
-        self.runs.append(info.run_id)
+    def notify(self, event: RunEvent) -> None:
+        if isinstance(event, RunStarted):
+            self.runs.append(event.info.run_id)
 
 
 @pytest.mark.parametrize("store", [None, "s3://bucket/runs/"])
@@ -41,10 +41,10 @@ def test_how_to_go_on_is_said_once_there_is_a_run(
     def interrupted() -> None:
         with friendly_errors(), resumable(seen), observe(run) as observer:
             if begun:
-                observer.begun(info)
+                observer.notify(RunStarted(info))
             for trial in run.trials()[:trials]:
                 assert trial.result is not None
-                observer.result(trial.spec, trial.result)
+                observer.notify(TrialFinished(trial.spec, trial.result))
             raise KeyboardInterrupt
 
     with pytest.raises(typer.Exit) as ended:

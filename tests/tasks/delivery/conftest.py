@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tasks.config import paths
+from tasks.delivery.export import export_best
 from tasks.runs.folder import RunFolder
 from tests.tasks.delivery.runs import (
     COMMON,
@@ -67,4 +68,14 @@ def name(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def run(name: str, finished: dict[str, RunFolder], tmp_path: Path) -> RunFolder:
     """A copy of the finished run, so that no test sees what another one exported."""
-    return RunFolder(Path(shutil.copytree(finished[name].path, tmp_path / name)))
+    ignored = shutil.ignore_patterns("best")
+    return RunFolder(Path(shutil.copytree(finished[name].path, tmp_path / name, ignore=ignored)))
+
+
+@pytest.fixture
+def exported(name: str, finished: dict[str, RunFolder]) -> RunFolder:
+    """The finished run itself with its export, made once; tests only read it."""
+    run = finished[name]
+    if not (run.path / "best").exists():
+        export_best.fn(run)
+    return run

@@ -32,8 +32,8 @@ from trials.scoring.trl_reward import (
 from trials.spec.records import Stop, write_json
 
 
-def test_the_files_are_those_of_the_stages_that_ran(run: RunFolder, name: str) -> None:
-    best = export_best.fn(run)
+def test_the_files_are_those_of_the_stages_that_ran(exported: RunFolder, name: str) -> None:
+    best = exported.path / "best"
     files = {path.relative_to(best).as_posix() for path in best.rglob("*") if path.is_file()}
     stages = STAGES[name]
     expected = {"README.md", "config.json", "accelerate.yaml"}
@@ -52,11 +52,11 @@ def test_the_files_are_those_of_the_stages_that_ran(run: RunFolder, name: str) -
     assert json.loads((best / "config.json").read_text()) == COMMON | CONFIGS[name]
 
 
-def test_the_weights_load_and_are_those_of_the_trial(run: RunFolder, name: str) -> None:
+def test_the_weights_load_and_are_those_of_the_trial(exported: RunFolder, name: str) -> None:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    best = export_best.fn(run)
+    best = exported.path / "best"
     model: Any
     adapter = (best / "adapter").exists()
     folder = best / ("adapter" if adapter else "model")
@@ -66,7 +66,7 @@ def test_the_weights_load_and_are_those_of_the_trial(run: RunFolder, name: str) 
     else:
         model = AutoModelForCausalLM.from_pretrained(folder)
     assert model.num_parameters() > 0
-    assert_equal_tensors(tensors(folder), tensors(final(run)))
+    assert_equal_tensors(tensors(folder), tensors(final(exported)))
     tokenizer = AutoTokenizer.from_pretrained(folder)
     text = [{"role": "user", "content": "1+1?"}]
     original = AutoTokenizer.from_pretrained(MODEL)
@@ -77,12 +77,12 @@ def test_the_weights_load_and_are_those_of_the_trial(run: RunFolder, name: str) 
 
 
 @pytest.mark.parametrize("name", ["lora"], indirect=True)
-def test_leftovers_of_training_stay_behind(run: RunFolder) -> None:
-    left = {path.name for path in final(run).iterdir()}
+def test_leftovers_of_training_stay_behind(exported: RunFolder) -> None:
+    left = {path.name for path in final(exported).iterdir()}
     assert {"ref", "README.md"} <= left
-    exported = {path.name for path in (export_best.fn(run) / "adapter").iterdir()}
-    assert {"adapter_model.safetensors", "adapter_config.json", "tokenizer.json"} <= exported
-    assert not exported & {"training_args.bin", "ref", "README.md"}
+    names = {path.name for path in ((exported.path / "best") / "adapter").iterdir()}
+    assert {"adapter_model.safetensors", "adapter_config.json", "tokenizer.json"} <= names
+    assert not names & {"training_args.bin", "ref", "README.md"}
 
 
 @pytest.mark.parametrize("name", ["full"], indirect=True)
@@ -131,14 +131,14 @@ def test_the_readme_tells_the_scores_and_what_is_special(run: RunFolder) -> None
     text = (export_best.fn(run) / "README.md").read_text()
     assert "| this configuration | 0.250 ± 0.100 | 0.812 ± 0.050 |" in text
     assert "ended the trial" not in text
-    assert "code of yours" not in text
+    assert "your own code" not in text
     stop = Stop(rule="kl_growth", step=5, values={})
     write_json(trial.folder / "result.json", trial.result.model_copy(update={"stop": stop}))
     write_json(trial.folder / "spec.json", trial.spec.model_copy(update={"allow_user_code": True}))
     best = export_best.fn(run)
     text = (best / "README.md").read_text()
     assert "`kl_growth` ended the trial at step 5 of 6" in text
-    assert "code of yours" in text
+    assert "your own code" in text
     environment = yaml.safe_load((best / "grpo.yaml").read_text())["env"]
     assert environment[USER_CODE_VARIABLE] == "1"
 

@@ -47,12 +47,12 @@ from trials.spec.plan import plan_steps
 
 
 def test_trl_reads_the_arguments_of_the_trial(
-    run: RunFolder, name: str, monkeypatch: pytest.MonkeyPatch
+    exported: RunFolder, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from peft import LoraConfig
     from trl import DPOConfig, GRPOConfig, SFTConfig, get_peft_config
 
-    best = export_best.fn(run)
+    best = exported.path / "best"
     h = validate(CONFIGS[name] | COMMON)
     lora = lora_arguments(h)
     plan = plan_steps(h, SCHEDULE, rows=20, pairs=16)
@@ -67,7 +67,7 @@ def test_trl_reads_the_arguments_of_the_trial(
         arguments = build(h, plan, SCHEDULE, EXECUTION)
         if stage == "rl":
             arguments["reward_weights"] = [1.0, 0.5, 0.25] if name == "three" else [1.0]
-        _, found, model_arguments, _ = parsed(run, COMMANDS[stage], monkeypatch)
+        _, found, model_arguments, _ = parsed(exported, COMMANDS[stage], monkeypatch)
         if stage == "sft" and name.startswith("bare"):
             arguments["chat_template_path"] = "chat_template.jinja"
         expected = config(output_dir=f"retrained/{COMMANDS[stage]}", **arguments)
@@ -86,8 +86,10 @@ def test_trl_reads_the_arguments_of_the_trial(
     ],
     indirect=["name"],
 )
-def test_every_stage_starts_where_the_one_before_ended(run: RunFolder, starts: list[str]) -> None:
-    best = export_best.fn(run)
+def test_every_stage_starts_where_the_one_before_ended(
+    exported: RunFolder, starts: list[str]
+) -> None:
+    best = exported.path / "best"
     files = [yaml.safe_load((best / f"{stage}.yaml").read_text()) for stage in ("dpo", "grpo")]
     assert [file["model_name_or_path"] for file in files] == starts
     text = (best / "README.md").read_text()
@@ -99,17 +101,17 @@ def test_every_stage_starts_where_the_one_before_ended(run: RunFolder, starts: l
 
 @pytest.mark.parametrize("name", ["greedy"], indirect=True)
 def test_a_greedy_schedule_follows_the_same_rows(
-    run: RunFolder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    exported: RunFolder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     from datasets import load_dataset as load_hub
 
-    best = export_best.fn(run)
+    best = exported.path / "best"
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(best)
-    script, arguments, *_ = parsed(run, "sft", monkeypatch)
+    script, arguments, *_ = parsed(exported, "sft", monkeypatch)
     assert arguments.eval_strategy == "steps"
     found = load_hub(script.dataset_name)
-    [trial] = run.trials()
+    [trial] = exported.trials()
     splits = load_dataset(trial.spec.dataset).splits
     used = {script.dataset_train_split: "train", script.dataset_test_split: "validation"}
     for name, split in used.items():
@@ -120,10 +122,10 @@ def test_a_greedy_schedule_follows_the_same_rows(
 
 @pytest.mark.parametrize("name", ["three"], indirect=True)
 def test_the_terms_of_the_reward_are_those_of_the_trial(
-    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+    exported: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(export_best.fn(run))
-    script, *_ = parsed(run, "grpo", monkeypatch)
+    monkeypatch.chdir(exported.path / "best")
+    script, *_ = parsed(exported, "grpo", monkeypatch)
     module = "autopipe.trl_reward"
     assert script.reward_funcs == [
         f"{module}.{name}" for name in ("reward", "format_reward", "length_reward")
@@ -135,28 +137,28 @@ def test_the_terms_of_the_reward_are_those_of_the_trial(
 
 
 def test_trl_reads_the_rows_and_scores_them_as_the_trial_does(
-    run: RunFolder, name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    exported: RunFolder, name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     from trl import get_dataset
 
-    best = export_best.fn(run)
+    best = exported.path / "best"
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(best)
-    [trial] = run.trials()
+    [trial] = exported.trials()
     monkeypatch.syspath_prepend(trial.spec.dataset)  # where the user's reward lies
     dataset = load_dataset(trial.spec.dataset, splits=("train", "validation"))
     rows = dataset.splits["train"]
     if (best / "dpo.yaml").exists():
-        *_, mixture = parsed(run, "dpo", monkeypatch)
+        *_, mixture = parsed(exported, "dpo", monkeypatch)
         pairs = get_dataset(mixture)["train"].to_list()
         assert [pair["chosen"] for pair in pairs] == [p.chosen for p in dataset.preferences]
         assert set(pairs[0]) == {"prompt", "chosen", "rejected"}
     if (best / "sft.yaml").exists() and name != "greedy":
-        *_, mixture = parsed(run, "sft", monkeypatch)
+        *_, mixture = parsed(exported, "sft", monkeypatch)
         found = get_dataset(mixture)["train"].to_list()
         assert found == [{"prompt": row.prompt, "completion": row.completion} for row in rows]
     if (best / "grpo.yaml").exists():
-        script, *_, mixture = parsed(run, "grpo", monkeypatch)
+        script, *_, mixture = parsed(exported, "grpo", monkeypatch)
         assert script.reward_funcs[0] == "autopipe.trl_reward.reward"
         columns = get_dataset(mixture)["train"].to_dict()
         assert columns["answer"] == [row.answer for row in rows]

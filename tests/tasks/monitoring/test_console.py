@@ -49,8 +49,31 @@ def test_over_how_many_rows_a_score_was_measured_is_said(make_run: MakeRun) -> N
     assert "mean over 32 to 128 validation rows" in shown(run)
 
 
+def closing(run: RunFolder, width: int = 140) -> str:
+    console = Console(file=io.StringIO(), width=width)
+    console.print(render_summary(run, width))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_every_trial_and_the_comparison_are_shown(make_run: MakeRun) -> None:
+    run = make_run()
+    text = shown(run, 140)
+    assert all(f"t{index:03d}" in text for index in range(12))
+    for each in ("t010 ★", "failed: out_of_memory", "continue of t001"):
+        assert each in text
+    for each in ("0.712 ± 0.023", "0.604 ± 0.023", "0.030 ± 0.010", "+0.108 ± 0.021"):
+        assert each in closing(run)
+
+
+def test_a_run_without_trials_says_so(make_run: MakeRun) -> None:
+    assert "no trial has a score yet" in closing(make_run(trials=0, finished=False))
+
+
 def test_an_unfinished_run_says_how_far_it_is_and_recommends_nothing(make_run: MakeRun) -> None:
     run = make_run(trials=3, finished=False)
+    assert "not finished; best so far: t000" in closing(run)
+    assert "autopipe tune --resume run-1" in closing(run)
     info = run.info()
     budget = Budget(amount=6, unit="trials")
     settings = info.settings.model_copy(update={"budget": budget})
@@ -64,7 +87,7 @@ def test_an_unfinished_run_says_how_far_it_is_and_recommends_nothing(make_run: M
 def test_a_star_on_the_highest_score_needs_no_reason(make_run: MakeRun) -> None:
     run = make_run()
     score(run, **{BEST: [1.0] * 20, OTHER: [1.0] * 10 + [0.0] * 10})
-    assert "not the highest" not in shown(run)
+    assert "the highest score" not in shown(run)
 
 
 @pytest.mark.parametrize(("better", "verdict"), [(2, "within noise"), (70, "more than noise")])
@@ -77,9 +100,9 @@ def test_a_star_beside_a_higher_score_has_a_reason(
     high = [1.0] * (20 + better) + [0.0] * (rows - 20 - better)
     score(run, **{BEST: low, OTHER: high})
     told = words(shown(run))
-    assert f"★ {BEST} is not the highest score: {OTHER} has +0.{better:02d}" in told
+    assert f"★ {BEST} does not have the highest score: {OTHER} has +0.{better:02d}" in told
     assert f"on the same 100 rows, {verdict}." in told
-    assert f"the score that is expected, 0.740 ± 0.030 for {BEST}" in told
+    assert f"the expected score, 0.740 ± 0.030 for {BEST}" in told
 
 
 def test_a_higher_score_of_a_partial_trial_is_told_as_that(make_run: MakeRun) -> None:
@@ -93,19 +116,16 @@ def test_trials_on_other_rows_are_not_compared_row_by_row(make_run: MakeRun) -> 
     run = make_run()
     score(run, **{BEST: [0.0, 1.0], OTHER: [1.0, 1.0, 1.0]})
     told = words(shown(run))
-    assert f"{OTHER} has 1.000. What counts" in told
+    assert f"{OTHER} has 1.000. The star goes by" in told
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 140])
 def test_every_width_holds_the_tables(make_run: MakeRun, width: int) -> None:
     run = make_run()
     text = shown(run, width)
-    console = Console(file=io.StringIO(), width=width)
-    console.print(render_summary(run, width))
-    assert isinstance(console.file, io.StringIO)
-    closing = console.file.getvalue()
-    for each in (text, closing):
+    end = closing(run, width)
+    for each in (text, end):
         assert "…" not in each
         assert max(map(len, each.splitlines())) <= width
     assert "t010 ★" in text
-    assert "0.712 ± 0.023" in words(closing)
+    assert "0.712 ± 0.023" in words(end)

@@ -45,7 +45,7 @@ NAME = "custom-webhook/team"
 
 def test_the_end_is_told_with_what_was_said(inbox):
     with notify_on_exit(NAME, "AutoPipe: gcd") as news:
-        news.say("promoted")
+        news.append("promoted")
     assert inbox == [{"subject": "AutoPipe: gcd", "body": "promoted"}]
 
 
@@ -68,4 +68,4 @@ def test_an_unknown_block_is_refused_before_any_work(prefect_harness):
 
 def test_nobody_has_to_be_told():
     with notify_on_exit(None, "x") as news:
-        news.say("nothing is sent")
+        news.append("nothing is sent")

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from tasks.monitoring.observers import RunFinished, RunStarted, TrialFinished
 from tasks.monitoring.prefect_log import PrefectRunLog
 from tests.tasks.conftest import MakeRun
 from trials.io.redact import MASK
@@ -18,10 +19,10 @@ def test_events_are_lines(make_run: MakeRun, caplog: pytest.LogCaptureFixture) -
     trials = {trial.spec.trial_id: trial for trial in run.trials()}
     with PrefectRunLog(run) as log:
         log.phase("searching")
-        log.begun(run.info())
+        log.notify(RunStarted(run.info()))
         for name in ("t001", "t004", "t007"):
-            log.result(trials[name].spec, trials[name].result)
-        log.ended(run.summary())
+            log.notify(TrialFinished(trials[name].spec, trials[name].result))
+        log.notify(RunFinished(run.summary()))
     text = caplog.text
     assert "searching" in text
     assert "budget 25m" in text

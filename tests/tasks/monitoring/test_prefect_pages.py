@@ -12,6 +12,7 @@ from markdown_it import MarkdownIt
 from prefect import flow
 from prefect.client.orchestration import get_client
 
+from tasks.monitoring.observers import BudgetSpent, RunFinished, RunStarted, TrialFinished
 from tasks.monitoring.prefect_pages import (
     PrefectArtifacts,
     publish_markdown,
@@ -27,11 +28,11 @@ def shown(run: RunFolder) -> dict[str, object]:
     def show() -> None:
         trial = run.trials()[-1]
         with PrefectArtifacts(run) as observer:
-            observer.begun(run.info())
-            observer.result(trial.spec, trial.result)
-            observer.ended(run.summary())
-            observer.spent(0.2)
-            observer.spent(0.425)  # may come while the one before is on its way
+            observer.notify(RunStarted(run.info()))
+            observer.notify(TrialFinished(trial.spec, trial.result))
+            observer.notify(RunFinished(run.summary()))
+            observer.notify(BudgetSpent(0.2))
+            observer.notify(BudgetSpent(0.425))  # may come while the one before is on its way
 
     show()
     with get_client(sync_client=True) as client:
@@ -54,8 +55,8 @@ def test_progress_trials_recommendation_and_report_are_there(prefect_harness, ma
 
 def test_without_a_flow_nothing_is_tried(make_run: MakeRun):
     run = make_run()
-    PrefectArtifacts(run).begun(run.info())
-    PrefectArtifacts(run).ended(run.summary())
+    PrefectArtifacts(run).notify(RunStarted(run.info()))
+    PrefectArtifacts(run).notify(RunFinished(run.summary()))
 
 
 def test_a_name_from_outside_does_not_break_the_table(make_run: MakeRun):
@@ -92,12 +93,12 @@ def test_a_slow_server_holds_nothing_up_and_one_that_is_away_ends_nothing(
     @flow
     def show() -> float:
         with PrefectArtifacts(run) as observer:
-            observer.begun(run.info())
+            observer.notify(RunStarted(run.info()))
             start = time.monotonic()
             observer.post(away)
-            observer.post(partial(time.sleep, 3.0))
+            observer.post(partial(time.sleep, 1.5))
             for share in (0.1, 0.2, 0.7):
-                observer.spent(share)
+                observer.notify(BudgetSpent(share))
             return time.monotonic() - start
 
     with caplog.at_level(logging.WARNING, "tasks.monitoring.prefect_pages"):
@@ -115,7 +116,7 @@ def test_a_run_that_is_ended_does_not_wait_for_the_server(prefect_harness, make_
     def end() -> None:
         try:
             with PrefectArtifacts(run) as observer:
-                observer.post(partial(time.sleep, 3.0))
+                observer.post(partial(time.sleep, 1.5))
                 started = time.monotonic()
                 raise KeyboardInterrupt
         except KeyboardInterrupt:

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from tasks.report.build import environment, write_report
+from tasks.report.build import templates, write_report
 from tasks.report.context import report_context
 from tasks.runs.folder import HistoryInfo, RunFolder
 from tests.tasks.conftest import MakeRun, write_run
@@ -189,7 +189,7 @@ def test_the_report_needs_nothing_but_itself_and_is_the_same_when_written_again(
 
 
 def test_missing_numbers_have_an_empty_sort_key() -> None:
-    cell = environment().get_template("macros.html").module.cell
+    cell = templates().get_template("macros.html").module.cell
     assert 'data-key=""' in cell("–", float("nan"))
     assert 'data-key="2.0"' in cell("<2>", 2.0)
     assert "&lt;2&gt;" in cell("<2>", 2.0)

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from ConfigSpace import ConfigurationSpace
 from ConfigSpace.hyperparameters import (
     CategoricalHyperparameter,
     OrdinalHyperparameter,
@@ -17,7 +16,6 @@ from ConfigSpace.hyperparameters import (
 
 from surrogates.evaluation.importance import Importance, importance_of
 from surrogates.space.axes import Axis, make_axis
-from surrogates.space.ticks import searched_axes, ticks
 from tasks.report import figures, figures_curves, figures_space
 from tasks.runs.folder import ModelScores, RunFolder
 from tasks.runs.tables import TRIAL_COLUMNS, RunTables
@@ -176,18 +174,6 @@ def test_parallel_coordinates_place_values_on_readable_axes() -> None:
     assert batch["range"][0] == pytest.approx(-0.3)
     assert list(kind["values"]) == [1, 0]
     assert list(figure.data[0].line.color) == [0.2, 0.6]
-
-
-def test_short_log_axes_have_ticks_between_powers_of_ten() -> None:
-    axis = make_axis(UniformFloatHyperparameter("x", 0.2, 3.0, log=True))
-    assert ticks(axis) == [0.2, 0.5, 1, 2]
-
-
-def test_axes_come_from_the_space_of_the_run(tables: RunTables) -> None:
-    axes = searched_axes(tables.info.space)
-    assert set(tables.varied) <= set(axes)
-    space = ConfigurationSpace({"only": [1, 2], "fixed": 3})
-    assert set(searched_axes(space.to_serialized_dict())) == {"only"}
 
 
 def random_trials(n: int, noise: float) -> tuple[pd.DataFrame, dict[str, Any]]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from flows.cli.running import resumable_run
 from tasks.config.settings import Budget
-from tasks.monitoring.observers import RunObserver
+from tasks.monitoring.observers import Message, RunEvent, RunFinished, RunObserver
 from tasks.runs.folder import RunFolder
 from tasks.runs.ledger import LEDGER
 from tasks.runs.spending import Spending, check_budget, finished_notice
@@ -26,11 +25,11 @@ class Seen(RunObserver):
     def __init__(self) -> None:
         self.told: list[str] = []
 
-    def message(self, text: str) -> None:
-        self.told.append(text)
-
-    def ended(self, summary: Any) -> None:
-        self.told.append("ended")
+    def notify(self, event: RunEvent) -> None:
+        if isinstance(event, Message):
+            self.told.append(event.text)
+        elif isinstance(event, RunFinished):
+            self.told.append("ended")
 
 
 def counted(run: RunFolder, number: int, flops: float) -> None:

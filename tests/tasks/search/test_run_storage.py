@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tasks.config.settings import TuneSettings
+from tasks.monitoring.observers import CheckpointsRemoved, RunStarted, TrialFinished
 from tasks.runs.folder import RunFolder
 from tasks.search.naming import new_run_folder
 from tasks.search.run_storage import RunUploader, open_run, view_run
@@ -74,16 +75,16 @@ def test_a_failure_that_may_be_tried_again_is_no_result_there(
     write_json(file, result_of(spec, kind))
     parts = run.run_id, "trials", spec.trial_id
     with RunUploader(run, store, whole) as kept:
-        kept.begun(run.info())
+        kept.notify(RunStarted(run.info()))
         wait_until(lambda: store.text(*parts, "spec.json") is not None)
         # Another attempt at it, whose result is told.
         file.rename(file.with_name("result.attempt-1.json"))
-        kept.begun(run.info())
+        kept.notify(RunStarted(run.info()))
         wait_until(lambda: store.text(*parts, "result.attempt-1.json") is not None)
         assert store.text(*parts, "result.json") is None
         assert store.text(*parts, "log.txt") is None
         write_json(file, result_of(spec, kind))
-        kept.result(spec, result_of(spec, kind))
+        kept.notify(TrialFinished(spec, result_of(spec, kind)))
         wait_until(lambda: store.text(*parts, "result.json") is not None)
     assert store.text(*parts, "result.json") == file.read_text()
     assert (store.text(*parts, "log.txt") is not None) == whole  # a worker sends its own
@@ -108,10 +109,10 @@ def test_a_checkpoint_that_was_removed_for_want_of_space_goes_there_too(
     write_json(Path(spec.folder) / "result.json", result_of(spec))
     there = run.run_id, "trials", spec.trial_id, "checkpoint"
     with RunUploader(run, store, whole=True) as kept:
-        kept.begun(run.info())
+        kept.notify(RunStarted(run.info()))
         wait_until(lambda: store.text(*there, "rl-000010", "weights") == "large")
         shutil.rmtree(checkpoint)
-        kept.removed([checkpoint])
+        kept.notify(CheckpointsRemoved([checkpoint]))
     assert store.text(*there, "rl-000010", "weights") is None
     assert store.text(*there, "final", "weights") == "large"
 
@@ -138,7 +139,7 @@ def test_a_run_that_is_led_can_be_looked_at(
     (checkpoint / "weights").write_text("large")
     url, root = f"{store.url}/{run.run_id}", tmp_path / "runs-of-another"
     with RunUploader(run, store, whole=True) as kept:
-        kept.begun(run.info())
+        kept.notify(RunStarted(run.info()))
         wait_until(lambda: store.text(run.run_id, "run.json") is not None)
         seen = view_run(url, root)
         assert seen.info() == run.info()
@@ -216,12 +217,12 @@ def test_storage_that_is_away_does_not_end_a_run(
 ) -> None:
     run, spec = begun(make_run)
     with RunUploader(run, store, whole=True) as kept:
-        kept.begun(run.info())
+        kept.notify(RunStarted(run.info()))
         wait_until(lambda: store.text(run.run_id, "run.json") is not None)
         (tmp_path / "storage").rename(tmp_path / "away")
         (tmp_path / "storage").write_text("no folder")
         write_json(Path(spec.folder) / "result.json", result_of(spec))
-        kept.result(spec, result_of(spec))
+        kept.notify(TrialFinished(spec, result_of(spec)))
         wait_until(lambda: "what is missing there is sent" in caplog.text)
         (tmp_path / "storage").unlink()
         (tmp_path / "away").rename(tmp_path / "storage")

@@ -177,11 +177,11 @@ def test_keeping_versions_never_ends_a_run(
     (tmp_path / "home" / "versions").write_text("a file where DVC's folder belongs")
     with caplog.at_level(logging.WARNING, "tasks"):
         version_run_inputs.fn(run, [], None)
-    assert "dataset-add is not kept" in caplog.text
+    assert "dataset-add is not versioned" in caplog.text
     assert run_versions(run).read == {}
     caplog.clear()
     (run.path / "versions.json").write_text("{")
     with caplog.at_level(logging.WARNING, "tasks"):
         version_outputs.fn(run.path, {"thing": tmp_path / "mine.yaml"})
-    assert "versions are not noted" in caplog.text
+    assert "versions are not recorded" in caplog.text
     assert (run.path / "versions.json").read_text() == "{"  # nothing is lost

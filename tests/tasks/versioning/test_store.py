@@ -60,7 +60,7 @@ def test_another_machine_gets_it_from_the_remote(kept: VersionStore, tmp_path: P
     revision = kept.add("data", write(tmp_path / "data", a="1"))
     shutil.rmtree(kept.folder)
     elsewhere = VersionStore(tmp_path / "elsewhere")
-    with pytest.raises(VersionStoreError, match="name a remote with"):
+    with pytest.raises(VersionStoreError, match="set one with"):
         elsewhere.restore(revision, "data")
     elsewhere.set_remote(str(tmp_path / "remote"))
     assert (elsewhere.restore(revision, "data") / "a").read_text() == "1"
@@ -226,7 +226,7 @@ def test_another_process_of_autopipe_is_waited_for_with_a_limit(
 
 
 def test_what_is_no_revision_becomes_no_path(kept: VersionStore) -> None:
-    with pytest.raises(VersionStoreError, match="no revision"):
+    with pytest.raises(VersionStoreError, match="not a revision"):
         kept.restore("../../etc", "x")
 
 
