@@ -29,6 +29,7 @@ from rich.table import Table
 from surrogates.offline.models import OfflineModels
 from surrogates.online.search import Search
 from surrogates.space.encoding import PREFIX, SpaceEncoder
+from tasks.output.csv_tables import write_csv
 
 HISTORY_TRIALS = 100  # of each other instance
 COSTS = (5, 10, 20)  # full trials
@@ -114,7 +115,7 @@ def main(
                 costs = {f"cost {cost}": found[cost - 1] for cost in COSTS}
                 records.append({"instance": target, "seed": seed, "arm": arm} | costs)
         if csv is not None:
-            pd.DataFrame(records).to_csv(csv, index=False)
+            write_csv(pd.DataFrame(records), csv)
     show(pd.DataFrame(records), list(arms))
 
 

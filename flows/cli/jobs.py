@@ -35,10 +35,11 @@ if TYPE_CHECKING:
 @setting_options(TuneSettings)
 def tune(
     context: typer.Context,
-    given: dict[str, Any],
+    *,
     dataset: Annotated[
         str | None, typer.Argument(help=DATASET, show_default="the example of the catalog")
     ] = None,
+    given: dict[str, Any],
     history: History = None,
     resume: Annotated[
         str | None, typer.Option(help="Id, folder or URL of a run to resume.")
