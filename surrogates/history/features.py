@@ -55,13 +55,9 @@ class FeatureSchema:
                 data[name] = np.full(len(frame), np.nan)
         return pd.DataFrame(data, columns=list(self.columns))
 
-    def to_dict(self) -> dict[str, list[str]]:
-        """JSON form."""
-        return {"columns": list(self.columns), "categorical": list(self.categorical)}
-
     @classmethod
     def from_dict(cls, data: Mapping[str, Sequence[str]]) -> FeatureSchema:
-        """Inverse of `to_dict`."""
+        """From its JSON form, that of `asdict`."""
         return cls(tuple(data["columns"]), tuple(data["categorical"]))
 
 

@@ -117,7 +117,7 @@ def relative(features: pd.DataFrame, scale: np.ndarray | float, sign: float) -> 
     An unknown base score counts as 0. Where less is better, the signal of the best score may hold
     the lowest or the highest one; the better of it and the last score is taken.
     """
-    out = features.drop(columns=[c for c in RAW_SCORES if c in features])
+    out = features.drop(columns=list(RAW_SCORES), errors="ignore")
     base = sign * _numbers(features[BASE]).fillna(0.0) if BASE in features else 0.0
     out[GAIN] = (features[LAST] - base) / scale
     if BEST in features:

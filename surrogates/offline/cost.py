@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,7 @@ class CostModel:
     def save(self, folder: Path) -> None:
         """Write `cost.json` and `cost.cbm`."""
         save_model(self.model, folder / "cost.cbm")
-        payload = {"schema": self.schema.to_dict(), "base": self.base}
+        payload = {"schema": asdict(self.schema), "base": self.base}
         (folder / "cost.json").write_text(json.dumps(payload, indent=1))
 
     @classmethod

@@ -4,14 +4,12 @@ Trained on prefixes of past trials (rows with fraction < 1 joined to the final s
 trial). With s_t the standard deviation of the final scores of task t, a trial's change is
 ``(final - last score seen) / s_t``, and scores enter as gains, ``(score - base score) / s_t``, for
 raw scores mean something else on every dataset.
-CatBoost's RMSEWithUncertainty gives mean mu and variance sigma^2 of the change (arXiv 2006.10562).
-The target is the change itself or, where tasks change by amounts that nothing predicts, the change
-less its mean over the task's trials at that fraction; then the typical mean change of past tasks is
-added. Held-out datasets decide between the two. The model does not know how tasks differ, so they
-add lambda, v and c (`calibration.py`). On a new task of scale s:
-final ~ N(last + s lambda mu, s^2 c^2 (sigma^2 + v)). Part of that error is shared by all trials of
-a task and does not hurt a choice among them; its share is kept for each rung. Source of the idea:
-JF-HPO (arXiv 2606.03073).
+CatBoost's RMSEWithUncertainty gives mean mu and variance sigma^2 (arXiv 2006.10562) of the change
+or, where held-out datasets prefer it, of the change less its mean over the task's trials at that
+fraction; then the typical mean change of past tasks is added. With lambda, v and c of
+`calibration.py`, on a new task of scale s: final ~ N(last + s lambda mu, s^2 c^2 (sigma^2 + v)).
+The share of that error that all trials of a task have in common, which does not hurt a choice among
+them, is kept for each rung. Source of the idea: JF-HPO (arXiv 2606.03073).
 """
 
 from __future__ import annotations
@@ -146,7 +144,7 @@ class EarlyPredictor:
         """Write `early.json` and `early.cbm`."""
         save_model(self.model, folder / "early.cbm")
         payload = {
-            "schema": self.schema.to_dict(),
+            "schema": asdict(self.schema),
             "calibration": self.calibration,
             "typical_scale": self.typical_scale,
             "scale_spread": self.scale_spread,

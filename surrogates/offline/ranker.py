@@ -155,7 +155,7 @@ class Ranker:
                 "trees": variant.trees,
                 "depth": variant.depth,
             },
-            "schema": self.schema.to_dict(),
+            "schema": asdict(self.schema),
             "skill": asdict(self.skill),
             "members": len(self.models),
             "held_out": self.held_out.to_dict("records"),

@@ -213,8 +213,16 @@ class Search:
         Raises:
             NothingToRecommendError: There is no score and no history.
         """
-        ranked = self.ranking()
-        return ranked[0] if ranked else self._untested(self._model())
+        if ranked := self.ranking():
+            return ranked[0]
+        if self.offline is None or self.offline.ranker is None:
+            raise NothingToRecommendError(
+                "nothing to recommend: no trial has a score yet and there is no history. "
+                "Call ask(), run the proposals and tell() their scores."
+            )
+        config = self._prior.favourites[0]
+        [mean], [sd], _ = self._model().predict([config])
+        return Recommendation(dict(config), float(mean), float(sd))
 
     def ranking(self) -> list[Recommendation]:
         """All trials with a score, as `best` would choose among them: full-length ones come first.
@@ -343,13 +351,3 @@ class Search:
         )
         self.trial_log.proposals[proposal.id] = proposal
         return proposal
-
-    def _untested(self, model: TaskModel) -> Recommendation:
-        if self.offline is None or self.offline.ranker is None:
-            raise NothingToRecommendError(
-                "nothing to recommend: no trial has a score yet and there is no history. "
-                "Call ask(), run the proposals and tell() their scores."
-            )
-        config = self._prior.favourites[0]
-        [mean], [sd], _ = model.predict([config])
-        return Recommendation(dict(config), float(mean), float(sd), None)

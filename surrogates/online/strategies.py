@@ -268,7 +268,7 @@ def _acquire(ctx: AskContext, rung: float, stopped: list[Observation], spent: fl
     weight = cost_weight(spent, ctx.budget) if _weighs_cost(model) else 0.0
     seed = int(ctx.rng.integers(2**31))
     pending = [p.config for p in ctx.log.pending]
-    waiting = model.inputs(pending) if pending else None
+    waiting = model.prior.inputs(pending) if pending else None
     observed = model.baseline(full_only=False)
 
     def log_explained_variance(at: float) -> float:
@@ -282,7 +282,7 @@ def _acquire(ctx: AskContext, rung: float, stopped: list[Observation], spent: fl
         return survival - weight * model.log_cost(configs) if weight else survival
 
     def start(configs: list[Config]) -> np.ndarray:
-        gain = log_noisy_ei(gp, model.inputs(configs), observed, waiting, seed)
+        gain = log_noisy_ei(gp, model.prior.inputs(configs), observed, waiting, seed)
         at = distinct_rungs(ctx, configs, rung)
         explained = np.array([log_explained_variance(each) for each in at])
         # The whole of it, shared beginning or not: what it costs to change a last stage alone is so
@@ -301,7 +301,7 @@ def _acquire(ctx: AskContext, rung: float, stopped: list[Observation], spent: fl
             best, value = Choice(found[0], rung), found[1]
     if stopped:
         begun = [ctx.log.config_of(o) for o in stopped]
-        gain = log_noisy_ei(gp, model.inputs(begun), model.baseline(True), waiting, seed)
+        gain = log_noisy_ei(gp, model.prior.inputs(begun), model.baseline(True), waiting, seed)
         left = np.array([1.0 - o.fraction for o in stopped])
         finish = gain - log_share(left) + log_survival_per_cost(begun)
         if finish.max() > value:

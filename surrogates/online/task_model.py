@@ -171,7 +171,7 @@ class TaskModel:
         configs = [self.canonical_configs[rows[i]] for i in first]
         noise_known = all(o.score_se > 0 for o in self.observed)
         nugget = NUGGET if noise_known else None
-        return ResidualGP.fit(self.inputs(configs), y, var, self.prior.mean_prior, nugget)
+        return ResidualGP.fit(self.prior.inputs(configs), y, var, self.prior.mean_prior, nugget)
 
     def _distinct_rows(self) -> list[int]:
         """Observations, without repeats of one measurement: partial runs that are identical."""
@@ -186,14 +186,10 @@ class TaskModel:
         """Number of trials that were continued, or are being."""
         return sum(p.continues is not None for p in self.trial_log.proposals.values())
 
-    def inputs(self, configs: list[Config]) -> np.ndarray:
-        """`n x (d + 1)` inputs of the Gaussian process: cube and m."""
-        return self.prior.inputs(configs)
-
     def baseline(self, full_only: bool) -> np.ndarray:
         """Inputs of the observed configurations, of the full-length ones only if asked."""
         chosen = [c for c, f in zip(self.configs, self.full, strict=True) if f or not full_only]
-        return self.inputs(self.encoder.unique(chosen)) if chosen else np.zeros((0, 0))
+        return self.prior.inputs(self.encoder.unique(chosen)) if chosen else np.zeros((0, 0))
 
     def predict(
         self, configs: list[Config], use_gp: bool = True
@@ -206,7 +202,7 @@ class TaskModel:
         """
         m = self.prior.trusted_mean(configs)
         if use_gp and self.gp is not None:
-            mean, sd = self.gp.raw(*self.gp.posterior(self.inputs(configs)))
+            mean, sd = self.gp.raw(*self.gp.posterior(self.prior.inputs(configs)))
             offline_part = self.gp.offline_part(m)
         else:
             mean, sd = self._predict_without_gp(configs, m)

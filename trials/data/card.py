@@ -1,4 +1,4 @@
-"""``dataset.yaml``, the card of a dataset: how its rows are scored and turned into prompts."""
+"""The card of a dataset, ``dataset.yaml``."""
 
 from __future__ import annotations
 

@@ -108,10 +108,8 @@ def completion_limits(dataset: Dataset, tokenizer: Any) -> tuple[int, int]:
     texts = [_spoken(tokenizer, row) for row in dataset.splits["train"]]
     lengths = sorted(token_counts(tokenizer, texts))
     limit = math.ceil(1.25 * lengths[-1]) + COMPLETION_MARGIN_TOKENS
-    most = (
-        lengths[math.ceil(COMMON_COMPLETION_QUANTILE * len(lengths)) - 1] + COMPLETION_MARGIN_TOKENS
-    )
-    return limit, min(limit, most)
+    common = lengths[math.ceil(COMMON_COMPLETION_QUANTILE * len(lengths)) - 1]
+    return limit, min(limit, common + COMPLETION_MARGIN_TOKENS)
 
 
 def _spoken(tokenizer: Any, row: Row) -> str:

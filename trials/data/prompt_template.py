@@ -12,6 +12,7 @@ from string import Formatter
 from typing import Any
 
 from trials.data.locations import RowLocation
+from trials.io.problems import shown
 
 MAX_PROMPT_CHARACTERS = 10_000_000  # characters
 
@@ -48,9 +49,8 @@ def fill_template(template: str, row: Mapping[str, Any], location: RowLocation) 
         if length > MAX_PROMPT_CHARACTERS:
             raise ValueError(f"it makes {length:,} characters, more than {MAX_PROMPT_CHARACTERS:,}")
     except ValueError as error:
-        shown = template if len(template) <= 200 else f"{template[:200]}..."
         raise location.error(
-            f"the prompt template {shown!r} does not fit the row: {error}",
+            f"the prompt template {shown(template)} does not fit the row: {error}",
             f"only fields of the row: {', '.join(row)}",
         ) from None
     return "".join(texts)

@@ -69,15 +69,11 @@ class Evaluator:
 
     Attributes:
         tokenizer: of the model; padded on the left here, whatever it does in training.
-        rows: the rows to complete.
-        reward: completion and row to a number.
-        max_new_tokens: tokens generated at most.
         batch_size: rows generated at once on each process.
         autocast: dtype of autocast, or None. The forward pass of a model in training is under it
             anyway; so a model that was only loaded is scored in the same precision.
         pass_k: the k of ``pass_at_k``, or None when it is not asked for.
         pass_samples: completions sampled for each row.
-        pass_temperature: at which they are sampled.
         seed: of that sampling; the same seed, model and batch size give the same samples.
         on_batch: called after each batch with the rows done and the rows in all of this process,
             so that others see life during a long evaluation.

@@ -15,6 +15,7 @@ from functools import lru_cache
 import regex
 
 from trials.io.errors import RewardError
+from trials.io.problems import shown
 
 MAX_PATTERN_CHARACTERS = 1_000  # characters
 MAX_REPEAT = 1_000
@@ -34,8 +35,7 @@ def compile_bounded(pattern: str, where: str) -> Callable[[str], bool]:
     Raises:
         RewardError: when it is not a regular expression, or takes too long to be matched.
     """
-    shown = pattern if len(pattern) <= 80 else pattern[:80] + "..."
-    place = f"{where} {shown!r} in dataset.yaml"
+    place = f"{where} {shown(pattern)} in dataset.yaml"
     counts = [[int(n[:9]) for n in match.groups() if n] for match in _COUNT.finditer(pattern)]
     repeats = max((max(each) for each in counts if each), default=0)
     copies = math.prod(max(1, each[0]) for each in counts if each)

@@ -88,8 +88,7 @@ class Number:
     Attributes:
         value: exactly, a percentage as a part of one.
         places: digits behind the decimal point of the value as written; None for fractions.
-        percent: whether it is a percentage.
-        unit: its unit or currency, where it is a common one.
+        unit: or currency, where it is a common one.
         scale: 1,000,000 where it was written as so many millions, else 1.
         exact: what it was said to be about, where it is that, rounded: the 2/3 of "2/3 = 0.67".
     """

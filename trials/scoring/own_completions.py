@@ -26,6 +26,7 @@ from trials.data.row_fields import marker_setting
 from trials.data.subsets import fixed_subset
 from trials.io.errors import AutoPipeError, RewardError
 from trials.io.imports import child_environment
+from trials.io.problems import shown
 from trials.matching.text import KNOWN_MARKERS, final_answer, has_marker
 from trials.matching.turns import find_turn
 from trials.scoring.rewards import Reward, answer_reader, build_reward
@@ -192,18 +193,13 @@ def _example(dataset: Dataset, row: Row, value: float) -> str:
         read = answer_reader(dataset).read(completion)
     else:
         read = final_answer(completion, card.answer_marker)
-    answers = " or ".join(repr(_short(answer)) for answer in row.answers[:3])
-    cut = "..." * (len(completion) > SHOWN_CHARACTERS)
-    shown = cut + completion[-SHOWN_CHARACTERS:]
+    answers = " or ".join(map(shown, row.answers[:3]))
+    end = "..." * (len(completion) > SHOWN_CHARACTERS) + completion[-SHOWN_CHARACTERS:]
     return (
         f"  for example {row.file or 'a row'}:{row.line}\n    answer: {answers}\n"
-        f"    completion: {shown!r}\n    taken as its answer: {_short(read)!r}\n"
+        f"    completion: {end!r}\n    taken as its answer: {shown(read)}\n"
         f"    reward: {value:g}"
     )
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "..."
 
 
 # A reward that is code, in a process of its own

@@ -55,7 +55,6 @@ def finals(history: pd.DataFrame) -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def trials(finals: pd.DataFrame, encoder: SpaceEncoder) -> Trials:
     rows = read_history(finals, encoder)
-    assert rows is not None
     return Trials.of(rows, encoder)
 
 

@@ -22,7 +22,6 @@ def fit(
 ) -> ResidualGP:
     """A process on these inputs, which must be there."""
     gp = ResidualGP.fit(inputs(cube, prior_mean), y, y_var, prior)
-    assert gp is not None
     return gp
 
 
@@ -150,8 +149,6 @@ def test_what_noise_does_not_explain_belongs_to_the_configuration() -> None:
     x = inputs(cube, m)
     kept = ResidualGP.fit(x, y, np.full(16, 1e-6), None, 0.4)
     smoothed = ResidualGP.fit(x, y, np.full(16, 0.5), None, 0.4)
-    assert kept is not None
-    assert smoothed is not None
     told = kept.raw(*kept.posterior(x))[0]
     np.testing.assert_allclose(told, y, atol=0.05)
     # With a variance of 0.5 known of each, they are drawn to each other.

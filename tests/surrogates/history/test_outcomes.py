@@ -34,13 +34,11 @@ def finals(space: cs.ConfigurationSpace) -> pd.DataFrame:
 
 def trials_of(table: pd.DataFrame, encoder: SpaceEncoder) -> Trials:
     rows = read_history(table, encoder)
-    assert rows is not None
     return Trials.of(rows, encoder)
 
 
 def ranker_of(table: pd.DataFrame, encoder: SpaceEncoder, members: int = 1) -> Ranker:
     rows = read_history(table, encoder)
-    assert rows is not None
     return Ranker.fit(rows, encoder, members=members, variants=FAST)
 
 
@@ -161,7 +159,6 @@ class TestWhatIsEvaluatedIsWhatIsUsed:
         self, finals: pd.DataFrame, encoder: SpaceEncoder
     ) -> None:
         rows = read_history(finals, encoder)
-        assert rows is not None
         ranker = Ranker.fit(rows, encoder, variants=VARIANTS[:1])
         trials = Trials.of(rows, encoder)
         evaluated = ranking_methods()[ENSEMBLE](trials, trials, 0)
@@ -196,7 +193,6 @@ def test_the_thinnest_histories_have_a_ranker(
     table = make_history(space, tasks=tasks, trials=trials)
     table.loc[1:, "score"] = np.round(table["score"][1:])  # with ties
     rows = read_history(table, encoder)
-    assert rows is not None
     variants = tuple(replace(v, trees=3) for v in VARIANTS)
     ranker = Ranker.fit(rows, encoder, variants=variants)
     assert np.isfinite(ranker.predict(encoder.sample(4, seed=0), None, encoder)).all()

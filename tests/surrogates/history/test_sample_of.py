@@ -49,8 +49,6 @@ def test_models_of_a_part_still_know_their_skill(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(ranker, "MAX_EVALUATED", 48)
     monkeypatch.setattr(early, "MAX_EVALUATED", 150)
     models = OfflineModels.fit(history, space)
-    assert models.ranker is not None
-    assert models.early is not None
     known = np.isfinite(models.ranker.out_of_fold)
     assert 0 < known.sum() <= 48 < len(known)
     assert models.ranker.skill.datasets >= 3
@@ -62,7 +60,6 @@ def test_a_part_keeps_the_rungs_of_the_whole() -> None:
     space = mixed_space()
     encoder = SpaceEncoder(space)
     history = read_history(make_history(space, tasks=2, trials=6, curves=True), encoder)
-    assert history is not None
     data = prefix_rows(history, encoder)
     rows = np.arange(0, len(data.target), 2)
     part = data.subset(rows)

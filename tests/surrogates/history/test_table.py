@@ -20,7 +20,6 @@ def frame(**columns: list) -> pd.DataFrame:
 
 def test_the_least_table_is_enough(encoder: SpaceEncoder) -> None:
     rows = read_history(frame(), encoder)
-    assert rows is not None
     assert rows.final.all()
     assert rows.score.tolist() == [1.0, 2.0, 3.0]
     assert np.isnan(rows.cost).all()
@@ -29,7 +28,6 @@ def test_the_least_table_is_enough(encoder: SpaceEncoder) -> None:
 
 def test_signs_turn_when_minimising(encoder: SpaceEncoder) -> None:
     rows = read_history(frame(), encoder, maximize=False)
-    assert rows is not None
     assert rows.score.tolist() == [-1.0, -2.0, -3.0]
 
 
@@ -37,29 +35,23 @@ def test_failures_and_prefixes_are_told_apart(encoder: SpaceEncoder) -> None:
     rows = read_history(
         frame(state=["failed", "stopped", "completed"], fraction=[1.0, np.nan, 0.5]), encoder
     )
-    assert rows is not None
     assert rows.failed.tolist() == [True, False, False]
     assert rows.final.tolist() == [False, False, False]
     nan = read_history(frame(score=[np.nan, 2.0, np.inf]), encoder)
-    assert nan is not None
     assert nan.failed.tolist() == [True, False, True]
 
 
 def test_groups_are_dataset_by_model_and_trials_have_an_identity(encoder: SpaceEncoder) -> None:
     rows = read_history(frame(model_id=["m", "n", "m"], trial_id=[1, 1, 1]), encoder)
-    assert rows is not None
     assert len(set(rows.group)) == 3
     assert len(set(rows.trial)) == 3
     again = read_history(pd.concat([frame(), frame()]), encoder)
-    assert again is not None
     assert len(set(again.trial)) == 3
 
 
 def test_cost_in_either_column(encoder: SpaceEncoder) -> None:
     seconds = read_history(frame(cost_seconds=[1.0, 0.0, np.nan]), encoder)
     units = read_history(frame(cost_seconds=[1.0] * 3, cost=[2.0, 3.0, 4.0]), encoder)
-    assert seconds is not None
-    assert units is not None
     assert np.isnan(seconds.cost).tolist() == [False, True, True]
     assert units.cost.tolist() == [2.0, 3.0, 4.0]
 
@@ -98,9 +90,7 @@ def test_the_same_content_is_one_dataset_whatever_its_name(
         }
     )
     rows = read_history(table, encoder)
-    assert rows is not None
     assert "".join(rows.dataset) == expected
     assert rows.group.tolist() == [f"{name} | m" for name in expected]
     plain = read_history(table.drop(columns="dataset_fingerprint"), encoder)
-    assert plain is not None
     assert "".join(plain.dataset) == ids

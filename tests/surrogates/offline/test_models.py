@@ -33,7 +33,6 @@ class TestRanker:
         self, offline: OfflineModels, encoder: SpaceEncoder, space: cs.ConfigurationSpace
     ) -> None:
         configs, taus = encoder.sample(200, seed=5), []
-        assert offline.ranker is not None
         for seed in range(60, 68):
             task = Task(space, seed, deviation=0.15)
             mean = offline.ranker.predict(configs, task.meta, encoder)
@@ -42,7 +41,6 @@ class TestRanker:
         assert np.mean(taus) > 0.3
 
     def test_held_out_skill_is_close_to_the_real_one(self, offline: OfflineModels) -> None:
-        assert offline.ranker is not None
         assert offline.ranker.skill.datasets == 6
         assert 0.3 < offline.ranker.skill.kendall_tau < 0.8
         assert offline.mean_prior is not None
@@ -56,7 +54,6 @@ class TestRanker:
         predicted = []
         for each, maximize in ((table, False), (finals(history), True)):
             rows = read_history(each, encoder, maximize)
-            assert rows is not None
             ranker = Ranker.fit(rows, encoder)
             predicted.append(ranker.predict(encoder.sample(20, seed=0), None, encoder))
         np.testing.assert_allclose(*predicted)
@@ -65,7 +62,6 @@ class TestRanker:
         self, history: pd.DataFrame, encoder: SpaceEncoder, tmp_path: Path
     ) -> None:
         rows = read_history(history, encoder)
-        assert rows is not None
         ranker = Ranker.fit(rows, encoder, members=2, variants=(Boosted("RMSE", meta=()),))
         assert ranker.skill.kendall_tau > 0.3
         ranker.save(tmp_path)
@@ -79,7 +75,6 @@ class TestEarlyPredictor:
         self, offline: OfflineModels, encoder: SpaceEncoder, space: cs.ConfigurationSpace
     ) -> None:
         early = offline.early
-        assert early is not None
         covered, errors, orders = [], [], []
         for seed in range(60, 90):
             task = Task(space, seed, deviation=0.15)
@@ -99,7 +94,6 @@ class TestEarlyPredictor:
 
     def test_units_follow_the_scale(self, offline: OfflineModels, encoder: SpaceEncoder) -> None:
         early = offline.early
-        assert early is not None
         config = encoder.default()
         signals = [{"slope": 0.2}]
         small = early.predict(early.rows([config], [0.25], [-1.0], signals, None, encoder), 1.0)
@@ -108,7 +102,6 @@ class TestEarlyPredictor:
         assert large[1][0] == pytest.approx(100.0 * small[1][0])
 
     def test_skill_is_kept_by_rung(self, offline: OfflineModels) -> None:
-        assert offline.early is not None
         assert [r.fraction for r in offline.early.rungs] == list(FRACTIONS)
         for rung in offline.early.rungs:
             assert 0.0 <= rung.explained <= 1.0
@@ -117,14 +110,12 @@ class TestEarlyPredictor:
 
     def test_no_prefixes_no_predictor(self, history: pd.DataFrame, encoder: SpaceEncoder) -> None:
         rows = read_history(finals(history), encoder)
-        assert rows is not None
         assert EarlyPredictor.fit(rows, encoder) is None
 
     def test_prefixes_join_by_configuration_without_trial_ids(
         self, history: pd.DataFrame, encoder: SpaceEncoder
     ) -> None:
         rows = read_history(history.drop(columns="trial_id"), encoder)
-        assert rows is not None
         assert EarlyPredictor.fit(rows, encoder) is not None
 
 
@@ -144,7 +135,6 @@ class TestCost:
     def test_dear_settings_are_known(
         self, offline: OfflineModels, encoder: SpaceEncoder, space: cs.ConfigurationSpace
     ) -> None:
-        assert offline.cost is not None
         configs = encoder.sample(100, seed=2)
         task = Task(space, 0)
         predicted = offline.cost.relative_log_cost(configs, None, encoder)
@@ -197,13 +187,9 @@ class TestBundle:
         offline.save(tmp_path)
         loaded = OfflineModels.load(tmp_path)
         configs = encoder.sample(30, seed=1)
-        assert offline.ranker is not None
-        assert loaded.ranker is not None
         before, after = (m.ranker.predict(configs, None, encoder) for m in (offline, loaded))
         assert np.array_equal(before, after)
         assert loaded.mean_prior == offline.mean_prior
-        assert offline.early is not None
-        assert loaded.early is not None
         rows = offline.early.rows(configs, [0.3] * 30, [0.0] * 30, [{}] * 30, None, encoder)
         assert np.array_equal(offline.early.predict(rows, 1.0), loaded.early.predict(rows, 1.0))
         assert loaded.early.rungs == offline.early.rungs

@@ -104,7 +104,6 @@ def test_what_the_history_showed_decides_how_much_it_counts(mixed: cs.Configurat
     priors = {}
     for kind in ("good", "shuffled", "one dataset"):
         table = past(mixed, kind)
-        assert table is not None
         prior = OfflineModels.fit(table, mixed).mean_prior
         priors[kind] = prior.rho if prior else 0.0
     assert priors["good"] > 0.5

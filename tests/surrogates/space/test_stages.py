@@ -50,11 +50,8 @@ def test_what_runs_have_in_common(encoder: SpaceEncoder) -> None:
     configs = [one, late, early]
     assert shared_stages.shared_fraction(configs, [(one, 0.2)]).tolist() == [0.2, 0.2, 0.0]
     assert shared_stages.shared_fraction(configs, [(one, 1.0)]).tolist() == [1.0, BORDER, 0.0]
-    assert shared_stages.shared_fraction(configs, [(late, 0.7), (one, 0.1)]).tolist() == [
-        BORDER,
-        0.7,
-        0.0,
-    ]
+    both = [(late, 0.7), (one, 0.1)]
+    assert shared_stages.shared_fraction(configs, both).tolist() == [BORDER, 0.7, 0.0]
     assert shared_stages.shared_fraction(configs, []).tolist() == [0.0] * 3
 
 
@@ -145,10 +142,8 @@ def test_candidates_that_only_repeat_a_run_come_last(space: cs.ConfigurationSpac
         used = {name: value for name, value in config.items() if name != "decay"}
         return [Stage(1.0, tuple(sorted(used.items())), frozenset(used))]
 
-    search, default = (
-        Search(space, strategy="random", stages=alone),
-        Task(space, 1).encoder.default(),
-    )
+    search = Search(space, strategy="random", stages=alone)
+    default = Task(space, 1).encoder.default()
     same = [default | {"decay": d} for d in (0.1, 0.2)]
     other = default | {"lr": 0.05}
     first = planned(search, same[:1])

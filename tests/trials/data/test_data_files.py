@@ -129,14 +129,10 @@ def test_chats_of_a_table_are_read(tmp_path: Path) -> None:
     chat = [{"role": "user", "content": "1 + 2 ="}]
     rows = [{"prompt": chat, "completion": [{"role": "assistant", "content": "3"}], "answer": "3"}]
     rows += sums(99)  # type: ignore[arg-type]
-    texts = [
-        {k: json.dumps(v) if isinstance(v, list) else v for k, v in row.items()} for row in rows
-    ]
+    texts = [{k: v if isinstance(v, str) else json.dumps(v) for k, v in r.items()} for r in rows]
     table(texts, tmp_path / "x.csv", "utf-8", ",")
-    prompts = [
-        r.prompt for split in load_dataset(tmp_path / "x.csv").splits.values() for r in split
-    ]
-    assert chat in prompts
+    splits = load_dataset(tmp_path / "x.csv").splits.values()
+    assert chat in [row.prompt for rows in splits for row in rows]
 
 
 def test_names_that_are_not_utf8(tmp_path: Path) -> None:
