@@ -19,12 +19,7 @@ def option_of(path: str) -> str:
 
 
 def reproduce_command(settings: TuneSettings, history: Path | None = None) -> str:
-    """The command of a run: its dataset, and an option for each setting that is not the default.
-
-    Args:
-        settings: of the run.
-        history: that it joined, where that is not the project's.
-    """
+    """The command of a run: its dataset, and an option for each setting that is not the default."""
     words = ["autopipe", "tune", settings.dataset]
     for row, value in _changed(settings):
         if row.flag is None or value is None:
@@ -46,12 +41,9 @@ def beyond_options(settings: TuneSettings) -> list[str]:
 
 def _changed(settings: TuneSettings) -> list[tuple[Setting, Any]]:
     """Settings that differ from the defaults, and those that are always shown."""
-    values = [
-        (row, row.value_in(settings)) for row in table_of(TuneSettings) if row.path != "dataset"
-    ]
-    return [
-        (row, value) for row, value in values if row.path in ALWAYS_SHOWN or value != row.default
-    ]
+    rows = [row for row in table_of(TuneSettings) if row.path != "dataset"]
+    values = [(row, row.value_in(settings)) for row in rows]
+    return [(row, at) for row, at in values if row.path in ALWAYS_SHOWN or at != row.default]
 
 
 def budget_text(budget: Budget) -> str:
@@ -59,5 +51,4 @@ def budget_text(budget: Budget) -> str:
     if budget.unit == "seconds" and budget.amount == int(budget.amount):
         return str(budget)  # 16h12m
     suffix = {"seconds": "s", "trials": "", "full": " full"}[budget.unit]
-    amount = f"{budget.amount:f}".rstrip("0").rstrip(".")
-    return f"{amount}{suffix}"
+    return f"{budget.amount:f}".rstrip("0").rstrip(".") + suffix

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from trials.io.errors import SettingsError
@@ -44,14 +43,7 @@ def own_slug(*sources: str) -> str:
     return "--".join([*(slug(short_name(source)) for source in sources), digest])
 
 
-class StoredName(NamedTuple):
-    """A run on shared storage."""
-
-    store: str
-    run: str
-
-
-def stored_name_of(url: str) -> StoredName:
+def stored_name_of(url: str) -> tuple[str, str]:
     """The storage and the name of a run's URL.
 
     Raises:
@@ -59,7 +51,7 @@ def stored_name_of(url: str) -> StoredName:
     """
     store, _, run = url.rstrip("/").rpartition("/")
     try:
-        return StoredName(checked_store(store), checked_name(run))
+        return checked_store(store), checked_name(run)
     except ValueError as error:
         raise SettingsError(
             f"{redacted(url)!r} is not the URL of a run: {error}\n"
@@ -68,11 +60,7 @@ def stored_name_of(url: str) -> StoredName:
 
 
 def checked_name(name: str) -> str:
-    """The name, if it is a single plain one: of a run, a trial or a fingerprint.
-
-    Raises:
-        ValueError: it is not.
-    """
+    """The name of a run, a trial or a fingerprint; a ValueError unless it is a single plain one."""
     if not PLAIN.fullmatch(name):
         raise ValueError(
             f"{name!r} is not a name; expected letters, digits, dashes and dots, "
@@ -82,11 +70,7 @@ def checked_name(name: str) -> str:
 
 
 def checked_path(path: str) -> str:
-    """The path below a store, if all its parts are names and none leads out.
-
-    Raises:
-        ValueError: it is not.
-    """
+    """The path below a store; a ValueError unless all its parts are names and none leads out."""
     for part in path.split("/"):
         if UNFIT_PART.fullmatch(part):
             raise ValueError(f"{path!r} is not a path below a store: it has the part {part!r}")
@@ -94,11 +78,7 @@ def checked_path(path: str) -> str:
 
 
 def checked_store(url: str) -> str:
-    """The URL, if it is that of a folder and nothing else.
-
-    Raises:
-        ValueError: it is not.
-    """
+    """The URL; a ValueError unless it is that of a folder and nothing else."""
     scheme, found, rest = url.partition("://")
     if not found or not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*(::[A-Za-z0-9+.-]+)*", scheme):
         raise ValueError(f"{redacted(url)!r} is not a URL; expected one such as {EXPECTED}")

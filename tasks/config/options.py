@@ -1,7 +1,6 @@
-"""Settings as a table, made from the pydantic models: path, option, type, default, range, meaning.
+"""Settings as a table, made from the fields of the pydantic models, which alone describe them.
 
-The command line, a report's command, errors that name options and ``docs/settings.md`` all read
-this table; the fields of the models are the one place where settings are described.
+The command line, a report's command, errors that name options and ``docs/settings.md`` read it.
 """
 
 from __future__ import annotations
@@ -45,14 +44,12 @@ class Options:
 
 @dataclass(frozen=True)
 class Setting:
-    """A row of the table.
+    """A row of the table: a field, whose path is as ``schedule.total_steps``.
 
     Attributes:
-        path: of the field, as ``schedule.total_steps``.
         type: of the value, without None.
-        required: whether a value has to be given; there is no default then.
+        default: None where a value is required.
         meaning: the field's description.
-        option: that sets it, if there is one.
         metadata: of the field, with the constraints of its value (``annotated_types``).
     """
 

@@ -20,17 +20,11 @@ Section = TypeVar("Section", bound=BaseModel)
 def load_section(model: type[Section], name: str, path: Path = PARAMS) -> Section:
     """Reads one section of a parameter file, checked all at once.
 
-    Args:
-        model: what the section holds.
-        name: of the section.
-        path: of the file.
-
     Raises:
         SettingsError: no such file or section, an unknown key or a wrong value.
     """
     try:
-        section = read_yaml(path)[name]
-        return model.model_validate(section)
+        return model.model_validate(read_yaml(path)[name])
     except ValidationError as error:
         found = "; ".join(f"{place(each)}: {sentence(each, model)}" for each in error.errors())
         raise SettingsError(f"{path}: section `{name}`: {found}") from None

@@ -1,12 +1,9 @@
 """Paths: of the data that comes with the project, and of what is made while working.
 
-What comes with it lies in ``data/`` of the checkout, or in ``autopipe/data`` of an installed
-AutoPipe, where nothing is ever written.
-
-The history, the offline models and the built datasets lie side by side: in ``data/`` of the
-checkout; in ``autopipe-data/`` of the workspace, if AutoPipe is installed; or where
-``AUTOPIPE_HISTORY`` says, for a checkout that is not to be written to or that is not the same on
-every machine. A history of the latter two begins as a copy of the bundled one.
+The first lie in ``data/`` of the checkout, or in ``autopipe/data`` of an installed AutoPipe, where
+nothing is ever written. History, offline models and built datasets lie side by side: in ``data/``
+of the checkout, in ``autopipe-data/`` of an installed AutoPipe's workspace, or where
+``AUTOPIPE_HISTORY`` says; a history of the latter two begins as a copy of the bundled one.
 """
 
 from __future__ import annotations
@@ -70,11 +67,7 @@ def runs_folder() -> Path:
 
 
 def writable(path: Path) -> Path:
-    """A path that can be written down, in JSON and on a terminal.
-
-    Where a name on the way is not UTF-8, that is a link to it, whose name shows the bytes as
-    escapes and is always the same.
-    """
+    """A path in UTF-8: of another one a link to it, always the same, that shows its bytes."""
     try:
         str(path).encode()
     except UnicodeEncodeError:

@@ -15,13 +15,10 @@ SHOWN = 3
 def replace_folder(
     draft: Path, folder: Path, own: Callable[[Path], bool] = lambda path: False
 ) -> None:
-    """Puts a folder that was just made in the place of the one of before.
+    """Moves a draft, on the same disk, to the place of an older folder of the same kind.
 
     Args:
-        draft: the new one, on the same disk; it is moved.
-        folder: the place; what is there must be an older one of the same kind: it has no names
-            in it but those of the draft.
-        own: whether something with another name is of that kind nevertheless.
+        own: whether something that the draft does not have is of that kind nevertheless.
 
     Raises:
         SettingsError: the folder holds something else.
@@ -34,11 +31,7 @@ def replace_folder(
 def refuse_others(
     folder: Path, names: set[str], own: Callable[[Path], bool] = lambda path: False
 ) -> None:
-    """Looks whether a folder holds something that AutoPipe would not have written there.
-
-    Raises:
-        SettingsError: it does, or it is a file.
-    """
+    """Refuses, with a SettingsError, a file, or a folder with what AutoPipe did not write there."""
     if not folder.exists():
         return
     found = sorted(folder.iterdir()) if folder.is_dir() else [folder]

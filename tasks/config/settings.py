@@ -20,16 +20,11 @@ EXAMPLE_MODEL = "tiny-100k"  # of commands that name none; benchmarks/examples.p
 
 NUMBER = r"\d{1,9}(?:\.\d{1,9})?"
 LONGEST_SECONDS = 366 * 86_400.0
-# The default configuration comes first in every run, so a budget holds it at least.
-LEAST = {
-    "seconds": (1.0, "at least 1 s"),
-    "trials": (2.0, "at least 2 trials, the default configuration being the first"),
-    "full": (1.0, "at least 1 full, which is what the default configuration takes"),
-}
-MOST = {
-    "seconds": (LONGEST_SECONDS, "366 days"),
-    "trials": (1e6, "a million"),
-    "full": (1e6, "a million"),
+# Of a budget, which holds the default configuration at least, as it comes first in every run.
+LIMITS = {
+    "seconds": (1.0, "1 s", LONGEST_SECONDS, "366 days"),
+    "trials": (2.0, "2 trials, the default configuration being the first", 1e6, "a million"),
+    "full": (1.0, "1 full, which is what the default configuration takes", 1e6, "a million"),
 }
 
 # Fields of all kinds of runs.
@@ -100,9 +95,9 @@ class Budget(Settings):
 
     @model_validator(mode="after")
     def _can_be_spent(self) -> Self:
-        (least, why), (most, limit) = LEAST[self.unit], MOST[self.unit]
+        least, why, most, limit = LIMITS[self.unit]
         if self.amount < least:
-            raise ValueError(f"budget: {self.amount:g} {self.unit}: {why}")
+            raise ValueError(f"budget: {self.amount:g} {self.unit}: at least {why}")
         if self.amount > most:
             raise ValueError(f"budget: {self.amount:.10g} {self.unit}: at most {limit}")
         if self.unit == "trials" and self.amount != int(self.amount):
@@ -217,17 +212,18 @@ class TuneSettings(Settings):
                 f"trials_on: {self.trials_on!r} is not here, workers, dask or an address such as "
                 "tcp://10.0.0.1:8786"
             )
-        if self.store is not None and has_secret(self.store):
+        if self.store is None:
+            return self
+        if has_secret(self.store):
             raise ValueError(
                 "store: the URL has a password, which would be kept in run.json and on Prefect's "
                 "pages; pass it in the environment, such as FSSPEC_SFTP_PASSWORD, or use a key"
             )
-        if self.store is not None:
-            try:
-                checked_store(self.store)
-            except ValueError as error:
-                raise ValueError(f"store: {error}") from None
-        if self.store is not None and self.trials_on not in ("here", "workers"):
+        try:
+            checked_store(self.store)
+        except ValueError as error:
+            raise ValueError(f"store: {error}") from None
+        if self.trials_on not in ("here", "workers"):
             raise ValueError(
                 "store: only for trials_on here or workers; with Dask all share the folder"
             )

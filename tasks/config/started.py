@@ -16,7 +16,6 @@ from trials.io.errors import SettingsError
 
 # What starting, measuring and ending the smallest run takes on an idle machine.
 LEAST_SECONDS = 50.0
-MINUTE = 60
 
 _began: ContextVar[float | None] = ContextVar("began", default=None)
 
@@ -55,7 +54,7 @@ def check_time(budget: Budget | None) -> None:
         raise SettingsError(
             f"budget: {budget} is too short: starting, measuring and ending a run takes about "
             f"{needed:.0f} s on this machine, whatever the model{busy}\n"
-            f"  expected: --budget {math.ceil(2 * needed / MINUTE)}m or more, or a number of "
+            f"  expected: --budget {math.ceil(2 * needed / 60)}m or more, or a number of "
             "trials, as --budget 12"
         )
 
@@ -63,18 +62,11 @@ def check_time(budget: Budget | None) -> None:
 def slowdown() -> float:
     """The factor by which work takes longer than on an idle machine now; at least 1.
 
-    Two signs have to agree: the time that this process had to wait for, which a cold disk may
-    explain, and the processes that wait for each of the cores, which may be those of others where
-    cores are set apart.
+    Two signs have to agree: how long this process waited, which a cold disk may explain, and the
+    processes that wait for each core, which may be those of others where cores are set apart.
     """
     process = psutil.Process()
     wall, computing = time.time() - process.create_time(), sum(process.cpu_times()[:2])
-    waiting = (os.getloadavg()[0] + 1) / max(1, len(process_cores()))
-    return max(1.0, min(wall / max(computing, 0.01), waiting))
-
-
-def process_cores() -> list[int]:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
+    of_machine = os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else of_machine
+    return max(1.0, min(wall / max(computing, 0.01), (os.getloadavg()[0] + 1) / cores))

@@ -12,19 +12,13 @@ from trials.io.problems import place, sentence
 
 
 def problems_of_settings(error: ValidationError, model: type[BaseModel]) -> list[str]:
-    """Describes each problem of settings that a program gave in a line.
-
-    A name of an option of the command line, or of a setting within a group, is answered with the
-    argument that sets it.
-    """
+    """A line on each problem of settings that a program gave; on a wrong name, what sets it."""
     lines = []
     for problem in error.errors():
-        name = place(problem)
-        if problem["type"] == "extra_forbidden" and len(problem["loc"]) == 1:
-            meant = _meant(name, problem["input"], model)
-            text = f"unknown setting{meant}" if meant else sentence(problem, model, "setting")
-        else:
-            text = sentence(problem, model, "setting")
+        name, text = place(problem), sentence(problem, model, "setting")
+        unknown = problem["type"] == "extra_forbidden" and len(problem["loc"]) == 1
+        if unknown and (meant := _meant(name, problem["input"], model)):
+            text = f"unknown setting{meant}"
         lines.append(text if not name or text.startswith(f"{name}: ") else f"{name}: {text}")
     return lines
 

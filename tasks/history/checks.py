@@ -49,14 +49,10 @@ log = logging.getLogger(__name__)
 
 
 def check_history(rows: pd.DataFrame, one_run: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Splits the rows into good and bad ones; together they are all rows.
+    """Splits the rows into good ones, and bad ones with the column ``reason``.
 
-    Args:
-        rows: in the form of data/history/README.md; a column that is missing counts as empty.
-        one_run: all are trials of one run, on the same data and from the same weights.
-
-    Returns:
-        Good rows, and bad rows with the column ``reason``: all reasons, joined by semicolons.
+    A column that is missing counts as empty. With ``one_run`` all are trials of one run, on the
+    same data and from the same weights.
     """
     if rows.empty:
         return rows, rows.assign(**{REASON: pd.Series(dtype=str)})
@@ -108,11 +104,7 @@ def suite_frame(rows: pd.DataFrame) -> pd.DataFrame:
 def append_checked(
     rows: Iterable[Mapping[str, Any]], folder: Path, name: str, one_run: bool = False
 ) -> tuple[Path | None, pd.DataFrame]:
-    """Appends the good rows to the history and puts the bad ones into the quarantine.
-
-    Returns:
-        The history file, None when no row is good, and the bad rows with their reasons.
-    """
+    """Appends the good rows to the history (None: there is none) and quarantines the bad ones."""
     rows = list(rows)
     try:
         frame = pd.DataFrame(rows)
@@ -131,12 +123,12 @@ def quarantine(bad: pd.DataFrame, folder: Path, name: str) -> Path | None:
     """Writes bad rows to ``quarantine/<name>.parquet`` and warns; None if nothing is written."""
     if bad.empty:
         return None
-    file: Path | None = folder / QUARANTINE / f"{name}.parquet"
-    where = f"see {file}"
+    file = folder / QUARANTINE / f"{name}.parquet"
+    kept, where = True, f"see {file}"
     try:
-        write_parquet(bad.assign(**_mixed_as_text(bad)), folder / QUARANTINE / f"{name}.parquet")
+        write_parquet(bad.assign(**_mixed_as_text(bad)), file)
     except OSError as error:  # a history may be read-only; what is learned from is right
-        where, file = f"and the quarantine {file} cannot be written: {error}", None
+        kept, where = False, f"and the quarantine {file} cannot be written: {error}"
     log.warning(
         "%d history row(s) are not learned from, %s; the first, %s: %s",
         len(bad),
@@ -144,7 +136,7 @@ def quarantine(bad: pd.DataFrame, folder: Path, name: str) -> Path | None:
         bad.iloc[0].get("trial_id"),
         bad.iloc[0][REASON],
     )
-    return file
+    return file if kept else None
 
 
 def learnable_history(files: Sequence[Path]) -> pd.DataFrame:
@@ -158,11 +150,7 @@ def learnable_history(files: Sequence[Path]) -> pd.DataFrame:
 
 
 def quarantine_bad_rows(rows: pd.DataFrame, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Splits rows that were read into good and bad ones; the bad ones go to the quarantine.
-
-    Args:
-        rows: of a history.
-        folder: of the history, where the quarantine is.
+    """Splits the rows of a history into good and bad ones; the bad ones go to its quarantine.
 
     Raises:
         SettingsError: when there are rows and none is good.
@@ -269,11 +257,8 @@ def _config_problems(row: Mapping[str, Any]) -> list[str]:
     """Problems of a row's configuration, unless the trial failed because of just these."""
     if row.get("state") == "failed" and row.get("failure_kind") == "bad_config":
         return []
-    config = {
-        name.removeprefix(CONFIG): value for name, value in row.items() if name.startswith(CONFIG)
-    }
     try:
-        validate(config)
+        validate({n.removeprefix(CONFIG): v for n, v in row.items() if n.startswith(CONFIG)})
     except HyperparameterError as error:
         return error.problems
     return []

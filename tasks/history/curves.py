@@ -1,7 +1,6 @@
 """Curves and timelines of trials, packed as JSON into one cell of the history, and their checks.
 
-Others may have written them, so what checks a history bounds their size, form and values: what
-learns from the rows that pass survives whatever was in the file.
+Others may have written them: their size, form and values are bounded before they are learned from.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -86,8 +85,7 @@ def timeline_problems(text: Any) -> list[str]:
     series, problems = _parse(text, TIMELINE_FORM)
     if series is None:
         return problems
-    lists = isinstance(series, list) and all(isinstance(each, list) for each in series)
-    if not lists or len(series) != 3 or not all(map(_are_numbers, series)):
+    if not isinstance(series, list) or len(series) != 3 or not all(map(_are_numbers, series)):
         return [TIMELINE_FORM]
     steps, seconds, flops = series
     if not len(steps) == len(seconds) == len(flops):
@@ -118,12 +116,11 @@ def _is_series(pair: Any) -> bool:
     if not (isinstance(pair, list) and len(pair) == 2):
         return False
     steps, values = pair
-    whole = isinstance(steps, list) and set(map(type, steps)) <= {int}
-    return whole and isinstance(values, list) and _are_numbers(values)
+    return _are_numbers(steps, (int,)) and _are_numbers(values)
 
 
-def _are_numbers(values: Sequence[Any]) -> bool:
-    return set(map(type, values)) <= {int, float}
+def _are_numbers(values: Any, types: Collection[type] = (int, float)) -> bool:
+    return isinstance(values, list) and set(map(type, values)) <= set(types)
 
 
 def _series_problems(name: str, steps: list[int], values: list[float]) -> list[str]:

@@ -28,11 +28,7 @@ NOISY_LOGGERS = ("great_expectations", "great_expectations.data_context.types.ba
 
 
 def load_suite(name: str, only: Callable[[str], bool] = lambda kind: True) -> Any:
-    """The committed ``ExpectationSuite`` of a name, ``dataset`` or ``history``.
-
-    Args:
-        name: of the file in ``data/expectations``, without its ending.
-        only: whether to keep the expectations of a type.
+    """The committed ``ExpectationSuite`` of a name, ``dataset`` or ``history``; ``only`` its types.
 
     Raises:
         SettingsError: when the file is missing or not a suite.
@@ -80,14 +76,10 @@ Validate = Callable[[str, pd.DataFrame, Any], list[Any]]
 
 @contextmanager
 def data_docs(folder: Path) -> Iterator[Validate]:
-    """Runs suites and writes their Data Docs, a page for each suite and one for each outcome.
+    """Runs suites; unless there was an error, Data Docs on them then replace the folder.
 
-    The pages are written at the end of the ``with`` statement, unless there was an error. Great
-    Expectations writes values into its pages as they are, so they are escaped in what the pages are
-    made of: nothing of the data is markup there.
-
-    Args:
-        folder: is replaced by the pages; the first one is ``index.html``.
+    Great Expectations writes values into its pages as they are, so they are escaped in what the
+    pages are made of: nothing of the data is markup there.
     """
     with tempfile.TemporaryDirectory() as place:
         context = _context(mode="file", project_root_dir=place)

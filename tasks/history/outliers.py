@@ -26,11 +26,7 @@ Reasons = dict[Any, list[str]]  # by the label of a row
 
 
 def find_outliers(rows: pd.DataFrame) -> Reasons:
-    """Reasons to quarantine rows, by the label of the row; rows without any are left out.
-
-    Args:
-        rows: with a unique index, of which every single value is well-formed (see the suite).
-    """
+    """Reasons to quarantine rows whose single values are all well-formed (see the suite)."""
     reasons: Reasons = defaultdict(list)
     for column in rows:
         if str(column).startswith(("meta.", "signal.")):

@@ -89,10 +89,9 @@ def is_in_history(folder: Path, name: str) -> bool:
 def append_history(rows: Iterable[Mapping[str, Any]], folder: Path, name: str) -> Path:
     """Writes rows as one new parquet file, whole or not at all.
 
-    A run that is written again after a resume holds all of its trials and replaces its file, also
-    one from when files were named ``<name>.<key>.parquet``. A file of that name with other trials,
-    of a run elsewhere that bears the same name, is left alone: the rows go to ``<name>.2.parquet``,
-    and so on.
+    A resumed run holds all of its trials and replaces its file, also one from when files were named
+    ``<name>.<key>.parquet``. A file with other trials, of another run of that name, is left alone:
+    the rows go to ``<name>.2.parquet``, and so on.
     """
     frame = pd.DataFrame(list(rows))
     partial = draft_of(folder / name)
@@ -159,11 +158,9 @@ def _keys(file: Path) -> set[str]:
 
 
 def run_key(settings: BaseModel, dataset_fingerprint: str) -> str:
-    """Key of all runs with these settings on this data.
+    """Key of all runs with these settings on this data: a repetition does not learn from the first.
 
-    A repetition of a run must repeat it, so it does not learn from the run that it repeats. Its
-    length, and the places of its trials and of its folder, do not make it another run; nor does a
-    setting that was added since, as long as it has its default.
+    A setting that was added since, and has its default, does not make it another run.
     """
     content = settings.model_dump_json(exclude=set(NOT_IN_RUN_KEY), exclude_defaults=True)
     return content_hash(content, dataset_fingerprint, digits=12)
@@ -220,12 +217,11 @@ def read_parquet(file: Path) -> pd.DataFrame:
 def search_history(rows: pd.DataFrame) -> pd.DataFrame:
     """The history as the search learns from it: full trials, failures, and prefixes of curves.
 
-    Each full-length trial with a curve also gives one row per prefix fraction, with the signals
-    and the validation score as they were then, and what had been spent: where a row does not say,
-    its share of the whole. A trial that was continued has the whole curve but only a part of the
-    cost, so its cost is left open. Trials that a rule stopped never reached
-    their end and are left out, and so are failures that say nothing of the configuration; one whose
-    kind is not known is kept. Only ``dataset_id``, ``config.*`` and ``score`` must be there.
+    Each full-length trial with a curve also gives one row per prefix fraction, with signals, score
+    and cost as they were then: where a row does not say, its share of the whole. A continued trial
+    has only a part of the cost, so its cost is left open. Trials that a rule stopped are left out,
+    and so are failures known to say nothing of the configuration. Only ``dataset_id``, ``config.*``
+    and ``score`` must be there.
     """
     if rows.empty:
         return rows

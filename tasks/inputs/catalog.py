@@ -1,14 +1,9 @@
 """The catalog: datasets generated on demand and the models kept in the repository, by name.
 
-A built dataset is a folder of `train.jsonl`, `validation.jsonl`, `test.jsonl` and `dataset.yaml`.
-Each row is `{"prompt", "completion", "answer", "metadata"}`; prompts are distinct within and across
-the splits. `metadata` is what the dataset's own scorer needs; it has been through JSON, so tuples
-are lists.
-
-Wrong answers may still earn a little from a reasoning_gym scorer: most give len(answer) / len(text)
-to a text that contains the answer, and `fraction_simplification` gives 0.01 to anything and 0.1 to
-any fraction. Entries whose scorer pays more than that for a wrong answer name `exact_match` or
-`numeric` instead.
+A built dataset is a folder of `train.jsonl`, `validation.jsonl`, `test.jsonl` and `dataset.yaml`;
+prompts are distinct within and across the splits. Most scorers of reasoning_gym give
+len(answer) / len(text) to a text that contains the answer; entries whose scorer pays more than that
+for a wrong answer name `exact_match` or `numeric` instead.
 """
 
 from __future__ import annotations
@@ -73,8 +68,7 @@ class DatasetEntry(Record):
         """Twelve hexadecimal digits that change with anything that changes the rows."""
         entry = self.model_dump(mode="json", exclude={"description", "answer_form", "example"})
         entry["version"] = importlib.metadata.version(self.generator)
-        text = json.dumps(entry, sort_keys=True)
-        return content_hash(text, digits=12)
+        return content_hash(json.dumps(entry, sort_keys=True), digits=12)
 
 
 class ModelEntry(Record):
@@ -108,13 +102,12 @@ class Catalog(Record):
         return next(name for name, entry in self.datasets.items() if entry.example)
 
 
-def load_catalog(path: str | Path = CATALOG) -> Catalog:
+def load_catalog(path: Path = CATALOG) -> Catalog:
     """Read and check a catalog file.
 
     Raises:
         CatalogError: the file is missing, is not YAML, or has unknown or missing keys.
     """
-    path = Path(path)
     try:
         return Catalog.model_validate(read_yaml(path))
     except FileNotFoundError:
@@ -126,16 +119,11 @@ def load_catalog(path: str | Path = CATALOG) -> Catalog:
 def build_dataset(
     name: str, folder: str | Path, catalog: Catalog | None = None, sizes: SplitSizes | None = None
 ) -> Path:
-    """Generate a dataset of the catalog, or reuse the finished one.
+    """Generate a dataset, or reuse the finished one: `<folder>/<name>-<fingerprint>`, complete.
 
     Args:
-        name: of the dataset in the catalog.
-        folder: where built datasets are kept.
-        catalog: another catalog than the bundled one.
+        catalog: another one than the bundled one.
         sizes: other sizes than the entry's, for a smaller copy.
-
-    Returns:
-        `<folder>/<name>-<fingerprint>`, complete: it is written whole elsewhere, then renamed.
 
     Raises:
         CatalogError: unknown name, or the generator has too few distinct prompts.
@@ -161,10 +149,7 @@ def build_catalog(
 ) -> list[Path]:
     """Generate every dataset of the catalog anew, the same bytes for the same catalog.
 
-    Args:
-        folder: is replaced, when all are there, by one folder per dataset, with its name.
-        catalog: another catalog than the bundled one.
-        report: receives how many are built, and of how many.
+    When all are there, they replace the folder: one folder per dataset, with its name.
 
     Raises:
         CatalogError: a generator has too few distinct prompts.
@@ -249,13 +234,7 @@ def resolve_dataset(name_or_path: str, cache: str | Path) -> Path:
 def unknown_name_message(
     kind: Literal["dataset", "model"], name: str, known: Collection[str]
 ) -> str:
-    """The message on a name that is neither in the catalog nor on disk, with those close to it.
-
-    Args:
-        kind: of the name.
-        name: as it was typed.
-        known: names of the catalog.
-    """
+    """The message on a name that is neither in the catalog nor on disk, with those close to it."""
     path = Path(name).absolute()
     lost = next((f" (nor the folder {each})" for each in path.parents if not each.is_dir()), "")
     close = [

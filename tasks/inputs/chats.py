@@ -34,15 +34,9 @@ REMEDY = (
 def check_chats(dataset: Dataset, model: str, cache: Path, max_length: int | None = None) -> None:
     """Checks a model folder, and renders the rows with its chat template in a process of its own.
 
-    A good outcome is remembered by the content of both. A model of the hub is checked once it was
-    fetched. Of rows that are not rendered here a trial or a probe finds those too long.
-
-    Args:
-        dataset: all rows up to ``CHECKED_ROWS`` are rendered, else a sample, always the same, with
-            every form that a chat has in the data, and the longest.
-        model: folder or hub id.
-        cache: where fingerprints and what is known to be good are kept.
-        max_length: tokens of a row at most, where the schedule says.
+    A good outcome is remembered in ``cache``. A model of the hub is checked once it was fetched.
+    Of more than ``CHECKED_ROWS`` rows a sample is rendered, always the same, with every form that a
+    chat has in the data, and the longest; ``max_length`` is in tokens.
 
     Raises:
         ModelError: when trials could not work with the model.
@@ -53,11 +47,8 @@ def check_chats(dataset: Dataset, model: str, cache: Path, max_length: int | Non
     if folder is None:
         return
     check_folder(folder)
-    state = (
-        CHECK_VERSION,
-        dataset.fingerprint,
-        model_fingerprint(str(folder), cache / "fingerprints"),
-    )
+    fingerprint = model_fingerprint(str(folder), cache / "fingerprints")
+    state = (CHECK_VERSION, dataset.fingerprint, fingerprint)
     known = cache / "chats" / content_hash(repr(state), digits=24)
     if known.exists() and _fits(known, max_length):
         return

@@ -1,8 +1,7 @@
-"""Meta-features: descriptions of a dataset and a base model before any training.
+"""Meta-features: descriptions of a dataset and a base model before any training (docs/features.md).
 
 Text and answer statistics are counted here; the probes (base score, loss on completions, lengths in
-tokens) need the model and run in a process of their own. All are cached by fingerprint. Each one is
-described, with its unit and its cost, in docs/features.md.
+tokens) need the model and run in a process of their own. All are cached by fingerprint.
 """
 
 from __future__ import annotations
@@ -78,18 +77,13 @@ def probe_all(
     limits: Limits = Limits(),  # noqa: B008  # frozen
     say: Report = silent,
 ) -> list[ProbeAnswer | Refusal]:
-    """Answers requests one after the other; those with a kept answer are not measured again.
+    """Answers each request, or says why dataset and model do not go together, in their order.
 
     Args:
         requests: those for one model side by side, so that it is loaded once.
-        folders: of the kept answers, one per request; several may share one.
-        measurer: has a warm worker answer them.
+        folders: of the kept answers, which are not measured again; requests may share one.
         report: receives how many are answered, and of how many, whenever that changes.
-        limits: of each one.
         say: receives the progress of each measurement.
-
-    Returns:
-        In the order of the requests: the answer, or why dataset and model do not go together.
 
     Raises:
         AutoPipeError: a request has neither, for it crashed or took too long, with the end of its
@@ -132,9 +126,8 @@ def require_answers(found: Sequence[ProbeAnswer | Refusal]) -> list[ProbeAnswer]
 
 def _place(request: ProbeRequest, folder: Path) -> Path:
     """The folder of a request's answer, named by a hash of the request and of its models' files."""
-    content = f"{PROBE_VERSION}{request.model_dump_json()}"
-    content += "".join(map(_state_of, request.models.values()))
-    return folder / content_hash(content)
+    states = "".join(map(_state_of, request.models.values()))
+    return folder / content_hash(f"{PROBE_VERSION}{request.model_dump_json()}{states}")
 
 
 def _found(place: Path) -> ProbeAnswer | Refusal:
@@ -144,14 +137,9 @@ def _found(place: Path) -> ProbeAnswer | Refusal:
 
 
 def meta_features(dataset: Dataset, answer: ProbeAnswer) -> dict[str, float]:
-    """All meta-features of a dataset and a model as one flat row.
-
-    Args:
-        dataset: with its training split loaded.
-        answer: of a probe of the base model with ``features`` on.
-    """
-    base = answer.scores["base"]
-    return {**text_features(dataset), **answer.features, "base_score": base.score}
+    """All meta-features of a dataset and a model as one flat row; the probe had ``features`` on."""
+    base_score = answer.scores["base"].score
+    return {**text_features(dataset), **answer.features, "base_score": base_score}
 
 
 def _state_of(model: str) -> str:

@@ -12,12 +12,7 @@ from tasks.config.settings import TuneSettings
 from tasks.config.steps import step
 from tasks.inputs.catalog import resolve_dataset, resolve_model
 from tasks.inputs.chats import check_chats
-from tasks.inputs.featurize import (
-    meta_features,
-    probe,
-    probe_all,
-    require_answers,
-)
+from tasks.inputs.featurize import meta_features, probe, probe_all, require_answers
 from trials.data.dataset import Dataset, load_dataset
 from trials.models.fingerprints import model_fingerprint
 from trials.process.supervisor import Supervisor
@@ -35,12 +30,10 @@ from trials.spec.records import (
 
 @dataclass(frozen=True, kw_only=True)
 class CheckedInputs:
-    """A dataset and a model, found and checked.
+    """A dataset and a model, found and checked; the ids are short names for tables and the history.
 
     Attributes:
-        dataset_id, model_id: short names for tables and the history.
         model: what ``from_pretrained`` takes.
-        schedule: of full-length trials.
         model_fingerprint: content hash of the model folder; None for a hub id.
         warnings: of the check of the rewards, for people.
     """
@@ -58,9 +51,7 @@ class CheckedInputs:
 class Inputs(CheckedInputs):
     """Checked inputs that were also probed; lengths that were left open are those of the data.
 
-    Attributes:
-        meta: meta-features of both; those that could not be measured in time are missing.
-        probe: the answer of the base model's probe.
+    Meta-features that could not be measured in time are missing in ``meta``.
     """
 
     meta: dict[str, float]
@@ -75,7 +66,6 @@ class ProbeSize(Record):
         feature_rows, sampled_rows: training rows for the features, and those that 8 completions
             each are sampled for; None: as many as the history was described with.
         lora: trials train adapters; the base model is then held in the type that it has in them.
-        limits: of the probe.
     """
 
     rows: int
@@ -150,11 +140,6 @@ def prepare_datasets(
     report: Progress = quiet,
 ) -> list[Inputs]:
     """Finds or builds datasets, checks every row, and probes the base model on them (cached).
-
-    Args:
-        datasets, model, schedule, compute: as the settings have them.
-        measurer: has a worker answer the probes.
-        report: receives how many probes are answered, and of how many.
 
     Raises:
         DatasetError, CatalogError, ModelError: one of them cannot be used.
