@@ -77,11 +77,7 @@ def _is_model(meta: Path) -> bool:
 
 
 def _finished_run(
-    item: str,
-    meta: Mapping[str, Any],
-    arguments: dict[str, Any],
-    log: Log,
-    shared: dict[str, Any],
+    item: str, meta: Mapping[str, Any], arguments: dict[str, Any], log: Log, shared: dict[str, Any]
 ) -> RecordedRun:
     """A run of either store, unless it was deleted, failed for no known reason, or still runs."""
     if meta.get("lifecycle_stage", "active") != "active":
@@ -132,14 +128,13 @@ def _by_step(points: Iterable[tuple[int, str, Any]]) -> Log:
 def _database_runs(file: Path) -> list[dict[str, Any]]:
     try:
         with closing(_opened(file)) as base:
-            rows = base.execute("select * from runs order by run_uuid").fetchall()
+            return [dict(row) for row in base.execute("select * from runs order by run_uuid")]
     except sqlite3.Error as error:
         raise SettingsError(
             f"{file} cannot be read as a database of MLflow: {error}\n"
             "  stop what writes it, or write its runs to a table with "
             "mlflow.search_runs().to_csv(...) and import that"
         ) from None
-    return [dict(row) for row in rows]
 
 
 def _read_database(file: Path, meta: Mapping[str, Any]) -> Record:

@@ -1,12 +1,10 @@
 """Tables that Optuna's ``study.trials_dataframe()`` was written to.
 
-A pruned trial did not reach its end, and counts as stopped; a failed one raised an exception that
-the table does not name.
+A pruned trial counts as stopped; a failed one raised an exception that the table does not name.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,7 +34,7 @@ def read_optuna(source: Path, options: ImportOptions, result: ImportResult) -> I
     """
     table = read_table(source)
     options = with_score_column(options)
-    check_columns(table, options.columns, options.ignore)
+    check_columns(table, options)
     score = options.columns.get("score") or _objective(table.columns, source)
     used = {*options.columns.values(), *options.ignore, score}
     left = [c for c in table.columns if c.startswith(ATTRIBUTES) and c not in used]
@@ -46,7 +44,7 @@ def read_optuna(source: Path, options: ImportOptions, result: ImportResult) -> I
         _with_prefix(dict.fromkeys(table.columns), prefix).keys() for prefix in (ATTRIBUTES, PARAMS)
     )
     sweep = Sweep(options, PARAMS, expected={*options.shared_arguments, *attributes} - params)
-    seen: Counter[str] = Counter()
+    seen: set[str] = set()
     for line in table.lines:
         item = f"trial {line.cells.get('number')}, {line.place}"
         yield item, partial(_row, line, score, sweep, seen)
@@ -68,7 +66,7 @@ def _objective(columns: list[str], source: Path) -> str:
     return "value"
 
 
-def _row(line: Line, score: str, sweep: Sweep, seen: Counter[str]) -> Row:
+def _row(line: Line, score: str, sweep: Sweep, seen: set[str]) -> Row:
     options = sweep.options
     if line.problem:
         raise RowError(line.problem)
@@ -99,16 +97,13 @@ def _row(line: Line, score: str, sweep: Sweep, seen: Counter[str]) -> Row:
     settings |= options.shared_arguments
     settings |= {c: cells.get(c) for field, c in options.columns.items() if is_field(field)}
     item = str(cells.get("number"))
-    seen[item] += 1
-    if seen[item] > 1:
+    if item in seen:
         raise RowError("a trial of this number came before it")
+    seen.add(item)
     return sweep.row(item, settings, values)
 
 
 def _with_prefix(cells: dict[str, Any], prefix: str) -> dict[str, Any]:
     """Values of the columns with a prefix, by the name behind it."""
-    return {
-        name.removeprefix(prefix): parse_literal(cell)
-        for name, cell in cells.items()
-        if name.startswith(prefix)
-    }
+    found = {name: cell for name, cell in cells.items() if name.startswith(prefix)}
+    return {name.removeprefix(prefix): parse_literal(cell) for name, cell in found.items()}

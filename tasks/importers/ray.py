@@ -16,21 +16,9 @@ from typing import Any
 from tasks.history.curves import MAX_STEP
 from tasks.translation.files import read_table
 from tasks.translation.metrics import find_score, null_to_nan
-from tasks.translation.results import (
-    UNREADABLE,
-    ImportOptions,
-    ImportResult,
-    Items,
-    Row,
-    RowError,
-)
+from tasks.translation.results import UNREADABLE, ImportOptions, ImportResult, Items, Row, RowError
 from tasks.translation.sweeps import Sweep
-from tasks.translation.values import (
-    finite_number,
-    parse_literal,
-    positive_number,
-    read_mapping,
-)
+from tasks.translation.values import finite_number, parse_literal, positive_number, read_mapping
 
 PROGRESS, RESULTS, PARAMS, ERROR = "progress.csv", "result.json", "params.json", "error.txt"
 STEP = "training_iteration"

@@ -30,7 +30,6 @@ class Format:
     """A format of past runs.
 
     Attributes:
-        read: its reader.
         holds: what a source of it holds, for the message on one without.
         kind: the only kind of source it has; None for both files and folders.
         is_table: it has columns, which can be mapped or ignored; None: its files have.
@@ -56,13 +55,11 @@ FORMATS = {
 
 @dataclass(frozen=True)
 class JoinResult:
-    """The outcome of an import.
+    """The outcome of an import: the rows that joined the history, and what did not, and why.
 
     Attributes:
         file: the new history file; None when no row was good.
-        rows: those that joined the history.
-        rejected: items that gave no good row, with the reasons.
-        quarantined: how many of these are rows, kept in the quarantine.
+        quarantined: how many of the rejected are rows, kept in the quarantine.
         notes: remarks on the source, a sentence each.
         known: rows that the history had already.
     """
@@ -122,12 +119,7 @@ def _table_format(source: Path) -> str:
 
 
 def read_source(source: Path, options: ImportOptions, form: str = "auto") -> ImportResult:
-    """Rows of a source, and the items that gave none.
-
-    Args:
-        source: folder or file.
-        options: of the import.
-        form: a key of ``FORMATS``, or ``auto``.
+    """Rows of a source, and the items that gave none; ``form`` is ``auto`` or one of ``FORMATS``.
 
     Raises:
         SettingsError: when the source is not there or holds no run, the format is not known, or
@@ -170,8 +162,7 @@ def join_history(result: ImportResult, folder: Path, name: str) -> JoinResult:
     The file is named by a hash of its rows, so two imports at once, of the same or of other
     sources, cannot write over each other.
     """
-    history = read_history(history_files(folder))
-    known = set(history.get("trial_id", ()))
+    known = set(read_history(history_files(folder)).get("trial_id", ()))
     new = [row for row in result.rows if row["trial_id"] not in known]
     notes = [*_score_notes(result), *result.notes]
     count = len(result.rows) - len(new)

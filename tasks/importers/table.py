@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -40,9 +40,9 @@ def read_table_rows(source: Path, options: ImportOptions, result: ImportResult) 
     options = with_score_column(options)
     table = read_table(source)
     reject_chart(source, table.columns)
-    check_columns(table, options.columns, options.ignore)
-    check_hyperparameters(table, options.columns, options.ignore)
-    result.notes += unused_columns_note(table, options.columns, options.ignore)
+    check_columns(table, options)
+    check_hyperparameters(table, options)
+    result.notes += unused_columns_note(table, options)
     seen: Counter[str] = Counter()
     for line in table.lines:
         yield f"{source.name}, {line.place}", partial(_row, line, source.stem, options, seen)
@@ -67,7 +67,7 @@ def with_score_column(options: ImportOptions) -> ImportOptions:
 
 
 def _row(line: Line, stem: str, options: ImportOptions, seen: Counter[str]) -> Row:
-    values = parse_line(line, options.columns, options.ignore)
+    values = parse_line(line, options)
     item = values.get("trial_id")
     if "run_id" not in values:  # else it is an export of a history, whose ids are kept
         values.pop("trial_id", None)
@@ -90,10 +90,7 @@ def line_row(item: str, values: Mapping[str, Any], options: ImportOptions) -> Ro
 
 
 def negate_score(row: Row) -> Row:
-    """A row of which a low score is a good one, with a minus sign: in its curve as well.
-
-    Signals of the score are left out, for the best one was taken of the wrong end.
-    """
+    """A row with a minus sign before its scores, and without signals: their best was the worst."""
     row = {n: v for n, v in row.items() if not n.startswith("signal.score")}
     if row.get("score") is not None:
         row["score"] = -row["score"]
@@ -108,9 +105,7 @@ def negate_score(row: Row) -> Row:
     return row
 
 
-def parse_line(
-    line: Line, columns: Mapping[str, str], ignore: Collection[str] = ()
-) -> dict[str, Any]:
+def parse_line(line: Line, options: ImportOptions) -> dict[str, Any]:
     """The values of a line under our names; empty and ignored ones are left out.
 
     Raises:
@@ -118,9 +113,9 @@ def parse_line(
     """
     if line.problem:
         raise RowError(line.problem)
-    own = {name: name for name in line.cells if is_field(name) and name not in ignore}
+    own = {name: name for name in line.cells if is_field(name) and name not in options.ignore}
     found, problems = {}, []
-    for field, column in (own | dict(columns)).items():
+    for field, column in (own | dict(options.columns)).items():
         try:
             found[field] = parse_cell(field, line.cells[column], column)
         except RowError as error:
@@ -130,21 +125,22 @@ def parse_line(
     return {field: value for field, value in found.items() if value is not None}
 
 
-def check_columns(table: Table, columns: Mapping[str, str], ignore: Collection[str] = ()) -> None:
+def check_columns(table: Table, options: ImportOptions) -> None:
     """Checks that the columns to be mapped or ignored are there.
 
     Raises:
         SettingsError: when a column is not, or a field of ``columns`` is unknown.
     """
-    given: list[tuple[str, str | None, str]]
-    given = [(f"--ignore {column}", None, column) for column in ignore]
-    given += [(f"--map {field}={column}", field, column) for field, column in columns.items()]
-    for option, field, column in given:
-        if field is not None and not is_field(field):
+    named = {f"--ignore {column}": column for column in options.ignore}
+    for field, column in options.columns.items():
+        option = f"--map {field}={column}"
+        named[option] = column
+        if not is_field(field):
             raise SettingsError(
                 f"{option}: {field!r} is not a field{meant(field, NAMES)}\n"
                 f"  expected one of {', '.join(FIELDS)}, config.*, meta.* or signal.*"
             )
+    for option, column in named.items():
         if column not in table.columns:
             raise SettingsError(
                 f"{option}: {table.source.name} has no such column"
@@ -152,18 +148,15 @@ def check_columns(table: Table, columns: Mapping[str, str], ignore: Collection[s
             )
 
 
-def check_hyperparameters(
-    table: Table, columns: Mapping[str, str], ignore: Collection[str] = ()
-) -> None:
+def check_hyperparameters(table: Table, options: ImportOptions) -> None:
     """Refuses columns ``config.*`` that are not hyperparameters: their values would be lost.
 
     Raises:
         SettingsError: when one that is not empty is neither known nor mapped.
     """
-    for name in _unused_columns(table, columns, ignore):
-        if name.startswith(CONFIG) and any(
-            line.cells.get(name) is not None for line in table.lines
-        ):
+    for name in _unused_columns(table, options):
+        filled = any(line.cells.get(name) is not None for line in table.lines)
+        if name.startswith(CONFIG) and filled:
             raise SettingsError(
                 f"{table.source.name}: its column {name!r} is not a hyperparameter"
                 f"{meant(name, HYPERPARAMETERS)}\n"
@@ -171,14 +164,12 @@ def check_hyperparameters(
             )
 
 
-def unused_columns_note(
-    table: Table, columns: Mapping[str, str], ignore: Collection[str] = ()
-) -> list[str]:
+def unused_columns_note(table: Table, options: ImportOptions) -> list[str]:
     """One sentence that lists the columns which fill no field; none when there are none."""
-    names = [repr(name) + meant(name, NAMES) for name in _unused_columns(table, columns, ignore)]
+    names = [repr(name) + meant(name, NAMES) for name in _unused_columns(table, options)]
     return [f"columns that were not used: {', '.join(names)}"] if names else []
 
 
-def _unused_columns(table: Table, columns: Mapping[str, str], ignore: Collection[str]) -> list[str]:
-    known = {*columns.values(), *ignore, ""}
+def _unused_columns(table: Table, options: ImportOptions) -> list[str]:
+    known = {*options.columns.values(), *options.ignore, ""}
     return [name for name in table.columns if name not in known and not is_field(name)]

@@ -67,14 +67,11 @@ def read_run(item: str, folder: Path, state: Path, shared: dict[str, Any]) -> Re
     if best is not None and metric and not evaluated:
         step = content.get("best_global_step") or content.get("global_step")
         log.append({"step": step, f"eval_{str(metric).removeprefix('eval_')}": best})
-    totals = {
-        "total_flos": content.get("total_flos"),
-        "num_tokens": content.get("num_input_tokens_seen"),
-    }
+    tokens = content.get("num_input_tokens_seen")
     return RecordedRun(
-        item=item,
-        arguments=arguments,
-        log=[totals, *log],
+        item,
+        arguments,
+        [{"total_flos": content.get("total_flos"), "num_tokens": tokens}, *log],
         reached=_steps("global_step", content),
         planned=_steps("max_steps", content),
         adapter=_first_mapping(folders, "adapter_config.json"),

@@ -56,16 +56,11 @@ def chart_series(columns: Sequence[str]) -> list[str]:
 
 
 def reject_chart(source: Path, columns: Sequence[str]) -> None:
-    """Refuses a chart or curve, which has values by step and no settings.
-
-    Raises:
-        SettingsError: it is one.
-    """
+    """Refuses, with a SettingsError, a chart or curve: it has values by step and no settings."""
     if {"Wall time", "Step", "Value"} == set(columns):
         raise SettingsError(
-            f"{source} is a curve exported from TensorBoard, which has no settings of its run, so "
-            "it is not imported\n  import the run's output folder (trainer_state.json), or a table "
-            "of its results"
+            f"{source} is a curve exported from TensorBoard, without the settings of its run\n"
+            "  import the run's output folder (trainer_state.json), or a table of its results"
         )
     if series := chart_series(columns):
         raise SettingsError(

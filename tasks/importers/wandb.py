@@ -59,11 +59,11 @@ def read_wandb(source: Path, options: ImportOptions, result: ImportResult) -> It
         return
     table = read_table(source)
     reject_chart(source, table.columns)
-    check_columns(table, options.columns)
+    check_columns(table, replace(options, ignore=frozenset()))  # it may name settings, too
     # Where columns under our names say all, the others are not read as arguments.
     if any(n.startswith(CONFIG) and is_field(n) for n in [*table.columns, *options.columns]):
-        expected = {*options.ignore, "ID", "Name", "State"}
-        result.notes += unused_columns_note(table, options.columns, expected)
+        expected = options.ignore | {"ID", "Name", "State"}
+        result.notes += unused_columns_note(table, replace(options, ignore=expected))
     seen: Counter[str] = Counter()
 
     def row(name: str, line: Line) -> Row:
@@ -78,9 +78,9 @@ def read_wandb(source: Path, options: ImportOptions, result: ImportResult) -> It
 
 def _line_row(name: str, line: Line, options: ImportOptions, result: ImportResult) -> Row:
     status = str(line.cells.get("State") or "finished").lower()
-    if status in UNFINISHED and not _diverged(line.cells, status):
-        raise RowError(_why_unfinished(status))
-    own = parse_line(line, options.columns, options.ignore)
+    if status in UNFINISHED:
+        _reject_unfinished(line.cells, status)
+    own = parse_line(line, options)
     if "score" in own and any(column.startswith(CONFIG) for column in own):
         row = line_row(name, own, options)  # the columns say all
         result.metrics[score_column(options)] += 1
@@ -162,19 +162,15 @@ def _flat(summary: dict[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _diverged(cells: Mapping[str, Any], status: str) -> bool:
-    values = {_without_group(name): value for name, value in cells.items()}
-    return status in FAILED and divergence_step([values]) is not None
-
-
-def _why_unfinished(status: str) -> str:
-    """The reason why a run of such a state is not a row, and what to do about it."""
-    if status in FAILED:
-        return (
+def _reject_unfinished(cells: Mapping[str, Any], status: str) -> None:
+    """Rejects a run of such a state, unless it diverged."""
+    if status not in FAILED:
+        raise RowError(f"its state is {status}: import the table again when it has finished")
+    if divergence_step([{_without_group(name): value for name, value in cells.items()}]) is None:
+        raise RowError(
             f"its state is {status}, and why is not recorded: it is imported only where its loss "
             "ends in NaN, which says that it diverged; export the column train/loss, too"
         )
-    return f"its state is {status}: import the table again when it has finished"
 
 
 def _without_group(name: str) -> str:

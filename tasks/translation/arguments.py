@@ -88,8 +88,7 @@ OTHER_ADAPTERS = {
 PLAIN_INITS = ("true", "gaussian", "default", *OFF_VALUES)
 # Switches that train some of the weights alone, where no adapter is said.
 PARTIAL_TRAINING = dict.fromkeys(
-    ("unfrozen_parameters", "lisa_step_interval", "lisa_n_layers"),
-    "training of some weights alone",
+    ("unfrozen_parameters", "lisa_step_interval", "lisa_n_layers"), "training of some weights alone"
 )
 # Arguments that a configuration is made of, whatever the stage.
 READ_ARGUMENTS = frozenset(
@@ -110,8 +109,7 @@ def infer_stage(arguments: Mapping[str, Any], default: Stage | None) -> Stage:
     Raises:
         RowError: when they do not tell, and there is no default.
     """
-    known = arguments.get(STAGE_KEY)
-    if known is not None:
+    if (known := arguments.get(STAGE_KEY)) is not None:
         return cast(Stage, known)
     losses = arguments.get("loss_type")
     loss = losses[0] if isinstance(losses, list) and losses else losses
@@ -140,7 +138,6 @@ def config_from_arguments(
 
     Args:
         arguments: of ``SFTConfig``, ``DPOConfig`` or ``GRPOConfig``, also those of older versions.
-        stage: that was trained.
         total_steps: optimizer steps of the whole run.
         adapter: PEFT's ``adapter_config.json``, when there is one.
         processes: devices that shared a batch.

@@ -17,14 +17,10 @@ from tasks.translation.values import finite_number
 
 
 def values_outside_space(rows: Iterable[Mapping[str, Any]], space: ConfigurationSpace) -> list[str]:
-    """Hyperparameters with values beyond the ends of their range, and how many values these are.
+    """Hyperparameters with values beyond their range, which are learned from as those at its edge.
 
-    Such values are learned from as if they were at the edge, so their rows say less, or something
-    else, than what was run.
-
-    Returns:
-        One text for each, as ``sft_learning_rate (3 values from 2e-05 to 5e-05; the space has
-        0.0001 to 0.01)``.
+    One text for each: ``sft_learning_rate (3 values, 2e-05 to 5e-05; the space has 0.0001 to
+    0.01)``.
     """
     rows = list(rows)
     found = []

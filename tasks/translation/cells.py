@@ -28,13 +28,7 @@ EMPTY_CELLS = ("", "nan", "NaN", "NA", "N/A", "n/a", "null", "NULL", "None", "<N
 MAX_INTEGER = 2**63 - 1  # that parquet can hold
 STATE_SYNONYMS = {
     "completed": [
-        "complete",
-        "completed",
-        "finished",
-        "success",
-        "succeeded",
-        "terminated",
-        "done",
+        *("complete", "completed", "finished", "success", "succeeded", "terminated", "done")
     ],
     "stopped": ["pruned", "stopped", "killed", "early_stopped", "cancelled", "canceled"],
     "failed": ["fail", "failed", "error", "errored", "crashed", "crash"],
@@ -68,12 +62,7 @@ def cell_type(field: str) -> CellType:
 
 
 def parse_cell(field: str, value: Any, column: str | None = None) -> Any:
-    """A cell as a value of its field; None when it is empty.
-
-    Args:
-        field: under our name.
-        value: text, as in a CSV file, or what a parquet file holds.
-        column: name in the table, where it is another one.
+    """A cell, of a CSV or a parquet file, as a value of its field; None when it is empty.
 
     Raises:
         RowError: when it is of another type.

@@ -1,11 +1,8 @@
-"""Arguments as other programs write them, in the names of TRL.
+"""Arguments as LLaMA-Factory, Axolotl and Weights & Biases write them, in the names of TRL.
 
-LLaMA-Factory and Axolotl train with the trainers of transformers and TRL and give their settings
-names of their own; Weights & Biases wraps every value. What was trained by a method that has no
-counterpart here is refused by its name: it must not join the history as something else.
-
-Names and defaults: LLaMA-Factory's ``hparams`` (``finetuning_args.py``, ``data_args.py``), the
-configuration reference of Axolotl's documentation, and the files that wandb writes beside a run.
+What was trained by a method that has no counterpart here is refused: it must not join the history
+as something else. Names and defaults: LLaMA-Factory's ``hparams`` (``finetuning_args.py``,
+``data_args.py``), the configuration reference of Axolotl, and the files that wandb writes.
 """
 
 from __future__ import annotations
@@ -166,11 +163,8 @@ def _axolotl(given: dict[str, Any]) -> dict[str, Any]:
 def _reject_other_axolotl(given: Mapping[str, Any], method: Any) -> None:
     """Rejects reward models, continued pre-training, and other ways to learn from preferences."""
     datasets = given.get("datasets")
-    kinds = [
-        each.get("type")
-        for each in (datasets if isinstance(datasets, list) else [datasets])
-        if isinstance(each, Mapping)
-    ]
+    datasets = datasets if isinstance(datasets, list) else [datasets]
+    kinds = [each.get("type") for each in datasets if isinstance(each, Mapping)]
     text = next((f"datasets of type {k}" for k in kinds if k in ("completion", "pretrain")), None)
     if given.get("pretraining_dataset"):
         text = "pretraining_dataset"

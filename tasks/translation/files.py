@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,7 @@ DELIMITERS = ",;\t"
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a table.
-
-    Attributes:
-        place: its position in the file, as "line 7".
-        cells: by column; None where empty.
-        problem: the reason why it cannot be read, or None.
-    """
+    """One line of a table: its place, as "line 7", its cells by column, and why it is not read."""
 
     place: str
     cells: dict[str, Any]
@@ -40,15 +34,12 @@ class Table:
     """A table: its columns in their order, and its lines."""
 
     source: Path
-    columns: list[str] = field(default_factory=list)
-    lines: list[Line] = field(default_factory=list)
+    columns: list[str]
+    lines: list[Line]
 
 
 def read_table(source: Path) -> Table:
-    """A CSV or parquet file.
-
-    The cells of a CSV file are kept as text: the field that they fill tells their type, not a guess
-    on their whole column.
+    """A CSV or parquet file; cells of CSV stay text, as the field that they fill tells their type.
 
     Raises:
         SettingsError: when it cannot be read, or has no line.
@@ -62,11 +53,7 @@ def read_table(source: Path) -> Table:
 
 
 def read_header(source: Path) -> list[str]:
-    """The columns of a CSV file.
-
-    Raises:
-        SettingsError: when it cannot be read.
-    """
+    """The columns of a CSV file; a SettingsError when it cannot be read."""
     with _opened(source) as (_, names):
         return names
 
@@ -75,9 +62,7 @@ def _parquet(source: Path) -> Table:
     frame = read_parquet(source)
     problem = str(frame.pop(READ_ERROR).iloc[0]) if READ_ERROR in frame and len(frame) else None
     frame = frame.astype(object).where(frame.notna(), None)
-    lines = [
-        Line(f"row {number}", row, problem) for number, row in enumerate(records(frame), start=1)
-    ]
+    lines = [Line(f"row {n}", row, problem) for n, row in enumerate(records(frame), start=1)]
     return Table(source, list(frame.columns), lines)
 
 
@@ -110,9 +95,7 @@ def _opened(source: Path) -> Iterator[tuple[Any, list[str]]]:
             names = next((cells for cells in reader if any(cells)), [])
             yield reader, _distinct([unescape_formulas(name.strip()) for name in names])
     except (UnicodeError, csv.Error, OSError) as error:
-        if isinstance(error, UnicodeError) or (
-            isinstance(error, csv.Error) and "NUL" in str(error)
-        ):
+        if isinstance(error, UnicodeError) or "NUL" in str(error):
             raise SettingsError(
                 f"{source} is not in UTF-8: save it as UTF-8 (in a spreadsheet: CSV UTF-8) and "
                 "import it again"

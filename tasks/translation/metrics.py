@@ -42,7 +42,6 @@ def find_score(
         available: names of the evaluated metrics.
         wanted: as the user has it, or None.
         best: ``metric_for_best_model`` of the arguments.
-        greater_is_better: of the arguments, of that metric.
         anywhere: metrics need no prefix of evaluations, as a sweeper's have none.
 
     Raises:

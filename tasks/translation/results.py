@@ -65,11 +65,7 @@ class ImportOptions:
 
     @cached_property
     def shared_arguments(self) -> dict[str, Any]:
-        """Arguments of the file ``config``; empty without one.
-
-        Raises:
-            SettingsError: when it cannot be read.
-        """
+        """Arguments of the file ``config``, which is read then; empty without one."""
         return read_mapping(self.config) if self.config else {}
 
 
@@ -83,12 +79,9 @@ class Rejected:
 
 @dataclass
 class ImportResult:
-    """Rows in the form of data/history/README.md, and the items that gave none.
+    """Rows, as in data/history/README.md, the items that gave none, and notes on the source.
 
     Attributes:
-        rows: of the runs that were understood.
-        rejected: the other items.
-        notes: remarks on the source as a whole.
         places: of rows in their source, by ``trial_id``.
         metrics: number of rows by the metric that is their score, and its sign.
     """
@@ -157,22 +150,14 @@ def make_row(options: ImportOptions, item: str, values: Mapping[str, Any]) -> Ro
         **{name: values[name] for name in sorted(values.keys() - own.keys())},
     }
     # Names of files may hold bytes that are not Unicode, and a history holds Unicode alone.
-    return {
-        name: value.encode("utf-8", "backslashreplace").decode()
-        if isinstance(value, str)
-        else value
-        for name, value in row.items()
-    }
+    texts = {name: value for name, value in row.items() if isinstance(value, str)}
+    return row | {n: text.encode("utf-8", "backslashreplace").decode() for n, text in texts.items()}
 
 
 def with_content_id(row: Row, seen: Counter[str]) -> Row:
-    """A row whose ``trial_id`` ends in a hash of its values.
+    """A row whose ``trial_id`` ends in a hash of its values, wherever it is in its file.
 
-    The same line then has the same id wherever it is in its file, and another line another one.
-
-    Args:
-        row: whose ``trial_id`` is not unique.
-        seen: uses of each id so far; equal rows are numbered.
+    Equal rows are numbered by ``seen``, the uses of each id so far.
     """
     content = sorted(
         (name, float(value) if isinstance(value, int) else value)

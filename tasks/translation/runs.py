@@ -14,7 +14,7 @@ from tasks.translation.metrics import divergence_step, find_score, make_curve, v
 from tasks.translation.results import CONFIG, ImportOptions, Row, RowError, make_row
 from tasks.translation.values import finite_number, is_nonfinite, positive_number
 
-DIVERGED = {"state": "failed", "failure_kind": "diverged"}
+DIVERGED = {"state": "failed", "failure_kind": "diverged", "score": None}
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,8 @@ def run_row(run: RecordedRun, options: ImportOptions, metrics: Counter[tuple[str
     columns = {f"{CONFIG}{name}": value for name, value in config.items()} | {**run.values}
     typed = {name: parse_cell(name, v) for name, v in columns.items() if name.startswith(CONFIG)}
     fraction = min(1.0, (reached if diverged is None else max(1, diverged)) / planned)
-    ending = {"state": "stopped" if fraction < 1 or run.interrupted else "completed"}
-    if diverged is not None:
-        ending = DIVERGED
     values = {
-        **ending,
+        "state": "stopped" if fraction < 1 or run.interrupted else "completed",
         "fraction": fraction,
         "score": None if diverged is not None else sign * values_of(run.log, metric)[-1],
         "cost_seconds": _total(run.log, "train_runtime"),
@@ -73,10 +70,9 @@ def run_row(run: RecordedRun, options: ImportOptions, metrics: Counter[tuple[str
         **{name: value for name, value in typed.items() if value is not None},
     }
     if diverged is not None:  # whatever a column says
-        values |= {**ending, "score": None}
+        return make_row(options, run.item, values | DIVERGED)
     row = make_row(options, run.item, values)
-    if diverged is None:
-        metrics[metric, sign] += 1
+    metrics[metric, sign] += 1
     return row
 
 

@@ -1,8 +1,7 @@
 """Trials of a sweep: settings under our names, mapped columns, or the arguments of a trainer.
 
-Sweepers (Optuna, Ray Tune) keep a mapping of names that their user chose. Where these are names of
-our hyperparameters, or are mapped to them, they are taken; otherwise they are read as the arguments
-of TRL's trainers.
+Sweepers (Optuna, Ray Tune) keep names that their user chose. Those that are neither names of our
+hyperparameters nor mapped to them are read as the arguments of TRL's trainers.
 """
 
 from __future__ import annotations
@@ -31,7 +30,6 @@ class Sweep:
     """The trials of a sweep, and those of their settings that no row holds.
 
     Attributes:
-        options: of the import.
         prefix: of the columns that the settings are in, before their names.
         expected: names of values that may go unused, as they are not settings of the sweep.
         unused: settings that fill no field.
@@ -76,7 +74,7 @@ class Sweep:
             row["curve"] = make_curve(log, stage, metric, sign)
             measured = values_of(log, metric)
             if divergence_step(log, metric) is not None:
-                row |= {**DIVERGED, "score": None}
+                row |= DIVERGED
             elif measured:
                 row["score"] = sign * measured[-1]
             else:
