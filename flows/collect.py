@@ -70,21 +70,18 @@ def collect(
         version_inputs(
             run.path, {dataset_name(each.dataset_id): each.dataset.path for each in inputs}
         )
-        designs = [design(settings, each, run.trial_folder(folder_name(each))) for each in inputs]
-        results = _run_trials(settings, designs, launchers, observer)
+        designs = [
+            (each, design(settings, each, run.trial_folder(folder_name(each)))) for each in inputs
+        ]
+        trials = [spec for _, specs in designs for spec in specs]
+        results = _run_trials(settings, trials, launchers, observer)
     publish_table(
-        [
-            summary_row(each, [results[spec.folder] for spec in specs])
-            for each, specs in zip(inputs, designs, strict=True)
-        ],
+        [summary_row(each, [results[spec.folder] for spec in specs]) for each, specs in designs],
         key=artifact_key(run, "datasets"),
         description=f"Trials of {markdown(run.run_id)} on each dataset",
     )
     history = resolve_history_dir(history)
-    files = [
-        append_dataset(each, specs, run.run_id, history)
-        for each, specs in zip(inputs, designs, strict=True)
-    ]
+    files = [append_dataset(each, specs, run.run_id, history) for each, specs in designs]
     version_outputs(run.path, {HISTORY_NAME: history_files(history)})
     return [file for file in files if file is not None]
 
@@ -105,7 +102,7 @@ def _prepare(settings: CollectSettings, launcher: Launcher, observer: RunObserve
 
 def _run_trials(
     settings: CollectSettings,
-    designs: Sequence[Sequence[TrialSpec]],
+    trials: Sequence[TrialSpec],
     launchers: Sequence[Launcher],
     observer: RunObserver,
 ) -> dict[str, TrialResult]:
@@ -119,7 +116,7 @@ def _run_trials(
         ) as supervisor,
     ):
         backend, results = ExecutionBackend(supervisor, tasks, settings.retries), {}
-        pending = [(spec, backend.submit(spec)) for specs in designs for spec in specs]
+        pending = [(spec, backend.submit(spec)) for spec in trials]
         for done, (spec, future) in enumerate(pending, 1):
             results[spec.folder] = result = future.result()
             if is_fatal(result):

@@ -36,14 +36,7 @@ from tasks.history.location import resolve_history_dir
 from tasks.history.rows import history_files
 from tasks.inputs.catalog import build_catalog, load_catalog
 from tasks.monitoring.prefect_pages import publish_markdown, publish_table
-from tasks.offline.evaluate import (
-    SECTION,
-    SHOWN,
-    Evaluation,
-    OfflineSettings,
-    evaluate,
-    with_error,
-)
+from tasks.offline.evaluate import SECTION, SHOWN, Evaluation, OfflineSettings, evaluate, with_error
 from tasks.offline.features import featurize_history
 from tasks.offline.train import train
 from tasks.offline.validate import validate_all

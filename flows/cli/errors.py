@@ -25,11 +25,8 @@ CRASHED, REFUSED, TERMINATED = 1, 2, 143  # exit codes
 def friendly_errors(as_json: bool = False) -> Iterator[None]:
     """Shows errors that are meant for people as text, and bugs as tracebacks.
 
-    What else is printed by whatever runs in this context is kept away from the terminal.
-
-    Args:
-        as_json: standard output is for programs: they get ``{"event": "failed", ...}`` there, and
-            people the text on standard error.
+    What else is printed in this context is kept away from the terminal. With ``as_json`` programs
+    get ``{"event": "failed", ...}`` on standard output, and people the text on standard error.
     """
     interrupts.as_json = as_json
     with own_lines(as_json):
@@ -82,11 +79,7 @@ def _with_notes(text: str, error: BaseException) -> str:
 
 
 def _end(as_json: bool, error: BaseException, text: str, code: int) -> NoReturn:
-    """Says why the command ends, and ends it.
-
-    Raises:
-        typer.Exit: always.
-    """
+    """Says why the command ends, and ends it."""
     if as_json:
         _tell(error, text, code)
     if code == INTERRUPTED:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import groupby
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -59,12 +61,10 @@ def import_runs(
         typer.Option("--map", help="FIELD=COLUMN of a table, such as score=accuracy; repeatable."),
     ] = None,
     ignore: Annotated[
-        list[str] | None,
-        typer.Option(help="A column of a table to ignore; repeatable."),
+        list[str] | None, typer.Option(help="A column of a table to ignore; repeatable.")
     ] = None,
     score: Annotated[
-        str | None,
-        typer.Option(help="Metric that is the score; -NAME where lower is better."),
+        str | None, typer.Option(help="Metric that is the score; -NAME where lower is better.")
     ] = None,
     minimize: Annotated[
         bool, typer.Option("--minimize", help="Lower is better: negate the score.")
@@ -140,19 +140,12 @@ def show(history: History = None) -> None:
         if rows.empty:
             say(f"no rows in {folder}")
             return
-        shown = named_rows(rows)
         table = Table("dataset", "model", "rows", "completed", "best", "median", box=None)
-        for (dataset, model), part in shown.groupby(["dataset_id", "model_id"]):
-            scores = part["score"]
-            done = int((part["state"] == "completed").sum())
-            table.add_row(
-                rich_markup(str(dataset)),
-                rich_markup(str(model)),
-                str(len(part)),
-                str(done),
-                "-" if scores.isna().all() else f"{scores.max():.3f}",
-                "-" if scores.isna().all() else f"{scores.median():.3f}",
-            )
+        for names, part in named_rows(rows).groupby(["dataset_id", "model_id"]):
+            done = (part["state"] == "completed").sum()
+            scores = part["score"].agg(["max", "median"])
+            cells = ["-" if isnan(score) else f"{score:.3f}" for score in scores]
+            table.add_row(*map(rich_markup, names), str(len(part)), str(done), *cells)
         console.print(table)
         say(f"{len(rows)} rows in {len(files)} files of {folder}")
 
@@ -178,8 +171,7 @@ def check(
         if docs is not None and len(rows):
             say(f"pages: {write_history_docs(rows, docs)}")
         if len(bad):
-            kept = quarantine(bad, folder, "check")
-            if kept is not None:
+            if kept := quarantine(bad, folder, "check"):
                 say(f"kept in {kept}")
             raise typer.Exit(1)
 
@@ -209,11 +201,7 @@ def export(
 
 
 def parsed_columns(pairs: list[str]) -> dict[str, str]:
-    """``FIELD=COLUMN`` as a mapping.
-
-    Raises:
-        SettingsError: when one is not of this form, or a field is named twice.
-    """
+    """``FIELD=COLUMN`` as a mapping; a SettingsError on another form or a field named twice."""
     from trials.io.errors import SettingsError
 
     columns: dict[str, str] = {}
@@ -245,17 +233,14 @@ def outside_space(rows: list[dict[str, Any]]) -> list[str]:
     from tasks.inputs.spaces import default_space, load_space
     from tasks.translation.bounds import values_outside_space
 
-    by_space: dict[str, list[dict[str, Any]]] = {}
+    by_space = defaultdict(list)
     for row in rows:
-        by_space.setdefault(default_space(str(row["model_id"])), []).append(row)
-    found = {
-        name: values_outside_space(own, load_space(name)) for name, own in sorted(by_space.items())
-    }
+        by_space[default_space(str(row["model_id"]))].append(row)
     return [
         f"outside the space {name}, learned from as values at its bounds: {', '.join(values)}; "
         "to search them, tune with a --space that contains them"
-        for name, values in found.items()
-        if values
+        for name, own in sorted(by_space.items())
+        if (values := values_outside_space(own, load_space(name)))
     ]
 
 
@@ -263,9 +248,9 @@ def show_reasons(reasons: list[tuple[str, str]]) -> None:
     """A table of what was refused, each reason once; a long one is cut, and says so."""
     if not reasons:
         return
-    items: dict[str, list[str]] = {}
+    items = defaultdict(list)
     for item, reason in reasons:
-        items.setdefault(reason, []).append(item)
+        items[reason].append(item)
     table = Table("item", "reason", box=None)
     for reason, of_it in list(items.items())[:MOST_REASONS]:
         table.add_row(rich_markup(together(of_it)), rich_markup(reason))

@@ -19,7 +19,7 @@ from flows.cli.options import (
     setting_options,
     tune_settings,
 )
-from flows.cli.running import run_tune
+from flows.cli.running import resumable_run, run_tune
 from flows.server.environment import configure
 from flows.server.prefect import prefect_server
 from flows.terminal.console import console, say
@@ -55,13 +55,13 @@ def tune(
 
         budget = parsed_budget(given.get("budget"))
         check_time(budget)  # before the imports below, which take seconds
-        from flows.cli.running import resume_run
         from tasks.execution.base import WORKERS
         from tasks.planning.preflight import check_settings
 
         if resume is not None:
             refuse_beside_resume(context)
-            resume_run(resume, budget, history, observer)
+            if found := resumable_run(resume, budget, history, observer):
+                run_tune(found.changed, str(found.run.path), history, observer, found.lasting)
             return
         settings = tune_settings(dataset, given)
         check_settings(settings)
@@ -171,15 +171,9 @@ def reproduce(run: Run) -> None:
 
 @contextmanager
 def display(
-    as_json: bool = False,
-    make: Callable[[Console], LiveProgress | CollectProgress] | None = None,
+    as_json: bool = False, make: Callable[[Console], LiveProgress | CollectProgress] | None = None
 ) -> Iterator[RunObserver]:
-    """Shows a run while it goes on: as JSON lines for programs, else as progress in the terminal.
-
-    Args:
-        as_json: for programs.
-        make: the progress of another job than a search.
-    """
+    """Shows a run while it goes on: JSON lines for programs, else by ``make`` in the terminal."""
     if as_json:
         from flows.terminal.json_lines import JsonLines
 

@@ -50,7 +50,7 @@ def run(
             say = partial(console.print, highlight=False, soft_wrap=True)
             with prefect_server(), bars(console) as watch, listening(watch, say):
                 offline(steps, settings, history, built, output)
-        if {Step.EVALUATE, Step.SHOW} & set(steps):
+        if step in (None, Step.EVALUATE, Step.SHOW):
             folder = OfflineFolder(output) if output else offline_folder()
             show(read_evaluation(folder), console)
 

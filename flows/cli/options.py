@@ -78,9 +78,7 @@ def _parameter(name: str, row: Setting) -> inspect.Parameter:
     if isinstance(default, float) and default.is_integer():
         default = int(default)  # 600, not 600.0
     option = typer.Option(
-        help=_help(row),
-        rich_help_panel=row.option.panel,
-        show_default=in_words or True,
+        help=_help(row), rich_help_panel=row.option.panel, show_default=in_words or True
     )
     plain = row.type if row.type in (int, float, bool) else str
     return inspect.Parameter(
@@ -100,12 +98,7 @@ def _help(row: Setting) -> str:
 
 
 def tune_settings(dataset: str | None, given: Mapping[str, Any]) -> TuneSettings:
-    """The settings of a run that begins, of what was given on the command line.
-
-    Args:
-        dataset: as typed; None: the example of the catalog.
-        given: as `setting_options` hands it over.
-    """
+    """The settings of a run that begins, of what `setting_options` hands over."""
     from tasks.execution.devices import default_parallel
     from tasks.inputs.catalog import load_catalog
     from tasks.inputs.spaces import bundled_spaces
@@ -150,11 +143,7 @@ def _with_options(message: str) -> str:
 
 
 def refuse_beside_resume(context: typer.Context) -> None:
-    """Refuses options that a resumed run could only ignore.
-
-    Raises:
-        SettingsError: naming them all.
-    """
+    """Refuses options that a resumed run could only ignore, with a SettingsError on all of them."""
     refused = [
         max(parameter.opts, key=len) if parameter.opts[0].startswith("-") else parameter.name
         for parameter in context.command.params
@@ -177,12 +166,8 @@ def _was_given(context: typer.Context, name: str | None) -> bool:
 def settled(name_or_path: str, names: Collection[str] = ()) -> str:
     """A name or path that means the same in any folder: a run may be resumed from another.
 
-    A name that AutoPipe knows is that name, here as everywhere; ``./NAME`` is the file or folder.
-    Of anything else that exists it is the path in full, and the rest stays as it is.
-
-    Args:
-        name_or_path: as typed.
-        names: that AutoPipe knows.
+    One of the names that AutoPipe knows stays that name; ``./NAME`` is the file or folder. Of
+    anything else that exists it is the path in full, and the rest stays as it is.
     """
     path = Path(name_or_path)
     if name_or_path in names:

@@ -58,28 +58,14 @@ class ResumableRun:
     lasting: bool
 
 
-def resume_run(
+def resumable_run(
     name: str, budget: Budget | None, history: Path | None, observer: RunObserver
-) -> None:
-    """Resumes a run, unless it is finished.
-
-    Args:
-        name: id, folder or URL of the run.
-        budget: that is asked for; None keeps that of the run.
-        history: that it is to join; None: the one that it began with.
-        observer: of the run.
+) -> ResumableRun | None:
+    """The run to resume; None where it is finished, which the observer is told then.
 
     Raises:
         SettingsError: there is no such run, or it has spent that budget already.
     """
-    if found := resumable_run(name, budget, history, observer):
-        run_tune(found.changed, str(found.run.path), history, observer, found.lasting)
-
-
-def resumable_run(
-    name: str, budget: Budget | None, history: Path | None, observer: RunObserver
-) -> ResumableRun | None:
-    """The run to resume; None where it is finished, which the observer is told then."""
     from tasks.execution.base import WORKERS
     from tasks.monitoring.observers import RunFinished
     from tasks.runs.spending import check_budget, finished_notice

@@ -1,7 +1,6 @@
 """Environment of every flow: quiet, offline-friendly, and with Prefect's state in the workspace.
 
-Only defaults are set: what the user has in the environment wins. Imported before Prefect. Telemetry
-is off by ``tasks.config.process``, on workers too.
+Only defaults are set: what the user has in the environment wins. Imported before Prefect.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Access to AutoPipe's servers: for programs and its own pages, never for another site's script.
 
-A browser sends what a page of any site asks for, also to servers on the loopback interface. Two
-headers tell what it is: ``Origin`` names the site that the script came from, and ``Host`` the name
-that the address was looked up under, which is another site's own where that site has its name point
-here (DNS rebinding). Programs such as Prefect's client send no ``Origin``.
+A browser sends what a page of any site asks for, also to the loopback interface. ``Origin`` names
+the site that the script came from, ``Host`` the name that the address was looked up under: another
+site's own after DNS rebinding. Programs such as Prefect's client send no ``Origin``.
 """
 
 from __future__ import annotations
@@ -16,7 +15,10 @@ from collections.abc import Collection
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocketClose
 
 VARIABLE = "AUTOPIPE_ALLOWED_HOSTS"  # names, comma-separated, of a proxy in front of a server
 UI_ADDRESS_VARIABLES = ("PREFECT_SERVER_UI_API_URL", "PREFECT_UI_API_URL")
@@ -47,12 +49,7 @@ def in_url(host: str) -> str:
 
 
 def is_ours(host: str | None, names: Collection[str]) -> bool:
-    """True if a ``Host`` header names the server: by IP address, which nobody rebinds, or name.
-
-    Args:
-        host: the header: name and perhaps port.
-        names: lower-case names of the server.
-    """
+    """True if a ``Host`` header has the IP address, which nobody rebinds, or a lower-case name."""
     if not host:
         return False
     name = _name_and_port(f"http://{host}")
@@ -60,12 +57,9 @@ def is_ours(host: str | None, names: Collection[str]) -> bool:
 
 
 def is_same_origin(origin: str, host: str, names: Collection[str] = ()) -> bool:
-    """True if an ``Origin`` header is that of the server's own pages.
+    """True if an ``Origin`` is that of the server's own pages, or of a proxy of such a name.
 
-    Args:
-        origin: the header: scheme, name and perhaps port; ``null`` is nobody's own.
-        host: the ``Host`` header of the same request.
-        names: of a proxy whose pages are the server's own, too.
+    ``null`` is nobody's own; ``host`` is the ``Host`` header of the same request.
     """
     scheme = origin.partition("://")[0]
     ours, theirs = _name_and_port(f"{scheme}://{host}"), _name_and_port(origin)
@@ -76,11 +70,7 @@ class OwnPagesOnly:
     """ASGI middleware that refuses whatever another site's page sends, WebSockets included.
 
     Prefect's pages are told that the API is where they themselves came from, so that they work
-    under each of the server's names.
-
-    Args:
-        app: to be guarded.
-        host: that the server listens on.
+    under each of the server's names; ``host`` is what it listens on.
     """
 
     def __init__(self, app: ASGIApp, host: str):
@@ -91,14 +81,17 @@ class OwnPagesOnly:
             await self._app(scope, receive, send)
             return
         if problem := self._problem(scope):
-            await _refuse(scope, send, problem)
+            refusal: ASGIApp = JSONResponse({"detail": problem}, HTTPStatus.FORBIDDEN)
+            if scope["type"] == "websocket":  # closed before it is accepted: the server answers 403
+                refusal = WebSocketClose(POLICY_VIOLATION, problem)
+            await refusal(scope, receive, send)
         elif scope["type"] == "http" and scope["path"].endswith("/ui-settings"):
             await self._tell_address(scope, receive, send)
         else:
             await self._app(scope, receive, _unframed(send) if scope["type"] == "http" else send)
 
     def _problem(self, scope: Scope) -> str | None:
-        hosts, origins = _headers(scope, b"host"), _headers(scope, b"origin")
+        hosts, origins = (Headers(scope=scope).getlist(name) for name in ("host", "origin"))
         host = hosts[0] if len(hosts) == 1 else None
         if host is None or not is_ours(host, self._names):
             return (
@@ -126,10 +119,8 @@ class OwnPagesOnly:
             body += message.get("body", b"")
             if message.get("more_body"):
                 return
-            [host] = _headers(scope, b"host")
-            body = _with_address(body, f"{scope['scheme']}://{host}")
-            others = [h for h in start["headers"] if h[0].lower() != b"content-length"]
-            start["headers"] = [*others, (b"content-length", str(len(body)).encode())]
+            body = _with_address(body, f"{scope['scheme']}://{Headers(scope=scope)['host']}")
+            MutableHeaders(scope=start)["content-length"] = str(len(body))
             await send(start)
             await send({"type": "http.response.body", "body": body})
 
@@ -157,21 +148,6 @@ def _unframed(send: Send) -> Send:
         await send(message)
 
     return sending
-
-
-async def _refuse(scope: Scope, send: Send, problem: str) -> None:
-    if scope["type"] == "websocket":  # closed before it is accepted: the server answers 403
-        await send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": problem})
-        return
-    body = json.dumps({"detail": problem}).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    status = HTTPStatus.FORBIDDEN.value
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
-
-
-def _headers(scope: Scope, name: bytes) -> list[str]:
-    return [value.decode("latin-1") for key, value in scope["headers"] if key.lower() == name]
 
 
 def _name_and_port(url: str) -> tuple[str, int | None] | None:

@@ -1,8 +1,7 @@
 """The Prefect server of a command: the one that is named, the one that is there, or one of its own.
 
-Prefect would start the last one by itself, as a child that gets every signal of the terminal too:
-then the flow cannot report that it was interrupted, and waits; and killed, it leaves that child
-behind. This one has a process group of its own and ends with whoever started it.
+One that Prefect starts by itself gets every signal of the terminal too, so that the flow cannot
+report that it was interrupted, and outlives a killed flow. Ours does neither.
 """
 
 from __future__ import annotations
@@ -79,11 +78,7 @@ def prefect_server(
 
 
 def refuse_taken(host: str, *ports: int) -> None:
-    """Looks whether a server can listen there.
-
-    Raises:
-        SettingsError: a port is in use.
-    """
+    """Refuses, with a SettingsError, to listen on a port that is in use."""
     for port in ports:
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -176,11 +171,7 @@ def _own_server(meanwhile: Callable[[], object]) -> Iterator[str]:
 
 
 def _refuse_full(folder: Path) -> None:
-    """Prefect would try for a long time to write to its database.
-
-    Raises:
-        SettingsError: there is next to no room in the workspace.
-    """
+    """Refuses a full workspace: Prefect would try for a long time to write to its database."""
     folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
     if free < LEAST_BYTES:

@@ -39,11 +39,7 @@ CONTENT_TYPES = {
 
 
 def reports_app(host: str) -> ASGIApp:
-    """``/`` lists the reports, ``/<run>/report.html`` is one, with the Data Docs that it links to.
-
-    Args:
-        host: that the server listens on.
-    """
+    """``/`` lists the reports, ``/<run>/report.html`` is one, with the Data Docs that it links."""
     routes = [Route("/", _list_reports), Route("/{run}/{page:path}", _show_page)]
     return OwnPagesOnly(Router(routes, redirect_slashes=False), host)
 
