@@ -75,9 +75,7 @@ with prefect_server():
 def project(tmp_path: Path) -> Path:
     """A folder with a dataset, its reward in a module, and the workspace."""
     write_dataset(
-        tmp_path / "sums",
-        "reward: telltale:reward\n",
-        {"train": 80, "validation": 32, "test": 32},
+        tmp_path / "sums", "reward: telltale:reward\n", {"train": 80, "validation": 32, "test": 32}
     )
     (tmp_path / "telltale.py").write_text(REWARD)
     (tmp_path / "home").mkdir()

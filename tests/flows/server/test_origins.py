@@ -23,17 +23,9 @@ from flows.server import origins
 from flows.server.origins import OwnPagesOnly, in_url, is_ours, is_same_origin, names_of
 
 FOREIGN = (
-    "http://evil.example",
-    "https://127.0.0.1.evil.example",
-    "http://127.0.0.1:4201",
-    "http://localhost:4200",
-    "http://user@127.0.0.1:4200",
-    "http://127.0.0.1:4200/path",
-    "file://",
-    "null",
-    "",
-    "http://[",
-    "http://127.0.0.1:99999",
+    *("http://evil.example", "https://127.0.0.1.evil.example", "http://127.0.0.1:4201"),
+    *("http://localhost:4200", "http://user@127.0.0.1:4200", "http://127.0.0.1:4200/path"),
+    *("file://", "null", "", "http://[", "http://127.0.0.1:99999"),
 )
 
 
@@ -101,10 +93,7 @@ def test_a_name_that_was_rebound_is_refused_though_the_origin_is_the_same(host: 
 )
 def test_pages_use_the_address_they_came_from(called: str) -> None:
     with client(called=called) as ours:
-        assert ours.get("/ui-settings").json() == {
-            "api_url": f"http://{called}/api",
-            "flags": [],
-        }
+        assert ours.get("/ui-settings").json() == {"api_url": f"http://{called}/api", "flags": []}
         assert ours.post("/api/things", headers={"Origin": f"http://{called}"}).status_code == 200
 
 

@@ -68,10 +68,7 @@ def test_workers_need_one_that_stays(nowhere: Path) -> None:
 
 
 def test_the_server_of_the_workspace_is_found_as_long_as_it_runs(nowhere: Path) -> None:
-    with (
-        temporary_settings(restore_defaults={PREFECT_API_URL}),
-        prefect_server(),
-    ):
+    with temporary_settings(restore_defaults={PREFECT_API_URL}), prefect_server():
         own = str(PREFECT_API_URL.value())
         foreign = {"Origin": "http://evil.example"}
         pool = {"name": "theirs", "type": "process"}
@@ -80,10 +77,7 @@ def test_the_server_of_the_workspace_is_found_as_long_as_it_runs(nowhere: Path) 
         assert served_here() is None
         note_served(Served(own, "http://127.0.0.1:9999"))
         assert served_here() == (own, "http://127.0.0.1:9999")
-        with (
-            temporary_settings(restore_defaults={PREFECT_API_URL}),
-            prefect_server(lasting=True),
-        ):
+        with temporary_settings(restore_defaults={PREFECT_API_URL}), prefect_server(lasting=True):
             assert PREFECT_API_URL.value() == os.environ["PREFECT_API_URL"] == own
             assert report_url("run") == "http://127.0.0.1:9999/run/report.html"
 

@@ -54,17 +54,9 @@ def test_so_are_the_data_docs_that_a_report_links_to(client: TestClient) -> None
 @pytest.mark.parametrize(
     "path",
     [
-        "/gcd-001/run.json",
-        "/gcd-002/report.html",
-        "/../report.html",
-        "/%2e%2e/report.html",
-        "/..%2freport.html",
-        "/gcd-001/../../report.html",
-        "/gcd-001",
-        "/gcd-001/",
-        "/gcd-001/data_docs",
-        "/gcd-001/data_docs/../run.json",
-        "/gcd-001/data_docs/state.json",
+        *("/gcd-001/run.json", "/gcd-002/report.html", "/../report.html", "/%2e%2e/report.html"),
+        *("/..%2freport.html", "/gcd-001/../../report.html", "/gcd-001", "/gcd-001/"),
+        *("/gcd-001/data_docs", "/gcd-001/data_docs/../run.json", "/gcd-001/data_docs/state.json"),
         "/gcd-001//data_docs/index.html",
     ],
 )

@@ -181,13 +181,10 @@ def test_failures_teach_though_they_have_no_score_or_a_refused_configuration():
 
 
 def test_the_suites_know_what_the_records_know():
-    suite = {
-        (each.column, type(each).__name__): each for each in load_suite("history").expectations
-    }
-    states = suite["state", "ExpectColumnValuesToBeInSet"].value_set
-    kinds = suite["failure_kind", "ExpectColumnValuesToBeInSet"].value_set
-    assert set(states) == set(TrialState)
-    assert set(kinds) == set(FailureKind)
+    suite = load_suite("history").expectations
+    sets = {each.column: set(each.value_set) for each in suite if hasattr(each, "value_set")}
+    assert sets["state"] == set(TrialState)
+    assert sets["failure_kind"] == set(FailureKind)
     for file in EXPECTATIONS.glob("*.json"):
         entries = json.loads(file.read_text())["expectations"]
         assert all(entry["meta"]["reason"] for entry in entries)
@@ -198,11 +195,8 @@ def test_appending_keeps_bad_rows_in_the_quarantine(tmp_path, caplog):
     assert read_history([file])["trial_id"].tolist() == ["r/d/001", "r/d/003"]
     kept = pd.read_parquet(tmp_path / "quarantine" / "r.parquet")
     assert kept["trial_id"].tolist() == ["r/d/002"]
-    assert (
-        kept["reason"].tolist()
-        == bad["reason"].tolist()
-        == ["score is not a finite number between -1e9 and 1e9"]
-    )
+    assert bad["reason"].tolist() == ["score is not a finite number between -1e9 and 1e9"]
+    assert kept["reason"].tolist() == bad["reason"].tolist()
     assert "1 history row(s) are not learned from" in caplog.text
     assert history_files(tmp_path) == [file]
 
@@ -275,10 +269,7 @@ def test_a_half_written_file_is_ignored(tmp_path):
     assert len(read_history(history_files(tmp_path))) == 2
 
 
-ATTACKS = [
-    *("</script><script>alert(1)</script>", "<img src=x onerror=alert(1)>"),
-    "$value {{7*7}} %s",
-]
+ATTACKS = ["</script><script>alert(1)</script>", "<img src=x onerror=alert(1)>", "$v {{7*7}} %s"]
 
 
 def pages(index: Path) -> str:

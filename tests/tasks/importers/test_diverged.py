@@ -13,6 +13,7 @@ from tasks.history.curves import unpack_curve
 from tasks.importers.sources import read_source
 from tasks.translation.metrics import divergence_step
 from tasks.translation.results import ImportOptions
+from tests.tasks.importers.test_mlflow import write_run
 
 TARGET = ImportOptions(name="team", dataset_id="sums", model_id="m")
 SFT = {"learning_rate": 0.5, "per_device_train_batch_size": 4, "packing": False}
@@ -115,14 +116,8 @@ def test_an_export_and_a_folder_of_wandb_say_it_as_text(tmp_path, told):
 
 @pytest.mark.parametrize("status", [3, 4])
 def test_a_run_of_mlflow_keeps_its_nan(tmp_path, status):
-    folder = tmp_path / "mlruns" / "0" / "r1"
-    for name in ("params", "metrics"):
-        (folder / name).mkdir(parents=True)
-    (folder / "meta.yaml").write_text(f"run_id: r1\nstatus: {status}\nlifecycle_stage: active\n")
-    for name, value in SFT.items():
-        (folder / "params" / name).write_text(str(value))
+    folder = write_run(tmp_path / "mlruns", "r1", status=status)
     (folder / "metrics" / "loss").write_text("1 2.0 10\n2 nan 20\n")
-    (folder / "metrics" / "eval_accuracy").write_text("1 0.4 10\n")
     [row] = read_source(tmp_path / "mlruns", TARGET).rows
     assert (row["state"], row["failure_kind"], row["score"]) == ("failed", "diverged", None)
 
@@ -146,18 +141,13 @@ class TestDatabase:
                           is_nan boolean);
     """
 
-    def write(self, file, points, status="FINISHED"):
+    def write(self, file, points):
         with sqlite3.connect(file) as base:
             base.executescript(self.SCHEMA)
-            base.execute(
-                "insert into runs values ('r1', 'fox', ?, 1000, 91000, 'active', 1)", (status,)
-            )
-            base.execute(
-                "insert into runs values ('r0', 'owl', 'RUNNING', 1000, null, 'active', 1)"
-            )
-            base.executemany(
-                "insert into params values (?, ?, 'r1')", [(k, str(v)) for k, v in SFT.items()]
-            )
+            runs = [("r1", "FINISHED", 91000), ("r0", "RUNNING", None)]
+            base.executemany("insert into runs values (?, 'fox', ?, 1000, ?, 'active', 1)", runs)
+            params = [(name, str(value)) for name, value in SFT.items()]
+            base.executemany("insert into params values (?, ?, 'r1')", params)
             base.executemany("insert into metrics values (?, ?, 1, 'r1', ?, ?)", points)
         return file
 
@@ -185,14 +175,9 @@ class TestDatabase:
 
 
 def test_a_logged_model_is_no_run(tmp_path):
-    for name, meta in (("r1", "run_id: r1\nstatus: 3\n"), ("models/m-9", "model_id: m-9\n")):
-        folder = tmp_path / "mlruns" / "1" / name
-        for part in ("params", "metrics"):
-            (folder / part).mkdir(parents=True)
-        (folder / "meta.yaml").write_text(meta)
-        for key, value in SFT.items():
-            (folder / "params" / key).write_text(str(value))
-        (folder / "metrics" / "eval_accuracy").write_text("1 0.4 10\n")
+    write_run(tmp_path / "mlruns", "r1")
+    model = write_run(tmp_path / "mlruns", "models/m-9")
+    (model / "meta.yaml").write_text("model_id: m-9\n")
     imported = read_source(tmp_path / "mlruns", TARGET)
     assert [row["trial_id"] for row in imported.rows] == ["team/sums/r1"]
     assert imported.rejected == []

@@ -130,10 +130,7 @@ RATES_OF_NONE = replace(RATES, columns={})
 
 def test_a_score_that_is_to_be_low_is_turned_round_with_its_curve(tmp_path):
     curve = '{""sft/score"":[[5,10],[0.4,0.2]],""sft/loss"":[[5],[1.0]]}'
-    file = write(
-        tmp_path,
-        f'score,wer,lr,curve,signal.score_best\n0.9,0.2,1e-3,"{curve}",0.4\n',
-    )
+    file = write(tmp_path, f'score,wer,lr,curve,signal.score_best\n0.9,0.2,1e-3,"{curve}",0.4\n')
     [row] = read_source(file, replace(RATES, minimize=True)).rows
     assert row["score"] == -0.9
     assert "signal.score_best" not in row

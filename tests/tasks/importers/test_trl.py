@@ -6,6 +6,7 @@ import json
 import os
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -14,8 +15,6 @@ from tasks.history.curves import unpack_curve
 from tasks.importers.sources import join_history, read_source
 from tasks.translation.results import ImportOptions
 from trials.spec.hyperparameters import validate
-
-import pandas as pd  # isort: skip
 
 TARGET = ImportOptions(name="team", dataset_id="gsm", model_id="m")
 SFT = {
@@ -57,40 +56,27 @@ DPO = {
     "precompute_ref_log_probs": False,
     "lr_scheduler_type": "SchedulerType.LINEAR",
 }
-EVALS = {"sft": "eval_accuracy", "dpo": "eval_rewards/accuracies", "rl": "eval_reward"}
 
 
 def write_run(folder, arguments, *, metric="eval_accuracy", steps=50, reached=None, form="json"):
     """What a trainer leaves behind: checkpoints with the state, and the pickle of its arguments."""
     reached = reached or steps
     log = [
-        {"step": step, "loss": 2.0 / step, "learning_rate": 1e-5, "epoch": step / 10}
+        {"step": step, "loss": 2.0 / step, "grad_norm": 1.0, "epoch": step / 10}
         for step in range(10, reached + 1, 10)
     ]
-    for entry in log:
-        entry["grad_norm"] = 1.0
     log += [
         {"step": 20, metric: 0.4, "eval_loss": 1.0},
         {"step": reached, metric: 0.6, "eval_loss": 0.9, "eval_runtime": 3.0},
     ]
     log.append({"step": reached, "train_runtime": 12.5, "total_flos": 2e15, "train_loss": 0.2})
     log.sort(key=lambda entry: entry["step"])
-    state = {
-        "best_metric": None,
-        "epoch": 1.0,
-        "global_step": reached,
-        "log_history": log,
-        "max_steps": steps,
-        "total_flos": 2e15,
-    }
+    state = {"best_metric": None, "epoch": 1.0, "max_steps": steps, "total_flos": 2e15}
     for step in (20, reached):
         checkpoint = folder / f"checkpoint-{step}"
         checkpoint.mkdir(parents=True)
-        kept = state | {
-            "global_step": step,
-            "log_history": [entry for entry in log if entry["step"] <= step],
-        }
-        (checkpoint / "trainer_state.json").write_text(json.dumps(kept))
+        until = {"global_step": step, "log_history": [e for e in log if e["step"] <= step]}
+        (checkpoint / "trainer_state.json").write_text(json.dumps(state | until))
         (checkpoint / "training_args.bin").write_bytes(b"cos\nsystem\n(S'touch pwned'\ntR.")
     if form == "json":
         (folder / "training_args.json").write_text(json.dumps(arguments))

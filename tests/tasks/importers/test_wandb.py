@@ -24,16 +24,20 @@ LINES = (
 )
 
 
-NAMES = ["w/d/sweep-1", "w/d/sweep-5"]
 TARGET = ImportOptions(name="w", dataset_id="d", model_id="m")
 
 
+def export(folder, text):
+    file = folder / "export.csv"
+    file.write_text(text)
+    return file
+
+
 def test_runs_of_an_export_become_rows(tmp_path):
-    file = tmp_path / "export.csv"
-    file.write_text(HEAD + LINES)
-    imported = read_source(file, ImportOptions(name="w", dataset_id="d", model_id="m"))
+    imported = read_source(export(tmp_path, HEAD + LINES), TARGET)
     ids = [row["trial_id"] for row in imported.rows]
-    assert [trial.rpartition("-")[0] for trial in ids] == ["w/d/sweep-1", *NAMES]
+    names = ["w/d/sweep-1", "w/d/sweep-1", "w/d/sweep-5"]
+    assert [trial.rpartition("-")[0] for trial in ids] == names
     assert len(set(ids)) == 3
     assert [row["score"] for row in imported.rows] == [0.61, 0.55, 0.5]
     assert [row["state"] for row in imported.rows] == ["completed", "completed", "stopped"]
@@ -48,8 +52,7 @@ def test_runs_of_an_export_become_rows(tmp_path):
 
 
 def test_mapped_columns_go_before_the_arguments(tmp_path):
-    file = tmp_path / "export.csv"
-    file.write_text(HEAD + LINES.splitlines(keepends=True)[0])
+    file = export(tmp_path, HEAD + LINES.splitlines(keepends=True)[0])
     columns = {"score": "lr", "config.rl_learning_rate": "beta", "dataset_id": "loss_type"}
     [row] = read_source(file, ImportOptions(name="w", model_id="m", columns=columns)).rows
     assert (row["score"], row["dataset_id"]) == (1, "dapo")
@@ -57,20 +60,18 @@ def test_mapped_columns_go_before_the_arguments(tmp_path):
 
 
 def test_ids_do_not_depend_on_the_order_of_the_lines(tmp_path):
-    file = tmp_path / "export.csv"
     lines = LINES.splitlines(keepends=True)
-    file.write_text(HEAD + "".join(lines[:2]))
-    before = {row["trial_id"]: row["score"] for row in read_source(file, TARGET).rows}
-    file.write_text(HEAD + "".join(reversed(lines)))
-    after = {row["trial_id"]: row["score"] for row in read_source(file, TARGET).rows}
+    before, after = (
+        {row["trial_id"]: row["score"] for row in read_source(export(tmp_path, text), TARGET).rows}
+        for text in (HEAD + "".join(lines[:2]), HEAD + "".join(reversed(lines)))
+    )
     assert len(before) == 2
     assert before.items() <= after.items()
 
 
 def test_a_bad_cell_refuses_its_own_line(tmp_path):
-    file = tmp_path / "export.csv"
-    file.write_text(HEAD + LINES.replace('"0.61"', '"61%"'))
-    target = ImportOptions(name="w", dataset_id="d", model_id="m", columns={"score": "eval/reward"})
+    file = export(tmp_path, HEAD + LINES.replace('"0.61"', '"61%"'))
+    target = replace(TARGET, columns={"score": "eval/reward"})
     imported = read_source(file, target)
     assert [row["score"] for row in imported.rows] == [0.55, 0.5]
     reasons = {refused.item: refused.reason for refused in imported.rejected}
@@ -81,21 +82,18 @@ def test_a_bad_cell_refuses_its_own_line(tmp_path):
 
 
 def test_ids_of_runs_are_names_and_an_odd_run_ends_nothing(tmp_path):
-    file = tmp_path / "export.csv"
     lines = LINES.splitlines(keepends=True)[:2]
     lines[1] = lines[1].replace('"dapo"', """"{'a': ['x']}\"""").replace('"8"', '"1e999"')
-    file.write_text('"ID",' + HEAD + "".join(f'"0{n}",{line}' for n, line in enumerate(lines)))
-    imported = read_source(file, TARGET)
+    text = '"ID",' + HEAD + "".join(f'"0{n}",{line}' for n, line in enumerate(lines))
+    imported = read_source(export(tmp_path, text), TARGET)
     assert [row["trial_id"] for row in imported.rows] == ["w/d/00"]
     assert imported.rejected[0].item == "01, line 3"
 
 
 def test_a_finished_run_without_the_column_of_steps_took_all_of_them(tmp_path):
-    head = HEAD.replace('"train/global_step"', '"_step"')
-    file = tmp_path / "export.csv"
-    killed = LINES.splitlines()[1].replace("finished", "killed") + "\n"
-    file.write_text(head + LINES.splitlines()[0].replace('"100","1"', '"12","1"') + "\n" + killed)
-    imported = read_source(file, TARGET)
+    head, [first, second, *_] = HEAD.replace('"train/global_step"', '"_step"'), LINES.splitlines()
+    lines = [first.replace('"100","1"', '"12","1"'), second.replace("finished", "killed")]
+    imported = read_source(export(tmp_path, head + "\n".join(lines)), TARGET)
     [row] = imported.rows
     assert (row["state"], row["fraction"], row["total_steps"]) == ("completed", 1.0, 100)
     [refused] = imported.rejected
@@ -103,9 +101,8 @@ def test_a_finished_run_without_the_column_of_steps_took_all_of_them(tmp_path):
 
 
 def test_a_score_that_is_text_is_shown(tmp_path):
-    file = tmp_path / "export.csv"
     for text in ("61%", "0,61"):
-        file.write_text(HEAD + LINES.splitlines()[0].replace("0.61", text) + "\n")
+        file = export(tmp_path, HEAD + LINES.splitlines()[0].replace("0.61", text))
         [refused] = read_source(file, TARGET).rejected
         assert f"eval/reward: expected a number such as 0.5, found {text!r}" in refused.reason
 

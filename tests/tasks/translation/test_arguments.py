@@ -58,10 +58,7 @@ STAGE = {
             },
         ),
         ("sft", {"sft_share": 1.0, "sft_schedule": "greedy", "sft_warmup": 0.0}),
-        (
-            "dpo",
-            {"sft_share": 0.0, "dpo_share": 1.0, "dpo_loss_type": "apo_zero", "dpo_beta": 0.3},
-        ),
+        ("dpo", {"sft_share": 0.0, "dpo_share": 1.0, "dpo_loss_type": "apo_zero", "dpo_beta": 0.3}),
         ("rl", {"sft_share": 0.0, "rl_max_completion_tokens": 32}),
         (
             "rl",

@@ -87,11 +87,8 @@ def test_a_run_of_llama_factory_is_imported_as_what_it_was(tmp_path):
     for name, stage in (("a", "dpo"), ("b", "rm")):
         folder = tmp_path / name
         folder.mkdir()
-        state = {
-            "global_step": 20,
-            "max_steps": 20,
-            "log_history": [{"step": 20, "eval_rewards/accuracies": 0.7}],
-        }
+        log = [{"step": 20, "eval_rewards/accuracies": 0.7}]
+        state = {"global_step": 20, "max_steps": 20, "log_history": log}
         (folder / "trainer_state.json").write_text(json.dumps(state))
         (folder / "training_args.yaml").write_text(
             yaml.safe_dump(FACTORY | {"stage": stage, "pref_beta": 0.1})
@@ -220,8 +217,5 @@ def test_settings_of_an_adapter_that_nothing_says_was_trained_are_rejected(more)
     arguments = {"learning_rate": 1e-4, "per_device_train_batch_size": 2}
     with pytest.raises(RowError, match="nothing says whether LoRA or all weights were trained"):
         config_from_arguments(arguments | more, "sft", 10)
-    assert (
-        config_from_arguments(arguments | {"lora_r": 16, "use_peft": False}, "sft", 10)["adapter"]
-        == "full"
-    )
-    assert config_from_arguments(arguments | {"lora_r": 0}, "sft", 10)["adapter"] == "full"
+    for off in ({"lora_r": 16, "use_peft": False}, {"lora_r": 0}):
+        assert config_from_arguments(arguments | off, "sft", 10)["adapter"] == "full"
