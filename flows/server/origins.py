@@ -49,7 +49,7 @@ def in_url(host: str) -> str:
 
 
 def is_ours(host: str | None, names: Collection[str]) -> bool:
-    """True if a ``Host`` header has the IP address, which nobody rebinds, or a lower-case name."""
+    """True if a ``Host`` header has an IP address, which nobody rebinds, or one of the names."""
     if not host:
         return False
     name = _name_and_port(f"http://{host}")

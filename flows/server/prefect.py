@@ -1,7 +1,8 @@
 """The Prefect server of a command: the one that is named, the one that is there, or one of its own.
 
-One that Prefect starts by itself gets every signal of the terminal too, so that the flow cannot
-report that it was interrupted, and outlives a killed flow. Ours does neither.
+Prefect would start the last one by itself, as a child that gets every signal of the terminal, so
+that the flow cannot report its interruption, and that is left behind when the flow is killed. Ours
+has a process group of its own and ends with whoever started it.
 """
 
 from __future__ import annotations

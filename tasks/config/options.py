@@ -44,7 +44,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Setting:
-    """A row of the table: a field, whose path is as ``schedule.total_steps``.
+    """A row of the table: a field, with its path, as ``schedule.total_steps``.
 
     Attributes:
         type: of the value, without None.

@@ -67,7 +67,7 @@ def runs_folder() -> Path:
 
 
 def writable(path: Path) -> Path:
-    """A path in UTF-8: of another one a link to it, always the same, that shows its bytes."""
+    """A path in UTF-8: itself, or a link to it, always the same, with its bytes as escapes."""
     try:
         str(path).encode()
     except UnicodeEncodeError:

@@ -28,7 +28,7 @@ NOISY_LOGGERS = ("great_expectations", "great_expectations.data_context.types.ba
 
 
 def load_suite(name: str, only: Callable[[str], bool] = lambda kind: True) -> Any:
-    """The committed ``ExpectationSuite`` of a name, ``dataset`` or ``history``; ``only`` its types.
+    """The committed suite ``dataset`` or ``history``, with the expectations that ``only`` keeps.
 
     Raises:
         SettingsError: when the file is missing or not a suite.

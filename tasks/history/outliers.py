@@ -26,7 +26,7 @@ Reasons = dict[Any, list[str]]  # by the label of a row
 
 
 def find_outliers(rows: pd.DataFrame) -> Reasons:
-    """Reasons to quarantine rows whose single values are all well-formed (see the suite)."""
+    """Reasons to quarantine well-formed rows (see the suite), by their label in a unique index."""
     reasons: Reasons = defaultdict(list)
     for column in rows:
         if str(column).startswith(("meta.", "signal.")):

@@ -90,7 +90,7 @@ def line_row(item: str, values: Mapping[str, Any], options: ImportOptions) -> Ro
 
 
 def negate_score(row: Row) -> Row:
-    """A row with a minus sign before its scores, and without signals: their best was the worst."""
+    """A row with a minus sign before its scores, without their signals: the best was the worst."""
     row = {n: v for n, v in row.items() if not n.startswith("signal.score")}
     if row.get("score") is not None:
         row["score"] = -row["score"]

@@ -95,7 +95,9 @@ def _opened(source: Path) -> Iterator[tuple[Any, list[str]]]:
             names = next((cells for cells in reader if any(cells)), [])
             yield reader, _distinct([unescape_formulas(name.strip()) for name in names])
     except (UnicodeError, csv.Error, OSError) as error:
-        if isinstance(error, UnicodeError) or "NUL" in str(error):
+        if isinstance(error, UnicodeError) or (
+            isinstance(error, csv.Error) and "NUL" in str(error)
+        ):
             raise SettingsError(
                 f"{source} is not in UTF-8: save it as UTF-8 (in a spreadsheet: CSV UTF-8) and "
                 "import it again"

@@ -65,7 +65,7 @@ class ImportOptions:
 
     @cached_property
     def shared_arguments(self) -> dict[str, Any]:
-        """Arguments of the file ``config``, which is read then; empty without one."""
+        """Arguments of the file ``config``, or a SettingsError; empty without a file."""
         return read_mapping(self.config) if self.config else {}
 
 
