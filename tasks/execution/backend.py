@@ -65,18 +65,12 @@ class ExecutionBackend:
 def open_measurer(
     backend: ExecutionBackend, settings: TuneSettings, on_wait: OnWait
 ) -> Iterator[Supervisor]:
-    """The supervisor that measures models outside of trials: the backend's if it is local.
-
-    Args:
-        backend: of the run's trials.
-        settings: of the run.
-        on_wait: called when other processes hold the GPUs.
-    """
+    """The supervisor that measures models outside of trials: the backend's if it is local."""
     if isinstance(backend.runner, Supervisor):
         yield backend.runner
-        return
-    with measuring_launcher(settings.threads, on_wait) as launcher, Supervisor(launcher) as own:
-        yield own
+    else:
+        with measuring_launcher(settings.threads, on_wait) as launcher, Supervisor(launcher) as own:
+            yield own
 
 
 @contextmanager
@@ -85,11 +79,8 @@ def open_backend(
 ) -> Iterator[ExecutionBackend]:
     """Opens the backend of a run; whatever ends the run, no trial outlives this context.
 
-    Args:
-        settings: of the run.
-        run: its folder; other machines must see it under the same path, unless it is in a store.
-        launchers: for trials on this machine, one for each at a time.
-        on_event: called with the events of every trial.
+    Other machines must see the run's folder under the same path, unless it is in a store. The
+    launchers are for trials on this machine, one for each at a time.
 
     Raises:
         SettingsError: what the backend needs is not there.
@@ -104,10 +95,8 @@ def open_backend(
             yield ExecutionBackend(stack.enter_context(here), task_runner, settings.retries)
             return
         follower = stack.enter_context(EventFollower(on_event))
-        store = settings.store
-        stack.enter_context(
-            Lease(StoredFolder(open_store(store), run.run_id) if store else run.path)
-        )
+        store = open_store(settings.store) if settings.store else None
+        stack.enter_context(Lease(StoredFolder(store, run.run_id) if store else run.path))
         runner = _remote_runner(settings)
         if settings.trials_on == WORKERS:
             runner = stack.enter_context(closing(DeploymentRunner(runner)))
@@ -137,11 +126,7 @@ def _task_runner(settings: TuneSettings) -> TaskRunner[Any]:
 
     if settings.trials_on != DASK:
         return DaskTaskRunner(address=settings.trials_on)
-    cluster = {
-        "n_workers": settings.parallel,
-        "threads_per_worker": 1,
-        "dashboard_address": None,
-    }
+    cluster = {"n_workers": settings.parallel, "threads_per_worker": 1, "dashboard_address": None}
     return DaskTaskRunner(cluster_kwargs=cluster)
 
 

@@ -11,13 +11,8 @@ from trials.spec.records import TrialResult, TrialSpec
 
 HERE, DASK, WORKERS = "here", "dask", "workers"
 # Names in the folder of a run.
-TRIALS, SPEC, RESULT, EVENTS, LOG = (
-    "trials",
-    "spec.json",
-    "result.json",
-    "events.jsonl",
-    "log.txt",
-)
+TRIALS, SPEC, RESULT, EVENTS = "trials", "spec.json", "result.json", "events.jsonl"
+LOG = "log.txt"
 
 
 class TrialRunner(Protocol):

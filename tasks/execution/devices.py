@@ -21,10 +21,9 @@ def launchers_for(
     gpus_per_trial: int | None = None,
     gpus: Sequence[str] | None = None,
 ) -> list[Launcher]:
-    """One launcher per concurrent trial; no two share a core or a GPU.
+    """One launcher for each of ``parallel`` trials; no two share a core or a GPU.
 
     Args:
-        parallel: number of concurrent trials.
         threads: CPU threads of each process; None: an even share of the cores.
         accelerate_config: passed through to every launch; it then says how many processes a trial
             has, else that is one for each of its GPUs.
@@ -124,9 +123,7 @@ def remote_processes(accelerate_config: str | None, gpus_per_trial: int | None) 
 def memory_share(
     parallel: int, accelerate_config: str | None = None, gpus: Sequence[str] | None = None
 ) -> int | None:
-    """Bytes of main memory for each process of the concurrent trials.
-
-    None on GPUs, which trials do not share.
+    """Bytes of main memory for each process of the trials; None on GPUs, which they do not share.
 
     Raises:
         SettingsError: the Accelerate config cannot be read.
@@ -161,11 +158,7 @@ def visible_gpus() -> list[str]:
 class _AccelerateConfig:
     """The demands of an Accelerate config; None where it does not say.
 
-    Attributes:
-        file: it was read from.
-        local: processes of a trial on this machine.
-        total: processes of a trial on all machines.
-        on_cpu: no GPU is to be used.
+    A trial has ``local`` processes on this machine and ``total`` on all of them.
     """
 
     file: Path | None = None

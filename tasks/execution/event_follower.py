@@ -19,11 +19,7 @@ REMEMBERED_BYTES = 200
 
 
 class EventFollower(Background):
-    """Calls back with every event of the trials that it follows, from a thread of its own.
-
-    Args:
-        on_event: called with the trial's spec and the event.
-    """
+    """Calls back with every event of the trials that it follows, from a thread of its own."""
 
     def __init__(self, on_event: OnEvent):
         super().__init__("follower")

@@ -37,10 +37,7 @@ def cancel_earlier(name: str, folder: str) -> None:
     """Cancels flow runs of a trial that have not ended: their leader is gone or abandoned them.
 
     One that waits would otherwise begin the trial anew on the next free worker, beside the next.
-
-    Args:
-        name: of the flow runs.
-        folder: of the trial; another workspace may have a run of the same name.
+    The trial's folder distinguishes it: another workspace may have a run of the same name.
     """
     unfinished = FlowRunFilter(
         name=FlowRunFilterName(any_=[name]),

@@ -7,7 +7,7 @@ import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -32,13 +32,8 @@ def reserve_gpus(
 ) -> Iterator[list[str]]:
     """Reserves GPUs of this machine that no other AutoPipe process of this user holds.
 
-    Yields none on a machine without any, or if none are needed.
-
-    Args:
-        at_least: GPUs that are needed.
-        at_most: GPUs to take if more are free; None: no more than are needed.
-        wait_seconds: for others to end.
-        on_wait: called once, if there is something to wait for.
+    Up to ``at_most`` are taken if more than needed are free; none on a machine without any.
+    ``on_wait`` is called once, if others have to be waited for.
 
     Raises:
         SettingsError: too few GPUs are free even then, or the machine has too few.
@@ -91,10 +86,7 @@ def reserve_launchers(
 ) -> Iterator[list[Launcher]]:
     """``launchers_for`` on reserved GPUs.
 
-    Args:
-        parallel, threads, accelerate_config, gpus_per_trial: see ``launchers_for``. If nothing
-            says how many GPUs a trial has, the free ones are shared out evenly.
-        on_wait: called when other processes hold the GPUs.
+    If nothing says how many GPUs a trial has, the free ones are shared out evenly.
 
     Raises:
         SettingsError: the machine has too few GPUs.
@@ -107,24 +99,18 @@ def reserve_launchers(
         yield launchers_for(parallel, threads, accelerate_config, gpus_per_trial, gpus)
 
 
-@contextmanager
-def trial_launchers(settings: TuneSettings, on_wait: OnWait) -> Iterator[list[Launcher]]:
+def trial_launchers(
+    settings: TuneSettings, on_wait: OnWait
+) -> AbstractContextManager[list[Launcher]]:
     """Launchers of the trials that a run starts on this machine itself; none for other backends."""
     if settings.trials_on != HERE:
-        yield []
-        return
+        return nullcontext([])
     config, gpus = settings.accelerate_config, settings.gpus_per_trial
-    with reserve_launchers(settings.parallel, settings.threads, config, gpus, on_wait) as launchers:
-        yield launchers
+    return reserve_launchers(settings.parallel, settings.threads, config, gpus, on_wait)
 
 
 @contextmanager
 def measuring_launcher(threads: int | None, on_wait: OnWait) -> Iterator[Launcher]:
-    """A launcher on one GPU, if there is any, that measures models outside of trials.
-
-    Args:
-        threads: CPU threads.
-        on_wait: called when other processes hold the GPUs.
-    """
+    """A launcher on one GPU, if there is any, that measures models outside of trials."""
     with reserve_gpus(1, wait_seconds=NO_LIMIT, on_wait=on_wait) as gpus:
         yield launchers_for(1, threads, gpus=gpus)[0]

@@ -49,14 +49,9 @@ SILENCE_SECONDS = 120.0
 
 @dataclass
 class DeploymentRunner:
-    """Hands each trial to the deployment ``trial/autopipe`` and waits for its result.
+    """Hands each trial to a deployment, whose workers run it with the runner, and waits for it.
 
-    The run's folder must have the same path for this process and for the workers, unless the run
-    is kept in a store.
-
-    Attributes:
-        runner: runs the trial on the worker.
-        deployment: "flow/deployment" that runs a trial.
+    The run's folder must have the same path here and for the workers, unless it is in a store.
     """
 
     runner: RemoteRunner

@@ -26,22 +26,13 @@ GPU_WAIT_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class RemoteRunner:
-    """Runs trials of a run that another process leads; small, so that it can be sent to workers.
+    """Runs trials of a run that another process leads; small, so that it can be sent to workers."""
 
-    Attributes:
-        threads: CPU threads of a trial; None: all cores of the machine.
-        gpus_per_trial: taken from those that no other trial on the machine has; None: one, or as
-            many as the Accelerate config asks for.
-        accelerate_config: a file that is there under the same path.
-        trials_per_worker: after so many a warm training process is replaced.
-        store: URL of the storage where run folders are; None: this machine sees them as they are.
-    """
-
-    threads: int | None = None
-    gpus_per_trial: int | None = None
-    accelerate_config: str | None = None
-    trials_per_worker: int = 50
-    store: str | None = None
+    threads: int | None = None  # of a trial; None: all cores of the machine
+    gpus_per_trial: int | None = None  # None: one, or as many as the Accelerate config asks for
+    accelerate_config: str | None = None  # a file that is there under the same path
+    trials_per_worker: int = 50  # after so many a warm training process is replaced
+    store: str | None = None  # URL; None: this machine sees the folders of runs as they are
 
     def run(self, spec: TrialSpec) -> TrialResult:
         """Runs one trial on this machine, for a leader on any machine.

@@ -46,11 +46,8 @@ def run_trial(spec: TrialSpec, runner: TrialRunner, retries: int) -> TrialResult
 def abort_run(spec: TrialSpec, result: TrialResult, next_step: str) -> NoReturn:
     """Ends a run whose other trials would all fail in the same way, and cost their share.
 
-    The trial counts as one without a result, and is run again when the run is resumed.
-
-    Args:
-        spec, result: of the trial, which failed.
-        next_step: the end of "Fix the cause, then ...".
+    The trial counts as one without a result, and is run again when the run is resumed. The
+    ``next_step`` is the end of "Fix the cause, then ...".
 
     Raises:
         AutoPipeError: always.
@@ -65,12 +62,7 @@ def abort_run(spec: TrialSpec, result: TrialResult, next_step: str) -> NoReturn:
 
 
 def _with_remaining_time(spec: TrialSpec, retried: int) -> TrialSpec:
-    """The spec of a further attempt: it has the time that those before it left.
-
-    Args:
-        spec: of the trial, with the limit of its first attempt in this run of the task.
-        retried: attempts of this run of the task; there may be older ones.
-    """
+    """The spec of a further attempt: it has the time that those before it in this task left."""
     limit, attempts = spec.limits.wall_seconds, _attempts(spec)
     if limit is None or not retried or not attempts:
         return spec

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 import pandas as pd
@@ -67,8 +68,7 @@ class OfflineSettings(BaseModel):
     @field_validator("losses", "feature_loss")
     @classmethod
     def _known_losses(cls, value: Any) -> Any:
-        unknown = {value} - set(LOSSES) if isinstance(value, str) else set(value) - set(LOSSES)
-        if unknown:
+        if unknown := ({value} if isinstance(value, str) else set(value)) - set(LOSSES):
             raise ValueError(f"expected some of {list(LOSSES)}, found {sorted(unknown)}")
         return value
 
@@ -107,18 +107,15 @@ def evaluate(
 ) -> Evaluation:
     """Evaluates every ranking method, the groups of features and the early predictor.
 
-    Args:
-        settings: losses, trees and features to compare.
-        output: folder of history, features and models; ``metrics.json`` and ``plots/`` go there.
-        report: called with the name of each part as it begins.
+    Writes ``metrics.json`` and ``plots/``, and reports the name of each part as it begins.
 
     Raises:
         SettingsError: an earlier step has not run.
         HistoryError: when fewer than two datasets can be judged, or there are no prefixes.
     """
-    rows = evaluation_trials(output, settings)
-    groups = len(groups_of(meta_names(rows)))
-    found = judge(rows, trained(output), settings, counted(report, parts(settings, groups)))
+    rows, done = evaluation_trials(output, settings), count()
+    total = parts(settings, len(groups_of(meta_names(rows))))
+    found = judge(rows, trained(output), settings, lambda name: report(name, next(done), total))
     write_evaluation(found, output)
     return found
 
@@ -181,23 +178,14 @@ def with_gains(features: pd.DataFrame) -> pd.DataFrame:
 
 def parts(settings: OfflineSettings, groups: int) -> int:
     """The number of reports of `judge`, with so many groups of features."""
-    methods = len(ranking_methods(settings.losses, settings.trees))
-    return methods + groups + 3
-
-
-def counted(report: Report, total: int) -> Callable[[str], None]:
-    """A report that counts the names it is called with."""
-    done = iter(range(total))
-    return lambda name: report(name, next(done), total)
+    return len(ranking_methods(settings.losses, settings.trees)) + groups + 3
 
 
 def write_evaluation(found: Evaluation, output: OfflineFolder) -> None:
     """Writes ``metrics.json`` and ``plots/*.csv``, the same bytes for the same numbers."""
     output.plots.mkdir(parents=True, exist_ok=True)
     for name, field in TABLES.items():
-        table = getattr(found, field)
-        file = output.plots / f"{name}.csv"
-        write_csv(table, file, FLOAT_FORMAT)
+        write_csv(getattr(found, field), output.plots / f"{name}.csv", FLOAT_FORMAT)
     metrics = {
         "history": {"trials": found.trials, "groups": found.groups, "datasets": found.datasets},
         "search": {"chosen": found.chosen, "trusted": round(found.trusted, DIGITS)},

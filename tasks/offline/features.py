@@ -42,14 +42,9 @@ def featurize_history(
     report: Report = silent,
     launcher: Launcher = SAME_EVERYWHERE,
 ) -> list[str]:
-    """Measures every dataset and model of the checked history that is available here.
+    """Measures the datasets and models of the checked history that are here: ``features.csv``.
 
-    Args:
-        built: folder of the built datasets; they are identified by their fingerprint.
-        models: those that can be loaded, by name.
-        output: folder of the checked history; ``features.csv`` goes there.
-        report: called with the number of measured pairs.
-        launcher: of the one process that measures them.
+    Built datasets are identified by their fingerprint, models by their name.
 
     Returns:
         A sentence for each pair that keeps the meta-features of its own rows.
@@ -121,16 +116,10 @@ def read_features(file: Path) -> pd.DataFrame:
 
 
 def with_features(rows: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of a history with the meta-features of the table, for pairs that it contains.
+    """The rows of a history, in their order, with the meta-features of the table.
 
-    Args:
-        rows: of a history.
-        table: see `read_features`.
-
-    Returns:
-        The rows in their order. A row whose data and model are in the table has the table's
-        meta-features and no others; another one keeps its own. Columns that are then nowhere filled
-        are dropped.
+    A row whose data and model are in the table has the table's meta-features and no others; another
+    one keeps its own. Columns that are then nowhere filled are dropped.
     """
     if table.empty or not {"dataset_fingerprint", "model_id"} <= set(rows):
         return rows

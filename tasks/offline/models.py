@@ -46,30 +46,19 @@ LESS_URGENT = 10  # than the probe that runs beside it
 
 
 class OfflineRequest(Record):
-    """The inputs of the training of the offline models.
+    """The inputs of the training of the offline models."""
 
-    Attributes:
-        files: of the history.
-        space: that is searched, as ConfigSpace's JSON.
-        features: table of meta-features, or None.
-        folder: of the trained models.
-    """
-
-    files: list[Path]
-    space: Path
-    features: Path | None
-    folder: Path
+    files: list[Path]  # of the history
+    space: Path  # that is searched, as ConfigSpace's JSON
+    features: Path | None  # table of meta-features
+    folder: Path  # of the trained models
 
 
 class OfflineTraining:
     """Trains the offline models in a process of its own while it is open, unless they are cached.
 
-    Args:
-        files: history files; without any there are no models, and the search starts from nothing.
-            Rows that do not pass the checks are quarantined and not learned from.
-        space: that is searched.
-        features: table of meta-features, which describes old rows as the dataset at hand is
-            described; None or no file leaves rows as they are.
+    Without history files there are no models. Rows that do not pass the checks are quarantined.
+    The table of features, if there is one, describes old rows as the dataset at hand is described.
     """
 
     def __init__(self, files: list[Path], space: ConfigurationSpace, features: Path | None = None):
@@ -84,10 +73,7 @@ class OfflineTraining:
         self._folder = cache_folder() / "offline" / content_hash(*content)
         self._work = self._folder.with_name(f".{self._folder.name}.{os.getpid()}")
         self._request = OfflineRequest(
-            files=files,
-            space=self._work / "space.json",
-            features=table,
-            folder=self._folder,
+            files=files, space=self._work / "space.json", features=table, folder=self._folder
         )
         self._space = text
 
@@ -115,21 +101,14 @@ class OfflineTraining:
             shutil.rmtree(self._work, ignore_errors=True)
 
     def seconds(self, start_up: float) -> float:
-        """Expected seconds until the training ends; 0 if nothing is trained.
-
-        Args:
-            start_up: seconds that a run took to start, by which the machine is known.
-        """
+        """Expected seconds until it ends, 0 if nothing is trained, where a run starts so fast."""
         if self._process is None or self._process.poll() is not None:
             return 0.0
         rows = sum(map(row_count, self._request.files))
         return start_up * (START_SHARE + rows / ROWS_OF_START)
 
     def models(self, wait_seconds: float | None = None) -> OfflineModels | None:
-        """The models, once they are trained; None without a history.
-
-        Args:
-            wait_seconds: longest time to wait for them; then the answer is None, too.
+        """The models, once they are trained; None without a history, or after ``wait_seconds``.
 
         Raises:
             AutoPipeError: they cannot be trained, with the end of the log.

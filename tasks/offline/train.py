@@ -25,11 +25,6 @@ from trials.spec.records import write_json
 def train(space: str, seed: int, output: OfflineFolder) -> OfflineModels:
     """Fits the models as the search would, and writes ``models/`` and ``training.json``.
 
-    Args:
-        space: name or file of the space that is searched.
-        seed: of every model.
-        output: where the checked history and the features are.
-
     Raises:
         SettingsError: an earlier step has not run.
         HistoryError: the history lacks a column.
@@ -99,11 +94,8 @@ def learned(rows: pd.DataFrame, models: OfflineModels) -> dict[str, Any]:
             "trusted": prior.rho if prior else 0.0,
         },
         "early": {
-            f"{rung.fraction:g}".replace(".", "_"): {
-                "explained": rung.explained,
-                "believed": rung.shrink,
-            }
-            for rung in (early.rungs if early else [])
+            f"{r.fraction:g}".replace(".", "_"): {"explained": r.explained, "believed": r.shrink}
+            for r in (early.rungs if early else [])
         },
         "cost": {"fitted": int(models.cost is not None)},
     }

@@ -62,12 +62,8 @@ def validate_all(
 ) -> dict[str, dict[str, int]]:
     """Validates all built datasets and the whole history.
 
-    Writes the good history rows, ``validation.json`` and Data Docs. Bad rows of the history go to
-    its quarantine.
-
-    Returns:
-        The content of ``validation.json``: for each suite the numbers of sources, of good rows and
-        of quarantined ones.
+    Writes the good history rows, Data Docs and ``validation.json``, which is returned: for each
+    suite the numbers of sources, of good rows and of those that went to the quarantine.
 
     Raises:
         AutoPipeError: datasets are bad; every one is named, and all pages are written.
@@ -105,11 +101,7 @@ def validate_all(
     write_parquet(good, output.checked)
     found = {
         SUITE: {"checked": len(folders), "rows_good": counted, "rows_put_aside": 0},
-        HISTORY_SUITE: {
-            "checked": len(files),
-            "rows_good": len(good),
-            "rows_put_aside": len(bad),
-        },
+        HISTORY_SUITE: {"checked": len(files), "rows_good": len(good), "rows_put_aside": len(bad)},
     }
     write_json(output.validation, found)
     return found
@@ -146,16 +138,15 @@ def dataset_frame(dataset: Dataset) -> pd.DataFrame:
 
 def check(validate: Validate, name: str, frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Runs the suite ``data/expectations/dataset.json``; one entry for each expectation."""
-    return [_entry(result) for result in validate(name, frame, load_suite(SUITE))]
-
-
-def _entry(result: Any) -> dict[str, Any]:
-    config = result.expectation_config
-    return {
-        "expectation": f"{config.type}({config.kwargs.get('column')})",
-        "success": bool(result.success),
-        "observed": _observed(result.result),
-    }
+    return [
+        {
+            "expectation": f"{config.type}({config.kwargs.get('column')})",
+            "success": bool(result.success),
+            "observed": _observed(result.result),
+        }
+        for result in validate(name, frame, load_suite(SUITE))
+        for config in [result.expectation_config]
+    ]
 
 
 def _observed(result: dict[str, Any]) -> str:

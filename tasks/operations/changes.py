@@ -34,19 +34,14 @@ def snapshot_file(settings: TuneSettings) -> Path:
     return workspace() / "recurring" / f"{own_slug(settings.dataset, settings.model)}.json"
 
 
-def last_snapshot(settings: TuneSettings) -> Snapshot | None:
-    """The inputs of the last run; None before the first run."""
-    note = snapshot_file(settings)
-    return read_record(note, Snapshot) if note.exists() else None
-
-
 @step
 def detect_changes(settings: TuneSettings, history: Path) -> tuple[Snapshot, str | None]:
     """The present inputs, and in words what changed since the last run; None if nothing did.
 
     Trials that its own runs added to the history do not count as a change.
     """
-    before = last_snapshot(settings)
+    note = snapshot_file(settings)
+    before = read_record(note, Snapshot) if note.exists() else None
     own = before.own_files if before else ()
     dataset = load_dataset(
         resolve_dataset(settings.dataset, cache_folder() / "datasets").absolute()
@@ -70,14 +65,9 @@ def detect_changes(settings: TuneSettings, history: Path) -> tuple[Snapshot, str
 def save_snapshot(
     settings: TuneSettings, seen: Snapshot, run_id: str, history: Path, done: bool
 ) -> Snapshot:
-    """Saves the inputs of a run, so that the same is not tuned twice.
+    """Saves the inputs of a run as seen before it, so that the same is not tuned twice.
 
-    Args:
-        settings: of the recurring run.
-        seen: inputs before the run.
-        run_id: of the run; history files with its name are its own.
-        history: that it added to.
-        done: whether promotion and learning followed the run.
+    It is ``done`` once promotion and learning followed. History files with its name are its own.
     """
     new = [file.name for file in history_files(history) if file.name.startswith(f"{run_id}.")]
     own = tuple(sorted({*seen.own_files, *new}))

@@ -27,18 +27,12 @@ WITHOUT_GPU: dict[str, Any] = {"gpus": 0, "device_requests": []}
 
 
 def deploy(kind: str = "process", root: Path | None = None) -> list[str]:
-    """Creates work pools and deployments, or updates those that exist.
+    """Creates or updates work pools and deployments; returns what the pools keep of their own.
 
-    Args:
-        kind: of the pools: process, docker or kubernetes.
-        root: of the checkout, as the workers see it; None: this one, or that of the image.
-
-    Returns:
-        Notes for people: values of the pools' own that were kept.
+    Workers see the checkout at ``root``; None: where this one is, or that of the image.
 
     Raises:
-        SettingsError: there is no server to deploy to, the kind is unknown, or a pool is of
-            another one.
+        SettingsError: no server to deploy to, an unknown kind, or a pool of another one.
         AutoPipeError: ``prefect deploy`` failed; its own words.
     """
     if kind not in KINDS:
@@ -87,11 +81,7 @@ def refuse_other_kinds(pools: Sequence[WorkPool], kind: str) -> None:
 def make_pool(
     client: SyncPrefectClient, name: str, kind: str, existing: WorkPool | None = None
 ) -> list[str]:
-    """Creates a work pool from the template of its kind, or updates it.
-
-    Returns:
-        The values that were set on the page of the pool, which are kept, one line each.
-    """
+    """Creates a work pool, or updates it; returns the values set on its page, which are kept."""
     wanted = template(kind, name)
     if existing is None:
         client.create_work_pool(WorkPoolCreate(name=name, type=kind, base_job_template=wanted))

@@ -38,32 +38,19 @@ DRY_RUN = (
 
 @dataclass(frozen=True)
 class CheckResult:
-    """Outcome of one check.
-
-    Attributes:
-        name: of the check.
-        status: bad stops runs; a note is worth knowing.
-        message: the finding in words.
-        fix: command or step that fixes it; empty if nothing is wrong.
-    """
+    """Outcome of one check."""
 
     name: str
-    status: Status
+    status: Status  # bad stops runs; a note is worth knowing
     message: str
-    fix: str = ""
+    fix: str = ""  # command or step that fixes it; empty if nothing is wrong
 
 
 Check = Callable[[], Iterator[CheckResult]]
 
 
 def checks(dataset: str, model: str, with_dry_run: bool = True) -> dict[str, Check]:
-    """All checks by name, in their order.
-
-    Args:
-        dataset: to load.
-        model: to load, without its weights.
-        with_dry_run: also run two trials, from start to finish.
-    """
+    """All checks by name, in their order; the dry run is two trials, from start to finish."""
     found: dict[str, Check] = {
         "Python": python,
         "devices": devices,

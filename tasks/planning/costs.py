@@ -32,21 +32,13 @@ MODELS_TESTED = 3  # base, default and best
 
 @dataclass(frozen=True)
 class CompletionLengths:
-    """Lengths of completions in tokens, and what each further token costs in seconds.
+    """Lengths of completions in tokens, and what each further token costs in seconds."""
 
-    Attributes:
-        measured: the limit with which the pace was measured.
-        limit: that follows from the data, if the settings have none.
-        most: that nine of ten completions of the training split fit.
-        rl_growth: seconds of an RL step for one more token.
-        row_growth: seconds of a completed and scored row for one more token.
-    """
-
-    measured: int = 1
-    limit: int = 1
-    most: int = 1
-    rl_growth: float = 0.0
-    row_growth: float = 0.0
+    measured: int = 1  # the limit with which the pace was measured
+    limit: int = 1  # that follows from the data, if the settings have none
+    most: int = 1  # that nine of ten completions of the training split fit
+    rl_growth: float = 0.0  # of an RL step
+    row_growth: float = 0.0  # of a completed and scored row
 
     def of(self, schedule: Schedule) -> int:
         """The limit of a schedule."""
@@ -71,27 +63,17 @@ class CompletionLengths:
 
 @dataclass(frozen=True)
 class TrialCosts:
-    """Costs of the trials of one dataset and model in seconds, for any schedule.
+    """Costs of the trials of one dataset and model in seconds, for any schedule."""
 
-    Attributes:
-        pace: as measured; ``scoring`` is that of ``scored_rows``.
-        scored_rows: validation rows of one scoring.
-        completions: their lengths, and what they cost when they are longer or shorter.
-        config: the default configuration.
-        train_rows, pairs, validation_rows, test_rows: of the dataset.
-        start_up: seconds from the beginning of the run until the pace was measured.
-        learning: seconds from then until the offline models are trained, in parallel to the probe.
-    """
-
-    pace: Pace
+    pace: Pace  # as measured; ``scoring`` is that of ``scored_rows``
     scored_rows: int
-    config: Hyperparameters
+    config: Hyperparameters  # the default
     train_rows: int
     pairs: int
     validation_rows: int
     test_rows: int
-    start_up: float
-    learning: float = 0.0
+    start_up: float  # from the beginning of the run until the pace was measured
+    learning: float = 0.0  # from then until the offline models are trained, beside the probe
     completions: CompletionLengths = field(default_factory=CompletionLengths)
 
     def row(self, schedule: Schedule) -> float:
@@ -105,10 +87,7 @@ class TrialCosts:
 
     @property
     def asking(self) -> float:
-        """Seconds between two trials: the next proposal, its records and its pages.
-
-        The start shows how fast the machine is at such work.
-        """
+        """Seconds of the next proposal, its records and pages: work of the same kind as a start."""
         return ASKING_SHARE * self.start_up
 
     @property

@@ -38,27 +38,16 @@ CLOSING_SECONDS = 30.0  # where nothing was measured
 
 
 class TimePlan(Record):
-    """``plan.json``: what a run was expected to take before its first trial.
-
-    Attributes:
-        pace: of trials, measured.
-        overhead_seconds: of a trial, whatever its length.
-        trial_seconds: of the default configuration at full length; None where it is not known.
-        closing_seconds: kept for the measurement on the test split and what follows.
-        test_rows: of the final measurement.
-        test_seconds: of the closing seconds, for that measurement.
-        probe: size of the probe of the base model.
-        text: the plan for people.
-    """
+    """``plan.json``: what a run was expected to take before its first trial."""
 
     pace: Pace
-    overhead_seconds: float
-    trial_seconds: float | None
-    closing_seconds: float
+    overhead_seconds: float  # of a trial, whatever its length
+    trial_seconds: float | None  # of the default at full length; None where it is not known
+    closing_seconds: float  # kept for the measurement on the test split and what follows
     test_rows: int
-    test_seconds: float
+    test_seconds: float  # of the closing seconds
     probe: ProbeSize
-    text: str
+    text: str  # for people
 
 
 def unmeasured(settings: TuneSettings, text: str) -> TimePlan:
@@ -78,14 +67,7 @@ def unmeasured(settings: TuneSettings, text: str) -> TimePlan:
 def plan_of(
     costs: TrialCosts, settings: TuneSettings, now: datetime, elapsed: float, begun: bool = False
 ) -> TimePlan:
-    """The plan of a run.
-
-    Args:
-        costs: of its trials.
-        settings: of the run.
-        now: time of day, to say when it will be finished.
-        elapsed: seconds since it began.
-        begun: it has trials already, and is resumed with what is left.
+    """The plan of a run that began ``elapsed`` seconds ago; ``begun`` if it has trials already.
 
     Raises:
         SettingsError: the time budget of a new run is too short, with commands that fit.
@@ -174,14 +156,12 @@ def make_plan(
         costs = warm_up(
             settings, run, inputs, config, backend.runner, lambda: ledger.elapsed_here, processes
         )
+        begun = (run.path / "run.json").exists()
         if costs:
             costs = replace(costs, learning=learning.seconds(costs.start_up))
-        begun = (run.path / "run.json").exists()
-        plan = (
-            plan_of(costs, settings, datetime.now(), ledger.elapsed, begun=begun)
-            if costs
-            else unmeasured(settings, "the default configuration could not be measured: no plan")
-        )
+            plan = plan_of(costs, settings, datetime.now(), ledger.elapsed, begun=begun)
+        else:
+            plan = unmeasured(settings, "the default configuration could not be measured: no plan")
         write_json(file, plan)
         plan = _resumed(plan, ledger) if begun else plan
     else:

@@ -13,12 +13,7 @@ from tasks.config.paths import cache_folder
 from tasks.config.settings import TuneSettings
 from tasks.execution.base import on_this_machine
 from tasks.execution.devices import launchers_for, remote_processes, trial_processes
-from tasks.inputs.catalog import (
-    load_catalog,
-    resolve_dataset,
-    resolve_model,
-    unknown_name_message,
-)
+from tasks.inputs.catalog import load_catalog, resolve_dataset, resolve_model, unknown_name_message
 from tasks.inputs.chats import check_chats, model_folder
 from tasks.inputs.gguf import check_gguf
 from tasks.inputs.spaces import distinct_problems, load_space, resolve_space, sample_configurations

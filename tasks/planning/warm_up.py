@@ -1,11 +1,9 @@
 """The warm-up of a run: a few steps, generated tokens and a checkpoint, to measure trial costs.
 
-It is a trial like any other, only very short, and the first step of each stage does not count. Its
-first part is quick even if a step of a real model takes a minute: SFT with the smallest possible
-batches, and a few generated tokens. The time of a training step grows with the batch, that of
-generation with the tokens, and a step of RL consists of both (`trials.spec.pace`). If that is
-quick, a second part runs the default configuration itself: the time of small models is not
-proportional to their work.
+It is a very short trial, and the first step of each stage does not count. Its first part is quick
+even if a step of a real model takes a minute: SFT with the smallest batches and a few generated
+tokens, from which follow the times of larger ones (`trials.spec.pace`). If that is quick, a second
+part runs the default configuration itself: the time of small models is not proportional to work.
 """
 
 from __future__ import annotations
@@ -54,19 +52,14 @@ def warm_up(
     elapsed: Callable[[], float],
     processes: int = 1,
 ) -> TrialCosts | None:
-    """Measures what trials of the default configuration cost.
+    """Measures what trials of the default configuration cost, by short ones in ``warm-up/``.
+
+    None where it cannot be measured, as when it diverges at once.
 
     Args:
-        settings: of the run.
-        run: its folder; the short trials are kept in ``warm-up/``.
-        inputs: dataset and model.
         config: the default configuration.
-        supervisor: runs the short trials.
         elapsed: seconds since the run began.
         processes: that share the batch of a trial.
-
-    Returns:
-        None where the default configuration cannot be measured, as when it diverges at once.
 
     Raises:
         AutoPipeError: no trial of this run could be run; or within a time budget, a step of the
@@ -93,19 +86,13 @@ def warm_up(
 
 @dataclass(frozen=True)
 class _Measured:
-    """The measurements of a short trial.
-
-    Attributes:
-        rows: that were scored.
-        tokens: limit of their completions; None: that of the data.
-        full: whether it ran the configuration itself, not the smallest batches.
-    """
+    """The measurements of a short trial."""
 
     events: list[Event]
     result: TrialResult
-    rows: int
-    tokens: int | None
-    full: bool
+    rows: int  # that were scored
+    tokens: int | None  # limit of their completions; None: that of the data
+    full: bool  # whether it ran the configuration itself, not the smallest batches
 
     @property
     def pace(self) -> Pace:
@@ -158,12 +145,9 @@ class _ShortTrial:
         return _share(self.settings, SMALL_SHARE, max(SMALL_SECONDS, most))
 
     def run(self, name: str, limit: float, rows: int | None = None) -> _Measured:
-        """Runs one trial: the configuration itself, or the smallest there is.
+        """Runs the configuration itself, scored on so many rows, or the smallest trial there is.
 
-        Args:
-            name: of its folder.
-            limit: seconds that it may take, where time is budgeted.
-            rows: validation rows that the configuration is scored on; None: the smallest trial.
+        It may take ``limit`` seconds, where time is budgeted.
 
         Raises:
             AutoPipeError: it failed in a way that all other trials would, too.
@@ -173,6 +157,8 @@ class _ShortTrial:
         asked = self.settings.schedule.max_completion_tokens
         tokens = min(asked or SMALL_TOKENS, SMALL_TOKENS) if rows is None else asked
         scored = rows or SMALL_ROWS
+        schedule: dict[str, object] = {"eval_rows": scored, "max_completion_tokens": tokens}
+        schedule |= {"eval_points": (), "pass_k": None}
         spec = TrialSpec(
             trial_id=f"{FOLDER}-{name}",
             dataset=str(self.inputs.dataset.path),
@@ -182,14 +168,7 @@ class _ShortTrial:
             seed=self.settings.seed,
             folder=str(folder),
             model_fingerprint=self.inputs.model_fingerprint,
-            schedule=self.settings.schedule.model_copy(
-                update={
-                    "eval_rows": scored,
-                    "eval_points": (),
-                    "pass_k": None,
-                    "max_completion_tokens": tokens,
-                }
-            ),
+            schedule=self.settings.schedule.model_copy(update=schedule),
             stopping=self.settings.stopping.model_copy(update={"enabled": False}),
             limits=self.settings.limits.model_copy(
                 update={"wall_seconds": wall, "checkpoint_seconds": None}
@@ -210,10 +189,7 @@ class _ShortTrial:
     ) -> TrialCosts | None:
         """The costs that follow from a short trial; None if its measurements are not enough.
 
-        Args:
-            trial: that was run.
-            start_up: see `TrialCosts`.
-            before: one that trained by SFT, if this did not.
+        If it did not train by SFT, the one ``before`` did.
         """
         h, pace, lengths = self.h, trial.pace, trial.lengths
         token = trial.token or (before.token if before else 0.0)

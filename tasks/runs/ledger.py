@@ -23,16 +23,12 @@ MOST_IDLE = 20
 
 @dataclass
 class CostScale:
-    """Costs of the trials of one run in full-trial equivalents.
+    """Costs of the trials of one run in full-trial equivalents: default trials at full length.
 
-    That is in default trials at full length, a unit that every budget can be expressed in. The
-    trials have to be asked for in the order of their proposals.
-
-    Attributes:
-        reference_flops: of the default configuration at full length; NaN before that has run.
+    The trials have to be asked for in the order of their proposals.
     """
 
-    reference_flops: float = math.nan
+    reference_flops: float = math.nan  # of the default at full length; NaN before that has run
 
     def of(self, spec: TrialSpec, result: TrialResult) -> float:
         """Cost of one trial; the first that did not fail is the reference: the default is first."""
@@ -53,27 +49,16 @@ def is_idle(result: TrialResult, cost_full: float) -> bool:
 
 @dataclass
 class Ledger:
-    """Spends one budget, in whichever unit it was given.
+    """Spends one budget, in whichever unit it was given."""
 
-    Attributes:
-        file: keeps the elapsed time, so that a resumed run continues counting.
-        budget: the whole budget.
-        finalist_share: of the budget, kept for finalists at full length.
-        closing_seconds: kept for the measurement on the test split and the report.
-        trial_seconds: that a full-length trial is planned to take; NaN if that is not known.
-        overhead_seconds: of these, what a trial takes whatever its length.
-        already: seconds that were spent before there was a ledger, as on starting a server.
-        clock: seconds; monotonic, so that setting the clock changes nothing.
-    """
-
-    file: Path
+    file: Path  # keeps the elapsed time, so that a resumed run continues counting
     budget: Budget
-    finalist_share: float = 0.25
-    closing_seconds: float = 0.0
-    trial_seconds: float = math.nan
-    overhead_seconds: float = 0.0
-    already: float = 0.0
-    clock: Callable[[], float] = time.monotonic
+    finalist_share: float = 0.25  # of the budget, kept for finalists at full length
+    closing_seconds: float = 0.0  # kept for the measurement on the test split and the report
+    trial_seconds: float = math.nan  # that a full-length trial is planned to take; NaN: not known
+    overhead_seconds: float = 0.0  # of these, what a trial takes whatever its length
+    already: float = 0.0  # spent before there was a ledger, as on starting a server
+    clock: Callable[[], float] = time.monotonic  # setting the time of day changes nothing
     started: int = 0
     spent_full: float = 0.0
     _idle: int = field(init=False, default=0)
@@ -154,12 +139,9 @@ class Ledger:
         self.save()
 
     def allows(self, cost_full: float, finalist: bool = False, pending_full: float = 0.0) -> bool:
-        """True if one more trial fits.
+        """True if one more trial fits, beside the running ones, of expected costs in full trials.
 
-        Args:
-            cost_full: its expected cost in full-trial equivalents.
-            finalist: finalists may use the share that is kept for them.
-            pending_full: expected cost of the running trials.
+        Finalists may use the share that is kept for them.
         """
         if self._idle >= MOST_IDLE:
             return False

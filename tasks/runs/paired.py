@@ -8,11 +8,7 @@ from trials.io.errors import SettingsError
 
 
 def compare_trials(run: RunFolder, one: str, other: str) -> PairedDifference:
-    """The difference of ``one`` and ``other``, row by row.
-
-    Args:
-        run: of both.
-        one, other: ids of trials, or their beginnings such as ``003``.
+    """The difference, row by row, of trials named by their ids or beginnings such as ``003``.
 
     Raises:
         SettingsError: there is no such trial, or it has no score.

@@ -87,11 +87,6 @@ def finished_notice(run: RunFolder, budget: Budget, history: Path | None = None)
 
     That is one whose search ended with this very budget, and that has everything that the end of a
     run makes. Whatever of it was removed since, or could not be made, is made when it is resumed.
-
-    Args:
-        run: its folder.
-        budget: to resume it with.
-        history: to join; None: the one that it began with.
     """
     summary, info = run.summary(), run.info()
     folder = history or (Path(info.history.folder) if info.history.folder else None)

@@ -31,8 +31,6 @@ class RunTables:
     """Everything in a run folder that people look at.
 
     Attributes:
-        info: ``run.json``.
-        summary: ``summary.json``, None before the end of the run.
         trials: one row per trial, in the order of the proposals; columns ``TRIAL_COLUMNS``.
             ``label`` is the id, shortened where that is still unique. ``continues`` is empty where
             a trial began afresh; ``begun_by`` names the trial whose first stages it shares.
@@ -40,10 +38,7 @@ class RunTables:
             else the predicted final score, else the last score. ``config`` holds dicts; unknown
             numbers are NaN.
         curves: one row per curve point; columns ``CURVE_COLUMNS``.
-        records: the trials as they lie on disk, in the same order.
-        proposals: the search's records of the trials, in the same order.
-        plan: the text of the run's plan; None if it made none.
-        so_far: how much of its budget an unfinished run has spent, as ``2 of 6 trials``.
+        records, proposals: the trials as they lie on disk, and the search's records, in that order.
     """
 
     info: RunInfo
@@ -53,7 +48,7 @@ class RunTables:
     records: list[Trial]
     proposals: list[ProposalRecord]
     plan: str | None = None
-    so_far: str | None = None
+    so_far: str | None = None  # of its budget an unfinished run has spent, as ``2 of 6 trials``
 
     @classmethod
     def read(cls, run: RunFolder) -> RunTables:
@@ -123,13 +118,9 @@ def trial_table(
 ) -> pd.DataFrame:
     """The trials of a run, one row per trial; see ``RunTables``.
 
-    Args:
-        records: trials in the order of the rows.
-        proposals: by trial id.
-        observations: rows with ``trial_id`` and, where they are known, ``predicted`` and
-            ``predicted_sd`` (of the score at full length) and ``prior_score``, all as the search
-            sees them now. These priors are preferred to those of the proposals, whose scale was
-            still being learned.
+    Observations have a ``trial_id`` and, where they are known, ``predicted`` and ``predicted_sd``
+    (of the score at full length) and ``prior_score``, all as the search sees them now. These priors
+    are preferred to those of the proposals, whose scale was still being learned.
     """
     seen = {row["trial_id"]: row for row in observations if "trial_id" in row}
     rows = [

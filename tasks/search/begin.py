@@ -26,17 +26,11 @@ OWN_PACKAGES = ("prefect", "botorch", "gpytorch", "catboost", "pandas", "ConfigS
 
 @dataclass(frozen=True)
 class PinnedHistory:
-    """The history that a run learns from.
-
-    Attributes:
-        files: of the history.
-        features: table of meta-features that describes it; None without one.
-        used: whether the search of a resumed run began with it; None if none has begun.
-    """
+    """The history that a run learns from."""
 
     files: list[Path]
-    features: Path | None
-    used: bool | None = None
+    features: Path | None  # the table of meta-features that describes it
+    used: bool | None = None  # whether the search began with it; None if it has not begun
 
 
 def pin_history(
@@ -50,7 +44,12 @@ def pin_history(
     features, used = run.path / FEATURES, None
     if (run.path / "run.json").exists():
         info = run.info()
-        _check_unchanged(info, inputs)
+        found, began = inputs.dataset.fingerprint, info.dataset.fingerprint
+        if found != began:
+            raise SettingsError(
+                f"{inputs.dataset.path} changed since run {info.run_id} began "
+                f"(fingerprint {found}, was {began}); restore the data, or start a new run"
+            )
         used = info.history.used
         files = [Path(file) for file in info.history.files]
     else:
@@ -87,13 +86,7 @@ def begin_run(
 ) -> RunInfo:
     """Writes ``run.json``, or reads it if the run is resumed.
 
-    Args:
-        settings: of the run.
-        run: its folder.
-        inputs: dataset and model.
-        space: that is searched.
-        files: of the history that it learns from.
-        history: folder of the history that its trials join.
+    The run learns from ``files``; its trials join the ``history``, a folder.
     """
     if (run.path / "run.json").exists():
         return run.info()
@@ -128,12 +121,3 @@ def begin_run(
     )
     run.write_info(info)
     return info
-
-
-def _check_unchanged(info: RunInfo, inputs: CheckedInputs) -> None:
-    if info.dataset.fingerprint != inputs.dataset.fingerprint:
-        raise SettingsError(
-            f"{inputs.dataset.path} changed since run {info.run_id} began "
-            f"(fingerprint {inputs.dataset.fingerprint}, was {info.dataset.fingerprint}); "
-            "restore the data, or start a new run"
-        )

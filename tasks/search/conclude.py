@@ -61,15 +61,10 @@ def measure_on_test(
 
 @dataclass(frozen=True)
 class FinalMeasurement:
-    """The size of the final measurement, which has to fit the time that is left.
+    """The size of the final measurement, which has to fit the time that is left."""
 
-    Attributes:
-        rows: of the test split.
-        wall_seconds: that it may take at most; None without a time budget.
-    """
-
-    rows: int
-    wall_seconds: float | None = None
+    rows: int  # of the test split
+    wall_seconds: float | None = None  # that it may take at most; None without a time budget
 
     @classmethod
     def of(
@@ -80,9 +75,7 @@ class FinalMeasurement:
         Args:
             asked: rows of the settings.
             left: seconds for the measurement; infinite without a time budget.
-            row_seconds: for completing and scoring one row.
-            models: that are measured.
-            load_seconds: for loading one of them.
+            row_seconds, load_seconds: of one row, and of loading one of the models.
         """
         if math.isinf(left):
             return cls(asked)
@@ -102,15 +95,7 @@ def conclude(
     test_seconds: float = math.inf,
     say: Report = silent,
 ) -> Summary:
-    """Measures base, default and best configuration and writes ``summary.json``.
-
-    Args:
-        run: its folder.
-        loop: whose search is over.
-        default_config: what the recommendation is compared with.
-        measurer: has a worker measure them.
-        test_seconds: that are left for the measurement.
-        say: called with the progress.
+    """Measures base, default and best configuration in ``test_seconds``; writes ``summary.json``.
 
     Raises:
         AutoPipeError: no trial ran to its end.

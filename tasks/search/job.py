@@ -51,7 +51,7 @@ def open_job(
     """A run that begins or is resumed, with all that it holds; released when the context ends.
 
     Args:
-        settings: of the run; None: those that it began with.
+        settings: None: those that it began with.
         run: id, folder or URL of a run to resume; None begins a new one.
         history: folder to learn from and to append to; None: the usual one.
         guarded: has a function called even if the process is ended at once.

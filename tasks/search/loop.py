@@ -68,14 +68,11 @@ class SearchLoop:
     """One run's search and everything its trials need.
 
     Attributes:
-        submit: has a trial run, and returns the future of its result.
         on_result: called with each result, in the order of the proposals.
         on_removed: called with the checkpoints that were removed to keep within the disk limit.
         pace: that trials expect of themselves.
         finished: trials whose results the search was told, by proposal id.
-        registry: checkpoints of all trials of the run.
         compute: the settings', with each trial's share of the memory if all are on this machine.
-        costs: of the finished trials.
     """
 
     run: RunFolder
@@ -350,18 +347,12 @@ class SearchLoop:
 
     def observations(self) -> list[dict[str, Any]]:
         """The search's present view of every trial, with the trial's id."""
-        return [
-            {
-                key: _finite(value) if isinstance(value, float) else value
-                for key, value in row.items()
-            }
-            | {
-                "trial_id": self.finished[row["id"]][0].trial_id
-                if row["id"] in self.finished
-                else None
-            }
-            for row in records(self.search.observations())
-        ]
+        rows = []
+        for row in records(self.search.observations()):
+            plain = {k: _finite(v) if isinstance(v, float) else v for k, v in row.items()}
+            told = self.finished.get(row["id"])
+            rows.append({**plain, "trial_id": told[0].trial_id if told else None})
+        return rows
 
     def full_length(self, config: dict[str, Any]) -> Finished | None:
         """The trial of a configuration that ran to its end (or was stopped by a rule)."""

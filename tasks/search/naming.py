@@ -23,9 +23,8 @@ from trials.io.hashing import content_hash
 from trials.io.record_files import read_json
 from trials.spec.records import write_json
 
-OF_FLOW_RUNS = (
-    "flow-runs"  # flow run id -> run id, so that a flow run that is started again resumes
-)
+# Flow run id -> run id, so that a flow run that is started again resumes.
+OF_FLOW_RUNS = "flow-runs"
 
 
 def flow_run_title() -> str:
@@ -67,19 +66,18 @@ def resolve_run_history(run: RunFolder, given: Path | None) -> Path:
     Raises:
         SettingsError: the one that it began with is gone.
     """
-    info = run.info() if (run.path / "run.json").exists() else None
-    if info is None:
+    if not (run.path / "run.json").exists():
         return resolve_history_dir(given)
+    info = run.info()
     if given is None:
-        if info.history.folder is None:  # of a run from before it was noted
-            return resolve_history_dir()
-        if not Path(info.history.folder).is_dir():
+        folder = info.history.folder and Path(info.history.folder)  # of old runs not known
+        if folder and not folder.is_dir():
             raise SettingsError(
-                f"run {run.run_id} joins the history at {info.history.folder}, which is not there\n"
+                f"run {run.run_id} joins the history at {folder}, which is not there\n"
                 f"  restore it, or name another one: autopipe tune --resume {run.run_id} "
                 "--history FOLDER"
             )
-        return resolve_history_dir(Path(info.history.folder))
+        return resolve_history_dir(folder or None)
     history = info.history.model_copy(update={"folder": str(given.resolve())})
     if history != info.history:
         run.write_info(info.model_copy(update={"history": history}))

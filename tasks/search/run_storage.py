@@ -90,10 +90,7 @@ def _fetch(store: Store, name: str, draft: Path, url: str) -> None:
         raise SettingsError(f"no run at {url}: no run.json there")
     run = RunFolder(draft)
     info = run.info()
-    if info.settings.store not in (
-        None,
-        store.url,
-    ):  # moved, or mounted at another path
+    if info.settings.store not in (None, store.url):  # moved, or mounted at another path
         settings = info.settings.model_copy(update={"store": store.url})
         run.write_info(info.model_copy(update={"settings": settings}))
 
@@ -115,13 +112,8 @@ class RunUploader(Background, RunObserver):
     """Sends what is new in a run's folder after each trial, and all of it when it is left.
 
     It is sent from a thread of its own: the search does not wait for the storage. Where the
-    storage cannot be reached the run continues, and a warning says so.
-
-    Args:
-        run: that is kept there.
-        store: of run folders.
-        whole: send all files of trials; else only what their workers do not send: specs, and
-            results as the search was told them.
+    storage cannot be reached the run continues, and a warning says so. Unless it is sent ``whole``,
+    workers send the files of trials, but for specs and the results that the search was told.
 
     Raises:
         SettingsError: another process leads this run, from its copy on the storage.

@@ -22,10 +22,7 @@ ALL = frozenset(Hyperparameters.model_fields)
 def stages_of(schedule: Schedule, rows: int, pairs: int) -> StagesOf:
     """The stages at which settings begin to matter, by the rules for sharing checkpoints.
 
-    Args:
-        schedule: of full-length trials.
-        rows: of the training split.
-        pairs: preference pairs, 0 without any.
+    With ``rows`` in the training split, and so many preference ``pairs``.
     """
 
     def stages(config: Config) -> Sequence[Stage]:

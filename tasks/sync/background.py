@@ -15,9 +15,6 @@ class Background(ABC):
 
     Subclasses write ``work``, which returns soon after ``over`` is set. What it raises is logged at
     once, and raised where the context is left unless something else is raised there already.
-
-    Args:
-        name: of the thread.
     """
 
     def __init__(self, name: str):

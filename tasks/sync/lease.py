@@ -1,13 +1,9 @@
 """A run's heartbeat, for trials that run on other machines.
 
-The process that leads a run counts upwards in ``<run>/lease.json``. A worker that runs a trial for
-it watches the count: when it stands still, or the file is gone, the leader is gone and the trial is
-ended; likewise when another process took over, which will run the trial itself. Only changes are
-compared, never times of day, so clocks may differ.
-
-Beside it, ``<run>/leader.json`` beats for as long as a run is led at all, so that no second process
-leads it. It names machine and process as well: on the same machine it is known at once whether the
-leader lives, and one that was killed is not waited for.
+The process that leads a run counts upwards in ``<run>/lease.json``. A worker ends its trial when
+the count stands still, the file is gone or another process took over. Times of day are never
+compared, so clocks may differ. ``<run>/leader.json`` beats for as long as a run is led at all, so
+that no second process leads it; it names machine and process: a killed one is not waited for there.
 """
 
 from __future__ import annotations
@@ -36,18 +32,13 @@ BEAT_SECONDS = 1.0
 LOST_SECONDS = 6.0  # standing still for so long; a cancelled run is to leave nothing after 10 s
 
 
+Run = Path | StoredFolder  # the folder of a run, or where that is on shared storage
+
+
 class Lease(Background):
-    """Held by the leader of a run: beats in a thread until it is left.
+    """Held by the leader of a run: beats in a thread, in a file of the run, until it is left."""
 
-    Args:
-        run: its folder, or where that is on shared storage.
-        beat_seconds: between two beats.
-        file: name of the file that it counts in.
-    """
-
-    def __init__(
-        self, run: Path | StoredFolder, beat_seconds: float = BEAT_SECONDS, file: str = LEASE_FILE
-    ):
+    def __init__(self, run: Run, beat_seconds: float = BEAT_SECONDS, file: str = LEASE_FILE):
         super().__init__("lease")
         self._run, self._beat_seconds, self._file = run, beat_seconds, file
         # The holder distinguishes the leases of a run and of its resumption.
@@ -102,14 +93,10 @@ def machine_id() -> str:
     return " ".join(parts)
 
 
-def current_leader(run: Path | StoredFolder, lost_seconds: float = LOST_SECONDS) -> str | None:
+def current_leader(run: Run, lost_seconds: float = LOST_SECONDS) -> str | None:
     """The process that leads a run now, in words; None if there is none.
 
-    It takes a moment to notice that a leader on another machine was killed.
-
-    Args:
-        run: its folder, or where that is on shared storage.
-        lost_seconds: after which a heartbeat that stands still is none.
+    It takes ``lost_seconds`` to notice that a leader on another machine was killed.
 
     Raises:
         StoreError: the storage cannot be read.
@@ -130,7 +117,7 @@ def current_leader(run: Path | StoredFolder, lost_seconds: float = LOST_SECONDS)
     return None
 
 
-def _read(run: Path | StoredFolder, file: str) -> str | None:
+def _read(run: Run, file: str) -> str | None:
     """The text of a heartbeat, None if there is no such file."""
     if isinstance(run, StoredFolder):
         return run.store.text(run.name, file)
@@ -150,20 +137,9 @@ def _parse(text: str | None) -> dict[str, Any] | None:
 
 
 class LeaseWatch(Background):
-    """Calls back once when the lease of a run is lost; used as a context around the work.
+    """Calls back once, from a thread, when the lease of a run is lost or stands still."""
 
-    Args:
-        run: its folder, or where that is on shared storage.
-        on_lost: called from a thread of its own.
-        lost_seconds: without a beat.
-    """
-
-    def __init__(
-        self,
-        run: Path | StoredFolder,
-        on_lost: Callable[[], None],
-        lost_seconds: float = LOST_SECONDS,
-    ):
+    def __init__(self, run: Run, on_lost: Callable[[], None], lost_seconds: float = LOST_SECONDS):
         super().__init__("lease-watch")
         self._run, self._on_lost, self._lost_seconds = run, on_lost, lost_seconds
 

@@ -33,13 +33,9 @@ class Locked(AutoPipeError):
 
 @contextmanager
 def locked(folder: Path, name: str, advice: str, wait_seconds: float = 0.0) -> Iterator[None]:
-    """Holds the lock of a folder.
+    """Holds the lock of a folder, which is made if it is not there.
 
-    Args:
-        folder: that is written to; made if it is not there.
-        name: of what is locked, for people: ``run gcd-001``.
-        advice: what to do instead of waiting longer.
-        wait_seconds: how long to wait for another holder.
+    For people, ``name`` says what is locked, and ``advice`` what to do instead of waiting longer.
 
     Raises:
         Locked: another process still holds it then.
@@ -116,9 +112,7 @@ def _folder_locked(folder: Path, name: str, advice: str) -> Iterator[None]:
 
 def history_lock(folder: Path) -> AbstractContextManager[None]:
     """Lets only one process add to a history."""
-    advice = (
-        "its writers need well under a second: look for one that hangs, then repeat the command"
-    )
+    advice = "its writers need under a second: look for one that hangs, then repeat the command"
     return _lock_beside(folder, "the history", advice, HISTORY_WAIT_SECONDS)
 
 

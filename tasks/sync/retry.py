@@ -27,11 +27,7 @@ def call_with_retries(
 ) -> Outcome:
     """The outcome of an action that is repeated while server or storage do not answer.
 
-    Args:
-        action: that may be repeated: it changes nothing, or the same again.
-        description: of the action, for the warning.
-        stop: once it is set, the next failure is the last one.
-        seconds: after which it is not repeated any more.
+    It changes nothing, or the same again. Once ``stop`` is set, the next failure is the last one.
 
     Raises:
         StoreError, httpx.HTTPError: of the last attempt, or one that is not transient.

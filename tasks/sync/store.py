@@ -32,11 +32,7 @@ UNFINISHED = (PARTIAL, ".removed")  # ends of names of what is being written or 
 
 
 class StoreError(AutoPipeError):
-    """The storage could not be read or written.
-
-    Attributes:
-        transient: whether it may be over in a moment; a request that was refused is refused again.
-    """
+    """The storage could not be read or written; ``transient`` if that may be over in a moment."""
 
     def __init__(self, text: str, transient: bool = True):
         super().__init__(text)
@@ -45,11 +41,7 @@ class StoreError(AutoPipeError):
 
 @dataclass(eq=False)
 class Store:
-    """A folder on shared storage.
-
-    Attributes:
-        url: as fsspec takes it; credentials come from the environment, as each protocol says.
-    """
+    """A folder on shared storage, at a URL as fsspec takes it; the environment has credentials."""
 
     url: str
     _fs: Any = field(init=False, repr=False)
@@ -77,15 +69,9 @@ class Store:
     def push(
         self, folder: Path, name: str, include: Callable[[PurePosixPath], bool] = lambda _: True
     ) -> int:
-        """Sends what changed in a folder since this object sent it last.
+        """Sends what changed in a folder since this object sent it last; returns how many files.
 
-        Args:
-            folder: or a file, which is sent as the only one of its folder.
-            name: of the folder in the store.
-            include: whether a file is sent, by its path in the folder; all by default.
-
-        Returns:
-            How many files were sent.
+        A file is sent as the only one of its folder. ``include`` takes a path in the folder.
         """
         if folder.is_file():
             files, folder = [folder], folder.parent
@@ -110,8 +96,6 @@ class Store:
         """Fetches what is not there yet, or has another size; returns the files that were fetched.
 
         Args:
-            name: of the folder in the store.
-            folder: to fetch to; what is there besides stays.
             only: names of files to fetch; all by default.
             exclude: names of folders that are not fetched, at any depth.
             always: names of files to fetch whatever their size: they are changed in place.
@@ -185,7 +169,7 @@ class Store:
 
     def _removable(self, *parts: str) -> str:
         """A path to remove: storages take ``*`` and ``[`` in one for many files."""
-        if not parts or any(set("*?[]{}") & set(part) for part in parts):
+        if not parts or set("*?[]{}") & set("".join(parts)):
             text = f"the storage {self.url}: {'/'.join(parts)!r} is not removed"
             raise StoreError(text, transient=False)
         return self._path(*parts)

@@ -132,9 +132,7 @@ def test_a_hub_id_that_is_nowhere_is_no_good_one() -> None:
     assert "unset HF_HUB_OFFLINE" in found.fix
 
 
-def test_a_model_of_the_hub_that_was_fetched_before(
-    tmp_path: Path,
-) -> None:
+def test_a_model_of_the_hub_that_was_fetched_before(tmp_path: Path) -> None:
     """In a process of its own: the folder of the hub's cache is read when its library starts."""
     repository = tmp_path / "hub" / "models--owner--model"
     shutil.copytree(TINY, repository / "snapshots" / "abc")

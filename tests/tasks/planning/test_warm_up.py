@@ -53,10 +53,7 @@ def test_data_that_no_trial_can_use_end_the_run_here(tmp_path: Path) -> None:
     config = plain_values(load_space("sft_grpo").get_default_configuration())
     inputs = check_inputs(settings.dataset, settings.model, schedule)
     run = RunFolder(tmp_path / "run")
-    with (
-        Supervisor(Launcher()) as supervisor,
-        pytest.raises(AutoPipeError, match="--max-length"),
-    ):
+    with Supervisor(Launcher()) as supervisor, pytest.raises(AutoPipeError, match="--max-length"):
         warm_up.fn(settings, run, inputs, config, supervisor, lambda: 0.0)
     [result] = run.path.rglob("result.json")
     assert read_record(result, TrialResult).failure is not None

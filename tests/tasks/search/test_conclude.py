@@ -11,12 +11,7 @@ import pytest
 
 from tasks.planning.costs import LEAST_ROWS, MARGIN
 from tasks.runs.folder import Trial
-from tasks.search.conclude import (
-    LITTLE_SECONDS,
-    FinalMeasurement,
-    _full_cost,
-    _row_seconds,
-)
+from tasks.search.conclude import LITTLE_SECONDS, FinalMeasurement, _full_cost, _row_seconds
 from trials.spec.records import Cost, Fidelity, Schedule, SplitScore, TrialResult, TrialSpec
 
 

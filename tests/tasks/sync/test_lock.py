@@ -128,13 +128,7 @@ def remove(folder: Path, *names: str) -> None:
         (folder / name).unlink()
 
 
-@pytest.mark.parametrize(
-    "removed",
-    [
-        (".lock",),
-        (".lock", ".lock.holder.json", LEADER_FILE),
-    ],
-)
+@pytest.mark.parametrize("removed", [(".lock",), (".lock", ".lock.holder.json", LEADER_FILE)])
 def test_without_its_lock_file_a_run_still_has_one_leader(
     tmp_path: Path, removed: tuple[str, ...]
 ) -> None:
