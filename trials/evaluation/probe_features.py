@@ -60,7 +60,7 @@ def completion_features(model: Any, tokenizer: Any, rows: list[Row]) -> dict[str
             path=rows[0].file or "train",
             line=rows[0].line,
             expected="completions with text, and a chat template that writes what the assistant "
-            "says; mend the rows or the model's template",
+            "says; fix the rows or the model's template",
         )
     loss, accuracy, entropy = np.mean(looks, axis=0)
     if not math.isfinite(loss):

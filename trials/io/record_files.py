@@ -23,15 +23,15 @@ SHOWN_PROBLEMS = 3
 # What is lost when a file of a run is removed, and so what to do about one that is damaged.
 REMEDIES = {
     "run.json": "restore it from a copy, or start a new run: without it this one cannot go on",
-    "spec.json": "remove the folder that it is in: the trial is run again when the run goes on",
-    "result.json": "remove it: the trial is run again when the run goes on",
-    "summary.json": "remove it: it is made again when the run goes on",
-    "observations.json": "remove it: it is made again when the run goes on",
+    "spec.json": "remove the folder that it is in: the trial is run again when the run is resumed",
+    "result.json": "remove it: the trial is run again when the run is resumed",
+    "summary.json": "remove it: it is made again when the run is resumed",
+    "observations.json": "remove it: it is made again when the run is resumed",
     "versions.json": "remove it: what was kept stays kept, but the run no longer says what it was",
     "events.jsonl": "remove that line: it is one of many points of the trial's curves",
-    "plan.json": "remove it: what trials cost is measured again when the run goes on",
+    "plan.json": "remove it: what trials cost is measured again when the run is resumed",
     "ledger.json": "remove it: the time that the run has spent so far is then not counted",
-    "proposals.jsonl": "remove that line: its trial is proposed again when the run goes on",
+    "proposals.jsonl": "remove that line: its trial is proposed again when the run is resumed",
 }
 ELSE = "restore it from a copy, or remove it if it can be made again"
 

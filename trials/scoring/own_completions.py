@@ -41,8 +41,7 @@ SHOWN_CHARACTERS = 200  # characters of a completion
 
 @dataclass(frozen=True)
 class SplitCheck:
-    """How many rows of a split have a completion, how many were scored, how many earn nothing, and
-    the first of these in words."""
+    """Rows of a split: with a completion, scored, and earning nothing, with the first of these."""
 
     split: str
     rows: int
@@ -94,7 +93,7 @@ def _warnings(dataset: Dataset, allow_user_code: bool) -> list[str]:
     failed = [check for check in checks if check.unrewarded * 2 > check.scored]
     if failed:
         fits = "".join(f"\n    - {each}" for each in suggest_settings(dataset))
-        remedy = "mend the rows, or set `reward` or `answer_marker` in dataset.yaml"
+        remedy = "fix the rows, or set `reward` or `answer_marker` in dataset.yaml"
         raise RewardError(
             f"{dataset.path}: most {problem}{_unrewarded(failed)}"
             "\n  expected: completions that their answers make right; "

@@ -165,7 +165,7 @@ def _check_numeric_answers(dataset: Dataset) -> None:
             raise RewardError(
                 f"{_place(row)}: the answer {shown(answer)} is not a number that the reward "
                 "'numeric' can read, so every completion would be wrong\n  expected: a number or "
-                "formula such as 12, 1/2 or $\\sqrt{2}$, no larger than can be worked out; mend "
+                "formula such as 12, 1/2 or $\\sqrt{2}$, no larger than can be worked out; fix "
                 "the row, or set `reward: exact_match` in dataset.yaml"
             )
 
