@@ -173,6 +173,13 @@ class TestFidelity:
         silent.tell(p.id, 0.0, fraction=p.fraction, state="stopped")  # no signals
         assert silent.ask()[0].fraction == 1.0
 
+    def test_only_what_ran_to_full_length_is_recommended(self) -> None:
+        search = Search(float_space(2), strategy="gp", seed=0, n_candidates=64)
+        [in_full], [stopped] = search.ask(), search.ask()
+        search.tell(in_full.id, 0.2)
+        search.tell(stopped.id, 0.9, cost=0.5, fraction=0.5, state="stopped")
+        assert search.best().id == in_full.id
+
     def test_partial_scores_without_a_predictor_are_taken_with_salt(self) -> None:
         search = Search(float_space(2), strategy="gp", seed=0, n_candidates=100)
         for i, p in enumerate(search.ask(6)):
