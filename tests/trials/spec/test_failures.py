@@ -16,8 +16,8 @@ from trials.io.errors import (
     RewardFailed,
 )
 from trials.spec.failures import exit_failure, failure_kind, failure_of
-from trials.spec.kinds import FATAL_KINDS, TRANSIENT_KINDS
-from trials.spec.records import LOG_TAIL_LINES
+from trials.spec.kinds import FATAL_KINDS, TRANSIENT_KINDS, FailureKind
+from trials.spec.records import LOG_TAIL_LINES, Failure
 from trials.spec.stopping import Diverged
 
 
@@ -171,3 +171,11 @@ def test_a_write_that_the_system_refuses_is_a_full_disk(tmp_path: Path) -> None:
     assert failure_kind(raised_from(RuntimeError("while saving"), caught.value), tmp_path) == (
         "disk_full"
     )
+
+
+def test_secrets_stay_out_of_what_a_result_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_abcdef123456")
+    said = "401 for the token hf_abcdef123456"
+    failure = Failure(kind=FailureKind.ERROR, message=said, log_tail=said)
+    assert "hf_abcdef123456" not in failure.model_dump_json()
+    assert "401 for the token" in failure.message
