@@ -68,6 +68,9 @@ def test_the_command_finds_measures_reports_and_exports(finished):
     for measured in (summary.best, summary.default, summary.base):
         assert 0 <= measured.test <= 1
         assert measured.test_se > 0
+    # On the test split, which is read by this one measurement.
+    [request] = path.glob("test/*/request.json")
+    assert json.loads(request.read_text())["split"] == "test"
     assert (path / "report.html").stat().st_size > 1_000_000  # plotly is inside
     assert (path / "best" / "config.json").exists()
     assert "report" in output
