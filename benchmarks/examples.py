@@ -23,7 +23,7 @@ from rich.table import Table
 from typer import Option
 
 from benchmarks.options import selected, with_options
-from benchmarks.tune_runs import HISTORY, bundled_files, outcome, tune
+from benchmarks.tune_runs import bundled_files, tune
 from flows.cli.errors import friendly_errors
 from flows.cli.options import parsed_budget
 from flows.server.environment import configure
@@ -125,23 +125,6 @@ def dataset_argument(name: str, results: Path) -> str:
     return str(named)
 
 
-def run_once(home: Path, model: str, dataset: str, seed: int, budget: str) -> dict[str, Any]:
-    """The summary of one run from a clean start; the remains of an interrupted one are removed.
-
-    Raises:
-        SettingsError: The command failed; its last lines say why.
-    """
-    shutil.rmtree(home, ignore_errors=True)
-    (home / HISTORY).mkdir(parents=True)
-    for file in bundled_files():
-        shutil.copyfile(file, home / HISTORY / file.name)
-    budgeted = ["--budget", budget] if budget else []
-    tune(home, [dataset, "--model", model, "--seed", str(seed), *budgeted])
-    found = outcome(home)
-    assert found is not None  # a command that did not fail ended its run
-    return found
-
-
 def record(table: Path, row: dict[str, Any]) -> None:
     """Add a row; the table is sorted, so the order in which runs ended does not matter."""
     rows = [pd.DataFrame([row], columns=COLUMNS)]
@@ -171,8 +154,9 @@ def run_command(
             known = selection.finished()
             if ((known["dataset"] == name) & (known["seed"] == seed)).any():
                 continue
-            home = selection.home(results, name, seed)
-            found = run_once(home, model, dataset_argument(name, results), seed, budget)
+            home, dataset = selection.home(results, name, seed), dataset_argument(name, results)
+            arguments = [dataset, "--model", model, "--seed", str(seed)]
+            found = tune(home, [*arguments, *(["--budget", budget] if budget else [])])
             row = {"model": model, "dataset": name, "budget": budget, "seed": seed}
             row |= {which: found[which]["test"] for which in ("base", "default", "best")}
             row |= {"gain": found["paired_gain"], "gain_se": found["paired_gain_se"]}

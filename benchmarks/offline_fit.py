@@ -38,12 +38,7 @@ SCORE_NOISE, META_NOISE = 0.02, 0.1
 
 
 def enlarged(rows: pd.DataFrame, count: int, seed: int = 0) -> pd.DataFrame:
-    """At least ``count`` trials: the rows of whole datasets, drawn again and shaken.
-
-    Args:
-        rows: of the history, as read.
-        count: trials wanted; the last dataset is kept whole.
-    """
+    """At least ``count`` trials: the rows of whole datasets, drawn again and shaken."""
     rng = np.random.default_rng(seed)
     groups = [group for _, group in rows.groupby(["dataset_id", "model_id"], sort=True)]
     parts, total = [], 0

@@ -64,12 +64,9 @@ def history_of(rows: pd.DataFrame, target: str, names: list[str], score: str) ->
 
 
 def regrets(search: Search, pool: pd.DataFrame, scores: np.ndarray) -> list[float]:
-    """Regret of the best trial so far, after each of the first trials.
+    """Regret of the best trial so far, after each of the first trials of a fresh search.
 
-    Args:
-        search: Fresh.
-        pool: The candidates, a row each.
-        scores: Of the candidates, shape (n,); more is better.
+    The pool has a row for each of n candidates, whose scores are (n,); more is better.
     """
     encoder: SpaceEncoder = search.encoder
     score_of = dict(zip(map(encoder.key, encoder.from_frame(pool)), scores, strict=True))

@@ -12,7 +12,6 @@ each core.
 from __future__ import annotations
 
 import os
-import shutil
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,14 +19,13 @@ from queue import SimpleQueue
 from typing import Annotated, get_args
 
 import numpy as np
-import pandas as pd
 import typer
 from rich.progress import track
 from rich.table import Table
 from typer import Option
 
 from benchmarks.options import selected, with_options
-from benchmarks.tune_runs import HISTORY, bundled_files, outcome, tune
+from benchmarks.tune_runs import bundled_files, outcome, tune
 from flows.cli.errors import friendly_errors
 from flows.cli.options import parsed_budget
 from flows.server.environment import configure
@@ -64,25 +62,6 @@ class Selection:
         return self.results / f"{dataset}.{strategy}.{budget}.{cores}-cores.{seed}"
 
 
-def copy_history_without(dataset: str, folder: Path) -> None:
-    """Copy the bundled history into a folder, all trials of a dataset left out.
-
-    Raises:
-        SettingsError: The history has no trial of it.
-    """
-    files = bundled_files()
-    known = read_history(files)
-    if dataset not in set(known["dataset_id"]):
-        names = ", ".join(sorted(set(known["dataset_id"])))
-        raise SettingsError(f"{dataset!r} is not in the history\n  there are: {names}")
-    contents = set(known.loc[known["dataset_id"] == dataset, "dataset_fingerprint"])
-    folder.mkdir(parents=True)
-    for file in files:
-        rows = pd.read_parquet(file)
-        own = (rows["dataset_id"] == dataset) | rows["dataset_fingerprint"].isin(contents)
-        rows[~own].to_parquet(folder / file.name)
-
-
 def shares_of_cores(workers: int) -> list[set[int]]:
     """The cores of each worker, equally many.
 
@@ -94,23 +73,6 @@ def shares_of_cores(workers: int) -> list[set[int]]:
     if each == 0:
         raise SettingsError(f"--workers {workers}: there are {len(cores)} cores")
     return [set(cores[i * each : (i + 1) * each]) for i in range(workers)]
-
-
-def run_once(
-    home: Path, dataset: str, strategy: str, seed: int, budget: str, cores: set[int]
-) -> None:
-    """One run from a clean start; the remains of an interrupted one are removed.
-
-    Raises:
-        SettingsError: The command failed; its last lines say why.
-    """
-    shutil.rmtree(home, ignore_errors=True)
-    copy_history_without(dataset, home / HISTORY)
-    arguments = [
-        dataset, "--strategy", strategy, "--seed", str(seed), "--budget", budget,
-        "--parallel", str(len(cores)), "--threads", "1",
-    ]  # fmt: skip
-    tune(home, arguments, cores)
 
 
 @app.command("run")
@@ -134,12 +96,14 @@ def run_command(selection: Selection) -> None:
 
         def one(dataset: str, strategy: str, seed: int) -> str:
             home, cores = selection.home(dataset, strategy, seed), free.get()
+            arguments = [
+                dataset, "--strategy", strategy, "--seed", str(seed), "--budget", selection.budget,
+                "--parallel", str(len(cores)), "--threads", "1",
+            ]  # fmt: skip
             try:
-                run_once(home, dataset, strategy, seed, selection.budget, cores)
+                found = tune(home, arguments, without=dataset, cores=cores)
             finally:
                 free.put(cores)
-            found = outcome(home)
-            assert found is not None
             return f"{dataset} {strategy} {seed}: {found['best']['test']:.3f}"
 
         with ThreadPoolExecutor(selection.workers) as pool:
@@ -163,20 +127,12 @@ def show(selection: Selection) -> None:
     for name in [*names, "default", "base"]:
         table.add_column(name, justify="right")
     for dataset in selection.datasets.split(","):
-        runs = {
-            name: [
-                summary
-                for seed in range(seeds)
-                if (summary := outcome(selection.home(dataset, name, seed))) is not None
-            ]
-            for name in names
-        }
-        cells = [
-            _cell([summary["best"]["test"] for summary in runs[name]], seeds) for name in names
-        ]
-        every = [summary for name in names for summary in runs[name]]
-        defaults = [summary["default"]["test"] for summary in every if summary["default"]]
-        bases = [summary["base"]["test"] for summary in every]
+        homes = [[selection.home(dataset, name, seed) for seed in range(seeds)] for name in names]
+        runs = [[found for home in row if (found := outcome(home))] for row in homes]
+        cells = [_cell([found["best"]["test"] for found in row], seeds) for row in runs]
+        every = [found for row in runs for found in row]
+        defaults = [found["default"]["test"] for found in every if found["default"]]
+        bases = [found["base"]["test"] for found in every]
         table.add_row(dataset, *cells, _cell(defaults[:1], 1), _cell(bases[:1], 1))
     console.print(table)
 

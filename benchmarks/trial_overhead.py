@@ -45,12 +45,7 @@ def trial_spec(
 
 
 def loop_seconds(folder: Path, evaluations: bool = True) -> dict[str, float]:
-    """Seconds of a finished trial inside its training loops, by stage.
-
-    Args:
-        folder: of the trial.
-        evaluations: whether the time of evaluations counts.
-    """
+    """Seconds of a finished trial inside its training loops, by stage, with evaluations or not."""
     begun: dict[str, float] = {}
     seconds: Counter[str] = Counter()
     for event in read_events(folder / "events.jsonl"):

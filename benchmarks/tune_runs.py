@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from tasks.config.paths import BUNDLED_HISTORY
-from tasks.history.rows import history_files
+from tasks.history.rows import history_files, read_history
 from trials.io.errors import SettingsError
 from trials.io.imports import child_environment
 
@@ -23,17 +26,51 @@ def bundled_files() -> list[Path]:
     return [file for file in history_files(BUNDLED_HISTORY) if file.name.startswith("bundled-")]
 
 
-def tune(home: Path, arguments: Sequence[str], cores: set[int] | None = None) -> None:
-    """One run in a workspace that holds its ``history`` already.
+def copy_history(folder: Path, without: str | None = None) -> None:
+    """Copy the bundled history into a new folder; all trials of one dataset can be left out.
+
+    Raises:
+        SettingsError: The history has no trial of it.
+    """
+    files = bundled_files()
+    folder.mkdir(parents=True)
+    if without is None:
+        for file in files:
+            shutil.copyfile(file, folder / file.name)
+        return
+    known = read_history(files)
+    if without not in set(known["dataset_id"]):
+        names = ", ".join(sorted(set(known["dataset_id"])))
+        raise SettingsError(f"{without!r} is not in the history\n  there are: {names}")
+    contents = set(known.loc[known["dataset_id"] == without, "dataset_fingerprint"])
+    for file in files:
+        rows = pd.read_parquet(file)
+        own = (rows["dataset_id"] == without) | rows["dataset_fingerprint"].isin(contents)
+        rows[~own].to_parquet(folder / file.name)
+
+
+def tune(
+    home: Path,
+    arguments: Sequence[str],
+    without: str | None = None,
+    cores: Collection[int] | None = None,
+) -> dict[str, Any]:
+    """One run from a clean start; the remains of an interrupted one are removed.
 
     Args:
         home: the workspace; what the run prints is in its ``log.txt``.
         arguments: of `autopipe tune`.
+        without: a dataset that is left out of its history.
         cores: that it may use; None: all.
+
+    Returns:
+        The run's summary.
 
     Raises:
         SettingsError: The command failed; its last lines say why.
     """
+    shutil.rmtree(home, ignore_errors=True)
+    copy_history(home / HISTORY, without)
     command = [sys.executable, "-m", "flows.cli", "tune", *arguments]
     command += ["--history", str(home / HISTORY)]
     with (home / LOG).open("w") as log:
@@ -42,10 +79,12 @@ def tune(home: Path, arguments: Sequence[str], cores: set[int] | None = None) ->
         )
         if cores is not None:
             os.sched_setaffinity(run.pid, cores)  # whatever it starts inherits them
-        if run.wait() == 0:
-            return
-    last = "\n".join((home / LOG).read_text().splitlines()[-15:])
-    raise SettingsError(f"{' '.join(command)}\n{last}")
+    if run.wait() != 0:
+        last = "\n".join((home / LOG).read_text().splitlines()[-15:])
+        raise SettingsError(f"{' '.join(command)}\n{last}")
+    found = outcome(home)
+    assert found is not None  # a command that did not fail ended its run
+    return found
 
 
 def outcome(home: Path) -> dict[str, Any] | None:

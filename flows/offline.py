@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+import pandas as pd
 from prefect import flow
 from prefect.logging import get_run_logger
 
@@ -36,7 +37,7 @@ from tasks.history.location import resolve_history_dir
 from tasks.history.rows import history_files
 from tasks.inputs.catalog import build_catalog, load_catalog
 from tasks.monitoring.prefect_pages import publish_markdown, publish_table
-from tasks.offline.evaluate import SECTION, SHOWN, Evaluation, OfflineSettings, evaluate, with_error
+from tasks.offline.evaluate import SECTION, SHOWN, OfflineSettings, evaluate, with_error
 from tasks.offline.features import featurize_history
 from tasks.offline.train import train
 from tasks.offline.validate import validate_all
@@ -112,16 +113,9 @@ def offline(
         *_current_listeners(),
     )
     with offline_lock(job.folder.path):
-        if Step.DATASETS in steps:
-            _build(job)
-        if Step.VALIDATE in steps:
-            _validate(job)
-        if Step.FEATURIZE in steps:
-            _featurize(job)
-        if Step.TRAIN in steps:
-            _train(job)
-        if Step.EVALUATE in steps:
-            _evaluate(job)
+        for each, work in WORK.items():
+            if each in steps:
+                work(job, job.watch(each))
     if job.said:
         text = "\n".join(f"- {markdown(text)}" for text in job.said)
         publish_markdown(text, "offline", "What the steps found")
@@ -160,13 +154,12 @@ class _Job:
         return "DVC_STAGE" not in os.environ
 
 
-def _build(job: _Job) -> None:
-    report = job.watch(Step.DATASETS)
+def _build(job: _Job, report: Report) -> None:
     build_datasets(job.built, load_catalog(), lambda done, total: report("", done, total))
 
 
-def _validate(job: _Job) -> None:
-    rows = validate_all(job.built, job.history, job.folder, job.watch(Step.VALIDATE))
+def _validate(job: _Job, report: Report) -> None:
+    rows = validate_all(job.built, job.history, job.folder, report)
     if job.keeps_versions:
         version_inputs(job.folder.path, {HISTORY_NAME: history_files(job.history)})
     for suite, counts in rows.items():
@@ -174,31 +167,37 @@ def _validate(job: _Job) -> None:
     job.say(f"Data Docs: {job.folder.data_docs / 'index.html'}")
 
 
-def _featurize(job: _Job) -> None:
-    models = load_catalog().models
-    for pair in featurize_history(job.built, models, job.folder, job.watch(Step.FEATURIZE)):
+def _featurize(job: _Job, report: Report) -> None:
+    for pair in featurize_history(job.built, load_catalog().models, job.folder, report):
         job.say(f"keeps the features of its own rows: {pair}")
     if job.keeps_versions:
         version_outputs(job.folder.path, {FEATURES_NAME: job.folder.features})
 
 
-def _train(job: _Job) -> None:
-    job.watch(Step.TRAIN)("all models", 0, 1)
+def _train(job: _Job, report: Report) -> None:
+    report("all models", 0, 1)
     train(job.settings.space, job.settings.seed, job.folder)
     if job.keeps_versions:
         version_outputs(job.folder.path, {MODELS_NAME: job.folder.models})
 
 
-def _evaluate(job: _Job) -> None:
-    found = evaluate(job.settings, job.folder, job.watch(Step.EVALUATE))
+def _evaluate(job: _Job, report: Report) -> None:
+    found = evaluate(job.settings, job.folder, report)
     job.say(f"the search would use: {found.chosen}")
-    publish_table(ranking_rows(found), "offline-ranking", "Ranking a dataset left out")
+    ranking = as_text(found.ranker, "method", SHOWN)
+    publish_table(ranking, "offline-ranking", "Ranking a dataset left out")
 
 
-def ranking_rows(found: Evaluation) -> list[dict[str, str]]:
-    """Ways of ranking on datasets left out, mean ± standard error, as text."""
-    columns = {TITLES[name]: with_error(found.ranker, name) for name in SHOWN}
-    return [
-        {"method": str(method), **{title: column[row] for title, column in columns.items()}}
-        for row, method in enumerate(found.ranker["method"])
-    ]
+WORK: dict[Step, Callable[[_Job, Report], None]] = {
+    Step.DATASETS: _build,
+    Step.VALIDATE: _validate,
+    Step.FEATURIZE: _featurize,
+    Step.TRAIN: _train,
+    Step.EVALUATE: _evaluate,
+}
+
+
+def as_text(table: pd.DataFrame, key: str, metrics: Sequence[str]) -> list[dict[str, str]]:
+    """The rows of an evaluation for people: by title, means ± standard errors over datasets."""
+    columns = {key: map(str, table[key])} | {TITLES[m]: with_error(table, m) for m in metrics}
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

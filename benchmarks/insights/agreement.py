@@ -239,7 +239,7 @@ def random_regret(scores: np.ndarray, k: int) -> float:
 def model_order(runs: pd.DataFrame) -> list[str]:
     """The models, smallest first where sizes are known, else by name."""
     sizes = runs.groupby("model")["size"].median()
-    return sorted(map(str, sizes.index), key=lambda m: (np.nan_to_num(sizes[m], nan=np.inf), m))
+    return [str(model) for model in sizes.sort_values(kind="stable").index]
 
 
 def _overlap(x: np.ndarray, y: np.ndarray, k: int) -> float:

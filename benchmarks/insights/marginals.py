@@ -20,9 +20,7 @@ def marginal_effects(landscape: Landscape, bins: int = 5) -> pd.DataFrame:
     """Mean standardised score by value of each hyperparameter, over the rows where it is active,
     and less their mean in the group: what other values of it would have given.
 
-    Args:
-        landscape: n rows of D datasets.
-        bins: quantile bins of a range; levels and choices stand for themselves.
+    A range falls into quantile bins; levels and choices stand for themselves.
 
     Returns:
         One row per hyperparameter and bin: hyperparameter, stage, bin (a label), low, high, centre
@@ -101,8 +99,7 @@ def best_region(landscape: Landscape, best: float = BEST) -> pd.DataFrame:
                     "choice": choice,
                     **top,
                     "all": whole,
-                    "shift": shift["shift"],
-                    "shift_se": shift["shift_se"],
+                    **shift,
                     "clear": bool(low > 0 or high < 0),
                     **dict(zip(VALUES, values, strict=True)),
                 }

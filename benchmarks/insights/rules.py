@@ -180,40 +180,36 @@ def evaluate_rules(landscape: Landscape, rules: Sequence[Rule] = RULES) -> pd.Da
         for group, rows in landscape.groups.items()
     }
     owners = {group: str(landscape.dataset[rows[0]]) for group, rows in landscape.groups.items()}
-    out = [
-        {"rule": rule.name, "claim": rule.claim, "source": rule.source, "year": rule.year}
-        | _evaluated(rule, tables, owners)
-        for rule in rules
-        if rule.contrast.needs <= set(landscape.names)
-    ]
+    out = []
+    for rule in rules:
+        ask = rule.contrast
+        if not ask.needs <= set(landscape.names):
+            continue
+        answers = {group: (ask(table), ask.nothing(table)) for group, table in tables.items()}
+        each = pd.DataFrame.from_dict(answers, orient="index", columns=["answer", "nothing"])
+        each = each.dropna().groupby(owners.__getitem__).mean()
+        found = mean_se(each["answer"].to_numpy(), "estimate")
+        count, nothing = int(found["datasets"]), float(each["nothing"].mean())
+        low, high = interval95(found["estimate"], found["estimate_se"], count)
+        gaps = each["answer"] - each["nothing"]
+        out.append(
+            {
+                "rule": rule.name,
+                "claim": rule.claim,
+                "source": rule.source,
+                "year": rule.year,
+                "unit": ask.unit,
+                **found,
+                "low": low,
+                "high": high,
+                "expected_low": rule.expected[0],
+                "expected_high": rule.expected[1],
+                "nothing": nothing,
+                "p": float(stats.ttest_1samp(gaps, 0.0).pvalue) if count > 1 else float("nan"),
+                "verdict": verdict((low, high), rule.expected, nothing, count),
+            }
+        )
     return pd.DataFrame(out)
-
-
-def _evaluated(
-    rule: Rule, tables: dict[str, pd.DataFrame], owners: dict[str, str]
-) -> dict[str, str | float]:
-    each = pd.DataFrame(
-        {
-            "answer": {group: rule.contrast(table) for group, table in tables.items()},
-            "nothing": {group: rule.contrast.nothing(table) for group, table in tables.items()},
-        }
-    )
-    each = each.dropna().groupby(owners.__getitem__).mean()
-    found = mean_se(each["answer"].to_numpy(), "estimate")
-    count, nothing = int(found["datasets"]), float(each["nothing"].mean())
-    low, high = interval95(found["estimate"], found["estimate_se"], count)
-    gaps = each["answer"] - each["nothing"]
-    return {
-        "unit": rule.contrast.unit,
-        **found,
-        "low": low,
-        "high": high,
-        "expected_low": rule.expected[0],
-        "expected_high": rule.expected[1],
-        "nothing": nothing,
-        "p": float(stats.ttest_1samp(gaps, 0.0).pvalue) if count > 1 else float("nan"),
-        "verdict": verdict((low, high), rule.expected, nothing, count),
-    }
 
 
 def verdict(

@@ -91,12 +91,9 @@ def finished_trials(folder: Path) -> pd.DataFrame:
 
 
 def find_insights(rows: pd.DataFrame, settings: InsightSettings, report: Report) -> Insights:
-    """Answer every question of the page, one table each.
+    """Answer every question of the page, one table each; report each part as it begins.
 
-    Args:
-        rows: history rows; failed and partial trials are counted, not analysed.
-        settings: the section `insights` of params.yaml.
-        report: called with the name of each part as it begins.
+    Failed and partial trials of the history are counted, not analysed.
 
     Raises:
         HistoryError: no dataset has enough configurations with scores that differ.

@@ -107,11 +107,7 @@ def replay(task: ReplayTask, optimizer: Optimizer, budget: float, seed: int = 0)
     A trial of a table has one outcome, so an optimizer that starts a candidate again has run out
     of queries.
 
-    Args:
-        task: The table.
-        optimizer: Fresh, and already seeded.
-        budget: Seconds; a query that would exceed the remainder is not run.
-        seed: Recorded in the trace.
+    The optimizer is fresh and seeded. A query that would exceed the budget, in seconds, is not run.
     """
     regrets = task.regrets()
     trace = Trace(seed, budget, float(regrets.mean()))

@@ -90,12 +90,7 @@ def _ask_seconds(by_dataset: dict[str, list[Trace]]) -> float:
 
 
 def band(curves: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean over datasets, and the limits of its 95 % bootstrap band over datasets.
-
-    Args:
-        curves: `datasets x shares`.
-        seed: of the 2,000 draws.
-    """
+    """Mean of `datasets x shares` over datasets, and the limits of its 95 % bootstrap band."""
     rng = np.random.default_rng(seed)
     drawn = rng.integers(len(curves), size=(DRAWS, len(curves)))
     means = curves[drawn].mean(axis=1)

@@ -79,14 +79,7 @@ def fit_models(settings: Settings, dataset: str, variant: str) -> int:
 def run(
     settings: Settings, plan: Plan, workers: int, console: Console, again: bool = False
 ) -> dict[str, str]:
-    """Run what has no result yet.
-
-    Args:
-        settings: of all runs.
-        plan: the runs.
-        workers: processes.
-        console: where progress is shown.
-        again: whether to repeat finished runs.
+    """Run what has no result yet, or all `again`, in so many processes.
 
     Returns:
         Names of the failed calls with the reason of each; all others succeeded.

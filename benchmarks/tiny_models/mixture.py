@@ -174,13 +174,7 @@ def basics(count: int, seed: int) -> list[Example]:
 
 
 def forms(catalog: str | Path, seed: int, per_dataset: int = FORMS_PER_DATASET) -> list[Example]:
-    """Questions of every dataset of the catalog file, each with some other question's answer.
-
-    Args:
-        catalog: path of `catalog.yaml`.
-        seed: of the questions (with the entry's own) and of the shuffling.
-        per_dataset: questions drawn from each dataset.
-    """
+    """Questions of every dataset of the catalog file, each with some other question's answer."""
     import reasoning_gym
 
     entries: dict[str, Any] = yaml.safe_load(Path(catalog).read_text(encoding="utf-8"))["datasets"]

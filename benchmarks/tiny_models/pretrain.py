@@ -171,14 +171,10 @@ def pretrain(
     seed: int,
     max_steps: int | None = None,
 ) -> float:
-    """AdamW with warm-up and cosine decay, one pass over `encoded`.
+    """Train a model with AdamW, warm-up and cosine decay, in one pass over the chats of `encode`.
 
-    Args:
-        model: trained in place.
-        encoded: chats from `encode`.
-        settings: `batch_size`, `learning_rate`, `prompt_weight`.
-        seed: of the order of the batches.
-        max_steps: stop sooner (the schedule keeps its full length).
+    The settings are `batch_size`, `learning_rate`, `prompt_weight`; the seed orders the batches.
+    The schedule keeps its full length where `max_steps` ends it sooner.
 
     Returns:
         The mean loss of the last hundred steps, in nats per token.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
+from typer import Argument, Option
 
 from flows.cli.errors import friendly_errors
 from flows.cli.options import History
@@ -43,45 +44,41 @@ def begin() -> None:
 def import_runs(
     source: Annotated[
         Path,
-        typer.Argument(
+        Argument(
             help="Output folder(s), mlruns or mlflow.db, results of Ray Tune, a folder of W&B, or "
             "a .csv, .tsv or .parquet table."
         ),
     ],
-    dataset: Annotated[str | None, typer.Option(help="Id of the training dataset.")] = None,
-    model: Annotated[str | None, typer.Option(help="Id of the base model.")] = None,
+    dataset: Annotated[str | None, Option(help="Id of the training dataset.")] = None,
+    model: Annotated[str | None, Option(help="Id of the base model.")] = None,
     form: Annotated[
         str,
-        typer.Option(
-            "--format", help="Of the source: auto, trl, mlflow, wandb, optuna, ray or csv."
-        ),
+        Option("--format", help="Of the source: auto, trl, mlflow, wandb, optuna, ray or csv."),
     ] = "auto",
     columns: Annotated[
         list[str] | None,
-        typer.Option("--map", help="FIELD=COLUMN of a table, such as score=accuracy; repeatable."),
+        Option("--map", help="FIELD=COLUMN of a table, such as score=accuracy; repeatable."),
     ] = None,
     ignore: Annotated[
-        list[str] | None, typer.Option(help="A column of a table to ignore; repeatable.")
+        list[str] | None, Option(help="A column of a table to ignore; repeatable.")
     ] = None,
     score: Annotated[
-        str | None, typer.Option(help="Metric that is the score; -NAME where lower is better.")
+        str | None, Option(help="Metric that is the score; -NAME where lower is better.")
     ] = None,
     minimize: Annotated[
-        bool, typer.Option("--minimize", help="Lower is better: negate the score.")
+        bool, Option("--minimize", help="Lower is better: negate the score.")
     ] = False,
     config: Annotated[
-        Path | None, typer.Option(help="YAML or JSON file of arguments that the runs did not save.")
+        Path | None, Option(help="YAML or JSON file of arguments that the runs did not save.")
     ] = None,
     stage: Annotated[
-        str | None, typer.Option(help="sft, dpo or rl, if the arguments do not say which.")
+        str | None, Option(help="sft, dpo or rl, if the arguments do not say which.")
     ] = None,
-    processes: Annotated[int, typer.Option(min=1, help="Devices that shared a batch.")] = 1,
+    processes: Annotated[int, Option(min=1, help="Devices that shared a batch.")] = 1,
     fingerprint: Annotated[
-        str | None, typer.Option(help="Fingerprint of the dataset, as in other rows.")
+        str | None, Option(help="Fingerprint of the dataset, as in other rows.")
     ] = None,
-    name: Annotated[
-        str | None, typer.Option(help="Name of the import; default: the source's.")
-    ] = None,
+    name: Annotated[str | None, Option(help="Name of the import; default: the source's.")] = None,
     history: History = None,
 ) -> None:
     """Add runs that were made elsewhere; those that cannot be used are listed with the reason."""
@@ -154,7 +151,7 @@ def show(history: History = None) -> None:
 def check(
     history: History = None,
     docs: Annotated[
-        Path | None, typer.Option(help="Folder for the results as HTML pages; it is replaced.")
+        Path | None, Option(help="Folder for the results as HTML pages; it is replaced.")
     ] = None,
 ) -> None:
     """Check every row, list bad ones and move them to quarantine; exit code 1 if there are any."""
@@ -178,7 +175,7 @@ def check(
 
 @app.command()
 def export(
-    file: Annotated[Path, typer.Argument(help="A .csv or .parquet file to write.")],
+    file: Annotated[Path, Argument(help="A .csv or .parquet file to write.")],
     history: History = None,
 ) -> None:
     """Write all rows into one table."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from typer import Argument, Option
 
 from flows.cli.errors import friendly_errors
 from flows.cli.options import (
@@ -37,13 +38,11 @@ def tune(
     context: typer.Context,
     *,
     dataset: Annotated[
-        str | None, typer.Argument(help=DATASET, show_default="the example of the catalog")
+        str | None, Argument(help=DATASET, show_default="the example of the catalog")
     ] = None,
     given: dict[str, Any],
     history: History = None,
-    resume: Annotated[
-        str | None, typer.Option(help="Id, folder or URL of a run to resume.")
-    ] = None,
+    resume: Annotated[str | None, Option(help="Id, folder or URL of a run to resume.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Find the best configuration for a dataset and a model under a budget."""
@@ -55,26 +54,26 @@ def tune(
 
         budget = parsed_budget(given.get("budget"))
         check_time(budget)  # before the imports below, which take seconds
-        from tasks.execution.base import WORKERS
         from tasks.planning.preflight import check_settings
 
         if resume is not None:
             refuse_beside_resume(context)
             if found := resumable_run(resume, budget, history, observer):
-                run_tune(found.changed, str(found.run.path), history, observer, found.lasting)
+                run, settings = found
+                run_tune(settings, str(run.path), history, observer)
             return
         settings = tune_settings(dataset, given)
         check_settings(settings)
-        run_tune(settings, None, history, observer, settings.trials_on == WORKERS)
+        run_tune(settings, None, history, observer)
 
 
 @setting_options(TuneSettings)
 def recurring(
-    dataset: Annotated[str, typer.Argument(help=DATASET)],
+    dataset: Annotated[str, Argument(help=DATASET)],
     given: dict[str, Any],
     history: History = None,
     notify: Annotated[
-        str | None, typer.Option(help="Notification block, such as slack-webhook/team.")
+        str | None, Option(help="Notification block, such as slack-webhook/team.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -103,10 +102,10 @@ def collect(
     given: dict[str, Any],
     datasets: Annotated[
         list[str] | None,
-        typer.Argument(help=DATASET, show_default="all of the catalog but the example"),
+        Argument(help=DATASET, show_default="all of the catalog but the example"),
     ] = None,
     name: Annotated[
-        str, typer.Option(help="Name of the run; a run of that name is resumed.")
+        str, Option(help="Name of the run; a run of that name is resumed.")
     ] = "collect",
     history: History = None,
     as_json: AsJson = False,
@@ -138,7 +137,7 @@ def collect(
 
 
 def promote(
-    run: Run, rows: Annotated[int, typer.Option(help="Validation rows, at most.")] = 1000
+    run: Run, rows: Annotated[int, Option(help="Validation rows, at most.")] = 1000
 ) -> None:
     """Promote a run's winner if it beats the incumbent on the same rows by more than noise."""
     with friendly_errors():

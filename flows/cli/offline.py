@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -15,31 +15,25 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from typer import Argument, Option
 
 from flows.cli.errors import friendly_errors
 from flows.cli.options import History
-from flows.offline import ALL, TITLES, Step, Watch, listening, offline
+from flows.offline import ALL, TITLES, Step, Watch, as_text, listening, offline
 from flows.server.prefect import prefect_server
 from flows.terminal.console import for_tables
 from tasks.config.params import PARAMS, load_section
 from tasks.config.paths import OfflineFolder, offline_folder
 from tasks.config.progress import Report
-from tasks.offline.evaluate import (
-    SECTION,
-    SHOWN,
-    Evaluation,
-    OfflineSettings,
-    read_evaluation,
-    with_error,
-)
+from tasks.offline.evaluate import SECTION, SHOWN, Evaluation, OfflineSettings, read_evaluation
 
 
 def run(
-    step: Annotated[Step | None, typer.Argument(help="One step alone; default: all.")] = None,
+    step: Annotated[Step | None, Argument(help="One step alone; default: all.")] = None,
     history: History = None,
-    built: Annotated[Path | None, typer.Option(help="Folder of the built datasets.")] = None,
-    output: Annotated[Path | None, typer.Option(help="Folder of everything else.")] = None,
-    params: Annotated[Path, typer.Option(help="File with a section `offline`.")] = PARAMS,
+    built: Annotated[Path | None, Option(help="Folder of the built datasets.")] = None,
+    output: Annotated[Path | None, Option(help="Folder of everything else.")] = None,
+    params: Annotated[Path, Option(help="File with a section `offline`.")] = PARAMS,
 ) -> None:
     """Build datasets, validate, describe, train, and judge on datasets left out."""
     console = for_tables()
@@ -106,18 +100,17 @@ def tables(found: Evaluation) -> list[Table]:
     )
     early = ["spearman", "spearman_last", "mae", "mae_last", "coverage90", "saved"]
     return [
-        _table(f"Ranking a dataset left out ({size})", found.ranker, "method", list(SHOWN)),
+        _table(f"Ranking a dataset left out ({size})", found.ranker, "method", SHOWN),
         _table("What meta-features add to the ranker", found.features, "method", ["gain", *SHOWN]),
         _table("Final score predicted from the start of a trial", found.early, "fraction", early),
     ]
 
 
-def _table(title: str, data: pd.DataFrame, key: str, metrics: list[str]) -> Table:
+def _table(title: str, data: pd.DataFrame, key: str, metrics: Sequence[str]) -> Table:
     table = Table(title=title, title_justify="left")
     table.add_column(key)
     for name in metrics:
         table.add_column(TITLES[name], justify="right")
-    columns = [[str(v) for v in data[key]], *(with_error(data, name) for name in metrics)]
-    for row in zip(*columns, strict=True):
-        table.add_row(*row)
+    for row in as_text(data, key, metrics):
+        table.add_row(*row.values())
     return table

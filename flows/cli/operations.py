@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer import Option
 
 from flows.cli.errors import friendly_errors
 from flows.cli.options import AsJson
@@ -39,11 +40,11 @@ MARKS = {"good": "[green]✓[/green]", "note": "[yellow]![/yellow]", "bad": "[re
 
 
 def deploy(
-    pool: Annotated[str, typer.Option(help="Type of work pools: process, docker, kubernetes.")] = (
+    pool: Annotated[str, Option(help="Type of work pools: process, docker, kubernetes.")] = (
         "process"
     ),
     root: Annotated[
-        Path | None, typer.Option(help="Path of the checkout on the workers; default: as here.")
+        Path | None, Option(help="Path of the checkout on the workers; default: as here.")
     ] = None,
 ) -> None:
     """Make AutoPipe's work pools and deployments on the Prefect server of PREFECT_API_URL."""
@@ -64,11 +65,9 @@ def deploy(
 
 
 def ui(
-    port: Annotated[
-        int, typer.Option(help="Port of pages and API; reports get the next one.")
-    ] = 4200,
+    port: Annotated[int, Option(help="Port of pages and API; reports get the next one.")] = 4200,
     host: Annotated[
-        str, typer.Option(help="Address to listen on; by default only this machine can connect.")
+        str, Option(help="Address to listen on; by default only this machine can connect.")
     ] = LOOPBACK,
 ) -> None:
     """Serve Prefect's pages, its API and the reports of this workspace, until Ctrl-C."""
@@ -108,7 +107,7 @@ def serve_reports(host: str, port: int) -> None:
 
 
 def versions(
-    remote: Annotated[str | None, typer.Option(help="Push to this URL from now on.")] = None,
+    remote: Annotated[str | None, Option(help="Push to this URL from now on.")] = None,
 ) -> None:
     """Show or set where what runs read and wrote is pushed to (any DVC remote)."""
     with friendly_errors():
@@ -124,10 +123,10 @@ def versions(
 
 
 def doctor(
-    dataset: Annotated[str, typer.Option(help="Dataset to load.")] = "gcd",
-    model: Annotated[str, typer.Option(help="Model to load, without weights.")] = EXAMPLE_MODEL,
+    dataset: Annotated[str, Option(help="Dataset to load.")] = "gcd",
+    model: Annotated[str, Option(help="Model to load, without weights.")] = EXAMPLE_MODEL,
     dry_run: Annotated[
-        bool, typer.Option(help="Also run two trials of the smallest model from start to end.")
+        bool, Option(help="Also run two trials of the smallest model from start to end.")
     ] = True,
     as_json: AsJson = False,
 ) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
 from rich.table import Table
+from typer import Argument
 
 from flows.cli.errors import friendly_errors
 from flows.cli.options import Run
@@ -31,8 +31,8 @@ def report(run: Run) -> None:
 
 def compare(
     run: Run,
-    one: Annotated[str, typer.Argument(help="Id of a trial, or how it begins: 003.")],
-    other: Annotated[str, typer.Argument(help="Id of the trial to compare it with.")],
+    one: Annotated[str, Argument(help="Id of a trial, or how it begins: 003.")],
+    other: Annotated[str, Argument(help="Id of the trial to compare it with.")],
 ) -> None:
     """Compare two trials of a run on the same validation rows."""
     with friendly_errors():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -20,20 +19,18 @@ if TYPE_CHECKING:
 
 
 def run_tune(
-    settings: TuneSettings | None,
-    run: str | None,
-    history: Path | None,
-    observer: RunObserver,
-    lasting: bool,
+    settings: TuneSettings, run: str | None, history: Path | None, observer: RunObserver
 ) -> None:
     """Runs or resumes one run, then shows its outcome to people."""
     observer.phase("starting Prefect")
     from flows.terminal.progress import LiveProgress
     from flows.terminal.resumable import resumable
     from tasks.config.started import counted_from_start
+    from tasks.execution.base import WORKERS
     from tasks.runs.folder import RunFolder
 
     load = partial(import_module, "flows.tune")  # takes seconds, as the server's start does
+    lasting = settings.trials_on == WORKERS
     with counted_from_start(), prefect_server(lasting, load), resumable(observer):
         run_id = load().tune(settings, run, history)
     if isinstance(observer, LiveProgress):
@@ -44,29 +41,16 @@ def run_tune(
         say(f"exported: {folder.path / 'best'}")
 
 
-@dataclass(frozen=True)
-class ResumableRun:
-    """An unfinished run.
-
-    Attributes:
-        changed: its settings with another budget; None where that stays as it is.
-        lasting: its trials are run by workers, which need a server that lasts.
-    """
-
-    run: RunFolder
-    changed: TuneSettings | None
-    lasting: bool
-
-
 def resumable_run(
     name: str, budget: Budget | None, history: Path | None, observer: RunObserver
-) -> ResumableRun | None:
-    """The run to resume; None where it is finished, which the observer is told then.
+) -> tuple[RunFolder, TuneSettings] | None:
+    """The run to resume and its settings, with that budget if one is given.
+
+    None where it is finished, which the observer is told then.
 
     Raises:
         SettingsError: there is no such run, or it has spent that budget already.
     """
-    from tasks.execution.base import WORKERS
     from tasks.monitoring.observers import RunFinished
     from tasks.runs.spending import check_budget, finished_notice
     from tasks.search.run_storage import open_run
@@ -74,13 +58,13 @@ def resumable_run(
     run = open_run(name, runs_folder())
     interrupts.notes = [f"resume with: autopipe tune --resume {run.run_id}"]
     interrupts.kept = any(run.path.glob("trials/*/result.json"))
-    settings, changed = run.info().settings, None
+    settings = run.info().settings
     if budget is not None and budget != settings.budget:
         check_budget(run, budget)
-        changed = settings.model_copy(update={"budget": budget})
-    message = finished_notice(run, (changed or settings).budget, history)
+        settings = settings.model_copy(update={"budget": budget})
+    message = finished_notice(run, settings.budget, history)
     if message is None:
-        return ResumableRun(run, changed, settings.trials_on == WORKERS)
+        return run, settings
     observer.message(message)
     if (summary := run.summary()) is not None:
         observer.notify(RunFinished(summary))

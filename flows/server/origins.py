@@ -108,23 +108,18 @@ class OwnPagesOnly:
             await self._app(scope, receive, send)
             return
         plain = [header for header in scope["headers"] if header[0] != b"accept-encoding"]
-        start: Message = {}
-        body = b""
+        answer: list[Message] = []
 
-        async def changed(message: Message) -> None:
-            nonlocal start, body
-            if message["type"] == "http.response.start":
-                start = message
-                return
-            body += message.get("body", b"")
-            if message.get("more_body"):
-                return
-            body = _with_address(body, f"{scope['scheme']}://{Headers(scope=scope)['host']}")
-            MutableHeaders(scope=start)["content-length"] = str(len(body))
-            await send(start)
-            await send({"type": "http.response.body", "body": body})
+        async def keep(message: Message) -> None:
+            answer.append(message)
 
-        await self._app({**scope, "headers": plain}, receive, changed)
+        await self._app({**scope, "headers": plain}, receive, keep)
+        start, *parts = answer
+        body = b"".join(part.get("body", b"") for part in parts)
+        body = _with_address(body, f"{scope['scheme']}://{Headers(scope=scope)['host']}")
+        MutableHeaders(scope=start)["content-length"] = str(len(body))
+        await send(start)
+        await send({"type": "http.response.body", "body": body})
 
 
 def _with_address(body: bytes, origin: str) -> bytes:

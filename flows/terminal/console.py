@@ -79,10 +79,7 @@ def json_stream() -> TextIO:
 def own_lines(as_json: bool = False) -> Iterator[None]:
     """Keeps away from the terminal whatever is not AutoPipe's.
 
-    Warnings of AutoPipe's own loggers are lines of its own.
-
-    Args:
-        as_json: text for people goes to standard error.
+    Warnings of AutoPipe's own loggers are lines of its own, on standard error with ``as_json``.
     """
     if sys.stdout is not sys.__stdout__ or sys.stderr is not sys.__stderr__ or not _has_files():
         yield  # within own_lines, or in a test that reads what is printed

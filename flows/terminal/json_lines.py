@@ -21,7 +21,6 @@ from tasks.monitoring.observers import (
     TrialFinished,
     TrialLogged,
 )
-from tasks.runs.folder import RunInfo
 from trials.io.redact import redacted
 from trials.spec.records import TrialResult, TrialSpec
 
@@ -37,9 +36,6 @@ def write_event(event: str, stream: TextIO | None = None, **fields: Any) -> None
 class JsonLines(RunObserver):
     """Writes ``{"event": ..., ...}``: phase, progress, message, begun, step, trial, probed,
     spent, ended.
-
-    Args:
-        stream: where to; standard output by default.
     """
 
     def __init__(self, stream: TextIO | None = None):
@@ -55,7 +51,16 @@ class JsonLines(RunObserver):
             case Message(text):
                 self._write("message", text=text)
             case RunStarted(info):
-                self._write_start(info)
+                self._write(
+                    "begun",
+                    run=info.run_id,
+                    dataset=info.dataset.name,
+                    model=info.model,
+                    budget=str(info.settings.budget),
+                    seed=info.settings.seed,
+                    history_trials=info.history.trials,
+                    base_score=info.base_validation.score,
+                )
             case TrialLogged(spec, logged) if logged["kind"] in ("metric", "score"):
                 at = {"stage": logged["stage"], "step": logged["step"]}
                 self._write("step", trial=spec.trial_id, **at, values=logged["values"])
@@ -67,18 +72,6 @@ class JsonLines(RunObserver):
                 self._write("spent", share=round(share, 4))
             case RunFinished(summary):
                 self._write("ended", **json.loads(summary.model_dump_json()))
-
-    def _write_start(self, info: RunInfo) -> None:
-        self._write(
-            "begun",
-            run=info.run_id,
-            dataset=info.dataset.name,
-            model=info.model,
-            budget=str(info.settings.budget),
-            seed=info.settings.seed,
-            history_trials=info.history.trials,
-            base_score=info.base_validation.score,
-        )
 
     def _write_trial(self, spec: TrialSpec, result: TrialResult) -> None:
         failure = result.failure

@@ -38,13 +38,9 @@ class _Output(io.FileIO):
 def output_to(
     number: int, like: TextIO, line_buffering: bool, own: bool = True
 ) -> io.TextIOWrapper:
-    """A stream to a file descriptor; what it cannot write is an ``OutputError``.
+    """A stream to a file descriptor, encoded ``like`` another, which closes its ``own`` descriptor.
 
-    Args:
-        number: of the descriptor.
-        like: has the same encoding.
-        line_buffering: whether every line is written at once.
-        own: whether the descriptor is closed with it.
+    What it cannot write is an ``OutputError``.
     """
     raw = io.BufferedWriter(_Output(number, "w", closefd=own))
     return io.TextIOWrapper(

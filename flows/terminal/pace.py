@@ -14,10 +14,6 @@ class Pace:
 
     The time that is left follows from the budget where that is a time, else from the speed since
     the first share that was reported: a resumed run begins with what it had spent before.
-
-    Args:
-        budget: of the run.
-        clock: seconds.
     """
 
     def __init__(self, budget: Budget, clock: Callable[[], float] = time.monotonic):

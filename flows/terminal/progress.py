@@ -49,8 +49,6 @@ SHOWN = {
     "rl_learning_rate": "rl lr",
     "adapter": "",
 }
-
-
 BAR_WIDTH, NARROW = 20, 80  # characters; a narrow terminal has neither bars nor clocks
 TELL_SECONDS = 30.0
 
@@ -81,8 +79,9 @@ def _bars(console: Console) -> Progress:
 class _Shown:
     """A context in which a progress display is on the screen."""
 
-    _progress: Progress
-    _lines_only: bool
+    def __init__(self, console: Console):
+        self._console, self._progress = console, _bars(console)
+        self._lines_only = not console.is_terminal or console.is_dumb_terminal
 
     def __enter__(self) -> Self:
         if not self._lines_only:
@@ -103,16 +102,13 @@ class _Shown:
 class LiveProgress(_Shown, RunObserver):
     """Shows a run as it happens; prints one line for each finished trial.
 
-    Args:
-        console: where to show it. Without a terminal, or in one that cannot move its cursor, only
-            lines are printed: phases, trials, and now and then how far the run is.
+    Without a terminal, or in one that cannot move its cursor, only lines are printed: phases,
+    trials, and now and then how far the run is.
     """
 
     def __init__(self, console: Console):
-        self._console = console
-        self._lines_only = not console.is_terminal or console.is_dumb_terminal
+        super().__init__(console)
         self._narrow = console.width < NARROW
-        self._progress = _bars(console)
         self._now = "starting"
         self._phase = self._progress.add_task("run", total=None, note=self._now)
         self._budget: TaskID | None = None
@@ -239,39 +235,27 @@ class LiveProgress(_Shown, RunObserver):
 
 
 class CollectProgress(_Shown, RunObserver):
-    """Live progress of a collect run: trials done, the last score, time elapsed.
-
-    Args:
-        console: where to show it. Without a terminal one line is printed for each trial.
-        total: trials of the whole design.
-    """
+    """Live progress of a collect run of ``total`` trials; without a terminal as lines."""
 
     def __init__(self, console: Console, total: int):
-        self._console, self._total, self._done = console, total, 0
-        self._lines_only = not console.is_terminal or console.is_dumb_terminal
-        self._progress = _bars(console)
+        super().__init__(console)
+        self._total, self._done = total, 0
         self._bar = self._progress.add_task("collecting", total=total, note="")
 
     def notify(self, event: RunEvent) -> None:
         match event:
             case DatasetsProbed(done, total):
-                self._show_probe(done, total)
+                self._show(line := f"base model measured on {done}/{total} datasets", line)
             case TrialFinished(_, result):
-                self._count(result)
+                score = "failed" if result.score is None else f"{result.score:.3f}"
+                self._done += 1
+                note = f"{self._done} of {self._total} trials, the last: {score}"
+                self._show(note, f"{self._done}/{self._total} trials  {score}")
 
-    def _show_probe(self, done: int, total: int) -> None:
-        note = f"base model measured on {done}/{total} datasets"
-        self._progress.update(self._bar, note=note)
+    def _show(self, note: str, line: str) -> None:
+        self._progress.update(self._bar, completed=self._done, note=note)
         if self._lines_only:
-            self._console.print(note, highlight=False)
-
-    def _count(self, result: TrialResult) -> None:
-        score = "failed" if result.score is None else f"{result.score:.3f}"
-        self._done += 1
-        text = f"{self._done} of {self._total} trials, the last: {score}"
-        self._progress.update(self._bar, completed=self._done, note=text)
-        if self._lines_only:
-            self._console.print(f"{self._done}/{self._total} trials  {score}", highlight=False)
+            self._console.print(line, highlight=False)
 
 
 def _short(value: object) -> str:

@@ -14,7 +14,6 @@ from tasks.monitoring.observers import (
     TrialFinished,
     observed_by,
 )
-from tasks.runs.folder import RunInfo
 
 
 class _Begun(RunObserver):
@@ -24,17 +23,15 @@ class _Begun(RunObserver):
         self.lines: list[str] = []
 
     def notify(self, event: RunEvent) -> None:
-        if isinstance(event, RunStarted):
-            self._remember(event.info)
-        elif isinstance(event, TrialFinished):
-            interrupts.kept = True
-
-    def _remember(self, info: RunInfo) -> None:
-        self.lines = [f"resume with: autopipe tune --resume {info.run_id}"]
-        if store := info.settings.store:
-            url = f"{store.rstrip('/')}/{info.run_id}"
-            self.lines.append(f"on another machine: autopipe tune --resume {url}")
-        interrupts.notes = self.lines
+        match event:
+            case RunStarted(info):
+                self.lines = [f"resume with: autopipe tune --resume {info.run_id}"]
+                if store := info.settings.store:
+                    url = f"{store.rstrip('/')}/{info.run_id}"
+                    self.lines.append(f"on another machine: autopipe tune --resume {url}")
+                interrupts.notes = self.lines
+            case TrialFinished():
+                interrupts.kept = True
 
 
 @contextmanager

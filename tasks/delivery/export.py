@@ -18,7 +18,6 @@ Paths in the files are relative to this folder: it can be moved alone, and TRL i
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.delivery.export_data import GREEDY_DATA, reward_card, write_data
-from tasks.delivery.export_readme import COMMAND, COMMANDS, readme, render
+from tasks.output.templates import environment
 from tasks.runs.folder import RunFolder, RunInfo, Summary, Trial
 from trials.data.dataset import Dataset, load_dataset
 from trials.data.messages import PLAIN_TEMPLATE
@@ -53,6 +52,9 @@ from trials.spec.records import TrialSpec, write_json
 
 # Pickled arguments, the frozen copy of the adapter that GRPO takes its KL to, an empty model card.
 LEFTOVERS = ("training_args.bin", "ref", "README.md")
+COMMANDS: dict[Stage, str] = {"sft": "sft", "dpo": "dpo", "rl": "grpo"}  # of TRL, by stage
+ARGUMENTS = {"sft": sft_arguments, "dpo": dpo_arguments, "rl": grpo_arguments}
+COMMAND = "trl {0} --config {0}.yaml --accelerate_config accelerate.yaml"
 OUTPUT = "retrained"
 TEMPLATE = "chat_template.jinja"
 
@@ -130,16 +132,16 @@ def export_best(run: RunFolder) -> Path:
         _write_yaml(partial / "data" / "dataset.yaml", card, "The reward.")
     for stage in export.plan.stages:
         name = COMMANDS[stage]
-        _write_yaml(partial / f"{name}.yaml", YAMLS[stage](export), COMMAND.format(name))
+        _write_yaml(partial / f"{name}.yaml", stage_yaml(export, stage), COMMAND.format(name))
     _write_accelerate(export, partial / "accelerate.yaml")
     if export.merges_adapters:
-        script = render("merge_adapter.py", output=OUTPUT)
+        script = _render("merge_adapter.py", output=OUTPUT)
         (partial / "merge_adapter.py").write_text(script, "utf-8")
     if export.ships_chat_template:
         (partial / TEMPLATE).write_text(PLAIN_TEMPLATE, "utf-8")
     if export.prepares_base_model:
         base, folder = export.base_model, export.start_model("rl")
-        script = render("prepare_base.py", base=base, folder=folder)
+        script = _render("prepare_base.py", base=base, folder=folder)
         (partial / "prepare_base.py").write_text(script, "utf-8")
     (partial / "README.md").write_text(readme(export), "utf-8")
     _replace(best, partial)
@@ -220,85 +222,55 @@ def _execution(spec: TrialSpec, info: RunInfo) -> Execution:
     )
 
 
-def sft_yaml(export: Export) -> dict[str, Any]:
-    """Content of ``sft.yaml``: fields of TRL's ModelConfig, DatasetMixtureConfig and SFTConfig."""
+def stage_yaml(export: Export, stage: Stage) -> dict[str, Any]:
+    """Fields of TRL's ModelConfig, of its DatasetMixtureConfig and of the config of the stage."""
     h = export.hyperparameters
-    rows: dict[str, Any] = {"datasets": [_dataset_argument("sft")]}
-    if h.sft_schedule == "greedy":  # a mixture has no rows to evaluate on but random ones
+    arguments = ARGUMENTS[stage](h, export.plan, export.spec.schedule, export.execution)
+    env, reward = _reward(export, arguments) if stage == "rl" else ({}, {})
+    splits = ("train",) if stage == "dpo" else ("train", "validation")
+    files = {split: f"data/{stage}_{split}.parquet" for split in splits}
+    rows: dict[str, Any]
+    rows = {"datasets": [{"path": "parquet", "data_files": files, "split": "train"}]}
+    if stage == "sft" and h.sft_schedule == "greedy":
+        # A mixture has no rows to evaluate on but random ones.
         rows = {"dataset_name": GREEDY_DATA, "dataset_test_split": "validation"}
-    template = {"chat_template_path": TEMPLATE} if export.ships_chat_template else {}
+    ships = stage == "sft" and export.ships_chat_template
     return {
-        "output_dir": f"{OUTPUT}/sft",
-        **template,
-        **_model_arguments(export, export.start_model("sft")),
+        **env,
+        "output_dir": f"{OUTPUT}/{COMMANDS[stage]}",
+        **({"chat_template_path": TEMPLATE} if ships else {}),
+        **_model_arguments(export, export.start_model(stage)),
         **rows,
-        **sft_arguments(h, export.plan, export.spec.schedule, export.execution),
-    }
-
-
-def dpo_yaml(export: Export) -> dict[str, Any]:
-    """Content of ``dpo.yaml``: as for SFT, with DPOConfig."""
-    h, schedule = export.hyperparameters, export.spec.schedule
-    return {
-        "output_dir": f"{OUTPUT}/dpo",
-        **_model_arguments(export, export.start_model("dpo")),
-        "datasets": [_dataset_argument("dpo", splits=("train",))],
-        **dpo_arguments(h, export.plan, schedule, export.execution),
-    }
-
-
-def grpo_yaml(export: Export) -> dict[str, Any]:
-    """Content of ``grpo.yaml``: as for SFT, with GRPOConfig and the terms of the reward."""
-    h = export.hyperparameters
-    arguments = grpo_arguments(h, export.plan, export.spec.schedule, export.execution)
-    limit = arguments["max_completion_length"]
-    # For names and weights only: nothing is scored here, and the user's code is not imported.
-    first, *others = training_rewards(lambda *_: 0.0, h, export.dataset.card, limit)
-    environment = {CARD_VARIABLE: "data/dataset.yaml"}
-    if h.rl_length_weight:
-        environment[COMPLETION_LIMIT_VARIABLE] = str(limit)
-    if export.spec.allow_user_code:
-        environment[USER_CODE_VARIABLE] = "1"
-    functions = ["reward", *(f"{term.name}_reward" for term in others)]
-    return {
-        "env": environment,
-        "output_dir": f"{OUTPUT}/grpo",
-        **_model_arguments(export, export.start_model("rl")),
-        "datasets": [_dataset_argument("rl")],
-        "reward_funcs": [f"autopipe.trl_reward.{name}" for name in functions],
-        "reward_weights": [term.weight for term in (first, *others)],
+        **reward,
         **arguments,
     }
 
 
-YAMLS: dict[Stage, Callable[[Export], dict[str, Any]]] = {
-    "sft": sft_yaml,
-    "dpo": dpo_yaml,
-    "rl": grpo_yaml,
-}
+def _reward(export: Export, arguments: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The environment of the reward, and its terms."""
+    h, limit = export.hyperparameters, arguments["max_completion_length"]
+    # For names and weights only: nothing is scored here, and the user's code is not imported.
+    first, *others = training_rewards(lambda *_: 0.0, h, export.dataset.card, limit)
+    env = {CARD_VARIABLE: "data/dataset.yaml"}
+    if h.rl_length_weight:
+        env[COMPLETION_LIMIT_VARIABLE] = str(limit)
+    if export.spec.allow_user_code:
+        env[USER_CODE_VARIABLE] = "1"
+    functions = ["reward", *(f"{term.name}_reward" for term in others)]
+    return {"env": env}, {
+        "reward_funcs": [f"autopipe.trl_reward.{name}" for name in functions],
+        "reward_weights": [term.weight for term in (first, *others)],
+    }
 
 
 def _model_arguments(export: Export, model: str) -> dict[str, Any]:
     dtype = weights_dtype(export.hyperparameters, export.execution.bf16)
     arguments: dict[str, Any] = {"model_name_or_path": model, "dtype": dtype}
-    lora = lora_arguments(export.hyperparameters)
-    if lora:
-        arguments |= {
-            "use_peft": True,
-            "lora_r": lora["r"],
-            "lora_alpha": lora["lora_alpha"],
-            "lora_dropout": lora["lora_dropout"],
-            "lora_target_modules": [lora["target_modules"]],
-            "lora_task_type": lora["task_type"],
-        }
+    if lora := lora_arguments(export.hyperparameters):
+        lora["target_modules"] = [lora["target_modules"]]
+        named = {f"lora_{name.removeprefix('lora_')}": value for name, value in lora.items()}
+        arguments |= {"use_peft": True, **named}
     return arguments
-
-
-def _dataset_argument(
-    stage: Stage, splits: tuple[str, ...] = ("train", "validation")
-) -> dict[str, Any]:
-    files = {split: f"data/{stage}_{split}.parquet" for split in splits}
-    return {"path": "parquet", "data_files": files, "split": "train"}
 
 
 def _write_accelerate(export: Export, file: Path) -> None:
@@ -333,3 +305,23 @@ def _read_yaml(file: Path) -> dict[str, Any]:
 def _write_yaml(file: Path, content: dict[str, Any], header: str) -> None:
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
     file.write_text(f"# {header}\n{text}", encoding="utf-8")
+
+
+def readme(export: Export) -> str:
+    """Contents of the folder, its scores, how to train it again, and what differs then."""
+    return _render(
+        "README.md",
+        export=export,
+        info=export.info,
+        summary=export.summary,
+        execution=export.execution,
+        base_is_local=Path(export.base_model).is_absolute(),
+        commands=COMMANDS,
+        command=COMMAND.format,
+    )
+
+
+def _render(name: str, **context: Any) -> str:
+    """A file of the export from its template. They are Markdown and Python: nothing is escaped."""
+    templates = environment("tasks.delivery", {"repr": repr})
+    return templates.get_template(f"{name}.jinja").render(context)

@@ -93,11 +93,8 @@ def read_incumbent(folder: Path) -> Promotion | None:
 def challenge(run: RunFolder, rows: int, measurer: Supervisor) -> Decision:
     """Compares a run's winner with the incumbent, else with the base model; promotes a better one.
 
-    Args:
-        run: finished.
-        rows: how many to compare on at most: validation rows that no trial was scored on, or test
-            rows where too few of those are left.
-        measurer: whose worker measures both.
+    On so many rows at most: validation rows that no trial was scored on, or test rows where too
+    few of those are left.
 
     Raises:
         SettingsError: the run is not finished, its winner's weights were removed, or its data

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pandas as pd
-from rich.console import Group, RenderableType
+from rich.console import Group, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -23,12 +23,10 @@ from tasks.runs.formatting import (
     verdict,
 )
 from tasks.runs.paired import compare_trials
-from tasks.runs.tables import RunTables, iter_rows, origin_parts
+from tasks.runs.tables import RunTables, cell_texts, iter_rows
 from trials.io.errors import AutoPipeError
 
 STATE_STYLES = {"completed": "green", "stopped": "yellow", "failed": "red"}
-
-
 # Columns of the table of trials, by the characters that a terminal must have for them.
 WIDE, NARROW = 100, 75
 COLUMNS = {
@@ -45,9 +43,7 @@ def render_trials(run: RunFolder, width: int = WIDE) -> RenderableType:
 
     The title of an unfinished run, which recommends nothing, states its progress. Below the table:
     the number of rows behind a score, and the reason if the star is not on the highest one.
-
-    Args:
-        width: of the terminal, in characters.
+    ``width`` is that of the terminal, in characters.
     """
     tables = RunTables.read(run)
     so_far = f", unfinished: {tables.so_far}" if tables.so_far else ""
@@ -58,13 +54,8 @@ def render_trials(run: RunFolder, width: int = WIDE) -> RenderableType:
         header_style="bold",
     )
     for name in columns:
-        right = name in ON_THE_RIGHT
-        view.add_column(
-            name,
-            justify="right" if right else "left",
-            no_wrap=name not in LONG,
-            overflow="fold",
-        )
+        side: JustifyMethod = "right" if name in ON_THE_RIGHT else "left"
+        view.add_column(name, justify=side, no_wrap=name not in LONG, overflow="fold")
     recommended = tables.best_row if tables.summary is not None else None
     for row in iter_rows(tables.trials):
         cells = _cells(row, recommended, tables.labels)
@@ -74,22 +65,11 @@ def render_trials(run: RunFolder, width: int = WIDE) -> RenderableType:
 
 def _cells(row: Any, best: pd.Series | None, labels: dict[str, str]) -> dict[str, Text]:
     """Cells by column; never markup, as names and reasons come from outside."""
-    is_best = best is not None and best.trial_id == row.trial_id
-    origin = " ".join(origin_parts(row, labels))
-    state = f"{row.state}: {row.reason}" if row.reason else row.state
-    label = f"{row.label} ★" if is_best else row.label
-    return {
-        "trial": rich_text(label, "bold" if is_best else ""),
-        "origin": rich_text(origin),
-        "length": Text(percent(row.fraction)),
-        "state": rich_text(state, STATE_STYLES.get(row.state, "dim")),
-        "score": Text(plus_minus(row.score, row.score_se)),
-        "score or state": Text(plus_minus(row.score, row.score_se))
-        if row.state == "completed"
-        else rich_text(state, STATE_STYLES.get(row.state, "dim")),
-        "predicted final": Text(plus_minus(row.predicted, row.predicted_sd)),
-        "time": Text(format_duration(row.seconds)),
-    }
+    texts, styles = cell_texts(row, labels), {"state": STATE_STYLES.get(row.state, "dim")}
+    if best is not None and best.trial_id == row.trial_id:
+        texts["trial"], styles["trial"] = f"{row.label} ★", "bold"
+    cells = {name: rich_text(text, styles.get(name, "")) for name, text in texts.items()}
+    return cells | {"score or state": cells["score" if row.state == "completed" else "state"]}
 
 
 def _remarks(run: RunFolder, tables: RunTables) -> list[str]:
@@ -136,11 +116,7 @@ def _explain_star(
 
 
 def render_summary(run: RunFolder, width: int = WIDE) -> RenderableType:
-    """Scores of the best configuration, the default and the base model, and the verdict.
-
-    Args:
-        width: of the terminal, in characters.
-    """
+    """Scores of the best configuration, the default and the base model, and the verdict."""
     tables = RunTables.read(run)
     summary = tables.summary
     if summary is None:
@@ -156,7 +132,7 @@ def render_summary(run: RunFolder, width: int = WIDE) -> RenderableType:
     heads = ("", "trial", "validation", "test", *((f"pass@{pass_k}",) if pass_k else ()))
     rows = (("best", summary.best), ("default", summary.default), ("base", summary.base))
     cells = [_measured_cells(name, each, tables.labels) for name, each in rows if each is not None]
-    view = _measured_table(heads, cells) if width >= NARROW else _measured_lines(heads, cells)
+    view = _measured(heads, cells, width)
     cost = (
         f"{pluralize(summary.trials, 'trial')} ({summary.failed} failed, "
         f"{summary.full_length} at full length) took {format_duration(summary.trial_seconds)} "
@@ -165,23 +141,18 @@ def render_summary(run: RunFolder, width: int = WIDE) -> RenderableType:
     return Group(view, Text(outcome(summary)), Text(verdict(summary), "bold"), Text(cost))
 
 
-def _measured_table(heads: Sequence[str], rows: Sequence[Sequence[Text]]) -> RenderableType:
+def _measured(heads: Sequence[str], rows: Sequence[Sequence[Text]], width: int) -> RenderableType:
+    """A table; on a narrow terminal a line for each row."""
+    if width < NARROW:
+        pairs = [zip(heads, row, strict=True) for row in rows]
+        lines = (", ".join(f"{head} {cell}".strip() for head, cell in each) for each in pairs)
+        return Text("\n".join(lines))
     view = Table(header_style="bold")
     for name in heads:
         view.add_column(name, justify="left" if name in ("", "trial") else "right")
     for row in rows:
         view.add_row(*row)
     return view
-
-
-def _measured_lines(heads: Sequence[str], rows: Sequence[Sequence[Text]]) -> RenderableType:
-    """The same for a narrow terminal."""
-    return Group(
-        *(
-            Text(", ".join(f"{head} {cell}".strip() for head, cell in zip(heads, row, strict=True)))
-            for row in rows
-        )
-    )
 
 
 def _measured_cells(name: str, measured: ModelScores, labels: dict[str, str]) -> list[Text]:

@@ -33,11 +33,7 @@ LINES_A_POLL = 50  # a program that prints without end must not drown the server
 
 
 class PrefectRunLog(Background, RunObserver):
-    """Writes to the log of the flow run at hand; the text of ``log.txt`` files, too, as it grows.
-
-    Args:
-        run: whose trials' logs are followed.
-    """
+    """Writes to the log of the flow run at hand, also the text of ``log.txt`` files as it grows."""
 
     def __init__(self, run: RunFolder):
         super().__init__("run-log")
@@ -46,7 +42,8 @@ class PrefectRunLog(Background, RunObserver):
         self._offsets: dict[Path, int] = {}
 
     def __enter__(self) -> Self:
-        self._skip_what_is_there()
+        # What is there already is not repeated.
+        self._offsets = {file: file.stat().st_size for file in self._logs()}
         return super().__enter__()
 
     def __exit__(self, *raised: object) -> None:
@@ -81,10 +78,6 @@ class PrefectRunLog(Background, RunObserver):
     def _logs(self) -> list[Path]:
         trials = self._run.path / TRIALS
         return sorted([*trials.glob("*/log.txt"), *trials.glob("*/*/log.txt")])
-
-    def _skip_what_is_there(self) -> None:
-        for file in self._logs():
-            self._offsets[file] = file.stat().st_size
 
     def work(self) -> None:
         while not self.over.wait(POLL_SECONDS):

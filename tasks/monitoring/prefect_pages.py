@@ -25,15 +25,8 @@ from tasks.output import escape
 from tasks.output.report_url import report_url
 from tasks.output.templates import environment
 from tasks.runs.folder import RunFolder, Summary
-from tasks.runs.formatting import (
-    format_duration,
-    format_setting,
-    outcome,
-    percent,
-    plus_minus,
-    verdict,
-)
-from tasks.runs.tables import RunTables, iter_rows
+from tasks.runs.formatting import format_setting, outcome, plus_minus, verdict
+from tasks.runs.tables import RunTables, cell_texts, iter_rows
 from trials.io.hashing import content_hash
 
 log = logging.getLogger(__name__)
@@ -44,9 +37,6 @@ class PrefectArtifacts(RunObserver):
 
     A run neither waits for the server nor fails because of it. While an update is on its way, later
     progress is skipped; the last state is sent when the context is left.
-
-    Args:
-        run: the run that they show.
     """
 
     def __init__(self, run: RunFolder):
@@ -86,7 +76,7 @@ class PrefectArtifacts(RunObserver):
         tables = RunTables.read(self._run) if (self._run.path / "run.json").exists() else None
         if tables is not None and len(tables.trials):
             create_table_artifact(
-                trial_rows(tables),
+                [cell_texts(row, tables.labels) for row in iter_rows(tables.trials)],
                 key=artifact_key(self._run, "trials"),
                 description=f"Trials of {self._id} so far",
             )
@@ -140,22 +130,6 @@ def _attempt(update: Callable[[], object]) -> None:
         update()
     except Exception as error:  # the server may be away, restarted, or of another version
         log.warning("the pages of the run could not be updated: %s", error)
-
-
-def trial_rows(tables: RunTables) -> list[dict[str, Any]]:
-    """The table of trials, as text, in the order they were proposed."""
-    return [
-        {
-            "trial": row.label,
-            "origin": row.origin,
-            "length": percent(row.fraction),
-            "state": f"{row.state}: {row.reason}" if row.reason else row.state,
-            "score": plus_minus(row.score, row.score_se),
-            "predicted final": plus_minus(row.predicted, row.predicted_sd),
-            "time": format_duration(row.seconds),
-        }
-        for row in iter_rows(tables.trials)
-    ]
 
 
 def recommendation(run: RunFolder, summary: Summary) -> str:

@@ -36,13 +36,7 @@ from trials.io.errors import SettingsError
 
 SECTION = "offline"  # of params.yaml
 
-# File in plots/ -> field of an evaluation.
-TABLES = {
-    "ranker": "ranker",
-    "ranker_by_dataset": "by_group",
-    "features": "features",
-    "early": "early",
-}
+TABLES = ("ranker", "ranker_by_dataset", "features", "early")  # of an evaluation; files in plots/
 
 
 class OfflineSettings(BaseModel):
@@ -87,7 +81,7 @@ class Evaluation(BaseModel):
 
     ranker: pd.DataFrame
     """One row per ranking method: means over datasets and standard errors."""
-    by_group: pd.DataFrame
+    ranker_by_dataset: pd.DataFrame
     """The same before averaging, one row per method and held-out group."""
     features: pd.DataFrame
     early: pd.DataFrame
@@ -157,7 +151,7 @@ def judge(
     prior = models.mean_prior
     return Evaluation(
         ranker=summarise(by_group),
-        by_group=by_group,
+        ranker_by_dataset=by_group,
         features=with_gains(features),
         early=early,
         trials=int(((rows["fraction"] >= 1.0) & (rows["state"] != "failed")).sum()),
@@ -184,8 +178,8 @@ def parts(settings: OfflineSettings, groups: int) -> int:
 def write_evaluation(found: Evaluation, output: OfflineFolder) -> None:
     """Writes ``metrics.json`` and ``plots/*.csv``, the same bytes for the same numbers."""
     output.plots.mkdir(parents=True, exist_ok=True)
-    for name, field in TABLES.items():
-        write_csv(getattr(found, field), output.plots / f"{name}.csv", FLOAT_FORMAT)
+    for name in TABLES:
+        write_csv(getattr(found, name), output.plots / f"{name}.csv", FLOAT_FORMAT)
     metrics = {
         "history": {"trials": found.trials, "groups": found.groups, "datasets": found.datasets},
         "search": {"chosen": found.chosen, "trusted": round(found.trusted, DIGITS)},
@@ -204,7 +198,7 @@ def read_evaluation(output: OfflineFolder) -> Evaluation:
     """
     try:
         metrics = json.loads(output.metrics.read_text(encoding="utf-8"))
-        tables = {field: read_csv(output.plots / f"{name}.csv") for name, field in TABLES.items()}
+        tables = {name: read_csv(output.plots / f"{name}.csv") for name in TABLES}
         return Evaluation(**metrics["history"], **metrics["search"], **tables)
     except (OSError, ValueError, KeyError) as error:
         raise SettingsError(

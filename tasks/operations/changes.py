@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import Field
@@ -46,9 +45,12 @@ def detect_changes(settings: TuneSettings, history: Path) -> tuple[Snapshot, str
     dataset = load_dataset(
         resolve_dataset(settings.dataset, cache_folder() / "datasets").absolute()
     )
+    others = [file for file in history_files(history) if file.name not in own]
     now = Snapshot(
         dataset=dataset.fingerprint,
-        history=_hash([file for file in history_files(history) if file.name not in own]),
+        history=content_hash(
+            *(part for file in others for part in (file.name, bytes.fromhex(file_hash(file))))
+        ),
         settings=content_hash(settings.model_dump_json()),
         own_files=own,
         run_id=before.run_id if before else "",
@@ -74,9 +76,3 @@ def save_snapshot(
     now = seen.model_copy(update={"run_id": run_id, "own_files": own, "done": done})
     write_json(snapshot_file(settings), now)
     return now
-
-
-def _hash(files: Sequence[Path]) -> str:
-    return content_hash(
-        *(part for file in files for part in (file.name, bytes.fromhex(file_hash(file))))
-    )

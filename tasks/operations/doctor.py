@@ -79,15 +79,18 @@ def _failed(name: str, error: Exception, fix: str) -> CheckResult:
     return CheckResult(name, "bad", str(error).splitlines()[0], fix)
 
 
+def _judged(name: str, good: bool, message: str, fix: str, bad: Status = "note") -> CheckResult:
+    return CheckResult(name, "good", message) if good else CheckResult(name, bad, message, fix)
+
+
 def python() -> Iterator[CheckResult]:
     """The interpreter and the packages, against the requirements in pyproject.toml."""
     yield CheckResult("Python", "good", platform.python_version())
     wanted = requirements()
-    if wrong := [bad for text in wanted if (bad := problem_of(Requirement(text)))]:
-        fix = "make install, or: pip install --constraint constraints.txt --editable ."
-        yield CheckResult("packages", "bad", "; ".join(wrong), fix)
-    else:
-        yield CheckResult("packages", "good", f"{len(wanted)} as pyproject.toml asks for")
+    wrong = [bad for text in wanted if (bad := problem_of(Requirement(text)))]
+    message = "; ".join(wrong) or f"{len(wanted)} as pyproject.toml asks for"
+    fix = "make install, or: pip install --constraint constraints.txt --editable ."
+    yield _judged("packages", not wrong, message, fix, "bad")
 
 
 def requirements() -> list[str]:
@@ -115,11 +118,8 @@ def devices() -> Iterator[CheckResult]:
     """Cores, memory and GPUs, and whether torch can use these."""
     memory = available_ram_bytes() / 1e9
     message = f"{os.cpu_count()} cores, {memory:.1f} GB of memory free"
-    if memory < MEMORY_GIGABYTES:
-        fix = "end other programs, or tune with --parallel 1"
-        yield CheckResult("machine", "note", message, fix)
-    else:
-        yield CheckResult("machine", "good", message)
+    fix = "end other programs, or tune with --parallel 1"
+    yield _judged("machine", memory >= MEMORY_GIGABYTES, message, fix)
     import torch
 
     gpus = visible_gpus()
@@ -150,11 +150,8 @@ def disk() -> Iterator[CheckResult]:
         yield CheckResult("workspace", "bad", f"{folder} cannot be written to: {error}", fix)
         return
     free = shutil.disk_usage(folder).free / 1e9
-    if free < FREE_GIGABYTES:
-        fix = f"remove runs that are not needed from {runs_folder()}, or tune with --disk"
-        yield CheckResult("workspace", "note", f"{folder}: {free:.1f} GB free", fix)
-    else:
-        yield CheckResult("workspace", "good", f"{folder}: {free:.0f} GB free")
+    fix = f"remove runs that are not needed from {runs_folder()}, or tune with --disk"
+    yield _judged("workspace", free >= FREE_GIGABYTES, f"{folder}: {free:.1f} GB free", fix)
 
 
 def history() -> Iterator[CheckResult]:
@@ -205,11 +202,10 @@ def server() -> Iterator[CheckResult]:
     for name in POOLS:
         if name not in pools:
             yield CheckResult(f"work pool {name}", "note", "not there", "autopipe deploy")
-        elif pools[name].status != WorkPoolStatus.READY:
-            fix = f"prefect worker start --pool {name}"
-            yield CheckResult(f"work pool {name}", "note", "no worker is online", fix)
-        else:
-            yield CheckResult(f"work pool {name}", "good", "a worker is online")
+            continue
+        ready = pools[name].status == WorkPoolStatus.READY
+        message, fix = f"{'a' if ready else 'no'} worker is online", "prefect worker start --pool "
+        yield _judged(f"work pool {name}", ready, message, fix + name)
 
 
 def dataset_loads(name: str) -> Iterator[CheckResult]:
@@ -288,10 +284,8 @@ def dry_run() -> Iterator[CheckResult]:
             check=False,
         )
         seconds = time.monotonic() - start
-    if done.returncode == 0:
-        message = f"two trials, test, report, export: {seconds:.0f} s"
-        yield CheckResult("dry run", "good", message)
-    else:
+    message = f"two trials, test, report, export: {seconds:.0f} s"
+    if done.returncode != 0:
         tail = "\n".join(done.stdout.splitlines()[-15:])
         message = f"exit code {done.returncode}:\n{tail}"
-        yield CheckResult("dry run", "bad", message, "fix what it says, above")
+    yield _judged("dry run", done.returncode == 0, message, "fix what it says, above", "bad")

@@ -26,6 +26,8 @@ from tasks.runs.tables import origin_parts
 from trials.io.atomic import write_text
 
 FORMATS = (  # functions of tasks.runs.formatting that templates apply
+    "format_test_score",
+    "gain",
     "plus_minus",
     "format_number",
     "format_setting",
@@ -54,12 +56,13 @@ def templates() -> Environment:
     filters: dict[str, Callable[..., Any]] = {name: getattr(formatting, name) for name in FORMATS}
     filters |= {
         "figure_data": figure_data,
+        "magnitude": magnitude,
         "origin_parts": origin_parts,
         "shell_quote": shlex.quote,
         "sort_key": sort_key,
     }
     found = environment("tasks.report", filters, autoescape=True)
-    found.globals["asset"] = asset
+    found.globals |= {"asset": asset, "z95": formatting.Z95}
     return found
 
 
@@ -73,6 +76,14 @@ def figure_data(figure: go.Figure) -> str:
     """A figure as JSON within a script element."""
     # Only "</script" and "<!--" could end the data early.
     return json.dumps(escape.figure_json(figure)).replace("<", "\\u003c")
+
+
+def magnitude(value: float) -> str:
+    """A count in three digits: 1.23M."""
+    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.3g}{unit}"
+    return f"{value:g}"
 
 
 def sort_key(value: object) -> float | str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,8 +17,8 @@ from surrogates.space.ticks import searched_axes
 from tasks.config.command import beyond_options, reproduce_command
 from tasks.config.paths import DATASET_DOCS, HISTORY_DOCS, history_folder
 from tasks.report import figures, figures_curves, figures_space
-from tasks.runs.folder import RunFolder, RunInfo, Summary
-from tasks.runs.formatting import Z95, format_duration, format_setting, format_test_score, gain
+from tasks.runs.folder import RunFolder
+from tasks.runs.formatting import format_setting
 from tasks.runs.tables import RunTables, iter_rows
 
 # Pages of Great Expectations, by what they are about: folders in the run's folder.
@@ -48,6 +47,9 @@ def report_context(run: RunFolder) -> dict[str, Any]:
     ranking = importance_of(list(final.config), final.final, varied, info.settings.seed)
     if ranking is not None:
         varied = {name: varied[name] for name in ranking.table.name}
+    prior = figures.observed_with_prior(trials)
+    # The command takes the project's history by itself.
+    folder = Path(info.history.folder) if info.history.folder else None
     return {
         "info": info,
         "summary": summary,
@@ -56,11 +58,8 @@ def report_context(run: RunFolder) -> dict[str, Any]:
         "best": tables.best_row,
         "any_finished": bool(trials.seconds.notna().any()),
         "figures": _figures(tables, final, varied, ranking),
-        "facts": _facts(info),
         "data_docs": dict(_data_docs(run)),
         "kinds": _kinds(trials),
-        "tone": _tone(summary) if summary else "",
-        "tiles": list(_tiles(tables, summary)) if summary else [],
         **_configuration(tables),
         "exported": _exported(run),
         "max_files": MAX_FILES,
@@ -69,7 +68,8 @@ def report_context(run: RunFolder) -> dict[str, Any]:
         "curves": {} if tables.curves.empty else {f"curve-{m}": CURVES[m][0] for m in CURVES},
         "smoothing_steps": figures_curves.SMOOTHING_STEPS,
         "chips": list(_chips(tables)),
-        **_prior(trials),
+        "prior_configurations": len(prior),
+        "prior_rank_correlation": spearman(prior.prior, prior.final) if len(prior) >= 3 else None,
         "varied": len(varied),
         "configurations": len(final),
         "undrawn": len(trials) - len(final),
@@ -78,7 +78,8 @@ def report_context(run: RunFolder) -> dict[str, Any]:
         "ended_early": [
             t for t in tables.records if t.result is None or t.result.failure or t.result.stop
         ],
-        **_reproduction(info),
+        "command": reproduce_command(info.settings, folder if folder != history_folder() else None),
+        "beyond_options": beyond_options(info.settings),
     }
 
 
@@ -119,24 +120,6 @@ def _default_score(tables: RunTables) -> float | None:
     return float(tried.score.iloc[0]) if len(tried) else None
 
 
-def _facts(info: RunInfo) -> dict[str, str]:
-    return {
-        "dataset": info.dataset.name,
-        "model": f"{info.settings.model} ({_magnitude(info.model_parameters)} parameters)",
-        "budget": str(info.settings.budget),
-        "strategy": info.settings.strategy,
-        "run": info.run_id,
-        "started": info.created,
-    }
-
-
-def _magnitude(value: float) -> str:
-    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if value >= size:
-            return f"{value / size:.3g}{unit}"
-    return f"{value:g}"
-
-
 def _data_docs(run: RunFolder) -> Iterator[tuple[str, str]]:
     """The page of results of each suite; the index shows nothing without internet."""
     for name, folder in DATA_DOCS.items():
@@ -148,25 +131,6 @@ def _kinds(trials: pd.DataFrame) -> str:
     kinds = [figures.trial_style(row) for row in iter_rows(trials)]
     counts = {kind: kinds.count(kind) for kind in figures.TRIAL_STYLES if kind in kinds}
     return ", ".join(f"{count} {kind}" for kind, count in counts.items())
-
-
-def _tone(summary: Summary) -> str:
-    """The CSS class of the verdict: a colour only where the gain is more than noise."""
-    measured = gain(summary)
-    if measured is None or abs(measured[0]) <= Z95 * measured[1]:
-        return ""
-    return "good" if measured[0] > 0 else "bad"
-
-
-def _tiles(tables: RunTables, summary: Summary) -> Iterator[tuple[str, str, str]]:
-    best_label = tables.labels.get(summary.best.trial_id or "", "–")
-    yield "best, test", format_test_score(summary.best), f"trial {best_label}"
-    if summary.default:
-        yield "default, test", format_test_score(summary.default), ""
-    yield "base model, test", format_test_score(summary.base), ""
-    yield "trials", str(summary.trials), _kinds(tables.trials)
-    wall_clock = f"{format_duration(summary.elapsed_seconds)} of wall-clock time"
-    yield "trial time", format_duration(summary.trial_seconds), wall_clock
 
 
 def _configuration(tables: RunTables) -> dict[str, Any]:
@@ -224,34 +188,3 @@ def _chips(tables: RunTables) -> Iterator[tuple[Any, str]]:
     for row in iter_rows(tables.trials.sort_values("final", ascending=False)):
         if row.trial_id in drawn:
             yield row, colors[row.trial_id]
-
-
-def _prior(trials: pd.DataFrame) -> dict[str, Any]:
-    rows = figures.observed_with_prior(trials)
-    rho = spearman(list(rows.prior), list(rows.final)) if len(rows) >= 3 else None
-    return {"prior_configurations": len(rows), "prior_rank_correlation": rho}
-
-
-def _reproduction(info: RunInfo) -> dict[str, Any]:
-    # The command takes the project's history by itself.
-    folder = Path(info.history.folder) if info.history.folder else None
-    history = folder if folder != history_folder() else None
-    return {
-        "command": reproduce_command(info.settings, history),
-        "beyond_options": beyond_options(info.settings),
-        "provenance": {
-            "git commit": info.git_commit or "unknown",
-            "seed": info.settings.seed,
-            "dataset fingerprint": info.dataset.fingerprint,
-            "reward": info.dataset.reward + (" (inferred)" if info.dataset.reward_inferred else ""),
-            "rows": ", ".join(f"{split} {rows}" for split, rows in info.dataset.rows.items()),
-            "check of the reward": " ".join(info.dataset.warnings)
-            or "every reference completion earns it",
-            "history": f"{info.history.trials} trials on {info.history.datasets} datasets",
-            "history files": ", ".join(info.history.files) or "none",
-        },
-        "settings_json": json.dumps(
-            info.settings.model_dump(mode="json"), indent=2, ensure_ascii=False
-        ),
-        "meta": [(name, f"{value:.4g}") for name, value in sorted(info.meta.items())],
-    }

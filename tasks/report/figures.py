@@ -53,13 +53,9 @@ def apply_layout(figure: go.Figure, height: int, **layout: Any) -> go.Figure:
         hoverlabel={"align": "left", "font": {"family": FONT, "size": 12}},
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "title": None},
     )
-    figure.update_xaxes(
-        gridcolor="#D9D9D9", zeroline=False, automargin=True, title={"font_size": 13, "standoff": 8}
-    )
-    figure.update_yaxes(
-        gridcolor="#D9D9D9", zeroline=False, automargin=True, title={"font_size": 13, "standoff": 8}
-    )
-    return figure.update_layout(**layout)
+    title = {"font_size": 13, "standoff": 8}
+    axis = {"gridcolor": "#D9D9D9", "zeroline": False, "automargin": True, "title": title}
+    return figure.update_xaxes(axis).update_yaxes(axis).update_layout(**layout)
 
 
 def hover_config(config: Mapping[str, Any]) -> str:
@@ -132,10 +128,7 @@ def comparison(measured: Mapping[str, ModelScores]) -> go.Figure:
 def progress(trials: pd.DataFrame, base: float, default: float | None) -> go.Figure:
     """Best full-length validation score so far, against trial time and against trials.
 
-    Args:
-        trials: the table of trials.
-        base: validation score of the untrained model.
-        default: of the default configuration, or None before it is known.
+    Beside it the validation scores of the base model and, once it is known, of the default.
     """
     counts = pd.Series(np.arange(1, len(trials) + 1), index=trials.index)
     axes = (trials.cumulative_seconds, counts)
@@ -196,11 +189,7 @@ def progress(trials: pd.DataFrame, base: float, default: float | None) -> go.Fig
 def _axis_choice(choices: Sequence[Any], titles: Sequence[str]) -> dict[str, Any]:
     """Buttons that put other values on the x axis of every trace."""
     buttons = [
-        {
-            "label": label,
-            "method": "update",
-            "args": [{"x": xs}, {"xaxis.title.text": title}],
-        }
+        {"label": label, "method": "update", "args": [{"x": xs}, {"xaxis.title.text": title}]}
         for label, xs, title in zip(("by trial time", "by trials"), choices, titles, strict=True)
     ]
     place = {"x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom", "pad": {"b": 4}}
@@ -208,11 +197,7 @@ def _axis_choice(choices: Sequence[Any], titles: Sequence[str]) -> dict[str, Any
 
 
 def prior_against_observed(trials: pd.DataFrame) -> go.Figure:
-    """The prior of each configuration against the score of its trials.
-
-    Args:
-        trials: rows with ``prior`` and ``final`` (``observed_with_prior``).
-    """
+    """The prior of each configuration against the score of its trials (``observed_with_prior``)."""
     figure = go.Figure()
     for full, name, symbol in (
         (True, "score at full length (± se)", "circle"),

@@ -40,15 +40,10 @@ def curve(
     stage: str | None = None,
     best: str | None = None,
 ) -> go.Figure:
-    """One metric against the step, one line per trial, coloured by final score.
+    """One metric against the step, one line per trial, coloured by final score, the best thicker.
 
-    Args:
-        curves: the table of curve points.
-        trials: the table of trials; those that were continued are drawn by their continuation.
-        metric: name in the curves.
-        title: of the y axis.
-        stage: only points of this stage; None takes both and marks where RL begins.
-        best: trial id drawn thicker.
+    Trials that were continued are drawn by their continuation. Without a stage the points of both
+    are drawn, and marks where RL begins.
     """
     points = curves[(curves.metric == metric) & ((curves.stage == stage) | (stage is None))]
     colors, hidden = trial_colors(trials), continued_trials(trials)

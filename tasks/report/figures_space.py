@@ -22,12 +22,7 @@ def final_configurations(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def parallel_coordinates(trials: pd.DataFrame, axes: Mapping[str, Axis]) -> go.Figure:
-    """One line per trial over the score and all given hyperparameters.
-
-    Args:
-        trials: rows with a final score (``final_configurations``).
-        axes: the hyperparameters to draw, from left to right.
-    """
+    """One line per trial (``final_configurations``) over the score and given hyperparameters."""
     low, high = float(trials.final.min()), float(trials.final.max())
     pad = 0.05 * (high - low) or 0.05
     score = {"label": "score", "values": trials.final, "range": [low - pad, high + pad]}

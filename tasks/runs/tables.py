@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from tasks.runs.folder import ProposalRecord, RunFolder, RunInfo, Summary, Trial
+from tasks.runs.formatting import format_duration, percent, plus_minus
 from tasks.runs.spending import Spending
 from trials.spec.events import curve, read_events
 from trials.spec.kinds import TrialState
@@ -205,6 +206,19 @@ def _reason(trial: Trial) -> str:
 
 def _number(value: Any) -> float:
     return math.nan if value is None else float(value)
+
+
+def cell_texts(row: Any, labels: Mapping[str, str]) -> dict[str, str]:
+    """A trial as the cells of a table for people, by column."""
+    return {
+        "trial": row.label,
+        "origin": " ".join(origin_parts(row, labels)),
+        "length": percent(row.fraction),
+        "state": f"{row.state}: {row.reason}" if row.reason else row.state,
+        "score": plus_minus(row.score, row.score_se),
+        "predicted final": plus_minus(row.predicted, row.predicted_sd),
+        "time": format_duration(row.seconds),
+    }
 
 
 def origin_parts(row: Any, labels: Mapping[str, str]) -> list[str]:

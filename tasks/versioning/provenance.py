@@ -75,10 +75,8 @@ def version_export(run: RunFolder) -> None:
 def version_inputs(folder: Path, inputs: Mapping[str, Content]) -> None:
     """Versions the inputs of a flow, and records the revisions in ``versions.json`` of a folder.
 
-    Args:
-        folder: the folder of the run, or of the flow's other outputs.
-        inputs: file, folder or files by name. Empty ones are left out, and so are, with a warning,
-            those that DVC could not add: versioning never ends a run.
+    Empty ones are left out, and so are, with a warning, those that DVC could not add: versioning
+    never ends a run.
     """
     _note(folder, read=_revisions(inputs))
 

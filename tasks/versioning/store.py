@@ -60,16 +60,10 @@ class VersionStore:
     wait_seconds: float = WAIT_SECONDS
 
     def add(self, name: str, path: Path) -> str:
-        """Adds a file or folder as it is now, and pushes it if there is a remote.
+        """Adds a copy of a file or folder, pushes it if there is a remote; returns its revision.
 
         If the remote cannot be reached, it stays on this machine and is sent with the next one.
-
-        Args:
-            name: letters, digits, dashes. Earlier revisions under it stay.
-            path: the file or folder; it is copied, and may change afterwards.
-
-        Returns:
-            Its revision.
+        Earlier revisions of that name, of letters, digits and dashes, stay.
 
         Raises:
             VersionStoreError: DVC failed, or another DVC process held the folder too long.
@@ -93,11 +87,7 @@ class VersionStore:
         return revision
 
     def restore(self, revision: str, name: str) -> Path:
-        """Restores a revision, from the cache or else from the remote.
-
-        Args:
-            revision: as returned by ``add``.
-            name: the name of the file or folder to make.
+        """Restores a revision under a name, from the cache or else from the remote.
 
         Returns:
             Its path, below this folder; it is DVC's, so copy it before you change it.

@@ -17,7 +17,7 @@ from trials.io.errors import SettingsError
 
 
 def test_the_dataset_is_left_out_and_nothing_else(tmp_path: Path) -> None:
-    real_runs.copy_history_without("lcm", tmp_path / "history")
+    tune_runs.copy_history(tmp_path / "history", without="lcm")
     left = read_history(history_files(tmp_path / "history"))
     bundled = [f for f in history_files(BUNDLED_HISTORY) if f.name.startswith("bundled-")]
     every = read_history(bundled)
@@ -38,10 +38,10 @@ def test_a_copy_under_another_name_is_left_out_too(
     )
     rows.to_parquet(tmp_path / "bundled-x.parquet")
     monkeypatch.setattr(tune_runs, "BUNDLED_HISTORY", tmp_path)
-    real_runs.copy_history_without("a", tmp_path / "out")
+    tune_runs.copy_history(tmp_path / "out", without="a")
     assert pd.read_parquet(tmp_path / "out" / "bundled-x.parquet")["trial_id"].tolist() == ["z"]
     with pytest.raises(SettingsError, match="there are: a, b, copy"):
-        real_runs.copy_history_without("c", tmp_path / "other")
+        tune_runs.copy_history(tmp_path / "other", without="c")
 
 
 def test_the_table_counts_what_is_there(tmp_path: Path) -> None:
@@ -72,4 +72,4 @@ def test_workers_get_equal_shares_of_the_cores() -> None:
 
 def test_a_run_that_fails_says_why(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="\nerror: "):
-        real_runs.run_once(tmp_path, "lcm", "no_such_strategy", 0, "9s", os.sched_getaffinity(0))
+        tune_runs.tune(tmp_path, ["lcm", "--strategy", "no_such_strategy"], without="lcm")

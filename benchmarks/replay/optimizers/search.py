@@ -14,11 +14,8 @@ from surrogates.online.search import Search
 class SearchOptimizer:
     """`surrogates.online.search.Search` restricted to the candidates.
 
-    Args:
-        problem: The table, the budget and the seed.
-        options: Further options of `Search`; `strategy` among them.
-        best_seen: Whether it recommends the best score seen, as a peer's own package would,
-            instead of what the search recommends.
+    With `best_seen` it recommends the best score seen, as a peer's own package would, instead of
+    what the search recommends.
 
     Raises:
         OptionError: The search does not know an option.

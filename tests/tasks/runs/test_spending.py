@@ -103,8 +103,7 @@ def test_a_larger_one_is_not(run: RunFolder, budget: str) -> None:
     check_budget(run, Budget.parse(budget))
     going = resumable_run(str(run.path), Budget.parse(budget), None, RunObserver())
     assert going is not None
-    assert going.changed is not None
-    assert going.changed.budget == Budget.parse(budget)
+    assert going[1].budget == Budget.parse(budget)
 
 
 def test_a_finished_run_says_so_and_starts_nothing(done: RunFolder) -> None:
