@@ -227,8 +227,8 @@ def named_rows(rows: pd.DataFrame) -> pd.DataFrame:
 
 def outside_space(rows: list[dict[str, Any]]) -> list[str]:
     """A sentence on hyperparameters outside each space that is searched when none is named."""
+    from tasks.importers.sources import values_outside_space
     from tasks.inputs.spaces import default_space, load_space
-    from tasks.translation.bounds import values_outside_space
 
     by_space = defaultdict(list)
     for row in rows:

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from tasks.importers.unsupported import read_only_uri, sqlite_tables
+from tasks.translation.cells import parse_cell
 from tasks.translation.metrics import divergence_step
-from tasks.translation.results import ImportOptions, ImportResult, Items, Row, RowError
+from tasks.translation.results import ImportOptions, Items, Row, RowError, Score
 from tasks.translation.runs import RecordedRun, run_row
 from tasks.translation.values import finite_number, is_nonfinite, parse_literal, read_mapping
 from trials.io.errors import SettingsError
@@ -31,23 +32,18 @@ Record = tuple[Mapping[str, Any], dict[str, Any], Log]
 """Description of a run, its arguments, and its log with an entry for each step."""
 
 
-def read_mlflow(source: Path, options: ImportOptions, result: ImportResult) -> Items:
+def read_mlflow(source: Path, options: ImportOptions, notes: list[str]) -> Items:
     """Every run below a folder: a store, an experiment, or one run.
 
     Raises:
         SettingsError: when a database cannot be read.
     """
-
-    def row(item: str, read: Callable[[], Record]) -> Row:
-        run = _finished_run(item, *read(), options.shared_arguments)
-        return run_row(run, options, result.metrics)
-
     if file := find_database(source):
         for meta in _database_runs(file):
             run = str(meta["run_uuid"])
-            yield run, partial(row, run, partial(_read_database, file, meta))
+            yield run, partial(_row, run, partial(_read_database, file, meta), options)
     for folder in run_folders(source) if source.is_dir() else []:
-        yield folder.name, partial(row, folder.name, partial(_read_folder, folder))
+        yield folder.name, partial(_row, folder.name, partial(_read_folder, folder), options)
 
 
 def find_database(source: Path) -> Path | None:
@@ -76,21 +72,22 @@ def _is_model(meta: Path) -> bool:
         return meta.parent.parent.name == "models"
 
 
-def _finished_run(
-    item: str, meta: Mapping[str, Any], arguments: dict[str, Any], log: Log, shared: dict[str, Any]
-) -> RecordedRun:
-    """A run of either store, unless it was deleted, failed for no known reason, or still runs."""
+def _row(item: str, read: Callable[[], Record], options: ImportOptions) -> tuple[Row, Score]:
+    """The row of a run, unless it was deleted, failed for no known reason, or still runs."""
+    meta, arguments, log = read()
     if meta.get("lifecycle_stage", "active") != "active":
         raise RowError(f"its lifecycle stage is {meta['lifecycle_stage']}")
-    status = STATUSES.get(meta.get("status", 0), str(meta.get("status")))
-    diverged = status == "FAILED" and divergence_step(log) is not None
-    if status in ("FAILED", "RUNNING", "SCHEDULED") and not diverged:
-        why = "failed, and why is not recorded" if status == "FAILED" else "is not finished"
-        raise RowError(f"its status is {status}: it {why}")
+    status = meta.get("status", 0)
+    state = parse_cell("state", STATUSES.get(status, status))
+    if state == "failed" and divergence_step(log) is None:
+        raise RowError("its status is FAILED, and why is not recorded")
     start, end = finite_number(meta.get("start_time")), finite_number(meta.get("end_time"))
     if start is not None and end is not None:
         log.insert(0, {"train_runtime": (end - start) / 1000})  # kept in milliseconds
-    return RecordedRun(item, arguments | shared, log, interrupted=status == "KILLED")
+    run = RecordedRun(
+        item, arguments | options.shared_arguments, log, interrupted=state == "stopped"
+    )
+    return run_row(run, options)
 
 
 def _read_folder(folder: Path) -> Record:

@@ -12,7 +12,7 @@ from typing import Any
 from tasks.importers.table import check_columns, with_score_column
 from tasks.translation.cells import is_field, parse_cell
 from tasks.translation.files import Line, read_table
-from tasks.translation.results import ImportOptions, ImportResult, Items, Row, RowError
+from tasks.translation.results import ImportOptions, Items, Row, RowError, Score
 from tasks.translation.sweeps import Sweep
 from tasks.translation.values import parse_literal, parse_seconds
 from trials.io.errors import SettingsError
@@ -26,7 +26,7 @@ def is_study_table(columns: list[str]) -> bool:
     return {"number", "state"} <= set(columns) and any(c.startswith(PARAMS) for c in columns)
 
 
-def read_optuna(source: Path, options: ImportOptions, result: ImportResult) -> Items:
+def read_optuna(source: Path, options: ImportOptions, notes: list[str]) -> Items:
     """Every trial of a study.
 
     Raises:
@@ -39,7 +39,7 @@ def read_optuna(source: Path, options: ImportOptions, result: ImportResult) -> I
     used = {*options.columns.values(), *options.ignore, score}
     left = [c for c in table.columns if c.startswith(ATTRIBUTES) and c not in used]
     if left:
-        result.notes.append(f"columns that were not used: {', '.join(left)}; --map can use them")
+        notes.append(f"columns that were not used: {', '.join(left)}; --map can use them")
     attributes, params = (
         _with_prefix(dict.fromkeys(table.columns), prefix).keys() for prefix in (ATTRIBUTES, PARAMS)
     )
@@ -48,10 +48,7 @@ def read_optuna(source: Path, options: ImportOptions, result: ImportResult) -> I
     for line in table.lines:
         item = f"trial {line.cells.get('number')}, {line.place}"
         yield item, partial(_row, line, score, sweep, seen)
-    result.notes += sweep.notes()
-    scored = sum(row["score"] is not None for row in result.rows)
-    if scored:
-        result.metrics[score, -1.0 if options.minimize else 1.0] = scored
+    notes += sweep.notes()
 
 
 def _objective(columns: list[str], source: Path) -> str:
@@ -66,7 +63,7 @@ def _objective(columns: list[str], source: Path) -> str:
     return "value"
 
 
-def _row(line: Line, score: str, sweep: Sweep, seen: set[str]) -> Row:
+def _row(line: Line, score: str, sweep: Sweep, seen: set[str]) -> tuple[Row, Score]:
     options = sweep.options
     if line.problem:
         raise RowError(line.problem)
@@ -100,7 +97,7 @@ def _row(line: Line, score: str, sweep: Sweep, seen: set[str]) -> Row:
     if item in seen:
         raise RowError("a trial of this number came before it")
     seen.add(item)
-    return sweep.row(item, settings, values)
+    return sweep.row(item, settings, values, score=(score, -1.0 if options.minimize else 1.0))
 
 
 def _with_prefix(cells: dict[str, Any], prefix: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any
 from tasks.history.curves import MAX_STEP
 from tasks.translation.files import read_table
 from tasks.translation.metrics import find_score, null_to_nan
-from tasks.translation.results import UNREADABLE, ImportOptions, ImportResult, Items, Row, RowError
+from tasks.translation.results import UNREADABLE, ImportOptions, Items, Row, RowError, Score
 from tasks.translation.sweeps import Sweep
 from tasks.translation.values import finite_number, parse_literal, positive_number, read_mapping
 
@@ -36,7 +36,7 @@ RAY_COLUMNS = (
 Entries = list[dict[str, Any]]
 
 
-def read_ray(source: Path, options: ImportOptions, result: ImportResult) -> Items:
+def read_ray(source: Path, options: ImportOptions, notes: list[str]) -> Items:
     """Every trial in a folder, or that of a ``progress.csv`` or ``result.json``."""
     base = source if source.is_dir() else source.parent
     folders = trial_folders(base)
@@ -47,18 +47,10 @@ def read_ray(source: Path, options: ImportOptions, result: ImportResult) -> Item
     # Schedulers end trials early; the longest one says how many iterations a whole one has.
     planned = max([1, *map(_reached, results.values())])
     sweep = Sweep(options, expected=options.shared_arguments)
-
-    def row(item: str, folder: Path) -> Row:
-        entries = results[folder] if folder in results else _results(folder)
-        row, score = _row(item, folder, entries, planned, sweep)
-        if row["score"] is not None:
-            result.metrics[score] += 1
-        return row
-
     for folder in folders:
         item = folder.name if folder == base else folder.relative_to(base).as_posix()
-        yield item, partial(row, item, folder)
-    result.notes += sweep.notes()
+        yield item, partial(_row, item, folder, results.get(folder), planned, sweep)
+    notes += sweep.notes()
 
 
 def trial_folders(source: Path) -> list[Path]:
@@ -118,9 +110,10 @@ def _flat(entry: Mapping[str, Any], prefix: str = "", depth: int = 0) -> dict[st
 
 
 def _row(
-    item: str, folder: Path, entries: Entries, planned: int, sweep: Sweep
-) -> tuple[Row, tuple[str, float]]:
-    """The row of one trial, and the metric that is its score, with its sign."""
+    item: str, folder: Path, entries: Entries | None, planned: int, sweep: Sweep
+) -> tuple[Row, Score]:
+    """The row of one trial, and the metric that is its score."""
+    entries = _results(folder) if entries is None else entries
     last = entries[-1] if entries else {}
     settings = {n.removeprefix(SETTING): v for n, v in last.items() if n.startswith(SETTING)}
     settings |= _flat(read_mapping(folder / PARAMS)) | sweep.options.shared_arguments
@@ -135,7 +128,7 @@ def _row(
     }
     if failure is not None:
         values |= {"state": "failed", "failure_kind": failure, "score": None}
-        return sweep.row(item, settings, values), ("", 1.0)
+        return sweep.row(item, settings, values)
     # What the trial itself reported, without the settings and what Ray Tune counts.
     log = [
         {n: v for n, v in entry.items() if n not in RAY_COLUMNS and not n.startswith(SETTING)}
@@ -145,7 +138,7 @@ def _row(
     metric, sign = find_score(names, sweep.options.score, anywhere=True)
     values["state"] = "stopped" if reached < planned else "completed"
     score = metric, -1.0 if sweep.options.minimize else sign
-    return sweep.row(item, settings, values, log, score), score
+    return sweep.row(item, settings, values, log, score)
 
 
 def _reached(entries: Entries) -> int:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+from ConfigSpace import ConfigurationSpace
+from ConfigSpace.hyperparameters import NumericalHyperparameter, OrdinalHyperparameter
 
 from tasks.history.checks import REASON, append_checked
 from tasks.history.rows import history_files, read_history
 from tasks.importers import mlflow, optuna, ray, trl, wandb
 from tasks.importers.table import read_table_rows
 from tasks.importers.unsupported import describe_unsupported
-from tasks.translation.files import PARQUET, SUFFIXES, read_header
-from tasks.translation.results import ImportOptions, ImportResult, Reader, Rejected, Row, read_all
+from tasks.translation.files import PARQUET, SUFFIXES, read_table
+from tasks.translation.results import ImportOptions, ImportResult, Reader, Rejected, read_all
+from tasks.translation.values import finite_number
 from trials.io.errors import SettingsError
 from trials.io.hashing import content_hash
 
@@ -53,25 +58,6 @@ FORMATS = {
 }
 
 
-@dataclass(frozen=True)
-class JoinResult:
-    """The outcome of an import: the rows that joined the history, and what did not, and why.
-
-    Attributes:
-        file: the new history file; None when no row was good.
-        quarantined: how many of the rejected are rows, kept in the quarantine.
-        notes: remarks on the source, a sentence each.
-        known: rows that the history had already.
-    """
-
-    file: Path | None
-    rows: list[Row]
-    rejected: list[Rejected]
-    quarantined: int = 0
-    notes: list[str] = field(default_factory=list)
-    known: int = 0
-
-
 def detect_format(source: Path) -> str:
     """The format of a source, from its content: a key of ``FORMATS``.
 
@@ -95,23 +81,18 @@ def detect_format(source: Path) -> str:
             return "mlflow"
         if wandb.run_folders(source):
             return "wandb"
-    found = describe_unsupported(source) or "nothing of the kind"
-    raise SettingsError(
-        f"{source}: expected {EXPECTED}; found "
-        f"{found if source.exists() else 'no such file or folder'}"
-    )
+    found = describe_unsupported(source) if source.exists() else "no such file or folder"
+    raise SettingsError(f"{source}: expected {EXPECTED}; found {found or 'nothing of the kind'}")
 
 
 def _table_format(source: Path) -> str:
-    """The format of a table, by its columns."""
     if source.suffix.lower() == PARQUET:
         return "csv"
-    columns = read_header(source)
+    columns = read_table(source).columns
     if ray.is_progress_table(columns):
         raise SettingsError(
-            f"{source} is the {ray.PROGRESS} of a trial of Ray Tune, one line per iteration, "
-            f"without the {ray.PARAMS} that its settings are in: import its folder, or that of "
-            "the experiment"
+            f"{source} is a {ray.PROGRESS} of Ray Tune, one line per iteration, without "
+            f"{ray.PARAMS}, which has its settings: import its folder, or that of the experiment"
         )
     if optuna.is_study_table(columns):
         return "optuna"
@@ -143,21 +124,17 @@ def read_source(source: Path, options: ImportOptions, form: str = "auto") -> Imp
     is_table = source.is_file() if reader.is_table is None else reader.is_table
     if (options.columns or options.ignore) and not is_table:
         option = "--map" if options.columns else "--ignore"
-        raise SettingsError(
-            f"{option} is for tables; a source of the format {chosen} has no columns"
-        )
+        raise SettingsError(f"{option} is for tables; the format {chosen} has no columns")
     if reader.kind not in (kind, None):
         raise SettingsError(f"{source}: the format {chosen} is read from {reader.kind}")
     result = read_all(reader.read, source, options)
     if not result.rows and not result.rejected:
-        raise SettingsError(
-            f"{source}: found no run; expected {reader.holds} in it or in folders below"
-        )
+        raise SettingsError(f"{source}: found no run; expected {reader.holds}, in it or below")
     return result
 
 
-def join_history(result: ImportResult, folder: Path, name: str) -> JoinResult:
-    """Appends the rows that pass the checks and are not in the history yet.
+def join_history(result: ImportResult, folder: Path, name: str) -> ImportResult:
+    """Appends the rows that pass the checks and are not in the history yet; returns only these.
 
     The file is named by a hash of its rows, so two imports at once, of the same or of other
     sources, cannot write over each other.
@@ -165,9 +142,9 @@ def join_history(result: ImportResult, folder: Path, name: str) -> JoinResult:
     known = set(read_history(history_files(folder)).get("trial_id", ()))
     new = [row for row in result.rows if row["trial_id"] not in known]
     notes = [*_score_notes(result), *result.notes]
-    count = len(result.rows) - len(new)
+    joined = replace(result, rows=new, notes=notes, known=len(result.rows) - len(new))
     if not new:
-        return JoinResult(None, [], result.rejected, notes=notes, known=count)
+        return joined
     digest = content_hash(repr(new), digits=12)
     stem = re.sub(r"[^\w-]", "-", name).strip("-") or "import"  # never a path, never hidden
     file, bad = append_checked(new, folder, f"{stem}.{digest}")
@@ -175,8 +152,13 @@ def join_history(result: ImportResult, folder: Path, name: str) -> JoinResult:
         Rejected(result.places.get(trial, trial), str(reason))
         for trial, reason in zip(bad["trial_id"].map(str), bad[REASON], strict=True)
     ]
-    rows = [row for number, row in enumerate(new) if number not in bad.index]
-    return JoinResult(file, rows, [*result.rejected, *rejected], len(bad), notes, count)
+    return replace(
+        joined,
+        file=file,
+        rows=[row for number, row in enumerate(new) if number not in bad.index],
+        rejected=[*result.rejected, *rejected],
+        quarantined=len(bad),
+    )
 
 
 def _score_notes(result: ImportResult) -> list[str]:
@@ -186,3 +168,32 @@ def _score_notes(result: ImportResult) -> list[str]:
         f"score: {name} of {count} run(s){minus if sign < 0 else plus}"
         for (name, sign), count in sorted(result.metrics.items())
     ]
+
+
+def values_outside_space(rows: Iterable[Mapping[str, Any]], space: ConfigurationSpace) -> list[str]:
+    """Hyperparameters with values beyond their range, which are learned from as those at its edge.
+
+    One text for each: ``sft_learning_rate (3 values, 2e-05 to 5e-05; the space has 0.0001 to
+    0.01)``.
+    """
+    rows = list(rows)
+    found = []
+    for name, hyperparameter in space.items():
+        match hyperparameter:
+            case NumericalHyperparameter(lower=lowest, upper=highest):
+                steps = [lowest, highest]
+            case OrdinalHyperparameter(sequence=sequence):
+                steps = [*sequence]
+            case _:
+                continue
+        ends = [end for end in map(finite_number, steps) if end is not None]
+        if len(ends) < len(steps):  # no numbers, or none that bound it
+            continue
+        low, high = min(ends), max(ends)
+        values = (finite_number(row.get(f"config.{name}")) for row in rows)
+        beyond = sorted(v for v in values if v is not None and not low <= v <= high)
+        if beyond:
+            count = f"{len(beyond)} value{'s' * (len(beyond) > 1)}"
+            span = f"{beyond[0]:g}" + f" to {beyond[-1]:g}" * (beyond[-1] > beyond[0])
+            found.append(f"{name} ({count}, {span}; the space has {low:g} to {high:g})")
+    return found

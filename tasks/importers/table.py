@@ -17,10 +17,10 @@ from tasks.translation.files import Line, Table, read_table
 from tasks.translation.results import (
     CONFIG,
     ImportOptions,
-    ImportResult,
     Items,
     Row,
     RowError,
+    Score,
     make_row,
     with_content_id,
 )
@@ -30,7 +30,7 @@ from trials.io.problems import meant
 NAMES = [*FIELDS, *HYPERPARAMETERS]
 
 
-def read_table_rows(source: Path, options: ImportOptions, result: ImportResult) -> Items:
+def read_table_rows(source: Path, options: ImportOptions, notes: list[str]) -> Items:
     """Every line of a table.
 
     Raises:
@@ -42,15 +42,13 @@ def read_table_rows(source: Path, options: ImportOptions, result: ImportResult) 
     reject_chart(source, table.columns)
     check_columns(table, options)
     check_hyperparameters(table, options)
-    result.notes += unused_columns_note(table, options)
+    notes += unused_columns_note(table, options)
     seen: Counter[str] = Counter()
     for line in table.lines:
         yield f"{source.name}, {line.place}", partial(_row, line, source.stem, options, seen)
-    if result.rows:
-        result.metrics[score_column(options)] = len(result.rows)
 
 
-def score_column(options: ImportOptions) -> tuple[str, float]:
+def score_column(options: ImportOptions) -> Score:
     """The column that is the score, and its sign."""
     return options.columns.get("score", "score"), -1.0 if options.minimize else 1.0
 
@@ -66,13 +64,13 @@ def with_score_column(options: ImportOptions) -> ImportOptions:
     )
 
 
-def _row(line: Line, stem: str, options: ImportOptions, seen: Counter[str]) -> Row:
+def _row(line: Line, stem: str, options: ImportOptions, seen: Counter[str]) -> tuple[Row, Score]:
     values = parse_line(line, options)
     item = values.get("trial_id")
     if "run_id" not in values:  # else it is an export of a history, whose ids are kept
         values.pop("trial_id", None)
     row = line_row(str(item or stem), values, options)
-    return row if item else with_content_id(row, seen)
+    return (row if item else with_content_id(row, seen)), score_column(options)
 
 
 def line_row(item: str, values: Mapping[str, Any], options: ImportOptions) -> Row:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.translation.metrics import null_to_nan
-from tasks.translation.results import ImportOptions, ImportResult, Items, Row, RowError
+from tasks.translation.results import ImportOptions, Items, Row, RowError, Score
 from tasks.translation.runs import RecordedRun, run_row
 from tasks.translation.values import finite_number, read_mapping
 
@@ -24,16 +24,11 @@ ARGUMENTS = (
 SAVE = 'json.dump(trainer.args.to_dict(), open("training_args.json", "w"))'
 
 
-def read_trl(source: Path, options: ImportOptions, result: ImportResult) -> Items:
+def read_trl(source: Path, options: ImportOptions, notes: list[str]) -> Items:
     """Every run in a folder: an output folder itself, or folders below it."""
-
-    def row(name: str, folder: Path, state: Path) -> Row:
-        run = read_run(name, folder, state, options.shared_arguments)
-        return run_row(run, options, result.metrics)
-
     for folder, state in sorted(run_folders(source).items()):
         name = folder.name if folder == source else folder.relative_to(source).as_posix()
-        yield name, partial(row, name, folder, state)
+        yield name, partial(_row, name, folder, state, options)
 
 
 def run_folders(source: Path) -> dict[Path, Path]:
@@ -48,17 +43,12 @@ def run_folders(source: Path) -> dict[Path, Path]:
     return {folder: max(files)[1] for folder, files in states.items()}
 
 
-def read_run(item: str, folder: Path, state: Path, shared: dict[str, Any]) -> RecordedRun:
-    """One run, from its folder and its newest ``trainer_state.json``.
-
-    Raises:
-        RowError: when its arguments were not saved in a form that can be read safely.
-        SettingsError: when a file is broken.
-    """
+def _row(item: str, folder: Path, state: Path, options: ImportOptions) -> tuple[Row, Score]:
+    """The row of a run, from its folder and its newest ``trainer_state.json``."""
     content = _read_state(state)
     log = null_to_nan(each for each in content.get("log_history", []) if isinstance(each, dict))
     folders = (folder, state.parent)
-    arguments = (_first_mapping(folders, *ARGUMENTS) or {}) | shared
+    arguments = (_first_mapping(folders, *ARGUMENTS) or {}) | options.shared_arguments
     if not arguments:
         raise RowError(_no_arguments(folders))
     # The best model was kept, and its metric, even where the log has no evaluation.
@@ -68,7 +58,7 @@ def read_run(item: str, folder: Path, state: Path, shared: dict[str, Any]) -> Re
         step = content.get("best_global_step") or content.get("global_step")
         log.append({"step": step, f"eval_{str(metric).removeprefix('eval_')}": best})
     tokens = content.get("num_input_tokens_seen")
-    return RecordedRun(
+    run = RecordedRun(
         item,
         arguments,
         [{"total_flos": content.get("total_flos"), "num_tokens": tokens}, *log],
@@ -76,6 +66,7 @@ def read_run(item: str, folder: Path, state: Path, shared: dict[str, Any]) -> Re
         planned=_steps("max_steps", content),
         adapter=_first_mapping(folders, "adapter_config.json"),
     )
+    return run_row(run, options)
 
 
 def _steps(name: str, content: dict[str, Any]) -> int | None:

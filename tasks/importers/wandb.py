@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,17 +16,17 @@ from tasks.importers.table import (
     unused_columns_note,
 )
 from tasks.importers.unsupported import reject_chart
-from tasks.translation.cells import is_field
+from tasks.translation.cells import is_field, parse_cell
 from tasks.translation.dialects import unwrap_wandb
 from tasks.translation.files import Line, read_table
 from tasks.translation.metrics import divergence_step
 from tasks.translation.results import (
     CONFIG,
     ImportOptions,
-    ImportResult,
     Items,
     Row,
     RowError,
+    Score,
     with_content_id,
 )
 from tasks.translation.runs import RecordedRun, run_row
@@ -40,13 +39,11 @@ from tasks.translation.values import (
 )
 
 SUMMARY = "wandb-summary.json"
-FAILED = ("crashed", "failed")
-UNFINISHED = (*FAILED, "running", "preempted", "preempting", "pending")
 # Groups that W&B puts before names of arguments and values.
 GROUPS = ("config.", "config/", "summary.", "summary/", "args/", "train/")
 
 
-def read_wandb(source: Path, options: ImportOptions, result: ImportResult) -> Items:
+def read_wandb(source: Path, options: ImportOptions, notes: list[str]) -> Items:
     """Every line of an export of the runs' table, or every folder of a run.
 
     Columns given for fields (``--map``) precede what the arguments say.
@@ -55,7 +52,7 @@ def read_wandb(source: Path, options: ImportOptions, result: ImportResult) -> It
         for folder in run_folders(source):
             own = folder.parent if folder.name == "files" else folder
             item = own.name if own == source else own.relative_to(source).as_posix()
-            yield item, partial(_folder_row, item, folder, options, result)
+            yield item, partial(_folder_row, item, folder, options)
         return
     table = read_table(source)
     reject_chart(source, table.columns)
@@ -63,41 +60,42 @@ def read_wandb(source: Path, options: ImportOptions, result: ImportResult) -> It
     # Where columns under our names say all, the others are not read as arguments.
     if any(n.startswith(CONFIG) and is_field(n) for n in [*table.columns, *options.columns]):
         expected = options.ignore | {"ID", "Name", "State"}
-        result.notes += unused_columns_note(table, replace(options, ignore=expected))
+        notes += unused_columns_note(table, replace(options, ignore=expected))
     seen: Counter[str] = Counter()
 
-    def row(name: str, line: Line) -> Row:
+    def row(name: str, line: Line) -> tuple[Row, Score]:
         """The row of a line, under its id; names may repeat, so a hash is added to them."""
-        row = _line_row(name, line, options, result)
-        return row if line.cells.get("ID") else with_content_id(row, seen)
+        row, score = _line_row(name, line, options)
+        return (row if line.cells.get("ID") else with_content_id(row, seen)), score
 
     for line in table.lines:
         name = str(line.cells.get("ID") or line.cells.get("Name") or source.stem)
         yield f"{name}, {line.place}", partial(row, name, line)
 
 
-def _line_row(name: str, line: Line, options: ImportOptions, result: ImportResult) -> Row:
-    status = str(line.cells.get("State") or "finished").lower()
-    if status in UNFINISHED:
-        _reject_unfinished(line.cells, status)
+def _line_row(name: str, line: Line, options: ImportOptions) -> tuple[Row, Score]:
+    state = parse_cell("state", line.cells.get("State"))
+    summary = {_without_group(column): value for column, value in line.cells.items()}
+    if state == "failed" and divergence_step([summary]) is None:
+        raise RowError(
+            f"its state is {line.cells['State']}, and why is not recorded: it is imported only "
+            "where its loss ends in NaN, as it diverged then; export the column train/loss, too"
+        )
     own = parse_line(line, options)
     if "score" in own and any(column.startswith(CONFIG) for column in own):
-        row = line_row(name, own, options)  # the columns say all
-        result.metrics[score_column(options)] += 1
-        return row
+        return line_row(name, own, options), score_column(options)  # the columns say all
     values = {
         _without_group(column): parse_literal(value)
         for column, value in line.cells.items()
         if column not in options.ignore
     }
-    run = _run(name, values, options, own, interrupted=status == "killed")
+    run = _run(name, values, options, own, interrupted=state == "stopped")
     if "score" not in own:
-        return run_row(run, options, result.metrics)
+        return run_row(run, options)
     # A column that is mapped to the score is it, whatever its name is.
     run = replace(run, log=[{**run.log[0], "eval_score": own["score"]}])
-    row = run_row(run, replace(options, score="eval_score"), Counter())
-    result.metrics[score_column(options)] += 1
-    return row
+    row, _ = run_row(run, replace(options, score="eval_score"))
+    return row, score_column(options)
 
 
 def _run(
@@ -111,8 +109,7 @@ def _run(
     step, planned = (positive_number(values.get(n)) for n in ("global_step", "max_steps"))
     if step is None and planned is not None and interrupted:
         raise RowError(
-            "it ended before its time, and how far it came is not known: export the column "
-            "train/global_step, too"
+            "it ended early, and how far it came is not known: export train/global_step, too"
         )
     # W&B's own _step counts what was logged; a run that finished took all of its steps.
     step = step or planned or positive_number(values.get("_step")) or 1
@@ -134,7 +131,7 @@ def run_folders(source: Path) -> list[Path]:
     return sorted(file.parent for file in source.rglob(SUMMARY))
 
 
-def _folder_row(item: str, folder: Path, options: ImportOptions, result: ImportResult) -> Row:
+def _folder_row(item: str, folder: Path, options: ImportOptions) -> tuple[Row, Score]:
     """The row of a run, from its ``config.yaml`` and ``wandb-summary.json``."""
     config, shared = folder / "config.yaml", options.shared_arguments
     if not config.is_file() and not shared:
@@ -146,7 +143,7 @@ def _folder_row(item: str, folder: Path, options: ImportOptions, result: ImportR
     if positive_number(planned) and not positive_number(step):
         # Nothing in the folder says whether it finished.
         raise RowError("how far it came is not known: its summary has no train/global_step")
-    return run_row(_run(item, values, options, {}), options, result.metrics)
+    return run_row(_run(item, values, options, {}), options)
 
 
 def _flat(summary: dict[str, Any]) -> dict[str, Any]:
@@ -160,17 +157,6 @@ def _flat(summary: dict[str, Any]) -> dict[str, Any]:
         else:
             flat |= {f"{name}/{part}": each for part, each in value.items()}
     return flat
-
-
-def _reject_unfinished(cells: Mapping[str, Any], status: str) -> None:
-    """Rejects a run of such a state, unless it diverged."""
-    if status not in FAILED:
-        raise RowError(f"its state is {status}: import the table again when it has finished")
-    if divergence_step([{_without_group(name): value for name, value in cells.items()}]) is None:
-        raise RowError(
-            f"its state is {status}, and why is not recorded: it is imported only where its loss "
-            "ends in NaN, which says that it diverged; export the column train/loss, too"
-        )
 
 
 def _without_group(name: str) -> str:

@@ -23,6 +23,11 @@ STAGE_MARKERS: tuple[tuple[Stage, tuple[str, ...]], ...] = (
     ("dpo", ("precompute_ref_log_probs", "f_divergence_type", "reference_free", "rpo_alpha")),
     ("sft", ("packing", "completion_only_loss", "assistant_only_loss", "dataset_text_field")),
 )
+RL_NAMES = (
+    *("num_generations", "num_iterations", "beta", "epsilon", "epsilon_high"),
+    *("importance_sampling_level", "temperature", "top_p"),
+    *("top_entropy_quantile", "entropy_coef"),
+)
 # TRL's name of a value, and ours.
 SAME_VALUE = {
     "sft": {
@@ -34,23 +39,13 @@ SAME_VALUE = {
     "rl": {
         "max_completion_length": "rl_max_completion_tokens",
         "mask_truncated_completions": "rl_mask_truncated",
-    }
-    | {
-        name: f"rl_{name}"
-        for name in (
-            *("num_generations", "num_iterations", "beta", "epsilon", "epsilon_high"),
-            *("importance_sampling_level", "temperature", "top_p"),
-            *("top_entropy_quantile", "entropy_coef"),
-        )
+        **{name: f"rl_{name}" for name in RL_NAMES},
     },
 }
 COMMON = ("weight_decay", "max_grad_norm", "adam_beta2")
 # Without these a row would not say what was run: defaults differ from ours, or between versions.
-REQUIRED = {
-    "sft": ("learning_rate", "per_device_train_batch_size"),
-    "dpo": ("learning_rate", "per_device_train_batch_size"),
-    "rl": ("learning_rate", "per_device_train_batch_size", "beta", "loss_type"),
-}
+BASIC = ("learning_rate", "per_device_train_batch_size")
+REQUIRED = {"sft": BASIC, "dpo": BASIC, "rl": (*BASIC, "beta", "loss_type")}
 SCHEDULES = {theirs: ours for ours, theirs in TRL_SCHEDULES.items()} | {"constant": "constant"}
 # All that differ in precision and implementation alone; nor GaLore, which has AdamW in its name.
 ADAMW = re.compile(
@@ -93,7 +88,7 @@ PARTIAL_TRAINING = dict.fromkeys(
 # Arguments that a configuration is made of, whatever the stage.
 READ_ARGUMENTS = frozenset(
     (
-        *(name for names in REQUIRED.values() for name in names),
+        *REQUIRED["rl"],
         *(name for names in SAME_VALUE.values() for name in names),
         *(*COMMON, *LORA_NAMES.values(), *OTHER_OPTIMIZERS, *OTHER_ADAPTERS),
         *("gradient_accumulation_steps", "num_processes", "max_steps", "optim", "use_peft"),
@@ -121,9 +116,7 @@ def infer_stage(arguments: Mapping[str, Any], default: Stage | None) -> Stage:
         if any(arguments.get(name) is not None for name in names):
             return stage
     if default is None:
-        raise RowError(
-            "its arguments are not those of SFT, DPO or GRPO: give --stage sft, dpo or rl"
-        )
+        raise RowError("its arguments are not of SFT, DPO or GRPO: give --stage sft, dpo or rl")
     return default
 
 

@@ -12,15 +12,17 @@ from trials.spec.hyperparameters import Hyperparameters
 
 CellType = Literal["text", "choice", "boolean", "integer", "number", "any number"]
 
-TEXT_FIELDS = (
-    *("run_id", "trial_id", "dataset_id", "dataset_fingerprint", "model_id", "model_fingerprint"),
-    *("state", "failure_kind", "stop_rule", "versions", "git_commit", "curve", "timeline"),
-    *("run_key", "began_from"),
-)
-NUMBER_FIELDS = ("fraction", "score", "score_se", "cost_seconds", "cost_flops", "cost_tokens")
-INTEGER_FIELDS = ("seed", "total_steps", "began_step")
 # Fields of a row that a table may fill; of the groups, any name.
-FIELDS = (*TEXT_FIELDS, *NUMBER_FIELDS, *INTEGER_FIELDS, "continued")
+FIELDS: dict[str, CellType] = {
+    **dict.fromkeys(("run_id", "trial_id", "dataset_id", "dataset_fingerprint"), "text"),
+    **dict.fromkeys(("model_id", "model_fingerprint", "state", "failure_kind"), "text"),
+    **dict.fromkeys(("stop_rule", "versions", "git_commit", "curve", "timeline"), "text"),
+    **dict.fromkeys(("run_key", "began_from"), "text"),
+    **dict.fromkeys(("fraction", "score", "score_se"), "number"),
+    **dict.fromkeys(("cost_seconds", "cost_flops", "cost_tokens"), "number"),
+    **dict.fromkeys(("seed", "total_steps", "began_step"), "integer"),
+    "continued": "boolean",
+}
 HYPERPARAMETERS = [f"{CONFIG}{name}" for name in Hyperparameters.model_fields]
 GROUPS = ("meta.", "signal.")
 # How programs write "nothing"; in a field of text these are ordinary words.
@@ -33,7 +35,9 @@ STATE_SYNONYMS = {
     "stopped": ["pruned", "stopped", "killed", "early_stopped", "cancelled", "canceled"],
     "failed": ["fail", "failed", "error", "errored", "crashed", "crash"],
 }
-UNFINISHED_STATES = ["running", "pending", "waiting", "paused", "queued", "scheduled", "preempting"]
+UNFINISHED_STATES = (
+    *("running", "pending", "waiting", "paused", "queued", "scheduled", "preempting", "preempted"),
+)
 BOOLEANS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 
 
@@ -44,16 +48,10 @@ def is_field(name: str) -> bool:
 
 def cell_type(field: str) -> CellType:
     """The type of a field's values."""
-    if field in TEXT_FIELDS:
-        return "text"
-    if field == "continued":
-        return "boolean"
-    if field in INTEGER_FIELDS:
-        return "integer"
+    if field in FIELDS:
+        return FIELDS[field]
     if field.startswith(GROUPS):
         return "any number"
-    if not field.startswith(CONFIG):
-        return "number"
     annotation = Hyperparameters.model_fields[field.removeprefix(CONFIG)].annotation
     # Of ``float | None`` its members, of ``Literal[...]`` its choices, of ``float`` nothing.
     types = [each for each in get_args(annotation) or (annotation,) if each is not NoneType]
@@ -98,7 +96,7 @@ def _state(found: str) -> str | None:
     """A state in our words, from those of other programs; the check finds unknown ones."""
     word = found.rpartition(".")[2].lower()
     if word in UNFINISHED_STATES:
-        raise RowError(f"its state is {found}: it is not finished")
+        raise RowError(f"its state is {found}: it is not finished, so import it again when it is")
     return next((ours for ours, words in STATE_SYNONYMS.items() if word in words), found) or None
 
 

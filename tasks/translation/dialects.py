@@ -64,8 +64,7 @@ def to_trl_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
     for trainer, names in OTHER_TRAINERS.items():
         if name := next((name for name in names if arguments.get(name) is not None), None):
             raise RowError(
-                f"its argument {name} is one of TRL's trainer for {trainer}: not imported, for "
-                f"{SUPPORTED}"
+                f"its argument {name} is of TRL's {trainer} trainer: not imported, for {SUPPORTED}"
             )
     return arguments
 

@@ -6,7 +6,6 @@ import csv
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,16 +45,9 @@ def read_table(source: Path) -> Table:
     """
     table = _parquet(source) if source.suffix.lower() == PARQUET else _csv(source)
     if not table.lines:
-        raise SettingsError(
-            f"{source}: has no lines below its header" if table.columns else f"{source} is empty"
-        )
+        found = "has no lines below its header" if table.columns else "is empty"
+        raise SettingsError(f"{source} {found}")
     return table
-
-
-def read_header(source: Path) -> list[str]:
-    """The columns of a CSV file; a SettingsError when it cannot be read."""
-    with _opened(source) as (_, names):
-        return names
 
 
 def _parquet(source: Path) -> Table:
@@ -67,44 +59,38 @@ def _parquet(source: Path) -> Table:
 
 
 def _csv(source: Path) -> Table:
-    with _opened(source) as (reader, names):
-        lines, start = [], reader.line_num + 1
-        for cells in reader:
-            place, start = f"line {start}", reader.line_num + 1
-            if not any(cell.strip() for cell in cells):
-                continue
-            problem = None
-            if len(cells) > len(names) and any(cells[len(names) :]):
-                problem = f"it has {len(cells)} cells, where the header has {len(names)}"
-            padded = [*cells, *[""] * (len(names) - len(cells))]
-            cells = [unescape_formulas(cell) or None for cell in padded]
-            values = dict(zip(names, cells, strict=False))
-            lines.append(Line(place, values, problem))
-        return Table(source, names, lines)
-
-
-@contextmanager
-def _opened(source: Path) -> Iterator[tuple[Any, list[str]]]:
-    """The reader of a CSV file after its header, and the header."""
     limit = csv.field_size_limit(sys.maxsize)  # a curve is one long cell
     try:
         with source.open(encoding="utf-8-sig", newline="") as file:
             first = next((line for line in file if line.strip()), "")
             file.seek(0)
             reader = csv.reader(file, delimiter=detect_delimiter(first))
-            names = next((cells for cells in reader if any(cells)), [])
-            yield reader, _distinct([unescape_formulas(name.strip()) for name in names])
-    except (UnicodeError, csv.Error, OSError) as error:
-        if isinstance(error, UnicodeError) or (
-            isinstance(error, csv.Error) and "NUL" in str(error)
-        ):
-            raise SettingsError(
-                f"{source} is not in UTF-8: save it as UTF-8 (in a spreadsheet: CSV UTF-8) and "
-                "import it again"
-            ) from None
+            header = next((cells for cells in reader if any(cells)), [])
+            names = _distinct([unescape_formulas(name.strip()) for name in header])
+            return Table(source, names, list(_lines(reader, names)))
+    except UnicodeError:
+        raise SettingsError(
+            f"{source} is not in UTF-8: save it as UTF-8 (in a spreadsheet: CSV UTF-8) and import "
+            "it again"
+        ) from None
+    except (csv.Error, OSError) as error:
         raise SettingsError(f"{source} cannot be read as a table: {error}") from None
     finally:
         csv.field_size_limit(limit)
+
+
+def _lines(reader: Any, names: list[str]) -> Iterator[Line]:
+    start = reader.line_num + 1
+    for cells in reader:
+        place, start = f"line {start}", reader.line_num + 1
+        if not any(cell.strip() for cell in cells):
+            continue
+        problem = None
+        if len(cells) > len(names) and any(cells[len(names) :]):
+            problem = f"it has {len(cells)} cells, where the header has {len(names)}"
+        padded = [*cells, *[""] * (len(names) - len(cells))]
+        values = [unescape_formulas(cell) or None for cell in padded]
+        yield Line(place, dict(zip(names, values, strict=False)), problem)
 
 
 def detect_delimiter(first: str) -> str:

@@ -77,27 +77,36 @@ class Rejected:
     reason: str
 
 
+Score = tuple[str, float]
+"""The metric that is the score of a row, and its sign: minus where lower is better."""
+
+
 @dataclass
 class ImportResult:
     """Rows, as in data/history/README.md, the items that gave none, and notes on the source.
 
     Attributes:
         places: of rows in their source, by ``trial_id``.
-        metrics: number of rows by the metric that is their score, and its sign.
+        metrics: number of rows with a score by the metric that it is.
+        file: that the rows joined the history in; None when none did.
+        quarantined: how many of the rejected are rows, kept in the quarantine.
+        known: rows that the history had already.
     """
 
     rows: list[Row] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     places: dict[str, str] = field(default_factory=dict)
-    metrics: Counter[tuple[str, float]] = field(default_factory=Counter)
+    metrics: Counter[Score] = field(default_factory=Counter)
+    file: Path | None = None
+    quarantined: int = 0
+    known: int = 0
 
 
 # A reader yields the name of each item of a source and a function that makes its row, and may add
-# notes and metrics to the result. An error of its own, rather than of such a function, ends the
-# import.
-Items = Iterator[tuple[str, Callable[[], Row]]]
-Reader = Callable[[Path, ImportOptions, ImportResult], Items]
+# notes. An error of its own, rather than of such a function, ends the import.
+Items = Iterator[tuple[str, Callable[[], tuple[Row, Score]]]]
+Reader = Callable[[Path, ImportOptions, list[str]], Items]
 
 
 def read_all(reader: Reader, source: Path, options: ImportOptions) -> ImportResult:
@@ -108,14 +117,16 @@ def read_all(reader: Reader, source: Path, options: ImportOptions) -> ImportResu
     """
     result = ImportResult()
     _ = options.shared_arguments  # a broken file ends the import, rather than rejecting each row
-    for item, row_of in reader(source, options, result):
+    for item, row_of in reader(source, options, result.notes):
         try:
-            row = row_of()
+            row, score = row_of()
         except UNREADABLE as error:
             result.rejected.append(Rejected(item, _reason(error)))
         else:
             result.rows.append(row)
             result.places[str(row["trial_id"])] = item
+            if row.get("score") is not None:
+                result.metrics[score] += 1
     return result
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +10,7 @@ from tasks.translation.arguments import config_from_arguments, infer_stage
 from tasks.translation.cells import parse_cell
 from tasks.translation.dialects import to_trl_arguments
 from tasks.translation.metrics import divergence_step, find_score, make_curve, values_of
-from tasks.translation.results import CONFIG, ImportOptions, Row, RowError, make_row
+from tasks.translation.results import CONFIG, ImportOptions, Row, RowError, Score, make_row
 from tasks.translation.values import finite_number, is_nonfinite, positive_number
 
 DIVERGED = {"state": "failed", "failure_kind": "diverged", "score": None}
@@ -42,8 +41,8 @@ class RecordedRun:
     values: Mapping[str, Any] = field(default_factory=dict)
 
 
-def run_row(run: RecordedRun, options: ImportOptions, metrics: Counter[tuple[str, float]]) -> Row:
-    """The history row of a run; its score is counted in ``metrics``.
+def run_row(run: RecordedRun, options: ImportOptions) -> tuple[Row, Score]:
+    """The history row of a run, and the metric that is its score.
 
     Raises:
         RowError: when it has no score, or its configuration is not known.
@@ -70,10 +69,8 @@ def run_row(run: RecordedRun, options: ImportOptions, metrics: Counter[tuple[str
         **{name: value for name, value in typed.items() if value is not None},
     }
     if diverged is not None:  # whatever a column says
-        return make_row(options, run.item, values | DIVERGED)
-    row = make_row(options, run.item, values)
-    metrics[metric, sign] += 1
-    return row
+        values |= DIVERGED
+    return make_row(options, run.item, values), (metric, sign)
 
 
 def _score_of(

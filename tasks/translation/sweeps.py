@@ -16,7 +16,7 @@ from tasks.translation.arguments import READ_ARGUMENTS, config_from_arguments, i
 from tasks.translation.cells import is_field, parse_cell
 from tasks.translation.dialects import detect_dialect, to_trl_arguments
 from tasks.translation.metrics import divergence_step, make_curve, values_of
-from tasks.translation.results import CONFIG, ImportOptions, Row, RowError, make_row
+from tasks.translation.results import CONFIG, ImportOptions, Row, RowError, Score, make_row
 from tasks.translation.runs import DIVERGED
 from tasks.translation.values import finite_number
 from trials.spec.kinds import Stage
@@ -32,14 +32,12 @@ class Sweep:
     Attributes:
         prefix: of the columns that the settings are in, before their names.
         expected: names of values that may go unused, as they are not settings of the sweep.
-        unused: settings that fill no field.
         trials: configuration of every row, and the settings of its trial that fill no field.
     """
 
     options: ImportOptions
     prefix: str = ""
     expected: Iterable[str] = ()
-    unused: set[str] = field(default_factory=set)
     trials: list[tuple[dict[str, Any], dict[str, Any]]] = field(default_factory=list)
 
     def row(
@@ -48,16 +46,15 @@ class Sweep:
         settings: Mapping[str, Any],
         values: Mapping[str, Any],
         log: Sequence[Mapping[str, Any]] = (),
-        score: tuple[str, float] = ("", 1.0),
-    ) -> Row:
-        """The row of one trial.
+        score: Score = ("", 1.0),
+    ) -> tuple[Row, Score]:
+        """The row of one trial, and the metric that is its score.
 
         Args:
             item: its name in its source.
             settings: that it was run with.
             values: columns of its row.
-            log: entries with a ``step``; the last value of the score is the outcome.
-            score: name of the metric in the log, and its sign.
+            log: entries with a ``step``; the last value of ``score`` is the outcome.
 
         Raises:
             RowError: when its settings are not understood, or it has no score.
@@ -79,45 +76,40 @@ class Sweep:
                 row["score"] = sign * measured[-1]
             else:
                 raise RowError(f"{metric} has no value")
-        self._note(settings, config, used)
-        return make_row(self.options, item, row | {f"{CONFIG}{n}": v for n, v in config.items()})
-
-    def notes(self) -> list[str]:
-        """Remarks on settings that fill no field; empty where all do."""
-        if not self.unused:
-            return []
-        names = sorted(f"{self.prefix}{name}" for name in self.unused)
-        notes = [
-            f"settings that were not used: {', '.join(map(repr, names))}; --map uses one, as "
-            f"--map config.NAME={names[0]}, where NAME is one of docs/hyperparameters.md"
-        ]
-        if differing := self._differing():
-            shown = ", ".join(repr(f"{self.prefix}{name}") for name in sorted(differing))
-            notes.append(
-                f"some rows have equal configurations, though their trials differed in {shown}: "
-                "what these changed is taken for chance, so map them or leave these trials out"
-            )
-        return notes
-
-    def _note(
-        self, settings: Mapping[str, Any], config: Mapping[str, Any], used: Iterable[str]
-    ) -> None:
-        """Keeps the settings of a trial that are not part of its configuration."""
         known = {*used, *self.expected, *self.options.columns.values(), *self.options.ignore}
         unused = {
             name: value
             for name, value in settings.items()
             if not {name, f"{self.prefix}{name}"} & known
         }
-        self.unused |= unused.keys()
-        self.trials.append((dict(config), unused))
+        self.trials.append((config, unused))
+        row |= {f"{CONFIG}{name}": value for name, value in config.items()}
+        return make_row(self.options, item, row), score
 
-    def _differing(self) -> set[str]:
-        """Settings that fill no field and differ between rows of the same configuration."""
+    def notes(self) -> list[str]:
+        """Remarks on settings that fill no field; empty where all do."""
+        names = {name for _, unused in self.trials for name in unused}
+        if not names:
+            return []
+        shown = [f"{self.prefix}{name}" for name in sorted(names)]
+        notes = [
+            f"settings that were not used: {', '.join(map(repr, shown))}; --map uses one, as "
+            f"--map config.NAME={shown[0]}, where NAME is one of docs/hyperparameters.md"
+        ]
+        if differing := self._differing(names.difference(NEUTRAL_SETTINGS)):
+            which = ", ".join(repr(f"{self.prefix}{name}") for name in sorted(differing))
+            notes.append(
+                f"some rows have equal configurations, though their trials differed in {which}: "
+                "what these changed is taken for chance, so map them or leave these trials out"
+            )
+        return notes
+
+    def _differing(self, names: set[str]) -> set[str]:
+        """Those of the settings that differ between rows of the same configuration."""
         values: dict[tuple[str, str], set[str]] = defaultdict(set)
         for config, unused in self.trials:
             same = json.dumps(config, sort_keys=True, default=str)
-            for name in self.unused.difference(NEUTRAL_SETTINGS):
+            for name in names:
                 values[same, name].add(repr(unused.get(name)))
         return {name for (_, name), found in values.items() if len(found) > 1}
 

@@ -147,9 +147,9 @@ def test_the_format_is_found(tmp_path, table):
     assert detect_format(table) == "csv"
     export = tmp_path / "w.csv"
     for delimiter in ",;":
-        export.write_text(delimiter.join(('"Name"', '"State"', '"lr"\n')))
+        export.write_text(2 * delimiter.join(('"Name"', '"State"', '"lr"\n')))
         assert detect_format(export) == "wandb"
-    assert detect_format(write(tmp_path, "score,lr\n", "RUNS.CSV")) == "csv"
+    assert detect_format(write(tmp_path, "score,lr\n1,2\n", "RUNS.CSV")) == "csv"
     (tmp_path / "out" / "checkpoint-3").mkdir(parents=True)
     (tmp_path / "out" / "checkpoint-3" / "trainer_state.json").write_text("{}")
     assert detect_format(tmp_path / "out") == "trl"

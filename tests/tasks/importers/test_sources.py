@@ -5,8 +5,8 @@ from __future__ import annotations
 from ConfigSpace import ConfigurationSpace
 from ConfigSpace.hyperparameters import OrdinalHyperparameter
 
+from tasks.importers.sources import values_outside_space
 from tasks.inputs.spaces import load_space
-from tasks.translation.bounds import values_outside_space
 
 
 def test_values_beyond_the_ends_are_counted_by_hyperparameter():
