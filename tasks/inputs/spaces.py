@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from tasks.config.settings import TuneSettings
 from tasks.inputs.catalog import CatalogError, resolve_model
 from trials.io.errors import HyperparameterError, SettingsError
 from trials.io.plain_yaml import read_yaml
-from trials.spec.hyperparameters import validate
+from trials.spec.hyperparameters import Hyperparameters, validate
 from trials.spec.records import Value
 
 CHECKED_SAMPLES = 64
@@ -48,15 +48,8 @@ def load_space(name: str) -> ConfigurationSpace:
         raise SettingsError(f"{path} is not a ConfigSpace file: {error}") from error
     if not len(space):
         raise SettingsError(f"{path} is not a ConfigSpace file: it names no hyperparameters")
-    problems: list[str] = []
-    for configuration in sample_configurations(space):
-        try:
-            validate(configuration)
-        except HyperparameterError as error:
-            problems += error.problems
-    if problems:
-        found = distinct_problems(problems)
-        raise HyperparameterError([f"search space: {problem}" for problem in found])
+    if problems := sampled_problems(space, lambda h: ()):
+        raise HyperparameterError([f"search space: {problem}" for problem in problems])
     return space
 
 
@@ -89,18 +82,22 @@ def model_bytes(model: str) -> float:
     return float(sum(sizes)) if sizes else math.inf
 
 
-def sample_configurations(space: ConfigurationSpace) -> list[dict[str, Value | None]]:
-    """The default and a sample of configurations, always the same ones."""
+def sampled_problems(
+    space: ConfigurationSpace, check: Callable[[Hyperparameters], Iterable[str]]
+) -> list[str]:
+    """Problems of the default and of a sample of configurations, always the same ones.
+
+    Of those that differ only in a value from a range, the first.
+    """
     space.seed(0)
-    sample = [space.get_default_configuration(), *space.sample_configuration(CHECKED_SAMPLES)]
-    return [plain_values(configuration) for configuration in sample]
-
-
-def distinct_problems(problems: Iterable[str]) -> list[str]:
-    """Problems in their order; of those that differ only in a value from a range, the first."""
     found: dict[str, str] = {}
-    for problem in problems:
-        found.setdefault(FRACTIONAL.sub("#", problem), problem)
+    for drawn in (space.get_default_configuration(), *space.sample_configuration(CHECKED_SAMPLES)):
+        try:
+            problems = check(validate(plain_values(drawn)))
+        except HyperparameterError as error:
+            problems = error.problems
+        for problem in problems:
+            found.setdefault(FRACTIONAL.sub("#", problem), problem)
     return list(found.values())
 
 

@@ -60,10 +60,8 @@ def _smaller(costs: TrialCosts, settings: TuneSettings) -> Iterator[TuneSettings
     # Fewer rows only make the score less sure; a trial with too few steps learns nothing; and of
     # shorter completions some are cut off before their answer.
     for tokens in (None, *costs.completions.shorter(settings.schedule)):
-        schedule = settings.schedule
-        if tokens is not None:
-            schedule = schedule.model_copy(update={"max_completion_tokens": tokens})
-        fitting = list(_fitting(costs, settings.model_copy(update={"schedule": schedule})))
+        shorter = _with(settings, max_completion_tokens=tokens) if tokens else settings
+        fitting = list(_fitting(costs, shorter))
         for share in (1.0, 0.5, 0.25):
             yield from (each for steps, each in fitting if steps >= share * full)
         found += fitting
@@ -74,24 +72,26 @@ def _fitting(costs: TrialCosts, settings: TuneSettings) -> Iterator[tuple[int, T
     """The longest schedules that fit with all the rows, and with fewer and fewer."""
     fewer = (rows for rows in OFFERED_ROWS if rows < costs.scored(settings.schedule))
     for rows in (settings.schedule.eval_rows, *fewer):
-        schedule = settings.schedule.model_copy(update={"eval_rows": rows})
-        candidate = settings.model_copy(update={"schedule": schedule})
+        candidate = _with(settings, eval_rows=rows)
         if steps := _most_steps(costs, candidate):
-            kept = schedule.model_copy(update={"total_steps": steps})
-            yield steps, settings.model_copy(update={"schedule": kept})
+            yield steps, _with(candidate, total_steps=steps)
 
 
 def _most_steps(costs: TrialCosts, settings: TuneSettings) -> int | None:
     """The longest schedule that fits, no longer than that of the settings; None if none does."""
 
     def fit(steps: int) -> bool:
-        schedule = settings.schedule.model_copy(update={"total_steps": steps})
         try:
-            return costs.fits(settings.model_copy(update={"schedule": schedule}), OFFERED_MARGIN)
+            return costs.fits(_with(settings, total_steps=steps), OFFERED_MARGIN)
         except HyperparameterError:  # too few for the stages
             return False
 
     return next(filter(fit, _shorter(settings.schedule.total_steps)), None)
+
+
+def _with(settings: TuneSettings, **changes: int) -> TuneSettings:
+    """The settings with another schedule."""
+    return settings.model_copy(update={"schedule": settings.schedule.model_copy(update=changes)})
 
 
 def _shorter(steps: int) -> Iterator[int]:

@@ -16,13 +16,13 @@ from tasks.execution.devices import launchers_for, remote_processes, trial_proce
 from tasks.inputs.catalog import load_catalog, resolve_dataset, resolve_model, unknown_name_message
 from tasks.inputs.chats import check_chats, model_folder
 from tasks.inputs.gguf import check_gguf
-from tasks.inputs.spaces import distinct_problems, load_space, resolve_space, sample_configurations
+from tasks.inputs.spaces import load_space, resolve_space, sampled_problems
 from trials.data.dataset import Dataset, load_dataset
-from trials.io.errors import AutoPipeError, HyperparameterError, ModelError, SettingsError
+from trials.io.errors import AutoPipeError, ModelError, SettingsError
 from trials.models.check import check_folder
 from trials.scoring.own_completions import check_own_completions
 from trials.spec.arguments import Execution, batch_problems
-from trials.spec.hyperparameters import validate
+from trials.spec.hyperparameters import Hyperparameters
 from trials.spec.plan import plan_steps
 
 Found = TypeVar("Found")
@@ -40,7 +40,8 @@ def check_settings(settings: TuneSettings) -> None:
     dataset = _found(problems, lambda: _usable_dataset(settings))
     processes = _found(problems, lambda: _processes(settings))
     _found(problems, lambda: _check_model(settings, dataset))
-    _found(problems, lambda: _check_vllm(settings))
+    if settings.compute.vllm and find_spec("vllm") is None:
+        problems.append("--vllm: vLLM is not installed; install it with: pip install vllm")
     if space is not None and dataset is not None and processes is not None:
         problems += _space_problems(settings, space, dataset, processes)
     if problems:
@@ -76,23 +77,18 @@ def _space_problems(
 ) -> list[str]:
     """Problems of the default and of a sample of the space with the data or the processes."""
     rows, pairs = len(dataset.splits["train"]), len(dataset.preferences)
-    schedule = settings.schedule
     execution = Execution(seed=0, processes=processes, on_cpu=True, bf16=False)
-    problems: list[str] = []
-    for config in sample_configurations(space):
-        h = validate(config)
-        try:
-            plan = plan_steps(h, schedule, rows, pairs)
-            problems += batch_problems(h, plan, schedule, execution)
-        except HyperparameterError as error:
-            problems += error.problems
-    if not problems:
-        return []
-    return [
-        *distinct_problems(problems),
-        f"The search space {settings.space} proposes this. Choose another with --space, or give a "
-        "copy without these values as --space FILE (the bundled ones are in data/spaces).",
-    ]
+
+    def check(h: Hyperparameters) -> list[str]:
+        plan = plan_steps(h, settings.schedule, rows, pairs)
+        return batch_problems(h, plan, settings.schedule, execution)
+
+    if problems := sampled_problems(space, check):
+        problems.append(
+            f"The search space {settings.space} proposes this. Choose another with --space, or "
+            "give a copy without these values as --space FILE (bundled ones are in data/spaces)."
+        )
+    return problems
 
 
 def _check_model(settings: TuneSettings, dataset: Dataset | None) -> None:
@@ -108,8 +104,3 @@ def _check_model(settings: TuneSettings, dataset: Dataset | None) -> None:
         check_chats(dataset, found, cache_folder(), settings.schedule.max_length)
     elif folder := model_folder(found):
         check_folder(folder)
-
-
-def _check_vllm(settings: TuneSettings) -> None:
-    if settings.compute.vllm and find_spec("vllm") is None:
-        raise SettingsError("--vllm: vLLM is not installed; install it with: pip install vllm")

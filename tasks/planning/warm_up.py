@@ -21,7 +21,7 @@ from trials.io.errors import AutoPipeError
 from trials.process.supervisor import Supervisor
 from trials.spec.events import Event, read_events
 from trials.spec.hyperparameters import LENGTHS, Hyperparameters, validate
-from trials.spec.kinds import FATAL_KINDS, FailureKind
+from trials.spec.kinds import FATAL_KINDS, STAGES, FailureKind
 from trials.spec.pace import Generation, pace_of, rl_seconds, trained_tokens, trial_seconds
 from trials.spec.plan import StagePlan, plan_steps
 from trials.spec.records import Fidelity, Pace, Schedule, TrialResult, TrialSpec, Value
@@ -69,8 +69,13 @@ def warm_up(
     small = trial.run("small", trial.limit)
     costs = trial.costs(small, elapsed())
     if costs is None:
-        if small.ran_out_of_time:
-            _refuse(settings, trial.limit)
+        if small.ran_out_of_time and settings.budget.unit == "seconds":
+            raise AutoPipeError(
+                f"--budget {settings.budget} is too short: one training step with the smallest "
+                f"batch there is does not end within {trial.limit:.0f} s here\n"
+                "  give it more time, choose a smaller model, or shorten the rows or the "
+                "completions (--max-length, --max-completion)"
+            )
         return None
     left = _share(settings, FULL_SHARE, FULL_SECONDS)
     row = costs.row(settings.schedule)
@@ -163,7 +168,7 @@ class _ShortTrial:
             trial_id=f"{FOLDER}-{name}",
             dataset=str(self.inputs.dataset.path),
             dataset_fingerprint=self.inputs.dataset.fingerprint,
-            config=self._smallest() if rows is None else self._short(),
+            config=self._smallest() if rows is None else self._with_steps(_few(self.plan)),
             fidelity=Fidelity(model=self.inputs.model, fraction=1.0),
             seed=self.settings.seed,
             folder=str(folder),
@@ -255,44 +260,29 @@ class _ShortTrial:
     def _smallest(self) -> dict[str, Value | None]:
         """SFT even if the configuration has none, and DPO if it has any."""
         least = {"sft_batch_size": self.processes, "dpo_batch_size": self.processes}
-        dpo = SMALL_STEPS if self.plan.dpo else 0
-        return self._bare() | least | {"sft_steps": SMALL_STEPS, "dpo_steps": dpo, "rl_steps": 0}
+        plan = StagePlan(SMALL_STEPS, SMALL_STEPS if self.plan.dpo else 0, 0)
+        return self._with_steps(plan) | least
 
-    def _short(self) -> dict[str, Value | None]:
-        """The configuration with few steps; RL makes two buffers of completions."""
-        config, plan = self._bare(), self.plan
-        for stage in ("sft", "dpo"):
-            config[f"{stage}_steps"] = STEPS if plan.steps(stage) else 0
-        config["rl_steps"] = 2 * plan.rl_boundary if plan.rl else 0
-        return config
-
-    def _bare(self) -> dict[str, Value | None]:
+    def _with_steps(self, plan: StagePlan) -> dict[str, Value | None]:
         lengths = {name for names in LENGTHS.values() for name in names}
-        return {name: value for name, value in self.config.items() if name not in lengths}
+        config = {name: value for name, value in self.config.items() if name not in lengths}
+        return config | {f"{stage}_steps": plan.steps(stage) for stage in STAGES}
+
+
+def _few(plan: StagePlan) -> StagePlan:
+    """The same stages with few steps; RL makes two buffers of completions."""
+    sft, dpo = (STEPS if steps else 0 for steps in (plan.sft, plan.dpo))
+    return StagePlan(sft, dpo, 2 * plan.rl_boundary if plan.rl else 0, plan.rl_boundary)
 
 
 def _expected(costs: TrialCosts, schedule: Schedule) -> float:
     """Seconds of the second part without its scoring."""
-    plan = costs.steps(schedule)
-    steps = {stage: STEPS if plan.steps(stage) else 0 for stage in ("sft", "dpo")}
-    rl = 2 * plan.rl_boundary if plan.rl else 0
-    short = StagePlan(**steps, rl=rl, rl_boundary=plan.rl_boundary)
     once = schedule.model_copy(update={"eval_points": ()})
     pace = costs.pace_of(schedule).model_copy(update={"scoring": 0.0})
-    return trial_seconds(pace, short, once)
+    return trial_seconds(pace, _few(costs.steps(schedule)), once)
 
 
 def _share(settings: TuneSettings, share: float, most: float) -> float:
     """Seconds of a share of a time budget, up to a maximum."""
     timed = settings.budget.unit == "seconds"
     return min(most, share * settings.budget.amount) if timed else most
-
-
-def _refuse(settings: TuneSettings, seconds: float) -> None:
-    if settings.budget.unit == "seconds":
-        raise AutoPipeError(
-            f"--budget {settings.budget} is too short: one training step with the smallest "
-            f"batch there is does not end within {seconds:.0f} s here\n"
-            "  give it more time, choose a smaller model, or shorten the rows or the completions "
-            "(--max-length, --max-completion)"
-        )
