@@ -151,8 +151,7 @@ def _check_dask(address: str) -> None:
     os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "critical")
     if find_spec("prefect_dask") is None:
         raise SettingsError(
-            "trials on Dask need the package prefect-dask\n"
-            "  install it with: pip install 'autopipe[dask]'"
+            "trials on Dask need prefect-dask\n  install it with: pip install 'autopipe[dask]'"
         )
     if address == DASK:
         return

@@ -12,9 +12,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import httpx
-from prefect.client.schemas.objects import FlowRun, State
+from prefect.client.orchestration import get_client
+from prefect.client.schemas import filters
+from prefect.client.schemas.objects import FlowRun, State, StateType, WorkerStatus
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
+from prefect.states import Cancelling, Crashed, Pending
 
 from tasks.execution.base import (
     EVENTS,
@@ -26,7 +29,6 @@ from tasks.execution.base import (
     run_folder_of,
     stored_name,
 )
-from tasks.execution.flow_runs import cancel, cancel_earlier, pool_without_worker, state_of
 from tasks.execution.mirror import send_inputs
 from tasks.execution.remote import RemoteRunner
 from tasks.sync.retry import Outcome, call_with_retries
@@ -40,6 +42,7 @@ DEPLOYMENT = "trial/autopipe"
 POLL_SECONDS = 1.0
 STORE_SECONDS = 5.0
 LIVE = (EVENTS, LOG)  # fetched while a trial runs
+UNFINISHED = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED]
 SETTLE_SECONDS = 15.0  # a shared folder may show a result later than the server its end
 UNTAKEN_SECONDS = 30.0  # after which a warning says that there is no worker
 # A silent trial is ended by its worker, with a result. Without that, the worker is gone: a machine
@@ -102,7 +105,7 @@ class DeploymentRunner:
 
     def _start(self, spec: TrialSpec) -> FlowRun:
         name, key = f"{run_folder_of(spec).name} {spec.trial_id}", uuid.uuid4().hex
-        self._retry(lambda: cancel_earlier(name, spec.folder), "looking for earlier attempts")
+        self._retry(lambda: _cancel_earlier(name, spec.folder), "looking for earlier attempts")
         parameters = {"spec": spec.model_dump(mode="json"), "runner": asdict(self.runner)}
 
         def start() -> object:
@@ -118,8 +121,7 @@ class DeploymentRunner:
             run = self._retry(start, f"starting trial {spec.trial_id}")
         except ObjectNotFound:
             raise SettingsError(
-                f"there is no deployment {self.deployment!r} on the Prefect server\n"
-                "  make it with: autopipe deploy"
+                f"no deployment {self.deployment!r} on the server\n  make it with: autopipe deploy"
             ) from None
         assert isinstance(run, FlowRun)
         return run
@@ -128,7 +130,7 @@ class DeploymentRunner:
         """The final state of a flow run; until then its events and its log are fetched."""
         watch = _SilenceWatch(spec)
         while True:
-            state = self._retry(lambda: state_of(run.id), f"asking for trial {spec.trial_id}")
+            state = self._retry(lambda: _state_of(run), f"asking for trial {spec.trial_id}")
             if state.is_final():
                 return state
             if store is not None:
@@ -147,15 +149,16 @@ class DeploymentRunner:
                 raise Cancelled(spec.trial_id)
 
     def _abandon(self, run: FlowRun) -> None:
-        with suppress(httpx.HTTPError):  # without its leader the trial ends anyway
-            cancel(run.id)
+        # Without its leader the trial ends anyway.
+        with suppress(httpx.HTTPError), get_client(sync_client=True) as client:
+            client.set_flow_run_state(run.id, Cancelling())
 
     def _warn(self, run: FlowRun, spec: TrialSpec) -> None:
         """Warns once that a trial waits for a worker that nobody has started."""
         if self._warned:
             return
         with suppress(httpx.HTTPError):
-            if pool := pool_without_worker(run):
+            if pool := _pool_without_worker(run):
                 self._warned = True
                 log.warning(
                     "trial %s waits: no worker of the pool %r is online\n"
@@ -204,3 +207,38 @@ class _SilenceWatch:
         """Called while the trial waits: for so long that a worker may be missing."""
         self._changed = time.monotonic()
         return self._changed - self._start > UNTAKEN_SECONDS
+
+
+def _state_of(run: FlowRun) -> State[object]:
+    """The state of a flow run; Crashed when it was removed from the server."""
+    with get_client(sync_client=True) as client:
+        try:
+            return client.read_flow_run(run.id).state or Pending()
+        except ObjectNotFound:
+            return Crashed(message="it was removed from the server")
+
+
+def _cancel_earlier(name: str, folder: str) -> None:
+    """Cancels flow runs of a trial that have not ended: their leader is gone or abandoned them.
+
+    One that waits would otherwise begin the trial anew on the next free worker, beside the next.
+    The trial's folder distinguishes it: another workspace may have a run of the same name.
+    """
+    unfinished = filters.FlowRunFilter(
+        name=filters.FlowRunFilterName(any_=[name]),
+        state=filters.FlowRunFilterState(type=filters.FlowRunFilterStateType(any_=UNFINISHED)),
+    )
+    with get_client(sync_client=True) as client:
+        for run in client.read_flow_runs(flow_run_filter=unfinished):
+            if run.parameters.get("spec", {}).get("folder") == folder:
+                client.set_flow_run_state(run.id, Cancelling())
+
+
+def _pool_without_worker(run: FlowRun) -> str | None:
+    """The pool that a flow run waits in, if none of its workers is online."""
+    with get_client(sync_client=True) as client:
+        pool = client.read_flow_run(run.id).work_pool_name
+        if pool is None:
+            return None
+        workers = client.read_workers_for_work_pool(pool)
+        return None if any(one.status == WorkerStatus.ONLINE for one in workers) else pool
