@@ -63,8 +63,7 @@ def checked_name(name: str) -> str:
     """The name of a run, a trial or a fingerprint; a ValueError unless it is a single plain one."""
     if not PLAIN.fullmatch(name):
         raise ValueError(
-            f"{name!r} is not a name; expected letters, digits, dashes and dots, "
-            "with no dot at the beginning"
+            f"{name!r} is not a name; expected letters, digits, dashes and dots, a dot never first"
         )
     return name
 
@@ -80,20 +79,19 @@ def checked_path(path: str) -> str:
 def checked_store(url: str) -> str:
     """The URL; a ValueError unless it is that of a folder and nothing else."""
     scheme, found, rest = url.partition("://")
+    shown = repr(redacted(url))
     if not found or not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*(::[A-Za-z0-9+.-]+)*", scheme):
-        raise ValueError(f"{redacted(url)!r} is not a URL; expected one such as {EXPECTED}")
+        raise ValueError(f"{shown} is not a URL; expected one such as {EXPECTED}")
     if re.search(r"[\x00-\x20\x7f\\?#*\[\]]|%2e|%2f|%5c", _path_of(url), re.IGNORECASE):
         raise ValueError(
-            f"{redacted(url)!r} has a query, an encoded or a special character in its path; "
+            f"{shown} has a query, an encoded or a special character in its path; "
             f"expected one such as {EXPECTED}"
         )
     parts = rest.rstrip("/").split("/")
     if {".", ".."} & set(parts) or "" in parts[1:]:
-        raise ValueError(f"{redacted(url)!r} has the part '..', '.' or an empty one in its path")
+        raise ValueError(f"{shown} has the part '..', '.' or an empty one in its path")
     if scheme in LOCAL and (not rest.startswith("/") or len(parts) < 2):
-        raise ValueError(
-            f"{redacted(url)!r} does not name a folder from the root on; expected file:///folder"
-        )
+        raise ValueError(f"{shown} names no folder from the root on; expected file:///folder")
     return url
 
 

@@ -224,9 +224,7 @@ class TuneSettings(Settings):
         except ValueError as error:
             raise ValueError(f"store: {error}") from None
         if self.trials_on not in ("here", "workers"):
-            raise ValueError(
-                "store: only for trials_on here or workers; with Dask all share the folder"
-            )
+            raise ValueError("store: only for trials_on here or workers; Dask shares the folder")
         return self
 
 
@@ -271,6 +269,5 @@ def _check_pass_at_k(schedule: Schedule) -> None:
     """The estimate of pass@k needs k samples of a row at least."""
     if schedule.pass_k is not None and schedule.pass_k > schedule.pass_samples:
         raise ValueError(
-            f"schedule.pass_k: {schedule.pass_k} is more than the schedule.pass_samples of "
-            f"{schedule.pass_samples}"
+            f"schedule.pass_k: {schedule.pass_k} is more than pass_samples, {schedule.pass_samples}"
         )

@@ -50,20 +50,6 @@ def unpack_curve(text: str) -> dict[tuple[Stage, str], tuple[list[int], list[flo
     return series
 
 
-def parse_bounded_json(text: str) -> Any:
-    """The content of a packed cell.
-
-    Raises:
-        ValueError: it is not JSON, too long, or nested too deeply.
-    """
-    if len(text) > MAX_CHARACTERS:
-        raise ValueError(f"longer than {MAX_CHARACTERS:,} characters")
-    try:
-        return json.loads(text)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-
-
 def curve_problems(text: Any) -> list[str]:
     """Faults of a packed curve: in its form, its stages, its steps, its values."""
     series, problems = _parse(text, CURVE_FORM)
@@ -104,11 +90,14 @@ def _parse(text: Any, form: str) -> tuple[Any, list[str]]:
     """The content of a cell; None for one that is empty, or that has the problems named."""
     if not isinstance(text, str) or not text:
         return None, []
+    if len(text) > MAX_CHARACTERS:
+        return None, [f"{form}: longer than {MAX_CHARACTERS:,} characters"]
     try:
-        content = parse_bounded_json(text)
-    except ValueError as error:
-        broken = isinstance(error, json.JSONDecodeError) or "digits" in str(error)
-        return None, [form if broken else f"{form}: {error}"]
+        content = json.loads(text)
+    except ValueError:
+        return None, [form]
+    except RecursionError:
+        return None, [f"{form}: nested too deeply"]
     return content, [form] if content is None else []
 
 

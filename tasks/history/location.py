@@ -42,8 +42,7 @@ def resolve_history_dir(given: Path | None = None) -> Path:
         except OSError as error:
             raise SettingsError(
                 f"{folder} cannot be filled with {bundled}: {error}\n"
-                f"  expected: a folder below one that can be written to; choose it with "
-                f"{HISTORY_VARIABLE} or AUTOPIPE_HOME"
+                f"  choose a folder that can be written to with {HISTORY_VARIABLE} or AUTOPIPE_HOME"
             ) from None
     return own
 

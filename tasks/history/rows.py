@@ -180,8 +180,7 @@ def read_history(files: Sequence[Path]) -> pd.DataFrame:
             frames.append(read_parquet(file))
         except SettingsError as error:
             raise SettingsError(
-                f"{error}\n"
-                "  restore it with: git checkout, or dvc checkout; or move it out of the folder"
+                f"{error}\n  restore it with git checkout or dvc checkout, or move it elsewhere"
             ) from None
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 

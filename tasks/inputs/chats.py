@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import json
 import random
 import subprocess
@@ -98,14 +99,13 @@ def _sample(dataset: Dataset) -> list[RenderedRow]:
     for index, (row, field, completion) in enumerate(found):
         forms.setdefault(_chat_form(field, row.prompt + completion), index)
     chosen = random.Random(0).sample(range(len(found)), CHECKED_ROWS)
-    longest = sorted(range(len(found)), key=lambda index: -_characters(found[index]))[:LONGEST_ROWS]
+    sizes = [
+        sum(len(message["content"]) for message in (*row.prompt, *completion))
+        for row, _, completion in found
+    ]
+    longest = heapq.nlargest(LONGEST_ROWS, range(len(found)), key=sizes.__getitem__)
     formed = list(forms.values())[:CHECKED_ROWS]
     return [found[index] for index in sorted({*chosen, *formed, *longest})]
-
-
-def _characters(looked: RenderedRow) -> int:
-    row, _, completion = looked
-    return sum(len(message["content"]) for message in (*row.prompt, *completion))
 
 
 def _chat_form(field: str, messages: list[Message]) -> tuple[object, ...]:

@@ -126,7 +126,11 @@ def require_answers(found: Sequence[ProbeAnswer | Refusal]) -> list[ProbeAnswer]
 
 def _place(request: ProbeRequest, folder: Path) -> Path:
     """The folder of a request's answer, named by a hash of the request and of its models' files."""
-    states = "".join(map(_state_of, request.models.values()))
+    states = ""
+    for model in request.models.values():  # a hub id has no files
+        files = sorted(Path(model).glob("*"))
+        stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+        states += repr(stats)
     return folder / content_hash(f"{PROBE_VERSION}{request.model_dump_json()}{states}")
 
 
@@ -140,13 +144,6 @@ def meta_features(dataset: Dataset, answer: ProbeAnswer) -> dict[str, float]:
     """All meta-features of a dataset and a model as one flat row; the probe had ``features`` on."""
     base_score = answer.scores["base"].score
     return {**text_features(dataset), **answer.features, "base_score": base_score}
-
-
-def _state_of(model: str) -> str:
-    """Names, sizes and times of a model's files; empty for a hub id."""
-    files = sorted(Path(model).glob("*")) if Path(model).is_dir() else []
-    stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    return repr(stats)
 
 
 def _share_of(texts: list[str], test: Callable[[str], bool]) -> float:

@@ -37,9 +37,7 @@ def convert_gguf(file: Path, cache: Path) -> Path:
         )
         tokenizer = AutoTokenizer.from_pretrained(place, gguf_file=name, trust_remote_code=False)
     except ImportError:
-        raise ModelError(
-            "reading .gguf files needs the package gguf; install it with: pip install gguf"
-        ) from None
+        raise ModelError("reading .gguf files needs a package: pip install gguf") from None
     except MemoryError:
         raise
     except Exception as error:  # a file that is cut short can fail anywhere in its readers
