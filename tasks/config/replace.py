@@ -17,8 +17,7 @@ def replace_folder(
 ) -> None:
     """Moves a draft, on the same disk, to the place of an older folder of the same kind.
 
-    Args:
-        own: whether something that the draft does not have is of that kind nevertheless.
+    ``own`` says whether something that the draft does not have is of that kind nevertheless.
 
     Raises:
         SettingsError: the folder holds something else.

@@ -37,7 +37,6 @@ class ExecutionBackend:
     """Runs the trials of one run.
 
     Attributes:
-        runner: runs a trial.
         task_runner: runs the Prefect tasks that wait for trials.
         retries: further attempts at a trial that crashed.
         follower: reads the events of trials whose events this process does not see otherwise.

@@ -121,10 +121,6 @@ def build_dataset(
 ) -> Path:
     """Generate a dataset, or reuse the finished one: `<folder>/<name>-<fingerprint>`, complete.
 
-    Args:
-        catalog: another one than the bundled one.
-        sizes: other sizes than the entry's, for a smaller copy.
-
     Raises:
         CatalogError: unknown name, or the generator has too few distinct prompts.
     """

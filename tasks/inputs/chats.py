@@ -97,7 +97,10 @@ def _sample(dataset: Dataset) -> list[RenderedRow]:
         return found
     forms: dict[tuple[object, ...], int] = {}
     for index, (row, field, completion) in enumerate(found):
-        forms.setdefault(_chat_form(field, row.prompt + completion), index)
+        chat = row.prompt + completion
+        roles, last = tuple(message["role"] for message in chat), chat[-1]["content"]
+        # Templates branch on the order of roles, on tools, and on tags in the last text.
+        forms.setdefault((field, roles, has_template_keys(chat), "<" in last), index)
     chosen = random.Random(0).sample(range(len(found)), CHECKED_ROWS)
     sizes = [
         sum(len(message["content"]) for message in (*row.prompt, *completion))
@@ -106,12 +109,6 @@ def _sample(dataset: Dataset) -> list[RenderedRow]:
     longest = heapq.nlargest(LONGEST_ROWS, range(len(found)), key=sizes.__getitem__)
     formed = list(forms.values())[:CHECKED_ROWS]
     return [found[index] for index in sorted({*chosen, *formed, *longest})]
-
-
-def _chat_form(field: str, messages: list[Message]) -> tuple[object, ...]:
-    """Features that templates branch on: the order of roles, tools, and tags in the last text."""
-    roles = tuple(message["role"] for message in messages)
-    return field, roles, has_template_keys(messages), "<" in messages[-1]["content"]
 
 
 def _check(folder: Path, rows: list[RenderedRow], dataset: Dataset) -> dict[str, Any]:

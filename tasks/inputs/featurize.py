@@ -82,8 +82,7 @@ def probe_all(
     Args:
         requests: those for one model side by side, so that it is loaded once.
         folders: of the kept answers, which are not measured again; requests may share one.
-        report: receives how many are answered, and of how many, whenever that changes.
-        say: receives the progress of each measurement.
+        report, say: receive how many are answered, and the progress of each measurement.
 
     Raises:
         AutoPipeError: a request has neither, for it crashed or took too long, with the end of its

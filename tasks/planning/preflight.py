@@ -58,8 +58,7 @@ def _found(problems: list[str], look: Callable[[], Found]) -> Found | None:
 
 
 def _usable_dataset(settings: TuneSettings) -> Dataset:
-    path = resolve_dataset(settings.dataset, cache_folder() / "datasets")
-    dataset = load_dataset(path)
+    dataset = load_dataset(resolve_dataset(settings.dataset, cache_folder() / "datasets"))
     check_own_completions(dataset, settings.allow_user_code)
     return dataset
 

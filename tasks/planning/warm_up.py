@@ -54,12 +54,8 @@ def warm_up(
 ) -> TrialCosts | None:
     """Measures what trials of the default configuration cost, by short ones in ``warm-up/``.
 
-    None where it cannot be measured, as when it diverges at once.
-
-    Args:
-        config: the default configuration.
-        elapsed: seconds since the run began.
-        processes: that share the batch of a trial.
+    None where it cannot be measured, as when it diverges at once. ``elapsed`` counts the seconds
+    since the run began; ``processes`` share the batch of a trial.
 
     Raises:
         AutoPipeError: no trial of this run could be run; or within a time budget, a step of the

@@ -127,13 +127,10 @@ def config_from_arguments(
     adapter: Mapping[str, Any] | None = None,
     processes: int = 1,
 ) -> dict[str, Any]:
-    """Our flat configuration of a run.
+    """Our flat configuration of a run, whose batches so many processes shared.
 
-    Args:
-        arguments: of ``SFTConfig``, ``DPOConfig`` or ``GRPOConfig``, also those of older versions.
-        total_steps: optimizer steps of the whole run.
-        adapter: PEFT's ``adapter_config.json``, when there is one.
-        processes: devices that shared a batch.
+    The arguments are those of ``SFTConfig``, ``DPOConfig`` or ``GRPOConfig``, also of older
+    versions; the adapter is PEFT's ``adapter_config.json``, when there is one.
 
     Raises:
         RowError: when arguments are missing, or mean something that we have no name for.

@@ -36,13 +36,8 @@ def find_score(
     """The metric that is the score, and its sign, which is minus where lower is better.
 
     Lower is better where the user has a minus sign before the name, where the arguments say so of
-    the metric for the best model, and for a loss.
-
-    Args:
-        available: names of the evaluated metrics.
-        wanted: as the user has it, or None.
-        best: ``metric_for_best_model`` of the arguments.
-        anywhere: metrics need no prefix of evaluations, as a sweeper's have none.
+    the metric for the best model (``best``), and for a loss. ``anywhere``: metrics need no prefix
+    of evaluations, as a sweeper's have none.
 
     Raises:
         RowError: when there is none, naming what there is.

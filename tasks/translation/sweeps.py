@@ -50,11 +50,7 @@ class Sweep:
     ) -> tuple[Row, Score]:
         """The row of one trial, and the metric that is its score.
 
-        Args:
-            item: its name in its source.
-            settings: that it was run with.
-            values: columns of its row.
-            log: entries with a ``step``; the last value of ``score`` is the outcome.
+        In a log, whose entries have a ``step``, the last value of the score is the outcome.
 
         Raises:
             RowError: when its settings are not understood, or it has no score.
