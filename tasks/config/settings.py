@@ -269,5 +269,6 @@ def _check_pass_at_k(schedule: Schedule) -> None:
     """The estimate of pass@k needs k samples of a row at least."""
     if schedule.pass_k is not None and schedule.pass_k > schedule.pass_samples:
         raise ValueError(
-            f"schedule.pass_k: {schedule.pass_k} is more than pass_samples, {schedule.pass_samples}"
+            f"schedule.pass_k: {schedule.pass_k} is more than the schedule.pass_samples of "
+            f"{schedule.pass_samples}"
         )
