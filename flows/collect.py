@@ -23,14 +23,7 @@ from tasks.execution.trial import abort_run
 from tasks.history.location import resolve_history_dir
 from tasks.history.rows import history_files
 from tasks.inputs.prepare import Inputs, prepare_datasets
-from tasks.monitoring.observers import (
-    BudgetSpent,
-    DatasetsProbed,
-    RunObserver,
-    TrialFinished,
-    TrialLogged,
-    observe,
-)
+from tasks.monitoring import observers
 from tasks.monitoring.prefect_pages import artifact_key, publish_table
 from tasks.output.escape import markdown
 from tasks.runs.folder import RunFolder
@@ -63,7 +56,7 @@ def collect(
     run = RunFolder(runs_folder() / slug(name))
     with (
         run_lock(run.path),
-        observe(run) as observer,
+        observers.observe(run) as observer,
         reserve_launchers(settings.parallel, settings.threads, on_wait=observer.phase) as launchers,
     ):
         inputs = _prepare(settings, launchers[0], observer)
@@ -86,7 +79,9 @@ def collect(
     return [file for file in files if file is not None]
 
 
-def _prepare(settings: CollectSettings, launcher: Launcher, observer: RunObserver) -> list[Inputs]:
+def _prepare(
+    settings: CollectSettings, launcher: Launcher, observer: observers.RunObserver
+) -> list[Inputs]:
     """Builds the datasets and probes the base model on each of them."""
     observer.phase("preparing the datasets and probing the base model")
     with Supervisor(launcher) as measurer:
@@ -96,7 +91,7 @@ def _prepare(settings: CollectSettings, launcher: Launcher, observer: RunObserve
             settings.schedule,
             measurer,
             settings.compute,
-            lambda done, total: observer.notify(DatasetsProbed(done, total)),
+            lambda done, total: observer.notify(observers.DatasetsProbed(done, total)),
         )
 
 
@@ -104,7 +99,7 @@ def _run_trials(
     settings: CollectSettings,
     trials: Sequence[TrialSpec],
     launchers: Sequence[Launcher],
-    observer: RunObserver,
+    observer: observers.RunObserver,
 ) -> dict[str, TrialResult]:
     """Results by folder; ends with the first failure that all trials would share."""
     observer.phase("running trials")
@@ -112,7 +107,7 @@ def _run_trials(
     with (
         ThreadPoolTaskRunner[TrialResult](max_workers=settings.parallel) as tasks,
         Supervisor(
-            launchers, lambda spec, event: observer.notify(TrialLogged(spec, event))
+            launchers, lambda spec, event: observer.notify(observers.TrialLogged(spec, event))
         ) as supervisor,
     ):
         backend, results = ExecutionBackend(supervisor, tasks, settings.retries), {}
@@ -121,6 +116,6 @@ def _run_trials(
             results[spec.folder] = result = future.result()
             if is_fatal(result):
                 abort_run(spec, result, "repeat the command: finished trials are kept")
-            observer.notify(TrialFinished(spec, result))
-            observer.notify(BudgetSpent(done / len(pending)))
+            observer.notify(observers.TrialFinished(spec, result))
+            observer.notify(observers.BudgetSpent(done / len(pending)))
     return results

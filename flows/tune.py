@@ -20,13 +20,7 @@ from tasks.execution.backend import ExecutionBackend, open_backend, open_measure
 from tasks.history.rows import history_files
 from tasks.inputs.prepare import Inputs, find_inputs, probe_inputs
 from tasks.inputs.spaces import load_space, plain_values
-from tasks.monitoring.observers import (
-    BudgetSpent,
-    CheckpointsRemoved,
-    RunFinished,
-    RunStarted,
-    TrialFinished,
-)
+from tasks.monitoring import observers
 from tasks.offline.models import OfflineTraining
 from tasks.offline.validate import document_history, validate_dataset
 from tasks.planning.plan import TimePlan, make_plan, offline_wait_seconds, progress_to
@@ -78,7 +72,7 @@ def tune(
         export_best(job.folder)
         write_report(job.folder)
         job.observer.phase("done")
-        job.observer.notify(RunFinished(summary))
+        job.observer.notify(observers.RunFinished(summary))
         version_export(job.folder)
     return job.folder.run_id
 
@@ -115,7 +109,7 @@ def _prepare(job: Job, backend: ExecutionBackend) -> _Ready:
         with open_measurer(backend, settings, observer.phase) as measurer:
             inputs = probe_inputs(found, settings, plan.probe, measurer, progress_to(observer))
         info = begin_run(settings, folder, inputs, space, learned.files, job.history)
-        observer.notify(RunStarted(info))
+        observer.notify(observers.RunStarted(info))
         for warning in info.dataset.warnings:
             observer.message(warning)
         version_run_inputs(folder, learned.files, learned.features)
@@ -142,8 +136,8 @@ def _search(job: Job, backend: ExecutionBackend, ready: _Ready) -> SearchLoop:
 
     def on_result(spec: TrialSpec, result: TrialResult) -> None:
         replayed = before.get(spec.trial_id) == result
-        observer.notify(TrialFinished(spec, result, replayed))
-        observer.notify(BudgetSpent(ledger.share))
+        observer.notify(observers.TrialFinished(spec, result, replayed))
+        observer.notify(observers.BudgetSpent(ledger.share))
 
     budget = ready.info.search_budget
     search = Search(
@@ -170,14 +164,14 @@ def _search(job: Job, backend: ExecutionBackend, ready: _Ready) -> SearchLoop:
         ledger,
         backend.submit,
         on_result,
-        lambda checkpoints: observer.notify(CheckpointsRemoved(checkpoints)),
+        lambda checkpoints: observer.notify(observers.CheckpointsRemoved(checkpoints)),
         ready.plan.pace,
     )
     try:
         observer.phase("searching")
         if before:
             observer.message(finished_before(len(before), settings.budget))
-        observer.notify(BudgetSpent(ledger.share))
+        observer.notify(observers.BudgetSpent(ledger.share))
         loop.explore(plain_values(ready.space.get_default_configuration()))
         observer.phase("running the finalists at full length")
         loop.finish()

@@ -8,7 +8,6 @@ docs/rules-of-thumb.md; by hand: --pictures docs/images --page docs/rules-of-thu
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 from typing import Annotated
 
@@ -18,13 +17,11 @@ configure_script()
 
 import typer  # noqa: E402
 from rich.console import Console  # noqa: E402
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: E402
 from rich.table import Table  # noqa: E402
 
 from benchmarks.insights.figures import all_figures  # noqa: E402
 from benchmarks.insights.page import update_page  # noqa: E402
 from benchmarks.insights.steps import (  # noqa: E402
-    PARTS,
     SECTION,
     Insights,
     InsightSettings,
@@ -34,6 +31,7 @@ from benchmarks.insights.steps import (  # noqa: E402
 )
 from benchmarks.pictures import write_pictures  # noqa: E402
 from flows.cli.errors import friendly_errors  # noqa: E402
+from flows.cli.offline import bars  # noqa: E402
 from flows.terminal.console import for_tables  # noqa: E402
 from tasks.config.params import PARAMS, load_section  # noqa: E402
 from tasks.config.paths import DATA, history_folder  # noqa: E402
@@ -58,27 +56,20 @@ def main(
     console = for_tables()
     with friendly_errors():
         settings = load_section(InsightSettings, SECTION, params)
-        columns = (TextColumn("{task.description:30}"), BarColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=console) as progress:
-            bar, finished = progress.add_task("", total=len(PARTS) + 1), itertools.count()
-
-            def report(part: str) -> None:
-                progress.update(bar, description=part, completed=next(finished))
-
-            report(PARTS[0])
-            found = find_insights(finished_trials(history or history_folder()), settings, report)
+        with bars(console) as watch:
+            watch("history")
+            found = find_insights(finished_trials(history or history_folder()), settings, watch)
             write_insights(found, output)
             written, missing = [output], ""
             if page is not None:
                 update_page(page, found)
                 written.append(page)
-            report("pictures")
             if pictures is not None:
+                watch("pictures")
                 try:
                     written += write_pictures(all_figures(found.tables), pictures)
                 except SettingsError as error:  # the tables are there all the same
                     missing = str(error)
-            report("done")
         show(found, console)
         console.print("written:", *map(str, written), soft_wrap=True)
         if missing:

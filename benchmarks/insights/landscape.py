@@ -56,7 +56,7 @@ class Landscape:
             history: see `surrogates.history.table.read_history`; `seed`, `score_se` and
                 `meta.model_log_parameters` are used when there. Failed trials, partial ones and
                 groups of fewer than five configurations or of one score are left out.
-            space: the space whose hyperparameters are read.
+            space: whose hyperparameters are read.
             ranks: standardise normal scores of the ranks, which a few outstanding scores do not
                 dominate, instead of the scores.
 

@@ -20,16 +20,14 @@ from benchmarks.insights.landscape import Landscape
 from benchmarks.insights.marginals import best_region, marginal_effects, pair_effects
 from benchmarks.insights.rules import evaluate_rules
 from tasks.history.checks import learnable_history
-from tasks.history.rows import history_files
 from tasks.inputs.spaces import load_space
+from tasks.offline.validate import some_history
 from tasks.output.csv_tables import write_csv
 from tasks.output.numbers import FLOAT_FORMAT, metrics_by_name
-from trials.io.errors import SettingsError
 
 SECTION = "insights"  # of params.yaml
 # What JF-HPO (arXiv 2606.03073) reports of its proxy model.
 REFERENCE = {"spearman": 0.90, "kendall": 0.80}
-PARTS = ("history", "analysis of variance", "marginal effects", "rules of thumb", "agreement")
 # Table -> the column that names its rows, and those to follow from one history to the next.
 METRICS = {
     "models": ("model", ["r2", "r2_se"]),
@@ -39,8 +37,6 @@ METRICS = {
     "agreement": ("pair", ["spearman", "spearman_se", "kendall", "kendall_se"]),
     "noise": ("model", ["seed_sd", "noise_share", "icc", "spearman", "kendall"]),
 }
-
-Report = Callable[[str], None]
 
 
 class InsightSettings(BaseModel):
@@ -80,17 +76,12 @@ def finished_trials(folder: Path) -> pd.DataFrame:
     Raises:
         SettingsError: no history, an unreadable file, or no good row.
     """
-    files = history_files(folder)
-    if not files:
-        raise SettingsError(
-            f"no *.parquet in {folder}: nothing to analyse\n"
-            "  restore the bundled history with: git checkout data/history\n"
-            "  or add runs with: autopipe collect"
-        )
-    return learnable_history(files)
+    return learnable_history(some_history(folder))
 
 
-def find_insights(rows: pd.DataFrame, settings: InsightSettings, report: Report) -> Insights:
+def find_insights(
+    rows: pd.DataFrame, settings: InsightSettings, report: Callable[[str], object]
+) -> Insights:
     """Answer every question of the page, one table each; report each part as it begins.
 
     Failed and partial trials of the history are counted, not analysed.
@@ -99,7 +90,7 @@ def find_insights(rows: pd.DataFrame, settings: InsightSettings, report: Report)
         HistoryError: no dataset has enough configurations with scores that differ.
     """
     land = Landscape.of(rows, load_space(settings.space), ranks=settings.ranks)
-    report(PARTS[1])
+    report("analysis of variance")
     parts = decompose(land, settings.seed, settings.shuffles, settings.trees)
     pairs = interactions(land, parts)
     strongest = list(zip(*(pairs[c][: settings.pairs] for c in ("first", "second")), strict=True))
@@ -110,15 +101,15 @@ def find_insights(rows: pd.DataFrame, settings: InsightSettings, report: Report)
         "interactions": pairs,
         "stages": stages(land, parts),
     }
-    report(PARTS[2])
+    report("marginal effects")
     tables |= {
         "marginals": marginal_effects(land, settings.bins),
         "pairs": pair_effects(land, strongest),
         "best_region": best_region(land),
     }
-    report(PARTS[3])
+    report("rules of thumb")
     tables["rules"] = evaluate_rules(land)
-    report(PARTS[4])
+    report("agreement")
     both, again = agree.agreement(land.runs, settings.top), agree.retest(land.runs)
     noise = agree.noise(land.runs)
     stability = 1.0 - noise.groupby("model")["noise_share"].mean()

@@ -56,19 +56,6 @@ class Strategy:
         return made(problem)  # type: ignore[no-any-return]
 
 
-def _peer(implementation: str) -> Strategy:
-    return Strategy("peer", implementation=implementation)
-
-
-def _transfer_peer(implementation: str) -> Strategy:
-    return Strategy("transfer peer", variants=("true",), implementation=implementation)
-
-
-def _ablation(part: str) -> Strategy:
-    options = {"strategy": "autopipe", "ablate": (part,)}
-    return Strategy("ablation", options, variants=("true",))
-
-
 STRATEGIES: dict[str, Strategy] = {
     "autopipe": Strategy("own", {"strategy": "autopipe"}, ("true", "shuffled", "inverted")),
     "gp": Strategy("own", {"strategy": "gp"}),
@@ -77,15 +64,21 @@ STRATEGIES: dict[str, Strategy] = {
     "sobol": Strategy("peer", {"strategy": "sobol"}),
     "tpe": Strategy("peer", {"strategy": "tpe"}),
     "bohb": Strategy("peer", {"strategy": "bohb"}),
-    "smac": _peer("smac3.Smac"),
-    "smac-hyperband": _peer("smac3.SmacHyperband"),
-    "syne-cqr": _peer("syne.Cqr"),
-    "syne-bounding-box": _transfer_peer("syne_transfer.BoundingBox"),
-    "syne-zero-shot": _transfer_peer("syne_transfer.ZeroShot"),
-    "syne-quantile": _transfer_peer("syne_transfer.Quantile"),
-    "autopipe without ranker": _ablation("ranker"),
-    "autopipe without residual": _ablation("residual"),
-    "autopipe without early stopping": _ablation("early_stopping"),
-    "autopipe without cost": _ablation("cost"),
-    "autopipe without predictor noise": _ablation("predictor_noise"),
-}
+    "smac": Strategy("peer", implementation="smac3.Smac"),
+    "smac-hyperband": Strategy("peer", implementation="smac3.SmacHyperband"),
+    "syne-cqr": Strategy("peer", implementation="syne.Cqr"),
+    **{
+        f"syne-{name}": Strategy(
+            "transfer peer", variants=("true",), implementation=f"syne_transfer.{kind}"
+        )
+        for name, kind in (
+            ("bounding-box", "BoundingBox"), ("zero-shot", "ZeroShot"), ("quantile", "Quantile")
+        )
+    },
+    **{
+        f"autopipe without {part.replace('_', ' ')}": Strategy(
+            "ablation", {"strategy": "autopipe", "ablate": (part,)}, ("true",)
+        )
+        for part in ("ranker", "residual", "early_stopping", "cost", "predictor_noise")
+    },
+}  # fmt: skip

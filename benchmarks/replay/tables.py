@@ -151,12 +151,8 @@ def replay_task(rows: pd.DataFrame, dataset: str, model: str, encoder: SpaceEnco
     A repeated configuration is represented by the row of its first seed. Trials whose cost is
     unknown (continuations) are left out, as nothing could be charged for them.
 
-    Args:
-        rows: of `tasks.offline.train.past_trials`: trials at full length or failed, and their
-            prefixes.
-        dataset: its `dataset_id`.
-        model: its `model_id`.
-        encoder: of the space; it says which configurations are the same.
+    The rows are those of `tasks.offline.train.past_trials`: trials at full length or failed, and
+    their prefixes. The encoder says which configurations are the same.
 
     Raises:
         SettingsError: there is nothing to choose among.

@@ -22,6 +22,7 @@ import torch
 import yaml
 from rich.progress import Progress
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch.nn.utils.rnn import pad_sequence
 from transformers import (
     AutoTokenizer,
     GenerationConfig,
@@ -147,20 +148,17 @@ def loss_of(
 
     Padding is on the right, where a causal model cannot see it, so no attention mask is needed.
     """
-    width = max(len(ids) for ids, _ in batch)
-    inputs = torch.zeros(len(batch), width, dtype=torch.long)
-    labels = torch.full((len(batch), width), IGNORED)
-    completion = torch.zeros(len(batch), width, dtype=torch.bool)
-    for row, (ids, prompt) in enumerate(batch):
-        inputs[row, : len(ids)] = torch.tensor(ids)
-        labels[row, : len(ids)] = inputs[row, : len(ids)]
-        completion[row, prompt : len(ids)] = True
+    chats = [torch.tensor(ids) for ids, _ in batch]
+    inputs = pad_sequence(chats, batch_first=True)
+    labels = pad_sequence(chats, batch_first=True, padding_value=IGNORED)
+    prompts = torch.tensor([prompt for _, prompt in batch])
+    completion = torch.arange(inputs.shape[1]) >= prompts[:, None]
     logits = model(input_ids=inputs, use_cache=False).logits[:, :-1]
     losses = torch.nn.functional.cross_entropy(
         logits.transpose(1, 2), labels[:, 1:], ignore_index=IGNORED, reduction="none"
     )
-    answered = completion[:, 1:]
-    asked = (labels[:, 1:] != IGNORED) & ~answered
+    known = labels[:, 1:] != IGNORED
+    answered, asked = known & completion[:, 1:], known & ~completion[:, 1:]
     return losses[answered].mean() + prompt_weight * losses[asked].mean()
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from typer import Argument, Option
 
 from flows.cli.errors import friendly_errors
@@ -126,8 +125,8 @@ def collect(
         given.setdefault("parallel", default_parallel())
         settings = CollectSettings(datasets=chosen, **given)
         trials = len(chosen) * settings.configurations
-        shown = display(as_json, lambda console: CollectProgress(console, trials))
-        with shown as observer, prefect_server(), resumable(observer):
+        shown = CollectProgress(console, trials)
+        with display(as_json, shown) as observer, prefect_server(), resumable(observer):
             files = flow(settings, name, history)
         if as_json:
             write_event("ended", files=[str(file) for file in files])
@@ -170,9 +169,9 @@ def reproduce(run: Run) -> None:
 
 @contextmanager
 def display(
-    as_json: bool = False, make: Callable[[Console], LiveProgress | CollectProgress] | None = None
+    as_json: bool = False, progress: LiveProgress | CollectProgress | None = None
 ) -> Iterator[RunObserver]:
-    """Shows a run while it goes on: JSON lines for programs, else by ``make`` in the terminal."""
+    """Shows a run while it goes on: as JSON lines for programs, else in the terminal."""
     if as_json:
         from flows.terminal.json_lines import JsonLines
 
@@ -180,5 +179,5 @@ def display(
         return
     from flows.terminal.progress import LiveProgress
 
-    with (make or LiveProgress)(console) as progress:
-        yield progress
+    with progress or LiveProgress(console) as shown:
+        yield shown

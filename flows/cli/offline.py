@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from typer import Argument, Option
 
 from flows.cli.errors import friendly_errors
 from flows.cli.options import History
-from flows.offline import ALL, TITLES, Step, Watch, as_text, listening, offline
+from flows.offline import ALL, TITLES, Step, as_text, listening, offline
 from flows.server.prefect import prefect_server
 from flows.terminal.console import for_tables
 from tasks.config.params import PARAMS, load_section
@@ -56,7 +56,7 @@ def main() -> NoReturn:
 
 
 @contextmanager
-def bars(console: Console) -> Iterator[Watch]:
+def bars(console: Console) -> Iterator[Callable[[str], Report]]:
     """A progress bar for each step; at its end, how long it took."""
     start, current = time.monotonic(), ""
 
@@ -68,14 +68,14 @@ def bars(console: Console) -> Iterator[Watch]:
     with Progress(*columns, console=console, transient=True) as progress:
         bar = progress.add_task("")
 
-        def watch(step: Step) -> Report:
+        def watch(step: str) -> Report:
             nonlocal start, current
             ended()
-            start, current = time.monotonic(), step.value
+            start, current = time.monotonic(), str(step)
             progress.reset(bar)
 
             def report(what: str, done: int, total: int) -> None:
-                name = f"{step.value}: {what}" if what else step.value
+                name = f"{step}: {what}" if what else step
                 progress.update(bar, description=name, completed=done, total=total)
 
             report("", 0, 1)

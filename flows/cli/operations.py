@@ -91,7 +91,7 @@ def ui(
         lines.append(f"  export {REPORTS_URL_VARIABLE}={reports}")
     for line in lines:
         say(line)
-    note_served(Served(api, reports))
+    note_served(Served(api=api, reports=reports))
     serve_reports(host, port + 1)
     os.execve(sys.executable, serving_command(port, host), child_environment())
 

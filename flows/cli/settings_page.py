@@ -6,59 +6,31 @@ python -m flows.cli.settings_page docs/settings.md     # or: make settings-page
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from tasks.config.options import Setting, table_of
 from tasks.config.settings import Budget, CollectSettings, TuneSettings
 from tasks.offline.evaluate import OfflineSettings
+from tasks.output.templates import environment
 
-HEAD = """# Settings
-
-Made from the code by `make settings-page`; do not edit it by hand.
-
-- **option**: on the command line.
-- **key**: in the form of a deployment in Prefect, in `run.json` and in Python; before a dot stands
-  the group: `autopipe.tune("gcd", schedule={"total_steps": 200})`.
-- **default**: where there is none the setting is empty unless it is set.
-"""
-TUNE = ("autopipe tune", "Settings of a run; `autopipe recurring` has the same.")
-COLLECT = (
-    "autopipe collect",
-    "Settings of a space-filling design. It has the groups `schedule`, `stopping`, `limits` and "
-    "`compute` of a run, too, with their options; here is what differs.",
-)
-OFFLINE = (
-    "make offline",
-    "Settings of the offline models: section `offline` of `params.yaml`, or the form in Prefect.",
-)
 TYPES = {int: "integer", float: "number", bool: "true or false", str: "text", Budget: "budget"}
 
 
 def page() -> str:
     """The page, as Markdown."""
-    of_run = {(row.path, str(row.default)) for row in table_of(TuneSettings) if "." in row.path}
-    collected = [
-        row for row in table_of(CollectSettings) if (row.path, str(row.default)) not in of_run
-    ]
-    tables = (
-        (TUNE, table_of(TuneSettings)),
-        (COLLECT, collected),
-        (OFFLINE, table_of(OfflineSettings)),
-    )
-    return "\n".join([HEAD, *(line for heading, rows in tables for line in _table(*heading, rows))])
-
-
-def _table(title: str, text: str, rows: Iterable[Setting]) -> Iterator[str]:
-    yield from (f"## {title}", "", text, "")
-    yield "| option | key | type | default | range | meaning |"
-    yield "|---|---|---|---|---|---|"
-    for row in rows:
-        flag = f"`{row.flag}`" if row.flag else ""
-        cells = (flag, f"`{row.path}`", _type(row.type), _default(row), _range(row), row.meaning)
-        yield f"| {' | '.join(map(_cell, cells))} |"
-    yield ""
+    tune = table_of(TuneSettings)
+    of_run = {(row.path, str(row.default)) for row in tune if "." in row.path}
+    collected = table_of(CollectSettings)
+    rows = {
+        "tune": tune,
+        "collect": [row for row in collected if (row.path, str(row.default)) not in of_run],
+        "offline": table_of(OfflineSettings),
+    }
+    filters: dict[str, Callable[..., str]]
+    filters = {"kind": _type, "default_of": _default, "range_of": _range, "cell": _cell}
+    return environment("flows.cli", filters).get_template("settings.md.jinja").render(rows)
 
 
 def _cell(text: str) -> str:

@@ -7,7 +7,6 @@ has a process group of its own and ends with whoever started it.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import socket
@@ -17,7 +16,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+
+from pydantic import Field
 
 from flows.server.origins import OwnPagesOnly, in_url
 from flows.terminal.interrupts import LASTING_SECONDS, interrupts
@@ -26,7 +26,7 @@ from tasks.output.report_url import REPORTS_URL_VARIABLE
 from trials.io.errors import AutoPipeError, SettingsError
 from trials.io.imports import child_environment
 from trials.io.watchdog import SUPERVISOR_VARIABLE, end_with_supervisor, is_alive, supervisor_token
-from trials.spec.records import write_json
+from trials.spec.records import Record, read_record, write_json
 
 LOOPBACK = "127.0.0.1"
 START_SECONDS, POLL_SECONDS, STOP_SECONDS = 120.0, 0.1, 10.0
@@ -93,17 +93,18 @@ def refuse_taken(host: str, *ports: int) -> None:
                 ) from None
 
 
-class Served(NamedTuple):
-    """Addresses that `autopipe ui` serves."""
+class Served(Record):
+    """Addresses that `autopipe ui` serves, and who serves them: this process."""
 
     api: str
     reports: str
+    host: str = Field(default_factory=socket.gethostname)
+    process: str = Field(default_factory=supervisor_token)
 
 
 def note_served(served: Served) -> None:
-    """Notes that this process serves that, for commands of the same workspace."""
-    note = {"host": socket.gethostname(), "process": supervisor_token(), **served._asdict()}
-    write_json(_note_of_server(), note)
+    """Notes what is served for commands of the same workspace."""
+    write_json(_note_of_server(), served)
 
 
 def served_here() -> Served | None:
@@ -112,13 +113,11 @@ def served_here() -> Served | None:
     Two servers on one database would be in each other's way, so one that is starting is waited for.
     """
     try:
-        note = json.loads(_note_of_server().read_text(encoding="utf-8"))
-        served = Served(str(note["api"]), str(note["reports"]))
-        host, process = note["host"], str(note["process"])
-    except (OSError, ValueError, KeyError, TypeError):
+        served = read_record(_note_of_server(), Served)
+    except (OSError, AutoPipeError):
         return None
-    deadline = time.monotonic() + START_SECONDS
-    while host == socket.gethostname() and is_alive(process) and time.monotonic() < deadline:
+    deadline, here = time.monotonic() + START_SECONDS, served.host == socket.gethostname()
+    while here and is_alive(served.process) and time.monotonic() < deadline:
         if _answers(f"{served.api}/health"):
             return served
         time.sleep(POLL_SECONDS)

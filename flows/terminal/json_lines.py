@@ -8,19 +8,7 @@ import threading
 from typing import Any, TextIO
 
 from flows.terminal.console import json_stream
-from tasks.monitoring.observers import (
-    BudgetSpent,
-    DatasetsProbed,
-    Message,
-    PhaseProgress,
-    PhaseStarted,
-    RunEvent,
-    RunFinished,
-    RunObserver,
-    RunStarted,
-    TrialFinished,
-    TrialLogged,
-)
+from tasks.monitoring import observers
 from trials.io.redact import redacted
 from trials.spec.records import TrialResult, TrialSpec
 
@@ -33,7 +21,7 @@ def write_event(event: str, stream: TextIO | None = None, **fields: Any) -> None
     stream.flush()
 
 
-class JsonLines(RunObserver):
+class JsonLines(observers.RunObserver):
     """Writes ``{"event": ..., ...}``: phase, progress, message, begun, step, trial, probed,
     spent, ended.
     """
@@ -42,15 +30,15 @@ class JsonLines(RunObserver):
         self._stream = stream
         self._lock = threading.Lock()
 
-    def notify(self, event: RunEvent) -> None:
+    def notify(self, event: observers.RunEvent) -> None:
         match event:
-            case PhaseStarted(text):
+            case observers.PhaseStarted(text):
                 self._write("phase", text=text)
-            case PhaseProgress(done, total):
+            case observers.PhaseProgress(done, total):
                 self._write("progress", done=done, total=total)
-            case Message(text):
+            case observers.Message(text):
                 self._write("message", text=text)
-            case RunStarted(info):
+            case observers.RunStarted(info):
                 self._write(
                     "begun",
                     run=info.run_id,
@@ -61,16 +49,16 @@ class JsonLines(RunObserver):
                     history_trials=info.history.trials,
                     base_score=info.base_validation.score,
                 )
-            case TrialLogged(spec, logged) if logged["kind"] in ("metric", "score"):
+            case observers.TrialLogged(spec, logged) if logged["kind"] in ("metric", "score"):
                 at = {"stage": logged["stage"], "step": logged["step"]}
                 self._write("step", trial=spec.trial_id, **at, values=logged["values"])
-            case TrialFinished(spec, result):
+            case observers.TrialFinished(spec, result):
                 self._write_trial(spec, result)
-            case DatasetsProbed(done, total):
+            case observers.DatasetsProbed(done, total):
                 self._write("probed", done=done, total=total)
-            case BudgetSpent(share):
+            case observers.BudgetSpent(share):
                 self._write("spent", share=round(share, 4))
-            case RunFinished(summary):
+            case observers.RunFinished(summary):
                 self._write("ended", **json.loads(summary.model_dump_json()))
 
     def _write_trial(self, spec: TrialSpec, result: TrialResult) -> None:

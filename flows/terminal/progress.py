@@ -22,18 +22,7 @@ from rich.text import Text
 
 from flows.terminal.interrupts import interrupts
 from flows.terminal.pace import Pace
-from tasks.monitoring.observers import (
-    BudgetSpent,
-    DatasetsProbed,
-    Message,
-    PhaseProgress,
-    PhaseStarted,
-    RunEvent,
-    RunObserver,
-    RunStarted,
-    TrialFinished,
-    TrialLogged,
-)
+from tasks.monitoring import observers
 from tasks.output.escape import printable, rich_markup
 from tasks.runs.folder import RunInfo
 from tasks.runs.formatting import pluralize, plus_minus
@@ -99,7 +88,7 @@ class _Shown:
             self._progress.stop()
 
 
-class LiveProgress(_Shown, RunObserver):
+class LiveProgress(_Shown, observers.RunObserver):
     """Shows a run as it happens; prints one line for each finished trial.
 
     Without a terminal, or in one that cannot move its cursor, only lines are printed: phases,
@@ -118,21 +107,21 @@ class LiveProgress(_Shown, RunObserver):
         self._best: float | None = None
         self._told = time.monotonic()
 
-    def notify(self, event: RunEvent) -> None:
+    def notify(self, event: observers.RunEvent) -> None:
         match event:
-            case PhaseStarted(text):
+            case observers.PhaseStarted(text):
                 self._start_phase(text)
-            case PhaseProgress(done, total):
+            case observers.PhaseProgress(done, total):
                 self._show_progress(done, total)
-            case Message(text):
+            case observers.Message(text):
                 self._console.print(printable(text, lines=True), markup=False, highlight=False)
-            case RunStarted(info):
+            case observers.RunStarted(info):
                 self._introduce(info)
-            case BudgetSpent(share):
+            case observers.BudgetSpent(share):
                 self._show_budget(share)
-            case TrialLogged(spec, logged):
+            case observers.TrialLogged(spec, logged):
                 self._show_step(spec, logged)
-            case TrialFinished(spec, result, replayed):
+            case observers.TrialFinished(spec, result, replayed):
                 self._close_trial(spec, result, replayed)
 
     def _start_phase(self, text: str) -> None:
@@ -234,7 +223,7 @@ class LiveProgress(_Shown, RunObserver):
         return f"trial {spec.trial_id[:3]}  {length}  {ending}  {result.cost.seconds:4.0f} s{more}"
 
 
-class CollectProgress(_Shown, RunObserver):
+class CollectProgress(_Shown, observers.RunObserver):
     """Live progress of a collect run of ``total`` trials; without a terminal as lines."""
 
     def __init__(self, console: Console, total: int):
@@ -242,11 +231,11 @@ class CollectProgress(_Shown, RunObserver):
         self._total, self._done = total, 0
         self._bar = self._progress.add_task("collecting", total=total, note="")
 
-    def notify(self, event: RunEvent) -> None:
+    def notify(self, event: observers.RunEvent) -> None:
         match event:
-            case DatasetsProbed(done, total):
+            case observers.DatasetsProbed(done, total):
                 self._show(line := f"base model measured on {done}/{total} datasets", line)
-            case TrialFinished(_, result):
+            case observers.TrialFinished(_, result):
                 score = "failed" if result.score is None else f"{result.score:.3f}"
                 self._done += 1
                 note = f"{self._done} of {self._total} trials, the last: {score}"

@@ -18,15 +18,19 @@ from trials.spec.events import Event
 from trials.spec.records import TrialResult, TrialSpec
 
 
+class RunEvent:
+    """What observers are notified of."""
+
+
 @dataclass(frozen=True)
-class PhaseStarted:
+class PhaseStarted(RunEvent):
     """The run enters a phase."""
 
     text: str
 
 
 @dataclass(frozen=True)
-class PhaseProgress:
+class PhaseProgress(RunEvent):
     """Progress within the current phase, in whatever unit it counts."""
 
     done: float
@@ -34,21 +38,21 @@ class PhaseProgress:
 
 
 @dataclass(frozen=True)
-class Message:
+class Message(RunEvent):
     """Something for people to read, such as a plan; it may have several lines, and stays."""
 
     text: str
 
 
 @dataclass(frozen=True)
-class RunStarted:
+class RunStarted(RunEvent):
     """The inputs are known and nothing has been spent yet."""
 
     info: RunInfo
 
 
 @dataclass(frozen=True)
-class TrialLogged:
+class TrialLogged(RunEvent):
     """A running trial logged an event. Comes from several threads."""
 
     spec: TrialSpec
@@ -56,7 +60,7 @@ class TrialLogged:
 
 
 @dataclass(frozen=True)
-class TrialFinished:
+class TrialFinished(RunEvent):
     """A trial ended and the search was told; ``replayed`` if that was before the run resumed."""
 
     spec: TrialSpec
@@ -65,7 +69,7 @@ class TrialFinished:
 
 
 @dataclass(frozen=True)
-class DatasetsProbed:
+class DatasetsProbed(RunEvent):
     """The base model was measured on so many of the datasets."""
 
     done: int
@@ -73,38 +77,24 @@ class DatasetsProbed:
 
 
 @dataclass(frozen=True)
-class BudgetSpent:
+class BudgetSpent(RunEvent):
     """Share of the budget that is spent, in [0, 1]."""
 
     share: float
 
 
 @dataclass(frozen=True)
-class CheckpointsRemoved:
+class CheckpointsRemoved(RunEvent):
     """Checkpoints were removed to stay within the disk limit."""
 
     checkpoints: Sequence[Path]
 
 
 @dataclass(frozen=True)
-class RunFinished:
+class RunFinished(RunEvent):
     """The run is over."""
 
     summary: Summary
-
-
-RunEvent = (
-    PhaseStarted
-    | PhaseProgress
-    | Message
-    | RunStarted
-    | TrialLogged
-    | TrialFinished
-    | DatasetsProbed
-    | BudgetSpent
-    | CheckpointsRemoved
-    | RunFinished
-)
 
 
 class RunObserver:

@@ -11,15 +11,7 @@ from prefect.exceptions import MissingContextError
 from prefect.logging import get_run_logger
 
 from tasks.execution.base import TRIALS
-from tasks.monitoring.observers import (
-    Message,
-    PhaseStarted,
-    RunEvent,
-    RunFinished,
-    RunObserver,
-    RunStarted,
-    TrialFinished,
-)
+from tasks.monitoring import observers
 from tasks.runs.folder import RunFolder
 from tasks.runs.formatting import outcome, percent, pluralize, plus_minus
 from tasks.sync.background import Background
@@ -32,7 +24,7 @@ COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # a log has none
 LINES_A_POLL = 50  # a program that prints without end must not drown the server
 
 
-class PrefectRunLog(Background, RunObserver):
+class PrefectRunLog(Background, observers.RunObserver):
     """Writes to the log of the flow run at hand, also the text of ``log.txt`` files as it grows."""
 
     def __init__(self, run: RunFolder):
@@ -50,20 +42,20 @@ class PrefectRunLog(Background, RunObserver):
         super().__exit__(*raised)
         self._read()
 
-    def notify(self, event: RunEvent) -> None:
+    def notify(self, event: observers.RunEvent) -> None:
         match event:
-            case PhaseStarted(text) | Message(text):
+            case observers.PhaseStarted(text) | observers.Message(text):
                 self._log.info(text)
-            case RunStarted(info):
+            case observers.RunStarted(info):
                 self._log.info(
                     "run %s: %s with %s, budget %s; history of %s on %s",
                     self._run.run_id, info.dataset.name, info.model, info.settings.budget,
                     pluralize(info.history.trials, "trial"),
                     pluralize(info.history.datasets, "dataset"),
                 )  # fmt: skip
-            case TrialFinished(spec, result, replayed) if not replayed:
+            case observers.TrialFinished(spec, result, replayed) if not replayed:
                 self._log_trial(spec, result)
-            case RunFinished(summary):
+            case observers.RunFinished(summary):
                 self._log.info("run %s: %s", self._run.run_id, outcome(summary))
 
     def _log_trial(self, spec: TrialSpec, result: TrialResult) -> None:

@@ -25,7 +25,7 @@ from tasks.output import escape
 from tasks.output.report_url import report_url
 from tasks.output.templates import environment
 from tasks.runs.folder import RunFolder, Summary
-from tasks.runs.formatting import format_setting, outcome, plus_minus, verdict
+from tasks.runs.formatting import FILTERS
 from tasks.runs.tables import RunTables, cell_texts, iter_rows
 from trials.io.hashing import content_hash
 
@@ -134,13 +134,6 @@ def _attempt(update: Callable[[], object]) -> None:
 
 def recommendation(run: RunFolder, summary: Summary) -> str:
     """The outcome in Markdown: the verdict, three rows of scores, the configuration."""
-    filters: dict[str, Callable[..., Any]] = {
-        "code": escape.code,
-        "format_setting": format_setting,
-        "markdown": escape.markdown,
-        "outcome": outcome,
-        "plus_minus": plus_minus,
-        "verdict": verdict,
-    }
+    filters = FILTERS | {"code": escape.code, "markdown": escape.markdown}
     template = environment("tasks.monitoring", filters).get_template("recommendation.md.jinja")
     return template.render(dataset=run.info().dataset.name, summary=summary, folder=run.path)

@@ -84,13 +84,7 @@ def validate_all(
             if problems := _problems(check(validate, f"dataset-{path.name}", frame)):
                 refused.append(_refused(dataset, problems))
         report("history", len(folders), len(folders) + 1)
-        files = history_files(history)
-        if not files:
-            raise SettingsError(
-                f"no *.parquet in {history}: nothing to learn from\n"
-                "  restore the bundled history with: git checkout data/history\n"
-                "  or add runs with: autopipe collect"
-            )
+        files = some_history(history)
         rows = read_history(files)
         good, bad = quarantine_bad_rows(rows, history)
         if bad.empty:  # every row is good now, or gone
@@ -105,6 +99,17 @@ def validate_all(
     }
     write_json(output.validation, found)
     return found
+
+
+def some_history(folder: Path) -> list[Path]:
+    """The files of a history; a SettingsError where there are none."""
+    if files := history_files(folder):
+        return files
+    raise SettingsError(
+        f"no *.parquet in {folder}: nothing to learn from\n"
+        "  restore the bundled history with: git checkout data/history\n"
+        "  or add runs with: autopipe collect"
+    )
 
 
 def _problems(results: list[dict[str, Any]]) -> str:

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import plotly.graph_objects as go
 from jinja2 import Environment
@@ -20,23 +18,10 @@ from plotly.offline import get_plotlyjs
 from tasks.output import escape
 from tasks.output.templates import environment
 from tasks.report.context import report_context
-from tasks.runs import formatting
 from tasks.runs.folder import RunFolder
+from tasks.runs.formatting import FILTERS, Z95
 from tasks.runs.tables import origin_parts
 from trials.io.atomic import write_text
-
-FORMATS = (  # functions of tasks.runs.formatting that templates apply
-    "format_test_score",
-    "gain",
-    "plus_minus",
-    "format_number",
-    "format_setting",
-    "format_duration",
-    "percent",
-    "pluralize",
-    "outcome",
-    "verdict",
-)
 
 
 def write_report(run: RunFolder) -> Path:
@@ -53,8 +38,7 @@ def write_report(run: RunFolder) -> Path:
 
 def templates() -> Environment:
     """The templates of the report, with the filters that they use."""
-    filters: dict[str, Callable[..., Any]] = {name: getattr(formatting, name) for name in FORMATS}
-    filters |= {
+    filters = FILTERS | {
         "figure_data": figure_data,
         "magnitude": magnitude,
         "origin_parts": origin_parts,
@@ -62,7 +46,7 @@ def templates() -> Environment:
         "sort_key": sort_key,
     }
     found = environment("tasks.report", filters, autoescape=True)
-    found.globals |= {"asset": asset, "z95": formatting.Z95}
+    found.globals |= {"asset": asset, "z95": Z95}
     return found
 
 

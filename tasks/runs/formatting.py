@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 from tasks.config.settings import Budget
 from tasks.runs.folder import ModelScores, Summary
@@ -136,3 +138,12 @@ def verdict(summary: Summary) -> str:
         f"The best configuration on validation is worse than the default on the test split, "
         f"by {amount}: keep the default."
     )
+
+
+FILTERS: dict[str, Callable[..., Any]] = {  # that templates apply
+    text.__name__: text
+    for text in (
+        plus_minus, format_number, format_setting, format_duration, format_test_score,
+        percent, pluralize, outcome, gain, verdict,
+    )
+}  # fmt: skip

@@ -60,12 +60,8 @@ def run_lock(folder: Path, records: Sequence[str] = ()) -> Iterator[Callable[[],
     """Lets only one process work on a run; one that is refused before it began leaves no folder.
 
     Three things are checked, because files get removed and shared folders do not always pass on
-    locks: the lock file, a lock on the folder itself, and the leader's heartbeat.
-
-    Args:
-        folder: of the run.
-        records: patterns of file names, one of which exists as soon as there is something to
-            resume: a folder that had none, and still has none at the end, is removed.
+    locks: the lock file, a lock on the folder itself, and the leader's heartbeat. A folder that had
+    nothing to resume, no file whose name matches ``records``, and has none at the end is removed.
 
     Yields:
         A function that removes it, for a process that ends without leaving the context.
