@@ -67,7 +67,10 @@ def test_a_reader_that_has_gone_ends_the_command_silently(
 
 @pytest.mark.parametrize(
     ("module", "told"),
-    [("flows.offline", "The search would use"), ("benchmarks.examples", "beyond noise")],
+    [
+        pytest.param("flows.offline", "The search would use", marks=pytest.mark.slow),
+        ("benchmarks.examples", "beyond noise"),
+    ],
 )
 def test_programs_with_tables_print_them_into_a_pipe(
     tmp_path: Path, module: str, told: str

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -26,22 +28,25 @@ from trials.process.launch import Launcher
 from trials.process.supervisor import Supervisor
 from trials.spec.records import Fidelity, StoppingRules, TrialSpec
 
+TrainOnce = Callable[[str], RunFolder]
+
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunFolder]:
-    """Runs with one real trial each, all trained in one launched process."""
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrainOnce]:
+    """``finished(name)``: a run with one real trial; all are trained in one launched process."""
     root = tmp_path_factory.mktemp("export")
     datasets = {kind: write_dataset(root / kind, kind).resolve() for kind in set(KINDS.values())}
     bare = shutil.copytree(MODEL, root / "bare-model")
     (bare / "chat_template.jinja").unlink()
-    specs = {}
-    for name, config in CONFIGS.items():
+
+    @cache
+    def train(name: str) -> RunFolder:
         path = datasets[KINDS[name]]
-        specs[name] = TrialSpec(
+        spec = TrialSpec(
             trial_id="000-best",
             dataset=str(path),
             dataset_fingerprint=load_dataset(path).fingerprint,
-            config=COMMON | config,
+            config=COMMON | CONFIGS[name],
             fidelity=Fidelity(model=str(bare if name.startswith("bare") else MODEL), fraction=1.0),
             seed=EXECUTION.seed,
             folder=str(root / "runs" / name / "trials" / "000-best"),
@@ -49,33 +54,41 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunFolder]:
             stopping=StoppingRules(enabled=False),
             allow_user_code=KINDS[name] == "code",
         )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", f"{datasets['code']}{os.pathsep}{paths.ROOT}")
-        with Supervisor(Launcher()) as supervisor:
-            results = [supervisor.run(spec) for spec in specs.values()]
-    assert [result.failure for result in results] == [None] * len(results)
-    runs = {name: RunFolder(root / "runs" / name) for name in specs}
-    for name, run in runs.items():
-        write_records(run, specs[name])
-    return runs
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PYTHONPATH", f"{datasets['code']}{os.pathsep}{paths.ROOT}")
+            assert supervisor.run(spec).failure is None
+        run = RunFolder(root / "runs" / name)
+        write_records(run, spec)
+        return run
+
+    with Supervisor(Launcher()) as supervisor:
+        yield train
 
 
-@pytest.fixture(params=CONFIGS)
+# Those that show most; the others are combinations of the same parts.
+FAST = ("full", "lora", "greedy", "bare_rl", "three")
+
+
+@pytest.fixture(
+    params=[
+        name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in CONFIGS
+    ]
+)
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 @pytest.fixture
-def run(name: str, finished: dict[str, RunFolder], tmp_path: Path) -> RunFolder:
+def run(name: str, finished: TrainOnce, tmp_path: Path) -> RunFolder:
     """A copy of the finished run, so that no test sees what another one exported."""
     ignored = shutil.ignore_patterns("best")
-    return RunFolder(Path(shutil.copytree(finished[name].path, tmp_path / name, ignore=ignored)))
+    return RunFolder(Path(shutil.copytree(finished(name).path, tmp_path / name, ignore=ignored)))
 
 
 @pytest.fixture
-def exported(name: str, finished: dict[str, RunFolder]) -> RunFolder:
+def exported(name: str, finished: TrainOnce) -> RunFolder:
     """The finished run itself with its export, made once; tests only read it."""
-    run = finished[name]
+    run = finished(name)
     if not (run.path / "best").exists():
         export_best.fn(run)
     return run

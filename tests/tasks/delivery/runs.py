@@ -26,10 +26,8 @@ SCHEDULE = Schedule(total_steps=6, max_completion_tokens=6, eval_rows=8, max_len
 CONFIGS: dict[str, dict[str, Any]] = {
     "full": {"sft_share": 0.67, "rl_beta": 0.02},
     "lora": {"sft_share": 0.5, "adapter": "lora", "lora_rank": 4, "lora_dropout": 0.1},
-    "rl_only": {"sft_share": 0.0, "adapter": "lora", "lora_alpha_ratio": 1.5},
     "sft_only": {"sft_share": 1.0, "sft_schedule": "constant", "sft_warmup": 0.4},
     "bare": {"sft_share": 0.67},
-    "bare_rl": {"sft_share": 0.0},
     "greedy": {"sft_steps": 4, "sft_schedule": "greedy", "rl_steps": 0},
     "three": {
         "sft_share": 0.34,
@@ -54,6 +52,9 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "adapter": "lora",
         "lora_targets": "attention",
     },
+    # Last, as a worker that has imported code of a user's is not used again.
+    "rl_only": {"sft_share": 0.0, "adapter": "lora", "lora_alpha_ratio": 1.5},
+    "bare_rl": {"sft_share": 0.0},
 }
 STAGES = {"sft_only": ("sft",), "greedy": ("sft",), "rl_only": ("rl",), "bare_rl": ("rl",)}
 STAGES |= dict.fromkeys(("full", "lora", "bare"), ("sft", "rl"))

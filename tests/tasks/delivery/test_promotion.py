@@ -113,6 +113,7 @@ def test_a_winner_is_not_measured_on_data_that_changed(prefect_harness, run: Run
 
 
 # review fault 15
+@pytest.mark.slow
 def test_an_incumbent_of_other_data_is_told_as_one(prefect_harness, run: RunFolder) -> None:
     place = promoted_folder(run.info().dataset.name, run.info().model)
     install(place, promotion("old"), TINY, run.path / "best")

@@ -32,7 +32,7 @@ COLUMNS = [*row(), "config.lora_rank", "config.unknown", "meta.base_score", "sig
            "timeline", "versions", "stop_rule", "git_commit", "model_fingerprint"]  # fmt: skip
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 @example([{"fraction": complex(1, 2)}])
 @given(
     st.lists(

@@ -7,7 +7,7 @@ import shutil
 import struct
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from tasks.inputs.gguf import convert_gguf
 from tests.trials.helpers import ROOT, TINY, sums, write_dataset, write_rows
 from trials.data.dataset import load_dataset
 from trials.io.errors import DatasetError, ModelError
+from trials.models import chat_check
 from trials.models.check import check_folder
 
 USER = {"role": "user", "content": "What is 1 + 2?"}
@@ -149,8 +150,21 @@ def add_tokens(model: Path) -> None:
     ],
 )
 def test_models_whose_tokenizer_or_kind_does_not_fit(
-    tmp_path: Path, model: Path, spoil: Callable[[Path], Any], found: str
+    tmp_path: Path,
+    model: Path,
+    spoil: Callable[[Path], Any],
+    found: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    def answer_here(folder: Path, request: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+        """What the child would answer, without a process of its own: no row is looked at."""
+        question, answer = folder / "request.json", folder / "answer.json"
+        question.write_text(json.dumps(request))
+        chat_check.main(question, answer)
+        return json.loads(answer.read_text()), ""
+
+    monkeypatch.setattr(chats, "_answer", answer_here)
+    monkeypatch.setattr(chat_check, "_bound_memory", lambda: pytest.fail("the model passed"))
     spoil(model)
     with pytest.raises(ModelError, match="expected:") as caught:
         checked(dataset_of(tmp_path / "data"), model)

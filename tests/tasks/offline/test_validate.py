@@ -63,6 +63,7 @@ def history(tmp_path):
     return folder
 
 
+@pytest.mark.slow
 def test_all_is_checked_documented_and_handed_on(built, history, tmp_path):
     rows = read_history(history_files(history))
     worse = rows.head(2).assign(trial_id=["x", "y"], score=[float("nan"), float("inf")])

@@ -18,10 +18,16 @@ from trials.io.errors import SettingsError
 Settings = Callable[..., TuneSettings]
 
 
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Remembers which rows were looked at already; nothing else of it is used."""
+    return tmp_path_factory.mktemp("home")
+
+
 @pytest.fixture
-def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+def settings(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """``settings(rows=200, pairs=0, **others)``: of a run on a dataset of so many rows."""
-    monkeypatch.setenv("AUTOPIPE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("AUTOPIPE_HOME", str(home))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
 
     def make(rows: int = 200, pairs: int = 0, **others: Any) -> TuneSettings:

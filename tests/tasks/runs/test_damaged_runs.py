@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from flows.cli.app import app
 from tests.tasks.conftest import MakeRun
-
-ROOT = Path(__file__).parents[3]
-
-
-def command(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "flows.cli", *arguments],
-        env=os.environ | {"AUTOPIPE_HOME": str(home)},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
 
 
 @pytest.mark.parametrize(
@@ -43,9 +28,9 @@ def test_a_report_names_the_damaged_file(
     run = make_run()
     file = run.path / name.format(trial=run.trials()[0].spec.trial_id)
     file.write_bytes(content)
-    done = command(tmp_path, "report", str(run.path))
-    shown = done.stdout + done.stderr
-    assert done.returncode == 2, shown
-    assert "Traceback" not in shown
-    assert re.sub(r"\s", "", f"{file}:") in re.sub(r"\s", "", shown)
+    runner = CliRunner(env={"AUTOPIPE_HOME": str(tmp_path)})
+    done = runner.invoke(app, ["report", str(run.path)])
+    assert done.exit_code == 2, done.output
+    assert "Traceback" not in done.output
+    assert re.sub(r"\s", "", f"{file}:") in re.sub(r"\s", "", done.output)
     assert file.read_bytes() == content

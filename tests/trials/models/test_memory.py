@@ -377,6 +377,7 @@ def _longest(folder: Path) -> int:
 # Start-up
 
 
+@pytest.mark.slow
 def test_nothing_for_gpus_only_is_imported_at_start_up() -> None:
     """What torch imports by itself is its own affair."""
     code = """

@@ -74,7 +74,11 @@ DEFAULT_CONFIGS = {
 }
 
 
-@pytest.mark.parametrize("kind", DEFAULT_CONFIGS)
+# A file that cannot be parsed shows most: whoever opens it fails.
+@pytest.mark.parametrize(
+    "kind",
+    ["broken", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("fsdp", "precision"))],
+)
 def test_the_users_own_accelerate_config_is_not_read(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,7 +117,9 @@ print(trials.io.imports.user_module("my_reward").score)
 """
 
 
-@pytest.mark.parametrize("path", ["", ":", "."])
+@pytest.mark.parametrize(
+    "path", [":", *(pytest.param(path, marks=pytest.mark.slow) for path in ("", "."))]
+)
 def test_files_in_the_current_folder_shadow_nothing_in_a_trial(
     path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

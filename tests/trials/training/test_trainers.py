@@ -115,19 +115,25 @@ def assert_same(one: Path, other: Path) -> None:
     assert [name for name, value in first.items() if not value.equal(second[name])] == []
 
 
+# One of each stage here; the rest of what a checkpoint must hold is tested with the slow ones.
 CONTINUED: list[tuple[Stage, dict[str, Any], int]] = [
-    ("sft", {"sft_schedule": "wsd", "sft_warmup": 0.25}, 5),
-    ("sft", {"sft_schedule": "cosine_min_lr", **LORA, "lora_targets": "attention"}, 3),
     ("sft", {"sft_schedule": "greedy", "sft_warmup": None}, 3),
-    ("sft", {"sft_packing": True, "neftune_alpha": 5.0}, 3),
-    ("dpo", {"dpo_loss_type": "ipo"}, 3),
     ("dpo", {**LORA, "lora_targets": "mlp"}, 5),
     ("rl", {"rl_updates_per_generation": 2, "rl_num_iterations": 2}, 4),
+]
+CONTINUED_TOO: list[tuple[Stage, dict[str, Any], int]] = [
+    ("sft", {"sft_schedule": "wsd", "sft_warmup": 0.25}, 5),
+    ("sft", {"sft_schedule": "cosine_min_lr", **LORA, "lora_targets": "attention"}, 3),
+    ("sft", {"sft_packing": True, "neftune_alpha": 5.0}, 3),
+    ("dpo", {"dpo_loss_type": "ipo"}, 3),
     ("rl", {**LORA, "rl_loss_type": "cispo", "rl_entropy_coef": 0.01}, 3),
 ]
 
 
-@pytest.mark.parametrize(("stage", "config", "stop_at"), CONTINUED)
+@pytest.mark.parametrize(
+    ("stage", "config", "stop_at"),
+    [*CONTINUED, *(pytest.param(*each, marks=pytest.mark.slow) for each in CONTINUED_TOO)],
+)
 def test_a_stage_stopped_and_continued_is_one_that_ran_straight(
     context: Callable[..., TrialContext], stage: Stage, config: dict[str, Any], stop_at: int
 ) -> None:
@@ -152,7 +158,7 @@ def test_a_model_without_such_layers_is_refused(context: Callable[..., TrialCont
         lora_config(found, torch.nn.Linear(2, 2))
 
 
-@pytest.mark.parametrize("adapter", [{}, LORA])
+@pytest.mark.parametrize("adapter", [{}, pytest.param(LORA, marks=pytest.mark.slow)])
 def test_each_stage_goes_on_from_the_one_before(
     context: Callable[..., TrialContext], adapter: dict[str, Any]
 ) -> None:
@@ -174,7 +180,9 @@ def test_each_stage_goes_on_from_the_one_before(
     assert log_of(rl, "kl")[-1] > 0
 
 
-@pytest.mark.parametrize("stage", TRAINERS)
+@pytest.mark.parametrize(
+    "stage", ["rl", *(pytest.param(stage, marks=pytest.mark.slow) for stage in ("sft", "dpo"))]
+)
 def test_small_batches_on_the_device_change_only_rounding(
     context: Callable[..., TrialContext], stage: Stage
 ) -> None:
@@ -238,13 +246,21 @@ def test_greedy_follows_the_validation_loss(context: Callable[..., TrialContext]
     assert len(set(rates)) > 2
 
 
+# The one that differs most from the default, and with the slow tests all others.
+POLICY_LOSSES: list[dict[str, Any]] = [
+    *({"rl_loss_type": loss} for loss in ("grpo", "bnpo", "dr_grpo", "sapo", "luspo")),
+    {"rl_loss_type": "grpo", "rl_importance_sampling_level": "sequence"},
+    {"rl_top_entropy_quantile": 0.2, "rl_mask_truncated": True},
+    {"rl_top_p": 0.9, "rl_top_k": 5, "rl_scale_rewards": "none", "rl_max_completion_tokens": 3},
+]
+PREFERENCE_LOSSES = [loss for loss in get_args(DPOLoss) if loss not in ("sigmoid", "ipo")]
+
+
 @pytest.mark.parametrize(
     "config",
-    [{"rl_loss_type": loss} for loss in ("grpo", "bnpo", "dr_grpo", "sapo", "luspo", "vespo")]
-    + [
-        {"rl_loss_type": "grpo", "rl_importance_sampling_level": "sequence"},
-        {"rl_top_entropy_quantile": 0.2, "rl_mask_truncated": True},
-        {"rl_top_p": 0.9, "rl_top_k": 5, "rl_scale_rewards": "none", "rl_max_completion_tokens": 3},
+    [
+        {"rl_loss_type": "vespo"},
+        *(pytest.param(config, marks=pytest.mark.slow) for config in POLICY_LOSSES),
     ],
 )
 def test_every_policy_loss_trains(
@@ -256,7 +272,10 @@ def test_every_policy_loss_trains(
 
 @pytest.mark.parametrize(
     "loss",
-    [loss for loss in get_args(DPOLoss) if loss not in ("sigmoid", "ipo")],
+    [
+        PREFERENCE_LOSSES[0],
+        *(pytest.param(loss, marks=pytest.mark.slow) for loss in PREFERENCE_LOSSES[1:]),
+    ],
 )
 def test_every_preference_loss_trains(context: Callable[..., TrialContext], loss: str) -> None:
     found = context(ONLY["dpo"] | {"dpo_loss_type": loss}, schedule={"total_steps": 2})
