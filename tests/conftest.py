@@ -7,9 +7,13 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from trials.process.supervisor import Supervisor
 
 # How long an example takes says more of the machine than of the code. The same examples every time:
 # a red run must be about the change at hand. New ones: pytest --hypothesis-profile=explore.
@@ -48,11 +52,49 @@ os.environ.update(
 )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All tests that need a Prefect server run in one process: to start one takes 10 s."""
-    for item in items:
-        if "prefect_harness" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("prefect"))
+# Tests that share what takes 5 s and more to start run in one process: a Prefect server, a worker
+# of trials, the datasets of the catalog, a run of the command.
+TOGETHER = {
+    "deployments/test_prefect_yaml.py": "prefect",
+    "flows/cli/test_tune_command.py": "command",
+    "flows/test_offline.py": "prefect",
+    "tasks/delivery/test_folder.py": "worker",
+    "tasks/delivery/test_promotion.py": "prefect",
+    "tasks/delivery/test_trl.py": "worker",
+    "tasks/execution/test_prefect_workers.py": "prefect",
+    "tasks/execution/test_trial.py": "prefect",
+    "tasks/inputs/test_catalog.py": "catalog",
+    "tasks/inputs/test_featurize.py": "worker",
+    "tasks/monitoring/test_notify.py": "prefect",
+    "tasks/monitoring/test_prefect_pages.py": "prefect",
+    "tasks/operations/test_doctor.py": "prefect",
+    "tasks/output/test_log_filters.py": "prefect",
+    "tasks/planning/test_warm_up.py": "worker",
+    "trials/training/test_run.py": "worker",
+}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Hands out single tests, and those of `TOGETHER` in their groups, the groups first."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class InGroups(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0].removeprefix("tests/")
+            return TOGETHER.get(file, nodeid)
+
+    return InGroups(config, log)
+
+
+@pytest.fixture(scope="session")
+def real_worker() -> Iterator[Supervisor]:
+    """A worker as trials run in, launched once; for tests that are not about its start or end."""
+    from trials.process.launch import Launcher
+    from trials.process.supervisor import Supervisor
+
+    with Supervisor(Launcher()) as supervisor:
+        yield supervisor
 
 
 @pytest.fixture(scope="session")

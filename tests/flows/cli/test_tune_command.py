@@ -48,7 +48,7 @@ def invoke(home: Path, *arguments: str) -> Result:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """One finished run of three trials, without a history."""
     home = tmp_path_factory.mktemp("home")
     history = str(home / "history")
@@ -57,8 +57,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return home, done.stdout
 
 
-def test_the_command_finds_measures_reports_and_exports(finished):
-    home, output = finished
+def test_the_command_finds_measures_reports_and_exports(finished_run):
+    home, output = finished_run
     [path] = (home / "runs").iterdir()
     folder = RunFolder(path)
     summary = folder.summary()
@@ -85,8 +85,8 @@ def test_the_command_finds_measures_reports_and_exports(finished):
     assert not list((path / "trials").glob(".worker-*"))
 
 
-def test_the_report_command_works_again(finished):
-    home, _ = finished
+def test_the_report_command_works_again(finished_run):
+    home, _ = finished_run
     [path] = (home / "runs").iterdir()
     (path / "report.html").unlink()
     done = invoke(home, "report", path.name)
@@ -94,8 +94,8 @@ def test_the_report_command_works_again(finished):
     assert (path / "report.html").exists()
 
 
-def test_two_trials_are_compared_on_the_same_rows(finished):
-    home, _ = finished
+def test_two_trials_are_compared_on_the_same_rows(finished_run):
+    home, _ = finished_run
     [path] = (home / "runs").iterdir()
     done = invoke(home, "compare", path.name, "000", "001")
     assert done.exit_code == 0, done.output
@@ -109,8 +109,8 @@ def test_two_trials_are_compared_on_the_same_rows(finished):
 
 # review fault 2: the history is that of the run, whatever is the project's
 @pytest.mark.slow
-def test_a_finished_run_resumed_runs_nothing_again(finished):
-    home, _ = finished
+def test_a_finished_run_resumed_runs_nothing_again(finished_run):
+    home, _ = finished_run
     [path] = (home / "runs").iterdir()
     before = {t.spec.trial_id: t.folder.joinpath("result.json").stat().st_mtime_ns
               for t in RunFolder(path).trials()}  # fmt: skip
@@ -135,8 +135,8 @@ def test_a_finished_run_resumed_runs_nothing_again(finished):
 
 
 @pytest.mark.slow
-def test_killed_in_mid_trial_it_resumes_and_matches_an_undisturbed_run(finished, tmp_path):
-    home, _ = finished
+def test_killed_in_mid_trial_it_resumes_and_matches_an_undisturbed_run(finished_run, tmp_path):
+    home, _ = finished_run
     [undisturbed] = (home / "runs").iterdir()
     arguments = ["tune", *TINY, "--budget", "3", "--seed", "7", "--history", str(tmp_path / "h")]
     process = subprocess.Popen(

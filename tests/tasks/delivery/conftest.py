@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -32,8 +32,8 @@ TrainOnce = Callable[[str], RunFolder]
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrainOnce]:
-    """``finished(name)``: a run with one real trial; all are trained in one launched process."""
+def finished(tmp_path_factory: pytest.TempPathFactory, real_worker: Supervisor) -> TrainOnce:
+    """``finished(name)``: a run with one real trial."""
     root = tmp_path_factory.mktemp("export")
     datasets = {kind: write_dataset(root / kind, kind).resolve() for kind in set(KINDS.values())}
     bare = shutil.copytree(MODEL, root / "bare-model")
@@ -54,15 +54,18 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrainOnce]:
             stopping=StoppingRules(enabled=False),
             allow_user_code=KINDS[name] == "code",
         )
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("PYTHONPATH", f"{datasets['code']}{os.pathsep}{paths.ROOT}")
-            assert supervisor.run(spec).failure is None
+        if spec.allow_user_code:
+            with pytest.MonkeyPatch.context() as patch, Supervisor(Launcher()) as worker:
+                patch.setenv("PYTHONPATH", f"{datasets['code']}{os.pathsep}{paths.ROOT}")
+                result = worker.run(spec)
+        else:
+            result = real_worker.run(spec)
+        assert result.failure is None
         run = RunFolder(root / "runs" / name)
         write_records(run, spec)
         return run
 
-    with Supervisor(Launcher()) as supervisor:
-        yield train
+    return train
 
 
 # Those that show most; the others are combinations of the same parts.

@@ -52,7 +52,6 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "adapter": "lora",
         "lora_targets": "attention",
     },
-    # Last, as a worker that has imported code of a user's is not used again.
     "rl_only": {"sft_share": 0.0, "adapter": "lora", "lora_alpha_ratio": 1.5},
     "bare_rl": {"sft_share": 0.0},
 }

@@ -37,7 +37,7 @@ SMALL = SplitSizes(train=20, validation=10, test=10)
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def catalog(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Every dataset of the catalog at its full size."""
     folder = tmp_path_factory.mktemp("catalog")
     return {path.name: path for path in build_catalog(folder / "built")}
@@ -89,10 +89,10 @@ def test_a_missing_or_broken_file_is_explained(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_sizes_are_met_and_splits_disjoint(built: dict[str, Path], name: str) -> None:
+def test_sizes_are_met_and_splits_disjoint(catalog: dict[str, Path], name: str) -> None:
     prompts: list[str] = []
     for split in SPLITS:
-        rows = rows_of(built[name], split)
+        rows = rows_of(catalog[name], split)
         assert len(rows) == getattr(BUNDLED.datasets[name].sizes, split)
         assert all(set(r) == {"prompt", "completion", "answer", "metadata"} for r in rows)
         assert all(r["completion"] == r["answer"] != "" for r in rows)
@@ -102,8 +102,10 @@ def test_sizes_are_met_and_splits_disjoint(built: dict[str, Path], name: str) ->
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_reward_takes_the_truth_and_refuses_the_rest(built: dict[str, Path], name: str) -> None:
-    dataset = load_dataset(built[name])
+def test_the_reward_takes_the_truth_and_refuses_the_rest(
+    catalog: dict[str, Path], name: str
+) -> None:
+    dataset = load_dataset(catalog[name])
     reward = build_reward(dataset)
     rows = dataset.splits["test"]
     assert all(reward(row.answer, row) == pytest.approx(1.0) for row in rows)
@@ -118,22 +120,14 @@ def test_the_reward_takes_the_truth_and_refuses_the_rest(built: dict[str, Path],
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_rows_fit_the_tiny_models(built: dict[str, Path], name: str) -> None:
+def test_rows_fit_the_tiny_models(catalog: dict[str, Path], name: str) -> None:
     tokenizer = AutoTokenizer.from_pretrained(ROOT / "data" / "models" / "tokenizer")
-    rows = rows_of(built[name], "validation")
+    rows = rows_of(catalog[name], "validation")
     prompts = [len(ids) for ids in tokenizer([row["prompt"] for row in rows])["input_ids"]]
     answers = [len(ids) for ids in tokenizer([row["answer"] for row in rows])["input_ids"]]
     assert max(prompts) <= 120
     assert statistics.mean(prompts) <= 105
     assert max(answers) <= 24
-
-
-def test_another_seed_is_another_dataset(tmp_path: Path) -> None:
-    other = load_catalog(write_catalog(tmp_path / "catalog.yaml", seed=999_000))
-    first = build_dataset("chain_sum", tmp_path, sizes=SMALL)
-    second = build_dataset("chain_sum", tmp_path, other, SMALL)
-    assert first != second
-    assert (first / "train.jsonl").read_bytes() != (second / "train.jsonl").read_bytes()
 
 
 def test_a_new_description_keeps_the_fingerprint() -> None:
@@ -148,6 +142,11 @@ def test_a_finished_dataset_is_reused_and_nothing_is_left_over(tmp_path: Path) -
     assert build_dataset("gcd", tmp_path, sizes=SMALL) == first
     assert (first / "train.jsonl").stat().st_mtime_ns == stamp
     assert [path.name for path in tmp_path.iterdir()] == [first.name]
+    entry = BUNDLED.datasets["gcd"].model_copy(update={"seed": 999_000})
+    other = BUNDLED.model_copy(update={"datasets": {"gcd": entry}})
+    second = build_dataset("gcd", tmp_path, other, SMALL)
+    assert first != second
+    assert (first / "train.jsonl").read_bytes() != (second / "train.jsonl").read_bytes()
 
 
 def test_an_exhausted_generator_says_so_and_leaves_nothing(tmp_path: Path) -> None:
@@ -160,10 +159,10 @@ def test_an_exhausted_generator_says_so_and_leaves_nothing(tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == []
 
 
-def test_resolve_dataset(tmp_path: Path, built: dict[str, Path]) -> None:
+def test_resolve_dataset(tmp_path: Path, catalog: dict[str, Path]) -> None:
     assert resolve_dataset(str(tmp_path), tmp_path / "cache") == tmp_path
     target = resolve_dataset("gcd", tmp_path / "cache")
-    assert rows_of(target, "train") == rows_of(built["gcd"], "train")
+    assert rows_of(target, "train") == rows_of(catalog["gcd"], "train")
     assert resolve_dataset("gcd", tmp_path / "cache") == target
     with pytest.raises(CatalogError, match="Did you mean chain_sum"):
         resolve_dataset("chain_sums", tmp_path)

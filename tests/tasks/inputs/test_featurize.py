@@ -60,16 +60,9 @@ def request(folder, **schedule):
     )
 
 
-@pytest.fixture(scope="module")
-def measurer():
-    """One warm worker for all probes."""
-    with Supervisor(Launcher()) as measurer:
-        yield measurer
-
-
-def test_the_base_model_is_probed_once_and_the_answer_kept(tmp_path, measurer):
+def test_the_base_model_is_probed_once_and_the_answer_kept(tmp_path, real_worker):
     folder = write_dataset(tmp_path, [(f"What is {n}?", str(n)) for n in range(20)])
-    answer = probe(request(folder), tmp_path / "probes", measurer)
+    answer = probe(request(folder), tmp_path / "probes", real_worker)
     assert answer.scores["base"].rows == 8
     assert answer.parameters > 50_000
     assert answer.max_completion_tokens >= 5
@@ -80,10 +73,10 @@ def test_the_base_model_is_probed_once_and_the_answer_kept(tmp_path, measurer):
     assert probe(request(folder), tmp_path / "probes", None) == answer  # nobody is asked again
 
 
-def test_a_row_that_does_not_fit_is_refused_with_its_place_and_what_to_do(tmp_path, measurer):
+def test_a_row_that_does_not_fit_is_refused_with_its_place_and_what_to_do(tmp_path, real_worker):
     folder = write_dataset(tmp_path, [("word " * 60, "yes"), ("short", "no")])
     with pytest.raises(AutoPipeError, match=r"train\.jsonl:1: the row has \d+ tokens") as caught:
-        probe(request(folder, max_length=32), tmp_path / "probes", measurer)
+        probe(request(folder, max_length=32), tmp_path / "probes", real_worker)
     assert "--max-length" in str(caught.value)
     assert "Traceback" not in str(caught.value)
 
@@ -122,9 +115,9 @@ def test_many_requests_are_answered_by_one_launch_and_a_refusal_stays_its_own(tm
 
 
 @pytest.mark.slow
-def test_a_process_that_crashes_is_told_with_the_end_of_its_log(tmp_path, measurer):
+def test_a_process_that_crashes_is_told_with_the_end_of_its_log(tmp_path, real_worker):
     folder = write_dataset(tmp_path, [(f"What is {n}?", str(n)) for n in range(20)])
     broken = request(folder).model_copy(update={"split": "validation", "rows": 0})
     with pytest.raises(AutoPipeError, match=r"(?s)measuring .* failed:.*Error"):
-        probe_all([broken, request(folder)], [tmp_path / "a", tmp_path / "b"], measurer)
+        probe_all([broken, request(folder)], [tmp_path / "a", tmp_path / "b"], real_worker)
     assert len(list(tmp_path.glob("b/*/answer.json"))) == 1  # the others are answered and kept

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import socket
 import subprocess
@@ -132,23 +131,17 @@ def test_a_hub_id_that_is_nowhere_is_no_good_one() -> None:
     assert "unset HF_HUB_OFFLINE" in found.fix
 
 
-def test_a_model_of_the_hub_that_was_fetched_before(tmp_path: Path) -> None:
-    """In a process of its own: the folder of the hub's cache is read when its library starts."""
+def test_a_model_of_the_hub_that_was_fetched_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     repository = tmp_path / "hub" / "models--owner--model"
     shutil.copytree(TINY, repository / "snapshots" / "abc")
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text("abc")
-    code = "from tasks.operations.doctor import model_loads; print(*model_loads('owner/model'))"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env=os.environ | {"HF_HUB_CACHE": str(tmp_path / "hub")},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    assert "status='good'" in done.stdout
-    assert "of the hub" in done.stdout
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    found = only(doctor.model_loads("owner/model"))
+    assert found.status == "good"
+    assert "of the hub" in str(found)
 
 
 def test_without_a_server_every_run_starts_one() -> None:

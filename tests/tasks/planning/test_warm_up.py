@@ -22,7 +22,7 @@ from trials.spec.records import Failure, Schedule, TrialResult, read_record
 SIZES = {"train": 40, "validation": 30, "test": 12}
 
 
-def test_a_few_steps_say_what_a_trial_costs(tmp_path: Path) -> None:
+def test_a_few_steps_say_what_a_trial_costs(tmp_path: Path, real_worker: Supervisor) -> None:
     schedule = Schedule(total_steps=40, eval_rows=24, max_completion_tokens=4)
     settings = TuneSettings(
         dataset=str(write_dataset(tmp_path / "data", sizes=SIZES)),
@@ -33,8 +33,7 @@ def test_a_few_steps_say_what_a_trial_costs(tmp_path: Path) -> None:
     config = plain_values(load_space("sft_grpo").get_default_configuration())
     inputs = check_inputs(settings.dataset, settings.model, schedule)
     run = RunFolder(tmp_path / "run")
-    with Supervisor(Launcher()) as supervisor:
-        costs = warm_up.fn(settings, run, inputs, config, supervisor, lambda: 12.0)
+    costs = warm_up.fn(settings, run, inputs, config, real_worker, lambda: 12.0)
     assert costs is not None
     assert costs.start_up == 12.0
     assert min(costs.pace.sft_step, costs.pace.rl_step, costs.pace.scoring, costs.pace.loading) > 0

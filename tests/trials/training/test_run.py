@@ -12,10 +12,11 @@ import torch
 from safetensors.torch import load_file
 
 from tests.trials.helpers import LORA, SCHEDULE, TINY, make_spec, write_dataset
-from tests.trials.runs import assert_same_run, checkpoint_at, metric, run, weights
+from tests.trials.runs import assert_same_run, checkpoint_at, metric, weights
 from trials.data.dataset import fingerprint
 from trials.models.fingerprints import model_fingerprint
 from trials.models.loading import load_model
+from trials.process.supervisor import Supervisor
 from trials.spec.plan import StagePlan
 from trials.spec.records import Fidelity, StoppingRules, TrialResult, TrialSpec, read_record
 from trials.spec.signals import signals_at
@@ -32,7 +33,7 @@ DIVERGING: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def batch(
-    tmp_path_factory: pytest.TempPathFactory, dataset_folder: Path
+    tmp_path_factory: pytest.TempPathFactory, dataset_folder: Path, real_worker: Supervisor
 ) -> dict[str, tuple[TrialSpec, TrialResult]]:
     root = tmp_path_factory.mktemp("batch")
     broken = write_dataset(root / "broken")
@@ -59,7 +60,7 @@ def batch(
         spec("orphan", continue_from=str(root / "nowhere")),
         spec("unkept", keep_checkpoint=False, fraction=0.25),
     ]
-    results = run(*specs)
+    results = [real_worker.run(spec) for spec in specs]
     return {one.trial_id: (one, result) for one, result in zip(specs, results, strict=True)}
 
 
