@@ -8,9 +8,11 @@ from __future__ import annotations
 import json
 import math
 import operator
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
+
+from pydantic import ConfigDict, TypeAdapter
 
 from trials.spec.kinds import STAGES, Stage
 from trials.spec.records import CurvePoint, Spent
@@ -23,6 +25,9 @@ MAX_SCORE = 1e9
 MAX_STEP = 10**12
 CURVE_FORM = 'curve is not {"stage/metric": [[steps], [values]]}'
 TIMELINE_FORM = "timeline is not [[steps], [seconds], [FLOPs]]"
+STRICT = ConfigDict(strict=True)  # a number in a text is none
+CURVE = TypeAdapter(dict[str, tuple[list[int], list[float]]], config=STRICT)
+TIMELINE = TypeAdapter(tuple[list[float], list[float], list[float]], config=STRICT)
 
 
 def pack_curve(points: Sequence[CurvePoint]) -> str:
@@ -44,19 +49,17 @@ def pack_timeline(timeline: Sequence[Spent]) -> str:
 def unpack_curve(text: str) -> dict[tuple[Stage, str], tuple[list[int], list[float]]]:
     """The inverse of ``pack_curve``, up to its rounding: steps and values by stage and metric."""
     series = {}
-    for name, (steps, values) in json.loads(text).items():
+    for name, (steps, values) in CURVE.validate_json(text).items():
         stage, _, metric = name.partition("/")
-        series[stage, metric] = steps, values
+        series[cast(Stage, stage), metric] = steps, values
     return series
 
 
 def curve_problems(text: Any) -> list[str]:
     """Faults of a packed curve: in its form, its stages, its steps, its values."""
-    series, problems = _parse(text, CURVE_FORM)
+    series, problems = _parse(text, CURVE, CURVE_FORM)
     if series is None:
         return problems
-    if not isinstance(series, dict) or not all(map(_is_series, series.values())):
-        return [CURVE_FORM]
     if len(series) > MAX_SERIES:
         return [f"curve has {len(series)} series, expected at most {MAX_SERIES}"]
     return [
@@ -68,11 +71,9 @@ def curve_problems(text: Any) -> list[str]:
 
 def timeline_problems(text: Any) -> list[str]:
     """Faults of a packed timeline: in its form, or steps or costs that fall."""
-    series, problems = _parse(text, TIMELINE_FORM)
+    series, problems = _parse(text, TIMELINE, TIMELINE_FORM)
     if series is None:
         return problems
-    if not isinstance(series, list) or len(series) != 3 or not all(map(_are_numbers, series)):
-        return [TIMELINE_FORM]
     steps, seconds, flops = series
     if not len(steps) == len(seconds) == len(flops):
         return [f"timeline: {len(steps)} steps, {len(seconds)} seconds, {len(flops)} FLOPs"]
@@ -86,30 +87,16 @@ def timeline_problems(text: Any) -> list[str]:
     return problems
 
 
-def _parse(text: Any, form: str) -> tuple[Any, list[str]]:
+def _parse(text: Any, kind: TypeAdapter[Any], form: str) -> tuple[Any, list[str]]:
     """The content of a cell; None for one that is empty, or that has the problems named."""
     if not isinstance(text, str) or not text:
         return None, []
     if len(text) > MAX_CHARACTERS:
         return None, [f"{form}: longer than {MAX_CHARACTERS:,} characters"]
     try:
-        content = json.loads(text)
-    except ValueError:
-        return None, [form]
-    except RecursionError:
-        return None, [f"{form}: nested too deeply"]
-    return content, [form] if content is None else []
-
-
-def _is_series(pair: Any) -> bool:
-    if not (isinstance(pair, list) and len(pair) == 2):
-        return False
-    steps, values = pair
-    return _are_numbers(steps, (int,)) and _are_numbers(values)
-
-
-def _are_numbers(values: Any, types: Collection[type] = (int, float)) -> bool:
-    return isinstance(values, list) and set(map(type, values)) <= set(types)
+        return kind.validate_json(text), []
+    except ValueError as error:
+        return None, [f"{form}: nested too deeply" if "recursion limit" in str(error) else form]
 
 
 def _series_problems(name: str, steps: list[int], values: list[float]) -> list[str]:
