@@ -73,9 +73,9 @@ class Setting:
         """The values that there are, where they are few."""
         return get_args(self.type) if get_origin(self.type) is Literal else ()
 
-    def bound(self, *names: str) -> float | None:
-        """The first limit of these names (``ge``, ``gt``, ``le``, ``lt``)."""
-        found = (getattr(each, name, None) for name in names for each in self.metadata)
+    def bound(self, name: str) -> float | None:
+        """The limit of this name (``ge``, ``gt``, ``le``, ``lt``)."""
+        found = (getattr(each, name, None) for each in self.metadata)
         return next((limit for limit in found if limit is not None), None)
 
     def value_in(self, settings: BaseModel) -> Any:

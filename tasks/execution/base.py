@@ -56,11 +56,6 @@ def is_fatal(result: TrialResult) -> bool:
     return result.failure is not None and result.failure.kind in FATAL_KINDS
 
 
-def is_transient(result: TrialResult) -> bool:
-    """True if another attempt may succeed."""
-    return result.failure is not None and result.failure.kind in TRANSIENT_KINDS
-
-
 def is_retryable(result: TrialResult) -> bool:
     """True if the leader of the run may discard a result, and have the trial run again."""
-    return is_fatal(result) or is_transient(result)
+    return result.failure is not None and result.failure.kind in FATAL_KINDS | TRANSIENT_KINDS

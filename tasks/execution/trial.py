@@ -9,9 +9,10 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import task_run
 
-from tasks.execution.base import EVENTS, LOG, TrialRunner, is_transient, result_file
+from tasks.execution.base import EVENTS, LOG, TrialRunner, result_file
 from trials.io.errors import AutoPipeError
 from trials.spec.events import read_events
+from trials.spec.kinds import TRANSIENT_KINDS
 from trials.spec.records import TrialResult, TrialSpec, read_record, write_json
 
 
@@ -35,11 +36,11 @@ def run_trial(spec: TrialSpec, runner: TrialRunner, retries: int) -> TrialResult
     if finished:
         return result  # and charged already
     result = _charge_failed_attempts(spec, result)
-    if is_transient(result) and attempt <= retries:
-        assert result.failure is not None
+    failure = result.failure
+    if failure and failure.kind in TRANSIENT_KINDS and attempt <= retries:
         # Kept for the record, under a name that does not count as the trial's result.
         _archive_result(spec, f"attempt-{len(_attempts(spec)) + 1}")
-        raise TrialCrashed(f"trial {spec.trial_id}: {result.failure.message}")
+        raise TrialCrashed(f"trial {spec.trial_id}: {failure.message}")
     return result
 
 

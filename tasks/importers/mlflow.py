@@ -84,10 +84,7 @@ def _row(item: str, read: Callable[[], Record], options: ImportOptions) -> tuple
     start, end = finite_number(meta.get("start_time")), finite_number(meta.get("end_time"))
     if start is not None and end is not None:
         log.insert(0, {"train_runtime": (end - start) / 1000})  # kept in milliseconds
-    run = RecordedRun(
-        item, arguments | options.shared_arguments, log, interrupted=state == "stopped"
-    )
-    return run_row(run, options)
+    return run_row(RecordedRun(item, arguments, log, interrupted=state == "stopped"), options)
 
 
 def _read_folder(folder: Path) -> Record:

@@ -89,7 +89,7 @@ def _line_row(name: str, line: Line, options: ImportOptions) -> tuple[Row, Score
         for column, value in line.cells.items()
         if column not in options.ignore
     }
-    run = _run(name, values, options, own, interrupted=state == "stopped")
+    run = _run(name, values, own, interrupted=state == "stopped")
     if "score" not in own:
         return run_row(run, options)
     # A column that is mapped to the score is it, whatever its name is.
@@ -99,11 +99,7 @@ def _line_row(name: str, line: Line, options: ImportOptions) -> tuple[Row, Score
 
 
 def _run(
-    name: str,
-    values: dict[str, Any],
-    options: ImportOptions,
-    own: dict[str, Any],
-    interrupted: bool = False,
+    name: str, values: dict[str, Any], own: dict[str, Any], interrupted: bool = False
 ) -> RecordedRun:
     """A run whose log is its summary: the last value of everything."""
     step, planned = (positive_number(values.get(n)) for n in ("global_step", "max_steps"))
@@ -122,8 +118,7 @@ def _run(
     log = [{**summary, "step": int(step), "train_runtime": runtime}]
     columns = {column: value for column, value in own.items() if column != "score"}
     columns["curve"] = ""  # one of a single point tells nothing
-    arguments = values | options.shared_arguments
-    return RecordedRun(name, arguments, log, interrupted=interrupted, values=columns)
+    return RecordedRun(name, values, log, interrupted=interrupted, values=columns)
 
 
 def run_folders(source: Path) -> list[Path]:
@@ -143,7 +138,7 @@ def _folder_row(item: str, folder: Path, options: ImportOptions) -> tuple[Row, S
     if positive_number(planned) and not positive_number(step):
         # Nothing in the folder says whether it finished.
         raise RowError("how far it came is not known: its summary has no train/global_step")
-    return run_row(_run(item, values, options, {}), options)
+    return run_row(_run(item, values, {}), options)
 
 
 def _flat(summary: dict[str, Any]) -> dict[str, Any]:

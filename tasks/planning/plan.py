@@ -34,34 +34,25 @@ from trials.spec.records import Pace, Record, read_record, write_json
 # Of a time budget: how long the offline models are waited for once the probe is done.
 OFFLINE_SHARE = 0.1
 FEW_ROWS = 100  # the standard error of a score over fewer may be more than 0.05
-CLOSING_SECONDS = 30.0  # where nothing was measured
 
 
 class TimePlan(Record):
-    """``plan.json``: what a run was expected to take before its first trial."""
+    """``plan.json``: what a run was expected to take; with the defaults where none was measured."""
 
-    pace: Pace
-    overhead_seconds: float  # of a trial, whatever its length
-    trial_seconds: float | None  # of the default at full length; None where it is not known
-    closing_seconds: float  # kept for the measurement on the test split and what follows
+    pace: Pace = Pace()
+    overhead_seconds: float = 0.0  # of a trial, whatever its length
+    trial_seconds: float | None = None  # of the default at full length; None where it is not known
+    closing_seconds: float = 30.0  # kept for the measurement on the test split and what follows
     test_rows: int
-    test_seconds: float  # of the closing seconds
+    test_seconds: float = 0.0  # of the closing seconds
     probe: ProbeSize
     text: str  # for people
 
 
 def unmeasured(settings: TuneSettings, text: str) -> TimePlan:
     """The plan of a run whose trials could not be measured."""
-    return TimePlan(
-        pace=Pace(),
-        overhead_seconds=0.0,
-        trial_seconds=None,
-        closing_seconds=CLOSING_SECONDS,
-        test_rows=settings.test_rows,
-        test_seconds=0.0,
-        probe=ProbeSize(rows=settings.schedule.eval_rows, limits=settings.limits),
-        text=text,
-    )
+    probe = ProbeSize(rows=settings.schedule.eval_rows, limits=settings.limits)
+    return TimePlan(test_rows=settings.test_rows, probe=probe, text=text)
 
 
 def plan_of(

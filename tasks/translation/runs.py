@@ -22,7 +22,7 @@ class RecordedRun:
 
     Attributes:
         item: its name in its source.
-        arguments: of the trainer.
+        arguments: of the trainer, without those that the import's options say.
         log: entries with a ``step`` and values, in order; the last one may be the summary.
         reached: optimizer steps it took; None: the last step of the log.
         planned: steps it was meant to take; None: those that the arguments say, else ``reached``.
@@ -47,8 +47,9 @@ def run_row(run: RecordedRun, options: ImportOptions) -> tuple[Row, Score]:
     Raises:
         RowError: when it has no score, or its configuration is not known.
     """
-    reached, planned = _steps(run)
-    arguments = to_trl_arguments(run.arguments)
+    given = {**run.arguments, **options.shared_arguments}
+    reached, planned = _steps(run, given.get("max_steps"))
+    arguments = to_trl_arguments(given)
     stage = infer_stage(arguments, options.stage)
     metric, sign, diverged = _score_of(run, arguments, options)
     config = config_from_arguments(arguments, stage, planned, run.adapter, options.processes)
@@ -105,12 +106,12 @@ def _reject_text(log: Sequence[Mapping[str, Any]], wanted: str | None) -> None:
                 raise RowError(f"{name}: expected a number such as 0.5, found {value[:40]!r}")
 
 
-def _steps(run: RecordedRun) -> tuple[int, int]:
+def _steps(run: RecordedRun, max_steps: Any) -> tuple[int, int]:
     """Steps that a run took, and that it was planned to take."""
     reached = run.reached or int(max(values_of(run.log, "step"), default=0))
     if reached < 1:
         raise RowError("it took no step")
-    planned = run.planned or int(finite_number(run.arguments.get("max_steps")) or 0)
+    planned = run.planned or int(finite_number(max_steps) or 0)
     # -1 is "as many as the epochs have"; then only the steps that it took are known.
     return reached, planned if planned > 0 else reached
 
