@@ -29,7 +29,7 @@ from trl import GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
 from benchmarks.trial_overhead import loop_seconds, trial_spec
 from tasks.inputs.catalog import resolve_dataset, resolve_model
 from trials.data.dataset import Dataset, load_dataset
-from trials.data.lengths import completion_limit
+from trials.data.lengths import completion_limits
 from trials.scoring.rewards import build_reward
 from trials.spec.arguments import Execution, grpo_arguments, sft_arguments
 from trials.spec.hyperparameters import validate
@@ -109,7 +109,7 @@ def main(
         path = resolve_dataset(dataset, Path(scratch) / "datasets")
         data, folder = load_dataset(path), resolve_model(model)
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        limit = completion_limit(data, tokenizer)
+        limit, _ = completion_limits(data, tokenizer)
         schedule = Schedule(total_steps=steps, max_completion_tokens=limit)
         config: dict[str, Any] = {"sft_share": 0.5}
         for repeat in track(range(repeats + 1), description="bare and trial alternately"):

@@ -216,9 +216,7 @@ def _execution(spec: TrialSpec, info: RunInfo) -> Execution:
         processes=int(processes),
         on_cpu=not torch.cuda.is_available(),
         bf16=use_bf16(spec.compute.precision, info.model_parameters),
-        gradient_checkpointing=spec.compute.gradient_checkpointing,
-        vllm=spec.compute.vllm,
-        vllm_memory=spec.compute.vllm_memory,
+        compute=spec.compute,
     )
 
 
@@ -264,7 +262,7 @@ def _reward(export: Export, arguments: dict[str, Any]) -> tuple[dict[str, Any], 
 
 
 def _model_arguments(export: Export, model: str) -> dict[str, Any]:
-    dtype = weights_dtype(export.hyperparameters, export.execution.bf16)
+    dtype = weights_dtype(export.hyperparameters.adapter == "lora", export.execution.bf16)
     arguments: dict[str, Any] = {"model_name_or_path": model, "dtype": dtype}
     if lora := lora_arguments(export.hyperparameters):
         lora["target_modules"] = [lora["target_modules"]]

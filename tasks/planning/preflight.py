@@ -21,7 +21,7 @@ from trials.data.dataset import Dataset, load_dataset
 from trials.io.errors import AutoPipeError, ModelError, SettingsError
 from trials.models.check import check_folder
 from trials.scoring.own_completions import check_own_completions
-from trials.spec.arguments import Execution, batch_problems
+from trials.spec.arguments import Execution, per_device_batches
 from trials.spec.hyperparameters import Hyperparameters
 from trials.spec.plan import plan_steps
 
@@ -80,7 +80,8 @@ def _space_problems(
 
     def check(h: Hyperparameters) -> list[str]:
         plan = plan_steps(h, settings.schedule, rows, pairs)
-        return batch_problems(h, plan, settings.schedule, execution)
+        per_device_batches(h, plan, settings.schedule, execution)  # raises what does not divide
+        return []
 
     if problems := sampled_problems(space, check):
         problems.append(

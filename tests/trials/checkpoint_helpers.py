@@ -6,11 +6,13 @@ import os
 import threading
 import warnings
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from trials.checkpoints.entries import (
     Checkpoint,
+    Manifest,
     entry_path,
     partial_path,
     publish,
@@ -19,7 +21,7 @@ from trials.checkpoints.entries import (
 )
 from trials.spec.hyperparameters import Hyperparameters, validate
 from trials.spec.plan import StagePlan
-from trials.spec.records import Fidelity, TrialSpec, write_json
+from trials.spec.records import Fidelity, TrialSpec
 
 H = validate({})
 PLAN = StagePlan(sft=20, dpo=10, rl=30, rl_boundary=5)
@@ -62,6 +64,20 @@ def fill(partial: Path, kind: str = "trainer", size: int = 10, text: str = "weig
     return partial
 
 
+def manifest(trial: str, step: int, stage: Any, kind: Any, processes: int = 1) -> Manifest:
+    """What a writer says of an entry before its files are known."""
+    return Manifest(
+        key=KEYS[stage],
+        stage=stage,
+        step=step,
+        kind=kind,
+        trial_id=trial,
+        processes=processes,
+        created=datetime.now(UTC).isoformat(timespec="microseconds"),
+        files={},
+    )
+
+
 def write_entry(
     root: Path,
     trial: str,
@@ -74,14 +90,13 @@ def write_entry(
     processes: int = 1,
     created: str | None = None,
 ) -> Checkpoint:
-    target = entry_path(root / trial, step)
-    key = KEYS[stage] if key is None else key
-    about: dict[str, Any] = {"stage": stage, "step": step, "kind": kind, "trial_id": trial}
-    partial = fill(partial_path(target), kind, size)
-    checkpoint = publish(partial, target, key=key, processes=processes, **about)
+    partial = fill(partial_path(entry_path(root / trial, step)), kind, size)
+    described = manifest(trial, step, stage, kind, processes=processes)
+    if key is not None:
+        described = described.model_copy(update={"key": key})
     if created is not None:
-        dated = checkpoint.manifest.model_copy(update={"created": created})
-        write_json(checkpoint.path / "manifest.json", dated)
+        described = described.model_copy(update={"created": created})
+    checkpoint = publish(partial, root / trial, described)
     reread = read_checkpoint(checkpoint.path)
     assert reread is not None
     return reread

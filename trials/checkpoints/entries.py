@@ -21,18 +21,15 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import shutil
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from pydantic import Field
 
-from trials.io.atomic import PARTIAL, flush, flush_names
+from trials.io.atomic import PARTIAL, flush, sync
 from trials.io.hashing import content_hash, file_hash
 from trials.spec.hyperparameters import Hyperparameters
 from trials.spec.kinds import STAGES, Stage
@@ -79,11 +76,6 @@ class Checkpoint:
 
     path: Path
     manifest: Manifest
-
-    @property
-    def bytes(self) -> int:
-        """Size of all files as the manifest gives it."""
-        return sum(record.size for record in self.manifest.files.values())
 
     @property
     def payload(self) -> Path:
@@ -168,43 +160,24 @@ def matters(name: str, stages: tuple[Stage, ...]) -> bool:
     return prefix not in STAGES or prefix in stages or name in _LENGTH_FIELDS
 
 
-def publish(
-    partial: Path,
-    target: Path,
-    *,
-    key: str,
-    stage: Stage,
-    step: int,
-    kind: Kind,
-    trial_id: str,
-    processes: int,
-) -> Checkpoint:
+def publish(partial: Path, trial_folder: Path, described: Manifest) -> Checkpoint:
     """Makes a finished folder the entry of a step, whole or not at all, whenever it is killed.
 
     An entry that is already there is kept when it is the same one and without problems, and
-    ``partial`` is removed; anything else at ``target`` is replaced.
+    ``partial`` is removed; anything else in its place is replaced.
 
     Args:
-        partial: ``partial_path(target)``, on the same file system; holds ``events.jsonl`` and the
-            folder ``trainer/`` or ``weights/``.
-        target: ``entry_path`` of the trial and step.
+        partial: ``partial_path`` of the entry, on the same file system; holds ``events.jsonl`` and
+            the folder ``trainer/`` or ``weights/``.
+        trial_folder: the trial's.
+        described: its manifest, still without files.
 
     Raises:
-        ValueError: when ``partial`` lacks a part or holds a link, or ``target`` is misnamed.
+        ValueError: when ``partial`` lacks a part or holds a link.
         OSError: such as a full disk; then ``partial`` remains for ``clear_partials``.
     """
-    if target.name != entry_path(target, step).name:
-        raise ValueError(f"{target}: the entry of step {step} must be named by entry_path()")
-    manifest = Manifest(
-        key=key,
-        stage=stage,
-        step=step,
-        kind=kind,
-        trial_id=trial_id,
-        processes=processes,
-        created=datetime.now(UTC).isoformat(timespec="microseconds"),
-        files=_records(partial),
-    )
+    target = entry_path(trial_folder, described.step)
+    manifest = described.model_copy(update={"files": _records(partial)})
     if missing := _missing_parts(manifest):
         raise ValueError(f"{partial} is not a checkpoint: {'; '.join(missing)}")
     write_json(partial / MANIFEST, manifest)
@@ -214,7 +187,7 @@ def publish(
             shutil.rmtree(partial)
             return existing
         discard(target)
-    flush_names(target.parent)
+    sync(target.parent)
     return Checkpoint(target, manifest)
 
 
@@ -229,8 +202,7 @@ def read_checkpoint(path: Path) -> Checkpoint | None:
 def problems(checkpoint: Checkpoint, deep: bool = True) -> list[str]:
     """Problems with the files of an entry; empty if a trial can resume from it.
 
-    Args:
-        deep: read and hash every file; without it only their presence and sizes are checked.
+    Every file is read and hashed; where not ``deep``, only presence and sizes are checked.
     """
     found = _missing_parts(checkpoint.manifest)
     for name, record in sorted(checkpoint.manifest.files.items()):
@@ -287,7 +259,7 @@ def _records(folder: Path) -> dict[str, FileRecord]:
     """Records of all files below a folder, each of which is on the disk when this returns."""
     records = {}
     flush(folder)
-    for path in _below(folder):
+    for path in sorted(folder.rglob("*")):  # links are not followed
         if path.is_symlink():
             raise ValueError(f"{path} is a link: a checkpoint must hold all that it is made of")
         if path.is_file():
@@ -295,12 +267,6 @@ def _records(folder: Path) -> dict[str, FileRecord]:
             records[name] = FileRecord(size=path.stat().st_size, sha256=file_hash(path))
     records.pop(MANIFEST, None)  # of a writer that was killed before it renamed the folder
     return records
-
-
-def _below(folder: Path) -> Iterator[Path]:
-    """All files and folders below a folder; links are not followed."""
-    for parent, folders, files in os.walk(folder):
-        yield from (Path(parent, name) for name in sorted(folders + files))
 
 
 def _renamed(source: Path, target: Path) -> bool:

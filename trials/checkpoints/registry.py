@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -34,18 +33,12 @@ from trials.spec.records import TrialSpec
 
 _ENTRY_NAME = re.compile(r"step-\d{6,}")
 
-OnSkip = Callable[[Path, list[str]], None]
-
 
 class CheckpointRegistry:
-    """Finds and removes checkpoints (layout: ``trials.checkpoints.entries``).
-
-    Args:
-        root: the folder of all trials, ``runs/<run-id>/trials``; it need not exist yet.
-    """
+    """Finds and removes checkpoints (layout: ``trials.checkpoints.entries``)."""
 
     def __init__(self, root: Path):
-        self.root = root
+        self.root = root  # the folder of all trials, runs/<run-id>/trials; it need not exist yet
 
     def entries(self) -> list[Checkpoint]:
         """All entries with a readable manifest, sorted by path; their files are not looked at."""
@@ -59,8 +52,6 @@ class CheckpointRegistry:
         plan: StagePlan,
         *,
         among: Collection[str] | None = None,
-        processes: int | None = None,
-        on_skip: OnSkip | None = None,
     ) -> Checkpoint | None:
         """The checkpoint with the most steps that a trial can resume from exactly.
 
@@ -71,9 +62,6 @@ class CheckpointRegistry:
         Args:
             spec, h, plan: as for ``stage_keys``.
             among: ids of the trials whose checkpoints may be used; None: of all.
-            processes: world size of the trial; None: any.
-            on_skip: called with path and problems of each checkpoint that would have been
-                chosen and cannot be used.
         """
         keys, last = stage_keys(spec, h, plan), plan.last_step(spec.fidelity.fraction)
         found = [
@@ -82,16 +70,9 @@ class CheckpointRegistry:
             if keys.get((manifest := checkpoint.manifest).stage) == manifest.key
             and manifest.step <= last
             and (among is None or manifest.trial_id in among)
-            and (processes is None or manifest.processes == processes)
             and _continues(checkpoint, plan)
         ]
-        for checkpoint in sorted(found, key=_preference):
-            wrong = problems(checkpoint)
-            if not wrong:
-                return checkpoint
-            if on_skip:
-                on_skip(checkpoint.path, wrong)
-        return None
+        return next((each for each in sorted(found, key=_preference) if not problems(each)), None)
 
     def prune(
         self, limit_bytes: int, needed: Collection[Path] = (), finals: Sequence[Path] = ()
@@ -121,19 +102,20 @@ class CheckpointRegistry:
         for path in self._children_of_all():
             if path.name.endswith(REMOVED):
                 remove_hidden(path)
-        disk = _Disk(self._kept())
-        by_place = {path.resolve(): path for path in disk.paths}
-        order = self._removable([path for path in disk.paths if _is_entry(path)])
+        sizes = {path: dict(_file_sizes(path)) for path in self._kept()}
+        by_place = {path.resolve(): path for path in sizes}
+        order = self._removable([path for path in sizes if _is_entry(path)])
         order += [by_place[place] for path in finals if (place := path.resolve()) in by_place]
         kept = {path.resolve() for path in needed}
         removed = []
         for path in dict.fromkeys(order):
-            if disk.bytes <= limit_bytes:
+            taken = {file: size for files in sizes.values() for file, size in files.items()}
+            if sum(taken.values()) <= limit_bytes:  # hard links to one file count once
                 break
             if not _is_needed(path.resolve(), kept):
                 if discard(path):
                     removed.append(path)
-                disk.free(path)  # also when another process was faster
+                del sizes[path]  # also when another process was faster
         return removed
 
     def _removable(self, entries: list[Path]) -> list[Path]:
@@ -203,29 +185,6 @@ def last_checkpoint(folder: Path) -> Checkpoint | None:
     entries = [read_checkpoint(path) for path in (folder / CHECKPOINTS).glob("step-*")]
     whole = [entry for entry in entries if entry and not problems(entry)]
     return max(whole, key=lambda entry: entry.manifest.step, default=None)
-
-
-class _Disk:
-    """Bytes that files and folders take together; hard links to one file count once."""
-
-    def __init__(self, paths: Iterable[Path]):
-        self._files = {path: dict(_file_sizes(path)) for path in paths}
-        self._holders: Counter[tuple[int, int]] = Counter()
-        self.bytes = 0
-        for files in self._files.values():
-            self.bytes += sum(size for file, size in files.items() if file not in self._holders)
-            self._holders.update(files.keys())
-
-    @property
-    def paths(self) -> list[Path]:
-        return list(self._files)
-
-    def free(self, path: Path) -> None:
-        """Takes a path out that was removed."""
-        for file, size in self._files.pop(path).items():
-            self._holders[file] -= 1
-            if not self._holders[file]:
-                self.bytes -= size
 
 
 def _file_sizes(path: Path) -> Iterator[tuple[tuple[int, int], int]]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
-from trials.data.locations import RowLocation
+from trials.io.errors import RowLocation
 from trials.io.problems import shown
 from trials.matching.numeric import parse_number
 from trials.matching.text import final_answer, last_boxed, normalize

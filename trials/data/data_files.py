@@ -16,10 +16,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
-from trials.data.locations import RowLocation
-from trials.io.errors import DatasetError
+from trials.io.errors import DatasetError, RowLocation
 from trials.io.jsonl import read_array, read_lines
-from trials.io.text_files import LONGEST_LINE, first_bytes, named, text_lines, whole_text
+from trials.io.text_files import LONGEST_LINE, first_bytes, named, text_lines
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -56,11 +55,8 @@ def split_files(path: Path) -> list[tuple[Path, Split | None]]:
     if path.is_file() or is_saved_table(path):
         return [(path, None)]
     if not path.is_dir():
-        raise DatasetError(
-            "no such file or folder",
-            path=path,
-            expected="a dataset folder, a file of rows or a name listed by `autopipe datasets`",
-        )
+        expected = "a dataset folder, a file of rows or a name listed by `autopipe datasets`"
+        raise DatasetError("no such file or folder", path=path, expected=expected)
     home = path
     found = _by_split(path)
     if not found and (path / "data").is_dir():
@@ -120,7 +116,7 @@ def read_rows(entry: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     elif suffix == ".parquet":
         raise DatasetError("this is not a parquet file", path=entry, expected=READABLE)
     elif re.match(rb"(?:\xef\xbb\xbf|\xff\xfe|\xfe\xff)?[\s\0]*\[", head):
-        yield from read_array(whole_text(entry, head), entry)
+        yield from read_array("".join(text for _, text in text_lines(entry, head)), entry)
     else:
         yield from read_lines(text_lines(entry, head), entry)
 
@@ -198,11 +194,9 @@ def _files(folder: Path) -> list[Path]:
 
 def _only(files: list[Path], what: str) -> Path | None:
     if len(files) > 1:
-        raise DatasetError(
-            f"{' and '.join(file.name for file in files)} are both there",
-            path=files[0].parent,
-            expected=f"one file for {what}; move the others elsewhere",
-        )
+        problem = f"{' and '.join(file.name for file in files)} are both there"
+        expected = f"one file for {what}; move the others elsewhere"
+        raise DatasetError(problem, path=files[0].parent, expected=expected)
     return files[0] if files else None
 
 
@@ -271,11 +265,8 @@ def _parquet_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             batches = table.iter_batches(batch_size=BATCH_ROWS)
             yield from _arrow_rows(batches, table.schema_arrow, table.metadata.num_rows, file)
     except (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError) as error:
-        raise DatasetError(
-            f"the parquet file cannot be read: {str(error).splitlines()[0]}",
-            path=file,
-            expected="a whole parquet file",
-        ) from None
+        problem = f"the parquet file cannot be read: {str(error).splitlines()[0]}"
+        raise DatasetError(problem, path=file, expected="a whole parquet file") from None
 
 
 def _saved_rows(folder: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -291,11 +282,9 @@ def _saved_rows(folder: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         batches = table.with_format("arrow").iter(batch_size=BATCH_ROWS)
         yield from _arrow_rows(batches, table.features.arrow_schema, len(table), folder)
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DatasetError(
-            f"the folder of save_to_disk cannot be read: {error}",
-            path=folder,
-            expected="a whole folder, as datasets' save_to_disk writes it",
-        ) from None
+        problem = f"the folder of save_to_disk cannot be read: {error}"
+        expected = "a whole folder, as datasets' save_to_disk writes it"
+        raise DatasetError(problem, path=folder, expected=expected) from None
 
 
 def _arrow_rows(
@@ -303,9 +292,8 @@ def _arrow_rows(
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """The numbered rows of a table, with the names of classes that `datasets` keeps as numbers."""
     if count > MAX_TABLE_ROWS:
-        raise DatasetError(
-            f"it has {count:,} rows", path=path, expected=f"at most {MAX_TABLE_ROWS:,}"
-        )
+        expected = f"at most {MAX_TABLE_ROWS:,}"
+        raise DatasetError(f"it has {count:,} rows", path=path, expected=expected)
     info = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
     labels = {
         name: feature["names"]

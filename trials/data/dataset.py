@@ -29,7 +29,6 @@ from trials.data.data_files import (
     read_rows,
     split_files,
 )
-from trials.data.locations import RowLocation
 from trials.data.messages import (
     Message,
     parse_json_chats,
@@ -43,7 +42,7 @@ from trials.data.messages import (
 from trials.data.prompt_template import fill_template
 from trials.data.row_fields import require_fields
 from trials.data.splits import SplitLeakCheck, reject_empty_splits
-from trials.io.errors import DatasetError
+from trials.io.errors import DatasetError, RowLocation
 from trials.io.hashing import content_hash, file_hash
 
 
@@ -213,11 +212,8 @@ def _read_preferences(path: Path, card: DatasetCard, prompts: SplitLeakCheck) ->
         "no prompt of validation or test, or scores would be inflated: remove these preferences"
     )
     if not pairs:
-        raise DatasetError(
-            "there are no preferences in the file",
-            path=file,
-            expected="at least one row with prompt, chosen and rejected, or no such file",
-        )
+        expected = "at least one row with prompt, chosen and rejected, or no such file"
+        raise DatasetError("there are no preferences in the file", path=file, expected=expected)
     return pairs
 
 
@@ -232,10 +228,8 @@ def _parse_preference(
         read_completion(raw[side], side, prompts, location) for side in ("chosen", "rejected")
     )
     if chosen == rejected:
-        raise location.error(
-            "chosen and rejected are the same",
-            "two different completions, the better one in chosen",
-        )
+        expected = "two different completions, the better one in chosen"
+        raise location.error("chosen and rejected are the same", expected)
     return Preference(prompts[0], chosen, rejected, *location)
 
 

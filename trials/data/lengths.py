@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from trials.data.dataset import Dataset, Preference, Row, render
-from trials.data.locations import RowLocation
 from trials.data.messages import Message, common_beginning, has_template_keys
 from trials.data.splits import join_places
+from trials.io.errors import RowLocation
 
 COMPLETION_MARGIN_TOKENS = 4
 COMMON_COMPLETION_QUANTILE = 0.9
@@ -24,14 +24,13 @@ def check_lengths(
     Raises:
         DatasetError: naming the rows that are longer, and their lengths in tokens.
     """
-    rows = [row for rows in dataset.splits.values() for row in rows]
-    pairs = [(pair, side) for pair in dataset.preferences for side in (pair.chosen, pair.rejected)]
     found: list[tuple[Row | Preference, list[Message]]] = [
-        *((row, row.prompt + row.completion) for row in rows),
-        *((pair, pair.prompt + side) for pair, side in pairs),
+        (row, row.prompt + row.completion) for rows in dataset.splits.values() for row in rows
     ]
+    for pair in dataset.preferences:
+        found += [(pair, pair.prompt + side) for side in (pair.chosen, pair.rejected)]
     lengths = token_counts(tokenizer, [render(tokenizer, messages) for _, messages in found])
-    looked_at = [(row, length) for (row, _), length in zip(found, lengths, strict=True)]
+    looked_at = list(zip([row for row, _ in found], lengths, strict=True))
     reject_long_rows(dataset, looked_at, max_length, context_limit)
     return max(lengths)
 
@@ -95,16 +94,12 @@ def reject_long_rows(
     )
 
 
-def completion_limit(dataset: Dataset, tokenizer: Any) -> int:
-    """Tokens to generate at most: a quarter more than the longest training completion, and some.
-
-    Longer than needed costs time in every step; shorter would cut right answers off.
-    """
-    return completion_limits(dataset, tokenizer)[0]
-
-
 def completion_limits(dataset: Dataset, tokenizer: Any) -> tuple[int, int]:
-    """The limit of a completion, see `completion_limit`, and a lower one that nine of ten fit."""
+    """Tokens to generate at most, and a lower limit that nine of ten completions fit.
+
+    The first is a quarter more than the longest training completion, and some: longer than needed
+    costs time in every step; shorter would cut right answers off.
+    """
     texts = [_spoken(tokenizer, row) for row in dataset.splits["train"]]
     lengths = sorted(token_counts(tokenizer, texts))
     limit = math.ceil(1.25 * lengths[-1]) + COMPLETION_MARGIN_TOKENS

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from itertools import takewhile
 from typing import Any
 
-from trials.data.locations import RowLocation
+from trials.io.errors import RowLocation
 from trials.matching.turns import repeats_prompt
 
 Message = dict[str, Any]
@@ -80,8 +80,7 @@ def read_completion(
     turns = messages[repeated:]
     if not turns:
         raise location.error(
-            f"{field} repeats the prompt and says nothing after it",
-            f"the assistant's turn in {field}",
+            f"{field} repeats the prompt and says nothing else", f"the assistant's turn in {field}"
         )
     if turns[-1]["role"] == "user":
         raise location.error(
@@ -144,12 +143,11 @@ def split_conversation(raw: Mapping[str, Any], location: RowLocation) -> Mapping
     if isinstance(raw.get("system"), str) and raw["system"] and messages[0]["role"] != "system":
         messages = [{"role": "system", "content": raw["system"]}, *messages]
     if messages[-1]["role"] != "assistant" or len(messages) < 2:
-        raise location.error(
-            f"{field} ends with the role {messages[-1]['role']!r}"
-            if messages[-1]["role"] != "assistant"
-            else f"{field} holds the assistant's turn alone",
-            f"what the user says and, last, the assistant's turn in {field}",
-        )
+        last = messages[-1]["role"]
+        alone = f"{field} holds the assistant's turn alone"
+        found = alone if last == "assistant" else f"{field} ends with the role {last!r}"
+        expected = f"what the user says and, last, the assistant's turn in {field}"
+        raise location.error(found, expected)
     return {**raw, "prompt": messages[:-1], "completion": messages[-1:]}
 
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 from string import Formatter
 from typing import Any
 
-from trials.data.locations import RowLocation
+from trials.io.errors import RowLocation
 from trials.io.problems import shown
 
 MAX_PROMPT_CHARACTERS = 10_000_000  # characters

@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from trials.data.locations import RowLocation
 from trials.data.messages import CONVERSATION_FIELDS
+from trials.io.errors import RowLocation
 from trials.matching.text import DEFAULT_MARKER, KNOWN_MARKERS, has_marker
 
 # Names under which other datasets keep the fields, those that mean it most surely first.
@@ -22,10 +22,7 @@ MAX_LISTED_FIELDS = 20  # that are named
 
 
 def require_fields(
-    raw: Mapping[str, Any],
-    names: Sequence[str],
-    location: RowLocation,
-    written: Mapping[str, Any],
+    raw: Mapping[str, Any], names: Sequence[str], location: RowLocation, written: Mapping[str, Any]
 ) -> None:
     """Rejects a row that lacks a field; ``raw`` was made of what is ``written`` in the file.
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from trials.data.data_files import SPLITS, Split
-from trials.data.locations import RowLocation
-from trials.io.errors import DatasetError
+from trials.io.errors import DatasetError, RowLocation
 
 MAX_LISTED_ROWS = 5  # of those with the same fault
 

@@ -24,7 +24,7 @@ from trials.io.errors import SettingsError
 from trials.models.loading import base_of, count_parameters, is_adapter, load_model
 from trials.models.tokenizer import load_config
 from trials.scoring.rewards import Reward
-from trials.spec.arguments import held_dtype, use_bf16
+from trials.spec.arguments import use_bf16, weights_dtype
 from trials.spec.records import SplitScore
 
 # Sampling settings of the model's own generation_config have no say here.
@@ -41,7 +41,7 @@ def load_scored_model(
     adapter = is_adapter(folder)
     base = base_of(folder) if adapter else folder
     bf16 = use_bf16(precision, count_parameters(load_config(base)))
-    model = load_model(folder, dtype=held_dtype(lora or adapter, bf16))
+    model = load_model(folder, dtype=weights_dtype(lora or adapter, bf16))
     return model.to(PartialState().device), torch.bfloat16 if bf16 else None
 
 
@@ -122,14 +122,10 @@ class Evaluator:
             outcomes=[float(score) for score in scores],
         )
 
-    def pass_at_k(self, model: Any) -> float:
-        """Share of rows that k samples solve at least once, see `pass_at_k` and `sampled`.
-
-        Raises:
-            SettingsError: when ``pass_k`` is not set.
-        """
+    def pass_at_k(self, model: Any) -> float | None:
+        """Share of rows that k samples solve at least once; None where ``pass_k`` is not set."""
         if self.pass_k is None:
-            raise SettingsError("pass_k is not set, so there is no pass@k: set pass_k, e.g. to 1")
+            return None
         return pass_at_k(self.sampled(model), self.pass_k)
 
     def sampled(self, model: Any) -> np.ndarray:

@@ -1,18 +1,14 @@
 """Scores models as they are: the base model before a run, the finalists on the test split.
 
-    accelerate launch -m trials.evaluation.probe REQUEST.json ...
-
-Reads ``ProbeRequest`` files, each in a folder of its own, and writes into that folder a
-``ProbeAnswer``, ``answer.json``, or what is wrong with dataset or model, ``refusal.txt``. Under a
-supervisor, ``trials.process.worker`` answers them in a process that runs trials, too.
+``trials.process.worker`` reads ``ProbeRequest`` files, each in a folder of its own, and writes into
+that folder a ``ProbeAnswer``, ``answer.json``, or what is wrong with dataset or model,
+``refusal.txt``.
 """
 
 from __future__ import annotations
 
-import sys
 import time
 import traceback
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +18,7 @@ from accelerate import PartialState
 from transformers import set_seed
 
 from trials.data.dataset import Dataset, load_dataset
-from trials.data.lengths import check_lengths, completion_limit
+from trials.data.lengths import check_lengths, completion_limits
 from trials.data.subsets import fixed_subset, rows_outside_subsets
 from trials.evaluation.evaluate import Evaluator, autocast, load_scored_model
 from trials.evaluation.measurement import ANSWER, REFUSAL
@@ -36,8 +32,6 @@ from trials.evaluation.probe_features import (
 )
 from trials.io.errors import AutoPipeError
 from trials.io.output import output_to
-from trials.io.watchdog import end_with_supervisor
-from trials.models.device import settle_device
 from trials.models.tokenizer import context_limit, load_tokenizer
 from trials.scoring.reward_watch import WatchedReward
 from trials.scoring.rewards import build_reward
@@ -60,34 +54,23 @@ class ModelCache:
     """
 
     def __init__(self) -> None:
-        self._key: tuple[str, str, bool] | None = None
-        self._model: tuple[Any, torch.dtype | None] | None = None
+        self._kept: dict[tuple[str, str, bool], tuple[Any, torch.dtype | None]] = {}
 
     def get(self, folder: str, compute: Compute, lora: bool) -> tuple[Any, torch.dtype | None]:
         """The model and the type of its autocast, as `load_scored_model` gives them."""
         key = folder, compute.precision, lora
-        if self._key != key:
+        if key not in self._kept:
             self.drop()  # freed before the next one needs its place
-            self._model = load_scored_model(folder, compute.precision, lora)
-            self._key = key
-        assert self._model is not None
-        return self._model
+            self._kept[key] = load_scored_model(*key)
+        return self._kept[key]
 
     def drop(self) -> None:
         """Frees the model."""
-        self._key = self._model = None
+        self._kept.clear()
 
 
-def main(request_files: Sequence[Path]) -> int:
-    """Answers requests, each with a log of its own; returns how many were refused or failed."""
-    end_with_supervisor()
-    settle_device()
-    models = ModelCache()
-    return sum(not try_answer_request(file, models) for file in request_files)
-
-
-def try_answer_request(file: Path, models: ModelCache) -> bool:
-    """Answers one request, and says whether it could; if not, why is in the request's folder."""
+def try_answer_request(file: Path, models: ModelCache) -> None:
+    """Answers one request; where it cannot, why is in the request's folder."""
     folder = file.parent
     with output_to(folder / "log.txt"):
         try:
@@ -102,9 +85,6 @@ def try_answer_request(file: Path, models: ModelCache) -> bool:
             write_json(folder / f"failure.{state.process_index}.json", failure)
             if state.num_processes > 1:
                 raise  # the others may wait for this process
-        else:
-            return True
-    return False
 
 
 def answer_request(request_file: Path, models: ModelCache) -> None:
@@ -132,10 +112,8 @@ def answer_request(request_file: Path, models: ModelCache) -> None:
         longest = check_lengths(dataset, tokenizer, request.schedule.max_length, limit)
         _tell(evaluator, events, f"scoring {label}")
         start = time.monotonic()
-        scores[label] = evaluator(model)
-        if evaluator.pass_k is not None:
-            pass_at_k = {"pass_at_k": evaluator.pass_at_k(model)}
-            scores[label] = scores[label].model_copy(update=pass_at_k)
+        scored = evaluator(model)
+        scores[label] = scored.model_copy(update={"pass_at_k": evaluator.pass_at_k(model)})
         seconds += time.monotonic() - start
         if request.features and not features:
             _tell(evaluator, events, f"describing {label}")
@@ -156,15 +134,13 @@ def answer_request(request_file: Path, models: ModelCache) -> None:
 
 
 def _evaluator(request: ProbeRequest, dataset: Dataset, tokenizer: Any, folder: Path) -> Evaluator:
-    state, schedule = PartialState(), request.schedule
-    reward = build_reward(dataset, request.allow_user_code)
+    schedule, reward = request.schedule, build_reward(dataset, request.allow_user_code)
+    rows = rows_outside_subsets(dataset.splits[request.split], request.beyond)
     return Evaluator(
         tokenizer,
-        fixed_subset(
-            rows_outside_subsets(dataset.splits[request.split], request.beyond), request.rows
-        ),
-        WatchedReward(reward, folder, state.process_index),
-        schedule.max_completion_tokens or completion_limit(dataset, tokenizer),
+        fixed_subset(rows, request.rows),
+        WatchedReward(reward, folder, PartialState().process_index),
+        schedule.max_completion_tokens or completion_limits(dataset, tokenizer)[0],
         schedule.eval_batch_size,
         pass_k=schedule.pass_k,
         pass_samples=schedule.pass_samples,
@@ -201,7 +177,3 @@ def _features(
         )
         features |= reward_features(model, sampler)
     return features
-
-
-if __name__ == "__main__":
-    sys.exit(1 if main([Path(name) for name in sys.argv[1:]]) else 0)

@@ -76,7 +76,7 @@ def put_in_place(draft: Path, path: Path) -> None:
     """
     flush(draft)
     draft.replace(path)
-    flush_names(path.parent)
+    sync(path.parent)
 
 
 def put_first(draft: Path, path: Path) -> None:
@@ -90,21 +90,13 @@ def put_first(draft: Path, path: Path) -> None:
 
 def flush(path: Path) -> None:
     """Puts a file, or a folder and all that is in it, on the disk."""
-    for folder, _, names in os.walk(path):
-        _sync(Path(folder))
-        for file in (Path(folder, name) for name in names):
-            if not file.is_symlink():
-                _sync(file)
-    if not path.is_dir():
-        _sync(path)
+    for each in (path, *path.rglob("*")):
+        if not each.is_symlink():
+            sync(each)
 
 
-def flush_names(folder: Path) -> None:
-    """Puts the names of what is in a folder on the disk: what was renamed stays so."""
-    _sync(folder)
-
-
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Puts a file, or the names of what is in a folder, on the disk: what was renamed stays so."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

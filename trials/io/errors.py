@@ -22,6 +22,8 @@ The search can be used without any of this, so its errors have a root of their o
 from __future__ import annotations
 
 import errno
+from pathlib import Path
+from typing import NamedTuple
 
 from trials.io.redact import redacted
 
@@ -70,19 +72,28 @@ def _remade(
 
 
 class DatasetError(AutoPipeError):
-    """A dataset cannot be used.
-
-    Args:
-        problem: what was found.
-        path: the file it was found in.
-        line: 1-based line number, or None when the whole file is meant.
-        expected: what was expected instead.
-    """
+    """A dataset cannot be used: what was found, where (lines count from 1), what was expected."""
 
     def __init__(self, problem: str, *, path: object, line: int | None = None, expected: str = ""):
         self.problem, self.path, self.line, self.expected = problem, path, line, expected
         place = f"{path}:{line}" if line is not None else f"{path}"
         super().__init__(f"{place}: {problem}" + (f"\n  expected: {expected}" if expected else ""))
+
+
+class RowLocation(NamedTuple):
+    """The file and line of a row; ``line`` counts rows where a file has no lines."""
+
+    file: Path | None
+    line: int | None
+
+    def error(self, problem: str, expected: str) -> DatasetError:
+        """The error that says what was found here and what was expected."""
+        return DatasetError(problem, path=self.file, line=self.line, expected=expected)
+
+    @property
+    def short(self) -> str:
+        """The name of the file without its folder, and the line."""
+        return f"{self.file.name if self.file else self.file}:{self.line}"
 
 
 class HyperparameterError(AutoPipeError):
@@ -107,13 +118,7 @@ class ModelError(AutoPipeError):
 
 
 class FileError(AutoPipeError, OSError):
-    """A file cannot be read or written; an OSError too, for who goes on without it.
-
-    Args:
-        verb: read or write.
-        path: of the file.
-        error: what the operating system said.
-    """
+    """A file cannot be read or written; an OSError too, for who goes on without it."""
 
     def __init__(self, verb: str, path: object, error: OSError):
         reason = error.strerror or str(error) or type(error).__name__
@@ -123,14 +128,7 @@ class FileError(AutoPipeError, OSError):
 
 
 class RecordError(AutoPipeError, ValueError):
-    """A file that AutoPipe wrote is damaged.
-
-    Args:
-        path: of the file.
-        found: what is wrong with it.
-        remedy: what to do.
-        line: 1-based line number, or None when the whole file is meant.
-    """
+    """A file that AutoPipe wrote is damaged: where (lines count from 1), how, and the remedy."""
 
     def __init__(self, path: object, found: str, remedy: str, line: int | None = None):
         place = f"{path}:{line}" if line is not None else f"{path}"

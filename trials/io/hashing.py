@@ -7,11 +7,7 @@ from pathlib import Path
 
 
 def content_hash(*parts: str | bytes, digits: int = 16) -> str:
-    """SHA-256 of parts one after another, texts as UTF-8.
-
-    Returns:
-        Its first hexadecimal digits.
-    """
+    """The first hexadecimal digits of the SHA-256 of parts one after another, texts as UTF-8."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part.encode() if isinstance(part, str) else part)

@@ -21,10 +21,7 @@ def child_environment(own: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment of a Python program that this one starts, and of all that it starts in turn.
 
     The folder where it starts is not on its import path, and what ``PYTHONPATH`` names comes after
-    AutoPipe itself.
-
-    Args:
-        own: variables that are set beside those of this process.
+    AutoPipe itself. ``own`` variables are set beside those of this process.
     """
     # An empty entry would be the current folder.
     given = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from trials.io.errors import DatasetError
+from trials.io.errors import DatasetError, RowLocation
 
 DEEPEST = 64  # levels of lists and objects
 LONGEST_NUMBER = 400  # digits; the largest float has 309
@@ -27,8 +27,12 @@ def read_lines(
     """
     for number, text in lines:
         if text.strip():
-            raw = _value(text, file, number)
-            yield number, _an_object(raw, file, number, ONE_OBJECT_A_LINE)
+            here = RowLocation(file, number)
+            try:
+                raw = _DECODER.decode(text)
+            except (ValueError, RecursionError) as error:
+                raise _broken_line(error, text, here) from None
+            yield number, _row(raw, here, ONE_OBJECT_A_LINE)
 
 
 def read_array(text: str, file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -42,85 +46,58 @@ def read_array(text: str, file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     line, counted = 1, 0
     while text[at : at + 1] != "]":
         line, counted = line + text.count("\n", counted, at), at
+        here = RowLocation(file, line)
         try:
             raw, at = _DECODER.raw_decode(text, at)
+        except json.JSONDecodeError as error:
+            raise _broken(error, RowLocation(file, error.lineno), expected) from None
         except (ValueError, RecursionError) as error:
-            raise _broken(error, file, line, expected) from None
-        yield line, _an_object(_bounded(raw, file, line), file, line, expected)
+            raise _broken(error, here, expected) from None
+        yield line, _row(raw, here, expected)
         at = _skip(text, at)
         if text[at : at + 1] == ",":
             at = _skip(text, at + 1)
         elif text[at : at + 1] != "]":
-            line += text.count("\n", counted, at)
             found = repr(text[at]) if at < len(text) else "the end of the file"
-            raise DatasetError(
-                f"broken JSON: found {found} after an element of the array",
-                path=file,
-                line=line,
-                expected="a comma or the end of the array, ]",
-            )
+            problem = f"broken JSON: found {found} after an element of the array"
+            raise _at(text, at, file).error(problem, "a comma or the end of the array, ]")
     if _skip(text, at + 1) < len(text):
-        line += text.count("\n", counted, at)
-        raise DatasetError(
-            "something follows the end of the array", path=file, line=line, expected=expected
-        )
+        raise _at(text, at, file).error("something follows the end of the array", expected)
 
 
-def _value(text: str, file: Path, line: int) -> Any:
-    try:
-        return _bounded(_DECODER.decode(text), file, line)
-    except (ValueError, RecursionError) as error:
-        raise _broken_line(error, text, file, line) from None
+def _at(text: str, position: int, file: Path) -> RowLocation:
+    return RowLocation(file, 1 + text.count("\n", 0, position))
 
 
-def _broken_line(
-    error: ValueError | RecursionError, text: str, file: Path, line: int
-) -> DatasetError:
+def _broken_line(error: ValueError | RecursionError, text: str, here: RowLocation) -> DatasetError:
     """Like `_broken`, but names what people write in place of one object per line."""
-    if not isinstance(error, json.JSONDecodeError):
-        return _broken(error, file, line, ONE_OBJECT_A_LINE)
     begins = text.strip().removeprefix("\ufeff")
+    if not isinstance(error, json.JSONDecodeError):
+        return _broken(error, here, ONE_OBJECT_A_LINE)
     if begins[0] not in "{[":
         problem = f"broken JSON: the line begins {begins[:20]!r}"
     elif error.pos >= len(text.rstrip()):
         problem = "broken JSON: it does not end on its line"
     else:
-        return _broken(error, file, line, ONE_OBJECT_A_LINE)
-    expected = f"{ONE_OBJECT_A_LINE}, as json.dumps writes it without indent"
-    return DatasetError(problem, path=file, line=line, expected=expected)
+        return _broken(error, here, ONE_OBJECT_A_LINE)
+    return here.error(problem, f"{ONE_OBJECT_A_LINE}, as json.dumps writes it without indent")
 
 
-def _broken(
-    error: ValueError | RecursionError, file: Path, line: int, expected: str
-) -> DatasetError:
-    if isinstance(error, DatasetError):
-        return error
+def _broken(error: ValueError | RecursionError, here: RowLocation, expected: str) -> DatasetError:
     if isinstance(error, json.JSONDecodeError):
-        where = line if expected == ONE_OBJECT_A_LINE else error.lineno  # of the line, of the file
-        return DatasetError(
-            f"broken JSON at column {error.colno}: {error.msg}",
-            path=file,
-            line=where,
-            expected=expected,
-        )
+        return here.error(f"broken JSON at column {error.colno}: {error.msg}", expected)
     if isinstance(error, RecursionError):
-        return _too_deep(file, line)
-    return DatasetError(
-        str(error), path=file, line=line, expected="finite numbers of usual length, each key once"
-    )
+        return _too_deep(here)
+    return here.error(str(error), "finite numbers of usual length, each key once")
 
 
-def _too_deep(file: Path, line: int) -> DatasetError:
-    return DatasetError(
-        f"the JSON is nested deeper than {DEEPEST} levels",
-        path=file,
-        line=line,
-        expected="rows of texts, chats and a little metadata",
-    )
+def _too_deep(here: RowLocation) -> DatasetError:
+    problem = f"the JSON is nested deeper than {DEEPEST} levels"
+    return here.error(problem, "rows of texts, chats and a little metadata")
 
 
-def _bounded(raw: Any, file: Path, line: int) -> Any:
-    """The value, if it is not nested too deep; looked at level by level, so that any depth is."""
+def _row(raw: Any, here: RowLocation, expected: str) -> dict[str, Any]:
+    """The value, if it is an object and not nested too deep; looked at level by level."""
     level = [raw]
     for _ in range(DEEPEST):
         level = [
@@ -131,19 +108,16 @@ def _bounded(raw: Any, file: Path, line: int) -> Any:
             if isinstance(each, dict | list)
         ]
         if not level:
-            return raw
-    raise _too_deep(file, line)
-
-
-def _an_object(raw: Any, file: Path, line: int, expected: str) -> dict[str, Any]:
-    if isinstance(raw, dict):
-        return raw
-    raise DatasetError(
-        f"found a JSON {type(raw).__name__}", path=file, line=line, expected=expected
-    )
+            break
+    else:
+        raise _too_deep(here)
+    if not isinstance(raw, dict):
+        raise here.error(f"found a JSON {type(raw).__name__}", expected)
+    return raw
 
 
 def _skip(text: str, at: int) -> int:
+    """The position of the next character that is not blank."""
     found = _SPACE.match(text, at)
     return found.end() if found else at
 

@@ -65,14 +65,7 @@ def _size(
 ) -> tuple[int, int]:
     """Values and characters a node expands to; nodes that aliases share count once for each.
 
-    Args:
-        node: whose values are counted.
-        known: counts so far by the identity of nodes, None while a node is being counted.
-        depth: of the node.
-        most: characters that it may expand to.
-
-    Raises:
-        ValueError: beyond the bounds, and for a node that holds itself.
+    ``known`` has counts so far by the identity of nodes, None while a node is being counted.
     """
     if depth > DEEPEST:
         raise ValueError(f"it is nested deeper than {DEEPEST} levels")

@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-LONGEST_FOUND = 200  # characters of a value that is shown
+LONGEST_FOUND, LONGEST_ERROR = 200, 300  # characters of a value and of an error that are shown
 # By the type of pydantic's error; its limits are named as there.
 EXPECTED = {
     "missing": "is missing",
@@ -53,7 +53,8 @@ def expectation(
     if kind == "extra_forbidden":
         *above, key = problem["loc"]
         known = known_keys(model, above) if model is not None else ()
-        return f"unknown {noun}{meant_or_known(str(key), known)}"
+        listed = f"; known: {', '.join(known)}" if known else ""
+        return f"unknown {noun}{meant(str(key), known) or listed}"
     if kind in EXPECTED:
         return EXPECTED[kind].format_map({name: _plain(limit) for name, limit in limits.items()})
     for beginning, text in EXPECTED_KINDS.items():
@@ -82,15 +83,16 @@ def shown(value: object) -> str:
     return text if len(text) <= LONGEST_FOUND else f"{text[:LONGEST_FOUND]}..."
 
 
+def short(error: Exception) -> str:
+    """An error on one line, cut where it is long: transformers lists all that it knows."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= LONGEST_ERROR else f"{text[:LONGEST_ERROR]}..."
+
+
 def meant(name: str, known: Collection[str]) -> str:
     """``; did you mean 'total_steps'?``; nothing where none is near."""
     close = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
-
-
-def meant_or_known(name: str, known: Collection[str]) -> str:
-    """Like ``meant``, but lists all known names where none is close."""
-    return meant(name, known) or (f"; known: {', '.join(known)}" if known else "")
 
 
 def known_keys(model: type[BaseModel], path: Collection[object] = ()) -> list[str]:

@@ -76,10 +76,9 @@ def read_json(path: Path) -> dict[str, Any]:
         FileError: it cannot be read.
         RecordError: it holds something else.
     """
+    text = read_text(path)
     try:
-        content = _content(read_text(path))
-    except RecordError:
-        raise
+        content = _content(text)
     except (ValueError, RecursionError) as error:
         raise RecordError(path, problems_of(error), remedy_of(path)) from None
     if not isinstance(content, dict):
@@ -120,11 +119,7 @@ def remedy_of(path: Path) -> str:
 
 
 def _content(text: str) -> Any:
-    """JSON without NaN and infinity: AutoPipe writes null where there is no number.
-
-    Raises:
-        ValueError: for anything else.
-    """
+    """JSON without NaN and infinity: AutoPipe writes null where there is no number."""
     return json.loads(text, parse_constant=refuse_constant, parse_float=finite)
 
 

@@ -29,25 +29,10 @@ TOGETHER = re.compile(
     re.IGNORECASE,
 )
 NO_SECRETS = frozenset({"PWD", "OLDPWD", "XAUTHORITY"})
-# Of a URL or a connection string, where PWD is no folder and a code lets somebody in.
-PASSWORD_PARAMETER, CODE_PARAMETER = "PWD", "CODE"
 COUNTED = frozenset({"MAX", "MIN", "NUM", "COUNT", "LIMIT", "TOTAL", "NEW", "BATCHED"})  # of tokens
 # What a secret is like, and not itself.
-ABOUT = frozenset(
-    [
-        "TYPE",
-        "MODE",
-        "METHOD",
-        "TIMEOUT",
-        "TTL",
-        "LENGTH",
-        "SIZE",
-        "COUNT",
-        "ENABLED",
-        "PARALLELISM",
-        "ALGORITHM",
-        "PORT",
-    ]
+ABOUT_WORD = re.compile(
+    "TYPE|MODE|METHOD|TIMEOUT|TTL|LENGTH|SIZE|COUNT|ENABLED|PARALLELISM|ALGORITHM|PORT"
 )
 # Of a URL in any text: who gives it a password means it to be one, whatever the variable is called.
 URL_PASSWORD = re.compile(r"(?<=://)([^\s/:@'\"]*):([^\s/@'\"]+)@")
@@ -74,27 +59,11 @@ KNOWN = re.compile(
     r"|eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]{5,})"
 )
 SHORTEST = 6  # shorter values, as "1" or "true", are no secrets and occur everywhere
-HARMLESS = frozenset(
-    [
-        "true",
-        "false",
-        "enabled",
-        "disabled",
-        "required",
-        "optional",
-        "default",
-        "ignore",
-        "always",
-        "never",
-        "nothing",
-    ]
+HARMLESS = re.compile(
+    "true|false|enabled|disabled|required|optional|default|ignore|always|never|nothing",
+    re.IGNORECASE,
 )
 MASK = "[secret of the environment]"
-
-
-def is_secret_name(name: str) -> bool:
-    """True if a variable or parameter of that name holds a secret when its value looks like one."""
-    return _says_secret(name) or _may_say_secret(name)
 
 
 def has_secret(url: str) -> bool:
@@ -169,9 +138,9 @@ def _parameter(found: re.Match[str], mask: Callable[[str], str]) -> str:
 
 
 def _is_secret_parameter(name: str, value: str) -> bool:
-    if name.upper() == PASSWORD_PARAMETER:
+    if name.upper() == "PWD":  # of a connection string, where it is no folder
         return not value.startswith("/")
-    if name.upper() == CODE_PARAMETER:
+    if name.upper() == "CODE":  # of a URL, where one may let somebody in
         return _looks_secret(value)
     return _says_secret(name) or (_may_say_secret(name) and len(value) >= SHORTEST)
 
@@ -182,7 +151,7 @@ def _says_secret(name: str) -> bool:
     if TOGETHER.search(name):
         return True
     words = _words(name)
-    if not words or words[-1] in ABOUT:
+    if not words or ABOUT_WORD.fullmatch(words[-1]):
         return False
     counted = not COUNTED.isdisjoint(words)
     return any(SECRET_WORD.fullmatch(word) and not (counted and word == "TOKENS") for word in words)
@@ -190,7 +159,7 @@ def _says_secret(name: str) -> bool:
 
 def _may_say_secret(name: str) -> bool:
     words = _words(name)
-    return any(map(PERHAPS_WORD.fullmatch, words)) and words[-1] not in ABOUT
+    return any(map(PERHAPS_WORD.fullmatch, words)) and not ABOUT_WORD.fullmatch(words[-1])
 
 
 def _words(name: str) -> list[str]:
@@ -228,17 +197,14 @@ def _secrets_of(name: str, value: str) -> Iterator[str]:
     for found in URL_PARAMETER.finditer(value):
         if _is_secret_parameter(found[1], found[2]):
             yield found[2]
-    said = _says_secret(name) or (_may_say_secret(name) and _may_be_secret(value))
-    if not said or value.lower() in HARMLESS or _is_path(value):
+    looks = _looks_secret(value) or "://" in value
+    said = _says_secret(name) or (_may_say_secret(name) and looks)
+    if not said or HARMLESS.fullmatch(value) or _is_path(value):
         return
     yield value
     yield from value.splitlines()  # of a private key: logs are read line by line
     if "HOOK" in name.upper():  # what programs say of a request leaves the host out
         yield "/" + value.partition("://")[2].partition("/")[2]
-
-
-def _may_be_secret(value: str) -> bool:
-    return _looks_secret(value) or "://" in value
 
 
 def _is_path(value: str) -> bool:

@@ -8,10 +8,11 @@ import io
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
-from trials.io.errors import DatasetError
+from trials.io.errors import DatasetError, RowLocation
 
 LONGEST_LINE = 64 * 2**20  # characters
 LARGEST_FILE = 16 * 2**30  # bytes, unzipped: a few bytes of gzip can stand for any number
@@ -24,14 +25,12 @@ ENCODINGS: tuple[tuple[bytes, str], ...] = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+PICKLE = "a pickle, which is never loaded: it can run code"
 # What files begin with that are taken for data by mistake, and what they are called.
 SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"version https://git-lfs", "a Git LFS pointer, not the file: fetch it with `git lfs pull`"),
     (b"PK\x03\x04", "a zip archive (also .xlsx, .docx, .npz and PyTorch files are)"),
-    (b"\x80\x02", "a pickle, which is never loaded: it can run code"),
-    (b"\x80\x03", "a pickle, which is never loaded: it can run code"),
-    (b"\x80\x04", "a pickle, which is never loaded: it can run code"),
-    (b"\x80\x05", "a pickle, which is never loaded: it can run code"),
+    *((bytes((0x80, version)), PICKLE) for version in range(2, 6)),
     (b"SQLite format 3\0", "an SQLite database"),
     (b"\xd0\xcf\x11\xe0", "an old Office document (.xls, .doc)"),
     (b"%PDF", "a PDF document"),
@@ -111,18 +110,28 @@ def text_lines(file: Path, head: bytes) -> Iterator[tuple[int, str]]:
     with _opened(file) as stream:
         if encoding == "utf-8":
             stream.read(len(mark))
-            yield from _utf8_lines(stream, file)
+            text: IO[Any] = stream
         else:
-            yield from _decoded_lines(stream, encoding, file)
-
-
-def whole_text(file: Path, head: bytes) -> str:
-    """The text of a whole file.
-
-    Raises:
-        DatasetError: as ``text_lines``.
-    """
-    return "".join(text for _, text in text_lines(file, head))
+            text = io.TextIOWrapper(stream, encoding=encoding, newline="\n")
+        size = 0
+        for number in count(1):
+            here = RowLocation(file, number)
+            try:
+                line = text.readline(LONGEST_LINE + 1)
+                size += len(line)
+                _check_size(len(line), size, here)
+                whole = line.decode("utf-8") if isinstance(line, bytes) else line
+            except UnicodeError as error:
+                if isinstance(error, UnicodeDecodeError) and text is stream:
+                    problem = f"byte {error.start + 1} of the line is not UTF-8"
+                    expected = "UTF-8; convert with: iconv -f <its encoding> -t UTF-8"
+                else:  # a lone byte at the end, or half a surrogate pair
+                    problem = f"this is not whole {encoding.upper()}"
+                    expected = "UTF-8, or UTF-16 with its byte order mark"
+                raise here.error(problem, expected) from None
+            if not whole:
+                return
+            yield number, whole
 
 
 def _encoding(head: bytes) -> tuple[str, bytes]:
@@ -144,63 +153,19 @@ def _opened(file: Path) -> Iterator[IO[bytes]]:
             with gzip.open(raw) as unzipped:
                 yield unzipped  # type: ignore[misc]
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DatasetError(
-            f"the gzip file is cut short or damaged: {error}", path=file, expected="all of it"
-        ) from None
+        problem, expected = f"the gzip file is cut short or damaged: {error}", "all of it"
+        raise DatasetError(problem, path=file, expected=expected) from None
     except OSError as error:
-        raise DatasetError(
-            f"cannot be read: {error.strerror or error}",
-            path=file,
-            expected="a file that you may read",
-        ) from None
+        problem, expected = f"cannot be read: {error.strerror or error}", "a file that you may read"
+        raise DatasetError(problem, path=file, expected=expected) from None
 
 
-def _utf8_lines(stream: IO[bytes], file: Path) -> Iterator[tuple[int, str]]:
-    number, size = 0, 0
-    while content := stream.readline(LONGEST_LINE + 1):
-        number, size = number + 1, size + len(content)
-        _check_size(len(content), size, file, number)
-        try:
-            yield number, content.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise DatasetError(
-                f"byte {error.start + 1} of the line is not UTF-8",
-                path=file,
-                line=number,
-                expected="UTF-8; convert with: iconv -f <its encoding> -t UTF-8",
-            ) from None
-
-
-def _decoded_lines(stream: IO[bytes], encoding: str, file: Path) -> Iterator[tuple[int, str]]:
-    text = io.TextIOWrapper(stream, encoding=encoding, newline="\n")
-    number, size = 0, 0
-    while True:
-        try:
-            line = text.readline(LONGEST_LINE + 1)
-        except UnicodeError:  # a lone byte at the end, or half a surrogate pair
-            raise DatasetError(
-                f"this is not whole {encoding.upper()}",
-                path=file,
-                line=number + 1,
-                expected="UTF-8, or UTF-16 with its byte order mark",
-            ) from None
-        if not line:
-            return
-        number, size = number + 1, size + len(line)
-        _check_size(len(line), size, file, number)
-        yield number, line
-
-
-def _check_size(line: int, size: int, file: Path, number: int) -> None:
+def _check_size(line: int, size: int, here: RowLocation) -> None:
     if line > LONGEST_LINE:
         problem, most = "the line has", LONGEST_LINE
     elif size > LARGEST_FILE:
         problem, most = "the text up to here has", LARGEST_FILE
     else:
         return
-    raise DatasetError(
-        f"{problem} more than {most:,} bytes",
-        path=file,
-        line=number,
-        expected="one row a line, and no more rows than fit into memory",
-    )
+    expected = "one row a line, and no more rows than fit into memory"
+    raise here.error(f"{problem} more than {most:,} bytes", expected)

@@ -14,6 +14,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+INTERVAL_SECONDS = 0.5
 SUPERVISOR_VARIABLE = "AUTOPIPE_SUPERVISOR"  # "<pid>:<start time>" of the supervising process
 
 
@@ -28,7 +29,7 @@ def is_alive(token: str) -> bool:
     return pid.isdigit() and _start_time(int(pid)) == started
 
 
-def end_with_supervisor(interval_seconds: float = 0.5) -> None:
+def end_with_supervisor() -> None:
     """Has this process's group killed when the supervisor named in the environment is gone.
 
     So too without the launcher in between: no signal would reach a process that a distributed
@@ -40,11 +41,10 @@ def end_with_supervisor(interval_seconds: float = 0.5) -> None:
     supervisor = os.environ.get(SUPERVISOR_VARIABLE)
     if not supervisor:
         return
-    command = [sys.executable, "-I", str(Path(__file__).resolve()), str(interval_seconds)]
-    tokens = [_token(os.getpid()), supervisor, _token(os.getppid())]
+    command = [sys.executable, "-I", str(Path(__file__).resolve()), str(os.getpgrp())]
     global _watcher
     _watcher = subprocess.Popen(
-        [*command, str(os.getpgrp()), *tokens],
+        [*command, _token(os.getpid()), supervisor, _token(os.getppid())],
         env={k: v for k, v in child_environment().items() if k != SUPERVISOR_VARIABLE},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -57,7 +57,7 @@ def end_with_supervisor(interval_seconds: float = 0.5) -> None:
 _watcher: subprocess.Popen[bytes] | None = None
 
 
-def _watch(interval_seconds: float, group: int, watched: str, *needed: str) -> None:
+def _watch(group: int, watched: str, *needed: str) -> None:
     """Waits for the end of any process that is needed; then kills what is watched."""
     while is_alive(watched):
         if not all(map(is_alive, needed)):
@@ -67,7 +67,7 @@ def _watch(interval_seconds: float, group: int, watched: str, *needed: str) -> N
                 if is_alive(watched):
                     os.kill(int(watched.partition(":")[0]), signal.SIGKILL)
             return
-        time.sleep(interval_seconds)
+        time.sleep(INTERVAL_SECONDS)
 
 
 def _token(pid: int) -> str:
@@ -99,5 +99,4 @@ def _start_time(pid: int) -> str | None:
 
 
 if __name__ == "__main__":
-    _interval, _group, *_tokens = sys.argv[1:]
-    _watch(float(_interval), int(_group), *_tokens)
+    _watch(int(sys.argv[1]), *sys.argv[2:])

@@ -14,7 +14,8 @@ import json
 import resource
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from trials.data.dataset import render
 from trials.data.lengths import token_counts
 from trials.data.messages import Message, common_beginning
 from trials.io.errors import AutoPipeError, ModelError
+from trials.io.problems import short
 from trials.io.watchdog import end_with_supervisor
 from trials.models.check import check_folder
 
@@ -47,20 +49,22 @@ def check_rows(
             the ``lengths`` of all rows in tokens, and the ``context``.
         context: tokens that the model takes.
     """
+
+    def tell(**found: object) -> None:
+        answer.write_text(json.dumps(found), encoding="utf-8")
+
     texts = []
     for index, row in enumerate(rows):
-        answer.write_text(json.dumps({"row": index}), encoding="utf-8")
+        tell(row=index)
         signal.setitimer(signal.ITIMER_PROF, ROW_SECONDS)
         try:
             texts.append(check_row(tokenizer, row["prompt"], row["completion"], row["field"]))
         except Lost as lost:
-            problem = {"row": index, "problem": str(lost)}
-            answer.write_text(json.dumps(problem), encoding="utf-8")
+            tell(row=index, problem=str(lost))
             return
     signal.setitimer(signal.ITIMER_PROF, 0)
-    answer.write_text('{"counting": true}', encoding="utf-8")
-    found = {"lengths": token_counts(tokenizer, texts), "context": context}
-    answer.write_text(json.dumps(found), encoding="utf-8")
+    tell(counting=True)
+    tell(lengths=token_counts(tokenizer, texts), context=context)
 
 
 def check_row(tokenizer: Any, prompt: list[Message], completion: list[Message], field: str) -> str:
@@ -82,7 +86,7 @@ def check_row(tokenizer: Any, prompt: list[Message], completion: list[Message], 
     except MemoryError:
         raise Lost("the chat template takes more memory than there is") from None
     except Exception as error:  # a template raises whatever its author wrote
-        raise Lost(f"the chat template refuses the row: {_one_line(error)}") from None
+        raise Lost(f"the chat template refuses the row: {short(error)}") from None
     _check_texts(prompt, "prompt", _plain(before))
     _check_texts(completion, field, _plain(whole[common_beginning(start, whole) :]))
     return whole
@@ -120,29 +124,17 @@ def _leaves(value: Any, key: str = "") -> list[str]:
 
 def _lost(content: str, text: str) -> str:
     """The part of a content between its longest beginning and longest end that are there."""
-    first = _longest(lambda n: content[:n] in text, len(content))
-    last = _longest(lambda n: content[len(content) - n :] in text, len(content) - first)
+    lengths = range(1, len(content) + 1)
+    first = bisect_left(lengths, True, key=lambda n: content[:n] not in text)
+    lengths = range(1, len(content) - first + 1)
+    last = bisect_left(lengths, True, key=lambda n: content[len(content) - n :] not in text)
     first = content.rfind(" ", 0, first) + 1  # the "<" of "<think>" is found in any text
     lost = content[first : len(content) - last].strip() or content
     return lost if len(lost) <= SHOWN else f"{lost[:SHOWN]}..."
 
 
-def _longest(holds: Callable[[int], bool], longest: int) -> int:
-    """The largest number for which something holds that holds for all smaller ones, too."""
-    low, high = 0, longest
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if holds(middle) else (low, middle - 1)
-    return low
-
-
 def _plain(text: str) -> str:
     return " ".join(text.split())
-
-
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def check_model(model: str, tokenizer: Any) -> None:

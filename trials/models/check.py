@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from trials.io.errors import ModelError
-from trials.io.text_files import SIGNATURES
+from trials.io.text_files import PICKLE, SIGNATURES
 
 LARGEST_JSON = 100_000_000  # bytes; safetensors bounds its headers by the same number
-LFS = SIGNATURES[0][0]
+LFS, POINTER = SIGNATURES[0]
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 EXPECTED = "a folder with config.json, a tokenizer and safetensors weights, or a hub id"
+FLOAT_WEIGHTS = "the folder it was quantized from, with float weights, which can be trained"
 # Names of one size in the configurations of different architectures.
 SIZES: dict[str, tuple[str, ...]] = {
     "layers": ("num_hidden_layers", "n_layer", "num_layers", "n_layers"),
@@ -70,12 +71,8 @@ class Weights:
     @property
     def embedding(self) -> tuple[int, int] | None:
         """Rows and columns of the embedding, where a tensor is known to be one."""
-        known = (
-            (shape[0], shape[1])
-            for name, shape in self.shapes.items()
-            if _EMBEDDING.search(name) and len(shape) == 2
-        )
-        return next(known, None)
+        tables = (shape for name, shape in self.shapes.items() if _EMBEDDING.search(name))
+        return next(((shape[0], shape[1]) for shape in tables if len(shape) == 2), None)
 
     @property
     def vocabulary(self) -> int | None:
@@ -111,13 +108,11 @@ def read_json(file: Path) -> dict[str, Any]:
         ModelError: for anything else, named for what it is.
     """
     try:
-        size = file.stat().st_size
-        head = file.open("rb").read(len(LFS))
-        if head == LFS:
-            raise _refusal(file, "is a Git LFS pointer, not the file: fetch it with `git lfs pull`")
-        if size > LARGEST_JSON:
+        if (size := file.stat().st_size) > LARGEST_JSON:
             raise _refusal(file, f"has {size:,} bytes")
-        content = json.loads(file.read_bytes())
+        if (text := file.read_bytes()).startswith(LFS):
+            raise _refusal(file, f"is {POINTER}")
+        content = json.loads(text)
     except OSError as error:
         raise _refusal(file, f"cannot be read: {error.strerror}") from None
     except RecursionError:
@@ -139,10 +134,9 @@ def _config(folder: Path) -> dict[str, Any]:
     if (folder / "adapter_config.json").is_file():
         problem = "holds an adapter, not a model"
         raise _refusal(folder, problem, "its base model, or the two merged into one folder")
-    found = sorted(file.name for file in folder.glob("*.gguf"))
-    if found:
-        raise _refusal(folder, "has no config.json", f"a folder with one, or {folder / found[0]}")
-    raise _refusal(folder, "has no config.json")
+    found = sorted(folder.glob("*.gguf"))
+    expected = f"a folder with one, or {found[0]}" if found else EXPECTED
+    raise _refusal(folder, "has no config.json", expected)
 
 
 def _check_kind(config: Mapping[str, Any], folder: Path) -> None:
@@ -154,17 +148,11 @@ def _check_kind(config: Mapping[str, Any], folder: Path) -> None:
             quantized = {"quant_method": read_json(folder / name).get("quant_method", name)}
     if quantized:
         method = quantized.get("quant_method") if isinstance(quantized, dict) else None
-        raise _refusal(
-            folder,
-            f"holds quantized weights ({method or 'quantization_config in config.json'})",
-            "the folder it was quantized from, with float weights, which can be trained",
-        )
+        method = method or "quantization_config in config.json"
+        raise _refusal(folder, f"holds quantized weights ({method})", FLOAT_WEIGHTS)
     if config.get("is_encoder_decoder"):
-        raise _refusal(
-            folder,
-            f"is an encoder-decoder model ({config['model_type']})",
-            "a causal language model (decoder only)",
-        )
+        problem = f"is an encoder-decoder model ({config['model_type']})"
+        raise _refusal(folder, problem, "a causal language model (decoder only)")
 
 
 def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
@@ -189,13 +177,10 @@ def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
 
 def _no_weights(folder: Path) -> ModelError:
     suffixes = (".bin", ".pt", ".pth")
-    pickles = sorted(file.name for file in folder.iterdir() if file.suffix in suffixes)
-    if pickles:
-        return _refusal(
-            folder,
-            f"has its weights in {pickles[0]}, a pickle, which is never loaded: it can run code",
-            f"{SINGLE}; save_pretrained of a model that you trust writes it",
-        )
+    if pickles := sorted(file.name for file in folder.iterdir() if file.suffix in suffixes):
+        problem = f"has its weights in {pickles[0]}, {PICKLE}"
+        expected = f"{SINGLE}; save_pretrained of a model that you trust writes it"
+        return _refusal(folder, problem, expected)
     return _refusal(folder, f"has no weights ({SINGLE} or {INDEX})")
 
 
@@ -205,7 +190,7 @@ def _header(file: Path) -> dict[str, tuple[int, ...]]:
     with file.open("rb") as stream:
         start = stream.read(8)
         if (start + stream.read(len(LFS) - 8)) == LFS:
-            raise _refusal(file, "is a Git LFS pointer, not the file: fetch it with `git lfs pull`")
+            raise _refusal(file, f"is {POINTER}")
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
         if not 2 <= length <= min(LARGEST_JSON, size - 8):
             raise _refusal(file, "is not a safetensors file, or cut short within its header")
@@ -225,11 +210,8 @@ def _header(file: Path) -> dict[str, tuple[int, ...]]:
     for name, kind in kinds.items():
         matrix = name.endswith("weight") and len(shapes[name]) == 2
         if (matrix and kind not in FLOATS) or _PACKED.search(name):
-            raise _refusal(
-                file,
-                f"holds quantized weights ({name} is {kind})",
-                "the folder it was quantized from, with float weights, which can be trained",
-            )
+            problem = f"holds quantized weights ({name} is {kind})"
+            raise _refusal(file, problem, FLOAT_WEIGHTS)
     return shapes
 
 
@@ -240,21 +222,16 @@ def _check_sizes(config: Mapping[str, Any], weights: Weights, folder: Path) -> N
     text = {**config, **(inner if isinstance(inner, dict) else {})}
     sizes = _sizes(text, file)
     narrow = any(text.get(name) for name in ("word_embed_proj_dim", "embedding_size"))
-    for problem in (
-        _against_tables(sizes, weights, narrow),
-        _against_attention(sizes, weights),
-        _against_all(sizes, weights),
+    if problem := (
+        _against_tables(sizes, weights, narrow)
+        or _against_attention(sizes, weights)
+        or _against_all(sizes, weights)
     ):
-        if problem:
-            raise _refusal(file, problem, BELONGING)
+        raise _refusal(file, problem, BELONGING)
 
 
 def _sizes(text: Mapping[str, Any], file: Path) -> dict[str, int]:
-    """The sizes that a configuration says, by our names.
-
-    Raises:
-        ModelError: for what is no size.
-    """
+    """The sizes that a configuration says, by our names; what is no size is refused."""
     sizes: dict[str, int] = {}
     for size, names in SIZES.items():
         for name in names:

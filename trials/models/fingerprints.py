@@ -16,17 +16,15 @@ CONTENT = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
 def model_fingerprint(model: str, cache: Path) -> str | None:
     """Content hash of a model folder, 16 hexadecimal digits; None for a hub id.
 
-    Args:
-        model: folder or hub id.
-        cache: hashing tens of gigabytes takes a while, so it is done once for each state of the
-            folder (names, sizes and times of its files) and kept here.
+    Hashing tens of gigabytes takes a while, so it is done once for each state of the folder (names,
+    sizes and times of its files) and kept in ``cache``.
     """
     folder = Path(model)
     if not folder.is_dir():
         return None
-    known = cache / _state(folder)
+    known = cache / (state := _state(folder))
     if not known.exists():
-        write_text(known, _content(folder))
+        write_text(known, _content(folder, state))
     return known.read_text(encoding="utf-8")
 
 
@@ -37,7 +35,7 @@ def check_model_unchanged(model: str, expected: str) -> None:
         ModelError: the weights are others than those that the run began with.
     """
     folder = Path(model)
-    found = _content_in_state(folder, _state(folder)) if folder.is_dir() else None
+    found = _content(folder, _state(folder)) if folder.is_dir() else None
     if found is not None and found != expected:
         raise ModelError(
             f"model {model} changed since the run began: fingerprint {found}\n"
@@ -46,11 +44,7 @@ def check_model_unchanged(model: str, expected: str) -> None:
 
 
 @lru_cache(maxsize=4)
-def _content_in_state(folder: Path, state: str) -> str:
-    return _content(folder)
-
-
-def _content(folder: Path) -> str:
+def _content(folder: Path, state: str) -> str:
     files = _files(folder)
     return content_hash(
         *(part for file in files for part in (file.name, b"\0", bytes.fromhex(file_hash(file))))

@@ -7,16 +7,27 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from transformers import AutoModelForCausalLM
 from transformers.integrations import is_deepspeed_zero3_enabled
 
 from trials.io.errors import ModelError
+from trials.io.problems import short
 from trials.models.check import BELONGING, LAYER, check_folder
-from trials.models.tokenizer import load_config, short
+from trials.models.tokenizer import load_config
 
 MOST_COMPUTED = 2**30  # numbers that a model computes from its configuration, as masks
 # How configurations name layers that predict further tokens; they follow those of the model.
 FURTHER_LAYERS = ("num_nextn_predict_layers", "num_mtp_layers", "mtp_num_layers")
+
+
+def settle_device() -> None:
+    """Tells Accelerate to use the CPU where there is no GPU.
+
+    Left to itself it learns that when the first trainer is built: until then each of several
+    processes on a CPU would take itself for the only one.
+    """
+    PartialState(cpu=not torch.cuda.is_available())
 
 
 def count_parameters(config: Any) -> int:
@@ -74,8 +85,10 @@ def load_model(model: str | Path, trainable_adapter: bool = False, dtype: str = 
     except (ModelError, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # sizes and names in config.json fail wherever they are first used
+        # The text of a KeyError would be no more than the name.
+        said = f"{error} is not known" if isinstance(error, KeyError) else short(error)
         raise ModelError(
-            f"model {str(model)!r} cannot be loaded: {_said(error)}\n"
+            f"model {str(model)!r} cannot be loaded: {said}\n"
             "  expected: a folder with config.json and safetensors weights that belong to each "
             "other, or a hub id"
         ) from None
@@ -84,19 +97,11 @@ def load_model(model: str | Path, trainable_adapter: bool = False, dtype: str = 
     return loaded
 
 
-def _said(error: Exception) -> str:
-    """The text of an error; that of a KeyError would be no more than the name."""
-    return f"{error} is not known" if isinstance(error, KeyError) else short(error)
-
-
 def _refuse_larger(model: str) -> None:
     """Refuses a configuration that asks for far more memory than its weights would fill.
 
     What the weights lack would be made up at random, so memory is taken for it before it can be
     refused by its name.
-
-    Raises:
-        ModelError: saying both sizes; also for whatever is wrong with the folder.
     """
     if not Path(model).is_dir():
         return  # a hub id, which is not looked at before it is fetched
@@ -119,9 +124,6 @@ def _refuse_left_out(model: str, unexpected: Iterable[str], loaded: Any) -> None
 
     Other heads, other towers and buffers of older versions may be left out: the model has nothing
     of that name.
-
-    Raises:
-        ModelError: naming what would be left out.
     """
     known = loaded.state_dict().keys()
     numbered = {each for name in known for each in _numbered(name)}
@@ -151,15 +153,7 @@ def _numbered(name: str) -> list[tuple[str, str]]:
 
 
 def _refuse_made_up(model: str, found: Mapping[str, Any]) -> None:
-    """Refuses a model with weights that transformers made up at random, which it only logs.
-
-    Args:
-        model: folder or hub id.
-        found: what transformers says of the loading.
-
-    Raises:
-        ModelError: for weights that are missing, or of other sizes than config.json describes.
-    """
+    """Refuses a model with weights that transformers made up at random, which it only logs."""
     if other := sorted(found["mismatched_keys"]):
         name, has, needs = other[0]
         raise ModelError(

@@ -36,26 +36,20 @@ class TooLargeForMemory(MemoryError):
 # What was taken
 
 
-def reset_peak_memory() -> bool:
+def reset_peak_memory() -> None:
     """Starts ``peak_memory_bytes`` anew, for the next of the trials that share a process.
 
     Memory of the last trial that lies free in the heap is given back to the system first, or it
-    would count for the next one.
-
-    Returns:
-        Whether the peak was reset. On a CPU it can be on Linux alone; elsewhere the peak stays that
-        of the process's whole life.
+    would count for the next one. On a CPU this works on Linux alone; elsewhere the peak stays that
+    of the process's whole life.
     """
     if _cuda() is not None:
         _cuda().reset_peak_memory_stats()
-        return True
+        return
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)  # of glibc; other C libraries have none
-    try:
+    with suppress(OSError):
         (LINUX_PROCESS / "clear_refs").write_text("5")  # resets VmHWM, see proc(5)
-    except OSError:
-        return False
-    return True
 
 
 def peak_memory_bytes() -> int:
@@ -85,19 +79,14 @@ def available_memory_bytes() -> int:
 def available_ram_bytes(root: Path = Path("/")) -> int:
     """Main memory to be had without swapping, within the limit of a container or job.
 
-    Args:
-        root: where ``proc`` and ``sys`` are mounted.
+    ``root`` is where ``proc`` and ``sys`` are mounted.
     """
     limits = list(_cgroup_available(root))
     return max(0, min([int(psutil.virtual_memory().available), *limits]))
 
 
 def oom_kills(root: Path = Path("/")) -> int:
-    """Processes of this control group that the kernel killed for want of memory so far.
-
-    Args:
-        root: where ``proc`` and ``sys`` are mounted.
-    """
+    """Processes of this control group that the kernel killed for want of memory so far."""
     files = {"2": "memory.events", "1": "memory.oom_control"}
     groups = _cgroups(root)
     return sum(_statistic(group / files[version], "oom_kill") for version, group in groups)
@@ -224,7 +213,7 @@ def estimate_memory(
     shape = _Shape.of(config, parameters)
     share = execution.processes if sharded else 1
     lora = h.adapter == "lora"
-    weight_bytes = BFLOAT16 if weights_dtype(h, execution.bf16) == "bfloat16" else FLOAT32
+    weight_bytes = BFLOAT16 if weights_dtype(lora, execution.bf16) == "bfloat16" else FLOAT32
     trained = shape.lora_parameters(h) if lora else parameters
     weights = parameters * weight_bytes + lora * trained * FLOAT32
     longest = longest_row or schedule.max_length or 0
@@ -280,11 +269,7 @@ class _Shape:
     @classmethod
     def of(cls, config: Any, parameters: int) -> _Shape:
         text = config.get_text_config()
-        hidden, layers, heads = (
-            text.hidden_size,
-            text.num_hidden_layers,
-            text.num_attention_heads,
-        )
+        hidden, layers, heads = text.hidden_size, text.num_hidden_layers, text.num_attention_heads
         head = getattr(text, "head_dim", None) or hidden // heads
         keys = (getattr(text, "num_key_value_heads", None) or heads) * head
         intermediate = getattr(text, "intermediate_size", None) or 4 * hidden
@@ -323,7 +308,7 @@ class _Shape:
         # Tiles of logits are there after the last layer, and again when its backward pass begins.
         tile = min(tokens, LOGITS_TILE_TOKENS) * min(self.vocabulary, LOGITS_TILE_VOCABULARY)
         tile *= logits or execution.on_cpu
-        if execution.gradient_checkpointing:
+        if execution.compute.gradient_checkpointing:
             return size * (self.layers * tokens * self.hidden + max(tokens * layer, tile))
         return size * (self.layers * tokens * layer + tile)
 

@@ -29,11 +29,8 @@ def unchanged_dataset(path: str, expected: str) -> Dataset:
     if found == expected:
         return _dataset(path, expected)
     load_dataset(path)  # what was added may be broken, and that says more
-    raise DatasetError(
-        f"fingerprint {found}",
-        path=path,
-        expected=f"{expected}: the data changed since the run began; start a new run",
-    )
+    expected = f"{expected}: the data changed since the run began; start a new run"
+    raise DatasetError(f"fingerprint {found}", path=path, expected=expected)
 
 
 @lru_cache(maxsize=KEPT)

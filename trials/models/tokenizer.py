@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoTokenizer
 
 from trials.data.messages import PLAIN_TEMPLATE
 from trials.io.errors import ModelError
+from trials.io.problems import short
 
 
 def load_config(model: str) -> Any:
@@ -57,9 +58,3 @@ def load_tokenizer(model: str) -> Any:
     if not tokenizer.chat_template:
         tokenizer.chat_template = PLAIN_TEMPLATE
     return tokenizer
-
-
-def short(error: Exception) -> str:
-    """The first lines of an error: transformers lists every architecture that it knows."""
-    text = " ".join(str(error).split())
-    return text if len(text) <= 300 else f"{text[:300]}..."

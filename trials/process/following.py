@@ -21,11 +21,6 @@ class Following:
     """The events of one job, and what its limits say about it.
 
     Time counts from the job's first event: a worker may have to be started for it first.
-
-    Args:
-        folder: with ``events.jsonl``.
-        limits: of the job.
-        on_event: called with every event.
     """
 
     def __init__(self, folder: Path, limits: Limits, on_event: Callable[[Event], None]):
@@ -63,10 +58,8 @@ class Following:
         if limit is not None and self._begun is not None:
             over = now - self._begun - limit
             if over > min(MOST_GRACE_SECONDS, max(LEAST_GRACE_SECONDS, 0.1 * limit)):
-                return (
-                    FailureKind.TIMED_OUT,
-                    f"still running {over:.0f} s after its limit of {limit:.0f} s",
-                )
+                message = f"still running {over:.0f} s after its limit of {limit:.0f} s"
+                return FailureKind.TIMED_OUT, message
         return None
 
     def _endless_reward(self, now: float) -> str | None:

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +19,11 @@ from pathlib import Path
 import psutil
 
 from trials.io.imports import child_environment
-from trials.io.redact import redact_file, redacted
+from trials.io.redact import redacted
 from trials.io.watchdog import SUPERVISOR_VARIABLE, supervisor_token
 from trials.spec.records import LOG_TAIL_LINES
 
 TERMINATE_GRACE_SECONDS = 3.0
-WATCH_SECONDS = 0.2
 
 QUIET = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -102,42 +101,13 @@ class Launcher:
                 start_new_session=True,
             )
 
-    def run(
-        self,
-        module: str,
-        files: Sequence[Path],
-        log_file: Path,
-        watch: Callable[[], None] | None = None,
-    ) -> int:
-        """Runs ``module`` to its end and returns its exit code; the group never outlives this.
 
-        Secrets of the environment are taken out of its logs when it has ended.
-
-        Args:
-            module: a program of this package.
-            files: its arguments.
-            log_file: gets all that it prints, after what is there.
-            watch: called several times a second while it runs.
-        """
-        process = self.start(module, files, log_file)
-        try:
-            while watch is not None and process.poll() is None:
-                watch()
-                time.sleep(WATCH_SECONDS)
-            return process.wait()
-        finally:
-            end_group(process)
-            # A program may keep a log of its own beside each of its files.
-            for log in {log_file, *(file.with_name(log_file.name) for file in files)}:
-                redact_file(log)
-
-
-def log_tail(file: Path, start: int = 0, lines: int = LOG_TAIL_LINES) -> str:
+def log_tail(file: Path, start: int = 0) -> str:
     """The last lines of a log from byte ``start`` on, without secrets; empty without a log."""
     if not file.exists():
         return ""
     text = file.read_bytes()[start:].decode("utf-8", errors="replace")
-    return redacted("\n".join(text.splitlines()[-lines:]))
+    return redacted("\n".join(text.splitlines()[-LOG_TAIL_LINES:]))
 
 
 def end_group(process: subprocess.Popen[bytes]) -> None:

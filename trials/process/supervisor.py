@@ -37,17 +37,11 @@ from trials.spec.records import (
     write_json,
 )
 
-OnMeasurementEvent = Callable[[Event], None]
 OnEvent = Callable[[TrialSpec, Event], None]
 POLL_SECONDS = 0.02
 # Kinds of failure that leave a single process in good order; after others it is replaced.
 HARMLESS_KINDS = frozenset(
-    {
-        FailureKind.DIVERGED,
-        FailureKind.BAD_DATA,
-        FailureKind.BAD_CONFIG,
-        FailureKind.REWARD_FAILED,
-    }
+    {FailureKind.DIVERGED, FailureKind.BAD_DATA, FailureKind.BAD_CONFIG, FailureKind.REWARD_FAILED}
 )
 
 
@@ -56,11 +50,7 @@ class Cancelled(Exception):
 
 
 class MeasurementFailed(AutoPipeError):
-    """A measurement has neither an answer nor a refusal.
-
-    Attributes:
-        failure: why.
-    """
+    """A measurement has neither an answer nor a refusal; ``failure`` says why."""
 
     def __init__(self, failure: Failure):
         super().__init__(f"{failure.kind}: {failure.message}\n{failure.log_tail}".rstrip())
@@ -131,23 +121,17 @@ class Supervisor:
             SettingsError: when the folder holds another trial than the spec's.
         """
         _check_folder(spec)
-        result = _read_result(spec)
-        if result is None:
-            try:
-                result = self._run_in_worker(spec)
-            finally:  # cancelled, too: by then its process is gone
-                redact_file(Path(spec.folder) / "log.txt")
-        return result
+        if _result_file(spec).exists():
+            return read_record(_result_file(spec), TrialResult)
+        try:
+            return self._run_in_worker(spec)
+        finally:  # cancelled, too: by then its process is gone
+            redact_file(Path(spec.folder) / LOG)
 
     def measure(
-        self, request_file: Path, limits: Limits, on_event: OnMeasurementEvent | None = None
+        self, request_file: Path, limits: Limits, on_event: Callable[[Event], None] | None = None
     ) -> None:
         """Has a worker answer a ``ProbeRequest``; the answer lies in the request's folder then.
-
-        Args:
-            request_file: its ``request.json``.
-            limits: of the whole measurement.
-            on_event: called with what the measurement says while it runs.
 
         Raises:
             Cancelled: when ``cancel`` was set.
@@ -158,35 +142,30 @@ class Supervisor:
         clear_measurement(folder)
         clear_notes(folder)
         following = Following(folder, limits, on_event or (lambda event: None))
-        alone = request.allow_user_code
+        done, alone = partial(is_finished, folder), request.allow_user_code
         try:
-            failure = self._in_worker(
-                request_file, lambda: is_finished(folder), following, alone=alone
-            )
+            failure = self._in_worker(request_file, done, following, alone)
         finally:
             redact_file(folder / LOG)
-        failure = failure or _reported_failure(folder)
-        if failure:
+        if failure := failure or _reported_failure(folder):
             raise MeasurementFailed(failure)
 
     def _run_in_worker(self, spec: TrialSpec) -> TrialResult:
         folder = Path(spec.folder)
-        on_event = self.on_event
-        told = partial(on_event, spec) if on_event else lambda event: None
+        told = partial(self.on_event, spec) if self.on_event else lambda event: None
         following = Following(folder, spec.limits, told)
         # Modules of the user's may keep a state of their own from one trial to the next, and
         # nothing takes down the engine that vLLM has on the GPU.
         failure = self._in_worker(
             folder / "spec.json",
-            lambda: _result_file(spec).exists(),
+            _result_file(spec).exists,
             following,
             alone=spec.allow_user_code or spec.compute.vllm,
-            prepare=lambda: _claim_folder(spec),
+            prepare=partial(_claim_folder, spec),
         )
         # By now its worker is gone; it may have got to its end at the last moment.
         if failure is None or _result_file(spec).exists():
             return read_record(_result_file(spec), TrialResult)
-        assert failure is not None
         return _unfinished(spec, failure, following.seconds)
 
     def _in_worker(
@@ -199,12 +178,8 @@ class Supervisor:
     ) -> Failure | None:
         """Gives one job to a free worker and waits; says why it is not done, if it is not.
 
-        Args:
-            file: of the job.
-            done: whether the job has left what it was to leave.
-            following: reads its events.
-            alone: no other job shares the worker's process with it.
-            prepare: called when there is a worker, before the job is given to it.
+        No other job shares the process with one that runs ``alone``. ``prepare`` is called when
+        there is a worker, before the job is given to it.
         """
         worker = self._free_worker(file.parent.name)
         try:
@@ -251,8 +226,7 @@ class Supervisor:
                 kind, message = exit_failure(exited, worker.tail(), worker.oom_killed(), folder)
                 return Failure(kind=kind, message=message, log_tail=worker.tail())
             if problem := following.overdue():
-                kind, message = problem
-                return Failure(kind=kind, message=message, log_tail=worker.tail())
+                return Failure(kind=problem[0], message=problem[1], log_tail=worker.tail())
             time.sleep(POLL_SECONDS)
 
 
@@ -264,15 +238,12 @@ def _unfinished(spec: TrialSpec, failure: Failure, seconds: float) -> TrialResul
     """
     folder = Path(spec.folder)
     events = list(read_events(folder / "events.jsonl"))
-    limit = spec.limits.wall_seconds
-    result = None
-    if failure.kind == FailureKind.TIMED_OUT and limit is not None:
-        result = overrun(spec, events, seconds, limit)
+    limit, timed_out = spec.limits.wall_seconds, failure.kind == FailureKind.TIMED_OUT
+    result = overrun(spec, events, seconds, limit) if timed_out and limit is not None else None
     if result is None:
         result = trial_result(spec, events, seconds, failure=failure)
         result = result.model_copy(update={"fraction": 0.0, "signals": {}})
-    lost = failure.kind not in TRANSIENT_KINDS and failure.kind != FailureKind.TIMED_OUT
-    if lost or disk_is_full(folder):
+    if (failure.kind not in TRANSIENT_KINDS and not timed_out) or disk_is_full(folder):
         # On a full disk this makes room for the result.
         shutil.rmtree(folder / "checkpoint", ignore_errors=True)
     with suppress(OSError):
@@ -312,11 +283,6 @@ def _claim_folder(spec: TrialSpec) -> None:
 
 def _result_file(spec: TrialSpec) -> Path:
     return Path(spec.folder) / "result.json"
-
-
-def _read_result(spec: TrialSpec) -> TrialResult | None:
-    file = _result_file(spec)
-    return read_record(file, TrialResult) if file.exists() else None
 
 
 def _reported_failure(folder: Path) -> Failure | None:

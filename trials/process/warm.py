@@ -7,7 +7,7 @@ import signal
 import subprocess
 import tempfile
 import threading
-import time
+from contextlib import suppress
 from pathlib import Path
 
 from trials.models.memory import oom_kills
@@ -42,19 +42,16 @@ class WarmWorker:
 
     def start(self) -> None:
         """Starts the worker if it does not run; only where it was said where its inbox is."""
-        if self._beside is not None and (self._process is None or self._process.poll() is not None):
-            self.kill()
-            self._start(self._beside)
+        if self._beside is not None:
+            self._ensure_running(self._beside)
 
     def submit(self, spec_file: Path) -> None:
         """Gives the worker its next job; starts it if need be."""
-        if self._process is None or self._process.poll() is not None:
-            self.kill()
-            self._start(self._beside or spec_file.parent.parent)
+        self._ensure_running(self._beside or spec_file.parent.parent)
         inbox = self._inbox
         if inbox is None:
             return  # closed at this moment; who waits will see it
-        self._trial_log = spec_file.with_name("log.txt")
+        self._trial_log = spec_file.with_name(LOG)
         # What was written before says nothing about how this trial ends.
         self._starts = _size(self._trial_log), _size(inbox.folder / LOG)
         self._oom_kills = oom_kills()
@@ -83,9 +80,8 @@ class WarmWorker:
         """Lets the worker end by itself."""
         if self._process and self._inbox:
             self._inbox.close()
-            deadline = time.monotonic() + CLOSE_GRACE_SECONDS
-            while self._process.poll() is None and time.monotonic() < deadline:
-                time.sleep(0.02)
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(CLOSE_GRACE_SECONDS)
         self.kill()
 
     def kill(self) -> None:
@@ -98,7 +94,10 @@ class WarmWorker:
                 shutil.rmtree(self._inbox.folder, ignore_errors=True)
                 self._inbox = None
 
-    def _start(self, beside: Path) -> None:
+    def _ensure_running(self, beside: Path) -> None:
+        if self._process is not None and self._process.poll() is None:
+            return
+        self.kill()
         # Beside the trials, and not in a temporary folder: all machines of a launch must see it.
         beside.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=".worker-", dir=beside))

@@ -10,12 +10,11 @@ state are as in a new process, so that results are too.
 from __future__ import annotations
 
 import gc
-import os
 import sys
 from pathlib import Path
 
 from trials.evaluation.measurement import REQUEST
-from trials.io.output import flush, output_to
+from trials.io.output import leave, output_to
 from trials.io.watchdog import end_with_supervisor
 from trials.process.inbox import Inbox
 from trials.spec.records import TrialSpec, read_record
@@ -26,7 +25,7 @@ def main(inbox: Path) -> None:
     end_with_supervisor()
     # The slow part of the start; the inbox may fill meanwhile.
     from trials.evaluation.probe import ModelCache, try_answer_request
-    from trials.models.device import settle_device
+    from trials.models.loading import settle_device
     from trials.training.run import run_trial
 
     settle_device()
@@ -45,6 +44,4 @@ def main(inbox: Path) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
-    # Interpreter shutdown with loaded torch threads may hang or crash after all work is done.
-    flush()
-    os._exit(0)
+    leave(0)

@@ -46,10 +46,8 @@ def trl_reward(kind: str, args: dict[str, Any]) -> Callable[[str, Row], float | 
         )
     unknown = sorted(map(str, set(args) - set(TRL_REWARDS[name])))
     if unknown:
-        known = ", ".join(TRL_REWARDS[name]) or "none"
-        raise RewardError(
-            f"reward_args of {kind!r}: {', '.join(unknown)} unknown; expected {known}"
-        )
+        known, found = ", ".join(TRL_REWARDS[name]) or "none", ", ".join(unknown)
+        raise RewardError(f"reward_args of {kind!r}: {found} unknown; expected {known}")
 
     def reward(completion: str, row: Row) -> float | None:
         scores = [trl_score(name, completion, answer, args) for answer in row.answers]

@@ -1,7 +1,5 @@
 """The check that the rows' own completions earn the reward: where they do not, no model will.
 
-    python -m trials.scoring.own_completions DATASET [--allow-user-code]
-
 Scored before any compute is spent, on every split. A reward that is somebody's code is called in a
 process of its own, which is ended when it takes too long.
 """
@@ -133,23 +131,19 @@ def _whole_solutions(dataset: Dataset) -> list[str]:
 
 def _turns_as_text(dataset: Dataset) -> list[str]:
     """A warning when texts of completions hold turns of a chat, as transcripts do."""
-    trained: list[tuple[Row | Preference, list[Message]]] = [
-        (row, row.completion)
-        for rows in dataset.splits.values()
-        for row in fixed_subset(rows, MAX_ROWS)
+    rows = [row for rows in dataset.splits.values() for row in fixed_subset(rows, MAX_ROWS)]
+    trained: list[tuple[Row | Preference, Message]] = [
+        (row, message) for row in rows for message in row.completion
     ]
-    trained += [(pair, pair.chosen + pair.rejected) for pair in dataset.preferences[:MAX_ROWS]]
-    turns = [
-        (row, find_turn(str(message.get("content") or "")))
-        for row, messages in trained
-        for message in messages
-    ]
+    for pair in dataset.preferences[:MAX_ROWS]:
+        trained += [(pair, message) for message in pair.chosen + pair.rejected]
+    turns = ((row, find_turn(str(message.get("content") or ""))) for row, message in trained)
     found = [(row, turn) for row, turn in turns if turn]
     if not found:
         return []
     row, turn = found[0]
     return [
-        f"{len(found):,} of {len(turns):,} texts that are to be trained hold turns of a chat, "
+        f"{len(found):,} of {len(trained):,} texts that are to be trained hold turns of a chat, "
         f"which the model would learn to write itself: {turn!r} in {row.file}:{row.line}. If they "
         "are not meant, write the chat as messages (docs/datasets.md) and leave its tokens out"
     ]
@@ -267,7 +261,3 @@ def main(arguments: Sequence[str]) -> None:
         print(json.dumps({"refusal": str(error)}), file=report, flush=True)
     else:
         print(json.dumps({"checks": list(map(asdict, checks))}), file=report, flush=True)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

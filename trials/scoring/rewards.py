@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from numbers import Real
-from typing import Any, Protocol
+from typing import Any
 
 from trials.data.card import TRL_PREFIX, is_trl_reward, is_user_code
 from trials.data.dataset import Dataset, DatasetCard, Row
@@ -35,18 +35,10 @@ MAX_CHOICES = 1_000
 MAX_FORMULAS = 500  # answers that are not plain numbers, read when a reward is built
 
 
-class Reward(Protocol):
-    """Scores one completion against its row; raises RewardFailed where it cannot."""
-
-    def __call__(self, completion: str, row: Row) -> float: ...
-
-
-class AnswerReader(Protocol):
-    """A reward that says what it takes as the answer of a completion."""
-
-    def read(self, completion: str) -> str: ...
-
-    def score(self, completion: str, answers: tuple[str, ...]) -> float: ...
+# Scores one completion against its row; raises RewardFailed where it cannot.
+Reward = Callable[[str, Row], float]
+# Rewards that say what they take as the answer of a completion.
+AnswerReader = Choice | ExactMatch | Numeric
 
 
 def build_reward(dataset: Dataset, allow_user_code: bool = False) -> Reward:

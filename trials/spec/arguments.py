@@ -6,14 +6,14 @@ into files for TRL's own command line; so the two train the same. Nothing heavy 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from trials.io.errors import HyperparameterError
 from trials.spec.hyperparameters import DEFAULT_DECAY, Hyperparameters
 from trials.spec.kinds import Stage
 from trials.spec.plan import StagePlan
-from trials.spec.records import Schedule
+from trials.spec.records import Compute, Schedule
 
 TRL_SCHEDULES = {
     "linear": "linear",
@@ -53,35 +53,21 @@ class Execution:
         processes: that share the batch, one per device.
         on_cpu: no accelerator is used.
         bf16: bfloat16 autocast.
-        gradient_checkpointing: activations are computed again in the backward pass.
-        vllm: completions of RL are generated with vLLM, in the training processes.
-        vllm_memory: share of the GPU that vLLM takes.
+        compute: settings of the device's use; ``bf16`` is what its precision comes to.
     """
 
     seed: int
     processes: int
     on_cpu: bool
     bf16: bool
-    gradient_checkpointing: bool = False
-    vllm: bool = False
-    vllm_memory: float = 0.3
+    compute: Compute = field(default_factory=Compute)
 
 
-def use_bf16(
-    precision: Literal["auto", "float32", "bfloat16"],
-    parameters: int,
-    supported: bool | None = None,
-) -> bool:
-    """True if a model of a size trains in bfloat16; ``auto`` uses it where it is faster.
-
-    Args:
-        precision: as the settings have it.
-        parameters: of the model.
-        supported: whether the device computes in bfloat16; None: this process's device is asked.
-    """
-    if precision != "auto" or parameters < BF16_MIN_PARAMETERS:
-        return precision == "bfloat16"
-    return has_bf16() if supported is None else supported
+def use_bf16(precision: Literal["auto", "float32", "bfloat16"], parameters: int) -> bool:
+    """True if a model of a size trains in bfloat16; ``auto`` uses it where it is faster."""
+    if precision == "auto":
+        return parameters >= BF16_MIN_PARAMETERS and has_bf16()
+    return precision == "bfloat16"
 
 
 def has_bf16() -> bool:
@@ -94,17 +80,12 @@ def has_bf16() -> bool:
     return any(found.get(name) for name in BF16_INSTRUCTIONS)
 
 
-def weights_dtype(h: Hyperparameters, bf16: bool) -> str:
-    """Type in which the base model is loaded.
+def weights_dtype(lora: bool, bf16: bool) -> Literal["bfloat16", "float32"]:
+    """Type in which the base model is loaded, with an adapter on top or without.
 
     Weights that are trained stay in float32 under autocast. Frozen ones are loaded as bfloat16:
     autocast would cast them anew for every generated token, which costs more than the token.
     """
-    return held_dtype(h.adapter == "lora", bf16)
-
-
-def held_dtype(lora: bool, bf16: bool) -> Literal["bfloat16", "float32"]:
-    """Type of the base model's weights, with an adapter on top or without."""
     return "bfloat16" if bf16 and lora else "float32"
 
 
@@ -118,8 +99,7 @@ def sft_arguments(
     """
     packing = {"packing": True, "packing_strategy": "bfd"} if h.sft_packing else {}
     return {
-        **_common_arguments(h, plan, "sft", execution),
-        **_batch_arguments("sft_batch_size", h.sft_batch_size, schedule, execution),
+        **_common_arguments(h, plan, "sft", schedule, execution),
         **_greedy_arguments(h, plan, schedule),
         **packing,
         "remove_unused_columns": True,
@@ -136,8 +116,7 @@ def dpo_arguments(
 ) -> dict[str, Any]:
     """Arguments of ``DPOConfig``, as for SFT. The reference is the model the stage starts from."""
     return {
-        **_common_arguments(h, plan, "dpo", execution),
-        **_batch_arguments("dpo_batch_size", h.dpo_batch_size, schedule, execution),
+        **_common_arguments(h, plan, "dpo", schedule, execution),
         "remove_unused_columns": True,
         "max_length": None,  # pairs were checked to fit
         "beta": h.dpo_beta,
@@ -149,15 +128,14 @@ def grpo_arguments(
     h: Hyperparameters, plan: StagePlan, schedule: Schedule, execution: Execution
 ) -> dict[str, Any]:
     """Arguments of ``GRPOConfig``, as for SFT, but for ``reward_weights``."""
-    batch = _batch_arguments("rl_batch_size", h.rl_batch_size, schedule, execution)
+    common = _common_arguments(h, plan, "rl", schedule, execution)
     low, high = h.clip_range
     return {
-        **_common_arguments(h, plan, "rl", execution),
-        **batch,
+        **common,
         **_vllm_arguments(h, execution),
         "remove_unused_columns": False,  # the reward needs the other columns
         # TRL counts this in forward passes: one buffer is a whole number of optimizer steps.
-        "steps_per_generation": batch["gradient_accumulation_steps"] * h.rl_updates_per_generation,
+        "steps_per_generation": common["gradient_accumulation_steps"] * h.rl_updates_per_generation,
         "num_iterations": h.rl_num_iterations,
         "num_generations": h.rl_num_generations,
         "max_completion_length": h.rl_max_completion_tokens or schedule.max_completion_tokens,
@@ -182,27 +160,19 @@ def per_device_batches(
     """Rows, pairs or completions in one forward pass on one device, for each stage that is run.
 
     Raises:
-        HyperparameterError: when a batch does not divide by the processes.
+        HyperparameterError: with every batch that does not divide by the processes.
     """
-    build = {"sft": sft_arguments, "dpo": dpo_arguments, "rl": grpo_arguments}
-    return {
-        stage: build[stage](h, plan, schedule, execution)["per_device_train_batch_size"]
-        for stage in plan.stages
-    }
-
-
-def batch_problems(
-    h: Hyperparameters, plan: StagePlan, schedule: Schedule, execution: Execution
-) -> list[str]:
-    """The problems for which ``per_device_batches`` would raise, of all stages that run."""
-    problems = []
+    found: dict[Stage, int] = {}
+    problems: list[str] = []
     for stage in plan.stages:
-        name = f"{stage}_batch_size"
         try:
-            _batch_arguments(name, getattr(h, name), schedule, execution)
+            batch = _batch_arguments(h, stage, schedule, execution)
+            found[stage] = batch["per_device_train_batch_size"]
         except HyperparameterError as error:
             problems += error.problems
-    return problems
+    if problems:
+        raise HyperparameterError(problems)
+    return found
 
 
 def lora_arguments(h: Hyperparameters) -> dict[str, Any] | None:
@@ -225,7 +195,7 @@ def lora_arguments(h: Hyperparameters) -> dict[str, Any] | None:
 
 
 def _common_arguments(
-    h: Hyperparameters, plan: StagePlan, stage: Stage, execution: Execution
+    h: Hyperparameters, plan: StagePlan, stage: Stage, schedule: Schedule, execution: Execution
 ) -> dict[str, Any]:
     """Arguments of all trainers. TRL's defaults of bf16, checkpointing and logging do not fit."""
     return {
@@ -238,7 +208,7 @@ def _common_arguments(
         "adam_beta2": h.adam_beta2,
         "use_cpu": execution.on_cpu,
         "bf16": execution.bf16,
-        "gradient_checkpointing": execution.gradient_checkpointing,
+        "gradient_checkpointing": execution.compute.gradient_checkpointing,
         "logging_steps": 1,
         "logging_nan_inf_filter": False,  # a filtered NaN would hide a diverged trial
         "save_strategy": "no",  # in a trial, its callback says when
@@ -247,6 +217,7 @@ def _common_arguments(
         "dataloader_pin_memory": not execution.on_cpu,
         "optim": "adamw_torch",
         "ddp_find_unused_parameters": False,
+        **_batch_arguments(h, stage, schedule, execution),
     }
 
 
@@ -288,12 +259,12 @@ def _greedy_arguments(h: Hyperparameters, plan: StagePlan, schedule: Schedule) -
 
 
 def _vllm_arguments(h: Hyperparameters, execution: Execution) -> dict[str, Any]:
-    if not execution.vllm:
+    if not execution.compute.vllm:
         return {}
     arguments: dict[str, Any] = {
         "use_vllm": True,
         "vllm_mode": "colocate",
-        "vllm_gpu_memory_utilization": execution.vllm_memory,
+        "vllm_gpu_memory_utilization": execution.compute.vllm_memory,
     }
     if h.rl_loss_type == "vespo":  # it weights whole sequences itself
         arguments["vllm_importance_sampling_mode"] = "token_truncate"
@@ -301,17 +272,14 @@ def _vllm_arguments(h: Hyperparameters, execution: Execution) -> dict[str, Any]:
 
 
 def _batch_arguments(
-    name: str, batch_size: int, schedule: Schedule, execution: Execution
-) -> dict[str, Any]:
-    """Per-device batch and gradient accumulation that make up ``batch_size`` over all devices."""
-    processes, limit = execution.processes, schedule.micro_batch_size
+    h: Hyperparameters, stage: Stage, schedule: Schedule, execution: Execution
+) -> dict[str, int]:
+    """Per-device batch and gradient accumulation that make up a stage's batch over all devices."""
+    name, processes, limit = f"{stage}_batch_size", execution.processes, schedule.micro_batch_size
+    batch_size: int = getattr(h, name)
     if batch_size % processes:
-        raise HyperparameterError(
-            [
-                f"{name}={batch_size} does not divide by the {processes} processes that share it: "
-                f"change {name} to a multiple of {processes}"
-            ]
-        )
+        problem = f"{name}={batch_size} does not divide by the {processes} processes that share it"
+        raise HyperparameterError([f"{problem}: change {name} to a multiple of {processes}"])
     share = batch_size // processes
     per_device = max(size for size in range(1, min(share, limit or share) + 1) if share % size == 0)
     return {

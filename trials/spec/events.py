@@ -125,15 +125,10 @@ def _event(line: bytes, path: Path) -> Event:
 
 def curve(events: Iterable[Event]) -> list[CurvePoint]:
     """The curve of a trial: the kept metrics of every step, and every validation score."""
-    points = []
-    for event in events:
-        if event["kind"] not in ("metric", "score"):
-            continue
-        for metric, value in event["values"].items():
-            if math.isfinite(value):  # NaN and infinity are events, not points of the curve
-                points.append(
-                    CurvePoint(
-                        stage=event["stage"], step=event["step"], metric=metric, value=float(value)
-                    )
-                )
-    return points
+    return [
+        CurvePoint(stage=event["stage"], step=event["step"], metric=metric, value=float(value))
+        for event in events
+        if event["kind"] in ("metric", "score")
+        for metric, value in event["values"].items()
+        if math.isfinite(value)  # NaN and infinity are events, not points of the curve
+    ]

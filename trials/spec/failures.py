@@ -47,13 +47,9 @@ def failure_of(error: Exception, folder: Path) -> Failure:
     lines = "".join(traceback.format_exception(error)).splitlines()
     kind = failure_kind(error, folder)
     message = str(error) if isinstance(error, AutoPipeError) else f"{type(error).__name__}: {error}"
-    return Failure(
-        kind=kind,
-        message=f"{FULL_DISK.format(folder)} ({message})"
-        if kind == FailureKind.DISK_FULL
-        else message,
-        log_tail="\n".join(lines[-LOG_TAIL_LINES:]),
-    )
+    if kind == FailureKind.DISK_FULL:
+        message = f"{FULL_DISK.format(folder)} ({message})"
+    return Failure(kind=kind, message=message, log_tail="\n".join(lines[-LOG_TAIL_LINES:]))
 
 
 def failure_kind(error: Exception, folder: Path) -> FailureKind:
@@ -83,22 +79,12 @@ def _is_passing(error: BaseException) -> bool:
     """True if a device, a network or another process failed, judging by the exception's type."""
     if isinstance(error, OSError):
         return isinstance(error, (ConnectionError, TimeoutError)) or error.errno in PASSING
-    if isinstance(error, _device_errors()):
+    torch = sys.modules.get("torch")  # where it was never imported nothing can have raised its own
+    distributed = getattr(torch, "distributed", None)
+    own = (getattr(torch, "AcceleratorError", None), getattr(distributed, "DistError", None))
+    if isinstance(error, tuple(filter(None, own))):
         return True
     return isinstance(error, RuntimeError) and DEVICE_ERROR.match(str(error)) is not None
-
-
-def _device_errors() -> tuple[type[BaseException], ...]:
-    """PyTorch's own; where it was never imported nothing can have raised them."""
-    torch = sys.modules.get("torch")
-    if torch is None:
-        return ()
-    distributed = torch.distributed
-    found = (
-        getattr(torch, "AcceleratorError", None),
-        getattr(distributed, "DistError", None) if distributed.is_available() else None,
-    )
-    return tuple(kind for kind in found if kind is not None)
 
 
 def exit_failure(code: int, log: str, oom_killed: bool, folder: Path) -> tuple[FailureKind, str]:
@@ -113,10 +99,8 @@ def exit_failure(code: int, log: str, oom_killed: bool, folder: Path) -> tuple[F
     name = _signal_name(code, log)
     text = log.lower()
     if _any_in(MEMORY_WORDS, text) or (name == "SIGKILL" and oom_killed):
-        return (
-            FailureKind.OUT_OF_MEMORY,
-            f"the process ended ({name or f'code {code}'}) for want of memory",
-        )
+        ended = f"the process ended ({name or f'code {code}'})"
+        return FailureKind.OUT_OF_MEMORY, f"{ended} for want of memory"
     if _any_in(DISK_WORDS, text) or disk_is_full(folder):
         ended = f"the process ended with {name or f'code {code}'}"
         return FailureKind.DISK_FULL, f"{FULL_DISK.format(folder)} ({ended})"

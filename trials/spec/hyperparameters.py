@@ -8,9 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import chain
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from trials.io.errors import HyperparameterError
 from trials.io.problems import expectation, meant, place, shown
@@ -56,8 +65,7 @@ Decay = Annotated[
     Field(gt=0, le=1, description="Share of the stage's steps that wsd decays over; default 0.2."),
 ]
 MinRatio = Annotated[
-    float | None,
-    Field(ge=0, lt=1, description="End of cosine_min_lr over its peak; default 0.1."),
+    float | None, Field(ge=0, lt=1, description="End of cosine_min_lr over its peak; default 0.1.")
 ]
 
 
@@ -175,6 +183,15 @@ class Hyperparameters(BaseModel):
         0.0, ge=0, le=10, description="Weight of the overlong term in the RL reward."
     )
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        annotation = cls.model_fields[str(info.field_name)].annotation
+        number = not {int, float}.isdisjoint(get_args(annotation) or (annotation,))
+        if isinstance(value, bool) and number:  # True is a whole number to Python
+            raise ValueError("expected a number")
+        return value
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if problems := _contradictions(self):
@@ -205,13 +222,8 @@ def _contradictions(h: Hyperparameters) -> list[str]:
     What TRL would refuse after the model is loaded, or only warn about, is refused here before
     anything is launched; each problem names the field to change.
     """
-    return [
-        *_lengths(h),
-        *_adapter(h),
-        *(problem for stage in STAGES for problem in _schedule(h, stage)),
-        *_groups(h),
-        *_clipping(h),
-    ]
+    schedules = chain.from_iterable(_schedule(h, stage) for stage in STAGES)
+    return [*_lengths(h), *_adapter(h), *schedules, *_groups(h), *_clipping(h)]
 
 
 def _lengths(h: Hyperparameters) -> list[str]:
@@ -281,15 +293,10 @@ def _groups(h: Hyperparameters) -> list[str]:
     completions = h.rl_batch_size * h.rl_updates_per_generation
     if completions % h.rl_num_generations == 0:
         return []
-    product = (
-        f"rl_batch_size={h.rl_batch_size}"
-        if h.rl_updates_per_generation == 1
-        else f"rl_batch_size={h.rl_batch_size} times "
-        f"rl_updates_per_generation={h.rl_updates_per_generation}"
-    )
+    updates = f" times rl_updates_per_generation={h.rl_updates_per_generation}"
     return [
-        f"{product} is not a multiple of rl_num_generations={h.rl_num_generations}: "
-        "change rl_batch_size"
+        f"rl_batch_size={h.rl_batch_size}{updates * (h.rl_updates_per_generation > 1)} is not a "
+        f"multiple of rl_num_generations={h.rl_num_generations}: change rl_batch_size"
     ]
 
 
@@ -331,31 +338,13 @@ def validate(config: Mapping[str, Any]) -> Hyperparameters:
     Raises:
         HyperparameterError: with every problem found, each naming the field to change.
     """
-    known = Hyperparameters.model_fields
     given = {key: value for key, value in config.items() if not is_unset(value)}
-    problems = [_unknown(key) for key in given if key not in known]
-    given = {key: value for key, value in given.items() if key in known}
-    # True is a whole number to Python.
-    problems += [
-        f"{key}={value!r}: expected a number"
-        for key, value in given.items()
-        if isinstance(value, bool) and _is_number(key)
-    ]
     try:
-        hyperparameters = Hyperparameters(**given)
+        return Hyperparameters(**given)
     except ValidationError as error:
-        problems += [_describe(detail) for detail in error.errors()]
+        problems = [_describe(detail) for detail in error.errors()]
         problems += _other_problems(given, {str(detail["loc"][0]) for detail in error.errors()})
-    except HyperparameterError as error:
-        problems += error.problems
-    if problems:
-        raise HyperparameterError(problems)
-    return hyperparameters
-
-
-def _is_number(key: str) -> bool:
-    annotation = Hyperparameters.model_fields[key].annotation
-    return not {int, float}.isdisjoint(get_args(annotation) or (annotation,))
+        raise HyperparameterError(problems) from None
 
 
 def _other_problems(given: Mapping[str, Any], broken: set[str]) -> list[str]:
@@ -363,7 +352,8 @@ def _other_problems(given: Mapping[str, Any], broken: set[str]) -> list[str]:
     try:
         Hyperparameters(**{key: value for key, value in given.items() if key not in broken})
     except HyperparameterError as error:
-        return [problem for problem in error.problems if not any(key in problem for key in broken)]
+        named = broken & Hyperparameters.model_fields.keys()
+        return [problem for problem in error.problems if not any(key in problem for key in named)]
     return []
 
 
@@ -372,11 +362,9 @@ def is_unset(value: Any) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
-def _unknown(key: str) -> str:
-    return (
-        f"{key!r} is not a hyperparameter of this trial{meant(key, Hyperparameters.model_fields)}"
-    )
-
-
 def _describe(detail: Any) -> str:
-    return f"{place(detail) or 'configuration'}={shown(detail['input'])}: {expectation(detail)}"
+    name = place(detail)
+    if detail["type"] == "extra_forbidden":
+        near = meant(name, Hyperparameters.model_fields)
+        return f"{name!r} is not a hyperparameter of this trial{near}"
+    return f"{name}={shown(detail['input'])}: {expectation(detail)}"

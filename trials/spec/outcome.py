@@ -14,7 +14,7 @@ from typing import Any
 from trials.spec.events import Event, curve
 from trials.spec.hyperparameters import Hyperparameters
 from trials.spec.kinds import FailureKind, StopRule, TrialState
-from trials.spec.plan import StagePlan, evaluation_steps
+from trials.spec.plan import StagePlan, scored_steps
 from trials.spec.provenance import provenance
 from trials.spec.records import Cost, Failure, Spent, Stop, TrialResult, TrialSpec
 from trials.spec.signals import signals_at
@@ -119,7 +119,9 @@ def _as_if_straight(
     """
     if plan is None:
         return list(log)
-    steps = evaluation_steps(spec, plan) | ({stop.step} if stop else set())
+    steps = scored_steps(plan, spec.schedule, spec.fidelity.fraction)
+    if stop:
+        steps.add(stop.step)
     return [event for event in log if event["kind"] != "score" or event["step"] in steps]
 
 

@@ -111,43 +111,27 @@ def pace_of(events: Sequence[Event]) -> Pace:
     own = _last_attempt(events)
     begun = own[0]["seconds"] if own else 0.0
     first = next((e["seconds"] for e in own if _is_preparing(e)), begun)
-    steps = {stage: _step_seconds(own, stage) for stage in STAGES}
     scores = [event["took"] for event in own if event["kind"] == "score"]
     saves = [event["took"] for event in own if event.get("phase") == "saved"]
     return Pace(
         loading=first - begun,
         starting=max(_starts(own), default=0.0),
-        sft_step=steps["sft"],
-        dpo_step=steps["dpo"],
-        rl_step=steps["rl"],
+        **{f"{stage}_step": _step_seconds(own, stage) for stage in STAGES},
         scoring=max(scores, default=0.0),
         saving=max(saves, default=0.0),
     )
 
 
-def trial_seconds(
-    pace: Pace, plan: StagePlan, schedule: Schedule, fraction: float = 1.0, since: int = 0
-) -> float:
-    """Seconds that a trial of a fraction takes.
+def trial_seconds(pace: Pace, plan: StagePlan, schedule: Schedule) -> float:
+    """Seconds that a trial of full length takes.
 
     Loading, then for each stage that is run its start, its steps and a saving of the weights, and
     a scoring at each of its evaluation points.
-
-    Args:
-        pace: of its parts.
-        plan: of the full run.
-        schedule: says when it is scored.
-        fraction: of the full run.
-        since: step of the checkpoint that it resumes from; 0 without one.
     """
-    last = plan.last_step(fraction)
-    seconds = pace.loading
-    for stage in plan.stages:
-        steps = min(last, plan.end(stage)) - max(since, plan.start(stage))
-        if steps > 0:
-            seconds += pace.starting + steps * pace.step(stage) + pace.saving
-    scorings = sum(step > since for step in scored_steps(plan, schedule, fraction))
-    return seconds + scorings * pace.scoring
+    stages = sum(
+        pace.starting + plan.steps(stage) * pace.step(stage) + pace.saving for stage in plan.stages
+    )
+    return pace.loading + stages + len(scored_steps(plan, schedule, 1.0)) * pace.scoring
 
 
 def _last_attempt(events: Sequence[Event]) -> list[Event]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from trials.io.errors import HyperparameterError
 from trials.spec.hyperparameters import Hyperparameters
 from trials.spec.kinds import STAGES, Stage
-from trials.spec.records import Schedule, TrialSpec
+from trials.spec.records import Schedule
 
 
 @dataclass(frozen=True)
@@ -64,13 +64,8 @@ class StagePlan:
         return step
 
 
-def evaluation_steps(spec: TrialSpec, plan: StagePlan) -> set[int]:
-    """Steps of a trial at which the validation score is taken; the last one is always there."""
-    return scored_steps(plan, spec.schedule, spec.fidelity.fraction)
-
-
 def scored_steps(plan: StagePlan, schedule: Schedule, fraction: float) -> set[int]:
-    """Like `evaluation_steps`, but of a trial of a given fraction."""
+    """Steps of a trial at which the validation score is taken; the last one is always there."""
     last = plan.last_step(fraction)
     points = {math.floor(point * plan.total + 0.5) for point in schedule.eval_points}
     return {step for step in points if 0 < step < last} | {last}
@@ -90,10 +85,10 @@ def plan_steps(h: Hyperparameters, schedule: Schedule, rows: int, pairs: int) ->
         HyperparameterError: with all that does not fit, each naming the field to change.
     """
     total = schedule.total_steps
-    sft = _given(h.sft_steps, _epochs(h.sft_epochs, rows, h.sft_batch_size))
-    dpo = _given(h.dpo_steps, _epochs(h.dpo_epochs, pairs, h.dpo_batch_size))
+    sft = _counted(h.sft_steps, h.sft_epochs, rows, h.sft_batch_size)
+    dpo = _counted(h.dpo_steps, h.dpo_epochs, pairs, h.dpo_batch_size)
     completions = rows * h.rl_num_generations * h.rl_num_iterations
-    rl = _given(h.rl_steps, _epochs(h.rl_epochs, completions, h.rl_batch_size))
+    rl = _counted(h.rl_steps, h.rl_epochs, completions, h.rl_batch_size)
     sft_share = h.sft_share if sft is None else 0.0
     if sft is None:
         sft = round(sft_share * total)
@@ -107,13 +102,12 @@ def plan_steps(h: Hyperparameters, schedule: Schedule, rows: int, pairs: int) ->
         left if rl is None else rl,
         rl_boundary=h.rl_updates_per_generation * h.rl_num_iterations,
     )
-    problems = [
+    if problems := [
         *_pair_problems(h, plan, pairs),
         *_length_problems(h, plan, total, rl_is_open=rl is None),
         *_batch_problems(h, plan, rows, pairs),
         *_prompt_problems(h, plan, rows),
-    ]
-    if problems:
+    ]:
         raise HyperparameterError(problems)
     return plan
 
@@ -175,10 +169,6 @@ def _length(h: Hyperparameters, stage: str) -> str:
     return f"{stage}_share={getattr(h, f'{stage}_share')}"
 
 
-def _given(steps: int | None, from_epochs: int | None) -> int | None:
-    return from_epochs if steps is None else steps
-
-
-def _epochs(epochs: float | None, rows: int, batch_size: int) -> int | None:
-    """Optimizer steps of some epochs; None when they are not given."""
-    return None if epochs is None else math.ceil(epochs * rows / batch_size)
+def _counted(steps: int | None, epochs: float | None, rows: int, batch_size: int) -> int | None:
+    """The steps that are given, or those of the epochs that are; None without either."""
+    return steps if epochs is None or steps is not None else math.ceil(epochs * rows / batch_size)

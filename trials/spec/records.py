@@ -23,6 +23,10 @@ LARGEST_INTEGER = 2**53
 LEAST_LENGTH = 8  # tokens of a row's limit
 MOST_TOKENS, MOST_SECONDS = 10_000_000, 366 * 86_400.0  # of a setting: more is a slip of the keys
 
+Seconds = Annotated[float, Field(gt=0, le=MOST_SECONDS)]
+Tokens = Annotated[int, Field(ge=1, le=MOST_TOKENS)]
+BatchSize = Annotated[int, Field(ge=1, le=65_536)]
+
 # How much of its log a failed trial keeps.
 LOG_TAIL_LINES = 30
 
@@ -66,26 +70,20 @@ class Schedule(Settings):
         le=MOST_TOKENS,
         description="Longest prompt + completion of SFT in tokens; default: the longest row.",
     )
-    max_completion_tokens: int | None = Field(
-        None,
-        ge=1,
-        le=MOST_TOKENS,
-        description="Tokens generated in RL and evaluation; default: from the data.",
+    max_completion_tokens: Tokens | None = Field(
+        None, description="Tokens generated in RL and evaluation; default: from the data."
     )
     eval_rows: int = Field(
         128, ge=4, le=10_000_000, description="Validation rows, the same for every trial."
     )
-    eval_batch_size: int = Field(128, ge=1, le=65_536, description="Rows generated at once.")
+    eval_batch_size: BatchSize = Field(128, description="Rows generated at once.")
     eval_points: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
         (0.1, 0.2, 0.3, 0.5, 1.0),
         max_length=1000,
         description="Fractions at which the validation score is taken.",
     )
-    micro_batch_size: int | None = Field(
-        None,
-        ge=1,
-        le=65_536,
-        description="Largest batch on a device; larger ones accumulate gradients.",
+    micro_batch_size: BatchSize | None = Field(
+        None, description="Largest batch on a device; larger ones accumulate gradients."
     )
     pass_k: int | None = Field(
         None, ge=1, le=10_000, description="Also measure pass@k of each trial, for this k."
@@ -150,21 +148,14 @@ class Pace(Settings):
 class Limits(Settings):
     """Time limits, in seconds, at which a trial ends itself or its supervisor ends it."""
 
-    wall_seconds: float | None = Field(
-        None, gt=0, le=MOST_SECONDS, description="Seconds that a trial may take in all."
-    )
+    wall_seconds: Seconds | None = Field(None, description="Seconds that a trial may take in all.")
     pace: Pace = Field(Pace(), description="What the trial expects before it has measured it.")
-    reward_seconds: float = Field(
-        60.0, gt=0, le=MOST_SECONDS, description="Seconds for the reward of one completion."
+    reward_seconds: Seconds = Field(60.0, description="Seconds for the reward of one completion.")
+    silent_seconds: Seconds = Field(
+        600.0, description="Seconds without events before a trial is killed."
     )
-    silent_seconds: float = Field(
-        600.0, gt=0, le=MOST_SECONDS, description="Seconds without events before a trial is killed."
-    )
-    checkpoint_seconds: float | None = Field(
-        600.0,
-        gt=0,
-        le=MOST_SECONDS,
-        description="Seconds between checkpoints, from which a killed trial resumes.",
+    checkpoint_seconds: Seconds | None = Field(
+        600.0, description="Seconds between checkpoints, from which a killed trial resumes."
     )
 
 

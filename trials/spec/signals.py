@@ -75,7 +75,8 @@ def signals_of(series: Series, step: int, plan: StagePlan) -> dict[str, float]:
     for stage, metrics in LEVELS.items():
         for metric in metrics:
             if (stage, metric) in seen:
-                signals[f"{stage}_{metric}"] = _level(seen[stage, metric][1])
+                values = seen[stage, metric][1]
+                signals[f"{stage}_{metric}"] = statistics.fmean(values[-max(3, len(values) // 4) :])
     for stage, metrics in TRENDS.items():
         for metric in metrics:
             if len((curve := seen.get((stage, metric), ([], [])))[0]) >= 4:
@@ -93,10 +94,6 @@ def signals_of(series: Series, step: int, plan: StagePlan) -> dict[str, float]:
         signals["score_gain"] = scores[-1][1] - scores[0][1]
         signals["score_best"] = max(value for _, value in scores)
     return {name: float(value) for name, value in signals.items() if math.isfinite(value)}
-
-
-def _level(values: Sequence[float]) -> float:
-    return statistics.fmean(values[-max(3, len(values) // 4) :])
 
 
 def _trend(steps: Sequence[int], values: Sequence[float], total_steps: int) -> tuple[float, float]:

@@ -28,13 +28,9 @@ Verdict = tuple[bool, dict[str, float]] | None
 
 
 class DynamicsMonitor:
-    """Feeds every logged step to the rules of one stage.
+    """Feeds every logged step to the rules of one stage: those of RL differ from the others'.
 
     A rule fires when so many steps in a row speak for stopping.
-
-    Args:
-        stage: whose rules are asked: those of RL differ from those of SFT and DPO.
-        rules: the thresholds.
     """
 
     def __init__(self, stage: Stage, rules: StoppingRules):
@@ -63,12 +59,8 @@ class DynamicsMonitor:
             Diverged: when loss or gradient norm is not finite.
         """
         self._seen |= values.keys()
-        broken: dict[str, float] = {
-            name: values[name]
-            for name in ("loss", "grad_norm")
-            if name in values and not math.isfinite(values[name])
-        }
-        if broken:
+        watched: dict[str, float] = {n: values[n] for n in ("loss", "grad_norm") if n in values}
+        if broken := {name: value for name, value in watched.items() if not math.isfinite(value)}:
             raise Diverged(self._stage, step, broken)
         if not self._rules.enabled:
             return None

@@ -18,12 +18,7 @@ from trials.training.saving import save_in_stage
 
 
 class TrialCallback(TrainerCallback):
-    """Turns what the trainer logs into events, evaluates, saves, and ends the stage in time.
-
-    Args:
-        context: of the trial.
-        stage: that the trainer runs.
-    """
+    """Turns what the trainer logs into events, evaluates, saves, and ends the stage in time."""
 
     def __init__(self, context: TrialContext, stage: Stage):
         self._context, self._stage = context, stage
@@ -41,11 +36,8 @@ class TrialCallback(TrainerCallback):
         # TRL counts tokens anew in every process, but GRPO resumes from the checkpoint's count.
         self._tokens = int(state.num_input_tokens_seen) if self._stage == "rl" else 0
         for event in read_events(self._context.folder / "events.jsonl"):
-            if (
-                event["kind"] == "metric"
-                and event["stage"] == self._stage
-                and event["step"] <= last
-            ):
+            own = event["kind"] == "metric" and event["stage"] == self._stage
+            if own and event["step"] <= last:
                 self._monitor.observe(event["step"], event["values"])
         return control
 
@@ -122,9 +114,7 @@ def score(context: TrialContext, model: Any, stage: Stage, step: int) -> None:
     evaluator.on_batch = alive
     started = events.seconds
     measured = evaluator(model)
-    pass_at_k = None
-    if context.spec.schedule.pass_k and step == context.last_step:
-        pass_at_k = evaluator.pass_at_k(model)
+    pass_at_k = evaluator.pass_at_k(model) if step == context.last_step else None
     took = events.seconds - started
     context.measured("scoring", took)
     events.write(

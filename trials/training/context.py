@@ -29,7 +29,7 @@ from trials.spec.arguments import Execution, per_device_batches, use_bf16, weigh
 from trials.spec.events import EventLog
 from trials.spec.hyperparameters import Hyperparameters, validate
 from trials.spec.kinds import Stage
-from trials.spec.plan import StagePlan, evaluation_steps, plan_steps
+from trials.spec.plan import StagePlan, plan_steps, scored_steps
 from trials.spec.records import LEAST_LENGTH, Pace, TrialSpec
 
 
@@ -106,7 +106,7 @@ class TrialContext:
     @property
     def eval_steps(self) -> set[int]:
         """Steps (over all stages) at which the validation score is taken."""
-        return evaluation_steps(self.spec, self.plan)
+        return scored_steps(self.plan, self.spec.schedule, self.spec.fidelity.fraction)
 
     def trainer_checkpoint(self, stage: Stage) -> str | None:
         """The trainer's checkpoint with which a stage goes on; None where it begins."""
@@ -122,32 +122,25 @@ class TrialContext:
     @property
     def execution(self) -> Execution:
         """Execution settings of the stages on this process's device."""
-        compute = self.spec.compute
         return Execution(
             seed=self.spec.seed,
             processes=PartialState().num_processes,
             on_cpu=not torch.cuda.is_available(),
             bf16=self.bf16,
-            gradient_checkpointing=compute.gradient_checkpointing,
-            vllm=compute.vllm,
-            vllm_memory=compute.vllm_memory,
+            compute=self.spec.compute,
         )
 
     @property
     def weights_dtype(self) -> str:
-        return weights_dtype(self.hyperparameters, self.bf16)
+        return weights_dtype(self.hyperparameters.adapter == "lora", self.bf16)
 
 
 def prepare(spec: TrialSpec, events: EventLog, start: Checkpoint | None = None) -> TrialContext:
     """Checks the spec against what is on disk and loads what the stages share.
 
-    Args:
-        spec: of the trial.
-        events: its open log.
-        start: the checkpoint to resume from; checked by the caller.
-
     Raises:
-        DatasetError, HyperparameterError, RewardError, ModelError: before any compute is spent.
+        DatasetError, HyperparameterError, RewardError, ModelError, TooLargeForMemory: before any
+            compute is spent.
     """
     hyperparameters = validate(spec.config)
     dataset = unchanged_dataset(spec.dataset, spec.dataset_fingerprint)
@@ -210,11 +203,7 @@ def prepare(spec: TrialSpec, events: EventLog, start: Checkpoint | None = None) 
 
 
 def _check_checkpoint(start: Checkpoint, keys: Mapping[Stage, str]) -> None:
-    """Refuses a checkpoint that this trial cannot have come from.
-
-    Raises:
-        ModelError: it is of another trial.
-    """
+    """Refuses a checkpoint that this trial cannot have come from."""
     if keys.get(start.manifest.stage) != start.manifest.key:
         raise ModelError(
             f"the checkpoint {start.path} is of another configuration, dataset, model or seed\n"
@@ -224,11 +213,7 @@ def _check_checkpoint(start: Checkpoint, keys: Mapping[Stage, str]) -> None:
 
 
 def _check_memory(context: TrialContext, config: Any, longest: int) -> None:
-    """Refuses what cannot fit before any weights are loaded.
-
-    Raises:
-        TooLargeForMemory: with the estimate by parts, and what to lower.
-    """
+    """Refuses what cannot fit before any weights are loaded."""
     compute, schedule = context.spec.compute, context.spec.schedule
     h, plan, execution = context.hyperparameters, context.plan, context.execution
     limit = compute.memory_bytes or available_memory_bytes()

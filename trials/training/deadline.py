@@ -24,10 +24,6 @@ class Deadline:
     the longest of its kind so far, and as ``limits.pace`` expects until there was one; a scoring
     of which nothing is expected, as steps of SFT on half as many rows.
 
-    Args:
-        context: of the trial.
-        stage: that is run.
-
     Attributes:
         since: when the step at hand began, on the monotonic clock.
     """
@@ -59,9 +55,8 @@ class Deadline:
             self._over = any_process(seconds + self._needed(step) > limit)
         if not self._over or not self._context.plan.is_boundary(step):
             return None
-        return Stop(
-            rule=StopRule.WALL_CLOCK, step=step, values={"seconds": seconds, "limit": limit}
-        )
+        values = {"seconds": seconds, "limit": limit}
+        return Stop(rule=StopRule.WALL_CLOCK, step=step, values=values)
 
     def _needed(self, step: int) -> float:
         """Seconds until the trial could end next, scored and saved."""

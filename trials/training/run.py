@@ -9,7 +9,6 @@ Under a supervisor, ``trials.process.worker`` calls ``run_trial`` for many trial
 from __future__ import annotations
 
 import gc
-import os
 import shutil
 import sys
 import traceback
@@ -22,8 +21,9 @@ from transformers import set_seed
 
 from trials.checkpoints.entries import clear_partials
 from trials.checkpoints.resume_point import resume_from
+from trials.io.output import leave
 from trials.io.watchdog import end_with_supervisor
-from trials.models.device import settle_device
+from trials.models.loading import settle_device
 from trials.models.memory import peak_memory_bytes, reset_peak_memory
 from trials.spec.events import EventLog, read_events
 from trials.spec.failures import failure_of
@@ -140,14 +140,8 @@ def _give_up_if_not_alone(folder: Path, failure: Failure) -> None:
     state = PartialState()
     if state.num_processes > 1:
         write_json(folder / f"failure.{state.process_index}.json", failure)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(1)
+        leave(1)
 
 
 if __name__ == "__main__":
-    exit_code = main(sys.argv[1:])
-    # Interpreter shutdown with loaded torch threads may hang or crash after all work is done.
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(exit_code)
+    leave(main(sys.argv[1:]))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
 
-from trials.checkpoints.entries import Kind, discard, entry_path, partial_path, publish
+from trials.checkpoints.entries import Kind, Manifest, discard, entry_path, partial_path, publish
 from trials.io.atomic import link_tree, put_in_place
 from trials.spec.kinds import Stage
 from trials.training.context import TrialContext
@@ -25,8 +26,6 @@ def save_in_stage(context: TrialContext, written: Path, stage: Stage, step: int)
     if state.is_main_process:
         partial = _partial(context, step)
         written.replace(partial / "trainer")
-        # A pickle that nothing reads; the arguments come from the spec.
-        (partial / "trainer" / "training_args.bin").unlink(missing_ok=True)
         if context.plan.start(stage):
             link_tree(Path(context.weights), partial / "start")
         _publish(context, partial, stage, step, "trainer")
@@ -46,7 +45,6 @@ def save_stage_end(context: TrialContext, trainer: Any, stage: Stage, step: int)
     if not context.spec.keep_checkpoint:
         return partial / "weights"  # cleared away at the end of the trial
     if state.is_main_process:
-        (partial / "weights" / "training_args.bin").unlink(missing_ok=True)
         _publish(context, partial, stage, step, "weights")
     state.wait_for_everyone()
     return target / "weights"
@@ -67,17 +65,20 @@ def save_final(context: TrialContext, trainer: Any) -> None:
 
 
 def _publish(context: TrialContext, partial: Path, stage: Stage, step: int, kind: Kind) -> None:
+    # A pickle that nothing reads; the arguments come from the spec.
+    (partial / kind / "training_args.bin").unlink(missing_ok=True)
     shutil.copyfile(context.folder / "events.jsonl", partial / "events.jsonl")
-    publish(
-        partial,
-        entry_path(context.folder, step),
+    manifest = Manifest(
         key=context.keys[stage],
         stage=stage,
         step=step,
         kind=kind,
         trial_id=context.spec.trial_id,
         processes=PartialState().num_processes,
+        created=datetime.now(UTC).isoformat(timespec="microseconds"),
+        files={},
     )
+    publish(partial, context.folder, manifest)
     _drop_older(context, step)
 
 

@@ -10,14 +10,7 @@ from typing import Any
 import torch
 from datasets import Dataset as HFDataset
 from peft import LoraConfig
-from trl import (
-    DPOConfig,
-    DPOTrainer,
-    GRPOConfig,
-    GRPOTrainer,
-    SFTConfig,
-    SFTTrainer,
-)
+from trl import DPOConfig, DPOTrainer, GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
 from trl.trainer.utils import RepeatSampler
 
 from trials.data.chat_table import chat_table
@@ -27,12 +20,7 @@ from trials.io.errors import HyperparameterError
 from trials.models.loading import load_model
 from trials.models.reuse import prepared
 from trials.scoring.rewards import RewardTerm, training_rewards
-from trials.spec.arguments import (
-    dpo_arguments,
-    grpo_arguments,
-    lora_arguments,
-    sft_arguments,
-)
+from trials.spec.arguments import dpo_arguments, grpo_arguments, lora_arguments, sft_arguments
 from trials.spec.kinds import Stage
 from trials.training.context import TrialContext
 
@@ -77,7 +65,7 @@ def sft_trainer(context: TrialContext, start: str | Path, output: Path) -> SFTTr
         HyperparameterError: when the batch does not fit the processes, or LoRA's targets the model.
     """
     h, schedule = context.hyperparameters, context.spec.schedule
-    model = _model(context, start)
+    shared = _shared(context, "sft", start)
     followed = None
     if h.sft_schedule == "greedy":
         followed = fixed_subset(context.dataset.splits["validation"], schedule.eval_rows)
@@ -94,7 +82,6 @@ def sft_trainer(context: TrialContext, start: str | Path, output: Path) -> SFTTr
     def build(rows: HFDataset) -> SFTTrainer:
         is_prepared = "labels" in rows.column_names
         return SFTTrainer(
-            model=model,
             args=SFTConfig(
                 output_dir=str(output),
                 dataset_kwargs={"skip_prepare_dataset": True} if is_prepared else None,
@@ -102,8 +89,7 @@ def sft_trainer(context: TrialContext, start: str | Path, output: Path) -> SFTTr
             ),
             train_dataset=rows,
             eval_dataset=_completions(followed) if followed else None,
-            processing_class=context.tokenizer,
-            peft_config=_fresh_adapter(context, "sft", model),
+            **shared,
         )
 
     if followed:  # then the evaluation rows would not be prepared either
@@ -117,33 +103,28 @@ def dpo_trainer(context: TrialContext, start: str | Path, output: Path) -> DPOTr
     TRL's reference is ``start``: loaded a second time for full weights, a frozen copy of the
     adapter for LoRA, or the base model where the adapter is new.
     """
-    h = context.hyperparameters
-    model = _model(context, start)
+    shared = _shared(context, "dpo", start)
+    schedule, execution = context.spec.schedule, context.execution
+    arguments = dpo_arguments(context.hyperparameters, context.plan, schedule, execution)
     pairs = [
         {"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected}
         for pair in context.dataset.preferences
     ]
     return DPOTrainer(
-        model=model,
-        args=DPOConfig(
-            output_dir=str(output),
-            **dpo_arguments(h, context.plan, context.spec.schedule, context.execution),
-        ),
+        args=DPOConfig(output_dir=str(output), **arguments),
         train_dataset=chat_table(pairs),
-        processing_class=context.tokenizer,
-        peft_config=_fresh_adapter(context, "dpo", model),
+        **shared,
     )
 
 
 def rl_trainer(context: TrialContext, start: str | Path, output: Path) -> GRPOTrainer:
     """Trainer of the RL stage; arguments as for ``sft_trainer``."""
     h, rows = context.hyperparameters, context.train_rows
-    model = _model(context, start)
+    shared = _shared(context, "rl", start)
     arguments = grpo_arguments(h, context.plan, context.spec.schedule, context.execution)
     limit = arguments["max_completion_length"]
     terms = training_rewards(context.reward, h, context.dataset.card, limit)
     return ExactGRPOTrainer(
-        model=model,
         reward_funcs=[_reward_function(term, rows) for term in terms],
         args=GRPOConfig(
             output_dir=str(output), reward_weights=[term.weight for term in terms], **arguments
@@ -151,8 +132,7 @@ def rl_trainer(context: TrialContext, start: str | Path, output: Path) -> GRPOTr
         train_dataset=chat_table(
             [{"prompt": row.prompt, "row_index": index} for index, row in enumerate(rows)]
         ),
-        processing_class=context.tokenizer,
-        peft_config=_fresh_adapter(context, "rl", model),
+        **shared,
     )
 
 
@@ -168,23 +148,20 @@ def lora_config(context: TrialContext, model: Any) -> LoraConfig | None:
     pattern = arguments["target_modules"]
     names = (name for name, _ in model.named_modules())
     if pattern != "all-linear" and not any(re.fullmatch(pattern, name) for name in names):
-        raise HyperparameterError(
-            [
-                f"lora_targets={context.hyperparameters.lora_targets!r}: no layer of "
-                f"{type(model).__name__} has a name known for that; set lora_targets='all-linear'"
-            ]
-        )
+        problem = f"no layer of {type(model).__name__} has a name known for that"
+        field = f"lora_targets={context.hyperparameters.lora_targets!r}"
+        raise HyperparameterError([f"{field}: {problem}; set lora_targets='all-linear'"])
     return LoraConfig(**arguments)
 
 
-def _model(context: TrialContext, start: str | Path) -> Any:
-    """The weights that a stage trains; an adapter of a stage before goes on being trained."""
-    return load_model(start, trainable_adapter=True, dtype=context.weights_dtype)
+def _shared(context: TrialContext, stage: Stage, start: str | Path) -> dict[str, Any]:
+    """What all trainers are given: the weights, the tokenizer, and a new adapter or none.
 
-
-def _fresh_adapter(context: TrialContext, stage: Stage, model: Any) -> LoraConfig | None:
-    """A new adapter in the first stage; the others train that one."""
-    return lora_config(context, model) if context.plan.stages[0] == stage else None
+    The first stage gets the adapter; the others go on training that one.
+    """
+    model = load_model(start, trainable_adapter=True, dtype=context.weights_dtype)
+    adapter = lora_config(context, model) if context.plan.stages[0] == stage else None
+    return {"model": model, "processing_class": context.tokenizer, "peft_config": adapter}
 
 
 def _completions(rows: Sequence[Row]) -> HFDataset:

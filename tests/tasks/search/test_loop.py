@@ -22,7 +22,7 @@ from tasks.runs.ledger import Ledger
 from tasks.search.conclude import recommend
 from tasks.search.loop import MODELS_KEPT, SearchLoop
 from tasks.search.stages import stages_of, trial_limits
-from tests.trials.checkpoint_helpers import fill
+from tests.trials.checkpoint_helpers import fill, manifest
 from trials.checkpoints.entries import entry_path, partial_path, publish, stage_keys
 from trials.data.dataset import Dataset, DatasetCard, Row
 from trials.io.errors import AutoPipeError, SettingsError
@@ -152,16 +152,9 @@ def leave_checkpoint(spec: TrialSpec, step: int, stage: str, kind: str, size: in
     """A real checkpoint as the trial would have published it."""
     h = validate(spec.config)
     target = entry_path(Path(spec.folder), step)
-    publish(
-        fill(partial_path(target), kind, size),
-        target,
-        key=stage_keys(spec, h, plan_steps(h, spec.schedule, 100, 0))[stage],
-        stage=stage,
-        step=step,
-        kind=kind,
-        trial_id=spec.trial_id,
-        processes=1,
-    )
+    key = stage_keys(spec, h, plan_steps(h, spec.schedule, 100, 0))[stage]
+    described = manifest(spec.trial_id, step, stage, kind).model_copy(update={"key": key})
+    publish(fill(partial_path(target), kind, size), Path(spec.folder), described)
     return target
 
 

@@ -22,6 +22,7 @@ from tests.trials.checkpoint_helpers import (
     fill,
     in_two_threads,
     keys,
+    manifest,
     write_entry,
 )
 from tests.trials.helpers import ROOT
@@ -138,7 +139,8 @@ def test_a_published_entry_comes_back(tmp_path: Path) -> None:
         "trainer/deep/state.json",
     }
     assert (manifest.step, manifest.processes, manifest.trial_id) == (12, 2, "t")
-    assert checkpoint.bytes == 1000 + len("{}") + checkpoint.events.stat().st_size
+    sizes = sum(record.size for record in checkpoint.manifest.files.values())
+    assert sizes == 1000 + len("{}") + checkpoint.events.stat().st_size
     assert checkpoint.payload == checkpoint.path / "trainer"
     assert [path.name for path in checkpoint.path.parent.iterdir()] == ["step-000012"]
 
@@ -196,20 +198,18 @@ def test_a_path_that_leaves_the_entry_is_never_followed(tmp_path: Path) -> None:
 
 
 def test_an_entry_without_its_parts_is_refused(tmp_path: Path) -> None:
-    target = entry_path(tmp_path / "t", 3)
-    about: dict[str, Any] = {"key": "k", "stage": "sft", "trial_id": "t", "processes": 1}
+    folder, described = tmp_path / "t", manifest("t", 3, "sft", "weights")
+    target = entry_path(folder, 3)
     partial = fill(partial_path(target), "weights")
     with pytest.raises(ValueError, match="nothing in trainer/"):
-        publish(partial, target, step=3, kind="trainer", **about)
-    with pytest.raises(ValueError, match="step 4"):
-        publish(partial, target, step=4, kind="weights", **about)
+        publish(partial, folder, manifest("t", 3, "sft", "trainer"))
     (partial / "weights" / "link").symlink_to(tmp_path)
     with pytest.raises(ValueError, match="is a link"):
-        publish(partial, target, step=3, kind="weights", **about)
+        publish(partial, folder, described)
     (partial / "weights" / "link").unlink()
     (partial / "events.jsonl").unlink()
     with pytest.raises(ValueError, match=r"no events\.jsonl"):
-        publish(partial, target, step=3, kind="weights", **about)
+        publish(partial, folder, described)
     assert not target.exists()
     clear_partials(tmp_path / "t")
     assert list(target.parent.iterdir()) == []
@@ -231,13 +231,9 @@ def test_two_publishers_of_one_entry_leave_a_valid_one(tmp_path: Path, damaged: 
             (write_entry(tmp_path, "t", step).path / "events.jsonl").unlink()
         partials = [fill(target.with_name(f".{i}.partial"), text=f"writer {i}") for i in (0, 1)]
 
-        def work(
-            index: int, partials: list[Path] = partials, target: Path = target, step: int = step
-        ) -> Checkpoint:
-            about: dict[str, Any] = {"key": KEYS["sft"], "stage": "sft", "processes": 1}
-            return publish(
-                partials[index], target, step=step, kind="trainer", trial_id="t", **about
-            )
+        def work(index: int, partials: list[Path] = partials, step: int = step) -> Checkpoint:
+            described = manifest("t", step, "sft", "trainer")
+            return publish(partials[index], tmp_path / "t", described)
 
         in_two_threads(work)
     registry = CheckpointRegistry(tmp_path)

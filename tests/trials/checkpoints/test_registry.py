@@ -69,30 +69,23 @@ def test_weights_are_usable_only_at_the_end_of_their_stage(tmp_path: Path) -> No
     assert find(tmp_path, 29 / 60) is None
 
 
-def test_among_and_processes_are_respected_and_ties_go_to_the_oldest(tmp_path: Path) -> None:
-    far = write_entry(tmp_path, "a", 18, processes=2)
+def test_among_is_respected_and_ties_go_to_the_oldest(tmp_path: Path) -> None:
+    far = write_entry(tmp_path, "a", 18)
     write_entry(tmp_path, "b", 12, created="2026-01-03T00:00:00.000000+00:00")
     oldest = write_entry(tmp_path, "c", 12, created="2026-01-02T00:00:00.000000+00:00")
     assert find(tmp_path) == far
-    assert find(tmp_path, processes=1) == oldest
     assert find(tmp_path, among={"b", "c"}) == oldest
-    assert find(tmp_path, among={"a"}, processes=1) is None
     assert find(tmp_path, among=()) is None
 
 
 @pytest.mark.parametrize(("damage", "said"), DAMAGES.values(), ids=DAMAGES)
-def test_a_damaged_one_is_skipped_and_reported(
-    tmp_path: Path, damage: Callable[[Path], Any], said: str
-) -> None:
+def test_a_damaged_one_is_skipped(tmp_path: Path, damage: Callable[[Path], Any], said: str) -> None:
     good, bad = write_entry(tmp_path, "t", 12), write_entry(tmp_path, "t", 18)
     partial = fill(partial_path(entry_path(tmp_path / "t", 19)))
     write_json(partial / "manifest.json", bad.manifest.model_copy(update={"step": 19}))
     damage(bad.path)
-    skipped: list[tuple[Path, list[str]]] = []
-    assert find(tmp_path, on_skip=lambda *what: skipped.append(what)) == good
-    ((path, why),) = skipped
-    assert path == bad.path
-    assert any(said in problem for problem in why)
+    assert find(tmp_path) == good
+    assert any(said in problem for problem in problems(bad))
 
 
 # --- the limit

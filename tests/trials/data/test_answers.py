@@ -12,8 +12,7 @@ import pytest
 from tests.trials.helpers import sums, write_dataset, write_rows
 from trials.data.answers import infer_reward, read_answers
 from trials.data.dataset import fingerprint, load_dataset
-from trials.data.locations import RowLocation
-from trials.io.errors import DatasetError
+from trials.io.errors import DatasetError, RowLocation
 from trials.matching.numeric import Numeric, is_readable_answer
 from trials.scoring.rewards import build_reward
 

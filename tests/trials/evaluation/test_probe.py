@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.trials.helpers import LORA, SCHEDULE, TINY, make_spec, write_dataset
-from trials.evaluation.probe import main
+from trials.evaluation.probe import ModelCache, try_answer_request
 from trials.models.loading import load_model
 from trials.spec.records import Compute, ProbeAnswer, ProbeRequest, read_record, write_json
 from trials.training.run import run_trial
@@ -24,7 +24,7 @@ def probed(folder: Path, data: Path, model: Path = TINY, **fields: Any) -> Probe
         **given,
     )
     write_json(folder / "request.json", request)
-    assert main([folder / "request.json"]) == 0
+    try_answer_request(folder / "request.json", ModelCache())
     return read_record(folder / "answer.json", ProbeAnswer)
 
 

@@ -32,7 +32,7 @@ from trials.models.tokenizer import load_config
 from trials.spec.arguments import Execution
 from trials.spec.hyperparameters import Hyperparameters, validate
 from trials.spec.plan import StagePlan, plan_steps
-from trials.spec.records import Fidelity, TrialResult, read_record, write_json
+from trials.spec.records import Compute, Fidelity, TrialResult, read_record, write_json
 
 MEBIBYTE = 2**20
 CPU = Execution(seed=0, processes=1, on_cpu=True, bf16=False)
@@ -59,11 +59,11 @@ from trials.models.memory import peak_memory_bytes, reset_peak_memory
 def trial(size):
     block = bytearray(size)
     block[::4096] = b"x" * len(block[::4096])
-assert reset_peak_memory()
+reset_peak_memory()
 before = peak_memory_bytes()
 trial(200 * 2**20)
 first = peak_memory_bytes()
-assert reset_peak_memory()
+reset_peak_memory()
 after = peak_memory_bytes()
 trial(50 * 2**20)
 print(json.dumps([first - before, after - before, peak_memory_bytes() - before]))
@@ -105,7 +105,7 @@ print((peak_memory_bytes() - before) / 2**20)
 def test_some_memory_is_available() -> None:
     assert 0 < available_ram_bytes() < 2**50
     assert 0 < available_memory_bytes() < 2**50
-    assert reset_peak_memory() or sys.platform != "linux"
+    reset_peak_memory()
     assert peak_memory_bytes() > 0
 
 
@@ -240,7 +240,7 @@ def test_gated_and_plain_mlps_are_told_apart() -> None:
 
 def test_gradient_checkpointing_keeps_the_inputs_of_layers_alone() -> None:
     whole = estimate(batch=64).logits_and_activations
-    found = estimate(batch=64, execution=replace(CPU, gradient_checkpointing=True))
+    found = estimate(batch=64, execution=replace(CPU, compute=Compute(gradient_checkpointing=True)))
     inputs = 4 * 64 * 128 * SMOLLM2.num_hidden_layers * SMOLLM2.hidden_size
     assert inputs < found.logits_and_activations < whole / 5
 

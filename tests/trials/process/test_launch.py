@@ -94,7 +94,8 @@ def test_the_users_own_accelerate_config_is_not_read(
         monkeypatch.setenv(name, "2")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     log = tmp_path / "log.txt"
-    assert Launcher().run("seen", [tmp_path / "seen.json"], log) == 0, log.read_text()
+    process = Launcher().start("seen", [tmp_path / "seen.json"], log)
+    assert process.wait() == 0, log.read_text()
     seen = json.loads((tmp_path / "seen.json").read_text())
     assert seen.pop("processes") == 1
     assert seen.pop("kind") == "DistributedType.NO"
@@ -135,7 +136,7 @@ def test_files_in_the_current_folder_shadow_nothing_in_a_trial(
     monkeypatch.chdir(folder)
     monkeypatch.setenv("PYTHONPATH", f"{programs}:{path}")
     log = tmp_path / "log.txt"
-    assert Launcher().run("imports_of_a_trial", [], log) == 0, log.read_text()
+    assert Launcher().start("imports_of_a_trial", [], log).wait() == 0, log.read_text()
     assert log.read_text().splitlines()[-2:] == [
         "tasks is a package of AutoPipe's own; give yours another name",
         "2",

@@ -30,7 +30,7 @@ from trials.spec.arguments import (
 )
 from trials.spec.hyperparameters import Hyperparameters, validate
 from trials.spec.plan import StagePlan
-from trials.spec.records import Schedule
+from trials.spec.records import Compute, Schedule
 
 PLAN = StagePlan(sft=40, dpo=20, rl=50)
 ONE = Execution(seed=0, processes=1, on_cpu=True, bf16=False)
@@ -140,7 +140,9 @@ def test_greedy_evaluates_and_stays_near_the_rate_it_was_given() -> None:
 
 def test_how_a_job_runs_reaches_the_trainers() -> None:
     assert "use_vllm" not in arguments("rl", {})
-    execution = replace(ONE, vllm=True, vllm_memory=0.4, gradient_checkpointing=True)
+    execution = replace(
+        ONE, compute=Compute(vllm=True, vllm_memory=0.4, gradient_checkpointing=True)
+    )
     found = arguments("rl", {"rl_loss_type": "vespo"}, execution)
     assert (found["use_vllm"], found["vllm_mode"]) == (True, "colocate")
     assert found["vllm_gpu_memory_utilization"] == 0.4
@@ -148,13 +150,15 @@ def test_how_a_job_runs_reaches_the_trainers() -> None:
     assert all(arguments(stage, {}, execution)["gradient_checkpointing"] for stage in BUILDERS)
 
 
-def test_bfloat16_is_used_where_it_is_faster_or_asked_for() -> None:
-    assert use_bf16("auto", 10**9, supported=True)
-    assert not use_bf16("auto", 10**9, supported=False)
-    assert not use_bf16("auto", 10**5, supported=True)
-    assert use_bf16("bfloat16", 10**5, supported=False)
-    assert not use_bf16("float32", 10**9, supported=True)
-    assert use_bf16("auto", 10**9) == has_bf16()
+@pytest.mark.parametrize("supported", [False, True])
+def test_bfloat16_is_used_where_it_is_faster_or_asked_for(
+    supported: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trials.spec.arguments.has_bf16", lambda: supported)
+    assert use_bf16("auto", 10**9) == supported
+    assert not use_bf16("auto", 10**5)
+    assert use_bf16("bfloat16", 10**5)
+    assert not use_bf16("float32", 10**9)
 
 
 @pytest.mark.parametrize(

@@ -190,15 +190,9 @@ def test_a_damaged_checkpoint_is_skipped_for_an_earlier_one(tmp_path: Path, data
     content = bytearray(optimizer.read_bytes())
     content[len(content) // 2] ^= 1
     optimizer.write_bytes(content)
-    skipped: list[Path] = []
     found = CheckpointRegistry(tmp_path).furthest(
-        whole,
-        validate(whole.config),
-        StagePlan(4, 0, 4),
-        among={"part"},
-        on_skip=lambda path, problems: skipped.append(path),
+        whole, validate(whole.config), StagePlan(4, 0, 4), among={"part"}
     )
-    assert [path.name for path in skipped] == ["step-000006"]
     assert found is not None
     assert found.manifest.step == 4
     whole = whole.model_copy(update={"continue_from": str(found.path)})
