@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from trials.io.errors import SettingsError
+from trials.io.problems import meant
 
 Command = Callable[..., None]
 
@@ -46,7 +46,6 @@ def selected(names: str, known: Iterable[str], kind: str) -> list[str]:
     given, known = [name.strip() for name in names.split(",") if name.strip()], list(known)
     for name in given:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise SettingsError(f"unknown {kind} {name!r}.{hint}\n  known: {', '.join(known)}")
+            near = meant(name, known)
+            raise SettingsError(f"unknown {kind} {name!r}{near}\n  known: {', '.join(known)}")
     return given or known

@@ -18,7 +18,15 @@ WIDTH = 960
 
 
 def titled(figure: go.Figure, height: int, title: str, **layout: Any) -> go.Figure:
-    """A figure with a title on white, for pages whose background is not ours to choose."""
+    """A figure with a title on white, for pages whose background is not ours to choose.
+
+    A name of traces stands in its legend once.
+    """
+    known: set[str] = set()
+    for trace in figure.data:
+        if trace.name in known:
+            trace.showlegend = False
+        known.add(trace.name)
     legend = {"orientation": "h", "yref": "container", "y": 1.0 - 40 / height, "yanchor": "top"}
     heading = {"text": title, "x": 0.01, "y": 1.0, "yanchor": "top", "pad": {"t": 14}}
     return apply_layout(

@@ -17,6 +17,7 @@ from tasks.config.paths import BUNDLED_HISTORY
 from tasks.history.rows import history_files, read_history
 from trials.io.errors import SettingsError
 from trials.io.imports import child_environment
+from trials.process.launch import log_tail
 
 HISTORY, LOG = "history", "log.txt"
 
@@ -80,8 +81,7 @@ def tune(
         if cores is not None:
             os.sched_setaffinity(run.pid, cores)  # whatever it starts inherits them
     if run.wait() != 0:
-        last = "\n".join((home / LOG).read_text().splitlines()[-15:])
-        raise SettingsError(f"{' '.join(command)}\n{last}")
+        raise SettingsError(f"{' '.join(command)}\n{log_tail(home / LOG)}")
     found = outcome(home)
     assert found is not None  # a command that did not fail ended its run
     return found

@@ -67,7 +67,6 @@ def importance_figure(table: pd.DataFrame) -> go.Figure:
                 error_x={"array": 100 * part[f"{name}_se"], "thickness": 1, "width": 2},
                 marker_color=STAGE_COLOURS[str(stage)],
                 name=STAGE_NAMES[str(stage)],
-                showlegend=column == 1,
                 row=1,
                 col=column,
             )
@@ -171,7 +170,6 @@ def rules_figure(table: pd.DataFrame) -> go.Figure:
         rows=len(units), cols=1, row_heights=[size + 1.2 for size in sizes],
         vertical_spacing=0.28 / max(len(units), 1) + 0.01,
     )  # fmt: skip
-    in_legend: set[str] = set()
     for row, unit in enumerate(units, start=1):
         part, place = table[table["unit"] == unit], {"row": row, "col": 1}
         ends = part[["low", "high", "nothing", "expected_low", "expected_high"]].to_numpy(float)
@@ -187,11 +185,12 @@ def rules_figure(table: pd.DataFrame) -> go.Figure:
             marker={"color": "#DCEBF7", "line_width": 0},
             width=0.8,
             name="where the rule says",
-            showlegend=row == 1,
             **place,
         )
         for verdict, (colour, symbol) in VERDICTS.items():
             own = part[part["verdict"] == verdict]
+            if own.empty:
+                continue
             above, below = own["high"] - own["estimate"], own["estimate"] - own["low"]
             figure.add_scatter(
                 x=own["estimate"],
@@ -201,17 +200,14 @@ def rules_figure(table: pd.DataFrame) -> go.Figure:
                 marker={"color": colour, "symbol": symbol, "size": 10},
                 name=verdict,
                 legendgroup=verdict,
-                showlegend=bool(len(own)) and verdict not in in_legend,
                 **place,
             )
-            in_legend |= set(own["verdict"])
         figure.add_scatter(
             x=part["nothing"],
             y=part["rule"],
             mode="markers",
             marker=TICK,
             name="if scores were independent of settings",
-            showlegend=row == 1,
             **place,
         )
         figure.update_xaxes(title=UNITS[unit], range=[left, right], **place)
@@ -236,7 +232,6 @@ def agreement_figure(by_dataset: pd.DataFrame, again: pd.DataFrame) -> go.Figure
         cols=2, shared_yaxes=True, horizontal_spacing=0.03, subplot_titles=titles
     )
     pairs = list(dict.fromkeys(table["pair"]))
-    in_legend: set[str] = set()
     for column, (metric, reference) in enumerate(REFERENCE.items(), start=1):
         place, spread = {"row": 1, "col": column}, np.random.default_rng(0)
         for position, pair in enumerate(pairs):
@@ -248,23 +243,19 @@ def agreement_figure(by_dataset: pd.DataFrame, again: pd.DataFrame) -> go.Figure
                 mode="markers",
                 marker={"size": 7, "opacity": 0.6, "color": GREY},
                 name="a dataset",
-                showlegend=column == 1 and position == 0,
                 **place,
             )
             repeats = pair.endswith("seeds")
             colour, symbol = (ORANGE, "square") if repeats else (BLUE, "circle")
-            name = "repeats: mean ± standard error" if repeats else "mean ± standard error"
             figure.add_scatter(
                 x=[position + 0.22],
                 y=[values.mean()],
                 error_y={"array": [se], "thickness": 2, "width": 5},
                 mode="markers",
                 marker={"size": 11, "color": colour, "symbol": symbol},
-                name=name,
-                showlegend=name not in in_legend,
+                name="repeats: mean ± standard error" if repeats else "mean ± standard error",
                 **place,
             )
-            in_legend.add(name)
         figure.add_hline(y=reference, line={"dash": "dash", "color": RED}, **place)
     figure.update_xaxes(
         tickvals=list(range(len(pairs))), ticktext=pairs, range=[-0.5, len(pairs) - 0.5]

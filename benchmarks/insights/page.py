@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from benchmarks.insights.marginals import compact
 from benchmarks.insights.steps import REFERENCE, Insights
+from tasks.output.templates import environment
 from tasks.runs.formatting import format_number
 from trials.io.errors import SettingsError
 
@@ -56,14 +56,7 @@ def filled(text: str, content: Mapping[str, str], place: str = "page") -> str:
 
 def blocks(found: Insights) -> dict[str, str]:
     """Every table by the name of its place."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        autoescape=False,  # Markdown, of our own numbers and names
-    )
-    template = environment.get_template(TEMPLATE)
+    template = environment("benchmarks.insights", {}).get_template(TEMPLATE)
     tops = (re.fullmatch(r"regret(\d+)", str(name)) for name in found.tables["agreement"])
     context = template.new_context(
         {name: table.to_dict("records") for name, table in found.tables.items()}

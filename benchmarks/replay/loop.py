@@ -93,6 +93,8 @@ class Trace:
     """Seconds that the optimizer itself took, by its method."""
     asks: int = 0
     """Calls of `ask`: one more than queries where the last one did not fit the budget."""
+    code: str = ""
+    """Version of the strategy's program."""
 
     def at(self, shares: np.ndarray) -> np.ndarray:
         """Regret after each share of the budget."""

@@ -54,7 +54,7 @@ def load_results(settings: Settings, plan: Plan) -> Results:
         found += len(lines)
         stale += sum(line["code"] != version for line in lines.values())
         if lines:
-            traces = [store.as_trace(line) for line in lines.values()]
+            traces = [Trace(**line) for line in lines.values()]
             runs[job.strategy, job.variant][job.dataset] = traces
     if not runs:
         raise SettingsError("nothing was run yet\n  run: python -m benchmarks.replay run")

@@ -13,7 +13,6 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.replay.histories import frame_fingerprint, history_without
-from benchmarks.replay.loop import Trace
 from benchmarks.replay.strategies import NO_HISTORY, STRATEGIES
 from benchmarks.replay.tables import ReplayTask, replay_task
 from surrogates.offline.models import OfflineModels
@@ -133,11 +132,6 @@ def read_traces(file: Path) -> dict[int, dict[str, Any]]:
 def write_traces(file: Path, traces: dict[int, dict[str, Any]]) -> None:
     """Write all seeds of a job, whole or not at all."""
     write_text(file, "".join(json.dumps(traces[s]) + "\n" for s in sorted(traces)))
-
-
-def as_trace(line: dict[str, Any]) -> Trace:
-    """One line of a file, without the version of the code."""
-    return Trace(**{name: value for name, value in line.items() if name != "code"})
 
 
 def missing_seeds(settings: Settings, job: Job, seeds: Iterable[int]) -> list[int]:

@@ -186,7 +186,7 @@ def parsed_budget(text: str | None) -> Budget | None:
     try:
         return Budget.parse(text)
     except ValidationError as error:
-        shown = text if len(text) <= 40 else f"{text[:40]}..."
-        raise typer.BadParameter(f"{shown!r}\n{explain(error)}", param_hint="--budget") from None
+        message = f"{shown(text)}\n{explain(error)}"
+        raise typer.BadParameter(message, param_hint="--budget") from None
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--budget") from None

@@ -18,8 +18,7 @@ from contextlib import contextmanager, suppress
 
 from rich.console import Console
 
-from flows.terminal.console import console, streams
-from tasks.output.escape import printable
+from flows.terminal.console import console, say, streams
 
 INTERRUPTED = 130  # exit code
 OWN_SECONDS = 1.5  # nobody else looks at a server of the command's own
@@ -72,9 +71,7 @@ class Interrupts:
         """Says it to people; once, for the main thread and the one that listens both do."""
         with self._lock:
             if not self._answered:
-                streams(self.as_json).print(
-                    printable(text, lines=True), markup=False, highlight=False, soft_wrap=True
-                )
+                say(text, streams(self.as_json))
             self._answered = self._listening
 
     @property

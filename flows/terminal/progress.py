@@ -110,7 +110,11 @@ class LiveProgress(_Shown, observers.RunObserver):
     def notify(self, event: observers.RunEvent) -> None:
         match event:
             case observers.PhaseStarted(text):
-                self._start_phase(text)
+                self._now = text
+                self._progress.reset(self._phase, total=None, note=text)
+                if self._lines_only:
+                    self._console.print(printable(text), markup=False, highlight=False)
+                    self._told = time.monotonic()
             case observers.PhaseProgress(done, total):
                 self._show_progress(done, total)
             case observers.Message(text):
@@ -123,13 +127,6 @@ class LiveProgress(_Shown, observers.RunObserver):
                 self._show_step(spec, logged)
             case observers.TrialFinished(spec, result, replayed):
                 self._close_trial(spec, result, replayed)
-
-    def _start_phase(self, text: str) -> None:
-        self._now = text
-        self._progress.reset(self._phase, total=None, note=text)
-        if self._lines_only:
-            self._console.print(printable(text), markup=False, highlight=False)
-            self._told = time.monotonic()
 
     def _show_progress(self, done: float, total: float) -> None:
         counted = float(done).is_integer() and float(total).is_integer()

@@ -1,4 +1,4 @@
 """The winner for its users: export and promotion.
 
-May import `config`, `sync`, `output`, `inputs` and `runs`.
+May import `config`, `sync`, `output`, `inputs`, `runs` and `execution`.
 """

@@ -27,13 +27,13 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.delivery.export_data import GREEDY_DATA, reward_card, write_data
+from tasks.execution.devices import remote_processes
 from tasks.output.templates import environment
-from tasks.runs.folder import RunFolder, RunInfo, Summary, Trial
+from tasks.runs.folder import RunFolder, RunInfo, Summary, Trial, final_model
 from trials.data.dataset import Dataset, load_dataset
 from trials.data.messages import PLAIN_TEMPLATE
 from trials.io.atomic import put_in_place
 from trials.io.errors import SettingsError
-from trials.io.plain_yaml import read_yaml
 from trials.scoring.rewards import training_rewards
 from trials.scoring.trl_reward import CARD_VARIABLE, COMPLETION_LIMIT_VARIABLE, USER_CODE_VARIABLE
 from trials.spec.arguments import (
@@ -95,7 +95,7 @@ class Export:
     @property
     def ships_chat_template(self) -> bool:
         """The base model has no chat template: TRL needs the one that trials used."""
-        file = self.trial.folder / "checkpoint" / "final" / TEMPLATE
+        file = final_model(self.spec) / TEMPLATE
         return file.is_file() and file.read_text(encoding="utf-8") == PLAIN_TEMPLATE
 
     @property
@@ -123,7 +123,7 @@ def export_best(run: RunFolder) -> Path:
     export = _prepare(run)
     best, partial = run.path / "best", run.path / ".best.partial"
     shutil.rmtree(partial, ignore_errors=True)
-    source = export.trial.folder / "checkpoint" / "final"
+    source = final_model(export.spec)
     shutil.copytree(source, partial / export.weights, ignore=shutil.ignore_patterns(*LEFTOVERS))
     write_json(partial / "config.json", dict(export.spec.config))
     write_data(export, partial / "data")
@@ -174,7 +174,7 @@ def _prepare(run: RunFolder) -> Export:
         )
     trials = {trial.spec.trial_id: trial for trial in run.trials()}
     trial = trials.get(summary.best.trial_id or "")
-    if trial is None or not (trial.folder / "checkpoint" / "final").is_dir():
+    if trial is None or not final_model(trial.spec).is_dir():
         expected = run.trial_folder(str(summary.best.trial_id)) / "checkpoint" / "final"
         raise SettingsError(
             f"run {run.run_id} has no weights of its best trial: {expected} is missing; "
@@ -209,11 +209,9 @@ def _execution(spec: TrialSpec, info: RunInfo) -> Execution:
     """The machine's side of the trial, derived as the trial itself derived it."""
     import torch  # heavy, and only needed once a run is over
 
-    config = info.settings.accelerate_config
-    processes = (_read_yaml(Path(config)).get("num_processes") or 1) if config else 1
     return Execution(
         seed=spec.seed,
-        processes=int(processes),
+        processes=remote_processes(info.settings.accelerate_config, None),
         on_cpu=not torch.cuda.is_available(),
         bf16=use_bf16(spec.compute.precision, info.model_parameters),
         compute=spec.compute,
@@ -287,17 +285,6 @@ def _write_accelerate(export: Export, file: Path) -> None:
         "use_cpu": export.execution.on_cpu,
     }
     _write_yaml(file, content, "One process. For more: accelerate config --config_file FILE")
-
-
-def _read_yaml(file: Path) -> dict[str, Any]:
-    try:
-        content = read_yaml(file)
-    except (OSError, ValueError) as error:
-        raise SettingsError(
-            f"accelerate_config {str(file)!r} cannot be read: {error}; "
-            "expected the YAML file that the run was started with"
-        ) from None
-    return content if isinstance(content, dict) else {}
 
 
 def _write_yaml(file: Path, content: dict[str, Any], header: str) -> None:

@@ -11,13 +11,7 @@ from functools import partial
 from typing import Any, Self
 from uuid import UUID
 
-from prefect.artifacts import (
-    create_link_artifact,
-    create_markdown_artifact,
-    create_progress_artifact,
-    create_table_artifact,
-    update_progress_artifact,
-)
+from prefect import artifacts
 from prefect.context import FlowRunContext
 
 from tasks.monitoring.observers import BudgetSpent, RunEvent, RunFinished, RunObserver, RunStarted
@@ -67,15 +61,15 @@ class PrefectArtifacts(RunObserver):
         """Progress of the run, and its trials so far if it searches."""
         percent = round(100.0 * min(max(self._share, 0.0), 1.0), 1)
         if self._progress is not None:
-            update_progress_artifact(self._progress, percent)
+            artifacts.update_progress_artifact(self._progress, percent)
         else:
-            created = create_progress_artifact(
+            created = artifacts.create_progress_artifact(
                 percent, key=artifact_key(self._run, "budget"), description=self._described
             )
             self._progress = created if isinstance(created, UUID) else None
         tables = RunTables.read(self._run) if (self._run.path / "run.json").exists() else None
         if tables is not None and len(tables.trials):
-            create_table_artifact(
+            artifacts.create_table_artifact(
                 [cell_texts(row, tables.labels) for row in iter_rows(tables.trials)],
                 key=artifact_key(self._run, "trials"),
                 description=f"Trials of {self._id} so far",
@@ -91,12 +85,12 @@ class PrefectArtifacts(RunObserver):
         self._pool.shutdown(wait=kind is None, cancel_futures=kind is not None)
 
     def _show_outcome(self, summary: Summary) -> None:
-        create_markdown_artifact(
+        artifacts.create_markdown_artifact(
             recommendation(self._run, summary),
             key=artifact_key(self._run, "recommendation"),
             description=f"What run {self._id} recommends",
         )
-        create_link_artifact(
+        artifacts.create_link_artifact(
             report_url(self._run.run_id),
             link_text=f"report of {self._id}",
             key=artifact_key(self._run, "report"),
@@ -116,13 +110,13 @@ def artifact_key(run: RunFolder, name: str) -> str:
 def publish_table(rows: list[dict[str, Any]], key: str, description: str) -> None:
     """Puts a table on the page of the current flow run, if there is one."""
     if FlowRunContext.get() is not None:
-        _attempt(lambda: create_table_artifact(rows, key=key, description=description))
+        _attempt(lambda: artifacts.create_table_artifact(rows, key=key, description=description))
 
 
-def publish_markdown(markdown: str, key: str, description: str) -> None:
+def publish_markdown(text: str, key: str, description: str) -> None:
     """Puts Markdown on the page of the current flow run, if there is one."""
     if FlowRunContext.get() is not None:
-        _attempt(lambda: create_markdown_artifact(markdown, key=key, description=description))
+        _attempt(lambda: artifacts.create_markdown_artifact(text, key=key, description=description))
 
 
 def _attempt(update: Callable[[], object]) -> None:

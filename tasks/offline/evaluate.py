@@ -10,17 +10,8 @@ from typing import Any
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from surrogates.evaluation import leave_one_out
 from surrogates.evaluation.baselines import LOSSES
-from surrogates.evaluation.leave_one_out import (
-    BASELINE,
-    RANKING_METRICS,
-    evaluate_early,
-    evaluate_features,
-    evaluate_ranker,
-    gains,
-    ranking_methods,
-    summarise,
-)
 from surrogates.offline.models import OfflineModels
 from surrogates.offline.ranker import VARIANTS
 from tasks.config.paths import OfflineFolder
@@ -135,9 +126,9 @@ def judge(
     everything, rows = rows, learned_features(rows)
     space, seed = load_space(settings.space), settings.seed
     chosen = models.ranker.variant if models.ranker else VARIANTS[0]
-    methods = ranking_methods(settings.losses, settings.trees, searched=chosen)
-    by_group = evaluate_ranker(rows, space, seed, methods=methods, report=report)
-    features = evaluate_features(
+    methods = leave_one_out.ranking_methods(settings.losses, settings.trees, searched=chosen)
+    by_group = leave_one_out.evaluate_ranker(rows, space, seed, methods=methods, report=report)
+    features = leave_one_out.evaluate_features(
         everything,
         space,
         groups_of(meta_names(everything)),
@@ -147,10 +138,10 @@ def judge(
         report=lambda name: report(f"features: {name}"),
     )
     report("early predictor")
-    early = evaluate_early(rows, space, seed)
+    early = leave_one_out.evaluate_early(rows, space, seed)
     prior = models.mean_prior
     return Evaluation(
-        ranker=summarise(by_group),
+        ranker=leave_one_out.summarise(by_group),
         ranker_by_dataset=by_group,
         features=with_gains(features),
         early=early,
@@ -164,15 +155,15 @@ def judge(
 
 def with_gains(features: pd.DataFrame) -> pd.DataFrame:
     """The table of features with the Kendall tau that each group gains, dataset by dataset."""
-    gained = gains(features, BASELINE)
-    table = summarise(features)
+    gained = leave_one_out.gains(features, leave_one_out.BASELINE)
+    table = leave_one_out.summarise(features)
     table["gain"], table["gain_se"] = zip(*(gained[name] for name in table["method"]), strict=True)
     return table
 
 
 def parts(settings: OfflineSettings, groups: int) -> int:
     """The number of reports of `judge`, with so many groups of features."""
-    return len(ranking_methods(settings.losses, settings.trees)) + groups + 3
+    return len(leave_one_out.ranking_methods(settings.losses, settings.trees)) + groups + 3
 
 
 def write_evaluation(found: Evaluation, output: OfflineFolder) -> None:
@@ -214,4 +205,4 @@ def with_error(table: pd.DataFrame, name: str, digits: int = 3) -> list[str]:
     return [f"{v:.{digits}f} ± {se:.{digits}f}" for v, se in pairs]
 
 
-SHOWN = tuple(m for m in RANKING_METRICS if m != "pearson")
+SHOWN = tuple(m for m in leave_one_out.RANKING_METRICS if m != "pearson")

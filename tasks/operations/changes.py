@@ -41,25 +41,21 @@ def detect_changes(settings: TuneSettings, history: Path) -> tuple[Snapshot, str
     """
     note = snapshot_file(settings)
     before = read_record(note, Snapshot) if note.exists() else None
-    own = before.own_files if before else ()
+    seen = before or Snapshot(dataset="", history="", settings="")
     dataset = load_dataset(
         resolve_dataset(settings.dataset, cache_folder() / "datasets").absolute()
     )
-    others = [file for file in history_files(history) if file.name not in own]
-    now = Snapshot(
-        dataset=dataset.fingerprint,
-        history=content_hash(
-            *(part for file in others for part in (file.name, bytes.fromhex(file_hash(file))))
-        ),
-        settings=content_hash(settings.model_dump_json()),
-        own_files=own,
-        run_id=before.run_id if before else "",
-        done=before is not None and before.done,
-    )
+    others = [file for file in history_files(history) if file.name not in seen.own_files]
+    parts = [part for file in others for part in (file.name, bytes.fromhex(file_hash(file)))]
+    changes = {
+        "dataset": dataset.fingerprint,
+        "history": content_hash(*parts),
+        "settings": content_hash(settings.model_dump_json()),
+    }
+    now = seen.model_copy(update=changes)
     if before is None:
         return now, "its first run"
-    names = ("dataset", "history", "settings")
-    changed = [name for name in names if getattr(now, name) != getattr(before, name)]
+    changed = [name for name in changes if getattr(now, name) != getattr(before, name)]
     return now, " and ".join(f"the {name} changed" for name in changed) or None
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import shlex
-from importlib.resources import files
 from pathlib import Path
 
 import plotly.graph_objects as go
@@ -46,14 +45,8 @@ def templates() -> Environment:
         "sort_key": sort_key,
     }
     found = environment("tasks.report", filters, autoescape=True)
-    found.globals |= {"asset": asset, "z95": Z95}
+    found.globals["z95"] = Z95
     return found
-
-
-def asset(name: str) -> str:
-    """A style sheet or script of the page."""
-    file = files("tasks.report") / "templates" / name
-    return file.read_text(encoding="utf-8")
 
 
 def figure_data(figure: go.Figure) -> str:

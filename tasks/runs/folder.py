@@ -243,12 +243,7 @@ class RunFolder:
             RecordError: the file contains something else.
         """
         file = self.path / "observations.json"
-        if not file.exists():
-            return []
-        rows = read_json(file).get("rows")
-        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            raise RecordError(file, "expected rows, each a mapping", remedy_of(file))
-        return rows
+        return read_record(file, _Observations).rows if file.exists() else []
 
     def write_observations(self, rows: list[dict[str, Any]]) -> None:
         write_json(self.path / "observations.json", {"rows": rows})
@@ -259,6 +254,12 @@ class RunFolder:
 
     def write_summary(self, summary: Summary) -> None:
         write_json(self.path / "summary.json", summary)
+
+
+class _Observations(Record):
+    """``observations.json``."""
+
+    rows: list[dict[str, Any]]
 
 
 def _trial(spec_file: Path) -> Trial:

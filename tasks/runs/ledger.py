@@ -9,11 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pydantic import BaseModel, Field
+
 from tasks.config.settings import LONGEST_SECONDS, Budget
-from trials.io.errors import RecordError
-from trials.io.record_files import read_json, remedy_of
 from trials.spec.kinds import TrialState
-from trials.spec.records import TrialResult, TrialSpec, write_json
+from trials.spec.records import TrialResult, TrialSpec, read_record, write_json
 
 LEDGER = "ledger.json"  # in the folder of a run
 SAVE_EVERY_SECONDS = 5.0
@@ -159,17 +159,16 @@ class Ledger:
         return max(1.0, self.left) if self.budget.unit == "seconds" else None
 
 
+class _Elapsed(BaseModel):
+    """``ledger.json``."""
+
+    elapsed_seconds: float = Field(ge=0, le=LONGEST_SECONDS, strict=True)
+
+
 def elapsed_seconds(file: Path) -> float:
     """The seconds in a ledger's file.
 
     Raises:
         RecordError: there are none, or they are out of bounds.
     """
-    seconds = read_json(file).get("elapsed_seconds")
-    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool):
-        found = "expected a number of seconds as elapsed_seconds"
-    elif not 0 <= seconds <= LONGEST_SECONDS:
-        found = f"elapsed_seconds is not between 0 and {LONGEST_SECONDS:g}"
-    else:
-        return float(seconds)
-    raise RecordError(file, found, remedy_of(file))
+    return read_record(file, _Elapsed).elapsed_seconds

@@ -124,8 +124,7 @@ class Store:
         path = self._path(*parts)
         with self._access("read", path), suppress(FileNotFoundError):
             self._fs.invalidate_cache(path.rpartition("/")[0])
-            with self._fs.open(path, "rb") as stream:
-                return str(stream.read().decode("utf-8"))
+            return str(self._fs.cat_file(path).decode("utf-8"))
         return None
 
     def write(self, text: str, *parts: str) -> None:
@@ -133,8 +132,7 @@ class Store:
         path = self._path(*parts)
         with self._access("write", path):
             self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
-            with self._fs.open(path, "wb") as stream:
-                stream.write(text.encode("utf-8"))
+            self._fs.pipe_file(path, text.encode("utf-8"))
 
     def remove(self, *parts: str) -> None:
         """Removes a file, if it is there."""

@@ -16,16 +16,9 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+import ConfigSpace as cs
 import numpy as np
 import sklearn
-from ConfigSpace import ConfigurationSpace
-from ConfigSpace.hyperparameters import (
-    CategoricalHyperparameter,
-    Constant,
-    OrdinalHyperparameter,
-    UniformFloatHyperparameter,
-    UniformIntegerHyperparameter,
-)
 from syne_tune import config_space as syne
 from syne_tune.backend.trial_status import Trial
 from syne_tune.optimizer.schedulers.searchers.conformal.conformal_quantile_regression_searcher import (  # noqa: E501
@@ -42,7 +35,7 @@ from trials.io.errors import SettingsError
 METRIC = "loss"
 
 
-def flat_space(space: ConfigurationSpace) -> dict[str, Any]:
+def flat_space(space: cs.ConfigurationSpace) -> dict[str, Any]:
     """The space in Syne Tune's terms, without conditions, forbidden clauses and constants.
 
     Raises:
@@ -51,17 +44,17 @@ def flat_space(space: ConfigurationSpace) -> dict[str, Any]:
     domains: dict[str, Any] = {}
     for given in space.values():
         match given:
-            case Constant():
+            case cs.Constant():
                 continue
-            case UniformFloatHyperparameter():
+            case cs.UniformFloatHyperparameter():
                 kind = syne.loguniform if given.log else syne.uniform
                 domains[given.name] = kind(float(given.lower), float(given.upper))
-            case UniformIntegerHyperparameter():
+            case cs.UniformIntegerHyperparameter():
                 kind = syne.lograndint if given.log else syne.randint
                 domains[given.name] = kind(int(given.lower), int(given.upper))
-            case CategoricalHyperparameter():
+            case cs.CategoricalHyperparameter():
                 domains[given.name] = syne.choice([plain(v) for v in given.choices])
-            case OrdinalHyperparameter():
+            case cs.OrdinalHyperparameter():
                 values = [plain(v) for v in given.sequence]
                 domains[given.name] = syne.ordinal(values, kind="equal")
             case _:

@@ -154,5 +154,5 @@ def test_a_strategy_with_an_option_that_the_search_does_not_know_fails_when_it_i
 def test_unknown_names_are_errors_that_suggest_the_nearest():
     assert selected("", ["a", "b"], "strategy") == ["a", "b"]
     assert selected("b, a,", ["a", "b"], "strategy") == ["b", "a"]
-    with pytest.raises(SettingsError, match=r"unknown strategy 'autopip'. Did you mean 'autopipe'"):
+    with pytest.raises(SettingsError, match=r"unknown strategy 'autopip'; did you mean 'autopipe'"):
         selected("autopip", STRATEGIES, "strategy")

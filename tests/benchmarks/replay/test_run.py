@@ -12,6 +12,7 @@ from rich.console import Console
 
 from benchmarks.replay import store
 from benchmarks.replay.goals import goals
+from benchmarks.replay.loop import Trace
 from benchmarks.replay.picture import regret_figure
 from benchmarks.replay.results import ALL_SHARES, SHARES, Results, band, load_results, summarise
 from benchmarks.replay.run import Plan, run, run_job
@@ -94,7 +95,7 @@ def test_runs_become_numbers_and_what_is_missing_is_said(settings: Settings):
     assert results.curves["sobol", "none"].shape == (1, len(ALL_SHARES))
     task = store.table(settings, "d0")
     traces = store.read_traces(store.trace_file(settings, JOB)).values()
-    expected = np.mean([store.as_trace(line).at(np.array([1.0]))[0] for line in traces])
+    expected = np.mean([Trace(**line).at(np.array([1.0]))[0] for line in traces])
     assert results.curves["random", "none"].loc["d0", 1.0] == expected
     assert all(line["budget"] == 4.0 * task.mean_cost for line in traces)
     rows = summarise(results)
