@@ -38,12 +38,9 @@ Terms = list[tuple[int, ...]]
 class Basis:
     """Columns of an orthonormal basis, each of one term."""
 
-    matrix: np.ndarray
-    """n x m, centred within groups: a group's level is known, not explained."""
-    terms: Terms
-    """T terms: (i,) a hyperparameter, (i, j) a pair."""
-    term: np.ndarray
-    """The term that a column belongs to, shape (m,)."""
+    matrix: np.ndarray  # n x m, centred within groups: a group's level is known, not explained
+    terms: Terms  # T terms: (i,) a hyperparameter, (i, j) a pair
+    term: np.ndarray  # the term that a column belongs to, shape (m,)
     roughness: np.ndarray
     """Squared degree of a column, shape (m,): rough effects are penalised more."""
 
@@ -88,15 +85,11 @@ class Basis:
 class Explained:
     """The variance that some terms of the model explain."""
 
-    share: float
-    """Of the score's variance."""
-    share_se: float
-    """Jackknife over datasets."""
-    null95: float
-    """95 % quantile of the same with shuffled scores."""
+    share: float  # of the score's variance
+    share_se: float  # jackknife over datasets
+    null95: float  # 95 % quantile of the same with shuffled scores
     p: float
-    sobol: float
-    """Share of the model's own variance."""
+    sobol: float  # share of the model's own variance
 
 
 @dataclass(frozen=True)
@@ -104,12 +97,9 @@ class Decomposition:
     """The fitted model and its terms."""
 
     basis: Basis
-    coefficients: np.ndarray
-    """Shape (m,), of all datasets."""
-    without: np.ndarray
-    """D x m: of all datasets but one."""
-    null: np.ndarray
-    """T x B variances of the terms with scores shuffled within groups."""
+    coefficients: np.ndarray  # shape (m,), of all datasets
+    without: np.ndarray  # D x m: of all datasets but one
+    null: np.ndarray  # T x B variances of the terms with scores shuffled within groups
     penalties: tuple[float, float]
     models: pd.DataFrame
     """Fit of each kind of model to held-out trials: model, r2, r2_se, datasets, held_out.

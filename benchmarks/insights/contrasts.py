@@ -27,8 +27,7 @@ NAN = float("nan")
 class Contrast(ABC):
     """A question; its fields are expressions over hyperparameters."""
 
-    unit: ClassVar[str] = "sd"
-    """Of the answer."""
+    unit: ClassVar[str] = "sd"  # of the answer
 
     @property
     def needs(self) -> set[str]:

@@ -36,14 +36,10 @@ class Landscape:
     configs: list[Config]
     dataset: np.ndarray
     group: np.ndarray
-    score: np.ndarray
-    """Mean over seeds, shape (n,)."""
-    axes: tuple[Axis, ...]
-    """The p hyperparameters with at least two values."""
-    unit: np.ndarray
-    """n x p coordinates in [0, 1]; NaN where inactive."""
-    ranks: bool = False
-    """True if `z` is made of ranks."""
+    score: np.ndarray  # mean over seeds, shape (n,)
+    axes: tuple[Axis, ...]  # the p hyperparameters with at least two values
+    unit: np.ndarray  # n x p coordinates in [0, 1]; NaN where inactive
+    ranks: bool = False  # True if `z` is made of ranks
 
     def __len__(self) -> int:
         return len(self.configs)

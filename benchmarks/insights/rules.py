@@ -37,15 +37,12 @@ Verdict = Literal["holds", "weaker", "open", "fails"]
 class Rule:
     """A rule of thumb and how it is tested."""
 
-    name: str
-    """A few words, unique."""
-    claim: str
-    """The rule as a sentence."""
+    name: str  # a few words, unique
+    claim: str  # the rule as a sentence
     source: str
     year: int
     contrast: Contrast
-    expected: tuple[float, float] = POSITIVE
-    """The range of the contrast if the rule is right."""
+    expected: tuple[float, float] = POSITIVE  # the range of the contrast if the rule is right
 
 
 RULES: tuple[Rule, ...] = (

@@ -50,14 +50,10 @@ class InsightSettings(BaseModel):
     """Analyse normal scores of the ranks: a check that a few outstanding scores do not decide."""
     shuffles: int = Field(200, ge=20)
     """Permutations of the scores, which show how large an importance is by chance."""
-    trees: int = Field(150, ge=1)
-    """Of the boosted trees that the analysed model is compared with."""
-    bins: int = Field(5, ge=2)
-    """Of a range, in marginal effects."""
-    pairs: int = Field(4, ge=1)
-    """The strongest pairs of hyperparameters, whose cells are shown."""
-    top: tuple[int, ...] = (1, 3, 5)
-    """k of the regret and overlap of a proxy's k best."""
+    trees: int = Field(150, ge=1)  # of the boosted trees that the analysed model is compared with
+    bins: int = Field(5, ge=2)  # of a range, in marginal effects
+    pairs: int = Field(4, ge=1)  # the strongest pairs of hyperparameters, whose cells are shown
+    top: tuple[int, ...] = (1, 3, 5)  # k of the regret and overlap of a proxy's k best
 
 
 @dataclass(frozen=True)

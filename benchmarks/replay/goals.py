@@ -28,22 +28,18 @@ def goals(results: Results) -> list[str]:
 
 def _early(results: Results) -> list[str]:
     goal = "at 10 % of the budget no more regret than the best peer without transfer at 100 %"
-    curves = _aligned(results, [OURS, *_of_kind(results, "peer")])
-    if len(curves) < 2:
+    if (found := _against(results, "peer")) is None:
         return [f"{goal}: autopipe or the peers were not run -> open"]
-    means = _means(curves)
-    ours = means.pop(OURS)[EARLY]
+    ours, means = found
     best = means.loc[1.0].idxmin()
-    return [f"{goal}: {_compared(ours, best, means.loc[1.0, best])}"]
+    return [f"{goal}: {_compared(ours[EARLY], best, means.loc[1.0, best])}"]
 
 
 def _anytime(results: Results) -> list[str]:
     goal = "at every budget no more regret than the best peer of any kind"
-    curves = _aligned(results, [OURS, *_of_kind(results, "peer", "transfer peer")])
-    if len(curves) < 2:
+    if (found := _against(results, "peer", "transfer peer")) is None:
         return [f"{goal}: autopipe or the peers were not run -> open"]
-    means = _means(curves)
-    ours = means.pop(OURS)
+    ours, means = found
     lines = [
         f"  {share:.0%}: {_compared(ours[share], best, means.loc[share, best])}"
         for share, best in means.idxmin(axis=1).items()
@@ -88,17 +84,18 @@ def _verdict(reached: bool) -> str:
     return "reached" if reached else "not reached"
 
 
-def _of_kind(results: Results, *kinds: str) -> list[Key]:
-    return [
+def _against(results: Results, *kinds: str) -> tuple[pd.Series, pd.DataFrame] | None:
+    """Mean regret by share: ours, and that of every strategy of such a kind; None where not run."""
+    keys = [
         (name, history)
         for name, history in results.curves
         if STRATEGIES[name].kind in kinds and history in (NO_HISTORY, "true")
     ]
-
-
-def _means(curves: dict[Key, pd.DataFrame]) -> pd.DataFrame:
-    """Mean regret over datasets: `shares x strategies`."""
-    return pd.DataFrame({key: rows.mean() for key, rows in curves.items()})
+    curves = _aligned(results, [OURS, *keys])
+    if len(curves) < 2:
+        return None
+    means = pd.DataFrame({key: rows.mean() for key, rows in curves.items()})
+    return means.pop(OURS), means
 
 
 def _aligned(results: Results, keys: Sequence[Key]) -> dict[Key, pd.DataFrame]:

@@ -24,14 +24,10 @@ class Problem:
 
     task: ReplayTask
     encoder: SpaceEncoder
-    budget: float
-    """Seconds that may be spent."""
-    seed: int
-    """The same seed gives the same queries."""
-    history: pd.DataFrame | None = None
-    """Rows of the other datasets, for a transfer peer."""
-    offline: OfflineModels | None = None
-    """Models fitted to those rows, for the search."""
+    budget: float  # seconds that may be spent
+    seed: int  # the same seed gives the same queries
+    history: pd.DataFrame | None = None  # rows of the other datasets, for a transfer peer
+    offline: OfflineModels | None = None  # models fitted to those rows, for the search
 
 
 class Optimizer(Protocol):
@@ -79,22 +75,18 @@ class Trace:
     """Cost and regret of one run, query by query. Field names are those of the files."""
 
     seed: int
-    budget: float
-    """Seconds that could be spent."""
+    budget: float  # seconds that could be spent
     start: float
     """Normalised regret of a random candidate, which counts until there is an incumbent."""
     moves: list[tuple[int, float, float]] = field(default_factory=list)
     """Candidate, fraction reached, fraction resumed from."""
-    costs: list[float] = field(default_factory=list)
-    """Cumulative seconds after each query."""
+    costs: list[float] = field(default_factory=list)  # cumulative seconds after each query
     regrets: list[float] = field(default_factory=list)
     """Normalised regret of the incumbent's true final score after each query."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Seconds that the optimizer itself took, by its method."""
-    asks: int = 0
-    """Calls of `ask`: one more than queries where the last one did not fit the budget."""
-    code: str = ""
-    """Version of the strategy's program."""
+    asks: int = 0  # calls of `ask`: one more than queries where the last one did not fit the budget
+    code: str = ""  # version of the strategy's program
 
     def at(self, shares: np.ndarray) -> np.ndarray:
         """Regret after each share of the budget."""

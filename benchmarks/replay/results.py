@@ -31,12 +31,9 @@ class Results:
 
     curves: dict[Key, pd.DataFrame]
     """`datasets x ALL_SHARES`: the mean over seeds of the normalised regret."""
-    seeds: dict[Key, int]
-    """The least number of seeds on any dataset."""
-    ask_seconds: dict[Key, float]
-    """Mean seconds of a call of `ask`."""
-    remarks: list[str]
-    """Missing or stale runs, with the command that helps."""
+    seeds: dict[Key, int]  # the least number of seeds on any dataset
+    ask_seconds: dict[Key, float]  # mean seconds of a call of `ask`
+    remarks: list[str]  # missing or stale runs, with the command that helps
 
 
 def load_results(settings: Settings, plan: Plan) -> Results:

@@ -27,8 +27,7 @@ class Plan:
 
     jobs: tuple[Job, ...]
     seeds: tuple[int, ...]
-    left_out: tuple[str, ...]
-    """Strategies whose package is not installed."""
+    left_out: tuple[str, ...]  # strategies whose package is not installed
 
     @classmethod
     def of(

@@ -41,8 +41,7 @@ class Settings:
 
     model: str = "tiny-1m"
     space: str = "sft_grpo"
-    budget: float = 20.0
-    """In mean costs of a full-length trial of the dataset."""
+    budget: float = 20.0  # in mean costs of a full-length trial of the dataset
     results: Path = RESULTS
 
 

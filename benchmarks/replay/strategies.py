@@ -20,12 +20,10 @@ Kind = Literal["own", "ablation", "peer", "transfer peer"]
 class Strategy:
     """One row of every table."""
 
-    kind: Kind
-    """Ours or a peer's; a transfer peer learns from the history too."""
+    kind: Kind  # ours or a peer's; a transfer peer learns from the history too
     options: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments of `Search`; empty for a peer outside it."""
-    variants: tuple[str, ...] = (NO_HISTORY,)
-    """Histories that it is run with."""
+    variants: tuple[str, ...] = (NO_HISTORY,)  # histories that it is run with
     implementation: str = ""
     """`module.Class` in `benchmarks.replay.optimizers`, for a peer outside `Search`."""
 

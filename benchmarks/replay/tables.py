@@ -41,11 +41,9 @@ class Query:
 class Outcome:
     """The answer to a query."""
 
-    score: float | None
-    """None for a failed trial."""
+    score: float | None  # None for a failed trial
     score_se: float
-    cost: float
-    """Seconds of this query alone: a continuation pays for its own part."""
+    cost: float  # seconds of this query alone: a continuation pays for its own part
     signals: Mapping[str, float]
 
 
@@ -56,10 +54,8 @@ class ReplayTask:
     dataset: str
     model: str
     configs: tuple[Config, ...]
-    scores: np.ndarray
-    """`n x f`; NaN where the trial was not scored, or failed."""
-    costs: np.ndarray
-    """`n x f` cumulative seconds; NaN where the trial was not scored."""
+    scores: np.ndarray  # `n x f`; NaN where the trial was not scored, or failed
+    costs: np.ndarray  # `n x f` cumulative seconds; NaN where the trial was not scored
     signals: tuple[tuple[dict[str, float], ...], ...]
     meta: dict[str, float]
     fractions: tuple[float, ...] = FRACTIONS

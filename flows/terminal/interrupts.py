@@ -27,20 +27,13 @@ KEPT = "finished trials are kept"
 
 
 class Interrupts:
-    """The answer to Ctrl-C.
-
-    Attributes:
-        notes: lines with what to type next; whoever begins a run says so here.
-        kept: whether there are trials that have finished, and so something is kept.
-        seconds: after which a command that was interrupted is ended, if it has not ended itself.
-        closing: called before that, as what gives the terminal its cursor back.
-    """
+    """The answer to Ctrl-C."""
 
     def __init__(self) -> None:
-        self.notes: list[str] = []
-        self.kept = False
-        self.seconds = OWN_SECONDS
-        self.closing: list[Callable[[], object]] = []
+        self.notes: list[str] = []  # what to type next; whoever begins a run says so here
+        self.kept = False  # whether trials have finished, and so something is kept
+        self.seconds = OWN_SECONDS  # after which a command is ended that has not ended itself
+        self.closing: list[Callable[[], object]] = []  # before that; gives the cursor back
         self.as_json = False
         self._came = 0
         self._listening = self._answered = False

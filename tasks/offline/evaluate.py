@@ -70,18 +70,15 @@ class Evaluation(BaseModel):
 
     model_config = ConfigDict(arbitrary_types_allowed=True, frozen=True)
 
-    ranker: pd.DataFrame
-    """One row per ranking method: means over datasets and standard errors."""
+    ranker: pd.DataFrame  # one row per ranking method: means over datasets and standard errors
     ranker_by_dataset: pd.DataFrame
     """The same before averaging, one row per method and held-out group."""
     features: pd.DataFrame
-    early: pd.DataFrame
-    """One row per fraction of the schedule."""
+    early: pd.DataFrame  # one row per fraction of the schedule
     trials: int
     groups: int
     datasets: int
-    chosen: str
-    """The variant that the search would use."""
+    chosen: str  # the variant that the search would use
     trusted: float
     """Share of the score's scale that the search expects the prior to explain; 0: ignored."""
 

@@ -19,7 +19,7 @@ from tasks.config.paths import DATASET_DOCS, HISTORY_DOCS, history_folder
 from tasks.report import figures, figures_curves, figures_space
 from tasks.runs.folder import RunFolder
 from tasks.runs.formatting import format_setting
-from tasks.runs.tables import RunTables, iter_rows
+from tasks.runs.tables import RunTables, iter_rows, or_nan
 
 # Pages of Great Expectations, by what they are about: folders in the run's folder.
 DATA_DOCS = {"the dataset": DATASET_DOCS, "the history": HISTORY_DOCS}
@@ -163,7 +163,7 @@ def _forecasts(tables: RunTables) -> Iterator[dict[str, Any]]:
     for p in tables.proposals:
         if p.expected_score is None:
             continue
-        prior = _number(p.prior_score)
+        prior = or_nan(p.prior_score)
         yield {
             "trial_id": p.trial_id,
             "origin": p.origin,
@@ -171,14 +171,10 @@ def _forecasts(tables: RunTables) -> Iterator[dict[str, Any]]:
             "change": p.expected_score - prior,
             "expected": p.expected_score,
             "expected_sd": p.expected_score_sd,
-            "failure": _number(p.failure_probability),
-            "cost": _number(p.expected_cost),
+            "failure": or_nan(p.failure_probability),
+            "cost": or_nan(p.expected_cost),
             "final": finals.get(p.trial_id, math.nan),
         }
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value
 
 
 def _chips(tables: RunTables) -> Iterator[tuple[Any, str]]:

@@ -38,15 +38,13 @@ class RunTables:
             ``final`` is the score at full length where the trial got there,
             else the predicted final score, else the last score. ``config`` holds dicts; unknown
             numbers are NaN.
-        curves: one row per curve point; columns ``CURVE_COLUMNS``.
-        records, proposals: the trials as they lie on disk, and the search's records, in that order.
     """
 
     info: RunInfo
     summary: Summary | None
     trials: pd.DataFrame
-    curves: pd.DataFrame
-    records: list[Trial]
+    curves: pd.DataFrame  # one row per curve point; columns CURVE_COLUMNS
+    records: list[Trial]  # as they lie on disk, in the order of the proposals
     proposals: list[ProposalRecord]
     plan: str | None = None
     so_far: str | None = None  # of its budget an unfinished run has spent, as ``2 of 6 trials``
@@ -175,11 +173,11 @@ def _trial_row(
         "fraction": result.fraction if result else math.nan,
         "state": result.state.value if result else UNFINISHED,
         "reason": _reason(trial),
-        "score": _number(result.score if result else None),
-        "score_se": _number(result.score_se if result else None),
-        "predicted": _number(observation.get("predicted")),
-        "predicted_sd": _number(observation.get("predicted_sd")),
-        "prior": _number(observation.get("prior_score")),
+        "score": or_nan(result.score if result else None),
+        "score_se": or_nan(result.score_se if result else None),
+        "predicted": or_nan(observation.get("predicted")),
+        "predicted_sd": or_nan(observation.get("predicted_sd")),
+        "prior": or_nan(observation.get("prior_score")),
         "seconds": result.cost.seconds if result else math.nan,
         "full_length": bool(
             result and result.state == TrialState.COMPLETED and result.fraction >= 1
@@ -187,7 +185,7 @@ def _trial_row(
         "config": spec.config,
     }
     if math.isnan(row["prior"]) and proposal:
-        row["prior"] = _number(proposal.prior_score)
+        row["prior"] = or_nan(proposal.prior_score)
     # A prediction for a trial without a score is no observation.
     measured = row["full_length"] or math.isnan(row["predicted"]) or math.isnan(row["score"])
     row["final"] = row["score"] if measured else row["predicted"]
@@ -204,7 +202,8 @@ def _reason(trial: Trial) -> str:
     return f"{result.stop.rule} at step {result.stop.step}" if result.stop else ""
 
 
-def _number(value: Any) -> float:
+def or_nan(value: float | None) -> float:
+    """The number, NaN where it is not known."""
     return math.nan if value is None else float(value)
 
 

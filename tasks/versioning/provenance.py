@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 from surrogates.offline.models import OfflineModels
 from tasks.config.steps import step
@@ -47,7 +48,7 @@ def version_run_inputs(run: RunFolder, history: Sequence[Path], features: Path |
         inputs[HISTORY_NAME] = [*history, *([features] if features else [])]
     if info.settings.accelerate_config:
         inputs[ACCELERATE_NAME] = Path(info.settings.accelerate_config)
-    _note(run.path, read=_revisions(inputs))
+    _note(run.path, "read", inputs)
 
 
 @step
@@ -60,7 +61,7 @@ def version_history_and_models(
         if models is not None:
             models.save(draft)
             outputs[MODELS_NAME] = Path(draft)
-        _note(run.path, wrote=_revisions(outputs))
+        _note(run.path, "wrote", outputs)
 
 
 @step
@@ -68,7 +69,7 @@ def version_export(run: RunFolder) -> None:
     """Versions the export of a run's best trial: its weights, and what trains it again."""
     info = run.info()
     winner = {winner_name(info.dataset.name, info.model): run.path / "best"}
-    _note(run.path, wrote=_revisions(winner))
+    _note(run.path, "wrote", winner)
 
 
 @step
@@ -78,44 +79,37 @@ def version_inputs(folder: Path, inputs: Mapping[str, Content]) -> None:
     Empty ones are left out, and so are, with a warning, those that DVC could not add: versioning
     never ends a run.
     """
-    _note(folder, read=_revisions(inputs))
+    _note(folder, "read", inputs)
 
 
 @step
 def version_outputs(folder: Path, outputs: Mapping[str, Content]) -> None:
     """As ``version_inputs``, for the outputs of a flow."""
-    _note(folder, wrote=_revisions(outputs))
+    _note(folder, "wrote", outputs)
 
 
-def _revisions(things: Mapping[str, Content]) -> dict[str, str]:
+def _note(folder: Path, kind: Literal["read", "wrote"], things: Mapping[str, Content]) -> None:
+    """Adds to what is recorded already: a repeated or resumed flow extends its record."""
     found = {}
     for name, content in things.items():
         try:
             if isinstance(content, Path):
                 found[name] = version_store().add(name, content)
             elif content:
-                with linked_folder(content) as folder:
-                    found[name] = version_store().add(name, folder)
+                with linked_folder(content) as linked:
+                    found[name] = version_store().add(name, linked)
         except Exception as error:  # DVC's own, the disk's, or of whichever library a remote takes
             log.warning(
                 "%s is not versioned: %s\n  the run continues; it can be repeated from the files "
                 "that are there now, not from versions.json",
                 *(name, redacted(str(error) or type(error).__name__)),
             )
-    return found
-
-
-def _note(folder: Path, **revisions: Mapping[str, str]) -> None:
-    """Adds to what is recorded already: a repeated or resumed flow extends its record."""
     file = folder / FILE
     try:
         before = read_record(file, RunVersions) if file.exists() else RunVersions()
-        changes = {kind: getattr(before, kind) | dict(new) for kind, new in revisions.items()}
         remote = version_store().remote
-        write_json(
-            file,
-            before.model_copy(update={**changes, "remote": remote and redacted_urls(remote)}),
-        )
+        changes = {kind: getattr(before, kind) | found, "remote": remote and redacted_urls(remote)}
+        write_json(file, before.model_copy(update=changes))
     except (AutoPipeError, configparser.Error) as error:
         log.warning("the versions are not recorded: %s\n  the run continues", error)
 

@@ -23,30 +23,19 @@ TOLERANCE = 1e-9
 
 @dataclass(frozen=True)
 class RestoredInputs:
-    """The inputs of a run, restored.
+    """The inputs of a run, restored."""
 
-    Attributes:
-        settings: the run's, with the dataset, the space and the Accelerate config as they were.
-        history: folder to learn from; a copy, so that the repetition may add to it.
-    """
-
-    settings: TuneSettings
-    history: Path
+    settings: TuneSettings  # with the dataset, the space and the Accelerate config as they were
+    history: Path  # folder to learn from; a copy, so that the repetition may add to it
 
 
 @dataclass(frozen=True)
 class RunComparison:
-    """Two runs, proposal by proposal.
+    """Two runs, proposal by proposal."""
 
-    Attributes:
-        proposals: in both.
-        scores: of trials that both finished.
-        differences: a sentence each; empty when the runs agree.
-    """
-
-    proposals: int
-    scores: int
-    differences: tuple[str, ...]
+    proposals: int  # in both
+    scores: int  # of trials that both finished
+    differences: tuple[str, ...]  # a sentence each; empty when the runs agree
 
     @property
     def same(self) -> bool:

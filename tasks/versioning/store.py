@@ -50,14 +50,10 @@ class VersionStore:
     One process at a time works on them; others wait. Each revision has a note in ``.kept/``, and
     one in ``.sent/<remote>/`` once that remote has it: no revision is forgotten if the process
     that added it is killed, and a new remote gets them all.
-
-    Attributes:
-        folder: the DVC repository; made when something is first added.
-        wait_seconds: how long to wait for another process of AutoPipe or DVC.
     """
 
-    folder: Path
-    wait_seconds: float = WAIT_SECONDS
+    folder: Path  # the DVC repository; made when something is first added
+    wait_seconds: float = WAIT_SECONDS  # for another process of AutoPipe or DVC
 
     def add(self, name: str, path: Path) -> str:
         """Adds a copy of a file or folder, pushes it if there is a remote; returns its revision.

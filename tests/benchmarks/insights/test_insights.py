@@ -118,7 +118,9 @@ def test_figures_show_every_rule_hyperparameter_and_pair(found):
     rules = {y for trace in figures["insights-rules"].data for y in trace.y}
     assert rules == set(found.tables["rules"]["rule"])
     assert len(figures["insights-pairs"].data) == 4
-    names = [trace.name for trace in figures["insights-agreement"].data if trace.showlegend is not False]
+    names = [
+        trace.name for trace in figures["insights-agreement"].data if trace.showlegend is not False
+    ]
     assert len(names) == len(set(names)) == 3
     assert all(figure.layout.title.text for figure in figures.values())
 
