@@ -44,11 +44,7 @@ def own_slug(*sources: str) -> str:
 
 
 def stored_name_of(url: str) -> tuple[str, str]:
-    """The storage and the name of a run's URL.
-
-    Raises:
-        SettingsError: one of them cannot be used.
-    """
+    """The storage and the name of a run's URL; a SettingsError if one of them cannot be used."""
     store, _, run = url.rstrip("/").rpartition("/")
     try:
         return checked_store(store), checked_name(run)

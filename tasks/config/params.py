@@ -18,11 +18,7 @@ Section = TypeVar("Section", bound=BaseModel)
 
 
 def load_section(model: type[Section], name: str, path: Path = PARAMS) -> Section:
-    """Reads one section of a parameter file, checked all at once.
-
-    Raises:
-        SettingsError: no such file or section, an unknown key or a wrong value.
-    """
+    """A section of a parameter file; a SettingsError if it is missing, or a setting is wrong."""
     try:
         return model.model_validate(read_yaml(path)[name])
     except ValidationError as error:

@@ -130,11 +130,7 @@ def _task_runner(settings: TuneSettings) -> TaskRunner[Any]:
 
 
 def check_backend(settings: TuneSettings) -> None:
-    """Checks that trials can be run as the settings say, before anything is spent.
-
-    Raises:
-        SettingsError: a server, a package or a cluster is not there.
-    """
+    """Checks that trials can run as the settings say; a SettingsError for what is not there."""
     if settings.trials_on == WORKERS and not PREFECT_API_URL.value():
         raise SettingsError(
             "trials on workers need a Prefect server that all of them talk to\n"

@@ -42,11 +42,7 @@ def result_file(spec: TrialSpec) -> Path:
 
 
 def stored_name(spec: TrialSpec) -> str:
-    """The folder of a trial in a store of runs.
-
-    Raises:
-        ValueError: a name in it would lead somewhere else.
-    """
+    """The folder of a trial in a store; a ValueError for a name that would lead elsewhere."""
     run, trial = checked_name(run_folder_of(spec).name), checked_name(Path(spec.folder).name)
     return f"{run}/{TRIALS}/{trial}"
 

@@ -59,10 +59,9 @@ def mirrored(spec: TrialSpec, url: str) -> Iterator[tuple[TrialSpec, StoredFolde
 
 
 def fetch_inputs(spec: TrialSpec, store: Store) -> TrialSpec:
-    """Fetches what a trial needs, and what an earlier attempt at it left, on whichever machine.
+    """The trial with its paths on this machine, once all that it needs was fetched.
 
-    Returns:
-        The trial with its paths on this machine.
+    So was what an earlier attempt at it left, on whichever machine.
     """
     run, mirror = run_folder_of(spec), _mirror()
     local = mirror / stored_name(spec)

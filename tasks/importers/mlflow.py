@@ -33,11 +33,7 @@ Record = tuple[Mapping[str, Any], dict[str, Any], Log]
 
 
 def read_mlflow(source: Path, options: ImportOptions, notes: list[str]) -> Items:
-    """Every run below a folder: a store, an experiment, or one run.
-
-    Raises:
-        SettingsError: when a database cannot be read.
-    """
+    """Every run of a store, an experiment or one run; a SettingsError for a broken database."""
     if file := find_database(source):
         for meta in _database_runs(file):
             run = str(meta["run_uuid"])

@@ -59,11 +59,7 @@ FORMATS = {
 
 
 def detect_format(source: Path) -> str:
-    """The format of a source, from its content: a key of ``FORMATS``.
-
-    Raises:
-        SettingsError: when it is not there, or nothing that is known is in it.
-    """
+    """The format of a source, a key of ``FORMATS``; a SettingsError if nothing known is in it."""
     if source.is_file():
         if source.name in (ray.RESULTS, ray.PROGRESS) and ray.trial_folders(source.parent):
             return "ray"

@@ -74,11 +74,7 @@ def _row(line: Line, stem: str, options: ImportOptions, seen: Counter[str]) -> t
 
 
 def line_row(item: str, values: Mapping[str, Any], options: ImportOptions) -> Row:
-    """The row of one line; ``values`` are under our names.
-
-    Raises:
-        RowError: when it has no score, though it did not fail, or no configuration.
-    """
+    """The row of values under our names; a RowError without a score or a hyperparameter."""
     if values.get("score") is None and values.get("state") != "failed":
         raise RowError("no score in its line: map a column to it, as --map score=eval/accuracy")
     if not any(name.startswith(CONFIG) for name in values):
@@ -104,11 +100,7 @@ def negate_score(row: Row) -> Row:
 
 
 def parse_line(line: Line, options: ImportOptions) -> dict[str, Any]:
-    """The values of a line under our names; empty and ignored ones are left out.
-
-    Raises:
-        RowError: when cells are not of their field's type, naming all of them.
-    """
+    """The values of a line under our names, without empty ones; a RowError with all wrong cells."""
     if line.problem:
         raise RowError(line.problem)
     own = {name: name for name in line.cells if is_field(name) and name not in options.ignore}
@@ -124,11 +116,7 @@ def parse_line(line: Line, options: ImportOptions) -> dict[str, Any]:
 
 
 def check_columns(table: Table, options: ImportOptions) -> None:
-    """Checks that the columns to be mapped or ignored are there.
-
-    Raises:
-        SettingsError: when a column is not, or a field of ``columns`` is unknown.
-    """
+    """Refuses, with a SettingsError, options that name columns or fields which are not there."""
     named = {f"--ignore {column}": column for column in options.ignore}
     for field, column in options.columns.items():
         option = f"--map {field}={column}"
@@ -147,11 +135,7 @@ def check_columns(table: Table, options: ImportOptions) -> None:
 
 
 def check_hyperparameters(table: Table, options: ImportOptions) -> None:
-    """Refuses columns ``config.*`` that are not hyperparameters: their values would be lost.
-
-    Raises:
-        SettingsError: when one that is not empty is neither known nor mapped.
-    """
+    """Refuses, with a SettingsError, filled columns ``config.*`` whose values would be lost."""
     for name in _unused_columns(table, options):
         filled = any(line.cells.get(name) is not None for line in table.lines)
         if name.startswith(CONFIG) and filled:

@@ -103,11 +103,7 @@ class Catalog(Record):
 
 
 def load_catalog(path: Path = CATALOG) -> Catalog:
-    """Read and check a catalog file.
-
-    Raises:
-        CatalogError: the file is missing, is not YAML, or has unknown or missing keys.
-    """
+    """Reads a catalog; a CatalogError when it is missing, no YAML, or has wrong keys."""
     try:
         return Catalog.model_validate(read_yaml(path))
     except FileNotFoundError:

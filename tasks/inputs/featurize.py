@@ -61,11 +61,7 @@ def probe(
     limits: Limits = Limits(),  # noqa: B008  # frozen
     say: Report = silent,
 ) -> ProbeAnswer:
-    """Scores models; the answer is kept in ``folder`` and reused.
-
-    Raises:
-        AutoPipeError: the request is refused, or there is no answer, with why.
-    """
+    """Scores models; the answer is kept in ``folder``. Without one an AutoPipeError says why."""
     return require_answers(probe_all([request], [folder], measurer, limits=limits, say=say))[0]
 
 
@@ -113,11 +109,7 @@ def _on_event(say: Report, event: Event) -> None:
 
 
 def require_answers(found: Sequence[ProbeAnswer | Refusal]) -> list[ProbeAnswer]:
-    """The answers, where there is one for every request.
-
-    Raises:
-        AutoPipeError: with every refusal.
-    """
+    """The answers, where all requests have one; an AutoPipeError with every refusal."""
     if refusals := [each for each in found if isinstance(each, Refusal)]:
         raise AutoPipeError("\n".join(dict.fromkeys(refusals)))
     return [each for each in found if isinstance(each, ProbeAnswer)]

@@ -21,11 +21,7 @@ DRAWS_PER_ROW = 40
 
 
 def main(folder: Path, content: str) -> None:
-    """Writes `<folder>/<name>` for each entry, and prints a line for each that is written.
-
-    Raises:
-        CatalogError: a generator has too few distinct prompts.
-    """
+    """Writes `<folder>/<name>` for each entry and prints it; a CatalogError for too few prompts."""
     for name, entry in json.loads(content).items():
         (folder / name).mkdir()
         _write_dataset(name, DatasetEntry.model_validate(entry), folder / name)

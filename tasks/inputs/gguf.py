@@ -57,11 +57,7 @@ def convert_gguf(file: Path, cache: Path) -> Path:
 
 
 def check_gguf(file: Path) -> None:
-    """Rejects a file that is GGUF by its name only, not by its first bytes.
-
-    Raises:
-        ModelError: naming what it is instead.
-    """
+    """Refuses, with a ModelError, a file that is GGUF by its name but not by its first bytes."""
     head = first_bytes(file)
     if not head.startswith(b"GGUF"):
         found = named(head, file) or "something else"

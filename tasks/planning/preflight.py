@@ -29,11 +29,7 @@ Found = TypeVar("Found")
 
 
 def check_settings(settings: TuneSettings) -> None:
-    """Checks space, dataset, reward, model, GPUs and Accelerate config.
-
-    Raises:
-        SettingsError: with every problem that was found.
-    """
+    """Checks space, dataset, reward, model and devices; a SettingsError with every problem."""
     problems: list[str] = []
     settings = resolve_space(settings)
     space = _found(problems, lambda: load_space(settings.space))

@@ -99,11 +99,7 @@ READ_ARGUMENTS = frozenset(
 
 
 def infer_stage(arguments: Mapping[str, Any], default: Stage | None) -> Stage:
-    """The stage that a trainer with these arguments trains.
-
-    Raises:
-        RowError: when they do not tell, and there is no default.
-    """
+    """The stage that a trainer's arguments tell, else the default; a RowError without either."""
     if (known := arguments.get(STAGE_KEY)) is not None:
         return cast(Stage, known)
     losses = arguments.get("loss_type")

@@ -60,11 +60,7 @@ def cell_type(field: str) -> CellType:
 
 
 def parse_cell(field: str, value: Any, column: str | None = None) -> Any:
-    """A cell, of a CSV or a parquet file, as a value of its field; None when it is empty.
-
-    Raises:
-        RowError: when it is of another type.
-    """
+    """A cell as a value of its field, None when it is empty; a RowError for another type."""
     kind = cell_type(field)
     bare = value.strip() if isinstance(value, str) else value
     if bare is None or (isinstance(bare, float) and math.isnan(bare)):

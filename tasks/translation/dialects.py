@@ -50,11 +50,7 @@ OTHER_TRAINERS = {
 
 
 def to_trl_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments under the names of TRL's trainers, with `STAGE_KEY` where the dialect tells it.
-
-    Raises:
-        RowError: what was trained has no counterpart here.
-    """
+    """Arguments in TRL's names, with `STAGE_KEY` if known; a RowError if nothing here trains so."""
     arguments = unwrap_wandb(given)
     match detect_dialect(arguments):
         case "LLaMA-Factory":

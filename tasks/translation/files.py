@@ -38,11 +38,7 @@ class Table:
 
 
 def read_table(source: Path) -> Table:
-    """A CSV or parquet file; cells of CSV stay text, as the field that they fill tells their type.
-
-    Raises:
-        SettingsError: when it cannot be read, or has no line.
-    """
+    """A CSV, whose cells stay text, or parquet file; a SettingsError if it is broken or empty."""
     table = _parquet(source) if source.suffix.lower() == PARQUET else _csv(source)
     if not table.lines:
         found = "has no lines below its header" if table.columns else "is empty"

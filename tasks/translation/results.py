@@ -110,11 +110,7 @@ Reader = Callable[[Path, ImportOptions, list[str]], Items]
 
 
 def read_all(reader: Reader, source: Path, options: ImportOptions) -> ImportResult:
-    """All items of a source as rows or rejections.
-
-    Raises:
-        SettingsError: when the source or the shared arguments cannot be read.
-    """
+    """All items of a source as rows or rejections; a SettingsError when it cannot be read."""
     result = ImportResult()
     _ = options.shared_arguments  # a broken file ends the import, rather than rejecting each row
     for item, row_of in reader(source, options, result.notes):

@@ -42,11 +42,7 @@ class RecordedRun:
 
 
 def run_row(run: RecordedRun, options: ImportOptions) -> tuple[Row, Score]:
-    """The history row of a run, and the metric that is its score.
-
-    Raises:
-        RowError: when it has no score, or its configuration is not known.
-    """
+    """A run's row and the metric of its score; a RowError without a score or a configuration."""
     given = {**run.arguments, **options.shared_arguments}
     reached, planned = _steps(run, given.get("max_steps"))
     arguments = to_trl_arguments(given)

@@ -70,11 +70,7 @@ def parse_literal(text: Any) -> Any:
 
 
 def read_mapping(file: Path) -> dict[str, Any]:
-    """Names and values of a YAML or JSON file.
-
-    Raises:
-        SettingsError: when it cannot be read, or holds something else.
-    """
+    """Names and values of a YAML or JSON file; a SettingsError when there are none to be read."""
     try:
         if file.stat().st_size > MAX_BYTES:
             raise SettingsError(f"{file} cannot be read: it has more than {MAX_BYTES:,} bytes")
