@@ -14,11 +14,7 @@ Command = Callable[..., None]
 
 
 def with_options(selection: type) -> Callable[[Command], Command]:
-    """A decorator for Typer commands whose first argument is a `selection`.
-
-    Args:
-        selection: a dataclass; each of its fields becomes an option of the command.
-    """
+    """Makes each field of a dataclass, a command's first argument, an option of the command."""
 
     def decorate(command: Command) -> Command:
         shared = inspect.signature(selection, eval_str=True).parameters

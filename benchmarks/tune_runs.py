@@ -56,16 +56,10 @@ def tune(
     without: str | None = None,
     cores: Collection[int] | None = None,
 ) -> dict[str, Any]:
-    """One run from a clean start; the remains of an interrupted one are removed.
+    """The summary of one run from a clean start; the remains of an interrupted one are removed.
 
-    Args:
-        home: the workspace; what the run prints is in its ``log.txt``.
-        arguments: of `autopipe tune`.
-        without: a dataset that is left out of its history.
-        cores: that it may use; None: all.
-
-    Returns:
-        The run's summary.
+    What it prints is in ``log.txt`` of its workspace, ``home``; the trials on one dataset can be
+    left out of its history.
 
     Raises:
         SettingsError: The command failed; its last lines say why.

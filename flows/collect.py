@@ -22,7 +22,7 @@ from tasks.execution.gpus import reserve_launchers
 from tasks.execution.trial import abort_run
 from tasks.history.location import resolve_history_dir
 from tasks.history.rows import history_files
-from tasks.inputs.prepare import Inputs, prepare_datasets
+from tasks.inputs.prepare import prepare_datasets
 from tasks.monitoring import observers
 from tasks.monitoring.prefect_pages import artifact_key, publish_table
 from tasks.output.escape import markdown
@@ -59,7 +59,16 @@ def collect(
         observers.observe(run) as observer,
         reserve_launchers(settings.parallel, settings.threads, on_wait=observer.phase) as launchers,
     ):
-        inputs = _prepare(settings, launchers[0], observer)
+        observer.phase("preparing the datasets and probing the base model")
+        with Supervisor(launchers[0]) as measurer:
+            inputs = prepare_datasets(
+                settings.datasets,
+                settings.model,
+                settings.schedule,
+                measurer,
+                settings.compute,
+                lambda done, total: observer.notify(observers.DatasetsProbed(done, total)),
+            )
         version_inputs(
             run.path, {dataset_name(each.dataset_id): each.dataset.path for each in inputs}
         )
@@ -77,22 +86,6 @@ def collect(
     files = [append_dataset(each, specs, run.run_id, history) for each, specs in designs]
     version_outputs(run.path, {HISTORY_NAME: history_files(history)})
     return [file for file in files if file is not None]
-
-
-def _prepare(
-    settings: CollectSettings, launcher: Launcher, observer: observers.RunObserver
-) -> list[Inputs]:
-    """Builds the datasets and probes the base model on each of them."""
-    observer.phase("preparing the datasets and probing the base model")
-    with Supervisor(launcher) as measurer:
-        return prepare_datasets(
-            settings.datasets,
-            settings.model,
-            settings.schedule,
-            measurer,
-            settings.compute,
-            lambda done, total: observer.notify(observers.DatasetsProbed(done, total)),
-        )
 
 
 def _run_trials(

@@ -67,7 +67,10 @@ def tune(
         with open_backend(job.settings, job.folder, job.launchers, job.on_event) as backend:
             ready = _prepare(job, backend)
             loop = _search(job, backend, ready)
-            _join_history(job, ready)  # first: trials are kept even when none can be recommended
+            # First: trials are kept even when none can be recommended.
+            if kept := append_run_to_history(job.folder, job.history):
+                job.observer.message(f"the trials are added to the history: {kept}")
+            version_history_and_models(job.folder, history_files(job.history), ready.offline)
             summary = _measure(job, backend, ready, loop)
         export_best(job.folder)
         write_report(job.folder)
@@ -178,13 +181,6 @@ def _search(job: Job, backend: ExecutionBackend, ready: _Ready) -> SearchLoop:
     finally:
         ledger.save()
     return loop
-
-
-def _join_history(job: Job, ready: _Ready) -> None:
-    """Adds the trials to the history, and keeps versions of what was learned from."""
-    if kept := append_run_to_history(job.folder, job.history):
-        job.observer.message(f"the trials are added to the history: {kept}")
-    version_history_and_models(job.folder, history_files(job.history), ready.offline)
 
 
 def _measure(job: Job, backend: ExecutionBackend, ready: _Ready, loop: SearchLoop) -> Summary:

@@ -127,11 +127,8 @@ def decompose(
 ) -> Decomposition:
     """Fit and evaluate the models of the standardised score.
 
-    Args:
-        landscape: n rows of D datasets; with one dataset nothing can be held out, and R2 is NaN.
-        seed: of the shuffles and the boosted trees.
-        shuffles: permutations of the scores within groups for the null.
-        trees: of the boosted competitor.
+    With one dataset nothing can be held out, and R2 is NaN. The scores are shuffled within groups
+    for the null; the trees are those of the boosted competitor.
     """
     z, datasets = landscape.z, np.unique(landscape.dataset)
     owner = np.searchsorted(datasets, landscape.dataset)

@@ -14,17 +14,11 @@ VARIANTS = ("true", "shuffled", "inverted")
 def history_without(
     rows: pd.DataFrame, dataset: str, variant: str = "true", seed: int = 0
 ) -> pd.DataFrame:
-    """The rows of all other datasets, for every model.
+    """The rows of all datasets but one, for every model; its content is left out under any name.
 
-    The same content under another name is left out as well.
-
-    Args:
-        rows: the whole history.
-        dataset: the one that is left out.
-        variant: "true"; "shuffled", where within each past dataset and model the configurations
-            are permuted among the trials, all rows of a trial together; "inverted", where every
-            score is negated (signals are not touched).
-        seed: of the permutation.
+    Variants are "true"; "shuffled", where within each past dataset and model the configurations are
+    permuted among the trials, all rows of a trial together; "inverted", where every score is
+    negated (signals are not touched).
     """
     own = rows["dataset_id"] == dataset
     if "dataset_fingerprint" in rows:

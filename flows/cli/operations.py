@@ -92,18 +92,13 @@ def ui(
     for line in lines:
         say(line)
     note_served(Served(api=api, reports=reports))
-    serve_reports(host, port + 1)
-    os.execve(sys.executable, serving_command(port, host), child_environment())
-
-
-def serve_reports(host: str, port: int) -> None:
-    """Starts the server of reports, which ends with this process whatever this becomes."""
-    subprocess.Popen(
-        [sys.executable, "-m", "flows.server.reports", str(port), host],
+    subprocess.Popen(  # the server of reports, which ends with this process whatever this becomes
+        [sys.executable, "-m", "flows.server.reports", str(port + 1), host],
         env=child_environment({SUPERVISOR_VARIABLE: supervisor_token()}),
         stdin=subprocess.DEVNULL,
         start_new_session=True,
     )
+    os.execve(sys.executable, serving_command(port, host), child_environment())
 
 
 def versions(

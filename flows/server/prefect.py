@@ -59,7 +59,11 @@ def prefect_server(
     from prefect.settings import PREFECT_API_URL
 
     if url := PREFECT_API_URL.value():
-        _check_named(url)
+        from prefect.client.orchestration import get_client
+
+        with get_client(sync_client=True) as client:  # which knows of keys and certificates
+            if client.api_healthcheck() is not None:
+                raise AutoPipeError(AWAY.format(url))
         interrupts.seconds = LASTING_SECONDS
         yield
     elif served := served_here():
@@ -126,15 +130,6 @@ def served_here() -> Served | None:
 
 def _note_of_server() -> Path:
     return workspace() / ".prefect" / "served.json"
-
-
-def _check_named(url: str) -> None:
-    """Asks with Prefect's own client, which knows of keys and certificates."""
-    from prefect.client.orchestration import get_client
-
-    with get_client(sync_client=True) as client:
-        if client.api_healthcheck() is not None:
-            raise AutoPipeError(AWAY.format(url))
 
 
 @contextmanager

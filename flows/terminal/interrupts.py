@@ -16,8 +16,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from rich.console import Console
-
 from flows.terminal.console import console, say, streams
 
 INTERRUPTED = 130  # exit code
@@ -98,7 +96,10 @@ class Interrupts:
         closing.start()
         closing.join(0.3)
         for shown in (console, streams(as_json=True)):
-            _restore(shown)
+            with suppress(Exception):
+                if shown.is_terminal and not shown.is_dumb_terminal:
+                    shown.file.write("\x1b[?25h")  # the cursor, which a bar hides
+                shown.file.flush()
         os._exit(INTERRUPTED)
 
     def _close(self) -> None:
@@ -110,14 +111,6 @@ class Interrupts:
         self.answer(self.text)
         if self.as_json:
             write_event("failed", error="KeyboardInterrupt", message=self.text, code=INTERRUPTED)
-
-
-def _restore(shown: Console) -> None:
-    """The cursor, which a bar hides; what was written and not yet sent."""
-    with suppress(Exception):
-        if shown.is_terminal and not shown.is_dumb_terminal:
-            shown.file.write("\x1b[?25h")
-        shown.file.flush()
 
 
 def this_command() -> str:

@@ -21,10 +21,8 @@ log = logging.getLogger(__name__)
 def notify_on_exit(block: str | None, subject: str) -> Iterator[list[str]]:
     """Sends the lines that were added when the work is over, and why it failed if it did.
 
-    Args:
-        block: type and name of a saved block (Slack, e-mail, a webhook, any of Apprise's); None
-            sends nothing.
-        subject: of the message.
+    The block is the type and name of a saved one (Slack, e-mail, a webhook, any of Apprise's); None
+    sends nothing.
 
     Raises:
         SettingsError: there is no such block; raised before any work is done.

@@ -47,6 +47,7 @@ def report_context(run: RunFolder) -> dict[str, Any]:
     ranking = importance_of(list(final.config), final.final, varied, info.settings.seed)
     if ranking is not None:
         varied = {name: varied[name] for name in ranking.table.name}
+    files = (path for path in (run.path / "best").rglob("*") if path.is_file())
     prior = figures.observed_with_prior(trials)
     # The command takes the project's history by itself.
     folder = Path(info.history.folder) if info.history.folder else None
@@ -61,7 +62,7 @@ def report_context(run: RunFolder) -> dict[str, Any]:
         "data_docs": dict(_data_docs(run)),
         "kinds": _kinds(trials),
         **_configuration(tables),
-        "exported": _exported(run),
+        "exported": sorted(path.relative_to(run.path).as_posix() for path in files),
         "max_files": MAX_FILES,
         "key_hyperparameters": list(varied)[:KEY_HYPERPARAMETERS],
         "forecasts": list(_forecasts(tables)),
@@ -150,11 +151,6 @@ def _configuration(tables: RunTables) -> dict[str, Any]:
     ]
     differing = sum(differs for *_, differs in rows)
     return {"configuration": rows, "default_config": default, "differing": differing}
-
-
-def _exported(run: RunFolder) -> list[str]:
-    files = (path for path in (run.path / "best").rglob("*") if path.is_file())
-    return sorted(path.relative_to(run.path).as_posix() for path in files)
 
 
 def _forecasts(tables: RunTables) -> Iterator[dict[str, Any]]:

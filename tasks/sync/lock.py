@@ -156,11 +156,8 @@ def _remove_without_content(folder: Path) -> None:
 
 
 def _write_holder(file: Path) -> None:
-    content = {
-        "pid": os.getpid(),
-        "host": socket.gethostname(),
-        "since": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    content = {"pid": os.getpid(), "host": socket.gethostname(), "since": now}
     with suppress(OSError):  # a full disk must not end what holds the lock
         file.write_text(json.dumps(content), encoding="utf-8")
 
