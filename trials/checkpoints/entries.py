@@ -23,6 +23,7 @@ import errno
 import json
 import shutil
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -193,10 +194,9 @@ def publish(partial: Path, trial_folder: Path, described: Manifest) -> Checkpoin
 
 def read_checkpoint(path: Path) -> Checkpoint | None:
     """The entry in a folder; None when there is no readable manifest."""
-    try:
+    with suppress(OSError, ValueError):
         return Checkpoint(path, read_record(path / MANIFEST, Manifest))
-    except (OSError, ValueError):  # pydantic's ValidationError and UnicodeDecodeError are of these
-        return None
+    return None
 
 
 def problems(checkpoint: Checkpoint, deep: bool = True) -> list[str]:
@@ -241,10 +241,9 @@ def discard(path: Path) -> bool:
 
 def children(folder: Path) -> list[Path]:
     """The entries of a folder, sorted by name; empty if there is no such folder."""
-    try:
+    with suppress(FileNotFoundError, NotADirectoryError):
         return sorted(folder.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
-        return []
+    return []
 
 
 def remove_hidden(path: Path) -> None:

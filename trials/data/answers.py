@@ -49,12 +49,9 @@ def read_answers(value: Any, marker: str | None, location: RowLocation) -> tuple
     answers = [_unboxed(final_answer(text, marker)) if marker else text.strip() for text in texts]
     for whole, answer in zip(texts, answers, strict=True):
         if not answer:
-            raise location.error(
-                f"nothing follows the marker {marker!r} in the answer {whole[-60:]!r}"
-                if whole.strip()
-                else "the answer is empty",
-                "an answer in every row",
-            )
+            problem = f"nothing follows the marker {marker!r} in the answer {whole[-60:]!r}"
+            problem = problem if whole.strip() else "the answer is empty"
+            raise location.error(problem, "an answer in every row")
     return tuple(dict.fromkeys(answers))
 
 

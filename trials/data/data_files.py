@@ -234,19 +234,16 @@ def _csv_rows(
 def _header(cells: list[str], location: RowLocation) -> list[str]:
     names = [cell.strip() for cell in cells]
     if twice := sorted({name for name in names if names.count(name) > 1 and name}):
-        raise location.error(
-            f"the columns {', '.join(twice)} are there twice",
-            "a first line with the names of the columns, each once",
-        )
+        expected = "a first line with the names of the columns, each once"
+        raise location.error(f"the columns {', '.join(twice)} are there twice", expected)
     return names
 
 
 def _csv_row(header: list[str], cells: list[str], location: RowLocation) -> dict[str, Any]:
     if len(cells) != len(header):
-        raise location.error(
-            f"{len(cells)} cells, where the first line names {len(header)} columns",
-            "as many cells in every row; put text with commas in double quotes",
-        )
+        problem = f"{len(cells)} cells, where the first line names {len(header)} columns"
+        expected = "as many cells in every row; put text with commas in double quotes"
+        raise location.error(problem, expected)
     row: dict[str, Any] = dict(zip(header, cells, strict=True))
     for name in JSON_COLUMNS:
         if row.get(name):

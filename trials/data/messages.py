@@ -83,10 +83,8 @@ def read_completion(
             f"{field} repeats the prompt and says nothing else", f"the assistant's turn in {field}"
         )
     if turns[-1]["role"] == "user":
-        raise location.error(
-            f"{field} ends with a user turn (message {len(messages) - 1})",
-            "a completion that ends with what the assistant says",
-        )
+        problem = f"{field} ends with a user turn (message {len(messages) - 1})"
+        raise location.error(problem, "a completion that ends with what the assistant says")
     for index, turn in enumerate(turns, repeated):
         if value[index].get("weight") in (0, False) and "weight" in value[index]:
             raise location.error(
@@ -113,10 +111,8 @@ def read_messages(value: Any, field: str, role: str, location: RowLocation) -> l
     if isinstance(value, str):
         return [{"role": role, "content": validate_text(value, field, location)}]
     if not isinstance(value, list) or not value:
-        raise location.error(
-            f"{field} is a {type(value).__name__} that is not a chat",
-            "a string or a list of {'role': ..., 'content': ...}",
-        )
+        expected = "a string or a list of {'role': ..., 'content': ...}"
+        raise location.error(f"{field} is a {type(value).__name__} that is not a chat", expected)
     messages = []
     for index, each in enumerate(value):
         what = f"message {index} of {field}"
@@ -176,10 +172,9 @@ def parse_json_chats(raw: Mapping[str, Any], location: RowLocation) -> Mapping[s
             try:
                 chats[field] = json.loads(raw[field])
             except (ValueError, RecursionError):
-                raise location.error(
-                    f"{field} is a chat written as text, and not as JSON",
-                    "a list of messages; in a table, write each chat with json.dumps",
-                ) from None
+                problem = f"{field} is a chat written as text, and not as JSON"
+                expected = "a list of messages; in a table, write each chat with json.dumps"
+                raise location.error(problem, expected) from None
     return {**raw, **chats}
 
 
@@ -196,10 +191,9 @@ def reject_tools(raw: Mapping[str, Any], location: RowLocation) -> None:
             )
     tools = raw.get("tools")
     if tools and not isinstance(tools, bool | int | float) and tools not in ("[]", "null"):
-        raise location.error(
-            "the row describes tools, which no prompt would tell the model of",
-            "the description of the tools in a system message, and no field tools",
-        )
+        expected = "the description of the tools in a system message, and no field tools"
+        problem = "the row describes tools, which no prompt would tell the model of"
+        raise location.error(problem, expected)
 
 
 def validate_text(text: str, what: str, location: RowLocation) -> str:
@@ -235,10 +229,8 @@ def has_template_keys(messages: list[Message]) -> bool:
 
 def _message(value: Any, what: str, location: RowLocation) -> Message:
     if not isinstance(value, dict):
-        raise location.error(
-            f"{what} is a {type(value).__name__} that is not a chat message",
-            "{'role': ..., 'content': ...}",
-        )
+        problem = f"{what} is a {type(value).__name__} that is not a chat message"
+        raise location.error(problem, "{'role': ..., 'content': ...}")
     role = value.get("role", value.get("from"))
     known = ROLES.get(role.strip().lower()) if isinstance(role, str) else None
     if known is None:
@@ -249,10 +241,8 @@ def _message(value: Any, what: str, location: RowLocation) -> Message:
     extras = {key: value[key] for key in TEMPLATE_KEYS if value.get(key) not in (None, "", [])}
     _check_extras(extras, what, location)
     if lost := next((key for key in UNSUPPORTED_KEYS if value.get(key)), None):
-        raise location.error(
-            f"{what} has the key {lost!r}, which would be left out",
-            f"role and content, and of others {', '.join(TEMPLATE_KEYS)}",
-        )
+        expected = f"role and content, and of others {', '.join(TEMPLATE_KEYS)}"
+        raise location.error(f"{what} has the key {lost!r}, which would be left out", expected)
     content = value.get("content", value.get("value"))
     text = "" if content is None and extras else _text(content, what, location)
     if not text.strip() and "tool_calls" not in extras:
@@ -276,10 +266,8 @@ def _part(part: Any, index: int, what: str, location: RowLocation) -> str:
     kind = part.get("type", "text") if isinstance(part, dict) else type(part).__name__
     text = part.get("text") if isinstance(part, dict) else None
     if kind not in TEXT_PARTS or not isinstance(text, str):
-        raise location.error(
-            f"part {index} of {what} is of the type {kind!r}",
-            "parts of text alone: models are trained on text here, not on images or sound",
-        )
+        expected = "parts of text alone: models are trained on text here, not on images or sound"
+        raise location.error(f"part {index} of {what} is of the type {kind!r}", expected)
     return text
 
 

@@ -49,10 +49,8 @@ def fill_template(template: str, row: Mapping[str, Any], location: RowLocation) 
         if length > MAX_PROMPT_CHARACTERS:
             raise ValueError(f"it makes {length:,} characters, more than {MAX_PROMPT_CHARACTERS:,}")
     except ValueError as error:
-        raise location.error(
-            f"the prompt template {shown(template)} does not fit the row: {error}",
-            f"only fields of the row: {', '.join(row)}",
-        ) from None
+        problem = f"the prompt template {shown(template)} does not fit the row: {error}"
+        raise location.error(problem, f"only fields of the row: {', '.join(row)}") from None
     return "".join(texts)
 
 

@@ -36,10 +36,8 @@ def require_fields(
     shown = ", ".join(found[:MAX_LISTED_FIELDS]) + ", ..." * (len(found) > MAX_LISTED_FIELDS)
     steps = "".join(f"\n    - {step}" for step in _steps(raw, names, missing))
     how = f"; of rows like this one (docs/datasets.md):{steps}" if steps else ""
-    raise location.error(
-        f"{_listed(missing)} missing or empty (fields found: {shown or 'none'})",
-        f"{_listed(names)} in every row" + how,
-    )
+    problem = f"{_listed(missing)} missing or empty (fields found: {shown or 'none'})"
+    raise location.error(problem, f"{_listed(names)} in every row" + how)
 
 
 def is_empty(value: Any) -> bool:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from urllib.parse import quote
@@ -71,21 +72,13 @@ def has_secret(url: str) -> bool:
     return _without_patterns(url, lambda secret: MASK) != url
 
 
-def secrets() -> list[str]:
-    """Values of environment variables whose names say that they are secret, longest first.
-
-    Each as it is and as programs print it: line by line, escaped, or as a part of a URL.
-    """
-    return list(_secrets_in(frozenset(os.environ.items())))
-
-
 def redacted(text: str) -> str:
-    """The text without them, and without passwords in URLs."""
+    """The text without secrets of the environment, and without passwords in URLs."""
     return _hidden(text, lambda secret: MASK)
 
 
 def redact_file(file: Path) -> None:
-    """Takes them out of a file that training processes have written; they print what they like.
+    """Takes secrets out of a file that training processes have written; they print what they like.
 
     Written in place: a process that is still there goes on writing to the same file.
     """
@@ -103,7 +96,7 @@ def redact_file(file: Path) -> None:
 
 
 def _hidden(text: str, mask: Callable[[str], str]) -> str:
-    for secret in secrets():
+    for secret in _secrets_in(frozenset(os.environ.items())):
         if secret in text:
             text = text.replace(secret, mask(secret))
     return _without_patterns(text, mask)
@@ -180,6 +173,10 @@ def _has_digit(text: str) -> bool:
 
 @lru_cache(maxsize=1)
 def _secrets_in(environment: frozenset[tuple[str, str]]) -> tuple[str, ...]:
+    """Values of variables whose names say that they are secret, longest first.
+
+    Each as it is and as programs print it: line by line, escaped, or as a part of a URL.
+    """
     found = {
         form
         for name, value in environment
@@ -209,10 +206,9 @@ def _secrets_of(name: str, value: str) -> Iterator[str]:
 
 def _is_path(value: str) -> bool:
     """True if it is the path of a secret, as in SSH_AUTH_SOCK."""
-    try:
+    with suppress(OSError, ValueError):
         return value.startswith("/") and "\n" not in value and Path(value).exists()
-    except (OSError, ValueError):
-        return False
+    return False
 
 
 def _forms(secret: str) -> Iterator[str]:

@@ -76,13 +76,11 @@ def named(head: bytes, file: Path) -> str | None:
     """The name of a file format that cannot be data; None for a file that may be."""
     if not head:
         return "an empty file"
-    for start, name in SIGNATURES:
-        if head.startswith(start):
-            return name
     text = head.removeprefix(codecs.BOM_UTF8).lstrip().lower()
-    for start, name in TEXT_SIGNATURES:
-        if text.startswith(start):
-            return name
+    for begin, signatures in ((head, SIGNATURES), (text, TEXT_SIGNATURES)):
+        for start, name in signatures:
+            if begin.startswith(start):
+                return name
     if head[257:262] == b"ustar":
         return "a tar archive: unpack it first"
     if head.startswith(b"PAR1"):
@@ -99,9 +97,7 @@ def named(head: bytes, file: Path) -> str | None:
 def text_lines(file: Path, head: bytes) -> Iterator[tuple[int, str]]:
     """Yields the 1-based number and the text of every line, with its end.
 
-    Args:
-        file: UTF-8, or UTF-16 or UTF-32 with a byte order mark; may be gzipped.
-        head: its first bytes, which tell which.
+    The file is UTF-8, or UTF-16 or UTF-32 with a byte order mark in its ``head``; may be gzipped.
 
     Raises:
         DatasetError: for what is not text, and beyond the bounds.

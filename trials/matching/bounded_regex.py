@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 
 import regex
@@ -62,10 +63,9 @@ def compile_bounded(pattern: str, where: str) -> Callable[[str], bool]:
             ) from None
 
     def matches(text: str) -> bool:
-        try:
+        with suppress(TimeoutError):
             return compiled.search(text, timeout=MATCH_SECONDS) is not None
-        except TimeoutError:
-            return False
+        return False
 
     return matches
 

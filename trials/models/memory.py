@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import resource
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 
-from trials.spec.arguments import Execution, weights_dtype
+from trials.spec.arguments import Execution, per_device_batches, weights_dtype
 from trials.spec.hyperparameters import Hyperparameters
 from trials.spec.kinds import Stage
 from trials.spec.plan import StagePlan
@@ -191,7 +191,6 @@ def estimate_memory(
     plan: StagePlan,
     schedule: Schedule,
     execution: Execution,
-    per_device_batch: Mapping[Stage, int],
     *,
     longest_row: int | None = None,
     sharded: bool = False,
@@ -205,7 +204,6 @@ def estimate_memory(
     Args:
         config: of the model, as transformers has it.
         parameters: of the model.
-        per_device_batch: rows, pairs or completions in one forward pass on one device.
         longest_row: tokens of the longest training row, to which its batch is padded; without it
             the schedule's ``max_length`` is taken, which may be far more.
         sharded: weights, gradients and optimizer are split over the processes (FSDP, DeepSpeed).
@@ -220,6 +218,7 @@ def estimate_memory(
     row = (schedule.max_length or longest) if h.sft_packing else longest
     completion = h.rl_max_completion_tokens or schedule.max_completion_tokens or 0
     length: dict[Stage, int] = {"sft": row, "dpo": 2 * row, "rl": completion}  # a pair: two rows
+    batch = per_device_batches(h, plan, schedule, execution)
     has_reference = {"sft": False, "dpo": not lora, "rl": not lora and h.rl_beta > 0}
     estimates = [
         MemoryEstimate(
@@ -229,7 +228,7 @@ def estimate_memory(
             optimizer=2 * trained * FLOAT32 // share,
             reference=has_reference[stage] * weights // share,
             logits_and_activations=shape.forward_bytes(
-                per_device_batch[stage] * length[stage], execution, logits=stage == "rl"
+                batch[stage] * length[stage], execution, logits=stage == "rl"
             ),
         )
         for stage in plan.stages
@@ -296,11 +295,8 @@ class _Shape:
         For each token and layer: input and output of two norms (4 hidden), queries, keys, values
         and the output of attention, and input and output of each activation and product of the MLP.
         The attention matrix is not there with fused kernels. With gradient checkpointing only the
-        input of each layer stays, and the values of one layer at a time.
-
-        Args:
-            tokens: of the batch, padding included.
-            logits: whether all tokens are scored on a GPU too, where prompts are left out.
+        input of each layer stays, and the values of one layer at a time. Padding counts as tokens;
+        with ``logits`` all of them are scored on a GPU too, where prompts are left out.
         """
         size = BFLOAT16 if execution.bf16 else FLOAT32
         layer = 4 * self.hidden + 2 * self.queries + 2 * self.keys

@@ -44,10 +44,7 @@ def token_lengths(
 ) -> tuple[int, int, int]:
     """Tokens of the longest row, the default limit of a completion, and a lower one most fit.
 
-    Args:
-        path, content: of the dataset, and its fingerprint.
-        model: whose tokenizer counts.
-        max_length, context_limit: see ``check_lengths``.
+    ``content`` is the dataset's fingerprint; the limits are those of ``check_lengths``.
 
     Raises:
         DatasetError: when a row is longer than a limit.
@@ -61,12 +58,9 @@ _tokenized: OrderedDict[Hashable, Any] = OrderedDict()
 
 
 def prepared(key: Hashable, build: Callable[[Any], Any], raw: Callable[[], Any]) -> Any:
-    """A trainer whose data are prepared once for each key.
+    """A trainer, built from data that were prepared already, or from raw ones, which it prepares.
 
-    Args:
-        key: all that decides how the trainer prepares its data.
-        build: makes the trainer, from data that are prepared already, or from raw ones.
-        raw: makes the raw data.
+    The key is all that decides how it does that; the data are kept for the next one with that key.
     """
     if key in _tokenized:
         _tokenized.move_to_end(key)

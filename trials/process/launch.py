@@ -115,10 +115,9 @@ def end_group(process: subprocess.Popen[bytes]) -> None:
 
     The group alone is not enough: workers of a distributed launch have sessions of their own.
     """
-    try:
+    family: list[psutil.Process] = []
+    with suppress(psutil.NoSuchProcess):
         family = psutil.Process(process.pid).children(recursive=True)
-    except psutil.NoSuchProcess:
-        family = []
     for number in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError):
             os.killpg(process.pid, number)
@@ -137,15 +136,13 @@ def end_group(process: subprocess.Popen[bytes]) -> None:
 
 def _group_alive(process: subprocess.Popen[bytes]) -> bool:
     process.poll()  # reaps the leader, which would otherwise count as alive
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
+        return True
+    return False
 
 
 def _runs(process: psutil.Process) -> bool:
-    try:
+    with suppress(psutil.NoSuchProcess):
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+    return False

@@ -100,9 +100,9 @@ class Supervisor:
             worker.kill()
 
     def warm_up(self) -> None:
-        """Starts the worker that the next job gets: its imports take seconds.
+        """Starts the worker that the next job gets, for its imports take seconds.
 
-        Needs the folder ``beside`` which workers have their inboxes.
+        Only where ``beside`` says where its inbox is.
         """
         worker = self._free_worker("warm-up")
         try:

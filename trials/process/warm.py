@@ -20,14 +20,9 @@ LOG = "log.txt"
 
 
 class WarmWorker:
-    """One launch of ``trials.process.worker`` at a time.
+    """One launch of ``trials.process.worker`` at a time, which was given ``served`` jobs so far.
 
-    Args:
-        launcher: how it is launched.
-        beside: where its inbox is; None: two folders above the first job.
-
-    Attributes:
-        served: trials that the present launch was given.
+    Its inbox is in the folder ``beside``; None: two folders above the first job.
     """
 
     def __init__(self, launcher: Launcher, beside: Path | None = None):

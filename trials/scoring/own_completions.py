@@ -212,7 +212,6 @@ def _in_own_process(dataset: Dataset, allow_user_code: bool) -> list[SplitCheck]
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
         encoding="utf-8",
         errors="replace",
         start_new_session=True,

@@ -41,10 +41,8 @@ Event = dict[str, Any]
 class EventLog:
     """Appends events; the only writer of its file.
 
-    Args:
-        path: the ``events.jsonl`` to append to.
-        active: False on all but the main process of a distributed trial: then nothing is written.
-        before: seconds that an interrupted attempt at the trial took.
+    On all but the main process of a distributed trial it is not ``active``: nothing is written. An
+    interrupted attempt at the trial took ``before`` seconds.
     """
 
     def __init__(self, path: Path, active: bool = True, before: float = 0.0):

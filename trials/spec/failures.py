@@ -9,6 +9,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from trials.io.errors import (
@@ -23,7 +24,6 @@ from trials.spec.kinds import FailureKind
 from trials.spec.records import LOG_TAIL_LINES, Failure
 from trials.spec.stopping import Diverged
 
-BAD_INPUT = (DatasetError, ModelError, RewardError)
 FULL = {errno.ENOSPC, errno.EDQUOT}
 MEMORY_WORDS = ("out of memory", "can't allocate memory", "cannot allocate memory", "memoryerror")
 # Bad luck, though it comes as an exception of the program: what was reached is away for a moment.
@@ -62,7 +62,7 @@ def failure_kind(error: Exception, folder: Path) -> FailureKind:
         return FailureKind.REWARD_FAILED
     if any(isinstance(link, HyperparameterError) for link in chain):
         return FailureKind.BAD_CONFIG
-    if any(isinstance(link, BAD_INPUT) for link in chain):
+    if any(isinstance(link, (DatasetError, ModelError, RewardError)) for link in chain):
         return FailureKind.BAD_DATA
     if any(isinstance(link, MemoryError) for link in chain) or _any_in(MEMORY_WORDS, text):
         return FailureKind.OUT_OF_MEMORY
@@ -90,11 +90,8 @@ def _is_passing(error: BaseException) -> bool:
 def exit_failure(code: int, log: str, oom_killed: bool, folder: Path) -> tuple[FailureKind, str]:
     """Kind and message of a process that ended without leaving a result.
 
-    Args:
-        code: exit code of the launcher; negative for a signal.
-        log: what trial and launcher wrote last.
-        oom_killed: whether the kernel killed a process for want of memory meanwhile.
-        folder: of the trial.
+    The exit code of the launcher is negative for a signal. ``log`` is what trial and launcher wrote
+    last; meanwhile the kernel may have ``oom_killed`` a process.
     """
     name = _signal_name(code, log)
     text = log.lower()
@@ -111,10 +108,9 @@ def exit_failure(code: int, log: str, oom_killed: bool, folder: Path) -> tuple[F
 
 def disk_is_full(folder: Path) -> bool:
     """True if the disk of a folder is full."""
-    try:
+    with suppress(OSError):
         return shutil.disk_usage(folder).free < FULL_BELOW_BYTES
-    except OSError:
-        return False
+    return False
 
 
 def _signal_name(code: int, log: str) -> str | None:

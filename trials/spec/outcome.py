@@ -44,14 +44,9 @@ def trial_result(
     failure: Failure | None = None,
     peak_memory_bytes: int = 0,
 ) -> TrialResult:
-    """The result of a trial.
+    """The result of a trial, with neither ``stop`` nor ``failure`` if it reached its last step.
 
-    Args:
-        spec: of the trial.
-        log: all its events, with those it took over.
-        seconds: it took itself.
-        stop, failure: how it ended; neither when it reached its last step.
-        peak_memory_bytes: that it used.
+    The log holds all its events, with those it took over; the seconds are its own.
     """
     known = next((event for event in reversed(log) if event["kind"] == "facts"), None)
     plan = StagePlan(**known["plan"]) if known else None

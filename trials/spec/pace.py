@@ -85,13 +85,8 @@ def rl_seconds(h: Hyperparameters, generation: Generation, token: float, tokens:
     """Seconds of an optimizer step of RL, whose completions are so many tokens long.
 
     With a batch of B completions and u updates for a buffer that is used i times, B u rows are
-    generated every u i steps, and B rows are trained on in each.
-
-    Args:
-        h: of the trial.
-        generation: measured.
-        token: seconds of training on a token in SFT.
-        tokens: of every completion.
+    generated every u i steps, and B rows are trained on in each. ``token`` is the seconds of
+    training on one in SFT.
     """
     rows = h.rl_batch_size * h.rl_updates_per_generation
     boundary = h.rl_updates_per_generation * h.rl_num_iterations

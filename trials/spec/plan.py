@@ -75,11 +75,8 @@ def plan_steps(h: Hyperparameters, schedule: Schedule, rows: int, pairs: int) ->
     """The plan of a configuration on a dataset.
 
     A stage is given by its steps, by its epochs, or by its share of ``schedule.total_steps``; RL
-    without any of them takes what SFT and DPO leave of the total.
-
-    Args:
-        rows: of the training split.
-        pairs: preference pairs, 0 without any.
+    without any of them takes what SFT and DPO leave of the total. ``rows`` counts those of the
+    training split, ``pairs`` the preferences.
 
     Raises:
         HyperparameterError: with all that does not fit, each naming the field to change.

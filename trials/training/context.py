@@ -24,8 +24,8 @@ from trials.models.memory import available_memory_bytes, check_fits, estimate_me
 from trials.models.reuse import token_lengths, unchanged_dataset
 from trials.models.tokenizer import context_limit, load_config, load_tokenizer
 from trials.scoring.reward_watch import WatchedReward
-from trials.scoring.rewards import Reward, build_reward, training_rewards
-from trials.spec.arguments import Execution, per_device_batches, use_bf16, weights_dtype
+from trials.scoring.rewards import build_reward, training_rewards
+from trials.spec.arguments import Execution, use_bf16, weights_dtype
 from trials.spec.events import EventLog
 from trials.spec.hyperparameters import Hyperparameters, validate
 from trials.spec.kinds import Stage
@@ -52,7 +52,6 @@ class TrialContext:
     hyperparameters: Hyperparameters
     dataset: Dataset
     tokenizer: Any
-    reward: Reward
     evaluator: Evaluator
     events: EventLog
     parameters: int
@@ -96,7 +95,7 @@ class TrialContext:
         The rules judge by it: completions that are all right, but long, are no dead signal.
         """
         h = self.hyperparameters
-        terms = training_rewards(self.reward, h, self.dataset.card, 1)
+        terms = training_rewards(self.evaluator.reward, h, self.dataset.card, 1)
         return {f"rewards/{terms[0].name}/mean": "task_reward"} if len(terms) > 1 else {}
 
     @property
@@ -168,20 +167,17 @@ def prepare(spec: TrialSpec, events: EventLog, start: Checkpoint | None = None) 
     }
     schedule = spec.schedule.model_copy(update=lengths)
     spec = spec.model_copy(update={"schedule": schedule})
-    state = PartialState()
-    reward = WatchedReward(
-        build_reward(dataset, spec.allow_user_code), Path(spec.folder), state.process_index
-    )
+    reward = build_reward(dataset, spec.allow_user_code)
+    watched = WatchedReward(reward, Path(spec.folder), PartialState().process_index)
     context = TrialContext(
         spec=spec,
         hyperparameters=hyperparameters,
         dataset=dataset,
         tokenizer=tokenizer,
-        reward=reward,
         evaluator=Evaluator(
             tokenizer,
             fixed_subset(dataset.splits["validation"], schedule.eval_rows),
-            reward,
+            watched,
             limit,
             schedule.eval_batch_size,
             pass_k=schedule.pass_k,
@@ -226,7 +222,6 @@ def _check_memory(context: TrialContext, config: Any, longest: int) -> None:
         plan,
         schedule,
         execution,
-        per_device_batches(h, plan, schedule, execution),
         longest_row=longest,
         sharded=os.environ.get("ACCELERATE_USE_FSDP") == "true"
         or os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true",

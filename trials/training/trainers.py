@@ -123,7 +123,7 @@ def rl_trainer(context: TrialContext, start: str | Path, output: Path) -> GRPOTr
     shared = _shared(context, "rl", start)
     arguments = grpo_arguments(h, context.plan, context.spec.schedule, context.execution)
     limit = arguments["max_completion_length"]
-    terms = training_rewards(context.reward, h, context.dataset.card, limit)
+    terms = training_rewards(context.evaluator.reward, h, context.dataset.card, limit)
     return ExactGRPOTrainer(
         reward_funcs=[_reward_function(term, rows) for term in terms],
         args=GRPOConfig(

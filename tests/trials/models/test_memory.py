@@ -156,12 +156,13 @@ def test_a_container_limits_what_is_available_version_1(tmp_path: Path) -> None:
 def estimate(
     config: Any = SMOLLM2, execution: Execution = CPU, batch: int = 4, **changes: Any
 ) -> MemoryEstimate:
-    h = Hyperparameters(**{"rl_beta": 0.0, **changes.pop("h", {})})
+    sizes = dict.fromkeys(("sft_batch_size", "dpo_batch_size", "rl_batch_size"), 8 * batch)
+    h = Hyperparameters(**{"rl_beta": 0.0, **sizes, **changes.pop("h", {})})
     plan = changes.pop("plan", StagePlan(sft=6, dpo=0, rl=0))
-    batches: Any = dict.fromkeys(("sft", "dpo", "rl"), batch)
-    schedule = SCHEDULE.model_copy(update={"max_length": 128, "max_completion_tokens": 32})
+    lengths = {"max_length": 128, "max_completion_tokens": 32}
+    schedule = SCHEDULE.model_copy(update={**lengths, "micro_batch_size": batch})
     parameters = count_parameters(config)
-    return estimate_memory(config, parameters, h, plan, schedule, execution, batches, **changes)
+    return estimate_memory(config, parameters, h, plan, schedule, execution, **changes)
 
 
 def test_full_weights_take_sixteen_bytes_a_parameter() -> None:
@@ -348,7 +349,6 @@ def test_the_estimate_bounds_what_a_trial_takes(tmp_path: Path, h: dict[str, Any
         plan_steps(hyperparameters, schedule, 80, 0),
         schedule,
         CPU,
-        {"sft": h["sft_batch_size"], "dpo": 1, "rl": hyperparameters.rl_batch_size},
         longest_row=_longest(tmp_path / "data"),
     )
     assert needed.total <= taken <= 3 * needed.total
