@@ -90,10 +90,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 @pytest.fixture(scope="session")
 def real_worker() -> Iterator[Supervisor]:
     """A worker as trials run in, launched once; for tests that are not about its start or end."""
-    from trials.process.launch import Launcher
+    from tests.trials.helpers import SharedLauncher
     from trials.process.supervisor import Supervisor
 
-    with Supervisor(Launcher()) as supervisor:
+    with Supervisor(SharedLauncher()) as supervisor:
         yield supervisor
 
 

@@ -20,6 +20,7 @@ from trials.spec.records import Fidelity, Schedule, TrialSpec
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "data" / "models" / "tiny-100k"
+SHARED_VARIABLE = "AUTOPIPE_TEST_SHARED"  # set in the worker that many tests share
 SIZES = {"train": 40, "validation": 12, "test": 8}
 SCHEDULE = Schedule(
     total_steps=8,
@@ -82,12 +83,22 @@ def write_preferences(folder: Path, count: int = 16) -> Path:
     return folder
 
 
+class SharedLauncher(Launcher):
+    """Launches the worker that many tests share, and marks what belongs to it."""
+
+    def environment(self) -> dict[str, str]:
+        return super().environment() | {SHARED_VARIABLE: "1"}
+
+
 def trial_processes() -> list[psutil.Process]:
-    """Workers and what they started, below this process, which may have other children too."""
+    """Workers and what they started, but for the shared one, below this process."""
     started = []
     for child in psutil.Process().children(recursive=True):
         try:
-            if SUPERVISOR_VARIABLE in child.environ() and child.status() != psutil.STATUS_ZOMBIE:
+            told = child.environ()
+            if child.status() == psutil.STATUS_ZOMBIE or SHARED_VARIABLE in told:
+                continue
+            if SUPERVISOR_VARIABLE in told:
                 started.append(child)
         except psutil.Error:
             continue

@@ -38,6 +38,7 @@ def options(tmp_path: Path) -> list[str]:
     return ["--history", str(history), "--params", str(params)]
 
 
+@pytest.mark.slow
 def test_tables_metrics_and_page_are_there_and_the_way_to_pictures_is_shown(
     options, tmp_path, monkeypatch
 ):

@@ -52,7 +52,8 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """One finished run of three trials, without a history."""
     home = tmp_path_factory.mktemp("home")
     history = str(home / "history")
-    done = run(home, "tune", *TINY, "--budget", "3", "--seed", "7", "--history", history)
+    arguments = ["--budget", "3", "--parallel", "1", "--seed", "7", "--history", history]
+    done = run(home, "tune", *TINY, *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
     return home, done.stdout
 
@@ -138,7 +139,8 @@ def test_a_finished_run_resumed_runs_nothing_again(finished_run):
 def test_killed_in_mid_trial_it_resumes_and_matches_an_undisturbed_run(finished_run, tmp_path):
     home, _ = finished_run
     [undisturbed] = (home / "runs").iterdir()
-    arguments = ["tune", *TINY, "--budget", "3", "--seed", "7", "--history", str(tmp_path / "h")]
+    arguments = ["tune", *TINY, "--budget", "3", "--parallel", "1", "--seed", "7"]
+    arguments += ["--history", str(tmp_path / "h")]
     process = subprocess.Popen(
         command(*arguments),
         env=environment(tmp_path),

@@ -67,6 +67,7 @@ def test_workers_need_one_that_stays(nowhere: Path) -> None:
         pass
 
 
+@pytest.mark.slow
 def test_the_server_of_the_workspace_is_found_as_long_as_it_runs(nowhere: Path) -> None:
     with temporary_settings(restore_defaults={PREFECT_API_URL}), prefect_server():
         own = str(PREFECT_API_URL.value())

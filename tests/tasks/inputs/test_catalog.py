@@ -239,6 +239,7 @@ def test_the_whole_catalog_is_built_anew_with_the_same_bytes(tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == [folder]
 
 
+@pytest.mark.slow
 def test_the_same_entries_give_the_same_bytes_whatever_the_order_of_sets(tmp_path: Path) -> None:
     """Some generators draw letters from a set, whose order depends on the seed of hashes."""
     code = """

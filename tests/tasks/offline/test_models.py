@@ -71,6 +71,7 @@ def test_training_ends_with_the_run_that_wants_it(home):
     assert not list((home / ".cache" / "autopipe" / "offline").iterdir())
 
 
+@pytest.mark.slow
 def test_what_cannot_be_trained_on_is_said_with_what_to_do(home, tmp_path):
     broken = tmp_path / "broken.parquet"
     broken.write_bytes(b"no parquet")

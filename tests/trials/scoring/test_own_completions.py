@@ -202,7 +202,7 @@ def test_code_of_the_user_is_called_in_a_process_of_its_own(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("name", "problem"),
     [
-        ("endless", r"did not return within 6 s, scoring the completion of .*train\.jsonl:1\n"),
+        ("endless", r"did not return within 3 s, scoring the completion of .*train\.jsonl:1\n"),
         ("ending", r"ended the process that it ran in \(exit code 3\), .*train\.jsonl:1"),
         ("raising", r"raised KeyError: 'no such'\n  on .*train\.jsonl:1"),
     ],
@@ -210,7 +210,7 @@ def test_code_of_the_user_is_called_in_a_process_of_its_own(tmp_path: Path) -> N
 def test_code_that_never_ends_ends_itself_or_raises(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, problem: str
 ) -> None:
-    monkeypatch.setattr(own_completions, "TIME_LIMIT_SECONDS", 3.0)
+    monkeypatch.setattr(own_completions, "TIME_LIMIT_SECONDS", 1.5)
     dataset = write_dataset(tmp_path / "data", card=f"reward: own_code:{name}\n")
     with pytest.raises(RewardError, match=problem):
         check_own_completions(load_dataset(dataset), allow_user_code=True)
