@@ -90,7 +90,7 @@ def offline(
     built: Path | None = None,
     output: Path | None = None,
 ) -> None:
-    """Check the history, describe its datasets and models, train the offline models, judge them.
+    """Check the history, describe its datasets and models, train and evaluate the offline models.
 
     Args:
         steps: Which; one that is left out must have left its files before.
@@ -103,7 +103,7 @@ def offline(
 
     Raises:
         AutoPipeError: data that cannot be used, or an earlier step is missing.
-        HistoryError: the history is too thin to judge anything.
+        HistoryError: the history is too thin to evaluate anything.
     """
     job = _Job(
         settings or load_section(OfflineSettings, SECTION, PARAMS),
@@ -185,7 +185,8 @@ def _evaluate(job: _Job, report: Report) -> None:
     found = evaluate(job.settings, job.folder, report)
     job.say(f"the search would use: {found.chosen}")
     ranking = as_text(found.ranker, "method", SHOWN)
-    publish_table(ranking, "offline-ranking", "Ranking a dataset left out")
+    titled = [{TITLES.get(name, name): cell for name, cell in row.items()} for row in ranking]
+    publish_table(titled, "offline-ranking", "Ranking a dataset left out")
 
 
 WORK: dict[Step, Callable[[_Job, Report], None]] = {
@@ -198,6 +199,6 @@ WORK: dict[Step, Callable[[_Job, Report], None]] = {
 
 
 def as_text(table: pd.DataFrame, key: str, metrics: Sequence[str]) -> list[dict[str, str]]:
-    """The rows of an evaluation for people: by title, means ± standard errors over datasets."""
-    columns = {key: map(str, table[key])} | {TITLES[m]: with_error(table, m) for m in metrics}
+    """The rows of an evaluation for people: means ± standard errors over datasets, by metric."""
+    columns = {key: map(str, table[key])} | {m: with_error(table, m) for m in metrics}
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

@@ -114,7 +114,7 @@ def package_of(path: Path) -> str:
     return path.relative_to(ROOT).parts[0]
 
 
-def test_the_checks_below_see_the_whole_house() -> None:
+def test_the_checks_below_see_every_package() -> None:
     assert {package_of(path) for path in FILES} == set(ALLOWED)
     assert len(FILES) > 10
 

@@ -21,7 +21,7 @@ from benchmarks.insights.marginals import best_region, marginal_effects, pair_ef
 from benchmarks.insights.rules import evaluate_rules
 from tasks.history.checks import learnable_history
 from tasks.inputs.spaces import load_space
-from tasks.offline.validate import some_history
+from tasks.offline.validate import require_history_files
 from tasks.output.csv_tables import write_csv
 from tasks.output.numbers import FLOAT_FORMAT, metrics_by_name
 
@@ -72,7 +72,7 @@ def finished_trials(folder: Path) -> pd.DataFrame:
     Raises:
         SettingsError: no history, an unreadable file, or no good row.
     """
-    return learnable_history(some_history(folder))
+    return learnable_history(require_history_files(folder))
 
 
 def find_insights(

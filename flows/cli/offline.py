@@ -35,7 +35,7 @@ def run(
     output: Annotated[Path | None, Option(help="Folder of everything else.")] = None,
     params: Annotated[Path, Option(help="File with a section `offline`.")] = PARAMS,
 ) -> None:
-    """Build datasets, validate, describe, train, and judge on datasets left out."""
+    """Build datasets, validate, describe, train, and evaluate on datasets left out."""
     console = for_tables()
     steps = ALL if step is None else (step,)
     with friendly_errors():

@@ -91,7 +91,7 @@ def ui(
         lines.append(f"  export {REPORTS_URL_VARIABLE}={reports}")
     for line in lines:
         say(line)
-    note_served(Served(api=api, reports=reports))
+    note_served(Served.here(api, reports))
     subprocess.Popen(  # the server of reports, which ends with this process whatever this becomes
         [sys.executable, "-m", "flows.server.reports", str(port + 1), host],
         env=child_environment({SUPERVISOR_VARIABLE: supervisor_token()}),

@@ -17,8 +17,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pydantic import Field
-
 from flows.server.origins import OwnPagesOnly, in_url
 from flows.terminal.interrupts import LASTING_SECONDS, interrupts
 from tasks.config.paths import workspace
@@ -98,12 +96,17 @@ def refuse_taken(host: str, *ports: int) -> None:
 
 
 class Served(Record):
-    """Addresses that `autopipe ui` serves, and who serves them: this process."""
+    """Addresses that `autopipe ui` serves, and who serves them."""
 
     api: str
     reports: str
-    host: str = Field(default_factory=socket.gethostname)
-    process: str = Field(default_factory=supervisor_token)
+    host: str
+    process: str
+
+    @classmethod
+    def here(cls, api: str, reports: str) -> Served:
+        """Served by this process."""
+        return cls(api=api, reports=reports, host=socket.gethostname(), process=supervisor_token())
 
 
 def note_served(served: Served) -> None:

@@ -31,7 +31,8 @@ class Interrupts:
         self.notes: list[str] = []  # what to type next; whoever begins a run says so here
         self.kept = False  # whether trials have finished, and so something is kept
         self.seconds = OWN_SECONDS  # after which a command is ended that has not ended itself
-        self.closing: list[Callable[[], object]] = []  # before that; gives the cursor back
+        # Called before the command is ended, e.g. to restore the cursor.
+        self.closing: list[Callable[[], object]] = []
         self.as_json = False
         self._came = 0
         self._listening = self._answered = False

@@ -59,7 +59,8 @@ def checked_name(name: str) -> str:
     """The name of a run, a trial or a fingerprint; a ValueError unless it is a single plain one."""
     if not PLAIN.fullmatch(name):
         raise ValueError(
-            f"{name!r} is not a name; expected letters, digits, dashes and dots, a dot never first"
+            f"{name!r} is not a name; expected letters, digits, dashes and dots, "
+            "not starting with a dot"
         )
     return name
 
@@ -87,7 +88,7 @@ def checked_store(url: str) -> str:
     if {".", ".."} & set(parts) or "" in parts[1:]:
         raise ValueError(f"{shown} has the part '..', '.' or an empty one in its path")
     if scheme in LOCAL and (not rest.startswith("/") or len(parts) < 2):
-        raise ValueError(f"{shown} names no folder from the root on; expected file:///folder")
+        raise ValueError(f"{shown} is not an absolute path; expected file:///folder")
     return url
 
 

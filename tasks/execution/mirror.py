@@ -61,7 +61,7 @@ def mirrored(spec: TrialSpec, url: str) -> Iterator[tuple[TrialSpec, StoredFolde
 def fetch_inputs(spec: TrialSpec, store: Store) -> TrialSpec:
     """The trial with its paths on this machine, once all that it needs was fetched.
 
-    So was what an earlier attempt at it left, on whichever machine.
+    Also fetches what an earlier attempt left, on any machine.
     """
     run, mirror = run_folder_of(spec), _mirror()
     local = mirror / stored_name(spec)

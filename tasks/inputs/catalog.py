@@ -103,7 +103,7 @@ class Catalog(Record):
 
 
 def load_catalog(path: Path = CATALOG) -> Catalog:
-    """Reads a catalog; a CatalogError when it is missing, no YAML, or has wrong keys."""
+    """Reads a catalog; a CatalogError when it is missing, not YAML, or has wrong keys."""
     try:
         return Catalog.model_validate(read_yaml(path))
     except FileNotFoundError:

@@ -36,15 +36,16 @@ class OfflineSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     space: str = Field(
-        "sft_grpo", description="Search space that is judged: a name in data/spaces, or a file."
+        "sft_grpo", description="Search space that is evaluated: a name in data/spaces, or a file."
     )
     seed: int = Field(0, description="Of every model.")
     losses: tuple[str, ...] = Field(
         LOSSES, description="CatBoost losses of the rankers that are compared."
     )
-    trees: int = Field(150, ge=1, description="Of each model that is judged.")
+    trees: int = Field(150, ge=1, description="Of each model that is evaluated.")
     rungs: tuple[float, ...] = Field(
-        PREFIX_FRACTIONS, description="Fractions of a trial at which the early predictor is judged."
+        PREFIX_FRACTIONS,
+        description="Fractions of a trial at which the early predictor is evaluated.",
     )
     feature_loss: str = Field(
         "RMSE", description="Loss of the ranker that tells what groups of meta-features add."
@@ -93,11 +94,11 @@ def evaluate(
 
     Raises:
         SettingsError: an earlier step has not run.
-        HistoryError: when fewer than two datasets can be judged, or there are no prefixes.
+        HistoryError: when fewer than two datasets can be evaluated, or there are no prefixes.
     """
     rows, done = evaluation_trials(output, settings), count()
     total = parts(settings, len(groups_of(meta_names(rows))))
-    found = judge(rows, trained(output), settings, lambda name: report(name, next(done), total))
+    found = evaluated(rows, trained(output), settings, lambda name: report(name, next(done), total))
     write_evaluation(found, output)
     return found
 
@@ -113,7 +114,7 @@ def evaluation_trials(output: OfflineFolder, settings: OfflineSettings) -> pd.Da
     return rows.reset_index(drop=True)
 
 
-def judge(
+def evaluated(
     rows: pd.DataFrame,
     models: OfflineModels,
     settings: OfflineSettings,
@@ -159,7 +160,7 @@ def with_gains(features: pd.DataFrame) -> pd.DataFrame:
 
 
 def parts(settings: OfflineSettings, groups: int) -> int:
-    """The number of reports of `judge`, with so many groups of features."""
+    """The number of reports of `evaluated`, with so many groups of features."""
     return len(leave_one_out.ranking_methods(settings.losses, settings.trees)) + groups + 3
 
 

@@ -84,7 +84,7 @@ def validate_all(
             if problems := _problems(check(validate, f"dataset-{path.name}", frame)):
                 refused.append(_refused(dataset, problems))
         report("history", len(folders), len(folders) + 1)
-        files = some_history(history)
+        files = require_history_files(history)
         rows = read_history(files)
         good, bad = quarantine_bad_rows(rows, history)
         if bad.empty:  # every row is good now, or gone
@@ -101,7 +101,7 @@ def validate_all(
     return found
 
 
-def some_history(folder: Path) -> list[Path]:
+def require_history_files(folder: Path) -> list[Path]:
     """The files of a history; a SettingsError where there are none."""
     if files := history_files(folder):
         return files

@@ -79,7 +79,7 @@ def _failed(name: str, error: Exception, fix: str) -> CheckResult:
     return CheckResult(name, "bad", str(error).splitlines()[0], fix)
 
 
-def _judged(name: str, good: bool, message: str, fix: str, bad: Status = "note") -> CheckResult:
+def _checked(name: str, good: bool, message: str, fix: str, bad: Status = "note") -> CheckResult:
     return CheckResult(name, "good", message) if good else CheckResult(name, bad, message, fix)
 
 
@@ -90,7 +90,7 @@ def python() -> Iterator[CheckResult]:
     wrong = [bad for text in wanted if (bad := problem_of(Requirement(text)))]
     message = "; ".join(wrong) or f"{len(wanted)} as pyproject.toml asks for"
     fix = "make install, or: pip install --constraint constraints.txt --editable ."
-    yield _judged("packages", not wrong, message, fix, "bad")
+    yield _checked("packages", not wrong, message, fix, "bad")
 
 
 def requirements() -> list[str]:
@@ -119,7 +119,7 @@ def devices() -> Iterator[CheckResult]:
     memory = available_ram_bytes() / 1e9
     message = f"{os.cpu_count()} cores, {memory:.1f} GB of memory free"
     fix = "end other programs, or tune with --parallel 1"
-    yield _judged("machine", memory >= MEMORY_GIGABYTES, message, fix)
+    yield _checked("machine", memory >= MEMORY_GIGABYTES, message, fix)
     import torch
 
     gpus = visible_gpus()
@@ -151,7 +151,7 @@ def disk() -> Iterator[CheckResult]:
         return
     free = shutil.disk_usage(folder).free / 1e9
     fix = f"remove runs that are not needed from {runs_folder()}, or tune with --disk"
-    yield _judged("workspace", free >= FREE_GIGABYTES, f"{folder}: {free:.1f} GB free", fix)
+    yield _checked("workspace", free >= FREE_GIGABYTES, f"{folder}: {free:.1f} GB free", fix)
 
 
 def history() -> Iterator[CheckResult]:
@@ -205,7 +205,7 @@ def server() -> Iterator[CheckResult]:
             continue
         ready = pools[name].status == WorkPoolStatus.READY
         message, fix = f"{'a' if ready else 'no'} worker is online", "prefect worker start --pool "
-        yield _judged(f"work pool {name}", ready, message, fix + name)
+        yield _checked(f"work pool {name}", ready, message, fix + name)
 
 
 def dataset_loads(name: str) -> Iterator[CheckResult]:
@@ -288,4 +288,4 @@ def dry_run() -> Iterator[CheckResult]:
     if done.returncode != 0:
         tail = "\n".join(done.stdout.splitlines()[-15:])
         message = f"exit code {done.returncode}:\n{tail}"
-    yield _judged("dry run", done.returncode == 0, message, "fix what it says, above", "bad")
+    yield _checked("dry run", done.returncode == 0, message, "fix what it says, above", "bad")

@@ -37,14 +37,14 @@ FEW_ROWS = 100  # the standard error of a score over fewer may be more than 0.05
 
 
 class TimePlan(Record):
-    """``plan.json``: what a run was expected to take; with the defaults where none was measured."""
+    """``plan.json``: what a run was expected to take."""
 
-    pace: Pace = Pace()
-    overhead_seconds: float = 0.0  # of a trial, whatever its length
-    trial_seconds: float | None = None  # of the default at full length; None where it is not known
-    closing_seconds: float = 30.0  # kept for the measurement on the test split and what follows
+    pace: Pace
+    overhead_seconds: float  # of a trial, whatever its length
+    trial_seconds: float | None  # of the default at full length; None where it is not known
+    closing_seconds: float  # kept for the measurement on the test split and what follows
     test_rows: int
-    test_seconds: float = 0.0  # of the closing seconds
+    test_seconds: float  # of the closing seconds
     probe: ProbeSize
     text: str  # for people
 
@@ -52,7 +52,16 @@ class TimePlan(Record):
 def unmeasured(settings: TuneSettings, text: str) -> TimePlan:
     """The plan of a run whose trials could not be measured."""
     probe = ProbeSize(rows=settings.schedule.eval_rows, limits=settings.limits)
-    return TimePlan(test_rows=settings.test_rows, probe=probe, text=text)
+    return TimePlan(
+        pace=Pace(),
+        overhead_seconds=0.0,
+        trial_seconds=None,
+        closing_seconds=30.0,
+        test_rows=settings.test_rows,
+        test_seconds=0.0,
+        probe=probe,
+        text=text,
+    )
 
 
 def plan_of(

@@ -164,7 +164,7 @@ class _ShortTrial:
             trial_id=f"{FOLDER}-{name}",
             dataset=str(self.inputs.dataset.path),
             dataset_fingerprint=self.inputs.dataset.fingerprint,
-            config=self._smallest() if rows is None else self._with_steps(_few(self.plan)),
+            config=self._smallest() if rows is None else self._with_steps(_shortened(self.plan)),
             fidelity=Fidelity(model=self.inputs.model, fraction=1.0),
             seed=self.settings.seed,
             folder=str(folder),
@@ -265,7 +265,7 @@ class _ShortTrial:
         return config | {f"{stage}_steps": plan.steps(stage) for stage in STAGES}
 
 
-def _few(plan: StagePlan) -> StagePlan:
+def _shortened(plan: StagePlan) -> StagePlan:
     """The same stages with few steps; RL makes two buffers of completions."""
     sft, dpo = (STEPS if steps else 0 for steps in (plan.sft, plan.dpo))
     return StagePlan(sft, dpo, 2 * plan.rl_boundary if plan.rl else 0, plan.rl_boundary)
@@ -275,7 +275,7 @@ def _expected(costs: TrialCosts, schedule: Schedule) -> float:
     """Seconds of the second part without its scoring."""
     once = schedule.model_copy(update={"eval_points": ()})
     pace = costs.pace_of(schedule).model_copy(update={"scoring": 0.0})
-    return trial_seconds(pace, _few(costs.steps(schedule)), once)
+    return trial_seconds(pace, _shortened(costs.steps(schedule)), once)
 
 
 def _share(settings: TuneSettings, share: float, most: float) -> float:

@@ -96,7 +96,7 @@ class ProposalRecord(Record):
     expected_score: float | None = None
     expected_score_sd: float | None = None
     expected_cost: float | None = Field(None, description="In full-length default trials.")
-    prior_score: float | None = Field(None, description="The offline ranker's opinion alone.")
+    prior_score: float | None = Field(None, description="The offline prior mean alone.")
     failure_probability: float | None = None
 
 

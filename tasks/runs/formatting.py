@@ -141,8 +141,8 @@ def verdict(summary: Summary) -> str:
 
 
 FILTERS: dict[str, Callable[..., Any]] = {  # that templates apply
-    text.__name__: text
-    for text in (
+    function.__name__: function
+    for function in (
         plus_minus, format_number, format_setting, format_duration, format_test_score,
         percent, pluralize, outcome, gain, verdict,
     )

@@ -92,7 +92,7 @@ def _state(found: str) -> str | None:
     """A state in our words, from those of other programs; the check finds unknown ones."""
     word = found.rpartition(".")[2].lower()
     if word in UNFINISHED_STATES:
-        raise RowError(f"its state is {found}: it is not finished, so import it again when it is")
+        raise RowError(f"its state is {found}: it has not finished; import it again once it has")
     return next((ours for ours, words in STATE_SYNONYMS.items() if word in words), found) or None
 
 

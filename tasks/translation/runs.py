@@ -22,7 +22,7 @@ class RecordedRun:
 
     Attributes:
         item: its name in its source.
-        arguments: of the trainer, without those that the import's options say.
+        arguments: of the trainer, without those set by the import's options.
         log: entries with a ``step`` and values, in order; the last one may be the summary.
         reached: optimizer steps it took; None: the last step of the log.
         planned: steps it was meant to take; None: those that the arguments say, else ``reached``.

@@ -12,7 +12,7 @@ from prefect.client.orchestration import get_client
 from typer import Typer
 from typer.testing import CliRunner, Result
 
-from flows.cli.offline import run
+from flows.cli.offline import _table, run
 from surrogates.evaluation.baselines import BASELINES
 from tasks.config.params import PARAMS, load_section
 from tasks.config.paths import OfflineFolder, offline_folder
@@ -188,6 +188,16 @@ def test_wrong_parameters_are_refused(change, found, tmp_path):
     file.write_text(yaml.safe_dump({"offline": change}))
     with pytest.raises(SettingsError, match=found):
         load_section(OfflineSettings, SECTION, file)
+
+
+def test_cells_stand_under_their_own_titles_also_where_two_are_alike():
+    metrics = ["spearman", "spearman_last", "mae", "mae_last", "saved"]
+    numbers = {name: [float(place)] for place, name in enumerate(metrics, 1)}
+    table = _table("early", pd.DataFrame({"fraction": [0.1]} | numbers), "fraction", metrics)
+    assert [(str(c.header), list(c.cells)) for c in table.columns] == [
+        ("fraction", ["0.1"]), ("Spearman", ["1.000"]), ("last score", ["2.000"]),
+        ("MAE", ["3.000"]), ("last score", ["4.000"]), ("cost saved", ["5.000"]),
+    ]  # fmt: skip
 
 
 def test_errors_are_shown_where_there_are_any():

@@ -14,7 +14,7 @@ from trials.io.errors import DatasetError, RowLocation
 DEEPEST = 64  # levels of lists and objects
 LONGEST_NUMBER = 400  # digits; the largest float has 309
 _SPACE = re.compile(r"[ \t\r\n]*")
-ONE_OBJECT_A_LINE = "one JSON object a line"
+ONE_OBJECT_A_LINE = "one JSON object per line"
 
 
 def read_lines(
@@ -41,7 +41,7 @@ def read_array(text: str, file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     Raises:
         DatasetError: for broken JSON, and for elements that are no objects.
     """
-    expected = "one JSON array of objects, or one JSON object a line"
+    expected = "one JSON array of objects, or one JSON object per line"
     at = _skip(text, _skip(text, 0) + 1)
     line, counted = 1, 0
     while text[at : at + 1] != "]":

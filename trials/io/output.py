@@ -34,7 +34,7 @@ def output_to(file: Path) -> Iterator[None]:
         redact_file(file)  # what was printed last comes after the result is seen
 
 
-def leave(code: int) -> NoReturn:
+def exit_now(code: int) -> NoReturn:
     """Ends this process at once: shutting down with loaded torch threads may hang or crash."""
     flush()
     os._exit(code)

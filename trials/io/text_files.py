@@ -163,5 +163,5 @@ def _check_size(line: int, size: int, here: RowLocation) -> None:
         problem, most = "the text up to here has", LARGEST_FILE
     else:
         return
-    expected = "one row a line, and no more rows than fit into memory"
+    expected = "one row per line, and no more rows than fit into memory"
     raise here.error(f"{problem} more than {most:,} bytes", expected)

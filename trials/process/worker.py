@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from trials.evaluation.measurement import REQUEST
-from trials.io.output import leave, output_to
+from trials.io.output import exit_now, output_to
 from trials.io.watchdog import end_with_supervisor
 from trials.process.inbox import Inbox
 from trials.spec.records import TrialSpec, read_record
@@ -44,4 +44,4 @@ def main(inbox: Path) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
-    leave(0)
+    exit_now(0)

@@ -1,4 +1,4 @@
-"""``events.jsonl``: what a trial says while it runs, one JSON object a line, flushed at once.
+"""``events.jsonl``: what a trial says while it runs, one JSON object per line, flushed at once.
 
 Kinds: ``phase`` (loading, sft, rl, ...), ``metric`` (values logged at a step), ``score`` (a
 validation score, with that of every row), ``evaluating`` (a sign of life), ``stop`` (a rule fired).

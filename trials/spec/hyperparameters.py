@@ -185,7 +185,7 @@ class Hyperparameters(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+    def _refuse_bool_for_number(cls, value: Any, info: ValidationInfo) -> Any:
         annotation = cls.model_fields[str(info.field_name)].annotation
         number = not {int, float}.isdisjoint(get_args(annotation) or (annotation,))
         if isinstance(value, bool) and number:  # True is a whole number to Python

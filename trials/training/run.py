@@ -21,7 +21,7 @@ from transformers import set_seed
 
 from trials.checkpoints.entries import clear_partials
 from trials.checkpoints.resume_point import resume_from
-from trials.io.output import leave
+from trials.io.output import exit_now
 from trials.io.watchdog import end_with_supervisor
 from trials.models.loading import settle_device
 from trials.models.memory import peak_memory_bytes, reset_peak_memory
@@ -140,8 +140,8 @@ def _give_up_if_not_alone(folder: Path, failure: Failure) -> None:
     state = PartialState()
     if state.num_processes > 1:
         write_json(folder / f"failure.{state.process_index}.json", failure)
-        leave(1)
+        exit_now(1)
 
 
 if __name__ == "__main__":
-    leave(main(sys.argv[1:]))
+    exit_now(main(sys.argv[1:]))

@@ -157,7 +157,7 @@ def lora_config(context: TrialContext, model: Any) -> LoraConfig | None:
 def _shared(context: TrialContext, stage: Stage, start: str | Path) -> dict[str, Any]:
     """What all trainers are given: the weights, the tokenizer, and a new adapter or none.
 
-    The first stage gets the adapter; the others go on training that one.
+    The first stage gets the adapter; the others continue training it.
     """
     model = load_model(start, trainable_adapter=True, dtype=context.weights_dtype)
     adapter = lora_config(context, model) if context.plan.stages[0] == stage else None

@@ -76,7 +76,7 @@ def test_the_server_of_the_workspace_is_found_as_long_as_it_runs(nowhere: Path) 
         assert httpx.post(f"{own}/work_pools/", json=pool, headers=foreign).status_code == 403
         assert httpx.get(f"{own}/health", headers={"Host": "evil.example"}).status_code == 403
         assert served_here() is None
-        note_served(served := Served(api=own, reports="http://127.0.0.1:9999"))
+        note_served(served := Served.here(own, "http://127.0.0.1:9999"))
         assert served_here() == served
         with temporary_settings(restore_defaults={PREFECT_API_URL}), prefect_server(lasting=True):
             assert PREFECT_API_URL.value() == os.environ["PREFECT_API_URL"] == own
