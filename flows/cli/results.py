@@ -37,13 +37,14 @@ def compare(
     """Compare two trials of a run on the same validation rows."""
     with friendly_errors():
         configure()
+        from tasks.runs.formatting import p_text
         from tasks.runs.paired import compare_trials
         from tasks.search.run_storage import view_run
 
         found = compare_trials(view_run(run, runs_folder()), one, other)
         console.print(
             f"{one} minus {other}: {found.mean:+.3f} ± {found.se:.3f} on the same {found.rows} "
-            f"validation rows (paired, two-sided p = {found.p_value:.3f})",
+            f"validation rows (paired, two-sided {p_text(found.p_value)})",
             highlight=False,
         )
 

@@ -19,6 +19,7 @@ from tasks.config.paths import workspace
 from tasks.config.steps import step
 from tasks.inputs.featurize import probe
 from tasks.runs.folder import RunFolder, RunInfo, Trial, final_model
+from tasks.runs.formatting import p_text
 from tasks.sync.lock import promotion_lock
 from trials.data.dataset import fingerprint
 from trials.data.subsets import rows_outside_subsets
@@ -69,7 +70,7 @@ class Decision(PairedGain):
         rows = f"{self.rows} {self.split} rows, on which neither was chosen"
         text = (
             f"{verdict}: {self.gain:+.3f} ± {self.gain_se:.3f} against {self.against} on the same "
-            f"{rows} (p = {self.p_value:.3f})"
+            f"{rows} ({p_text(self.p_value)})"
         )
         if self.data_changed:
             text += "; the data changed since, so it may have been trained on some of these rows"

@@ -114,6 +114,11 @@ def gain(summary: Summary) -> tuple[float, float, bool] | None:
     return best.test - default.test, math.hypot(best.test_se, default.test_se), False
 
 
+def p_text(p: float) -> str:
+    """A p-value: ``p = 0.021``, ``p < 0.001``."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
 def verdict(summary: Summary) -> str:
     """A conclusion about the best configuration against the default.
 

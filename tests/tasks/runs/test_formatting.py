@@ -9,6 +9,7 @@ from tasks.runs.formatting import (
     format_duration,
     format_setting,
     outcome,
+    p_text,
     plus_minus,
     verdict,
 )
@@ -52,3 +53,11 @@ def test_numbers_have_sensible_digits() -> None:
         "3e-05", "0.2", "16", "cosine", "not set",
     ]  # fmt: skip
     assert [format_duration(s) for s in (8.4, 245, 7800)] == ["8.4 s", "4 min 05 s", "2 h 10 min"]
+
+
+@pytest.mark.parametrize(
+    ("p", "text"),
+    [(0.0213, "p = 0.021"), (0.001, "p = 0.001"), (0.0002, "p < 0.001"), (1.0, "p = 1.000")],
+)
+def test_a_small_p_value_is_no_zero(p, text):
+    assert p_text(p) == text
