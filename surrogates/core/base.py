@@ -84,6 +84,8 @@ class Proposal:
     """Id of the stopped proposal to continue from, else None."""
     hedge: bool = False
     """True if it is one of the first trials that the offline prior did not choose."""
+    level: str = ""
+    """Name of the model to run it on, in a search over several levels of size, else empty."""
 
 
 @dataclass(frozen=True)

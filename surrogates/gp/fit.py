@@ -21,12 +21,14 @@ mean. L-BFGS from one start ends in the nearest mode, ten nats below another; so
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from scipy.optimize import OptimizeResult, minimize
 from torch import Tensor
+
+from surrogates.gp.levels import LEARNED_FROM, LevelFit, LevelPrior, LevelTerms
 
 MIN_NOISE = 1e-4
 # The prior on rho has a second component at 0: one Gaussian around rho_0 would hold the search to a
@@ -65,12 +67,23 @@ class FitData:
     """(n,): v."""
     nugget: float | None = None
     """Expected t / b^2 where v is all the noise there is; None where it is not."""
+    level: np.ndarray | None = None
+    """(n,): index of the level of size, the last one being the target; None: there is one."""
+    levels: LevelPrior | None = None
 
     def subset(self, n: int) -> FitData:
         """n of the observations, the same ones each time."""
         rows = np.sort(np.random.default_rng(0).choice(len(self.z), n, replace=False))
-        per_point = ("cube", "prior_mean", "z", "noise")
-        return replace(self, **{name: getattr(self, name)[rows] for name in per_point})
+        per_point = ("cube", "prior_mean", "z", "noise", "level")
+        values = {name: getattr(self, name) for name in per_point}
+        return replace(self, **{n: v[rows] for n, v in values.items() if v is not None})
+
+    def terms(self) -> LevelTerms | None:
+        """What several levels add; None where there is one."""
+        if self.levels is None or self.level is None:
+            return None
+        learn = int((self.level == self.levels.count - 1).sum()) >= LEARNED_FROM
+        return LevelTerms(self.levels, self.cube, self.level, learn)
 
 
 @dataclass(frozen=True)
@@ -82,13 +95,18 @@ class Hyperparameters:
     variance: float
     noise: float
     lengthscales: np.ndarray
+    levels: LevelFit | None = None
+    theta: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    """All of them as they were fitted."""
 
     @classmethod
-    def of(cls, theta: np.ndarray) -> Hyperparameters:
-        """From c, s and the logarithms of w, t and the lengthscales."""
+    def of(cls, theta: np.ndarray, terms: LevelTerms | None = None) -> Hyperparameters:
+        """From c, s, the logarithms of w, t and the d lengthscales, and what levels add."""
+        d = len(theta) - 4 - (len(terms.start) if terms else 0)
         constant, slope = map(float, theta[:2])
         variance, noise = map(float, np.exp(theta[2:4]))
-        return cls(constant, slope, variance, noise, np.exp(theta[4:]))
+        found = terms.found(constant, theta[4 + d :]) if terms else None
+        return cls(constant, slope, variance, noise, np.exp(theta[4 : 4 + d]), found, theta)
 
 
 def fit(data: FitData, prior: MeanPrior | None) -> Hyperparameters | None:
@@ -108,7 +126,7 @@ def fit(data: FitData, prior: MeanPrior | None) -> Hyperparameters | None:
         return None
     if not best.success:
         best = posterior.descend(best.x, STEPS)
-    return Hyperparameters.of(best.x)
+    return Hyperparameters.of(best.x, posterior.terms)
 
 
 class Posterior:
@@ -117,6 +135,7 @@ class Posterior:
     def __init__(self, data: FitData, prior: MeanPrior | None) -> None:
         cube = torch.as_tensor(data.cube)
         self.d, self.prior, self.nugget = cube.shape[1], prior, data.nugget
+        self.terms = data.terms()
         # `n^2 x d`: times 1 / l^2 they are the squared distances, one product for each step.
         differences = cube[:, None, :] - cube[None, :, :]
         self.squared_differences = differences.square().reshape(-1, self.d)
@@ -128,6 +147,7 @@ class Posterior:
             (math.log(1e-3), math.log(1e3)),
             (math.log(MIN_NOISE), math.log(4.0)),
             *[(math.log(0.025), math.log(100.0))] * self.d,
+            *(self.terms.bounds if self.terms else []),
         ]
 
     def descend(self, start: np.ndarray, steps: int) -> OptimizeResult:
@@ -150,15 +170,19 @@ class Posterior:
     def log_likelihood(self, p: Tensor) -> Tensor:
         """log N(z; c + s m, C); NaN where C is not positive definite in floating point."""
         n = len(self.z)
-        squared = (self.squared_differences @ torch.exp(-2.0 * p[4:])).reshape(n, n)
+        theta, q = p[: 4 + self.d], p[4 + self.d :]
+        constant, squared = p[0], self._squared(theta, q).reshape(n, n)
         # The root has no gradient at 0, where every point meets itself.
         r = ROOT5 * (squared + 1e-20).sqrt()
         covariance = p[2].exp() * (1.0 + r + r.square() / 3.0) * torch.exp(-r)
+        if self.terms:
+            constant = self.terms.constant(p[0], q)
+            covariance = covariance * self.terms.correlation(q)
         covariance = covariance + torch.diag(self.noise + p[3].exp())
         factor, info = torch.linalg.cholesky_ex(covariance)
         if info.item():
             return torch.tensor(math.nan)
-        error = (self.z - p[0] - p[1] * self.prior_mean).unsqueeze(1)
+        error = (self.z - constant - p[1] * self.prior_mean).unsqueeze(1)
         white = torch.linalg.solve_triangular(factor, error, upper=False)
         # With C = L L': the quadratic form is |L^-1 error|^2, and log |C| / 2 = sum log diag L.
         return (
@@ -167,8 +191,20 @@ class Posterior:
             - 0.5 * n * math.log(2.0 * math.pi)
         )
 
+    def _squared(self, theta: Tensor, q: Tensor) -> Tensor:
+        """(n^2,): squared distances in lengthscales, between images where there are levels."""
+        weight = torch.exp(-2.0 * theta[4:])
+        squared = self.squared_differences @ weight
+        if not self.terms or not self.terms.prior.columns:
+            return squared
+        columns = list(self.terms.prior.columns)
+        moved = self.terms.moved(q)
+        apart = (moved[:, None, :] - moved[None, :, :]).square().reshape(-1, len(columns))
+        return squared + (apart - self.squared_differences[:, columns]) @ weight[columns]
+
     def log_prior(self, p: Tensor) -> Tensor:
         """Sum of the log prior densities, up to a constant."""
+        p, q = p[: 4 + self.d], p[4 + self.d :]
         # b^2: the nugget is part of the task's variance where repeats would find it again, while
         # noise is not.
         square = p[1].square() + p[2].exp()
@@ -187,6 +223,8 @@ class Posterior:
         total = total + _lognormal(common, (log_lengthscale(self.d) - 0.5, 1.0))
         if self.d > 1:
             total = total + _lognormal(p[4:] - common, (0.0, LENGTHSCALE_SPREAD)).sum()
+        if self.terms:
+            total = total + self.terms.log_prior(q)
         if self.prior is not None:
             total = total + _lognormal(p[2] - 2.0 * log_b, RESIDUAL_SHARE_PRIOR)
             rho = p[1] / log_b.exp()
@@ -211,7 +249,9 @@ def starts(data: FitData, prior: MeanPrior | None) -> list[np.ndarray]:
     trust = [0.0, rho, log_left, -5.0, *[log_l] * d]
     rough = [0.0, rho, log_left, math.log(1e-3), *[log_l + math.log(0.2)] * d]
     distrust = [0.0, 0.0, 0.0, -5.0, *[log_l] * d]
-    return [np.array(each) for each in (trust, rough, *([distrust] if prior else []))]
+    terms = data.terms()
+    levels = terms.start if terms else []
+    return [np.array([*each, *levels]) for each in (trust, rough, *([distrust] if prior else []))]
 
 
 def _lognormal(log_x: Tensor, prior: tuple[float, float]) -> Tensor:

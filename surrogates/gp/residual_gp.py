@@ -14,6 +14,7 @@ skill is ignored, and leaves room for a task about which it is wrong. Hyperparam
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,10 +28,13 @@ from linear_operator.utils.errors import NanError, NotPSDError
 from linear_operator.utils.warnings import NumericalWarning
 from torch import Tensor
 
-from surrogates.gp.fit import FitData, Hyperparameters, MeanPrior, fit
+from surrogates.gp.fit import FitData, Hyperparameters, MeanPrior, Posterior, fit
+from surrogates.gp.levels import EDGE, LevelKernel, LevelPrior
 
 NUMERICAL_ERRORS = (NanError, NotPSDError)
 TOLERANCE = 1e-9  # squared distance in the cube below which two points are one
+FEW = 6  # scores, whose quantiles say little
+LEVEL_WEIGHT = 3.0  # scores that the scale of another level counts as
 JITTERS = (1e-5, 1e-3, 1e-2)  # noise variance added in turn when a fit fails
 
 
@@ -53,7 +57,7 @@ class TailTransform:
         low, middle, high = np.quantile(y, [0.16, 0.5, 0.84])
         scale = max((high - low) / 2, high - middle)
         least = max(1e-9 * abs(middle), 1e-18 * float(np.ptp(y)), 1e-300)
-        if len(y) < 6 or scale <= least:
+        if len(y) < FEW or scale <= least:
             middle, scale = float(np.mean(y)), float(np.std(y))
         if not scale > 1e-12 * max(abs(middle), 1e-300):
             scale = 1.0
@@ -76,21 +80,43 @@ class TailTransform:
         return self.location + self.scale * np.where(z < self.KNEE, tail, z)
 
 
-class OfflineMean(Mean):
-    """const + slope * (m - centre), with m a column of x."""
+def transforms_of(scores: Sequence[np.ndarray]) -> tuple[TailTransform, ...]:
+    """The standardisation of each level's scores.
 
-    def __init__(self, column: int, centre: float, constant: float, slope: float) -> None:
+    The scale of a level with few scores is shrunk to that of the level with most of them, as the
+    models of one family are scored alike: of n < 6 scores with a sum of squares SS around their
+    mean, scale^2 = (3 s^2 + SS) / (3 + n - 1). A level without any score is scaled as that one.
+    """
+    most = TailTransform.of(max(scores, key=len))
+    return tuple(
+        TailTransform.of(y) if len(scores) == 1 or len(y) >= FEW else _shrunk(y, most)
+        for y in scores
+    )
+
+
+def _shrunk(y: np.ndarray, typical: TailTransform) -> TailTransform:
+    if len(y) == 0:
+        return typical
+    squares = LEVEL_WEIGHT * typical.scale**2 + float(((y - y.mean()) ** 2).sum())
+    return TailTransform(float(y.mean()), (squares / (LEVEL_WEIGHT + len(y) - 1)) ** 0.5)
+
+
+class OfflineMean(Mean):
+    """const + slope * (m - centre), with m a column of x; of several levels each has a constant."""
+
+    def __init__(self, column: int, centre: float, slope: float, constants: np.ndarray) -> None:
         super().__init__()
-        self.column, self.centre = column, centre
-        self.constant, self.slope = constant, slope
+        self.column, self.centre, self.slope = column, centre, slope
+        self.constants = torch.as_tensor(constants)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`batch x n x (d + 1)` -> `batch x n`."""
-        return self.at(x[..., self.column])
+        """`batch x n x (d + 1)`, or one column more, -> `batch x n`."""
+        level = -1 if len(self.constants) == 1 else x[..., -1].round().long()
+        return self.at(x[..., self.column], level)
 
-    def at(self, prior_mean: Tensor) -> Tensor:
+    def at(self, prior_mean: Tensor, level: int | Tensor = -1) -> Tensor:
         """The mean where the offline prior mean is m."""
-        return self.constant + self.slope * (prior_mean - self.centre)
+        return self.constants[level] + self.slope * (prior_mean - self.centre)
 
 
 class NuggetKernel(Kernel):
@@ -99,13 +125,13 @@ class NuggetKernel(Kernel):
     Repeats of one configuration share it, its neighbours do not.
     """
 
-    def __init__(self, columns: int, variance: float) -> None:
+    def __init__(self, columns: tuple[int, ...], variance: float) -> None:
         super().__init__()
-        self.columns, self.variance = columns, variance
+        self.columns, self.variance = list(columns), variance
 
     def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **_: Any) -> Tensor:
         """`batch x n x m` covariances, or `batch x n` variances."""
-        a, b = x1[..., : self.columns], x2[..., : self.columns]
+        a, b = x1[..., self.columns], x2[..., self.columns]
         if diag:
             return torch.full(a.shape[:-1], self.variance, dtype=a.dtype)
         squares = a.square().sum(-1).unsqueeze(-1) + b.square().sum(-1).unsqueeze(-2)
@@ -114,11 +140,20 @@ class NuggetKernel(Kernel):
 
 @dataclass
 class ResidualGP:
-    """A fitted process. X is `n x (d + 1)`: encoded cube and m (zeros if there is none)."""
+    """A fitted process.
+
+    X is `n x (d + 1)`: encoded cube and m (zeros if there is none). With several levels of size
+    (`surrogates.gp.levels`) it has one column more: the index of the level, the last the target.
+    """
 
     model: SingleTaskGP
-    transform: TailTransform
+    transforms: tuple[TailTransform, ...]
+    """Of each level's scores; the last is the target's."""
     hyperparameters: Hyperparameters
+    data: FitData
+    prior: MeanPrior | None
+    noise: tuple[float, ...]
+    """Mean variance of noise of each level's scores, in standardised units."""
 
     @classmethod
     def fit(
@@ -128,6 +163,7 @@ class ResidualGP:
         y_var: np.ndarray,
         prior: MeanPrior | None,
         nugget: float | None = None,
+        levels: LevelPrior | None = None,
     ) -> ResidualGP | None:
         """Fit by MAP, on a numerical failure again with more noise; None if every attempt failed.
 
@@ -139,13 +175,29 @@ class ResidualGP:
             nugget: Where `y_var` is all the noise there is: the share of variance that is expected
                 to belong to single configurations, and would be found there again. None: what
                 sets single scores apart is noise.
+            levels: What is known of them, if there are several.
         """
-        transform = TailTransform.of(y)
-        z, noise = transform.forward(y), y_var * transform.slope(y) ** 2
-        cube, prior_mean = inputs[:, :-1], inputs[:, -1]
+        count = levels.count if levels else 1
+        level = inputs[:, -1].round().astype(int) if levels else np.zeros(len(y), dtype=int)
+        transforms = transforms_of([y[level == each] for each in range(count)])
+        z, noise = np.zeros(len(y)), np.zeros(len(y))
+        for each, transform in enumerate(transforms):
+            own = level == each
+            z[own] = transform.forward(y[own])
+            noise[own] = y_var[own] * transform.slope(y[own]) ** 2
+        d = inputs.shape[1] - (2 if levels else 1)
+        cube, prior_mean = inputs[:, :d], inputs[:, d]
         centre = float(prior_mean.mean())
         for jitter in JITTERS:
-            data = FitData(cube, prior_mean - centre, z, noise + jitter, nugget)
+            data = FitData(
+                cube,
+                prior_mean - centre,
+                z,
+                noise + jitter,
+                nugget,
+                level if levels else None,
+                levels,
+            )
             found = fit(data, prior)
             if found is None:
                 continue
@@ -156,7 +208,9 @@ class ResidualGP:
                     model.posterior(torch.as_tensor(inputs[:1])).mean.sum().item()
             except NUMERICAL_ERRORS:
                 continue
-            return cls(model, transform, found)
+            own = (noise[level == each] for each in range(count))
+            typical = tuple(float(v.sum() / max(len(v), 1)) for v in own)
+            return cls(model, transforms, found, data, prior, typical)
         return None
 
     def posterior(self, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -167,16 +221,58 @@ class ResidualGP:
             sd = posterior.variance.clamp_min(1e-12).sqrt().squeeze(-1).numpy()
         return mean, sd
 
-    def raw(self, mean: np.ndarray, sd: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def joint(self, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Means (n,) and covariances `n x n` of noise-free scores, in standardised units."""
+        return self.posterior(inputs)[0], self._covariance(torch.as_tensor(inputs)).numpy()
+
+    def _covariance(self, x: Tensor) -> Tensor:
+        """`batch x n x n` posterior covariances of `batch x n` points."""
+        with torch.no_grad():
+            found: Tensor = self.model(x).covariance_matrix
+        return found
+
+    def correlation_interval(self, level: int, share: float = 0.9) -> tuple[float, float]:
+        """An interval that holds a level's correlation with the target, with all else as fitted."""
+        posterior, theta = Posterior(self.data, self.prior), self.hyperparameters.theta
+        place = 4 + posterior.d + len(self.noise) - 1 + level  # behind the constants of the proxies
+        grid = np.linspace(EDGE, 1.0 - EDGE / 4, 60)
+        logits = np.log(grid / (1.0 - grid))
+        moved = (np.r_[theta[:place], logit, theta[place + 1 :]] for logit in logits)
+        losses = np.array([posterior(each)[0] for each in moved])
+        weight = np.exp(losses.min() - losses).cumsum()
+        low, high = np.searchsorted(weight / weight[-1], [(1 - share) / 2, (1 + share) / 2])
+        return float(grid[low]), float(grid[min(high, len(grid) - 1)])
+
+    def informativeness(self, inputs: np.ndarray, images: np.ndarray, level: int) -> np.ndarray:
+        """Share of the target's uncertainty that a trial of another level would resolve, (n,).
+
+        cov(g_T(u), g_l(x))^2 / (var g_T(u) (var g_l(x) + noise_l)), under the present posterior.
+
+        Args:
+            inputs: X of the trials on that level.
+            images: X of what they stand for on the target.
+            level: Its index.
+        """
+        pairs = torch.as_tensor(np.stack([images, inputs], axis=1))
+        covariance = self._covariance(pairs)
+        found = self.hyperparameters
+        noise = self.noise[level] + found.noise
+        target, own = covariance[:, 0, 0].clamp_min(1e-12), covariance[:, 1, 1].clamp_min(1e-12)
+        return (covariance[:, 0, 1].square() / (target * (own + noise))).clamp(0.0, 1.0).numpy()
+
+    def raw(
+        self, mean: np.ndarray, sd: np.ndarray, level: int = -1
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Standardised mean and sd in raw score units (median and half the 1-sd range)."""
-        t = self.transform
+        t = self.transforms[level]
         return t.inverse(mean), (t.inverse(mean + sd) - t.inverse(mean - sd)) / 2
 
-    def offline_part(self, prior_mean: np.ndarray) -> np.ndarray:
+    def offline_part(self, prior_mean: np.ndarray, level: int = -1) -> np.ndarray:
         """The part of the mean that the offline prior gives, in raw units (flat without one)."""
         module = self.model.mean_module
         with torch.no_grad():
-            return self.transform.inverse(module.at(torch.as_tensor(prior_mean)).numpy())
+            found = module.at(torch.as_tensor(prior_mean), level)
+            return self.transforms[level].inverse(found.numpy())
 
 
 def _model(
@@ -188,17 +284,23 @@ def _model(
     matern.base_kernel.lengthscale = torch.as_tensor(found.lengthscales)
     matern.outputscale = torch.tensor(found.variance, dtype=torch.float64)
     covariance: Kernel = matern
+    columns = tuple(range(d))
+    constants = np.array([found.constant])
+    if data.levels is not None and found.levels is not None:
+        covariance = LevelKernel(matern, data.levels, found.levels)
+        columns = (*columns, d + 1)
+        constants = found.levels.constants
     noise = torch.as_tensor(data.noise)
     if data.nugget is None:
         noise = noise + found.noise
     else:
-        covariance = covariance + NuggetKernel(d, found.noise)
+        covariance = covariance + NuggetKernel(columns, found.noise)
     model = SingleTaskGP(
         torch.as_tensor(inputs),
         torch.as_tensor(data.z).unsqueeze(-1),
         likelihood=FixedNoiseGaussianLikelihood(noise=noise),
         covar_module=covariance,
-        mean_module=OfflineMean(d, centre, found.constant, found.slope),
+        mean_module=OfflineMean(d, centre, found.slope, constants),
         outcome_transform=None,
     )
     return model.eval()

@@ -26,22 +26,17 @@ from surrogates.core.base import (
     Recommendation,
 )
 from surrogates.offline.models import OfflineModels
+from surrogates.online.context import AskContext, Choice, distinct_rungs
 from surrogates.online.offline_prior import OfflinePrior
+from surrogates.online.proxies import ProxyState, proxy_states
 from surrogates.online.saved import read_state, write_state
-from surrogates.online.strategies import (
-    BAYESIAN,
-    AskContext,
-    Choice,
-    best_finalist,
-    choose,
-    distinct_rungs,
-    planned_rung,
-)
+from surrogates.online.strategies import BAYESIAN, best_finalist, choose, planned_rung
 from surrogates.online.task_model import TaskModel, torch_threads
 from surrogates.online.trial_log import TrialLog
 from surrogates.space.axes import plain
 from surrogates.space.candidates import generated_candidates, given_candidates
 from surrogates.space.encoding import SpaceEncoder
+from surrogates.space.levels import Levels
 from surrogates.space.options import SearchOptions
 from surrogates.space.stages import SharedStages, StagesOf
 
@@ -76,6 +71,7 @@ class Search:
         **options: Any,
     ) -> None:
         offline, stages = options.pop("offline", None), options.pop("stages", None)
+        self.levels = Levels.of(options.pop("levels", None), options.pop("level_meta", None))
         self.options = SearchOptions.of(options)
         if budget is not None and not (np.isfinite(budget) and budget > 0):
             raise OptionError(f"{budget=}: expected a positive cost, or None.")
@@ -87,11 +83,15 @@ class Search:
         self.shared_stages = SharedStages(self.encoder, stages)
         self.maximize, self.budget, self.seed = bool(maximize), budget, int(seed)
         self.dataset = {str(k): plain(v) for k, v in dataset.items()} if dataset else None
-        self.trial_log = TrialLog()
+        self.trial_log = TrialLog(target=self.levels.target)
         self.offline = self._offline_models(offline, history)
-        self._prior = OfflinePrior(
-            self.offline, self.encoder, self.dataset, self.seed, self.options.ablate
-        )
+        self._priors = [
+            OfflinePrior(
+                self.offline, self.encoder, self._seen_from(meta), self.seed, self.options.ablate
+            )
+            for meta in self.levels.meta
+        ]
+        self._prior = self._priors[-1]
         self._cached: tuple[int, TaskModel] | None = None
 
     def _offline_models(
@@ -113,6 +113,10 @@ class Search:
                 use_meta=self.dataset is not None,
             )
         return offline
+
+    def _seen_from(self, meta: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The dataset's meta-features as they are with a level's model."""
+        return self.dataset if not meta or self.dataset is None else self.dataset | dict(meta)
 
     def ask(
         self,
@@ -148,7 +152,12 @@ class Search:
             for _ in range(n):
                 choice = choose(ctx)
                 if choice.continues is None:
-                    rung = fraction or distinct_rungs(ctx, [choice.config], choice.fraction).item()
+                    rung = (
+                        fraction
+                        or distinct_rungs(
+                            ctx, [choice.config], choice.fraction, choice.level
+                        ).item()
+                    )
                     choice = replace(choice, fraction=rung)
                 proposals.append(self._proposal(choice, ctx.model))
         return proposals
@@ -239,6 +248,11 @@ class Search:
             for i in np.lexsort((-model.sign * mean, ~model.full))
         ]
 
+    def proxies(self) -> list[ProxyState]:
+        """What each smaller level has done so far, the smallest first; empty without levels."""
+        with torch_threads(self.options.n_threads):
+            return proxy_states(self._model())
+
     def observations(self) -> pd.DataFrame:
         """Every proposal in order: id, kind, continues, config.*, fraction, score, score_se,
         cost, state ("pending" until observed), predicted mean and sd now, prior_score."""
@@ -267,6 +281,7 @@ class Search:
                 "seed": self.seed,
                 "options": self.options.model_dump(mode="json"),
                 "stages": self.shared_stages.stages_of is not None,
+                "levels": self.levels.to_dict(),
                 "book": self.trial_log.to_dict(),
             },
             self.offline,
@@ -281,6 +296,7 @@ class Search:
             OptionError: `stages` are missing, or the search had none.
         """
         payload, offline = read_state(Path(folder), stages is not None)
+        levels = payload.get("levels") or {}
         search = cls(
             ConfigurationSpace.from_serialized_dict(payload["space"]),
             dataset=payload["dataset"],
@@ -289,9 +305,11 @@ class Search:
             seed=payload["seed"],
             offline=offline,
             stages=stages,
+            levels=levels.get("costs"),
+            level_meta=levels.get("meta"),
             **payload["options"],
         )
-        search.trial_log = TrialLog.from_dict(payload["book"])
+        search.trial_log = TrialLog.from_dict(payload["book"], search.levels.target)
         return search
 
     # -- internals -----------------------------------------------------------------------------
@@ -301,7 +319,9 @@ class Search:
         observed = len(self.trial_log.observations)
         if self._cached is None or self._cached[0] != observed:
             sign, flat = 1.0 if self.maximize else -1.0, self.options.price == "flat"
-            model = TaskModel(self._prior, self.trial_log, sign, self.shared_stages, flat)
+            model = TaskModel(
+                self._priors, self.trial_log, sign, self.shared_stages, self.levels, flat
+            )
             self._cached = (observed, model)
         return self._cached[1]
 
@@ -330,11 +350,12 @@ class Search:
     def _proposal(self, choice: Choice, model: TaskModel) -> Proposal:
         """The choice as a proposal, which is recorded."""
         bayesian_search = self.options.strategy in BAYESIAN
-        [mean], [sd], [offline_part] = model.predict([choice.config], use_gp=bayesian_search)
-        completed = float(model.completed_fraction([choice.config])[0])
+        level = self.levels.target if choice.level is None else choice.level
+        [mean], [sd], [offline_part] = model.predict([choice.config], bayesian_search, level)
+        completed = float(model.completed_fraction([choice.config], level)[0])
         if choice.continues is not None:
             completed = max(choice.continues.fraction, completed)
-        full_cost = float(np.exp(model.log_cost([choice.config])[0]))
+        full_cost = float(np.exp(model.log_cost([choice.config])[0])) * self.levels.cost(level)
         proposal = Proposal(
             id=f"{len(self.trial_log.proposals) + 1:04d}",
             config=dict(choice.config),
@@ -344,10 +365,11 @@ class Search:
             expected_score_sd=float(sd),
             prior_score=float(offline_part),
             residual=float(mean - offline_part),
-            failure_probability=float(model.failure_probability([choice.config])[0]),
+            failure_probability=float(model.failure_probability([choice.config], level)[0]),
             kind="new" if choice.continues is None else "continue",
             continues=choice.continues.id if choice.continues is not None else None,
             hedge=choice.hedge,
+            level=level,
         )
         self.trial_log.proposals[proposal.id] = proposal
         return proposal

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 from scipy.stats import norm, qmc
 
 from surrogates.core.base import Config, Observation
-from surrogates.gp.acquisition import cost_weight, log_noisy_ei
 from surrogates.gp.failure import log_survival
-from surrogates.online.rungs import allowed_rungs, choose_rung
+from surrogates.online.acquire import acquire, weighs_cost
+from surrogates.online.context import AskContext, Choice
+from surrogates.online.proxies import open_proxies
+from surrogates.online.rungs import choose_rung
 from surrogates.online.task_model import TaskModel
-from surrogates.online.trial_log import TrialLog
-from surrogates.space.candidates import best_unlike, nearest, refine
-from surrogates.space.encoding import SpaceEncoder
-from surrogates.space.options import SearchOptions
-from surrogates.space.stages import MIN_OWN_SHARE, distinct_rung
+from surrogates.space.candidates import best_unlike, nearest
 
 BAYESIAN = ("autopipe", "gp")
 
@@ -28,77 +25,6 @@ INITIAL_WITH_HISTORY = 3
 HEDGE_PERIOD = 4  # one in so many of the first trials is not the offline prior's choice,
 HEDGE_PLACE = 2  # beginning with the third, the space's default: if that beats the prior's, beware
 INITIAL_COST = 0.5  # standard deviations of the prior mean that a trial e times as dear must gain
-
-
-@dataclass(frozen=True)
-class Choice:
-    """The next run: a new configuration up to `fraction`, or a stopped trial to its end."""
-
-    config: Config
-    fraction: float = 1.0
-    continues: Observation | None = None
-    hedge: bool = False
-    """True if it was started because the offline prior did not choose it."""
-
-
-@dataclass
-class AskContext:
-    """One `ask`: the task model, the candidates and the random numbers."""
-
-    model: TaskModel
-    pool: list[Config]
-    only_pool: bool
-    """True if the pool is the caller's candidates: nothing outside it may be proposed."""
-    rng: np.random.Generator
-    seed: int
-    options: SearchOptions
-    budget: float | None
-    cube: np.ndarray = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.cube = self.encoder.matrix(self.pool)
-
-    @property
-    def encoder(self) -> SpaceEncoder:
-        """The encoder of the space."""
-        return self.model.encoder
-
-    @property
-    def log(self) -> TrialLog:
-        """Proposals, those of this `ask` included, and observations."""
-        return self.model.trial_log
-
-    @property
-    def started(self) -> int:
-        """New configurations proposed so far."""
-        return sum(p.kind == "new" for p in self.log.proposals.values())
-
-    def taken(self) -> Counter[tuple]:
-        """Number of times that each configuration was proposed before, by its key."""
-        new = (p.config for p in self.log.proposals.values() if p.kind == "new")
-        return Counter(self.encoder.key(config) for config in new)
-
-    def free(self) -> np.ndarray:
-        """Indices of the candidates not proposed before; the rarest ones if there are none.
-
-        One that differs from another only in what its run never uses was proposed with that one.
-        """
-        taken = self.taken()
-        counts = np.array([taken[self.encoder.key(c)] for c in self.pool])
-        counts += (counts == 0) & (self.shared_fraction(self.pool) >= 1.0)
-        return np.flatnonzero(counts == counts.min())
-
-    def shared_fraction(self, configs: list[Config]) -> np.ndarray:
-        """Share of each configuration's run that another trial has run, or will, shape (n,)."""
-        runs = self.log.runs + [(p.config, p.fraction) for p in self.log.pending]
-        return self.model.shared_stages.shared_fraction(configs, runs)
-
-    def stopped(self) -> list[Observation]:
-        """Stopped trials that may be continued; only the caller's candidates, if there are any."""
-        if not self.only_pool:
-            return self.log.stopped
-        allowed = {self.encoder.key(c) for c in self.pool}
-        return [o for o in self.log.stopped if self.encoder.key(self.log.config_of(o)) in allowed]
 
 
 def random_choice(ctx: AskContext) -> Choice:
@@ -168,11 +94,7 @@ def _initial(ctx: AskContext) -> Choice:
     # With a single candidate there is no choice, and so nothing to hedge.
     if hedges < due and len(ctx.pool) > 1:
         return replace(space_filling(ctx, default_at=ctx.started), hedge=True)
-    return by_prior_mean(ctx, INITIAL_COST if _weighs_cost(ctx.model) else 0.0)
-
-
-def _weighs_cost(model: TaskModel) -> bool:
-    return not model.flat and "cost" not in model.prior.ablate
+    return by_prior_mean(ctx, INITIAL_COST if weighs_cost(ctx.model) else 0.0)
 
 
 def bayesian(ctx: AskContext) -> Choice:
@@ -181,6 +103,7 @@ def bayesian(ctx: AskContext) -> Choice:
     spent = ctx.log.spent + model.pending_cost(ctx.log.pending)
     closing = budget is not None and budget - spent <= ctx.options.finalist_share * budget
     stopped = ctx.stopped()
+    proxies = [] if closing or not ctx.started else open_proxies(model, spent, budget)
     if closing and (finalist := best_finalist(stopped, model)) is not None:
         return finalist
     if (hedge := _hedge_to_finish(stopped, model)) is not None:
@@ -189,15 +112,24 @@ def bayesian(ctx: AskContext) -> Choice:
         return space_filling(ctx)
     rung = 1.0 if closing else planned_rung(model, ctx.options.rungs)
     needed = initial_trials(ctx)
+    if proxies and ctx.started < needed:
+        cheapest = _most_telling(model, proxies)
+        return replace(_initial(ctx), fraction=rung, level=cheapest)
     if model.gp is None or ctx.started < needed:
         due = model.gp is None and ctx.started >= PROMOTION * (1 + model.continued)
         finalist = best_finalist(stopped, model) if due else None
         return finalist or replace(_initial(ctx), fraction=rung)
     if model.full.any():
-        return _acquire(ctx, rung, stopped, spent)
+        return _acquired(ctx, rung, stopped, spent, proxies)
     # Nothing ran in full yet: once the first trials were seen in part, the best one is finished.
     finalist = best_finalist(stopped, model) if len(stopped) >= max(2, needed) else None
-    return finalist or _acquire(ctx, rung, [], spent)
+    return finalist or _acquired(ctx, rung, [], spent, proxies)
+
+
+def _most_telling(model: TaskModel, proxies: list[str]) -> str:
+    """The proxy that is expected to explain most of the target's variance per cost."""
+    prior = dict(zip(model.levels.proxies, model.expected_correlations, strict=True))
+    return max(proxies, key=lambda name: prior[name] ** 2 / model.levels.cost(name))
 
 
 def _hedge_to_finish(stopped: list[Observation], model: TaskModel) -> Observation | None:
@@ -215,7 +147,7 @@ def _hedge_to_finish(stopped: list[Observation], model: TaskModel) -> Observatio
 
 def all_scores_equal(model: TaskModel) -> bool:
     """True if all trials, two of them at full length, have one score: there is nothing to model."""
-    scores = {o.score for o in model.trial_log.usable}
+    scores = {o.score for o in model.observed}
     return int(model.full.sum()) >= 2 and len(scores) == 1
 
 
@@ -226,17 +158,15 @@ def planned_rung(model: TaskModel, rungs: tuple[float, ...] | None) -> float:
     return choose_rung(model.offline.early, rungs, model.flat)
 
 
-def distinct_rungs(ctx: AskContext, configs: list[Config], planned: float) -> np.ndarray:
-    """The fraction at which each configuration's score is not known already, shape (n,).
-
-    Two configurations cannot differ before a stage has begun in which they do.
-    """
-    allowed = allowed_rungs(ctx.model.offline.early, ctx.options.rungs)
-    return np.array([distinct_rung(planned, allowed, s) for s in ctx.shared_fraction(configs)])
-
-
 def _continue(o: Observation, model: TaskModel) -> Choice:
     return Choice(model.trial_log.config_of(o), 1.0, o)
+
+
+def _acquired(
+    ctx: AskContext, rung: float, stopped: list[Observation], spent: float, proxies: list[str]
+) -> Choice:
+    found = acquire(ctx, rung, stopped, spent, proxies)
+    return found if isinstance(found, Choice) else _continue(found, ctx.model)
 
 
 def best_finalist(stopped: list[Observation], model: TaskModel) -> Choice | None:
@@ -253,60 +183,6 @@ def best_finalist(stopped: list[Observation], model: TaskModel) -> Choice | None
         if norm.sf((incumbent - mean[best]) / unsure) < FINALIST_CHANCE:
             return None
     return _continue(stopped[best], model)
-
-
-def _acquire(ctx: AskContext, rung: float, stopped: list[Observation], spent: float) -> Choice:
-    """The best of: starting any candidate at its rung, finishing any stopped trial.
-
-    A new start improves on everything in hand, stopped trials included, and its improvement counts
-    by the share of variance that the predictor explains at the rung. Finishing a trial improves on
-    the full-length results. A start is divided by its rung, a continuation by the fraction still to
-    run; where all trials cost the same, both by nothing.
-    """
-    model, gp, early = ctx.model, ctx.model.gp, ctx.model.offline.early
-    assert gp is not None
-    weight = cost_weight(spent, ctx.budget) if _weighs_cost(model) else 0.0
-    seed = int(ctx.rng.integers(2**31))
-    pending = [p.config for p in ctx.log.pending]
-    waiting = model.prior.inputs(pending) if pending else None
-    observed = model.baseline(full_only=False)
-
-    def log_explained_variance(at: float) -> float:
-        return 0.0 if at >= 1.0 or early is None else math.log(max(early.explained_at(at), 1e-3))
-
-    def log_share(left: np.ndarray) -> np.ndarray:
-        return np.zeros(len(left)) if model.flat else np.log(np.maximum(left, MIN_OWN_SHARE))
-
-    def log_survival_per_cost(configs: list[Config]) -> np.ndarray:
-        survival = log_survival(model.failure_probability(configs))
-        return survival - weight * model.log_cost(configs) if weight else survival
-
-    def start(configs: list[Config]) -> np.ndarray:
-        gain = log_noisy_ei(gp, model.prior.inputs(configs), observed, waiting, seed)
-        at = distinct_rungs(ctx, configs, rung)
-        explained = np.array([log_explained_variance(each) for each in at])
-        # The whole of it, shared beginning or not: what it costs to change a last stage alone is so
-        # little that the search would do nothing else, however little there is to gain.
-        return gain + explained - log_share(at) + log_survival_per_cost(configs)
-
-    configs = [ctx.pool[i] for i in ctx.free()]
-    values = start(configs)
-    order = np.argsort(-values, kind="stable")
-    best, value = Choice(configs[order[0]], rung), float(values[order[0]])
-    taken = set(ctx.taken())
-    if not ctx.only_pool and ctx.encoder.key(best.config) not in taken:
-        top = [configs[i] for i in order[:5]]
-        found = refine(top, start, ctx.encoder, taken, ctx.rng)
-        if found is not None and found[1] > value:
-            best, value = Choice(found[0], rung), found[1]
-    if stopped:
-        begun = [ctx.log.config_of(o) for o in stopped]
-        gain = log_noisy_ei(gp, model.prior.inputs(begun), model.baseline(True), waiting, seed)
-        left = np.array([1.0 - o.fraction for o in stopped])
-        finish = gain - log_share(left) + log_survival_per_cost(begun)
-        if finish.max() > value:
-            return _continue(stopped[int(np.argmax(finish))], model)
-    return best
 
 
 def choose(ctx: AskContext) -> Choice:

@@ -7,24 +7,25 @@ way in and out, in `search.py` and here, nowhere else.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 
 import numpy as np
 import torch
 
-from surrogates.core.base import Config, Observation, Proposal
+from surrogates.core.base import Config, Proposal
 from surrogates.gp.failure import FailureModel, past_weight
+from surrogates.gp.levels import CORRELATION_PRIOR, LevelPrior
 from surrogates.gp.residual_gp import ResidualGP, merge_duplicates
 from surrogates.offline.cost import expected_log_cost
-from surrogates.offline.early import EarlyPredictor
 from surrogates.online.offline_prior import OfflinePrior
+from surrogates.online.scores import LevelScores
 from surrogates.online.trial_log import TrialLog
+from surrogates.space.levels import Levels, Shifts
 from surrogates.space.stages import SharedStages
 
 NUGGET = 0.05  # expected share of variance of single configurations, where noise is known
-SCALE_WEIGHT = 3.0  # observations that the history's typical score scale counts as
 
 
 @contextmanager
@@ -41,145 +42,109 @@ def torch_threads(n: int) -> Iterator[None]:
 class TaskModel:
     """Posterior over scores, costs and failures after the observed trials.
 
-    `sign` is 1 to maximise, -1 to minimise; `flat`: every trial costs the same, however long.
+    In a search over several levels of size scores, failures and stopped trials are the target's
+    unless a level is named.
+
+    Args:
+        priors: The offline models as seen from each level, the target's last.
+        trial_log: Proposals and observations.
+        sign: 1 to maximise, -1 to minimise.
+        shared_stages: Stages that runs have in common.
+        levels: Of size; by default there is one.
+        flat: Every trial costs the same, however long.
+        correlations: Of each proxy with the target, what a history showed: parameters of the
+            Beta prior.
     """
 
     def __init__(
         self,
-        prior: OfflinePrior,
+        priors: Sequence[OfflinePrior],
         trial_log: TrialLog,
         sign: float,
         shared_stages: SharedStages,
+        levels: Levels | None = None,
         flat: bool = False,
+        correlations: Mapping[str, tuple[float, float]] | None = None,
     ) -> None:
-        self.prior, self.offline, self.encoder = prior, prior.offline, prior.encoder
+        self.priors, self.levels = priors, levels or Levels()
+        self.prior, self.offline, self.encoder = priors[-1], priors[-1].offline, priors[-1].encoder
         self.trial_log, self.sign = trial_log, sign
         self.shared_stages, self.flat = shared_stages, flat
-        self.observed: list[Observation] = trial_log.usable
-        self.configs: list[Config] = [trial_log.config_of(o) for o in self.observed]
-        self.full = np.array([o.full_length for o in self.observed], dtype=bool)
-        self.canonical_configs = [self._canonical(o) for o in self.observed]
-        """The configurations that the scores are attributed to, see `SharedStages.canonical`."""
-        self.y, self.y_var = self._estimates()
-        self._failures = self._failure_model()
+        self.shifts = Shifts.of(self.encoder, self.levels)
+        self._correlations = correlations or {}
+        self.left: dict[str, str | None] = {}
+        """Why a proxy is not used any more, where that was asked (`surrogates.online.proxies`)."""
+        self.scores = {
+            name: LevelScores(prior, trial_log, sign, shared_stages, name)
+            for name, prior in zip(self.levels.names, priors, strict=True)
+        }
+        target = self.scores[self.levels.target]
+        self.observed, self.configs, self.full = target.observed, target.configs, target.full
+        self.y, self.y_var = target.y, target.y_var
+        self._failures = {name: self._failure_model(name) for name in self.levels.names}
         costs = trial_log.full_length_costs
-        self._cost_configs = [config for config, _ in costs]
-        self._log_costs = np.log([cost for _, cost in costs])
-
-    def _canonical(self, o: Observation) -> Config:
-        return self.shared_stages.canonical(self.trial_log.config_of(o), o.fraction)
+        self._cost_configs = [config for config, *_ in costs]
+        self._log_costs = np.log([cost / self.levels.cost(level) for _, cost, level in costs])
 
     # -- scores --------------------------------------------------------------------------------
 
-    def _scale(self, y: np.ndarray) -> float:
-        """Standard deviation of final scores on this task, shrunk to the typical past one.
-
-        The more the past scale varied from task to task, the less it counts.
-        """
-        ss = float(((y - y.mean()) ** 2).sum()) if len(y) else 0.0
-        early = self.offline.early
-        typical = early.typical_scale if early is not None else self.offline.scale
-        if not math.isfinite(typical):
-            return math.sqrt(ss / max(len(y) - 1, 1)) or 1.0
-        spread = early.scale_spread if early is not None else 1.0
-        weight = SCALE_WEIGHT / (1.0 + spread**2)
-        return math.sqrt((weight * typical**2 + ss) / (weight + max(len(y) - 1, 0)))
-
-    def _estimates(self) -> tuple[np.ndarray, np.ndarray]:
-        """Full-length scores and their noise variances; partial runs through the early predictor.
-
-        Without a predictor a partial score stands for itself, with a variance that grows with the
-        part not run: sd = (1 - fraction) x the task's scale.
-        """
-        y = np.array([self.sign * o.score for o in self.observed])
-        var = np.array([o.score_se**2 for o in self.observed])
-        rows = np.flatnonzero(~self.full)
-        if len(rows) == 0:
-            return y, var
-        scale = self._scale(y[self.full] if self.full.sum() >= 3 else y)
-        partial = [self.observed[i] for i in rows]
-        if self.offline.early is None:
-            var[rows] += np.array([((1.0 - o.fraction) * scale) ** 2 for o in partial])
-            return y, var
-        y[rows], forecast_var = self._forecast(self.offline.early, partial, scale)
-        if "predictor_noise" not in self.prior.ablate:
-            var[rows] += forecast_var
-        return y, var
-
-    def _forecast(
-        self, early: EarlyPredictor, partial: list[Observation], scale: float
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Full-length scores of partial runs and the variances of their own errors.
-
-        The error that all partial runs of a task share is estimated as an offset from the trials
-        that were continued to their end (forecast against outcome), shrunk towards 0. What remains
-        unknown of it counts as noise only once there are full-length scores to compare with.
-        """
-        configs = [self._canonical(o) for o in partial]
-        mean, variance = self._early_predict(early, partial, configs, scale)
-        shared = np.array([early.shared_at(o.fraction) for o in partial])
-        errors, weights = self._finished_forecasts(early, scale)
-        offset = float(weights @ errors / (1.0 + weights.sum())) if len(errors) else 0.0
-        unknown = 1.0 / (1.0 + weights.sum()) if self.full.any() else 0.0
-        return mean + offset, variance * (1.0 - shared + unknown * shared)
-
-    def _early_predict(
-        self,
-        early: EarlyPredictor,
-        partial: list[Observation],
-        configs: list[Config],
-        scale: float,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        rows = early.rows(
-            configs,
-            [o.fraction for o in partial],
-            [self.sign * o.score for o in partial],
-            [o.signals for o in partial],
-            self.prior.dataset,
-            self.encoder,
-        )
-        return early.predict(rows, scale)
-
-    def _finished_forecasts(
-        self, early: EarlyPredictor, scale: float
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Outcome minus forecast of continued trials, and the weight of each as evidence on the
-        shared offset: its variance over that of the trial's own error."""
-        log = self.trial_log
-        pairs = [
-            (log.observations[parent], child)
-            for child in self.observed
-            if child.full_length and (parent := log.proposals[child.id].continues) is not None
-        ]
-        if not pairs:
-            return np.zeros(0), np.zeros(0)
-        parents = [parent for parent, _ in pairs]
-        configs = [log.config_of(parent) for parent in parents]
-        mean, _ = self._early_predict(early, parents, configs, scale)
-        outcome = np.array([self.sign * child.score for _, child in pairs])
-        shared = np.array([early.shared_at(parent.fraction) for parent in parents])
-        return outcome - mean, shared / np.maximum(1.0 - shared, 0.01)
-
     @cached_property
     def gp(self) -> ResidualGP | None:
-        """The Gaussian process over distinct configurations; None below two of them."""
-        rows = self._distinct_rows()
-        keys = [self.encoder.key(self.canonical_configs[i]) for i in rows]
-        first, y, var = merge_duplicates(keys, self.y[rows], self.y_var[rows])
-        if len(first) < 2 or "residual" in self.prior.ablate:
-            return None
-        configs = [self.canonical_configs[rows[i]] for i in first]
-        noise_known = all(o.score_se > 0 for o in self.observed)
-        nugget = NUGGET if noise_known else None
-        return ResidualGP.fit(self.prior.inputs(configs), y, var, self.prior.mean_prior, nugget)
+        """The Gaussian process over distinct configurations.
 
-    def _distinct_rows(self) -> list[int]:
-        """Observations, without repeats of one measurement: partial runs that are identical."""
-        first: dict[tuple, int] = {}
-        for i, (config, o) in enumerate(zip(self.configs, self.observed, strict=True)):
-            run = self.shared_stages.stage(config, o.fraction).key
-            first.setdefault((i,) if self.full[i] else (run, o.fraction, o.score), i)
-        return list(first.values())
+        None below two of them, or without a score of the target.
+        """
+        if not self.observed or "residual" in self.prior.ablate:
+            return None
+        parts = [part for part in map(self._distinct, self.levels.names) if part is not None]
+        if sum(len(y) for _, y, _ in parts) < 2:
+            return None
+        inputs, y, var = (np.concatenate(part) for part in zip(*parts, strict=True))
+        noise_known = all(o.score_se > 0 for each in self.scores.values() for o in each.observed)
+        nugget = NUGGET if noise_known else None
+        return ResidualGP.fit(inputs, y, var, self.prior.mean_prior, nugget, self._level_prior())
+
+    def _distinct(self, level: str) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+        """Inputs, scores and variances of a level's distinct configurations; None without any."""
+        scores = self.scores[level]
+        rows = scores.distinct_rows()
+        if not rows:
+            return None
+        keys = [self.encoder.key(scores.canonical[i]) for i in rows]
+        first, y, var = merge_duplicates(keys, scores.y[rows], scores.y_var[rows])
+        return self.inputs([scores.canonical[rows[i]] for i in first], level), y, var
+
+    def _level_prior(self) -> LevelPrior | None:
+        if not self.levels.proxies:
+            return None
+        priors = [self._correlations.get(n, CORRELATION_PRIOR) for n in self.levels.proxies]
+        shifts = self.shifts
+        return LevelPrior(
+            len(self.levels.names), shifts.columns, shifts.groups, shifts.scale, shifts.prior,
+            tuple(priors),
+        )  # fmt: skip
+
+    @property
+    def expected_correlations(self) -> list[float]:
+        """Of each proxy with the target: as learned, or as expected before there is a model."""
+        if self.gp is not None and self.gp.hyperparameters.levels is not None:
+            return list(map(float, self.gp.hyperparameters.levels.correlations[:-1]))
+        prior = self._level_prior()
+        return [a / (a + b) for a, b in prior.correlation] if prior is not None else []
+
+    def inputs(self, configs: list[Config], level: str | None = None) -> np.ndarray:
+        """Inputs of the Gaussian process; of the target if no level is named."""
+        if not self.levels.proxies:
+            return self.prior.inputs(configs)
+        index = self.levels.index(self.levels.target if level is None else level)
+        inputs = self.priors[index].inputs(configs)
+        return np.column_stack([inputs, np.full(len(configs), float(index))])
+
+    def images(self, configs: list[Config], level: str) -> list[Config]:
+        """The configurations of the target that those of a level stand for."""
+        fit = self.gp.hyperparameters.levels if self.gp is not None else None
+        shift = fit.shift if fit is not None else self.shifts.prior
+        return [self.shifts.image(c, self.levels.index(level), shift) for c in configs]
 
     @property
     def continued(self) -> int:
@@ -189,10 +154,10 @@ class TaskModel:
     def baseline(self, full_only: bool) -> np.ndarray:
         """Inputs of the observed configurations, of the full-length ones only if asked."""
         chosen = [c for c, f in zip(self.configs, self.full, strict=True) if f or not full_only]
-        return self.prior.inputs(self.encoder.unique(chosen)) if chosen else np.zeros((0, 0))
+        return self.inputs(self.encoder.unique(chosen)) if chosen else np.zeros((0, 0))
 
     def predict(
-        self, configs: list[Config], use_gp: bool = True
+        self, configs: list[Config], use_gp: bool = True, level: str | None = None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Posterior mean, sd and prior part of the full-length score, caller's units, each (n,).
 
@@ -200,10 +165,12 @@ class TaskModel:
         history is not trusted. Without the Gaussian process: the offline prior mean, moved to the
         level of the observed scores.
         """
-        m = self.prior.trusted_mean(configs)
+        index = self.levels.index(self.levels.target if level is None else level)
+        m = self.priors[index].trusted_mean(configs)
         if use_gp and self.gp is not None:
-            mean, sd = self.gp.raw(*self.gp.posterior(self.prior.inputs(configs)))
-            offline_part = self.gp.offline_part(m)
+            inputs = self.inputs(configs, level)
+            mean, sd = self.gp.raw(*self.gp.posterior(inputs), index)
+            offline_part = self.gp.offline_part(m, index)
         else:
             mean, sd = self._predict_without_gp(configs, m)
             offline_part = mean
@@ -214,9 +181,9 @@ class TaskModel:
     def _predict_without_gp(
         self, configs: list[Config], m: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The prior mean on the history's level and scale, moved through the observed scores."""
+        """The prior mean on the history's level and scale, moved through the target's scores."""
         rho = self.prior.mean_prior.rho if self.prior.mean_prior is not None else 0.0
-        scale = self._scale(self.y)
+        scale = self.scores[self.levels.target].scale(self.y)
         level = self.offline.level
         if len(self.y):
             own = rho * scale * self.prior.trusted_mean(self.configs)
@@ -258,15 +225,20 @@ class TaskModel:
         for i, p in enumerate(pending):
             if p.continues:
                 completed[i] = self.trial_log.observations[p.continues].fraction
+            elif p.level != self.levels.target:
+                completed[i] = self.completed_fraction([p.config], p.level).item()
         left = np.array([p.fraction for p in pending]) - completed
+        left *= [self.levels.cost(p.level) for p in pending]
         return float(np.exp(self.log_cost(configs)) @ np.maximum(left, 0.0))
 
-    def completed_fraction(self, configs: list[Config]) -> np.ndarray:
+    def completed_fraction(self, configs: list[Config], level: str | None = None) -> np.ndarray:
         """Share of each configuration's run that observed trials have run already, shape (n,)."""
-        return self.shared_stages.shared_fraction(configs, self.trial_log.runs)
+        runs = self.trial_log.runs(self.levels.target if level is None else level)
+        return self.shared_stages.shared_fraction(configs, runs)
 
-    def _failure_model(self) -> FailureModel:
-        observed = list(self.trial_log.observations.values())
+    def _failure_model(self, level: str) -> FailureModel:
+        log = self.trial_log
+        observed = [o for o in log.observations.values() if log.level_of(o) == level]
         cube = self.encoder.matrix([self.trial_log.config_of(o) for o in observed])
         failed, weight = np.array([o.failed for o in observed], dtype=bool), np.ones(len(observed))
         past, past_failed = self.offline.failure_cube, self.offline.failure_flags
@@ -276,9 +248,12 @@ class TaskModel:
             weight = np.concatenate([weight, np.full(len(past), past_weight(len(past)))])
         return FailureModel(cube, failed, weight)
 
-    def failure_probability(self, configs: Sequence[Config]) -> np.ndarray:
+    def failure_probability(
+        self, configs: Sequence[Config], level: str | None = None
+    ) -> np.ndarray:
         """Probability that each configuration's trial fails, shape (n,)."""
-        return self._failures.probability(self.encoder.matrix(configs))
+        model = self._failures[self.levels.target if level is None else level]
+        return model.probability(self.encoder.matrix(configs))
 
     # -- early stopping ------------------------------------------------------------------------
 

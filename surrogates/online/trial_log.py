@@ -29,6 +29,8 @@ class TrialLog:
 
     proposals: dict[str, Proposal] = field(default_factory=dict)
     observations: dict[str, Observation] = field(default_factory=dict)
+    target: str = ""
+    """The level of size that is searched for; all others are its proxies."""
     asks: int = 0
     """Number of `ask` calls so far: with the seed, the whole state of the random numbers."""
 
@@ -82,28 +84,31 @@ class TrialLog:
         parents = (self.proposals[o.id].continues for o in self.scored)
         return {parent for parent in parents if parent is not None}
 
-    @property
-    def usable(self) -> list[Observation]:
-        """The latest score of each trial."""
+    def usable(self, level: str) -> list[Observation]:
+        """The latest score of each trial of a level."""
         superseded = self.superseded
-        return [o for o in self.scored if o.id not in superseded]
+        return [o for o in self.scored if o.id not in superseded and self.level_of(o) == level]
 
-    @property
-    def runs(self) -> list[Run]:
-        """Configurations that gave a score, each with the fraction that was run."""
-        return [(self.config_of(o), o.fraction) for o in self.scored]
+    def level_of(self, observation: Observation) -> str:
+        """The level on which it was observed."""
+        return self.proposals[observation.id].level
+
+    def runs(self, level: str) -> list[Run]:
+        """Configurations that gave a score on a level, each with the fraction that was run."""
+        return [(self.config_of(o), o.fraction) for o in self.scored if self.level_of(o) == level]
 
     @property
     def stopped(self) -> list[Observation]:
-        """Partial trials that may be continued: not failed, not continued before."""
+        """The target's partial trials that may be continued: not failed, not continued before."""
         continued = {p.continues for p in self.proposals.values()}
-        return [o for o in self.scored if o.fraction < 1.0 and o.id not in continued]
+        partial = (o for o in self.scored if o.fraction < 1.0 and o.id not in continued)
+        return [o for o in partial if self.level_of(o) == self.target]
 
     @property
-    def full_length_costs(self) -> list[tuple[Config, float]]:
-        """Configurations with the cost that they would have had at full length, where known."""
+    def full_length_costs(self) -> list[tuple[Config, float, str]]:
+        """Configurations with the cost that they would have had at full length, and the level."""
         return [
-            (self.config_of(o), o.cost / (o.fraction - o.start))
+            (self.config_of(o), o.cost / (o.fraction - o.start), self.level_of(o))
             for o in self.scored
             if o.cost > 0 and o.fraction > o.start
         ]
@@ -113,6 +118,7 @@ class TrialLog:
         observed = self.observations.get(proposal.id)
         return (
             {"id": proposal.id, "kind": proposal.kind, "continues": proposal.continues}
+            | ({"level": proposal.level} if self.target else {})
             | {PREFIX + name: value for name, value in proposal.config.items()}
             | {
                 "fraction": observed.fraction if observed else proposal.fraction,
@@ -132,9 +138,9 @@ class TrialLog:
         }
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> TrialLog:
+    def from_dict(cls, data: Mapping[str, Any], target: str = "") -> TrialLog:
         """Inverse of `to_dict`."""
-        log = cls(asks=data["asks"])
+        log = cls(target=target, asks=data["asks"])
         log.proposals = {p["id"]: Proposal(**_nans(p)) for p in data["proposals"]}
         for saved in data["told"]:
             # Files written before `start` was recorded lack it.

@@ -209,7 +209,7 @@ class TestFidelity:
         [p] = search.ask()
         assert p.kind == "continue"
         search.tell(p.id, None, cost=0.1, state="failed")
-        assert p.continues in [o.id for o in search.trial_log.usable]
+        assert p.continues in [o.id for o in search.trial_log.usable("")]
         [q] = search.ask()
         assert q.continues != p.continues
 

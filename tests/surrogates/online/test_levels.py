@@ -1,0 +1,167 @@
+"""A search over a family of models: proxies are used, believed as far as they agree, and left."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import ConfigSpace as cs
+import numpy as np
+import pytest
+
+from surrogates.core.base import OptionError, Proposal
+from surrogates.online.proxies import SHARE, proxy_states
+from surrogates.online.search import Search
+
+LEVELS = {"small": 0.05, "large": 1.0}
+META = {"small": {"width": 64}, "large": {"width": 128}}
+SHIFT = math.log10(64 / 128)  # of the best rate, from the small model to the large one
+
+
+def space() -> cs.ConfigurationSpace:
+    found = cs.ConfigurationSpace(seed=0)
+    found.add(
+        cs.Float("sft_learning_rate", (1e-5, 1e-1), log=True, default=1e-4),
+        cs.Float("decay", (0.0, 0.3), default=0.2),
+        cs.Categorical("adapter", ["full", "lora"]),
+    )
+    return found
+
+
+def score(p: Proposal, agreement: float = 1.0) -> float:
+    """Best at a rate of 10^-2 on the large model, at twice that on the small one."""
+    best = -2.0 - (SHIFT if p.level == "small" else 0.0)
+    value = -((math.log10(p.config["sft_learning_rate"]) - best) ** 2)
+    value -= 4.0 * (p.config["decay"] - 0.05) ** 2
+    value -= 0.3 * (p.config["adapter"] == "lora")
+    return agreement * value if p.level == "small" else value
+
+
+def made(seed: int = 0, budget: float | None = 6.0, **options: Any) -> Search:
+    given: dict[str, Any] = {"levels": LEVELS, "level_meta": META, "strategy": "gp"}
+    return Search(space(), budget=budget, seed=seed, n_candidates=64, **given | options)
+
+
+def play(search: Search, budget: float = 6.0, agreement: float = 1.0) -> list[Proposal]:
+    proposals = []
+    while search.trial_log.spent < budget:
+        [p] = search.ask()
+        proposals.append(p)
+        cost = LEVELS.get(p.level, 1.0)
+        search.tell(p.id, score(p, agreement), score_se=0.01, cost=cost)
+    return proposals
+
+
+def regret(search: Search) -> float:
+    best = search.best()
+    return -score(Proposal(best.id or "", best.config, 1.0, 0.0, 0.0, level="large"))
+
+
+@pytest.mark.slow
+def test_the_target_is_found_with_the_help_of_a_small_model() -> None:
+    alone, helped = [], []
+    for seed in range(3):
+        helped.append(made(seed))
+        play(helped[-1])
+        alone.append(Search(space(), strategy="gp", budget=6.0, seed=seed, n_candidates=64))
+        play(alone[-1])
+    assert np.mean([*map(regret, helped)]) < 0.5 * np.mean([*map(regret, alone)])
+
+
+def test_only_the_target_is_recommended_and_proxies_keep_to_their_share() -> None:
+    search = made()
+    proposals = play(search)
+    levels = Counter(p.level for p in proposals)
+    assert levels["small"] > levels["large"] > 1
+    assert proposals[0].level == "large"
+    assert 0 < levels["small"] * LEVELS["small"] <= SHARE * 6.0 + LEVELS["small"]
+    by_id = {p.id: p for p in proposals}
+    assert {by_id[each.id].level for each in search.ranking() if each.id} == {"large"}
+    late = [p for p, spent in _with_spent(proposals) if spent > 0.75 * 6.0]
+    assert late
+    assert {p.level for p in late} == {"large"}
+    table = search.observations()
+    assert table["level"].tolist() == [p.level for p in proposals]
+    assert search.finalist() is None
+
+
+def _with_spent(proposals: list[Proposal]) -> list[tuple[Proposal, float]]:
+    spent, found = 0.0, []
+    for p in proposals:
+        found.append((p, spent))
+        spent += LEVELS[p.level]
+    return found
+
+
+def test_a_proxy_that_ranks_in_reverse_is_left_and_the_reason_kept() -> None:
+    search = made(seed=1)
+    play(search, agreement=-1.0)
+    [state] = proxy_states(search._model())
+    assert state.left is not None
+    assert "the other way" in state.left
+    assert regret(search) < 1.0
+
+
+def test_a_proxy_at_the_floor_is_left() -> None:
+    search = made(budget=30.0)
+    for _ in range(16):
+        [p] = search.ask()
+        value = score(p) if p.level == "large" else 0.01 * (int(p.id) % 3)
+        search.tell(p.id, value, score_se=0.02, cost=LEVELS[p.level])
+    [state] = proxy_states(search._model())
+    assert state.left is not None
+    assert "noise" in state.left
+    assert state.trials < 12
+
+
+def test_saved_and_loaded_it_goes_on_the_same(tmp_path: Path) -> None:
+    search = made(seed=2)
+    play(search, budget=2.5)
+    search.save(tmp_path)
+    again = Search.load(tmp_path)
+    assert again.levels == search.levels
+    mine, other = play(search), play(again)
+    assert [(p.id, p.level, p.config) for p in mine] == [(p.id, p.level, p.config) for p in other]
+    assert json.loads((tmp_path / "search.json").read_text())["levels"]["costs"] == LEVELS
+
+
+def test_same_seed_same_proposals_and_pending_ones_are_not_repeated() -> None:
+    first, second = made(seed=3), made(seed=3)
+    for search in (first, second):
+        [p] = search.ask()
+        search.tell(p.id, score(p), cost=1.0)
+        batch = search.ask(4)
+        assert len({(p.level, str(p.config)) for p in batch}) == 4
+        for p in batch:
+            search.tell(p.id, score(p), score_se=0.01, cost=LEVELS[p.level])
+    made_by = [[(p.level, p.config) for p in play(search, 2.6)] for search in (first, second)]
+    assert made_by[0] == made_by[1]
+
+
+def test_a_failed_trial_of_a_proxy_is_no_failure_of_the_target() -> None:
+    search = made()
+    for _ in range(12):
+        [p] = search.ask()
+        failed = p.level == "small" and p.config["sft_learning_rate"] > 1e-3
+        search.tell(p.id, None if failed else score(p), score_se=0.01, cost=LEVELS[p.level])
+    model = search._model()
+    hot = [{"sft_learning_rate": 0.05, "decay": 0.1, "adapter": "full"}]
+    assert model.failure_probability(hot)[0] < model.failure_probability(hot, "small")[0]
+
+
+@pytest.mark.parametrize(
+    ("levels", "meta", "words"),
+    [
+        ({"large": 1.0}, None, "two or more"),
+        ({"small": 0.0, "large": 1.0}, None, "positive"),
+        ({"small": 2.0, "large": 1.0}, None, "costs most"),
+        ({"small": 0.1, "large": 1.0}, {"huge": {}}, "huge"),
+        (None, {"small": {}}, "without levels"),
+    ],
+)
+def test_levels_that_make_no_sense_are_refused(levels: Any, meta: Any, words: str) -> None:
+    with pytest.raises(OptionError, match=words):
+        Search(space(), levels=levels, level_meta=meta)
