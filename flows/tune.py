@@ -19,6 +19,7 @@ from tasks.delivery.export import export_best
 from tasks.execution.backend import ExecutionBackend, open_backend, open_measurer
 from tasks.history.rows import history_files
 from tasks.inputs.prepare import Inputs, find_inputs, probe_inputs
+from tasks.inputs.proxies import find_proxies, plan_text, probe_proxies, search_levels
 from tasks.inputs.spaces import load_space, plain_values
 from tasks.monitoring import observers
 from tasks.offline.models import OfflineTraining
@@ -86,6 +87,7 @@ class _Ready:
 
     plan: TimePlan
     inputs: Inputs
+    proxies: list[Inputs]
     info: RunInfo
     offline: OfflineModels | None
     space: ConfigurationSpace
@@ -98,6 +100,7 @@ def _prepare(job: Job, backend: ExecutionBackend) -> _Ready:
     backend.warm_up()
     space = load_space(settings.space)
     found = find_inputs(settings)
+    smaller = find_proxies(settings, found)
     validate_dataset(found, folder)
     learned = pin_history(settings, folder, found, job.history)
     # A resumed search has to know what it knew, or it would not find its trials again.
@@ -111,8 +114,11 @@ def _prepare(job: Job, backend: ExecutionBackend) -> _Ready:
         observer.phase("probing the base model")
         with open_measurer(backend, settings, observer.phase) as measurer:
             inputs = probe_inputs(found, settings, plan.probe, measurer, progress_to(observer))
-        info = begin_run(settings, folder, inputs, space, learned.files, job.history)
+            proxies = probe_proxies(smaller, inputs, settings, plan.probe, measurer)
+        info = begin_run(settings, folder, inputs, space, learned.files, job.history, proxies)
         observer.notify(observers.RunStarted(info))
+        if text := plan_text([*proxies, inputs]):
+            observer.message(text)
         for warning in info.dataset.warnings:
             observer.message(warning)
         version_run_inputs(folder, learned.files, learned.features)
@@ -128,7 +134,7 @@ def _prepare(job: Job, backend: ExecutionBackend) -> _Ready:
             if learned.used is None
             else "the search resumes without past runs, as it began"
         )
-    return _Ready(plan, inputs, info, offline, space)
+    return _Ready(plan, inputs, proxies, info, offline, space)
 
 
 def _search(job: Job, backend: ExecutionBackend, ready: _Ready) -> SearchLoop:
@@ -158,6 +164,7 @@ def _search(job: Job, backend: ExecutionBackend, ready: _Ready) -> SearchLoop:
         ),
         finalist_share=0.0,  # the ledger keeps the finalists' share, in the budget's own unit
         offline=ready.offline,
+        **search_levels([*ready.proxies, ready.inputs]),
     )
     loop = SearchLoop(
         job.folder,
@@ -169,6 +176,7 @@ def _search(job: Job, backend: ExecutionBackend, ready: _Ready) -> SearchLoop:
         on_result,
         lambda checkpoints: observer.notify(observers.CheckpointsRemoved(checkpoints)),
         ready.plan.pace,
+        proxies=ready.proxies,
     )
     try:
         observer.phase("searching")

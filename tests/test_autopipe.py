@@ -89,7 +89,7 @@ def test_the_command_as_a_module_imports_nothing_of_the_current_folder(tmp_path:
         ({"eval_rows": 8}, "eval_rows: unknown setting; expected as schedule={'eval_rows': 8}"),
         ({"wall_seconds": 9}, "wall_seconds: unknown setting; expected as limits={'wall_"),
         ({"disk": 2}, "disk: unknown setting; expected as disk_gigabytes=2"),
-        ({"xyz": 1}, "xyz: unknown setting; known: dataset, model, space, budget, "),
+        ({"xyz": 1}, "xyz: unknown setting; known: dataset, model, proxies, space, "),
         (
             {"precison": "float32"},
             "precison: unknown setting; did you mean 'precision', as compute={'precision': ...}?",

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_origin
 
 import typer
 from pydantic import BaseModel, ValidationError
@@ -48,7 +48,7 @@ def setting_options(model: type[BaseModel]) -> Callable[[Command], Command]:
         def run(**values: Any) -> None:
             given: dict[str, Any] = {}
             for name, row in rows.items():
-                if (value := values.pop(name)) is not None:
+                if (value := values.pop(name)) not in (None, []):
                     group, _, field = row.path.rpartition(".")
                     (given.setdefault(group, {}) if group else given)[field] = value
             schedule = given.get("schedule", {})
@@ -80,11 +80,12 @@ def _parameter(name: str, row: Setting) -> inspect.Parameter:
     option = typer.Option(
         help=_help(row), rich_help_panel=row.option.panel, show_default=in_words or True
     )
-    plain = row.type if row.type in (int, float, bool) else str
+    several = get_origin(row.type) is tuple
+    plain = row.type if row.type in (int, float, bool) else list[str] if several else str
     return inspect.Parameter(
         name,
         inspect.Parameter.KEYWORD_ONLY,
-        default=None if in_words else default,
+        default=None if in_words or several else default,
         annotation=Annotated[plain | None, option],
     )
 
@@ -114,6 +115,7 @@ def tune_settings(dataset: str | None, given: Mapping[str, Any]) -> TuneSettings
     return TuneSettings(
         dataset=settled(dataset or catalog.example(), catalog.datasets),
         model=settled(given.pop("model"), catalog.models),
+        proxies=[settled(each, ("auto", *catalog.models)) for each in given.pop("proxies", ())],
         space=settled(given.pop("space"), bundled_spaces()),
         **given,
     )

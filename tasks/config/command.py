@@ -24,7 +24,9 @@ def reproduce_command(settings: TuneSettings, history: Path | None = None) -> st
     for row, value in _changed(settings):
         if row.flag is None or value is None:
             continue
-        if isinstance(value, bool):
+        if isinstance(value, tuple):
+            words += [word for each in value for word in (row.flag, each)]
+        elif isinstance(value, bool):
             words.append(row.flag if value else row.flag.replace("--", "--no-", 1))
         else:
             words += [row.flag, budget_text(value) if isinstance(value, Budget) else str(value)]

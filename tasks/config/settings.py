@@ -148,6 +148,11 @@ class TuneSettings(Settings):
 
     dataset: str = Field(description=DATASET)
     model: Model
+    proxies: Annotated[tuple[str, ...], Option("proxy")] = Field(
+        (),
+        description="Smaller model of the same family to try configurations on first; auto: those "
+        "of the catalog. May be repeated.",
+    )
     space: Annotated[str, Option()] = Field(
         "auto", description=f"{SPACE}; auto: by the model's size."
     )
@@ -207,6 +212,15 @@ class TuneSettings(Settings):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         _check_pass_at_k(self.schedule)
+        if self.proxies and self.budget.unit == "trials":
+            raise ValueError(
+                f"budget: {self.budget}: a trial of a proxy costs a fraction of one, so with a "
+                "proxy expected a time (30m) or full-trial equivalents (6 full)"
+            )
+        if self.proxies and self.strategy not in ("autopipe", "gp"):
+            raise ValueError(
+                f"strategy: {self.strategy} has no use for a proxy; expected autopipe or gp"
+            )
         if not re.fullmatch(r"here|workers|dask|(tcp|tls|ucx|ws|wss)://\S+", self.trials_on):
             raise ValueError(
                 f"trials_on: {self.trials_on!r} is not here, workers, dask or an address such as "

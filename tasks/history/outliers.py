@@ -40,11 +40,16 @@ def find_outliers(rows: pd.DataFrame) -> Reasons:
 
 
 def changed_fingerprints(rows: pd.DataFrame) -> Reasons:
-    """Reasons to quarantine rows of a run whose data or weights are not those of its first row."""
+    """Reasons to quarantine rows of a run whose data or weights are not those of its first row.
+
+    Of a run on several models each has weights of its own.
+    """
     reasons: Reasons = defaultdict(list)
+    models = rows["model_id"].astype(str) if "model_id" in rows else pd.Series("", rows.index)
     for column in FINGERPRINTS:
         given = rows[column].dropna() if column in rows else pd.Series(dtype=object)
-        for row in given.index[given != given.iloc[0]] if len(given) else []:
+        first = given.groupby(models[given.index]).transform("first")
+        for row in given.index[given != first]:
             reasons[row].append(
                 f"{column} is not that of the run's first trial: what it trained on, or from, "
                 "changed in mid-run"

@@ -20,6 +20,7 @@ from tasks.runs.formatting import (
     percent,
     pluralize,
     plus_minus,
+    proxy_text,
     verdict,
 )
 from tasks.runs.paired import compare_trials
@@ -79,6 +80,7 @@ def _remarks(run: RunFolder, tables: RunTables) -> list[str]:
         low, high = min(measured), max(measured)
         rows = str(high) if low == high else f"{low} to {high}"
         remarks.append(f"A score is the mean over {rows} validation rows, ± its standard error.")
+    remarks += [proxy_text(proxy, tables.info.model) for proxy in tables.proxies]
     if tables.summary is not None and tables.best_row is not None:
         remarks += _explain_star(run, tables, tables.best_row, tables.summary)
     return remarks
@@ -88,7 +90,7 @@ def _explain_star(
     run: RunFolder, tables: RunTables, best: pd.Series, summary: Summary
 ) -> Iterator[str]:
     """The reason for a star on a trial although another one scored higher."""
-    scored = tables.trials[tables.trials.score.notna()]
+    scored = tables.trials[tables.trials.score.notna() & (tables.trials.model == "")]
     highest = scored.iloc[int(scored.score.argmax())]
     if not highest.score > best.score:
         return

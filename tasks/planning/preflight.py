@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
@@ -16,6 +17,7 @@ from tasks.execution.devices import launchers_for, remote_processes, trial_proce
 from tasks.inputs.catalog import load_catalog, resolve_dataset, resolve_model, unknown_name_message
 from tasks.inputs.chats import check_chats, model_folder
 from tasks.inputs.gguf import check_gguf
+from tasks.inputs.proxies import resolve_proxies
 from tasks.inputs.spaces import load_space, resolve_space, sampled_problems
 from trials.data.dataset import Dataset, load_dataset
 from trials.io.errors import AutoPipeError, ModelError, SettingsError
@@ -36,6 +38,10 @@ def check_settings(settings: TuneSettings) -> None:
     dataset = _found(problems, lambda: _usable_dataset(settings))
     processes = _found(problems, lambda: _processes(settings))
     _found(problems, lambda: _check_model(settings, dataset))
+    proxies = _found(problems, lambda: resolve_proxies(settings.proxies, settings.model))
+    for name in proxies or []:
+        smaller = settings.model_copy(update={"model": name})
+        _found(problems, partial(_check_model, smaller, dataset))
     if settings.compute.vllm and find_spec("vllm") is None:
         problems.append("--vllm: vLLM is not installed; install it with: pip install vllm")
     if space is not None and dataset is not None and processes is not None:

@@ -6,6 +6,7 @@ Its files are listed in docs/architecture.md.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,27 @@ class DatasetInfo(Record):
     warnings: list[str] = Field([], description="Of the check of the rewards.")
 
 
+class ProxyInfo(Record):
+    """A smaller model on which configurations are tried, too."""
+
+    model: str = Field(description="Its short name.")
+    path: str = Field(description="What its trials load.")
+    parameters: int
+    meta: dict[str, float] = Field(description="Meta-features of dataset and model.")
+
+
+class LevelRecord(Record):
+    """What a proxy has done for a run, as the search sees it."""
+
+    model: str
+    trials: int
+    cost: float = Field(description="In full-length default trials.")
+    correlation: float | None = Field(None, description="With the target's scores, as learned.")
+    low: float | None = Field(None, description="Of its 90 % interval.")
+    high: float | None = None
+    left: str | None = Field(None, description="Why it is not used any more.")
+
+
 class HistoryInfo(Record):
     """The history that a run learned from, pinned so that a resumed run sees the same."""
 
@@ -69,6 +91,7 @@ class RunInfo(Record):
     space: dict[str, Any] = Field(description="ConfigSpace's own JSON form.")
     meta: dict[str, float] = Field(description="Meta-features of dataset and model.")
     base_validation: SplitScore
+    proxies: list[ProxyInfo] = Field([])
     history: HistoryInfo
     versions: dict[str, str]
     git_commit: str | None
@@ -90,6 +113,7 @@ class ProposalRecord(Record):
     proposal_id: str
     phase: Phase = "explore"
     origin: Origin
+    model: str | None = Field(None, description="The proxy that it is run on; None: the target.")
     continues: str | None = Field(None, description="Trial id of the one that is continued.")
     fraction: float
     config: dict[str, Value | None]
@@ -245,8 +269,22 @@ class RunFolder:
         file = self.path / "observations.json"
         return read_record(file, _Observations).rows if file.exists() else []
 
-    def write_observations(self, rows: list[dict[str, Any]]) -> None:
-        write_json(self.path / "observations.json", {"rows": rows})
+    def write_observations(
+        self, rows: list[dict[str, Any]], levels: Sequence[LevelRecord] = ()
+    ) -> None:
+        write_json(
+            self.path / "observations.json",
+            {"rows": rows, "levels": [level.model_dump(mode="json") for level in levels]},
+        )
+
+    def levels(self) -> list[LevelRecord]:
+        """What the proxies have done; empty for a run without any.
+
+        Raises:
+            RecordError: the file contains something else.
+        """
+        file = self.path / "observations.json"
+        return read_record(file, _Observations).levels if file.exists() else []
 
     def summary(self) -> Summary | None:
         file = self.path / "summary.json"
@@ -260,6 +298,7 @@ class _Observations(Record):
     """``observations.json``."""
 
     rows: list[dict[str, Any]]
+    levels: list[LevelRecord] = Field([])
 
 
 def _trial(spec_file: Path) -> Trial:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tasks.config.settings import Budget
-from tasks.runs.folder import ModelScores, Summary
+from tasks.runs.folder import LevelRecord, ModelScores, Summary
 
 # Two-sided 95 % of a normal distribution.
 Z95 = 1.96
@@ -114,6 +114,16 @@ def gain(summary: Summary) -> tuple[float, float, bool] | None:
     return best.test - default.test, math.hypot(best.test_se, default.test_se), False
 
 
+def proxy_text(proxy: LevelRecord, target: str) -> str:
+    """What a proxy did for a run, in a sentence."""
+    text = f"{proxy.model}: {pluralize(proxy.trials, 'trial')} for {proxy.cost:.2g} full trials"
+    if proxy.trials and proxy.correlation is not None:
+        text += f", correlation with {target} {proxy.correlation:.2f}"
+        if proxy.low is not None and proxy.high is not None:
+            text += f" (90 % interval {proxy.low:.2f} to {proxy.high:.2f})"
+    return f"{text}; left: {proxy.left}" if proxy.left else text
+
+
 def p_text(p: float) -> str:
     """A p-value: ``p = 0.021``, ``p < 0.001``."""
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
@@ -149,6 +159,6 @@ FILTERS: dict[str, Callable[..., Any]] = {  # that templates apply
     function.__name__: function
     for function in (
         plus_minus, format_number, format_setting, format_duration, format_test_score,
-        percent, pluralize, outcome, gain, verdict,
+        percent, pluralize, proxy_text, outcome, gain, verdict,
     )
 }  # fmt: skip

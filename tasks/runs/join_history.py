@@ -18,17 +18,19 @@ def append_run_to_history(run: RunFolder, history: Path) -> Path | None:
     """
     info = run.info()
     key = {RUN_KEY: run_key(info.settings, info.dataset.fingerprint)}
+    proxies = {proxy.path: (proxy.model, proxy.meta) for proxy in info.proxies}
+    models = [proxies.get(t.spec.fidelity.model, (info.model, info.meta)) for t in run.trials()]
     rows = [
         history_row(
             trial.spec,
             trial.result,
             run_id=run.run_id,
             dataset_id=info.dataset.name,
-            model_id=info.model,
-            meta=info.meta,
+            model_id=model,
+            meta=meta,
         )
         | key
-        for trial in run.trials()
+        for trial, (model, meta) in zip(run.trials(), models, strict=True)
         if trial.result is not None
     ]
     file, _ = append_checked(rows, history, run.run_id, one_run=True)

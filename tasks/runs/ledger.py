@@ -124,16 +124,17 @@ class Ledger:
         """Notes that one more trial was launched (or found on disk)."""
         self.started += 1
 
-    def settle(self, result: TrialResult, cost_full: float) -> None:
+    def settle(self, result: TrialResult, cost_full: float, of_target: bool = True) -> None:
         """Charges a finished trial, in full-trial equivalents, whatever became of it.
 
-        One whose whole run was done by another trial used nothing, and counts as no trial.
+        One whose whole run was done by another trial used nothing, and counts as no trial. What a
+        full trial takes is learned from those of the target.
         """
         self.spent_full += cost_full
         idle = is_idle(result, cost_full)
         self.started -= idle
         self._idle = self._idle + 1 if idle else 0
-        if result.state != TrialState.FAILED and cost_full > 0:
+        if of_target and result.state != TrialState.FAILED and cost_full > 0:
             seconds = max(0.0, result.cost.seconds - self.overhead_seconds)
             self._seconds_per_full.append(seconds / cost_full)
         self.save()

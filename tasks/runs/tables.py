@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from tasks.runs.folder import ProposalRecord, RunFolder, RunInfo, Summary, Trial
+from tasks.runs.folder import LevelRecord, ProposalRecord, RunFolder, RunInfo, Summary, Trial
 from tasks.runs.formatting import format_duration, percent, plus_minus
 from tasks.runs.spending import Spending
 from trials.spec.events import curve, read_events
@@ -19,9 +19,9 @@ from trials.spec.records import CurvePoint, Value
 
 UNFINISHED = "unfinished"
 TRIAL_COLUMNS = (
-    "trial_id", "label", "origin", "continues", "begun_by", "asked", "fraction", "state", "reason",
-    "score", "score_se", "predicted", "predicted_sd", "prior", "seconds", "cumulative_seconds",
-    "full_length", "final", "final_se", "config",
+    "trial_id", "label", "origin", "model", "continues", "begun_by", "asked", "fraction", "state",
+    "reason", "score", "score_se", "predicted", "predicted_sd", "prior", "seconds",
+    "cumulative_seconds", "full_length", "final", "final_se", "config",
 )  # fmt: skip
 NUMERIC = ["score", "score_se", "predicted", "predicted_sd", "prior", "final", "final_se"]
 CURVE_COLUMNS = ("trial_id", "stage", "step", "metric", "value")
@@ -34,10 +34,10 @@ class RunTables:
     Attributes:
         trials: one row per trial, in the order of the proposals; columns ``TRIAL_COLUMNS``.
             ``label`` is the id, shortened where that is still unique. ``continues`` is empty where
-            a trial began afresh; ``begun_by`` names the trial whose first stages it shares.
-            ``final`` is the score at full length where the trial got there,
-            else the predicted final score, else the last score. ``config`` holds dicts; unknown
-            numbers are NaN.
+            a trial began afresh; ``model`` is that of a proxy, else empty; ``begun_by`` names the
+            trial whose first stages it shares. ``final`` is the score at full length where the
+            trial got there, else the predicted final score, else the last score. ``config`` holds
+            dicts; unknown numbers are NaN.
     """
 
     info: RunInfo
@@ -47,6 +47,7 @@ class RunTables:
     records: list[Trial]  # as they lie on disk, in the order of the proposals
     proposals: list[ProposalRecord]
     plan: str | None = None
+    proxies: Sequence[LevelRecord] = ()
     so_far: str | None = None  # of its budget an unfinished run has spent, as ``2 of 6 trials``
 
     @classmethod
@@ -63,6 +64,7 @@ class RunTables:
             records,
             list(proposals.values()),
             run.plan_text(),
+            run.levels(),
             Spending.of(run).part(info.settings.budget) if summary is None else None,
         )
 
@@ -87,7 +89,7 @@ class RunTables:
         if self.summary is not None:
             found = trials[trials.trial_id == self.summary.best.trial_id]
             return found.iloc[0] if len(found) else None
-        scored = trials[trials.score.notna()]
+        scored = trials[trials.score.notna() & (trials.model == "")]
         full = scored[scored.full_length]
         pool = full if len(full) else scored
         return pool.iloc[int(pool.final.argmax())] if len(pool) else None
@@ -167,6 +169,7 @@ def _trial_row(
     row: dict[str, Any] = {
         "trial_id": spec.trial_id,
         "origin": proposal.origin if proposal else "unknown",
+        "model": (proposal.model if proposal else None) or "",
         "continues": continues,
         "begun_by": "" if continues else spec.inherits_from or "",
         "asked": spec.fidelity.fraction,
@@ -181,7 +184,8 @@ def _trial_row(
         "seconds": result.cost.seconds if result else math.nan,
         "full_length": bool(
             result and result.state == TrialState.COMPLETED and result.fraction >= 1
-        ),
+        )
+        and not (proposal and proposal.model),
         "config": spec.config,
     }
     if math.isnan(row["prior"]) and proposal:
@@ -222,7 +226,7 @@ def cell_texts(row: Any, labels: Mapping[str, str]) -> dict[str, str]:
 
 def origin_parts(row: Any, labels: Mapping[str, str]) -> list[str]:
     """The reason for a trial, and the trial that it continues, if any: in one or two parts."""
-    parts = [row.origin]
+    parts = [f"{row.origin} on {row.model}" if row.model else row.origin]
     if row.continues:
         parts.append(f"of {labels.get(row.continues, row.continues)}")
     if row.begun_by:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +16,7 @@ from tasks.config.settings import TuneSettings
 from tasks.history.rows import history_files, read_history, run_key
 from tasks.inputs.prepare import CheckedInputs, Inputs
 from tasks.inputs.spaces import space_text
-from tasks.runs.folder import DatasetInfo, HistoryInfo, RunFolder, RunInfo
+from tasks.runs.folder import DatasetInfo, HistoryInfo, ProxyInfo, RunFolder, RunInfo
 from trials.data.dataset import SPLITS
 from trials.io.errors import SettingsError
 from trials.spec.provenance import PACKAGES, git_commit, versions
@@ -83,6 +84,7 @@ def begin_run(
     space: ConfigurationSpace,
     files: list[Path],
     history: Path,
+    proxies: Sequence[Inputs] = (),
 ) -> RunInfo:
     """Writes ``run.json``, or reads it if the run is resumed.
 
@@ -110,6 +112,15 @@ def begin_run(
         space=json.loads(space_text(space)),
         meta=inputs.meta,
         base_validation=inputs.probe.scores["base"],
+        proxies=[
+            ProxyInfo(
+                model=proxy.model_id,
+                path=proxy.model,
+                parameters=proxy.probe.parameters,
+                meta=proxy.meta,
+            )
+            for proxy in proxies
+        ],
         history=HistoryInfo(
             files=[str(file) for file in files],
             trials=len(rows),

@@ -135,7 +135,10 @@ def conclude(
         trials=len(trials),
         failed=sum(bool(t.result and t.result.state == TrialState.FAILED) for t in trials),
         full_length=sum(
-            r.state == TrialState.COMPLETED and r.fraction >= 1 for _, r in loop.finished.values()
+            r.state == TrialState.COMPLETED
+            and r.fraction >= 1
+            and s.fidelity.model == loop.inputs.model
+            for s, r in loop.finished.values()
         ),
         elapsed_seconds=loop.ledger.elapsed,
         trial_seconds=sum(t.result.cost.seconds for t in trials if t.result),

@@ -28,6 +28,7 @@ from tasks.inputs.prepare import Inputs
 from tasks.inputs.spaces import plain_values
 from tasks.runs.folder import Origin, Phase, ProposalRecord, RunFolder, final_model
 from tasks.runs.ledger import CostScale, Ledger
+from tasks.search.levels import level_records
 from tasks.search.stages import inherited_share, plan_of, trial_limits
 from trials.checkpoints.registry import CheckpointRegistry
 from trials.evaluation.compare import row_adjusted_se
@@ -73,6 +74,7 @@ class SearchLoop:
         pace: that trials expect of themselves.
         finished: trials whose results the search was told, by proposal id.
         compute: the settings', with each trial's share of the memory if all are on this machine.
+        proxies: smaller models that some trials are run on.
     """
 
     run: RunFolder
@@ -85,6 +87,7 @@ class SearchLoop:
     on_removed: OnRemoved = lambda paths: None
     pace: Pace = field(default_factory=Pace)
     finished: dict[str, Finished] = field(default_factory=dict)
+    proxies: Sequence[Inputs] = ()
     registry: CheckpointRegistry = field(init=False)
     compute: Compute = field(init=False)
     costs: CostScale = field(default_factory=CostScale)
@@ -130,6 +133,7 @@ class SearchLoop:
     def _start(self, candidate: Candidate, phase: Phase) -> RunningTrial:
         """Records a proposal and submits its trial."""
         proposal, origin, fraction = candidate
+        inputs = self._inputs_of(proposal)
         spec = self._spec(proposal, fraction)
         parent = self.finished[proposal.continues][0] if proposal.continues else None
         self.run.add_proposal(
@@ -139,6 +143,7 @@ class SearchLoop:
                 proposal_id=proposal.id,
                 phase=phase,
                 origin=origin,
+                model=None if inputs is self.inputs else inputs.model_id,
                 continues=parent.trial_id if parent else None,
                 fraction=fraction,
                 config=spec.config,
@@ -173,8 +178,8 @@ class SearchLoop:
             state=result.state.value,
             start=inherited_share(spec, self.inputs),
         )
-        self.ledger.settle(result, cost)
-        self.run.write_observations(self.observations())
+        self.ledger.settle(result, cost, of_target=self._is_of_target(spec))
+        self.run.write_observations(self.observations(), level_records(self.search))
         self._prune()
         self.on_result(spec, result)
 
@@ -251,16 +256,24 @@ class SearchLoop:
 
     # Specs
 
+    def _inputs_of(self, proposal: Proposal) -> Inputs:
+        """The inputs with the model that a proposal is to be run on."""
+        return next((each for each in self.proxies if each.model_id == proposal.level), self.inputs)
+
+    def _is_of_target(self, spec: TrialSpec) -> bool:
+        return spec.fidelity.model == self.inputs.model
+
     def _spec(self, proposal: Proposal, fraction: float) -> TrialSpec:
+        inputs = self._inputs_of(proposal)
         spec = TrialSpec(
             trial_id="",
             dataset=str(self.inputs.dataset.path),
             dataset_fingerprint=self.inputs.dataset.fingerprint,
             config=plain_values(proposal.config),
-            fidelity=Fidelity(model=self.inputs.model, fraction=fraction),
+            fidelity=Fidelity(model=inputs.model, fraction=fraction),
             seed=self.settings.seed,
             folder="",
-            model_fingerprint=self.inputs.model_fingerprint,
+            model_fingerprint=inputs.model_fingerprint,
             schedule=self.inputs.schedule,
             stopping=self.settings.stopping,
             limits=trial_limits(self.settings, self.ledger, self.pace),
@@ -299,7 +312,11 @@ class SearchLoop:
         """The score's standard error without what all configurations have in common."""
         if not result.outcomes:
             return result.score_se or 0.0
-        others = [r.outcomes for s, r in self.finished.values() if s.config != spec.config]
+        others = [
+            r.outcomes
+            for s, r in self.finished.values()
+            if s.config != spec.config and s.fidelity.model == spec.fidelity.model
+        ]
         return row_adjusted_se(result.outcomes, others)
 
     def _next_command(self, kind: FailureKind) -> str:
@@ -311,9 +328,14 @@ class SearchLoop:
         """Keeps the checkpoints within the disk limit, but never removes those still needed."""
         running = [spec for _, spec, _ in self._running]
         needed = [Path(each) for s in running for each in (s.folder, s.continue_from) if each]
-        finals = [spec for spec, _ in self.finished.values() if final_model(spec).exists()]
+        finals = [
+            spec
+            for spec, _ in sorted(self.finished.values(), key=lambda f: self._is_of_target(f[0]))
+            if final_model(spec).exists()
+        ]
+        target = [spec for spec in finals if self._is_of_target(spec)]
         ranked = sorted(finals, key=self._expected())
-        kept = [final_model(spec) for spec in [*ranked[-MODELS_KEPT:], *finals[:1]]]
+        kept = [final_model(spec) for spec in [*ranked[-MODELS_KEPT:], *target[:1]]]
         removed = self.registry.prune(
             round(self.settings.disk_gigabytes * 1e9),
             needed=[*needed, *kept],
@@ -360,7 +382,7 @@ class SearchLoop:
         found = [
             (spec, result)
             for spec, result in reversed(list(self.finished.values()))
-            if spec.config == wanted and final_model(spec).exists()
+            if spec.config == wanted and self._is_of_target(spec) and final_model(spec).exists()
         ]
         # One that ran out of time also left its model; it counts only if there is no other.
         return min(found, key=lambda trial: trial[1].out_of_time, default=None)

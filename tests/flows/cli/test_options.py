@@ -69,7 +69,8 @@ OTHERS: dict[str, Any] = {
     "parallel": 3,
     "seed": 7,
     "space": "sft",
-    "strategy": "sobol",
+    "strategy": "gp",
+    "proxies": ("auto", "owner/smaller"),
     "schedule.total_steps": 61,
     "schedule.max_length": 99,
     "schedule.max_completion_tokens": 33,
@@ -103,7 +104,8 @@ def test_the_command_of_a_report_makes_the_settings_that_it_was_made_of(
 ) -> None:
     """Each option there and back, and all of them together; nothing is said to have none."""
     given: dict[str, Any] = {"dataset": "gcd", "model": "tiny-1m"}
-    for name in OTHERS if field == "all" else [field]:
+    together = {"proxies": ["proxies", "budget"]}  # a trial of a proxy is no whole trial
+    for name in OTHERS if field == "all" else together.get(field, [field]):
         group, _, inner = name.rpartition(".")
         (given.setdefault(group, {}) if group else given)[inner] = OTHERS[name]
     settings = TuneSettings(**given)

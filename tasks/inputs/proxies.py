@@ -1,0 +1,164 @@
+"""Proxies: smaller models of the target's family, on which configurations are tried first."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from surrogates.space.levels import Levels
+from tasks.config.paths import cache_folder
+from tasks.config.settings import TuneSettings
+from tasks.config.steps import step
+from tasks.inputs.catalog import load_catalog
+from tasks.inputs.chats import check_chats, model_folder
+from tasks.inputs.prepare import CheckedInputs, Inputs, ProbeSize, check_inputs, probe_inputs
+from trials.io.errors import SettingsError
+from trials.process.supervisor import Supervisor
+
+AUTO = "auto"
+
+
+def resolve_proxies(names: Sequence[str], model: str) -> list[str]:
+    """The models that are meant; ``auto`` stands for the smaller ones of the catalog.
+
+    Raises:
+        SettingsError: the catalog has no smaller model of this one's family, or the model itself
+            or the same proxy twice is named.
+    """
+    found: list[str] = []
+    for name in names:
+        if name != AUTO:
+            found.append(name)
+            continue
+        entry = load_catalog().models.get(model)
+        if entry is None or not entry.proxies:
+            raise SettingsError(
+                f"--proxy auto: the catalog knows no smaller model of the family of {model}\n"
+                "  name one with the same tokenizer: --proxy MODEL, or leave --proxy out"
+            )
+        found += [proxy for proxy in entry.proxies if proxy not in names]
+    twice = sorted({name for name in found if found.count(name) > 1 or name == model})
+    if twice:
+        raise SettingsError(
+            f"--proxy {', '.join(twice)}: expected models other than {model}, each once"
+        )
+    return found
+
+
+@step
+def find_proxies(settings: TuneSettings, target: CheckedInputs) -> list[CheckedInputs]:
+    """Finds the proxies of a run and checks that they are of the target's family.
+
+    Raises:
+        SettingsError, ModelError: one of them cannot be used.
+    """
+    found = []
+    for name in resolve_proxies(settings.proxies, settings.model):
+        proxy = check_inputs(settings.dataset, name, settings.schedule, settings.allow_user_code)
+        check_same_family(target, proxy)
+        check_chats(proxy.dataset, proxy.model, cache_folder(), settings.schedule.max_length)
+        found.append(proxy)
+    return found
+
+
+@step
+def probe_proxies(
+    proxies: Sequence[CheckedInputs],
+    target: Inputs,
+    settings: TuneSettings,
+    size: ProbeSize,
+    measurer: Supervisor,
+) -> list[Inputs]:
+    """Probes the proxies as the target was, the smallest first; their lengths are the target's.
+
+    Raises:
+        SettingsError: one of them is not smaller than the target.
+    """
+    probed = [probe_inputs.fn(proxy, settings, size, measurer) for proxy in proxies]
+    same = [replace(each, schedule=target.schedule) for each in probed]
+    return in_order_of_size(target, same)[:-1]
+
+
+def check_same_family(target: CheckedInputs, proxy: CheckedInputs) -> None:
+    """Refuses a proxy that does not read and write as the target does.
+
+    A model of the hub that was not fetched yet is looked at when it is.
+
+    Raises:
+        SettingsError: its tokenizer or chat template is another one.
+    """
+    folders = [model_folder(each.model) for each in (target, proxy)]
+    if None in folders:
+        return
+    ours, theirs = (_language(folder) for folder in folders if folder is not None)
+    for what, mine, other in zip(("tokenizer", "chat template"), ours, theirs, strict=True):
+        if mine != other:
+            raise SettingsError(
+                f"--proxy {proxy.model_id}: its {what} is not that of {target.model_id}, so it "
+                "would learn another task\n"
+                "  expected: a smaller model of the same family; choose another --proxy, or none"
+            )
+
+
+def _language(folder: Path) -> tuple[Any, str]:
+    """Vocabulary and chat template of a model folder."""
+    tokenizer = _read(folder / "tokenizer.json")
+    vocabulary = (tokenizer.get("model"), tokenizer.get("added_tokens"))
+    file = folder / "chat_template.jinja"
+    if file.is_file():
+        return vocabulary, file.read_text(encoding="utf-8")
+    return vocabulary, str(_read(folder / "tokenizer_config.json").get("chat_template", ""))
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def in_order_of_size(target: Inputs, proxies: Sequence[Inputs]) -> list[Inputs]:
+    """Proxies and target, the smallest first.
+
+    Raises:
+        SettingsError: a proxy is not smaller than the target, or two have one name.
+    """
+    for proxy in proxies:
+        if proxy.probe.parameters >= target.probe.parameters:
+            raise SettingsError(
+                f"--proxy {proxy.model_id}: it has {proxy.probe.parameters / 1e6:.2f} million "
+                f"parameters, {target.model_id} {target.probe.parameters / 1e6:.2f}\n"
+                "  expected: a smaller model of the same family"
+            )
+    ordered = [*sorted(proxies, key=lambda each: each.probe.parameters), target]
+    names = [each.model_id for each in ordered]
+    if len(set(names)) < len(names):
+        raise SettingsError(f"two of the models are called alike: {', '.join(names)}")
+    return ordered
+
+
+def search_levels(inputs: Sequence[Inputs]) -> dict[str, Any]:
+    """The arguments of ``Search`` that describe the models, of which the target is the last.
+
+    With equal steps, batches and texts the compute of a trial is in proportion to the parameters.
+    """
+    if len(inputs) == 1:
+        return {}
+    largest = inputs[-1].probe.parameters
+    return {
+        "levels": {each.model_id: each.probe.parameters / largest for each in inputs},
+        "level_meta": {each.model_id: each.meta for each in inputs},
+    }
+
+
+def plan_text(inputs: Sequence[Inputs]) -> str:
+    """What the proxies cost, for people; empty without any."""
+    if len(inputs) == 1:
+        return ""
+    levels = Levels.of(search_levels(inputs)["levels"])
+    costs = (f"{name} at {levels.cost(name):.2g} of a full trial" for name in levels.proxies)
+    return f"proxies: {', '.join(costs)}; they may spend a quarter of the budget together"

@@ -1,0 +1,28 @@
+"""What the proxies of a run have done, as it is kept in its folder."""
+
+from __future__ import annotations
+
+import math
+
+from surrogates.online.search import Search
+from tasks.runs.folder import LevelRecord
+
+
+def level_records(search: Search) -> list[LevelRecord]:
+    """One record for each proxy, the smallest first; none without proxies."""
+    return [
+        LevelRecord(
+            model=state.level,
+            trials=state.trials,
+            cost=state.cost,
+            correlation=_known(state.correlation),
+            low=_known(state.interval[0]),
+            high=_known(state.interval[1]),
+            left=state.left,
+        )
+        for state in search.proxies()
+    ]
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None

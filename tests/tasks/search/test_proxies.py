@@ -1,0 +1,164 @@
+"""A run with a proxy: which model each trial gets, what is recommended, and resuming it."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from concurrent.futures import Future
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import ConfigSpace as cs
+import pandas as pd
+
+from surrogates.online.search import Search
+from tasks.config.settings import Budget, TuneSettings
+from tasks.history.outliers import changed_fingerprints
+from tasks.inputs.spaces import plain_values
+from tasks.runs.folder import RunFolder, final_model
+from tasks.runs.ledger import Ledger
+from tasks.search.levels import level_records
+from tasks.search.loop import SearchLoop
+from trials.data.dataset import Dataset, DatasetCard, Row
+from trials.spec.kinds import TrialState
+from trials.spec.records import Cost, Schedule, TrialResult, TrialSpec, read_record, write_json
+
+BUDGET = 4
+COST = {"small": 0.05, "large": 1.0}
+
+
+def space() -> cs.ConfigurationSpace:
+    found = cs.ConfigurationSpace(seed=0)
+    found.add(
+        cs.Float("sft_learning_rate", (1e-5, 1e-1), log=True, default=1e-4),
+        cs.Float("weight_decay", (0.0, 0.2), default=0.1),
+    )
+    return found
+
+
+class Runner:
+    """Finishes trials at once, with records as real ones leave; keeps what was run."""
+
+    def __init__(self) -> None:
+        self.ran: list[str] = []
+
+    def __call__(self, spec: TrialSpec) -> Future[TrialResult]:
+        file = Path(spec.folder) / "result.json"
+        done: Future[TrialResult] = Future()
+        if file.exists():
+            done.set_result(read_record(file, TrialResult))
+            return done
+        self.ran.append(spec.trial_id)
+        model = spec.fidelity.model
+        rate = float(spec.config["sft_learning_rate"])  # type: ignore[arg-type]
+        score = 1.0 - 0.1 * (math.log10(rate) + 2.0 - 0.3 * (model == "small")) ** 2
+        cost = Cost(seconds=60 * COST[model], flops=1e12 * COST[model], tokens=10)
+        result = TrialResult(
+            trial_id=spec.trial_id,
+            state=TrialState.COMPLETED,
+            fraction=1.0,
+            score=score,
+            score_se=0.01,
+            cost=cost,
+            checkpoint="checkpoint",
+        )
+        Path(spec.folder).mkdir(parents=True, exist_ok=True)
+        write_json(Path(spec.folder) / "spec.json", spec)
+        write_json(file, result)
+        final_model(spec).mkdir(parents=True)
+        done.set_result(result)
+        return done
+
+
+def loop_in(folder: Path, runner: Runner) -> SearchLoop:
+    row = Row([{"role": "user", "content": "q"}], [{"role": "assistant", "content": "a"}], "a", {})
+    data = Dataset(folder, DatasetCard(reward="exact_match"), "f", {"train": [row] * 100}, False)
+
+    def inputs(model: str) -> Any:
+        return SimpleNamespace(
+            dataset=data, model=model, model_id=model, model_fingerprint=model, schedule=Schedule()
+        )
+
+    budget = Budget(amount=BUDGET, unit="full")
+    settings = TuneSettings(
+        dataset="d", model="large", proxies=("small",), budget=budget, parallel=1
+    )
+    search = Search(
+        space(),
+        strategy="gp",
+        budget=float(BUDGET),
+        seed=0,
+        n_candidates=64,
+        finalist_share=0.0,
+        levels=COST,
+    )
+    return SearchLoop(
+        RunFolder(folder), settings, inputs("large"), search,
+        Ledger(folder / "ledger.json", budget), runner, lambda *_: None, proxies=[inputs("small")],
+    )  # fmt: skip
+
+
+def played(folder: Path) -> tuple[SearchLoop, Runner]:
+    folder.mkdir(exist_ok=True)
+    runner = Runner()
+    loop = loop_in(folder, runner)
+    loop.explore(plain_values(space().get_default_configuration()))
+    loop.finish()
+    return loop, runner
+
+
+def test_trials_run_on_the_model_that_the_search_names(tmp_path: Path) -> None:
+    loop, _ = played(tmp_path)
+    specs = [spec for spec, _ in loop.finished.values()]
+    models = Counter(spec.fidelity.model for spec in specs)
+    assert specs[0].fidelity.model == "large"
+    assert models["small"] >= 3
+    assert {p.model for p in loop.run.proposals()} == {None, "small"}
+    assert all(spec.model_fingerprint == spec.fidelity.model for spec in specs)
+    # Nothing of the proxy is recommended, or taken for what a full trial takes.
+    found = loop.recommendation()
+    assert found is not None
+    assert found[1][0].fidelity.model == "large"
+    assert loop.ledger.seconds_per_full == 60
+    spent = sum(COST[spec.fidelity.model] for spec in specs)
+    assert loop.ledger.spent_full == spent <= BUDGET + 1e-9
+    assert models["small"] * COST["small"] <= 0.25 * BUDGET + COST["small"]
+
+
+def test_what_the_proxy_did_is_kept_with_the_run(tmp_path: Path) -> None:
+    loop, _ = played(tmp_path)
+    [record] = loop.run.levels()
+    assert [record] == level_records(loop.search)
+    assert record.model == "small"
+    assert record.trials >= 3
+    assert record.left is None
+    assert record.low is not None
+    assert record.low <= record.correlation <= record.high  # type: ignore[operator]
+
+
+def test_a_run_that_was_killed_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+    straight, all_of_them = played(tmp_path / "straight")
+    # As a kill leaves it: the last trials are not there, and nothing is left of what ran in memory.
+    killed, _ = played(tmp_path / "killed")
+    lost = [spec for spec, _ in killed.finished.values()][4:]
+    for spec in lost:
+        (Path(spec.folder) / "result.json").unlink()
+        (Path(spec.folder) / "checkpoint" / "final").rmdir()
+    (tmp_path / "killed" / "ledger.json").unlink()
+    resumed, again = played(tmp_path / "killed")
+    assert again.ran == [spec.trial_id for spec in lost]
+    assert [p.model_dump() for p in resumed.run.proposals()] == [
+        p.model_dump() for p in straight.run.proposals()
+    ]
+    assert len(all_of_them.ran) == len(straight.finished) == len(resumed.finished)
+
+
+def test_each_model_of_a_run_has_weights_of_its_own() -> None:
+    rows = pd.DataFrame(
+        {
+            "model_id": ["large", "small", "large", "small"],
+            "model_fingerprint": ["a", "b", "a", "c"],
+        }
+    )
+    assert list(changed_fingerprints(rows)) == [3]
