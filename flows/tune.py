@@ -20,7 +20,7 @@ from tasks.execution.backend import ExecutionBackend, open_backend, open_measure
 from tasks.history.rows import history_files
 from tasks.inputs.prepare import Inputs, find_inputs, probe_inputs
 from tasks.inputs.proxies import find_proxies, plan_text, probe_proxies, search_levels
-from tasks.inputs.spaces import load_space, plain_values
+from tasks.inputs.spaces import plain_values
 from tasks.monitoring import observers
 from tasks.offline.models import OfflineTraining
 from tasks.offline.validate import document_history, validate_dataset
@@ -29,7 +29,7 @@ from tasks.report.build import write_report
 from tasks.runs.folder import RunInfo, Summary
 from tasks.runs.formatting import finished_before
 from tasks.runs.join_history import append_run_to_history
-from tasks.search.begin import begin_run, pin_history, record_history_use
+from tasks.search.begin import begin_run, pin_history, record_history_use, space_of_run
 from tasks.search.conclude import conclude
 from tasks.search.job import Job, open_job
 from tasks.search.loop import SearchLoop
@@ -95,12 +95,13 @@ class _Ready:
 
 def _prepare(job: Job, backend: ExecutionBackend) -> _Ready:
     """Checks the data, plans, and probes the base model, with the offline models made meanwhile."""
-    settings, folder, observer = job.settings, job.folder, job.observer
+    folder, observer = job.folder, job.observer
     observer.phase("checking the dataset and the model")
     backend.warm_up()
-    space = load_space(settings.space)
-    found = find_inputs(settings)
-    smaller = find_proxies(settings, found)
+    found = find_inputs(job.settings)
+    searched = space_of_run(job.settings, folder, found)
+    smaller = find_proxies(job.settings, found)
+    settings, space = searched.settings, searched.space
     validate_dataset(found, folder)
     learned = pin_history(settings, folder, found, job.history)
     # A resumed search has to know what it knew, or it would not find its trials again.
@@ -111,6 +112,8 @@ def _prepare(job: Job, backend: ExecutionBackend) -> _Ready:
             settings, folder, found, space, backend, job.launchers, job.ledger, training
         )
         observer.message(plan.text)
+        if searched.note:
+            observer.message(searched.note)
         observer.phase("probing the base model")
         with open_measurer(backend, settings, observer.phase) as measurer:
             inputs = probe_inputs(found, settings, plan.probe, measurer, progress_to(observer))

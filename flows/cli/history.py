@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from functools import cache
 from itertools import groupby
 from math import isnan
 from pathlib import Path
@@ -228,16 +229,19 @@ def named_rows(rows: pd.DataFrame) -> pd.DataFrame:
 def outside_space(rows: list[dict[str, Any]]) -> list[str]:
     """A sentence on hyperparameters outside each space that is searched when none is named."""
     from tasks.importers.sources import values_outside_space
-    from tasks.inputs.spaces import default_space, load_space
+    from tasks.inputs.auto_space import auto_space
+    from tasks.inputs.sizes import model_size
 
-    by_space = defaultdict(list)
+    size_of = cache(model_size)
+    by_size = defaultdict(list)
     for row in rows:
-        by_space[default_space(str(row["model_id"]))].append(row)
+        by_size[size_of(str(row["model_id"]))].append(row)
+    spaces = {size: auto_space(size) for size in by_size}
     return [
-        f"outside the space {name}, learned from as values at its bounds: {', '.join(values)}; "
-        "to search them, tune with a --space that contains them"
-        for name, own in sorted(by_space.items())
-        if (values := values_outside_space(own, load_space(name)))
+        f"outside the space {spaces[size][0]} of {size}, learned from as values at its bounds: "
+        f"{', '.join(values)}; to search them, tune with a --space that contains them"
+        for size, own in sorted(by_size.items(), key=lambda each: each[0].parameters)
+        if (values := values_outside_space(own, spaces[size][1]))
     ]
 
 

@@ -154,7 +154,7 @@ class TuneSettings(Settings):
         "of the catalog. May be repeated.",
     )
     space: Annotated[str, Option()] = Field(
-        "auto", description=f"{SPACE}; auto: by the model's size."
+        "auto", description=f"{SPACE}; auto: for the model's size, by published recipes."
     )
     budget: Annotated[Budget, Option()] = Field(
         Budget(amount=12, unit="trials"),
@@ -194,6 +194,9 @@ class TuneSettings(Settings):
     )
     allow_user_code: Annotated[bool, Option()] = Field(
         False, description="Allow rewards named as module:function, which run your code."
+    )
+    allow_rates: Annotated[bool, Option()] = Field(
+        False, description="Allow a space whose learning rates are far too high by recipes."
     )
     use_history: Annotated[bool, Option()] = Field(True, description="Learn from past runs.")
     trials_on: Annotated[str, Option(panel=DEVICES)] = Field(

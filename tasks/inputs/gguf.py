@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import math
+import os
+import struct
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from trials.io.atomic import new_folder
 from trials.io.errors import ModelError
 from trials.io.hashing import content_hash
 from trials.io.text_files import first_bytes, named
+
+# Of the header, as ggml's docs/gguf.md describes it: bytes of a value by its type.
+WIDTHS = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
+TEXT, ARRAY = 8, 9
+MOST_ENTRIES, MOST_DIMENSIONS = 1_000_000, 8
 
 
 def convert_gguf(file: Path, cache: Path) -> Path:
@@ -62,3 +70,53 @@ def check_gguf(file: Path) -> None:
     if not head.startswith(b"GGUF"):
         found = named(head, file) or "something else"
         raise ModelError(f"{file} is not a GGUF file but {found}\n  expected: a .gguf model")
+
+
+def count_parameters(file: Path) -> int | None:
+    """Parameters of a .gguf file, from its header alone; None where that cannot be read."""
+    try:
+        with file.open("rb") as stream:
+            if stream.read(4) != b"GGUF":
+                return None
+            _, tensors, entries = struct.unpack("<IQQ", stream.read(20))
+            if max(tensors, entries) > MOST_ENTRIES:
+                return None
+            for _ in range(entries):
+                _skip_text(stream)
+                _skip_value(stream, _number(stream, "<I"))
+            return sum(_elements(stream) for _ in range(tensors)) or None
+    except (OSError, struct.error, KeyError, ValueError):  # a length beyond what a file can have
+        return None
+
+
+def _number(stream: BinaryIO, form: str) -> int:
+    return int(struct.unpack(form, stream.read(struct.calcsize(form)))[0])
+
+
+def _skip_text(stream: BinaryIO) -> None:
+    stream.seek(_number(stream, "<Q"), os.SEEK_CUR)
+
+
+def _skip_value(stream: BinaryIO, kind: int) -> None:
+    if kind == TEXT:
+        _skip_text(stream)
+    elif kind == ARRAY:
+        inner, count = _number(stream, "<I"), _number(stream, "<Q")
+        if inner == TEXT:
+            for _ in range(count):  # ends with the file, whatever the count says
+                _skip_text(stream)
+        else:
+            stream.seek(WIDTHS[inner] * count, os.SEEK_CUR)
+    else:
+        stream.seek(WIDTHS[kind], os.SEEK_CUR)
+
+
+def _elements(stream: BinaryIO) -> int:
+    """Elements of the next tensor."""
+    _skip_text(stream)
+    dimensions = _number(stream, "<I")
+    if dimensions > MOST_DIMENSIONS:
+        raise KeyError(dimensions)
+    shape = [_number(stream, "<Q") for _ in range(dimensions)]
+    stream.seek(12, os.SEEK_CUR)  # its type, and where it lies
+    return math.prod(shape)

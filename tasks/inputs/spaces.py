@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -12,18 +11,12 @@ from typing import Any
 from ConfigSpace import Configuration, ConfigurationSpace
 
 from tasks.config.paths import SPACES
-from tasks.config.settings import TuneSettings
-from tasks.inputs.catalog import CatalogError, resolve_model
 from trials.io.errors import HyperparameterError, SettingsError
 from trials.io.plain_yaml import read_yaml
 from trials.spec.hyperparameters import Hyperparameters, validate
 from trials.spec.records import Value
 
 CHECKED_SAMPLES = 64
-# The space where none is named. Learning rates suit a size: those that teach a model of a million
-# parameters would ruin one that is pre-trained.
-AUTO, TINY_SPACE, REAL_SPACE = "auto", "sft_grpo", "sft_grpo_lora"
-TINY_BYTES = 40e6  # ten million parameters in float32
 FRACTIONAL = re.compile(r"\d+(?:\.\d+(?:e[-+]?\d+)?|e[-+]?\d+)")
 
 
@@ -56,30 +49,6 @@ def load_space(name: str) -> ConfigurationSpace:
 def bundled_spaces() -> list[str]:
     """Names of the spaces in ``data/spaces``."""
     return sorted(file.stem for file in SPACES.glob("*.yaml"))
-
-
-def resolve_space(settings: TuneSettings) -> TuneSettings:
-    """Settings whose space has a name: the size of the model decides for ``auto``."""
-    if settings.space != AUTO:
-        return settings
-    return settings.model_copy(update={"space": default_space(settings.model)})
-
-
-def default_space(model: str) -> str:
-    """The space in which a model is tuned when none is named."""
-    return REAL_SPACE if model_bytes(model) > TINY_BYTES else TINY_SPACE
-
-
-def model_bytes(model: str) -> float:
-    """Size of a model's weights on disk, which tells a tiny model; infinite for a hub id."""
-    if model.endswith(".gguf"):
-        return Path(model).stat().st_size if Path(model).is_file() else math.inf
-    try:
-        folder = Path(resolve_model(model))
-    except CatalogError:
-        return math.inf
-    sizes = [file.stat().st_size for file in folder.glob("*.safetensors")]
-    return float(sum(sizes)) if sizes else math.inf
 
 
 def sampled_problems(

@@ -14,11 +14,12 @@ from tasks.config.paths import cache_folder
 from tasks.config.settings import TuneSettings
 from tasks.execution.base import on_this_machine
 from tasks.execution.devices import launchers_for, remote_processes, trial_processes
+from tasks.inputs.auto_space import searched_space
 from tasks.inputs.catalog import load_catalog, resolve_dataset, resolve_model, unknown_name_message
 from tasks.inputs.chats import check_chats, model_folder
 from tasks.inputs.gguf import check_gguf
 from tasks.inputs.proxies import resolve_proxies
-from tasks.inputs.spaces import load_space, resolve_space, sampled_problems
+from tasks.inputs.spaces import sampled_problems
 from trials.data.dataset import Dataset, load_dataset
 from trials.io.errors import AutoPipeError, ModelError, SettingsError
 from trials.models.check import check_folder
@@ -33,9 +34,9 @@ Found = TypeVar("Found")
 def check_settings(settings: TuneSettings) -> None:
     """Checks space, dataset, reward, model and devices; a SettingsError with every problem."""
     problems: list[str] = []
-    settings = resolve_space(settings)
-    space = _found(problems, lambda: load_space(settings.space))
     dataset = _found(problems, lambda: _usable_dataset(settings))
+    pairs = len(dataset.preferences) if dataset is not None else 0
+    searched = _found(problems, lambda: searched_space(settings, pairs))
     processes = _found(problems, lambda: _processes(settings))
     _found(problems, lambda: _check_model(settings, dataset))
     proxies = _found(problems, lambda: resolve_proxies(settings.proxies, settings.model))
@@ -44,8 +45,8 @@ def check_settings(settings: TuneSettings) -> None:
         _found(problems, partial(_check_model, smaller, dataset))
     if settings.compute.vllm and find_spec("vllm") is None:
         problems.append("--vllm: vLLM is not installed; install it with: pip install vllm")
-    if space is not None and dataset is not None and processes is not None:
-        problems += _space_problems(settings, space, dataset, processes)
+    if searched is not None and dataset is not None and processes is not None:
+        problems += _space_problems(searched.settings, searched.space, dataset, processes)
     if problems:
         raise SettingsError("\n".join(problems))
 

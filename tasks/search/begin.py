@@ -14,6 +14,7 @@ from ConfigSpace import ConfigurationSpace
 from tasks.config.paths import BUNDLED_OFFLINE, OfflineFolder, offline_folder
 from tasks.config.settings import TuneSettings
 from tasks.history.rows import history_files, read_history, run_key
+from tasks.inputs.auto_space import SearchedSpace, searched_space
 from tasks.inputs.prepare import CheckedInputs, Inputs
 from tasks.inputs.spaces import space_text
 from tasks.runs.folder import DatasetInfo, HistoryInfo, ProxyInfo, RunFolder, RunInfo
@@ -32,6 +33,19 @@ class PinnedHistory:
     files: list[Path]
     features: Path | None  # the table of meta-features that describes it
     used: bool | None = None  # whether the search began with it; None if it has not begun
+
+
+def space_of_run(settings: TuneSettings, run: RunFolder, inputs: CheckedInputs) -> SearchedSpace:
+    """The space of a run: for a new one that of its settings, for a resumed one the original.
+
+    Raises:
+        SettingsError, HyperparameterError: the space of a new run cannot be used, or not for its
+            model.
+    """
+    if (run.path / "run.json").exists():
+        space = ConfigurationSpace.from_serialized_dict(run.info().space)
+        return SearchedSpace(settings, space)
+    return searched_space(settings, len(inputs.dataset.preferences))
 
 
 def pin_history(

@@ -11,7 +11,6 @@ from tasks.config.settings import TuneSettings
 from tasks.config.started import seconds_before
 from tasks.execution.backend import check_backend
 from tasks.execution.gpus import trial_launchers
-from tasks.inputs.spaces import resolve_space
 from tasks.monitoring.observers import RunObserver, TrialLogged, observe
 from tasks.planning.warm_up import FOLDER as WARM_UP
 from tasks.runs.folder import RunFolder
@@ -63,7 +62,7 @@ def open_job(
     with (
         run_lock(folder.path, records=("run.json", "trials/[0-9]*")) as tidy,
         guarded(tidy),
-        stored(folder, settings := resolve_space(resolve_settings(folder, settings))) as storage,
+        stored(folder, settings := resolve_settings(folder, settings)) as storage,
         observe(folder, storage) as observer,
         trial_launchers(settings, observer.phase) as launchers,
     ):

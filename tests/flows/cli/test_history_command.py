@@ -161,7 +161,7 @@ def test_values_outside_the_bundled_space_are_named(history, tmp_path):
     file.write_text("score,config.sft_learning_rate\n0.5,2e-5\n0.6,1e-3\n")
     done = run("import", file, "--dataset", "d", "--model", "tiny-1m", "--history", history)
     assert done.exit_code == 0, done.output
-    assert "outside the space sft_grpo," in done.output
+    assert "outside the space sft_grpo of 1.01 M parameters," in done.output
     assert "sft_learning_rate (1 value, 2e-05; the space has 0.0001" in done.output
 
 

@@ -94,6 +94,7 @@ OTHERS: dict[str, Any] = {
     "early_stopping": False,
     "use_history": False,
     "allow_user_code": True,
+    "allow_rates": True,
 }
 
 

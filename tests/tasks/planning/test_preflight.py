@@ -11,7 +11,7 @@ import pytest
 from ConfigSpace import ConfigurationSpace, OrdinalHyperparameter
 
 from tasks.config.settings import TuneSettings
-from tasks.planning import preflight
+from tasks.inputs import auto_space
 from tasks.planning.preflight import check_settings
 from trials.io.errors import SettingsError
 
@@ -119,10 +119,24 @@ def test_dpo_without_preferences_is_refused_once_with_another_space(settings: Se
 
 def test_the_space_is_loaded_once(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = []
-    load = preflight.load_space
-    monkeypatch.setattr(preflight, "load_space", lambda name: loaded.append(name) or load(name))
+    load = auto_space.load_space
+    monkeypatch.setattr(auto_space, "load_space", lambda name: loaded.append(name) or load(name))
     check_settings(settings())
     assert loaded == ["sft_grpo"]
+
+
+def test_rates_that_no_recipe_has_are_refused_with_the_other_problems(
+    settings: Settings, tmp_path: Path
+) -> None:
+    model = tmp_path / "large-7b"
+    model.mkdir()
+    text = refusal(settings(space="sft_grpo", model=str(model)))
+    assert "sft_learning_rate: expected about 1.3e-5 for 7 B parameters" in text
+    assert "--allow-rates" in text
+    assert "config.json" in text
+    assert "--allow-rates" not in refusal(
+        settings(space="sft_grpo", model=str(model), allow_rates=True)
+    )
 
 
 def test_gpus_of_this_machine_count_only_for_trials_on_it(

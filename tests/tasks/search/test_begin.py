@@ -14,7 +14,7 @@ from tasks.config.settings import Budget, TuneSettings
 from tasks.inputs.spaces import load_space
 from tasks.runs.folder import RunFolder
 from tasks.search import begin
-from tasks.search.begin import begin_run, pin_history, record_history_use
+from tasks.search.begin import begin_run, pin_history, record_history_use, space_of_run
 from tasks.search.naming import resolve_run_history, resolve_settings
 from tests.histories import bundled_files
 from trials.io.errors import SettingsError
@@ -26,7 +26,12 @@ def inputs(tmp_path):
     card = SimpleNamespace(reward="numeric")
     splits = {name: [None] * 10 for name in ("train", "validation", "test")}
     dataset = SimpleNamespace(
-        path=tmp_path, fingerprint="f", card=card, reward_inferred=False, splits=splits
+        path=tmp_path,
+        fingerprint="f",
+        card=card,
+        reward_inferred=False,
+        splits=splits,
+        preferences=[],
     )
     score = SplitScore(score=0.5, score_se=0.1, rows=4, outcomes=[0.0, 1.0, 0.0, 1.0])
     probe = SimpleNamespace(parameters=5, scores={"base": score}, seconds=1.0)
@@ -106,6 +111,20 @@ def test_a_run_that_goes_on_knows_what_it_knew_and_is_asked_as_it_was(inputs, tm
         assert resolve_settings(run, given).budget == Budget.parse(text)
         assert run.info().search_budget == settings.budget
     assert run.info().history.used is False
+
+
+def test_a_run_that_goes_on_is_searched_in_its_own_space(inputs, tmp_path, monkeypatch):
+    """Whatever the recipes say by then, and whether or not the file of its space is still there."""
+    settings, run = TuneSettings(dataset="d", model="a/model-135M"), RunFolder(tmp_path / "run")
+    run.path.mkdir()
+    found = space_of_run(settings, run, inputs)
+    assert found.settings.space == "auto"
+    assert "135 M parameters" in (found.note or "")
+    begin_run(found.settings, run, inputs, found.space, [], tmp_path / "mine")
+    monkeypatch.setattr(begin, "searched_space", None)
+    again = space_of_run(run.info().settings, run, inputs)
+    assert again.space == found.space
+    assert again.note is None
 
 
 def test_a_run_of_before_its_history_was_noted_joins_the_projects(inputs, tmp_path):
