@@ -232,5 +232,6 @@ def test_reading_takes_time_in_proportion_to_the_text(kind: str, unit: str) -> N
         score(kind, "3" if kind == "numeric" else "A", unit * (characters // len(unit)))
         return time.process_time() - begin
 
-    # In proportion it takes 5 times as long, with the square of the length 25 times.
-    assert seconds(10_000) < 10 * seconds(2_000) + 0.2
+    # In proportion it takes 5 times as long, with the square of the length 25 times. On a busy
+    # machine a single measurement may be off, and three are not.
+    assert any(seconds(10_000) < 10 * seconds(2_000) + 0.2 for _ in range(3))
