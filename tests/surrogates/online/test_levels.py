@@ -105,6 +105,7 @@ def test_a_proxy_that_ranks_in_reverse_is_left_and_the_reason_kept() -> None:
     assert regret(search) < 1.0
 
 
+@pytest.mark.slow
 def test_a_proxy_at_the_floor_is_left() -> None:
     search = made(budget=30.0)
     for _ in range(16):
@@ -128,6 +129,7 @@ def test_saved_and_loaded_it_goes_on_the_same(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "search.json").read_text())["levels"]["costs"] == LEVELS
 
 
+@pytest.mark.slow
 def test_same_seed_same_proposals_and_pending_ones_are_not_repeated() -> None:
     first, second = made(seed=3), made(seed=3)
     for search in (first, second):

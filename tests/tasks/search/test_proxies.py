@@ -24,7 +24,7 @@ from trials.data.dataset import Dataset, DatasetCard, Row
 from trials.spec.kinds import TrialState
 from trials.spec.records import Cost, Schedule, TrialResult, TrialSpec, read_record, write_json
 
-BUDGET = 4
+BUDGET = 3
 COST = {"small": 0.05, "large": 1.0}
 
 
