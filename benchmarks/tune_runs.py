@@ -62,9 +62,17 @@ def tune(
     left out of its history.
 
     Raises:
-        SettingsError: The command failed; its last lines say why.
+        SettingsError: ``home`` holds something else, or the command failed; its last lines say why.
     """
-    shutil.rmtree(home, ignore_errors=True)
+    if home.exists():
+        if (
+            any(home.iterdir()) and not (home / HISTORY).is_dir()
+        ):  # made first, so that whatever a run left has it
+            raise SettingsError(
+                f"{home} would be replaced, and is no workspace of such a run (no {HISTORY}/)\n"
+                "  name another folder, or move it away"
+            )
+        shutil.rmtree(home)
     copy_history(home / HISTORY, without)
     command = [sys.executable, "-m", "flows.cli", "tune", *arguments]
     command += ["--history", str(home / HISTORY)]

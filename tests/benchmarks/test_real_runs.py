@@ -73,3 +73,12 @@ def test_workers_get_equal_shares_of_the_cores() -> None:
 def test_a_run_that_fails_says_why(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="\nerror: "):
         tune_runs.tune(tmp_path, ["lcm", "--strategy", "no_such_strategy"], without="lcm")
+
+
+def test_a_folder_of_something_else_is_not_removed(tmp_path: Path) -> None:
+    thesis = tmp_path / "home" / "thesis.txt"
+    thesis.parent.mkdir()
+    thesis.write_text("years of work")
+    with pytest.raises(SettingsError, match="is no workspace of such a run"):
+        tune_runs.tune(thesis.parent, ["gcd"])
+    assert thesis.read_text() == "years of work"

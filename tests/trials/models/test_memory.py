@@ -374,28 +374,6 @@ def _longest(folder: Path) -> int:
     return max(map(len, tokenizer(texts, add_special_tokens=False)["input_ids"]))
 
 
-# Start-up
-
-
-@pytest.mark.slow
-def test_nothing_for_gpus_only_is_imported_at_start_up() -> None:
-    """What torch imports by itself is its own affair."""
-    code = """
-import importlib, json, sys
-import peft, torch, trl
-trl.DPOTrainer, trl.GRPOTrainer, trl.SFTTrainer
-of_others = set(sys.modules)  # peft imports triton where it is installed, which needs no GPU
-import trials.training.run, trials.training.trainers
-wanted = ("vllm", "deepspeed", "bitsandbytes", "flash_attn", "liger_kernel", "xformers",
-          "triton", "pynvml", "cupy")
-print(json.dumps([name for name in wanted if name in sys.modules and name not in of_others]))
-print(json.dumps(torch.cuda.is_initialized()))
-"""
-    found, initialised = _run("-c", code).split("\n")[:2]
-    assert json.loads(found) == []
-    assert json.loads(initialised) is False
-
-
 @pytest.mark.parametrize(
     ("groups", "file"),
     [
