@@ -68,7 +68,7 @@ def open_proxies(model: TaskModel, spent: float, budget: float | None) -> list[s
     of what the target has.
     """
     log, names = model.trial_log, model.levels.proxies
-    if not names or "proxy" in model.prior.ablate:
+    if not names:
         return []
     pending = [p for p in log.pending if p.level in names]
     told = (o.cost for o in log.observations.values() if log.level_of(o) in names)

@@ -7,7 +7,7 @@ way in and out, in `search.py` and here, nowhere else.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 
@@ -52,8 +52,6 @@ class TaskModel:
         shared_stages: Stages that runs have in common.
         levels: Of size; by default there is one.
         flat: Every trial costs the same, however long.
-        correlations: Of each proxy with the target, what a history showed: parameters of the
-            Beta prior.
     """
 
     def __init__(
@@ -64,14 +62,12 @@ class TaskModel:
         shared_stages: SharedStages,
         levels: Levels | None = None,
         flat: bool = False,
-        correlations: Mapping[str, tuple[float, float]] | None = None,
     ) -> None:
         self.priors, self.levels = priors, levels or Levels()
         self.prior, self.offline, self.encoder = priors[-1], priors[-1].offline, priors[-1].encoder
         self.trial_log, self.sign = trial_log, sign
         self.shared_stages, self.flat = shared_stages, flat
         self.shifts = Shifts.of(self.encoder, self.levels)
-        self._correlations = correlations or {}
         self.left: dict[str, str | None] = {}
         """Why a proxy is not used any more, where that was asked (`surrogates.online.proxies`)."""
         self.scores = {
@@ -117,11 +113,10 @@ class TaskModel:
     def _level_prior(self) -> LevelPrior | None:
         if not self.levels.proxies:
             return None
-        priors = [self._correlations.get(n, CORRELATION_PRIOR) for n in self.levels.proxies]
         shifts = self.shifts
         return LevelPrior(
             len(self.levels.names), shifts.columns, shifts.groups, shifts.scale, shifts.prior,
-            tuple(priors),
+            (CORRELATION_PRIOR,) * len(self.levels.proxies),
         )  # fmt: skip
 
     @property
