@@ -92,19 +92,33 @@ def run(
     to_fit = [p for p in sorted(pairs) if not store.models_folder(settings, *p).exists()]
     fits: Calls = {f"fitting without {d} ({v})": (fit_models, settings, d, v) for d, v in to_fit}
     jobs: Calls = {str(job): (run_job, settings, job, seeds) for job, seeds in left.items()}
+    total = sum(map(len, left.values()))
+    return in_processes(workers, console, ("models", fits, len(fits)), ("runs", jobs, total))
+
+
+def in_processes(workers: int, console: Console, *stages: tuple[str, Calls, int]) -> dict[str, str]:
+    """Stages of calls, one stage after the other, in so many processes and with a progress bar.
+
+    A stage has a title, its calls by name, each of which returns how much of the total it has done,
+    and the total.
+
+    Returns:
+        Names of the failed calls with the reason of each; all others succeeded.
+    """
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
     columns = (
         *Progress.get_default_columns(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[note]}"),
     )
+    failed = dict[str, str]()
     try:
         with Progress(*columns, console=console) as bar:
-            failed = _run_all(pool, workers, bar, "models", fits, len(fits))
-            total = sum(map(len, left.values()))
-            return failed | _run_all(pool, workers, bar, "runs", jobs, total)
+            for title, calls, total in stages:
+                failed |= _run_all(pool, workers, bar, title, calls, total)
     finally:  # when interrupted, waiting calls are not begun
         pool.shutdown(cancel_futures=True)
+    return failed
 
 
 def _run_all(

@@ -102,7 +102,7 @@ class Hyperparameters:
     @classmethod
     def of(cls, theta: np.ndarray, terms: LevelTerms | None = None) -> Hyperparameters:
         """From c, s, the logarithms of w, t and the d lengthscales, and what levels add."""
-        d = len(theta) - 4 - (len(terms.start) if terms else 0)
+        d = len(theta) - 4 - (len(terms.bounds) if terms else 0)
         constant, slope = map(float, theta[:2])
         variance, noise = map(float, np.exp(theta[2:4]))
         found = terms.found(constant, theta[4 + d :]) if terms else None
@@ -243,15 +243,21 @@ def log_lengthscale(d: int) -> float:
 
 
 def starts(data: FitData, prior: MeanPrior | None) -> list[np.ndarray]:
-    """Three starts: trust the prior mean; the same, but rough and without noise; distrust it."""
+    """Three starts: trust the prior mean; the same, but rough and without noise; distrust it.
+
+    With several levels of size there is one more for each proxy, in which it ranks in reverse.
+    """
     d, rho = data.cube.shape[1], prior.rho if prior else 0.0
     log_l, log_left = log_lengthscale(d) - 1.5, math.log(max(1.0 - rho**2, 0.05))
     trust = [0.0, rho, log_left, -5.0, *[log_l] * d]
     rough = [0.0, rho, log_left, math.log(1e-3), *[log_l + math.log(0.2)] * d]
     distrust = [0.0, 0.0, 0.0, -5.0, *[log_l] * d]
-    terms = data.terms()
-    levels = terms.start if terms else []
-    return [np.array([*each, *levels]) for each in (trust, rough, *([distrust] if prior else []))]
+    terms, bases = data.terms(), [trust, rough, *([distrust] if prior else [])]
+    if terms is None:
+        return [np.array(base) for base in bases]
+    expected, *reversed_ones = terms.starts
+    made = [[*base, *expected] for base in bases]
+    return [np.array(each) for each in (*made, *([*trust, *levels] for levels in reversed_ones))]
 
 
 def _lognormal(log_x: Tensor, prior: tuple[float, float]) -> Tensor:

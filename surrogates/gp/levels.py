@@ -8,10 +8,10 @@ A level l is a model; the last one is the target T. In scores standardised per l
 T_l moves a learning rate to its image on the target (`surrogates.space.levels`). With one factor
 for each proxy R is always a correlation matrix. The priors are
 
-    r_l     Beta(2.5, 1.5), mean 0.63 (BoTorch's for tasks that are alike), or what a history says
+    r_l     0.9 Beta(a, b) on [0, 1] + 0.1 uniform on [-1, 1]: a proxy may rank in reverse
     c_l     N(0, 1), as for the target
-    shift   N(rule of widths, 0.15 decades), held at its mean below eight target trials, with which
-            it cannot be told from noise
+    shift   N(rule of widths, 0.3 decades), held at its mean below three target trials. Between
+            families the exponent of the width is anything from 0.1 to 0.8 (tinker-cookbook)
 """
 
 from __future__ import annotations
@@ -24,10 +24,12 @@ import torch
 from gpytorch.kernels import Kernel
 from torch import Tensor
 
-CORRELATION_PRIOR = (2.5, 1.5)
-SHIFT_SD = 0.15  # decades
-LEARNED_FROM = 8  # target trials
-EDGE = 0.02  # correlations stay within [EDGE, 1 - EDGE / 4]
+CORRELATION = (0.85, 0.2)  # expected at equal size, and its loss per decade of the ratio of sizes
+CERTAINTY = 4.0  # scores that the expected correlation counts as: a + b
+SHIFT_SD = 0.3  # decades
+LEARNED_FROM = 3  # target trials
+CONTRARY = 0.1  # weight of the part of the prior that knows nothing of a proxy
+EDGE = 0.995  # correlations stay between -EDGE and EDGE
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class LevelFit:
 class LevelTerms:
     """The part of the log posterior that several levels add, as a function of its own parameters.
 
-    Parameters, in order: c_l and logit r_l of the L - 1 proxies; the shifts if they are learned.
+    Parameters, in order: c_l and artanh r_l of the L - 1 proxies; the shifts if they are learned.
     """
 
     def __init__(self, prior: LevelPrior, cube: np.ndarray, level: np.ndarray, learn: bool) -> None:
@@ -81,20 +83,21 @@ class LevelTerms:
         self.expected = torch.as_tensor(prior.shift)
 
     @property
-    def start(self) -> list[float]:
-        """No constants, expected correlations and shifts."""
+    def starts(self) -> list[list[float]]:
+        """No constants, expected shifts and correlations; and each proxy in turn in reverse."""
         proxies = self.prior.count - 1
-        means = [a / (a + b) for a, b in self.prior.correlation]
-        begin = [0.0] * proxies + [math.log(mean / (1 - mean)) for mean in means]
-        return begin + (self.prior.shift[:-1].ravel().tolist() if self.learn else [])
+        shifts = self.prior.shift[:-1].ravel().tolist() if self.learn else []
+        expected = np.arctanh([a / (a + b) for a, b in self.prior.correlation])
+        signs = 1.0 - 2.0 * np.vstack([np.zeros(proxies), np.eye(proxies)])
+        return [[*[0.0] * proxies, *row, *shifts] for row in expected * signs]
 
     @property
     def bounds(self) -> list[tuple[float, float]]:
         """Of each parameter."""
         proxies = self.prior.count - 1
-        logits = (math.log(EDGE / (1 - EDGE)), math.log((4 - EDGE) / EDGE))
+        edge = math.atanh(EDGE)
         shifts = [(s - 1.0, s + 1.0) for s in self.prior.shift[:-1].ravel()] if self.learn else []
-        return [(-10.0, 10.0)] * proxies + [logits] * proxies + shifts
+        return [(-10.0, 10.0)] * proxies + [(-edge, edge)] * proxies + shifts
 
     def split(self, q: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Constants and correlations of the proxies, each (L - 1,), and shifts of all levels."""
@@ -102,15 +105,15 @@ class LevelTerms:
         shift = self.expected
         if self.learn:
             shift = torch.cat([q[2 * proxies :].reshape(shift[:-1].shape), shift[-1:]])
-        return q[:proxies], torch.sigmoid(q[proxies : 2 * proxies]), shift
+        return q[:proxies], torch.tanh(q[proxies : 2 * proxies]), shift
 
     def log_prior(self, q: Tensor) -> Tensor:
         """Sum of the log prior densities, up to a constant."""
         constants, correlations, shift = self.split(q)
         a, b = torch.tensor(self.prior.correlation, dtype=q.dtype).T
-        beta = (a - 1.0) * correlations.log() + (b - 1.0) * (1.0 - correlations).log()
         moved = ((shift - self.expected) / SHIFT_SD).square().sum()
-        return beta.sum() - 0.5 * constants.square().sum() - 0.5 * moved
+        trust = log_correlation_prior(correlations, a, b).sum()
+        return trust - 0.5 * constants.square().sum() - 0.5 * moved
 
     def constant(self, target: Tensor, q: Tensor) -> Tensor:
         """(n,): the constant of each observation's level."""
@@ -135,6 +138,23 @@ class LevelTerms:
             np.append(correlations.numpy(), 1.0),
             shift.numpy(),
         )
+
+
+def correlation_prior(cost: float) -> tuple[float, float]:
+    """Beta parameters of the correlation of a proxy with the target, of which it costs a share."""
+    equal, loss = CORRELATION
+    mean = min(max(equal + loss * math.log10(cost), 0.3), 0.9)
+    return CERTAINTY * mean, CERTAINTY * (1.0 - mean)
+
+
+def log_correlation_prior(r: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """log(0.9 Beta(r; a, b) + 0.1 / 2), elementwise; there is no Beta below 0."""
+    norm = torch.lgamma(a + b) - torch.lgamma(a) - torch.lgamma(b)
+    inside = r.clamp(1e-9, 1.0 - 1e-9)
+    beta = norm + (a - 1.0) * inside.log() + (b - 1.0) * (1.0 - inside).log()
+    beta = torch.where(r > 0, beta, torch.full_like(beta, -math.inf))
+    unknown = torch.full_like(r, math.log(CONTRARY / 2.0))
+    return torch.logaddexp(beta + math.log(1.0 - CONTRARY), unknown)
 
 
 class LevelKernel(Kernel):

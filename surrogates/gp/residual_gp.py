@@ -235,9 +235,8 @@ class ResidualGP:
         """An interval that holds a level's correlation with the target, with all else as fitted."""
         posterior, theta = Posterior(self.data, self.prior), self.hyperparameters.theta
         place = 4 + posterior.d + len(self.noise) - 1 + level  # behind the constants of the proxies
-        grid = np.linspace(EDGE, 1.0 - EDGE / 4, 60)
-        logits = np.log(grid / (1.0 - grid))
-        moved = (np.r_[theta[:place], logit, theta[place + 1 :]] for logit in logits)
+        grid = np.linspace(-EDGE, EDGE, 100)
+        moved = (np.r_[theta[:place], each, theta[place + 1 :]] for each in np.arctanh(grid))
         losses = np.array([posterior(each)[0] for each in moved])
         weight = np.exp(losses.min() - losses).cumsum()
         low, high = np.searchsorted(weight / weight[-1], [(1 - share) / 2, (1 + share) / 2])

@@ -81,6 +81,11 @@ class AskContext:
         counts += (counts == 0) & (self.shared_fraction(self.pool, level) >= 1.0)
         return np.flatnonzero(counts == counts.min())
 
+    def exhausted(self, level: str) -> bool:
+        """True if every candidate was proposed on a level already."""
+        taken = self.taken(level)
+        return all(taken[self.encoder.key(config)] for config in self.pool)
+
     def shared_fraction(self, configs: list[Config], level: str | None = None) -> np.ndarray:
         """Share of each configuration's run that another trial has run, or will, shape (n,)."""
         on = self.level(level)

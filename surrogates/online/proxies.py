@@ -1,14 +1,14 @@
 """Which smaller levels a search may still use: trust is earned, and lost.
 
 A proxy costs a share of the budget and may be worth nothing, or rank the configurations in reverse.
-The correlation that the Gaussian process learns does not notice: the search tries on the target
-what a proxy is optimistic about, and those trials are nearly equal to the proxy. So a level is left
+The cheapest ones are tried all over the space, before anything is known of the target but its
+default; those that cost more wait until the target has spoken. A level is left
 
     at the floor    when its scores vary less than their own noise: var(y) < 2 mean(se^2)
-    contradicted    when of the pairs of target trials that it tells apart (by more than the
-                    standard deviation of its own prediction) most came out the other way round
+    in reverse      when its correlation with the target, as learned, is negative
+    without worth   when that correlation is below 0.4 with a probability of 95 %
 
-and only cheap ones are used before the target has spoken.
+What it has told stays in the model, a ranking in reverse included.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from surrogates.gp.residual_gp import ResidualGP
-from surrogates.online.task_model import NUGGET, TaskModel
+from surrogates.online.task_model import TaskModel
 
 SHARE = 0.25  # of the budget, that all proxies together may spend
 CHEAP = 0.12  # of the target's cost: dearer proxies wait for evidence that proxies agree with it
 EVIDENCE = 3  # full-length trials of the target that are evidence
 LAST = 0.25  # share of the budget at its end in which nothing but the target runs
-FLOOR_TRIALS = 5
-MIN_TRIALS = 4  # of a proxy, before its order is compared with the target's
+SPREAD = 32  # trials of a cheap proxy all over the space, if half of SHARE pays for them
+FLOOR_TRIALS = 12
+JUDGED_FROM = 2  # full-length trials of the target: one alone contradicts nothing
+USEFUL = 0.4  # correlation: a proxy below it explains less than a sixth of the variance
 
 
 @dataclass(frozen=True)
@@ -47,16 +48,13 @@ class ProxyState:
 
 def proxy_states(model: TaskModel) -> list[ProxyState]:
     """Of every proxy, the smallest first."""
-    return [_state(model, index, name) for index, name in enumerate(model.levels.proxies)]
+    return [_state(model, name) for name in model.levels.proxies]
 
 
-def _state(model: TaskModel, index: int, name: str) -> ProxyState:
-    log, gp = model.trial_log, model.gp
+def _state(model: TaskModel, name: str) -> ProxyState:
+    log = model.trial_log
     own = [o for o in log.observations.values() if log.level_of(o) == name]
-    correlation, interval = math.nan, (math.nan, math.nan)
-    if gp is not None and gp.hyperparameters.levels is not None:
-        correlation = float(gp.hyperparameters.levels.correlations[index])
-        interval = gp.correlation_interval(index)
+    correlation, interval = correlation_of(model, name)
     cost = math.fsum(o.cost for o in own)
     return ProxyState(name, len(own), cost, correlation, interval, _reason_to_leave(model, name))
 
@@ -68,7 +66,7 @@ def open_proxies(model: TaskModel, spent: float, budget: float | None) -> list[s
     of what the target has.
     """
     log, names = model.trial_log, model.levels.proxies
-    if not names:
+    if not names or "proxy" in model.prior.ablate:
         return []
     pending = [p for p in log.pending if p.level in names]
     told = (o.cost for o in log.observations.values() if log.level_of(o) in names)
@@ -80,7 +78,7 @@ def open_proxies(model: TaskModel, spent: float, budget: float | None) -> list[s
     else:
         allowed = SHARE * budget
     tried = int(model.full.sum()) >= EVIDENCE
-    full = float(np.exp(model.log_cost([model.encoder.default()])[0]))
+    full = _full_cost(model)
     affordable = [
         name
         for name in names
@@ -102,32 +100,36 @@ def _evidence_against(model: TaskModel, level: str) -> str | None:
     known = len(scores.y) >= FLOOR_TRIALS and bool((scores.y_var > 0).all())
     if known and scores.y.var(ddof=1) < 2.0 * scores.y_var.mean():
         return "its scores do not differ by more than their noise"
-    agreeing, contrary = _pairs(model, level)
-    if contrary >= 2 and contrary > agreeing:
-        return f"{contrary} of {agreeing + contrary} pairs of target trials came out the other way"
-    return None
+    correlation, (_, high) = correlation_of(model, level)
+    if int(model.full.sum()) < JUDGED_FROM or math.isnan(correlation):
+        return None
+    if correlation < 0.0:
+        return "it ranks the configurations in reverse"
+    return f"its correlation with the target is below {high:.2f}" if high < USEFUL else None
 
 
-def _pairs(model: TaskModel, level: str) -> tuple[int, int]:
-    """Pairs of full-length target trials that the proxy told apart: as it said, and contrary."""
-    scores, target = model.scores[level], np.flatnonzero(model.full)
-    if len(scores.y) < MIN_TRIALS or len(target) < 2:
-        return 0, 0
-    images = model.images(scores.canonical, level)
-    nugget = NUGGET if (scores.y_var > 0).all() else None
-    alone = ResidualGP.fit(model.prior.inputs(images), scores.y, scores.y_var, None, nugget)
-    if alone is None:
-        return 0, 0
-    tried = [model.configs[i] for i in target]
-    mean, covariance = alone.joint(model.prior.inputs(tried))
-    y, noise = model.y[target], model.y_var[target]
-    agreeing = contrary = 0
-    for i in range(len(target)):
-        for j in range(i):
-            apart = covariance[i, i] + covariance[j, j] - 2.0 * covariance[i, j]
-            told = abs(mean[i] - mean[j]) > math.sqrt(max(apart, 1e-12))
-            seen = abs(y[i] - y[j]) > math.sqrt(noise[i] + noise[j])
-            if told and seen:
-                same = (mean[i] > mean[j]) == (y[i] > y[j])
-                agreeing, contrary = agreeing + same, contrary + (not same)
-    return agreeing, contrary
+def correlation_of(model: TaskModel, level: str) -> tuple[float, tuple[float, float]]:
+    """A proxy's correlation with the target, as learned, and its 90 % interval; NaN if unknown."""
+    gp, index = model.gp, model.levels.index(level)
+    if gp is None or gp.hyperparameters.levels is None:
+        return math.nan, (math.nan, math.nan)
+    found = float(gp.hyperparameters.levels.correlations[index])
+    return found, gp.correlation_interval(index)
+
+
+def spread_trials(model: TaskModel, level: str, budget: float | None) -> int:
+    """Trials of a proxy that are spread over the space before the acquisition chooses any.
+
+    It would choose them where the target's default says that the target is good, and then the
+    proxy's own landscape stays unknown. None where a history says where to look.
+    """
+    if model.prior.mean_prior is not None:
+        return 0
+    if budget is None:
+        return SPREAD
+    return min(SPREAD, int(0.5 * SHARE * budget / (_full_cost(model) * model.levels.cost(level))))
+
+
+def _full_cost(model: TaskModel) -> float:
+    """Expected cost of the target's default."""
+    return float(np.exp(model.log_cost([model.encoder.default()])[0]))

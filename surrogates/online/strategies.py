@@ -12,7 +12,7 @@ from surrogates.core.base import Config, Observation
 from surrogates.gp.failure import log_survival
 from surrogates.online.acquire import acquire, weighs_cost
 from surrogates.online.context import AskContext, Choice
-from surrogates.online.proxies import open_proxies
+from surrogates.online.proxies import open_proxies, spread_trials
 from surrogates.online.rungs import choose_rung
 from surrogates.online.task_model import TaskModel
 from surrogates.space.candidates import best_unlike, nearest
@@ -32,48 +32,52 @@ def random_choice(ctx: AskContext) -> Choice:
     return Choice(ctx.pool[int(ctx.rng.choice(ctx.free()))])
 
 
-def space_filling(ctx: AskContext, avoid_failures: bool = True, default_at: int = 0) -> Choice:
+def space_filling(
+    ctx: AskContext, avoid_failures: bool = True, default_at: int = 0, level: str | None = None
+) -> Choice:
     """The default once, and a scrambled Sobol sequence, snapped to the candidates if given.
 
     Points that will likely fail are passed over, if asked; the trial of index `default_at` is the
-    default, if that was not proposed before.
+    default, if that was not proposed before. On the target, unless a level is named.
     """
-    encoder, k, taken = ctx.encoder, ctx.started, ctx.taken()
+    encoder, k, taken = ctx.encoder, ctx.started, ctx.taken(level)
 
     def risk(configs: list[Config]) -> np.ndarray:
-        return ctx.model.failure_probability(configs) if avoid_failures else np.zeros(len(configs))
+        if not avoid_failures:
+            return np.zeros(len(configs))
+        return ctx.model.failure_probability(configs, level)
 
     sobol = qmc.Sobol(len(encoder.axes), scramble=True, rng=np.random.default_rng(ctx.seed))
     points = sobol.random_base2(math.ceil(math.log2(k + 33)))[k : k + 32]
     default = encoder.default()
     targets = [default] if k == default_at and encoder.key(default) not in taken else []
     targets += encoder.from_unit(points)
-    free = ctx.free()
+    free = ctx.free(level)
     penalty = risk([ctx.pool[i] for i in free])
     if ctx.only_pool:
         goal = encoder.matrix(targets[:1] or [ctx.pool[free[0]]])[0]
-        return Choice(ctx.pool[free[nearest(ctx.cube[free], goal, 3.0 * penalty)]])
+        return Choice(ctx.pool[free[nearest(ctx.cube[free], goal, 3.0 * penalty)]], level=level)
     unseen = [c for c in targets if encoder.key(c) not in taken]
     if not unseen:
-        return Choice(ctx.pool[free[int(np.argmin(penalty))]])
+        return Choice(ctx.pool[free[int(np.argmin(penalty))]], level=level)
     chance = risk(unseen)
     # The first point whose risk is close to the lowest on offer keeps the sequence even.
-    return Choice(unseen[int(np.argmax(chance <= chance.min() + 0.1))])
+    return Choice(unseen[int(np.argmax(chance <= chance.min() + 0.1))], level=level)
 
 
-def by_prior_mean(ctx: AskContext, cost: float = 0.0) -> Choice:
+def by_prior_mean(ctx: AskContext, cost: float = 0.0, level: str | None = None) -> Choice:
     """The candidate with the best offline prior mean that differs from those proposed before.
 
     A unit of log cost counts against `cost` standard deviations of the prior mean.
     """
-    prior, free = ctx.model.prior, ctx.free()
+    prior, free = ctx.model.prior, ctx.free(level)
     configs = [ctx.pool[i] for i in free]
-    value = prior.mean(configs) + log_survival(ctx.model.failure_probability(configs))
+    value = prior.mean(configs) + log_survival(ctx.model.failure_probability(configs, level))
     if cost:
         value -= cost * prior.relative_log_cost(configs)
     observed = [ctx.log.config_of(o) for o in ctx.log.observations.values()]
     others = ctx.encoder.matrix(observed + [p.config for p in ctx.log.pending])
-    return Choice(configs[best_unlike(value, ctx.cube[free], others)])
+    return Choice(configs[best_unlike(value, ctx.cube[free], others)], level=level)
 
 
 def initial_trials(ctx: AskContext) -> int:
@@ -85,16 +89,16 @@ def initial_trials(ctx: AskContext) -> int:
     return min(8, len(ctx.encoder.axes) + 2)
 
 
-def _initial(ctx: AskContext) -> Choice:
+def _initial(ctx: AskContext, level: str | None = None) -> Choice:
     """The prior's diverse top, hedged by trials that it did not choose; without it, spread out."""
     if ctx.model.prior.mean_prior is None:
-        return space_filling(ctx)
+        return space_filling(ctx, level=level)
     hedges = sum(p.hedge for p in ctx.log.proposals.values())
     due = (ctx.started + HEDGE_PERIOD - HEDGE_PLACE) // HEDGE_PERIOD
     # With a single candidate there is no choice, and so nothing to hedge.
     if hedges < due and len(ctx.pool) > 1:
-        return replace(space_filling(ctx, default_at=ctx.started), hedge=True)
-    return by_prior_mean(ctx, INITIAL_COST if weighs_cost(ctx.model) else 0.0)
+        return replace(space_filling(ctx, default_at=ctx.started, level=level), hedge=True)
+    return by_prior_mean(ctx, INITIAL_COST if weighs_cost(ctx.model) else 0.0, level)
 
 
 def bayesian(ctx: AskContext) -> Choice:
@@ -104,6 +108,7 @@ def bayesian(ctx: AskContext) -> Choice:
     closing = budget is not None and budget - spent <= ctx.options.finalist_share * budget
     stopped = ctx.stopped()
     proxies = [] if closing or not ctx.started else open_proxies(model, spent, budget)
+    proxies = [name for name in proxies if not ctx.exhausted(name)]
     if closing and (finalist := best_finalist(stopped, model)) is not None:
         return finalist
     if (hedge := _hedge_to_finish(stopped, model)) is not None:
@@ -112,9 +117,8 @@ def bayesian(ctx: AskContext) -> Choice:
         return space_filling(ctx)
     rung = 1.0 if closing else planned_rung(model, ctx.options.rungs)
     needed = initial_trials(ctx)
-    if proxies and ctx.started < needed:
-        cheapest = _most_telling(model, proxies)
-        return replace(_initial(ctx), fraction=rung, level=cheapest)
+    if proxies and (level := _to_spread(ctx, proxies, needed)) is not None:
+        return replace(_initial(ctx, level), fraction=rung)
     if model.gp is None or ctx.started < needed:
         due = model.gp is None and ctx.started >= PROMOTION * (1 + model.continued)
         finalist = best_finalist(stopped, model) if due else None
@@ -124,6 +128,14 @@ def bayesian(ctx: AskContext) -> Choice:
     # Nothing ran in full yet: once the first trials were seen in part, the best one is finished.
     finalist = best_finalist(stopped, model) if len(stopped) >= max(2, needed) else None
     return finalist or _acquired(ctx, rung, [], spent, proxies)
+
+
+def _to_spread(ctx: AskContext, proxies: list[str], needed: int) -> str | None:
+    """The proxy that is still to be tried all over the space, or in place of the first trials."""
+    level = _most_telling(ctx.model, proxies)
+    tried = sum(ctx.taken(level).values())
+    wanted = ctx.started < needed or tried < spread_trials(ctx.model, level, ctx.budget)
+    return level if wanted else None
 
 
 def _most_telling(model: TaskModel, proxies: list[str]) -> str:

@@ -16,7 +16,7 @@ import torch
 
 from surrogates.core.base import Config, Proposal
 from surrogates.gp.failure import FailureModel, past_weight
-from surrogates.gp.levels import CORRELATION_PRIOR, LevelPrior
+from surrogates.gp.levels import LevelPrior, correlation_prior
 from surrogates.gp.residual_gp import ResidualGP, merge_duplicates
 from surrogates.offline.cost import expected_log_cost
 from surrogates.online.offline_prior import OfflinePrior
@@ -67,7 +67,8 @@ class TaskModel:
         self.prior, self.offline, self.encoder = priors[-1], priors[-1].offline, priors[-1].encoder
         self.trial_log, self.sign = trial_log, sign
         self.shared_stages, self.flat = shared_stages, flat
-        self.shifts = Shifts.of(self.encoder, self.levels)
+        shifted = "shift" not in self.prior.ablate
+        self.shifts = Shifts.of(self.encoder, self.levels) if shifted else Shifts.none(self.levels)
         self.left: dict[str, str | None] = {}
         """Why a proxy is not used any more, where that was asked (`surrogates.online.proxies`)."""
         self.scores = {
@@ -116,7 +117,7 @@ class TaskModel:
         shifts = self.shifts
         return LevelPrior(
             len(self.levels.names), shifts.columns, shifts.groups, shifts.scale, shifts.prior,
-            (CORRELATION_PRIOR,) * len(self.levels.proxies),
+            tuple(correlation_prior(cost) for cost in self.levels.costs[:-1]),
         )  # fmt: skip
 
     @property

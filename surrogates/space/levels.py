@@ -139,6 +139,11 @@ class Shifts:
                         prior[level, j] = -math.log10(widths[-1] / width)
         return cls(tuple(rates), tuple(columns), adapters, groups, prior)
 
+    @classmethod
+    def none(cls, levels: Levels) -> Shifts:
+        """A configuration stands for itself on every level."""
+        return cls((), (), (), (), np.zeros((len(levels.names), 0, 1)))
+
     @property
     def scale(self) -> np.ndarray:
         """(J,): one decade in the cube."""

@@ -12,7 +12,7 @@ from surrogates.core.base import OptionError
 
 Strategy = Literal["autopipe", "random", "sobol", "ranker", "gp", "tpe", "bohb"]
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
-Part = Literal["ranker", "residual", "early_stopping", "cost", "predictor_noise"]
+Part = Literal["ranker", "residual", "early_stopping", "cost", "predictor_noise", "proxy", "shift"]
 
 
 class SearchOptions(BaseModel):

@@ -10,10 +10,17 @@ import torch
 from gpytorch.kernels import MaternKernel
 
 from surrogates.gp.fit import FitData, Posterior, starts
-from surrogates.gp.levels import CORRELATION_PRIOR, LevelFit, LevelKernel, LevelPrior
+from surrogates.gp.levels import (
+    LevelFit,
+    LevelKernel,
+    LevelPrior,
+    correlation_prior,
+    log_correlation_prior,
+)
 from surrogates.gp.residual_gp import ResidualGP
 
 DECADES = 4.0  # of the first column, a learning rate
+CORRELATION_PRIOR = correlation_prior(0.1)
 
 
 def prior(shift: float = 0.0, proxies: int = 1) -> LevelPrior:
@@ -55,7 +62,7 @@ def test_the_shift_is_recovered(shift: float) -> None:
 
 
 def test_the_shift_is_not_learned_from_few_trials_of_the_target() -> None:
-    x, y = family(0.2, 1.0, seed=1, n=(30, 5))
+    x, y = family(0.2, 1.0, seed=1, n=(30, 2))
     gp = ResidualGP.fit(x, y, np.full(len(y), 1e-6), None, 0.05, prior(shift=-0.3))
     assert gp is not None
     assert gp.hyperparameters.levels is not None
@@ -72,6 +79,30 @@ def test_what_agrees_is_trusted_and_what_does_not_is_not() -> None:
         found.append(gp.hyperparameters.levels.correlations[0])
     assert found[0] > 0.85
     assert found[1] < 0.5
+
+
+def test_a_ranking_in_reverse_is_learned_from_a_few_trials_of_the_target_and_of_use() -> None:
+    x, y = family(0.0, 1.0, seed=2, n=(40, 26))
+    y[:40] = -y[:40]
+    few = np.r_[:46]
+    gp = ResidualGP.fit(x[few], y[few], np.full(46, 1e-6), None, 0.05, prior())
+    assert gp is not None
+    assert gp.hyperparameters.levels is not None
+    assert gp.hyperparameters.levels.correlations[0] < -0.7
+    low, high = gp.correlation_interval(0)
+    assert low <= gp.hyperparameters.levels.correlations[0] <= high < 0.0
+    assert np.corrcoef(gp.posterior(x[46:])[0], y[46:])[0, 1] > 0.8
+
+
+@pytest.mark.parametrize("cost", [0.9, 0.26, 0.026, 1e-4])
+def test_the_prior_on_a_correlation_is_a_density_and_trusts_larger_proxies_more(cost: float):
+    a, b = (torch.tensor(value, dtype=torch.float64) for value in correlation_prior(cost))
+    r = torch.linspace(-1.0, 1.0, 20_001, dtype=torch.float64)[1:-1]
+    density = log_correlation_prior(r, a, b).exp()
+    assert torch.trapezoid(density, r).item() == pytest.approx(1.0, abs=0.02)
+    assert torch.trapezoid(density[r < 0], r[r < 0]).item() == pytest.approx(0.05, abs=0.001)
+    larger = correlation_prior(min(1.0, 3.0 * cost))
+    assert larger[0] / sum(larger) >= a / (a + b)
 
 
 def test_a_proxy_predicts_the_target_in_the_targets_units() -> None:

@@ -1,0 +1,103 @@
+"""Runs on disk: finished ones are not repeated, and no two settings share a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+
+from benchmarks.levels.arms import ARMS
+from benchmarks.levels.family import MODELS, Family, family_of
+from benchmarks.levels.play import Run
+from benchmarks.replay import store as replay_store
+from surrogates.offline.models import OfflineModels
+from surrogates.space.encoding import SpaceEncoder
+from tasks.config.paths import ROOT
+from tasks.inputs.spaces import space_text
+from trials.io.atomic import write_text
+from trials.io.hashing import content_hash
+
+RESULTS = ROOT / "benchmarks" / "results" / "levels"
+SPACE = "sft_grpo"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Job:
+    """All seeds of one arm on one dataset, with one budget in mean trials of the target."""
+
+    arm: str
+    dataset: str
+    budget: float
+
+    def __str__(self) -> str:
+        return f"{self.arm} on {self.dataset}, budget {self.budget:g}"
+
+
+def encoder() -> SpaceEncoder:
+    """Of the space that the history was collected in."""
+    return replay_store.encoder_of(SPACE)
+
+
+@cache
+def family(dataset: str, variant: str) -> Family:
+    """The trials of one dataset."""
+    return family_of(replay_store.history(), dataset, encoder(), variant)  # type: ignore[arg-type]
+
+
+def offline_models(dataset: str) -> OfflineModels:
+    """Models fitted to the other datasets."""
+    settings = replay_store.Settings(model=MODELS[-1], space=SPACE)
+    return replay_store.offline_models(settings, dataset, "true")
+
+
+@cache
+def code_version() -> str:
+    """Of the program that the runs are of."""
+    return replay_store.code_version()
+
+
+def run_file(results: Path, job: Job) -> Path:
+    """The file of a job; what would change its runs, but for code, changes its name."""
+    arm = ARMS[job.arm]
+    tables = family(job.dataset, arm.variant).tables
+    key = content_hash(
+        json.dumps(
+            [
+                FORMAT,
+                job.budget,
+                space_text(encoder().space),
+                [table.fingerprint() for table in tables.values()],
+                asdict(arm),
+            ],
+            default=list,
+            sort_keys=True,
+        ),
+        digits=12,
+    )
+    name = job.arm.replace(", ", "-").replace(" ", "-")
+    return results / f"{name}.{job.budget:g}.{job.dataset}.{key}.jsonl"
+
+
+def read_runs(results: Path, job: Job) -> dict[int, Run]:
+    """Seed -> run; empty where there is none yet."""
+    file = run_file(results, job)
+    if not file.exists():
+        return {}
+    runs = [Run(**json.loads(line)) for line in file.read_text("utf-8").splitlines()]
+    return {run.seed: run for run in runs}
+
+
+def write_runs(results: Path, job: Job, runs: dict[int, Run]) -> None:
+    """All seeds of a job, whole or not at all."""
+    lines = (json.dumps(asdict(runs[seed])) + "\n" for seed in sorted(runs))
+    write_text(run_file(results, job), "".join(lines))
+
+
+def missing_seeds(results: Path, job: Job, seeds: Iterable[int]) -> list[int]:
+    """The seeds without a run of the present code."""
+    known = read_runs(results, job)
+    version = code_version()
+    return [seed for seed in seeds if seed not in known or known[seed].code != version]
