@@ -2,10 +2,10 @@
 
     python -m benchmarks.rate_transfer
 
-The ranker is trained on the trials of some models and orders those of another one on a dataset that
-it has not seen: once with the rates as they are, and once with rates r (w / w_0)^e, w the width of
-the model, so that with e = 1 equal rates are those that the rule of widths calls equal
-(Tensor Programs V, arXiv 2203.03466), and e = 0.4 is the slope of the recipes in docs/spaces.md.
+The ranker is trained on the trials of some models and orders those of another one on a dataset
+that it has not seen: with the rates as they are, and with r N^e, N the number of parameters. With
+e = 0.2 equal numbers are equally far from the usual rates of the recipes (docs/spaces.md), with
+e = 0.5 about what the rule of widths calls equal (Tensor Programs V, arXiv 2203.03466).
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from surrogates.history.outcomes import (
     dataset_means,
     evaluate_predictions,
 )
+from surrogates.history.rates import REFERENCE, SIZE, SLOPE
 from surrogates.history.table import META, read_history
 from surrogates.offline.boosting import Boosted
 from surrogates.offline.ranker import VARIANTS
@@ -34,24 +35,30 @@ from tasks.output.csv_tables import write_csv
 
 app = typer.Typer(help=__doc__, add_completion=False)
 
-WIDTH = f"{META}model_hidden_size"
-EXPONENTS: Mapping[str, Mapping[str, float]] = {
-    "as they are": {},
-    "SFT by width^0.4": {"config.sft_learning_rate": 0.4},
-    "SFT by width": {"config.sft_learning_rate": 1.0},
-    "both by width^0.4": {"config.sft_learning_rate": 0.4, "config.rl_learning_rate": 0.4},
-    "both by width": {"config.sft_learning_rate": 1.0, "config.rl_learning_rate": 1.0},
+RATES = ("config.sft_learning_rate", "config.rl_learning_rate")
+EXPONENTS: Mapping[str, tuple[float, float]] = {
+    "as they are": (0.0, 0.0),
+    "r N^0.2": (0.2, 0.2),
+    "r N^0.2, SFT alone": (0.2, 0.0),
+    "r N^0.5": (0.5, 0.5),
+    "r N^0.5, SFT alone": (0.5, 0.0),
 }
+"""Of SFT and of RL."""
 DIRECTIONS = {"from smaller": np.less, "from larger": np.greater, "from both": np.not_equal}
 
 
-def relative(trials: Trials, exponents: Mapping[str, float]) -> Trials:
-    """The trials with each named rate times (w / w_0)^e, w_0 the least width; rates are logs."""
+def relative(trials: Trials, exponents: tuple[float, float]) -> Trials:
+    """The trials with rates r N^e in place of those that the ranker is given, r N^`SLOPE`."""
     features = trials.features.copy()
-    width = pd.to_numeric(features[WIDTH]).to_numpy()
-    for column, exponent in exponents.items():
-        features[column] += exponent * np.log10(width / width.min())
+    size = sizes(trials) - REFERENCE
+    for column, exponent in zip(RATES, exponents, strict=True):
+        features[column] += (exponent - SLOPE) * size
     return replace(trials, features=features)
+
+
+def sizes(trials: Trials) -> np.ndarray:
+    """(n,) log10 of each model's parameters."""
+    return pd.to_numeric(trials.features[META + SIZE]).to_numpy()
 
 
 def held_out(trials: Trials, direction: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -60,13 +67,13 @@ def held_out(trials: Trials, direction: str) -> Iterator[tuple[np.ndarray, np.nd
     The past is of other models, all smaller or all larger where the direction says so, and of
     other datasets; without past trials there is nothing to learn from and the pair is left out.
     """
-    width = pd.to_numeric(trials.features[WIDTH]).to_numpy()
-    for each in np.unique(width):
-        others = DIRECTIONS[direction](width, each)
-        for dataset in np.unique(trials.dataset[width == each]):
+    size = sizes(trials).round(3)
+    for each in np.unique(size):
+        others = DIRECTIONS[direction](size, each)
+        for dataset in np.unique(trials.dataset[size == each]):
             past = others & (trials.dataset != dataset)
             if past.any():
-                yield past, (width == each) & (trials.dataset == dataset)
+                yield past, (size == each) & (trials.dataset == dataset)
 
 
 def skill(trials: Trials, method: Boosted, direction: str, seed: int = 0) -> pd.DataFrame:

@@ -14,6 +14,7 @@ import pandas as pd
 from catboost import CatBoost, Pool
 
 from surrogates.core.base import Config
+from surrogates.history.rates import relative_rates
 from surrogates.history.table import META
 from surrogates.space.axes import MISSING, is_missing
 from surrogates.space.encoding import SpaceEncoder
@@ -108,8 +109,9 @@ def described(
 
     Their names may or may not begin with `meta.`.
     """
-    meta = {META + str(name).removeprefix(META): value for name, value in (dataset or {}).items()}
-    return encoder.frame(configs).assign(**{n: [v] * len(configs) for n, v in meta.items()})
+    meta = {str(name).removeprefix(META): value for name, value in (dataset or {}).items()}
+    frame = relative_rates(encoder.frame(configs), encoder, meta)
+    return frame.assign(**{META + name: [value] * len(configs) for name, value in meta.items()})
 
 
 def folds(labels: np.ndarray, at_most: int) -> list[np.ndarray]:

@@ -11,6 +11,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from surrogates.core.base import Config, HistoryError
+from surrogates.history.rates import SIZE, relative_rates
 from surrogates.space.axes import is_missing
 from surrogates.space.encoding import PREFIX, SpaceEncoder
 
@@ -62,8 +63,10 @@ class History:
     ) -> pd.DataFrame:
         """Configurations and columns of `table`, as CatBoost reads them, for these row indices."""
         configs = encoder.frame([self.configs[i] for i in rows])
-        described = self.table[list(columns)].iloc[rows].reset_index(drop=True)
-        return pd.concat([configs, described], axis=1)
+        table = self.table.iloc[rows].reset_index(drop=True)
+        sizes = table[[c for c in table if c == META + SIZE]].rename(columns={META + SIZE: SIZE})
+        configs = relative_rates(configs, encoder, sizes)
+        return pd.concat([configs, table[list(columns)]], axis=1)
 
     def group_scales(self) -> pd.DataFrame:
         """Mean and standard deviation of the final scores of each group (index: group)."""
