@@ -37,6 +37,8 @@ from trials.io.errors import SettingsError
 RESULTS = Path(__file__).parent / "results" / "real"
 DATASETS = "chain_sum_two_digits,number_filtering,word_sequence_reversal"
 STRATEGIES = "autopipe,random,tpe"
+WITH_PROXIES = "+proxies"  # behind a strategy's name: with the smaller models of the family
+MODEL = "tiny-1m"
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
 console = for_tables()
@@ -47,7 +49,10 @@ class Selection:
     """Options of both commands: which runs there are."""
 
     datasets: Annotated[str, Option(help="Names in the history, with commas between.")] = DATASETS
-    strategies: Annotated[str, Option(help="Of `autopipe tune`, with commas between.")] = STRATEGIES
+    strategies: Annotated[
+        str, Option(help="Of `autopipe tune`, with commas between; autopipe+proxies: --proxy auto.")
+    ] = STRATEGIES
+    model: Annotated[str, Option(help="That is tuned.")] = MODEL
     seeds: Annotated[int, Option(help="Runs of each strategy on each dataset.", min=1)] = 3
     budget: Annotated[str, Option(help="Of each run, as `autopipe tune --budget` takes it.")] = (
         "150s"
@@ -59,7 +64,16 @@ class Selection:
         """Folder of one run; those of other budgets or numbers of cores have other names."""
         cores = len(shares_of_cores(self.workers)[0])
         budget = self.budget.replace(" ", "-")
-        return self.results / f"{dataset}.{strategy}.{budget}.{cores}-cores.{seed}"
+        model = "" if self.model == MODEL else f"{self.model}."
+        return self.results / f"{dataset}.{model}{strategy}.{budget}.{cores}-cores.{seed}"
+
+    def arguments(self, dataset: str, strategy: str, seed: int) -> list[str]:
+        """Of `autopipe tune`, but for the cores."""
+        proxies = ["--proxy", "auto"] if strategy.endswith(WITH_PROXIES) else []
+        return [
+            dataset, "--model", self.model, "--strategy", strategy.removesuffix(WITH_PROXIES),
+            *proxies, "--seed", str(seed), "--budget", self.budget,
+        ]  # fmt: skip
 
 
 def shares_of_cores(workers: int) -> list[set[int]]:
@@ -82,12 +96,13 @@ def run_command(selection: Selection) -> None:
     configure()
     with friendly_errors():
         parsed_budget(selection.budget)
+        known = [*get_args(Strategy), f"autopipe{WITH_PROXIES}"]
         datasets = sorted(set(read_history(bundled_files())["dataset_id"]))
         left = [
             (dataset, strategy, seed)
             for seed in range(selection.seeds)
             for dataset in selected(selection.datasets, datasets, "dataset")
-            for strategy in selected(selection.strategies, get_args(Strategy), "strategy")
+            for strategy in selected(selection.strategies, known, "strategy")
             if outcome(selection.home(dataset, strategy, seed)) is None
         ]
         free: SimpleQueue[set[int]] = SimpleQueue()
@@ -96,10 +111,8 @@ def run_command(selection: Selection) -> None:
 
         def one(dataset: str, strategy: str, seed: int) -> str:
             home, cores = selection.home(dataset, strategy, seed), free.get()
-            arguments = [
-                dataset, "--strategy", strategy, "--seed", str(seed), "--budget", selection.budget,
-                "--parallel", str(len(cores)), "--threads", "1",
-            ]  # fmt: skip
+            arguments = selection.arguments(dataset, strategy, seed)
+            arguments += ["--parallel", str(len(cores)), "--threads", "1"]
             try:
                 found = tune(home, arguments, without=dataset, cores=cores)
             finally:
@@ -122,7 +135,7 @@ def show(selection: Selection) -> None:
     names, seeds = selection.strategies.split(","), selection.seeds
     cores = len(shares_of_cores(selection.workers)[0])
     size = f"{cores} core{'s' * (cores > 1)}"
-    title = f"Test score after {selection.budget} on {size}, mean of {seeds} seeds (least to most)"
+    title = f"Test score of {selection.model} after {selection.budget} on {size}, mean of {seeds} seeds (least to most)"
     table = Table("dataset", title=title)
     for name in [*names, "default", "base"]:
         table.add_column(name, justify="right")

@@ -44,6 +44,18 @@ def test_a_copy_under_another_name_is_left_out_too(
         tune_runs.copy_history(tmp_path / "other", without="c")
 
 
+def test_a_strategy_with_proxies_and_another_model_are_runs_of_their_own(tmp_path: Path) -> None:
+    plain = real_runs.Selection(results=tmp_path)
+    large = real_runs.Selection(results=tmp_path, model="tiny-4m")
+    homes = {s.home("lcm", name, 0) for s in (plain, large) for name in ("autopipe", "gp")}
+    homes.add(large.home("lcm", "autopipe+proxies", 0))
+    assert len(homes) == 5
+    arguments = large.arguments("lcm", "autopipe+proxies", 3)
+    assert arguments[arguments.index("--strategy") + 1] == "autopipe"
+    assert arguments[arguments.index("--proxy") + 1] == "auto"
+    assert "--proxy" not in large.arguments("lcm", "autopipe", 3)
+
+
 def test_the_table_counts_what_is_there(tmp_path: Path) -> None:
     selection = real_runs.Selection(budget="9s", results=tmp_path)
     for seed, test in enumerate((0.4, 0.6)):
