@@ -135,7 +135,10 @@ def show(selection: Selection) -> None:
     names, seeds = selection.strategies.split(","), selection.seeds
     cores = len(shares_of_cores(selection.workers)[0])
     size = f"{cores} core{'s' * (cores > 1)}"
-    title = f"Test score of {selection.model} after {selection.budget} on {size}, mean of {seeds} seeds (least to most)"
+    title = (
+        f"Test score of {selection.model} after {selection.budget} on {size}, "
+        f"mean of {seeds} seeds (least to most)"
+    )
     table = Table("dataset", title=title)
     for name in [*names, "default", "base"]:
         table.add_column(name, justify="right")
