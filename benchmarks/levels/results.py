@@ -32,9 +32,8 @@ def load(results: Path, jobs: Sequence[Job], seeds: Sequence[int]) -> pd.DataFra
     Raises:
         SettingsError: There are none.
     """
-    version = store.code_version()
     rows = [
-        _row(job, run) | {"current": run.code == version}
+        _row(job, run) | {"current": run.code == store.code_version(job.arm)}
         for job in jobs
         for run in store.read_runs(results, job).values()
         if run.seed in seeds

@@ -22,7 +22,7 @@ def run_seed(results: Path, job: Job, seed: int) -> int:
     family = store.family(job.dataset, arm.variant)
     found = play(family, store.encoder(), arm, job.budget, seed, offline)
     runs = store.read_runs(results, job)
-    store.write_runs(results, job, runs | {seed: replace(found, code=store.code_version())})
+    store.write_runs(results, job, runs | {seed: replace(found, code=store.code_version(job.arm))})
     return 1
 
 

@@ -22,6 +22,7 @@ from trials.io.hashing import content_hash
 RESULTS = ROOT / "benchmarks" / "results" / "levels"
 SPACE = "sft_grpo"
 FORMAT = 1
+SEARCH_CODE = ("core", "space", "gp", "online")  # packages that decide what is proposed
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,9 @@ def offline_models(dataset: str) -> OfflineModels:
 
 
 @cache
-def code_version() -> str:
-    """Of the program that the runs are of."""
-    return replay_store.code_version()
+def code_version(arm: str) -> str:
+    """Of the program behind the runs of an arm: what learns from a history only where it does."""
+    return replay_store.code_version(*(() if ARMS[arm].history else SEARCH_CODE))
 
 
 def run_file(results: Path, job: Job) -> Path:
@@ -99,5 +100,5 @@ def write_runs(results: Path, job: Job, runs: dict[int, Run]) -> None:
 def missing_seeds(results: Path, job: Job, seeds: Iterable[int]) -> list[int]:
     """The seeds without a run of the present code."""
     known = read_runs(results, job)
-    version = code_version()
+    version = code_version(job.arm)
     return [seed for seed in seeds if seed not in known or known[seed].code != version]

@@ -39,7 +39,7 @@ def test_what_was_played_is_not_played_again_and_older_code_is(
     before = store.run_file(results, JOBS[0]).read_bytes()
     assert run(results, JOBS[:1], [0, 2], 1, Console(quiet=True)) == {}
     assert store.run_file(results, JOBS[0]).read_bytes() == before
-    monkeypatch.setattr(store, "code_version", lambda: "another")
+    monkeypatch.setattr(store, "code_version", lambda arm: "another")
     assert store.missing_seeds(results, JOBS[0], range(3)) == [0, 1, 2]
     assert not load(results, JOBS, [0, 2])["current"].any()
 
