@@ -49,6 +49,18 @@ class Family:
         """Mean cost of a trial at full length, by model."""
         return {model: self.tables[model].mean_cost for model in models}
 
+    def drawn(self, count: int, seed: int) -> Family:
+        """The family with so many of its candidates, the first one (the default) among them.
+
+        With all of them every seed would play nearly the same run: a cheap model is tried with
+        each candidate, and single choices decide. Costs are in mean trials of the target again.
+        """
+        others = np.random.default_rng(seed).permutation(len(self.configs) - 1)[: count - 1] + 1
+        kept = np.sort(np.append(0, others))
+        unit = float(self.target.costs[kept, -1].mean())
+        tables = {model: _part(table, kept, unit) for model, table in self.tables.items()}
+        return Family(self.dataset, tables, {m: noise[kept] for m, noise in self.noise.items()})
+
     def outcome(self, model: str, query: Query) -> tuple[Query, Outcome]:
         """The query up to the next fraction that was scored, and its answer.
 

@@ -21,7 +21,8 @@ from trials.io.hashing import content_hash
 
 RESULTS = ROOT / "benchmarks" / "results" / "levels"
 SPACE = "sft_grpo"
-FORMAT = 1
+FORMAT = 2
+CANDIDATES = 28  # of the 40, drawn anew for each seed
 SEARCH_CODE = ("core", "space", "gp", "online")  # packages that decide what is proposed
 
 
@@ -68,6 +69,7 @@ def run_file(results: Path, job: Job) -> Path:
         json.dumps(
             [
                 FORMAT,
+                CANDIDATES,
                 job.budget,
                 space_text(encoder().space),
                 [table.fingerprint() for table in tables.values()],

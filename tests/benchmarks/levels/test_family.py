@@ -55,3 +55,17 @@ def test_reversed_proxies_rank_the_other_way_round():
     for model in MODELS[:-1]:
         ours, theirs = true.tables[model].final, reversed_.tables[model].final
         assert np.allclose(ours + theirs, ours.min() + ours.max())
+
+
+def test_a_seed_draws_its_candidates_with_the_first_one_always_among_them():
+    made = family()
+    drawn = [made.drawn(8, seed) for seed in (0, 0, 1)]
+    keys = [[encoder().key(c) for c in each.configs] for each in drawn]
+    assert keys[0] == keys[1] != keys[2]
+    assert {len(each.configs) for each in drawn} == {8}
+    assert all(each[0] == encoder().key(made.configs[0]) for each in keys)
+    for model in MODELS:
+        scores = dict(zip(map(encoder().key, made.configs), made.tables[model].final, strict=True))
+        found = drawn[2].tables[model]
+        assert [scores[encoder().key(c)] for c in found.configs] == found.final.tolist()
+    assert drawn[2].target.mean_cost == pytest.approx(1.0)

@@ -26,6 +26,7 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(store, "encoder", encoder)
     made = cache(lambda dataset, variant: family_of(rows(), dataset, encoder(), variant))
     monkeypatch.setattr(store, "family", made)
+    monkeypatch.setattr(store, "CANDIDATES", 10)
     return tmp_path
 
 
