@@ -46,6 +46,7 @@ class Selection:
     datasets: Annotated[str, Option(help="Names, with commas between; all by default.")] = ""
     budgets: Annotated[str, Option(help="In mean trials of the target.")] = "4,6,8"
     seeds: Annotated[int, Option(help="Runs of each arm on each dataset.", min=1)] = 10
+    candidates: Annotated[int, Option(help="Drawn anew for each seed, of 40.", min=2)] = 28
     results: Annotated[Path | None, Option(help="Folder of the runs.")] = None
 
     @property
@@ -66,7 +67,7 @@ class Selection:
         datasets = selected(self.datasets, families(history()), "dataset")
         budgets = [_budget(text) for text in self.budgets.split(",")]
         names = [_plain(ARMS)[arm] for arm in arms]
-        return [Job(a, d, b) for b in budgets for a in names for d in datasets]
+        return [Job(a, d, b, self.candidates) for b in budgets for a in names for d in datasets]
 
 
 def _plain(names: object) -> dict[str, str]:

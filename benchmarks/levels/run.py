@@ -19,7 +19,7 @@ def run_seed(results: Path, job: Job, seed: int) -> int:
     """Play one seed of a job and save it; returns 1, the number of runs."""
     arm = ARMS[job.arm]
     offline = store.offline_models(job.dataset) if arm.history else None
-    family = store.family(job.dataset, arm.variant).drawn(store.CANDIDATES, seed)
+    family = store.family(job.dataset, arm.variant).drawn(job.candidates, seed)
     found = play(family, store.encoder(), arm, job.budget, seed, offline)
     runs = store.read_runs(results, job)
     store.write_runs(results, job, runs | {seed: replace(found, code=store.code_version(job.arm))})

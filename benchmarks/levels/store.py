@@ -22,7 +22,7 @@ from trials.io.hashing import content_hash
 RESULTS = ROOT / "benchmarks" / "results" / "levels"
 SPACE = "sft_grpo"
 FORMAT = 2
-CANDIDATES = 28  # of the 40, drawn anew for each seed
+CANDIDATES = 28  # of the 40 that there are
 SEARCH_CODE = ("core", "space", "gp", "online")  # packages that decide what is proposed
 
 
@@ -33,6 +33,8 @@ class Job:
     arm: str
     dataset: str
     budget: float
+    candidates: int = CANDIDATES
+    """Drawn anew for each seed."""
 
     def __str__(self) -> str:
         return f"{self.arm} on {self.dataset}, budget {self.budget:g}"
@@ -69,7 +71,7 @@ def run_file(results: Path, job: Job) -> Path:
         json.dumps(
             [
                 FORMAT,
-                CANDIDATES,
+                job.candidates,
                 job.budget,
                 space_text(encoder().space),
                 [table.fingerprint() for table in tables.values()],

@@ -18,7 +18,7 @@ from benchmarks.levels.store import Job
 from tests.benchmarks.levels.small_family import encoder, rows
 from trials.io.errors import SettingsError
 
-JOBS = [Job(arm, "d0", 3.0) for arm in ("alone", "both", "random")]
+JOBS = [Job(arm, "d0", 3.0, 10) for arm in ("alone", "both", "random")]
 
 
 @pytest.fixture
@@ -26,7 +26,6 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(store, "encoder", encoder)
     made = cache(lambda dataset, variant: family_of(rows(), dataset, encoder(), variant))
     monkeypatch.setattr(store, "family", made)
-    monkeypatch.setattr(store, "CANDIDATES", 10)
     return tmp_path
 
 
