@@ -44,7 +44,12 @@ EXPONENTS: Mapping[str, tuple[float, float]] = {
     "r N^0.5, SFT alone": (0.5, 0.0),
 }
 """Of SFT and of RL."""
-DIRECTIONS = {"from smaller": np.less, "from larger": np.greater, "from both": np.not_equal}
+DIRECTIONS = {
+    "from smaller": np.less,
+    "from larger": np.greater,
+    "from both": np.not_equal,
+    "from every size": lambda sizes, _: np.ones(len(sizes), dtype=bool),
+}
 
 
 def relative(trials: Trials, exponents: tuple[float, float]) -> Trials:
@@ -64,8 +69,9 @@ def sizes(trials: Trials) -> np.ndarray:
 def held_out(trials: Trials, direction: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Masks of the past and of the trials to be ordered: of one model on one dataset each.
 
-    The past is of other models, all smaller or all larger where the direction says so, and of
-    other datasets; without past trials there is nothing to learn from and the pair is left out.
+    The past is of other datasets, and of the models that the direction says: all smaller ones, all
+    larger ones, both, or every model, the one that is ordered among them. Without past trials there
+    is nothing to learn from, and the pair is left out.
     """
     size = sizes(trials).round(3)
     for each in np.unique(size):

@@ -42,7 +42,7 @@ console = for_tables()
 class Selection:
     """Options of both commands: which runs there are."""
 
-    arms: Annotated[str, Option(help="Names, with semicolons between; all by default.")] = ""
+    arms: Annotated[str, Option(help="Names, with commas between; all by default.")] = ""
     datasets: Annotated[str, Option(help="Names, with commas between; all by default.")] = ""
     budgets: Annotated[str, Option(help="In mean trials of the target.")] = "4,6,8"
     seeds: Annotated[int, Option(help="Runs of each arm on each dataset.", min=1)] = 10
@@ -63,15 +63,10 @@ class Selection:
         from benchmarks.levels.store import Job
         from benchmarks.replay.store import history
 
-        arms = selected(self.arms.replace(",", "\0").replace(";", ","), _plain(ARMS), "arm")
+        arms = selected(self.arms, ARMS, "arm")
         datasets = selected(self.datasets, families(history()), "dataset")
         budgets = [_budget(text) for text in self.budgets.split(",")]
-        names = [_plain(ARMS)[arm] for arm in arms]
-        return [Job(a, d, b, self.candidates) for b in budgets for a in names for d in datasets]
-
-
-def _plain(names: object) -> dict[str, str]:
-    return {str(name).replace(",", "\0"): str(name) for name in names}  # type: ignore[attr-defined]
+        return [Job(a, d, b, self.candidates) for b in budgets for a in arms for d in datasets]
 
 
 def _budget(text: str) -> float:
@@ -108,11 +103,12 @@ def show(
 ) -> None:
     """Regret of every arm, what its trials cost, and whether the goals are reached."""
     with friendly_errors():
-        from benchmarks.levels.results import goals, load, summary, tables
+        from benchmarks.levels.results import goals, load, remarks, summary, tables
 
-        runs = load(selection.folder, selection.jobs(), range(selection.seeds))
-        if stale := int((~runs["current"]).sum()):
-            say(f"{stale} of {len(runs)} runs are of other code than the present")
+        jobs, seeds = selection.jobs(), range(selection.seeds)
+        runs = load(selection.folder, jobs, seeds)
+        for line in remarks(runs, jobs, seeds):
+            say(line)
         for table in tables(runs):
             console.print(table)
         for line in goals(runs):

@@ -19,7 +19,7 @@ from trials.io.errors import SettingsError
 
 BASELINES = {"proxies": "alone", "history": "history", "ablation": "random"}
 """The arm that others of its group are compared with."""
-BOUNDS = {"both": 0.6, "both, shuffled": 1.3, "both, reversed": 1.3, "history and both": 1.05}
+BOUNDS = {"both": 0.6, "both shuffled": 1.3, "both reversed": 1.3, "history and both": 1.05}
 """Regret over that of the baseline, at most; without a history from four full trials on."""
 
 
@@ -41,6 +41,20 @@ def load(results: Path, jobs: Sequence[Job], seeds: Sequence[int]) -> pd.DataFra
     if not rows:
         raise SettingsError("nothing was run yet\n  run: python -m benchmarks.levels run")
     return pd.DataFrame(rows)
+
+
+def remarks(runs: pd.DataFrame, jobs: Sequence[Job], seeds: Sequence[int]) -> list[str]:
+    """What is missing or of other code: means over different datasets cannot be compared."""
+    found, expected, stale = len(runs), len(jobs) * len(seeds), int((~runs["current"]).sum())
+    lines = []
+    if found < expected:
+        lines.append(
+            f"{expected - found} of {expected} runs are missing, so rows may be of different "
+            "datasets; add them: python -m benchmarks.levels run"
+        )
+    if stale:
+        lines.append(f"{stale} of {found} runs are of other code than the present")
+    return lines
 
 
 def _row(job: Job, run: Run) -> dict[str, object]:

@@ -82,7 +82,7 @@ def run_file(results: Path, job: Job) -> Path:
         ),
         digits=12,
     )
-    name = job.arm.replace(", ", "-").replace(" ", "-")
+    name = job.arm.replace(" ", "-")
     return results / f"{name}.{job.budget:g}.{job.dataset}.{key}.jsonl"
 
 

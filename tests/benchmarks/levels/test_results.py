@@ -12,7 +12,7 @@ from rich.console import Console
 
 from benchmarks.levels import store
 from benchmarks.levels.family import family_of
-from benchmarks.levels.results import compared, goals, load, summary, tables
+from benchmarks.levels.results import compared, goals, load, remarks, summary, tables
 from benchmarks.levels.run import run, run_job
 from benchmarks.levels.store import Job
 from tests.benchmarks.levels.small_family import encoder, rows
@@ -55,6 +55,8 @@ def test_each_arm_and_budget_is_a_row_with_what_its_trials_cost(results: Path):
     assert np.isnan(found.loc["both", "ratio"])  # of one dataset there is no error
     assert [table.row_count for table in tables(runs)] == [2, 1]
     assert goals(runs) == []
+    assert remarks(runs, JOBS, [0]) == []
+    assert "3 of 6 runs are missing" in remarks(runs, JOBS, [0, 1])[0]
 
 
 def test_a_ratio_is_that_of_the_means_with_its_error_over_datasets(results: Path):
