@@ -18,6 +18,7 @@ from tasks.execution.devices import gpus_of_trial, launchers_for, visible_gpus
 from trials.io.errors import SettingsError
 from trials.process.launch import Launcher
 
+LOCKS = Path(tempfile.gettempdir())  # one place for all processes of a machine
 POLL_SECONDS = 1.0
 NO_LIMIT = float("inf")
 OnWait = Callable[[str], None]
@@ -67,7 +68,7 @@ def _take(visible: Sequence[str], at_most: int, held: ExitStack) -> list[str]:
         if len(taken) == at_most:
             break
         lock_name = f"autopipe-{os.getuid()}-gpu-{re.sub(r'[^A-Za-z0-9-]', '-', name)}.lock"
-        lock = FileLock(Path(tempfile.gettempdir()) / lock_name, timeout=0)
+        lock = FileLock(LOCKS / lock_name, timeout=0)
         try:
             held.enter_context(lock)
         except Timeout:
