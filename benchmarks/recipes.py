@@ -19,22 +19,12 @@ import numpy as np
 import pandas as pd
 import typer
 
+from surrogates.space.rate_rule import CELLS, CHOSEN, FORMS, REACH, Form, fit_rule, rounded
 from tasks.config.paths import BUNDLED_HISTORY
 from tasks.history.rows import history_files, read_history
 from tasks.inputs.auto_space import TOO_HIGH, covers
 from tasks.inputs.catalog import load_catalog
-from tasks.inputs.rates import (
-    CELLS,
-    CHOSEN,
-    FORMS,
-    REACH,
-    Form,
-    fit_rule,
-    reference_rule,
-    rounded,
-    shown,
-)
-from tasks.inputs.recipes import FAMILY, Recipe, load_recipes
+from tasks.inputs.recipes import FAMILY, Recipe, load_recipes, reference_rule, shown
 from tasks.inputs.sizes import ModelSize
 from tasks.inputs.spaces import load_space
 

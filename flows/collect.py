@@ -22,13 +22,14 @@ from tasks.execution.gpus import reserve_launchers
 from tasks.execution.trial import abort_run
 from tasks.history.location import resolve_history_dir
 from tasks.history.rows import history_files
-from tasks.inputs.prepare import prepare_datasets
+from tasks.inputs.auto_space import FittingSpace, design_space, keep_space
+from tasks.inputs.prepare import CheckedInputs, Inputs, find_datasets, probe_datasets
 from tasks.monitoring import observers
 from tasks.monitoring.prefect_pages import artifact_key, publish_table
 from tasks.output.escape import markdown
 from tasks.runs.folder import RunFolder
 from tasks.runs.versions import HISTORY_NAME, dataset_name
-from tasks.search.design import append_dataset, design, folder_name, summary_row
+from tasks.search.design import append_dataset, design, summary_row
 from tasks.sync.lock import run_lock
 from tasks.versioning.provenance import version_inputs, version_outputs
 from trials.process.launch import Launcher
@@ -51,32 +52,34 @@ def collect(
         The new history files, one for each dataset.
 
     Raises:
+        SettingsError: a space cannot be used, or not for the model; nothing was run then.
         AutoPipeError: when a trial failed in a way that all others would, too.
     """
     run = RunFolder(runs_folder() / slug(name))
-    with (
-        run_lock(run.path),
-        observers.observe(run) as observer,
-        reserve_launchers(settings.parallel, settings.threads, on_wait=observer.phase) as launchers,
-    ):
-        observer.phase("preparing the datasets and probing the base model")
-        with Supervisor(launchers[0]) as measurer:
-            inputs = prepare_datasets(
-                settings.datasets,
-                settings.model,
-                settings.schedule,
-                measurer,
-                settings.compute,
-                lambda done, total: observer.notify(observers.DatasetsProbed(done, total)),
+    with run_lock(run.path), observers.observe(run) as observer:
+        observer.phase("preparing the datasets")
+        found = find_datasets(settings.datasets, settings.model, settings.schedule)
+        spaces = _spaces(settings, run, found, observer)
+        with reserve_launchers(
+            settings.parallel, settings.threads, on_wait=observer.phase
+        ) as launchers:
+            observer.phase("probing the base model")
+            with Supervisor(launchers[0]) as measurer:
+                inputs = probe_datasets(
+                    found,
+                    measurer,
+                    settings.compute,
+                    lambda done, total: observer.notify(observers.DatasetsProbed(done, total)),
+                )
+            version_inputs(
+                run.path, {dataset_name(each.dataset_id): each.dataset.path for each in inputs}
             )
-        version_inputs(
-            run.path, {dataset_name(each.dataset_id): each.dataset.path for each in inputs}
-        )
-        designs = [
-            (each, design(settings, each, run.trial_folder(folder_name(each)))) for each in inputs
-        ]
-        trials = [spec for _, specs in designs for spec in specs]
-        results = _run_trials(settings, trials, launchers, observer)
+            designs = [
+                (each, _design(settings, run, each, space))
+                for each, space in zip(inputs, spaces, strict=True)
+            ]
+            trials = [spec for _, specs in designs for spec in specs]
+            results = _run_trials(settings, trials, launchers, observer)
     publish_table(
         [summary_row(each, [results[spec.folder] for spec in specs]) for each, specs in designs],
         key=artifact_key(run, "datasets"),
@@ -86,6 +89,33 @@ def collect(
     files = [append_dataset(each, specs, run.run_id, history) for each, specs in designs]
     version_outputs(run.path, {HISTORY_NAME: history_files(history)})
     return [file for file in files if file is not None]
+
+
+def _spaces(
+    settings: CollectSettings,
+    run: RunFolder,
+    found: Sequence[CheckedInputs],
+    observer: observers.RunObserver,
+) -> list[FittingSpace]:
+    """The space of each dataset, and where rates begin, said once for all that agree."""
+    spaces = [
+        design_space(settings, len(each.dataset.preferences), _folder(run, each)) for each in found
+    ]
+    for note in dict.fromkeys(each.note for each in spaces if each.note):
+        observer.message(note)
+    return spaces
+
+
+def _design(
+    settings: CollectSettings, run: RunFolder, inputs: Inputs, space: FittingSpace
+) -> list[TrialSpec]:
+    """The trials of one dataset, with their space kept beside them for a run that is resumed."""
+    kept = keep_space(space, folder := _folder(run, inputs))
+    return design(settings.model_copy(update={"space": kept}), inputs, folder)
+
+
+def _folder(run: RunFolder, inputs: CheckedInputs) -> Path:
+    return run.trial_folder(slug(inputs.dataset_id))
 
 
 def _run_trials(

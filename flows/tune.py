@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 from ConfigSpace import ConfigurationSpace
 from prefect import flow
 
@@ -19,7 +20,13 @@ from tasks.delivery.export import export_best
 from tasks.execution.backend import ExecutionBackend, open_backend, open_measurer
 from tasks.history.rows import history_files
 from tasks.inputs.prepare import Inputs, find_inputs, probe_inputs
-from tasks.inputs.proxies import find_proxies, plan_text, probe_proxies, search_levels
+from tasks.inputs.proxies import (
+    find_proxies,
+    plan_text,
+    probe_proxies,
+    search_levels,
+    with_proxies_named,
+)
 from tasks.inputs.spaces import plain_values
 from tasks.monitoring import observers
 from tasks.offline.models import OfflineTraining
@@ -34,6 +41,7 @@ from tasks.search.conclude import conclude
 from tasks.search.job import Job, open_job
 from tasks.search.loop import SearchLoop
 from tasks.search.naming import flow_run_title
+from tasks.search.past import past_on_proxies, past_text
 from tasks.search.stages import stages_of
 from tasks.versioning.provenance import (
     version_export,
@@ -88,6 +96,7 @@ class _Ready:
     plan: TimePlan
     inputs: Inputs
     proxies: list[Inputs]
+    past: pd.DataFrame | None  # earlier trials of the proxies on this data
     info: RunInfo
     offline: OfflineModels | None
     space: ConfigurationSpace
@@ -100,13 +109,14 @@ def _prepare(job: Job, backend: ExecutionBackend) -> _Ready:
     backend.warm_up()
     found = find_inputs(job.settings)
     searched = space_of_run(job.settings, folder, found)
-    smaller = find_proxies(job.settings, found)
-    settings, space = searched.settings, searched.space
+    settings, space = with_proxies_named(searched.settings), searched.space
+    smaller = find_proxies(settings, found)
     validate_dataset(found, folder)
     learned = pin_history(settings, folder, found, job.history)
     # A resumed search has to know what it knew, or it would not find its trials again.
     files = [] if learned.used is False else learned.files
-    with OfflineTraining(files, space, features=learned.features) as training:
+    pairs = [(proxy.model_id, found.model_id) for proxy in smaller]
+    with OfflineTraining(files, space, learned.features, pairs) as training:
         observer.phase("measuring what a trial costs")
         plan = make_plan(
             settings, folder, found, space, backend, job.launchers, job.ledger, training
@@ -137,7 +147,10 @@ def _prepare(job: Job, backend: ExecutionBackend) -> _Ready:
             if learned.used is None
             else "the search resumes without past runs, as it began"
         )
-    return _Ready(plan, inputs, proxies, info, offline, space)
+    past = past_on_proxies(files if offline is not None else [], proxies)
+    if text := past_text(past):
+        observer.message(text)
+    return _Ready(plan, inputs, proxies, past, info, offline, space)
 
 
 def _search(job: Job, backend: ExecutionBackend, ready: _Ready) -> SearchLoop:
@@ -167,6 +180,7 @@ def _search(job: Job, backend: ExecutionBackend, ready: _Ready) -> SearchLoop:
         ),
         finalist_share=0.0,  # the ledger keeps the finalists' share, in the budget's own unit
         offline=ready.offline,
+        past=ready.past,
         **search_levels([*ready.proxies, ready.inputs]),
     )
     loop = SearchLoop(

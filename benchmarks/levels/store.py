@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -12,6 +12,8 @@ from benchmarks.levels.arms import ARMS
 from benchmarks.levels.family import MODELS, Family, family_of
 from benchmarks.levels.play import Run
 from benchmarks.replay import store as replay_store
+from surrogates.history.table import read_history
+from surrogates.offline.agreement import agreements
 from surrogates.offline.models import OfflineModels
 from surrogates.space.encoding import SpaceEncoder
 from tasks.config.paths import ROOT
@@ -51,10 +53,14 @@ def family(dataset: str, variant: str) -> Family:
     return family_of(replay_store.history(), dataset, encoder(), variant)  # type: ignore[arg-type]
 
 
+@cache
 def offline_models(dataset: str) -> OfflineModels:
-    """Models fitted to the other datasets."""
+    """Models fitted to the other datasets, with how far the models of a family agreed there."""
     settings = replay_store.Settings(model=MODELS[-1], space=SPACE)
-    return replay_store.offline_models(settings, dataset, "true")
+    models = replay_store.offline_models(settings, dataset, "true")
+    others = read_history(replay_store.other_datasets(dataset, "true"), encoder())
+    pairs = [(model, MODELS[-1]) for model in MODELS[:-1]]
+    return replace(models, agreements=agreements(others, encoder(), pairs) if others else {})
 
 
 @cache

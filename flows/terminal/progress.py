@@ -230,6 +230,8 @@ class CollectProgress(_Shown, observers.RunObserver):
 
     def notify(self, event: observers.RunEvent) -> None:
         match event:
+            case observers.Message(text):
+                self._console.print(printable(text, lines=True), markup=False, highlight=False)
             case observers.DatasetsProbed(done, total):
                 self._show(line := f"base model measured on {done}/{total} datasets", line)
             case observers.TrialFinished(_, result):

@@ -33,6 +33,8 @@ class History:
     """The first `dataset_id` of the same content; see `_datasets`."""
     group: np.ndarray
     """dataset x model, where there is a model_id column."""
+    model: np.ndarray
+    """The name of each row's model: `level`, else `model_id`; empty without either."""
     trial: np.ndarray
     """Identity of the trial of each row, which joins prefixes to their final score."""
     fraction: np.ndarray
@@ -81,7 +83,7 @@ def read_history(
 
     Args:
         history: Table with `dataset_id`, `score` and `config.*`; `meta.*`, `signal.*`, `score_se`,
-            `fraction`, `cost` or `cost_seconds`, `state`, `trial_id`, `model_id` and
+            `fraction`, `cost` or `cost_seconds`, `state`, `trial_id`, `model_id`, `level` and
             `dataset_fingerprint` are used when there.
         encoder: The space; configuration columns it does not know are ignored.
         maximize: Whether more is better in the table.
@@ -141,6 +143,7 @@ def _interpret(frame: pd.DataFrame, encoder: SpaceEncoder, maximize: bool) -> Hi
         table=frame[used],
         dataset=dataset,
         group=group,
+        model=_strings(frame, "level" if "level" in frame else "model_id", ""),
         trial=_trials(frame, encoder, configs, group),
         fraction=fraction,
         score=np.where(failed, np.nan, score),

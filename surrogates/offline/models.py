@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from ConfigSpace import ConfigurationSpace
 from surrogates.core.base import HistoryError, OptionError
 from surrogates.gp.fit import MeanPrior
 from surrogates.history.table import META, History, read_history
+from surrogates.offline.agreement import Pair, agreements
 from surrogates.offline.cost import CostModel
 from surrogates.offline.early import EarlyPredictor
 from surrogates.offline.ranker import Ranker
@@ -39,6 +41,8 @@ class OfflineModels:
     failure_cube: np.ndarray | None = None
     """`t x d` encoded past trials (at most 500), for the failure model."""
     failure_flags: np.ndarray | None = None
+    agreements: Mapping[Pair, tuple[float, ...]] = field(default_factory=dict)
+    """Correlations of pairs of models on past datasets, where they were asked for."""
 
     @classmethod
     def fit(
@@ -49,6 +53,7 @@ class OfflineModels:
         *,
         maximize: bool = True,
         use_meta: bool = True,
+        pairs: Sequence[Pair] = (),
     ) -> OfflineModels:
         """Fit everything the history allows.
 
@@ -57,6 +62,7 @@ class OfflineModels:
             space, seed, maximize: As for the search.
             use_meta: False leaves the `meta.*` columns out (a new dataset without meta-features
                 cannot be placed among the others by them).
+            pairs: Names of models, the smaller one first, whose agreement is wanted.
 
         Raises:
             HistoryError: The table lacks a required column.
@@ -65,6 +71,7 @@ class OfflineModels:
         rows = read_history(history, encoder, maximize)
         if rows is None:
             return cls(encoder.columns, maximize)
+        agreed = agreements(rows, encoder, pairs)
         if not use_meta:
             for column in rows.columns(META):
                 del rows.table[column]
@@ -85,6 +92,7 @@ class OfflineModels:
             float(spread.median()) if len(spread) else float("nan"),
             cube,
             flags,
+            agreed,
         )
 
     @property
@@ -138,6 +146,7 @@ class OfflineModels:
             "scale": self.scale,
             "failure_cube": None if self.failure_cube is None else self.failure_cube.tolist(),
             "failure_flags": None if self.failure_flags is None else self.failure_flags.tolist(),
+            "agreements": [[*pair, list(found)] for pair, found in self.agreements.items()],
         }
         (folder / "offline.json").write_text(json.dumps(payload))
 
@@ -158,6 +167,7 @@ class OfflineModels:
             payload["scale"],
             None if cube is None else np.array(cube),
             None if flags is None else np.array(flags, dtype=bool),
+            {(a, b): tuple(found) for a, b, found in payload.get("agreements", [])},
         )
 
 

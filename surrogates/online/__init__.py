@@ -1,4 +1,4 @@
 """The search itself: ask, tell, and its beliefs in between.
 
-May import `core`, `space`, `gp` and `offline`.
+May import `core`, `space`, `history`, `gp` and `offline`.
 """

@@ -66,10 +66,12 @@ class AskContext:
         return self.log.target if name is None else name
 
     def taken(self, level: str | None = None) -> Counter[tuple]:
-        """Number of times that each configuration was proposed on a level, by its key."""
+        """Number of times that each configuration was tried on a level, or will be, by its key."""
         on = self.level(level)
-        new = (p for p in self.log.proposals.values() if p.kind == "new" and p.level == on)
-        return Counter(self.encoder.key(p.config) for p in new)
+        proposals = self.log.proposals.values()
+        tried = [p.config for p in proposals if p.kind == "new" and p.level == on]
+        tried += [trial.config for trial in self.log.past if trial.level == on]
+        return Counter(map(self.encoder.key, tried))
 
     def free(self, level: str | None = None) -> np.ndarray:
         """Indices of the candidates not proposed before; the rarest ones if there are none.

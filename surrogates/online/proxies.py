@@ -8,7 +8,9 @@ default; those that cost more wait until the target has spoken. A level is left
     in reverse      when its correlation with the target, as learned, is negative
     without worth   when that correlation is below 0.4 with a probability of 95 %
 
-What it has told stays in the model, a ranking in reverse included.
+A history in which both models were tried on other datasets says beforehand what a proxy is worth:
+one that it vouches for need not wait, and one that it has found out is not used at all. What a
+proxy has told stays in the model, a ranking in reverse included.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import beta
 
 from surrogates.online.task_model import TaskModel
 
@@ -27,6 +30,7 @@ LAST = 0.25  # share of the budget at its end in which nothing but the target ru
 SPREAD = 32  # trials of a cheap proxy all over the space, if half of SHARE pays for them
 FLOOR_TRIALS = 12
 JUDGED_FROM = 2  # full-length trials of the target: one alone contradicts nothing
+PAST = 2  # datasets of the history, below which it condemns nothing
 USEFUL = 0.4  # correlation: a proxy below it explains less than a sixth of the variance
 
 
@@ -36,6 +40,8 @@ class ProxyState:
 
     level: str
     trials: int
+    past: int
+    """Trials of this dataset that were known before, and cost nothing."""
     cost: float
     """In the caller's units."""
     correlation: float
@@ -55,8 +61,9 @@ def _state(model: TaskModel, name: str) -> ProxyState:
     log = model.trial_log
     own = [o for o in log.observations.values() if log.level_of(o) == name]
     correlation, interval = correlation_of(model, name)
-    cost = math.fsum(o.cost for o in own)
-    return ProxyState(name, len(own), cost, correlation, interval, _reason_to_leave(model, name))
+    past = sum(trial.level == name for trial in log.past)
+    cost, left = math.fsum(o.cost for o in own), _reason_to_leave(model, name)
+    return ProxyState(name, len(own), past, cost, correlation, interval, left)
 
 
 def open_proxies(model: TaskModel, spent: float, budget: float | None) -> list[str]:
@@ -82,7 +89,7 @@ def open_proxies(model: TaskModel, spent: float, budget: float | None) -> list[s
     affordable = [
         name
         for name in names
-        if (tried or model.levels.cost(name) <= CHEAP)
+        if (tried or model.levels.cost(name) <= CHEAP or model.agreement(name))
         and used + full * model.levels.cost(name) <= allowed
     ]
     return [name for name in affordable if _reason_to_leave(model, name) is None]
@@ -96,6 +103,10 @@ def _reason_to_leave(model: TaskModel, level: str) -> str | None:
 
 
 def _evidence_against(model: TaskModel, level: str) -> str | None:
+    past = model.agreement(level)
+    if len(past) >= PAST and beta(*model.correlation_prior(level)).ppf(0.95) < USEFUL:
+        mean = sum(past) / len(past)
+        return f"its correlation with the target was {mean:.2f} on {len(past)} past datasets"
     scores = model.scores[level]
     known = len(scores.y) >= FLOOR_TRIALS and bool((scores.y_var > 0).all())
     if known and scores.y.var(ddof=1) < 2.0 * scores.y_var.mean():

@@ -36,15 +36,17 @@ class LevelScores:
     ) -> None:
         self.prior, self.offline, self.encoder = prior, prior.offline, prior.encoder
         self.trial_log, self.sign, self.shared_stages = trial_log, sign, shared_stages
-        self.observed: list[Observation] = trial_log.usable(level)
-        self.configs: list[Config] = [trial_log.config_of(o) for o in self.observed]
-        self.canonical = [self._canonical(o) for o in self.observed]
+        own, past = trial_log.usable(level), [t for t in trial_log.past if t.level == level]
+        self.observed: list[Observation] = own + [trial.observation for trial in past]
+        self.configs: list[Config] = [trial_log.config_of(o) for o in own]
+        self.configs += [trial.config for trial in past]
+        self.canonical = [
+            shared_stages.canonical(config, o.fraction)
+            for config, o in zip(self.configs, self.observed, strict=True)
+        ]
         """The configurations that the scores are attributed to, see `SharedStages.canonical`."""
         self.full = np.array([o.full_length for o in self.observed], dtype=bool)
         self.y, self.y_var = self._estimates()
-
-    def _canonical(self, o: Observation) -> Config:
-        return self.shared_stages.canonical(self.trial_log.config_of(o), o.fraction)
 
     def scale(self, y: np.ndarray) -> float:
         """Standard deviation of final scores on this task, shrunk to the typical past one.
@@ -72,17 +74,21 @@ class LevelScores:
         if len(rows) == 0:
             return y, var
         scale = self.scale(y[self.full] if self.full.sum() >= 3 else y)
-        partial = [self.observed[i] for i in rows]
+        partial, configs = [self.observed[i] for i in rows], [self.canonical[i] for i in rows]
         if self.offline.early is None:
             var[rows] += np.array([((1.0 - o.fraction) * scale) ** 2 for o in partial])
             return y, var
-        y[rows], forecast_var = self._forecast(self.offline.early, partial, scale)
+        y[rows], forecast_var = self._forecast(self.offline.early, partial, configs, scale)
         if "predictor_noise" not in self.prior.ablate:
             var[rows] += forecast_var
         return y, var
 
     def _forecast(
-        self, early: EarlyPredictor, partial: list[Observation], scale: float
+        self,
+        early: EarlyPredictor,
+        partial: list[Observation],
+        configs: list[Config],
+        scale: float,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Full-length scores of partial runs and the variances of their own errors.
 
@@ -90,7 +96,6 @@ class LevelScores:
         that were continued to their end (forecast against outcome), shrunk towards 0. What remains
         unknown of it counts as noise only once there are full-length scores to compare with.
         """
-        configs = [self._canonical(o) for o in partial]
         mean, variance = self._early_predict(early, partial, configs, scale)
         shared = np.array([early.shared_at(o.fraction) for o in partial])
         errors, weights = self._finished_forecasts(early, scale)
@@ -124,7 +129,7 @@ class LevelScores:
         pairs = [
             (log.observations[parent], child)
             for child in self.observed
-            if child.full_length and (parent := log.proposals[child.id].continues) is not None
+            if child.full_length and (parent := log.parent_of(child)) is not None
         ]
         if not pairs:
             return np.zeros(0), np.zeros(0)

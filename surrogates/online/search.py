@@ -25,6 +25,7 @@ from surrogates.core.base import (
     Proposal,
     Recommendation,
 )
+from surrogates.history.table import read_history
 from surrogates.offline.models import OfflineModels
 from surrogates.online.context import AskContext, Choice, distinct_rungs
 from surrogates.online.offline_prior import OfflinePrior
@@ -32,7 +33,7 @@ from surrogates.online.proxies import ProxyState, proxy_states
 from surrogates.online.saved import read_state, write_state
 from surrogates.online.strategies import BAYESIAN, best_finalist, choose, planned_rung
 from surrogates.online.task_model import TaskModel, torch_threads
-from surrogates.online.trial_log import TrialLog
+from surrogates.online.trial_log import PastTrial, TrialLog
 from surrogates.space.axes import plain
 from surrogates.space.candidates import generated_candidates, given_candidates
 from surrogates.space.encoding import SpaceEncoder
@@ -53,7 +54,10 @@ class Search:
         seed: Same seed and same calls, same proposals.
         **options: See `SearchOptions`; `offline=OfflineModels` skips fitting the history again, and
             `stages` gives the stages of a configuration's run (see `surrogates.space.stages`),
-            so that no trial is proposed only to measure what another one has measured.
+            so that no trial is proposed only to measure what another one has measured. For several
+            levels of size: `levels` and `level_meta` (see `surrogates.space.levels.Levels`), and
+            `past`, a table of full-length trials of this dataset on smaller levels, with `level`
+            or `model_id`, `score`, `config.*` and perhaps `score_se`.
 
     Raises:
         OptionError: An argument or option is unknown or out of range.
@@ -71,6 +75,7 @@ class Search:
         **options: Any,
     ) -> None:
         offline, stages = options.pop("offline", None), options.pop("stages", None)
+        past = options.pop("past", None)
         self.levels = Levels.of(options.pop("levels", None), options.pop("level_meta", None))
         self.options = SearchOptions.of(options)
         if budget is not None and not (np.isfinite(budget) and budget > 0):
@@ -83,7 +88,7 @@ class Search:
         self.shared_stages = SharedStages(self.encoder, stages)
         self.maximize, self.budget, self.seed = bool(maximize), budget, int(seed)
         self.dataset = {str(k): plain(v) for k, v in dataset.items()} if dataset else None
-        self.trial_log = TrialLog(target=self.levels.target)
+        self.trial_log = TrialLog(past=self._recalled(past), target=self.levels.target)
         self.offline = self._offline_models(offline, history)
         self._priors = [
             OfflinePrior(
@@ -111,8 +116,27 @@ class Search:
                 self.seed,
                 maximize=self.maximize,
                 use_meta=self.dataset is not None,
+                pairs=[(name, self.levels.target) for name in self.levels.proxies],
             )
         return offline
+
+    def _recalled(self, past: pd.DataFrame | None) -> list[PastTrial]:
+        """Past trials of the dataset on smaller levels; those without a score say nothing."""
+        rows = read_history(past, self.encoder, self.maximize)
+        if rows is None:
+            return []
+        if unknown := sorted(set(rows.model) - set(self.levels.proxies)):
+            raise OptionError(
+                f"past has trials of {unknown}; expected the smaller levels of this search, "
+                f"{list(self.levels.proxies)}, in a column level or model_id."
+            )
+        noise = np.nan_to_num(rows.score_se)
+        return [
+            PastTrial(
+                rows.model[i], rows.configs[i], rows.sign * float(rows.score[i]), float(noise[i])
+            )
+            for i in np.flatnonzero(rows.final)
+        ]
 
     def _seen_from(self, meta: Mapping[str, Any]) -> dict[str, Any] | None:
         """The dataset's meta-features as they are with a level's model."""

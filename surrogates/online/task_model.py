@@ -18,6 +18,7 @@ from surrogates.core.base import Config, Proposal
 from surrogates.gp.failure import FailureModel, past_weight
 from surrogates.gp.levels import LevelPrior, correlation_prior
 from surrogates.gp.residual_gp import ResidualGP, merge_duplicates
+from surrogates.offline.agreement import pooled
 from surrogates.offline.cost import expected_log_cost
 from surrogates.online.offline_prior import OfflinePrior
 from surrogates.online.scores import LevelScores
@@ -117,8 +118,16 @@ class TaskModel:
         shifts = self.shifts
         return LevelPrior(
             len(self.levels.names), shifts.columns, shifts.groups, shifts.scale, shifts.prior,
-            tuple(correlation_prior(cost) for cost in self.levels.costs[:-1]),
+            tuple(map(self.correlation_prior, self.levels.proxies)),
         )  # fmt: skip
+
+    def agreement(self, proxy: str) -> tuple[float, ...]:
+        """Its correlations with the target on past datasets; empty if the pair is not known."""
+        return tuple(self.offline.agreements.get((proxy, self.levels.target), ()))
+
+    def correlation_prior(self, proxy: str) -> tuple[float, float]:
+        """Beta parameters of a proxy's correlation with the target before any score."""
+        return pooled(correlation_prior(self.levels.cost(proxy)), self.agreement(proxy))
 
     @property
     def expected_correlations(self) -> list[float]:

@@ -23,12 +23,29 @@ from surrogates.space.stages import Run
 MAX_SCORE = 1e100  # a larger one is a penalty that stands for a failure; its square overflows
 
 
+@dataclass(frozen=True)
+class PastTrial:
+    """A full-length trial of the same dataset on a smaller level, before this search began."""
+
+    level: str
+    config: Config
+    score: float
+    """In the caller's direction."""
+    score_se: float = 0.0
+
+    @property
+    def observation(self) -> Observation:
+        """It as if this search had proposed it, for nothing."""
+        return Observation("", self.score, self.score_se, 0.0, 1.0, {}, "completed", 0.0)
+
+
 @dataclass
 class TrialLog:
     """Proposals and observations of one search, both in the order they came."""
 
     proposals: dict[str, Proposal] = field(default_factory=dict)
     observations: dict[str, Observation] = field(default_factory=dict)
+    past: list[PastTrial] = field(default_factory=list)
     target: str = ""
     """The level of size that is searched for; all others are its proxies."""
     asks: int = 0
@@ -37,6 +54,11 @@ class TrialLog:
     def config_of(self, observation: Observation) -> Config:
         """The configuration that was observed."""
         return self.proposals[observation.id].config
+
+    def parent_of(self, observation: Observation) -> str | None:
+        """Id of the stopped trial that was continued; None for a new trial and a past one."""
+        proposal = self.proposals.get(observation.id)
+        return proposal.continues if proposal is not None else None
 
     def record(self, id: str, **reported: Any) -> None:
         """Check and store one observation.
@@ -135,12 +157,14 @@ class TrialLog:
             "asks": self.asks,
             "proposals": [_nulls(asdict(p)) for p in self.proposals.values()],
             "told": [_nulls(asdict(o)) for o in self.observations.values()],
+            "past": [asdict(trial) for trial in self.past],
         }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], target: str = "") -> TrialLog:
         """Inverse of `to_dict`."""
-        log = cls(target=target, asks=data["asks"])
+        past = [PastTrial(**trial) for trial in data.get("past", [])]  # earlier files lack it
+        log = cls(past=past, target=target, asks=data["asks"])
         log.proposals = {p["id"]: Proposal(**_nans(p)) for p in data["proposals"]}
         for saved in data["told"]:
             # Files written before `start` was recorded lack it.

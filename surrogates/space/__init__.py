@@ -1,4 +1,4 @@
-"""Configurations as numbers: axes, encodings, candidates, stages.
+"""Configurations as numbers: axes, encodings, candidates, stages, usual rates.
 
 May import `core`.
 """

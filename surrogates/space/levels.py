@@ -21,6 +21,7 @@ from surrogates.space.encoding import SpaceEncoder
 
 RATE = "learning_rate"  # in the name of an axis that may shift between levels
 WIDTH_RULE = "sft_"  # beginning of the names of those that the rule of widths is known for
+WIDTH = ("width", "model_hidden_size")  # meta-features with a model's width
 ADAPTER = "adapter"  # the choice on which shifts depend, where a space has it
 
 
@@ -116,7 +117,7 @@ class Shifts:
     def of(cls, encoder: SpaceEncoder, levels: Levels) -> Shifts:
         """Expected shifts: -log10(width of the target / of the level) for SFT rates, else 0.
 
-        Widths are the meta-feature "width" or "model_hidden_size".
+        Widths are the first meta-feature of `WIDTH` that there is.
         """
         rates: list[NumberAxis] = []
         columns: list[int] = []
@@ -165,5 +166,5 @@ class Shifts:
 
 
 def _width(meta: Mapping[str, Any]) -> float | None:
-    value = meta.get("width", meta.get("model_hidden_size"))
+    value = next((meta[name] for name in WIDTH if meta.get(name) is not None), None)
     return float(value) if value is not None and float(value) > 0 else None

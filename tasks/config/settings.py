@@ -34,6 +34,16 @@ Model = Annotated[
     Option(default=EXAMPLE_MODEL),
     Field(description="Catalog name, folder, .gguf file or Hub id."),
 ]
+Space = Annotated[
+    str,
+    Option(),
+    Field(description=f"{SPACE}; auto: for the model's size, by published recipes."),
+]
+AllowRates = Annotated[
+    bool,
+    Option(),
+    Field(description="Allow a space whose learning rates are far too high by recipes."),
+]
 Parallel = Annotated[
     int,
     Option(computed_default="as GPUs allow, else 2"),
@@ -151,11 +161,9 @@ class TuneSettings(Settings):
     proxies: Annotated[tuple[str, ...], Option("proxy")] = Field(
         (),
         description="Smaller model of the same family to try configurations on first; auto: those "
-        "of the catalog. May be repeated.",
+        "of the catalog, or on the Hub by its naming. May be repeated.",
     )
-    space: Annotated[str, Option()] = Field(
-        "auto", description=f"{SPACE}; auto: for the model's size, by published recipes."
-    )
+    space: Space = "auto"
     budget: Annotated[Budget, Option()] = Field(
         Budget(amount=12, unit="trials"),
         description="What may be spent: time (25m, 1h30m), trials (12) or compute ('8 full').",
@@ -195,9 +203,7 @@ class TuneSettings(Settings):
     allow_user_code: Annotated[bool, Option()] = Field(
         False, description="Allow rewards named as module:function, which run your code."
     )
-    allow_rates: Annotated[bool, Option()] = Field(
-        False, description="Allow a space whose learning rates are far too high by recipes."
-    )
+    allow_rates: AllowRates = False
     use_history: Annotated[bool, Option()] = Field(True, description="Learn from past runs.")
     trials_on: Annotated[str, Option(panel=DEVICES)] = Field(
         "here",
@@ -252,7 +258,7 @@ class CollectSettings(Settings):
         min_length=1, max_length=10_000, description="Catalog names, folders or files of rows."
     )
     model: Model
-    space: Annotated[str, Option()] = Field("sft_grpo", description=f"{SPACE}.")
+    space: Space = "auto"
     configurations: Annotated[int, Option()] = Field(
         30, ge=1, le=100_000, description="Configurations for each dataset."
     )
@@ -268,6 +274,7 @@ class CollectSettings(Settings):
     compute: TrialCompute = Compute()
     threads: Threads = None
     retries: Retries = 1
+    allow_rates: AllowRates = False
 
     @property
     def title(self) -> str:

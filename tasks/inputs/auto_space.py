@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ConfigSpace import ConfigurationSpace
@@ -15,11 +16,12 @@ from ConfigSpace.hyperparameters import (
     OrdinalHyperparameter,
 )
 
-from tasks.config.settings import TuneSettings
-from tasks.inputs.rates import ADAPTERS, STAGES, RateRange, RateRule, reference_rule, shown
-from tasks.inputs.recipes import Adapter, Stage
+from surrogates.space.rate_rule import ADAPTERS, STAGES, Adapter, RateRange, RateRule, Stage
+from tasks.config.settings import CollectSettings, TuneSettings
+from tasks.inputs.recipes import reference_rule, shown
 from tasks.inputs.sizes import ModelSize, model_size
-from tasks.inputs.spaces import load_space
+from tasks.inputs.spaces import load_space, space_text
+from trials.io.atomic import write_text
 from trials.io.errors import SettingsError
 
 AUTO = "auto"
@@ -30,7 +32,17 @@ COVERED = 0.8  # share of a rate's range, on its log scale, that the rule's rang
 # Of the rates of authors left out, one in a hundred is further above the rule (docs/spaces.md).
 TOO_HIGH = 30.0
 LEAST_PAIRS = 32  # for a DPO stage: the largest batch of these spaces
+KEPT = "space.json"  # in the folder of a dataset's design
 NAMES = {"sft": "SFT", "dpo": "DPO", "rl": "RL"}
+
+
+@dataclass(frozen=True)
+class FittingSpace:
+    """A space that fits a model, its name, and where its rates begin."""
+
+    name: str
+    space: ConfigurationSpace
+    note: str | None = None  # for people
 
 
 @dataclass(frozen=True)
@@ -46,6 +58,56 @@ def searched_space(settings: TuneSettings, pairs: int) -> SearchedSpace:
     """The space of a new run on a dataset with so many preference pairs.
 
     Raises:
+        SettingsError, HyperparameterError: as `fitting_space`.
+    """
+    found = fitting_space(settings, pairs)
+    named = settings.model_copy(update={"space": found.name})
+    return SearchedSpace(named, found.space, found.note)
+
+
+def design_space(settings: CollectSettings, pairs: int, folder: Path) -> FittingSpace:
+    """The space of a dataset's design: for a new one that of the settings, else the original.
+
+    Were it made again for a design that has trials, recipes that were added meanwhile would change
+    its configurations. Those of before `keep_space` are in the family's, unless another is named.
+
+    Raises:
+        SettingsError, HyperparameterError: as `fitting_space`; or the settings name another space
+            than the one that the design began in.
+    """
+    if not _begun(folder):
+        return fitting_space(settings, pairs)
+    file = folder / KEPT
+    if not file.exists():
+        name = FAMILY if settings.space == AUTO else settings.space
+        return FittingSpace(name, load_space(name))
+    kept = load_space(str(file))
+    if settings.space != AUTO and load_space(settings.space) != kept:
+        raise SettingsError(
+            f"the space of a run that is resumed: expected the one that it began in, {file}; found "
+            f"--space {settings.space}, which is another\n  Leave --space out to go on in the "
+            "first one, or begin another run with --name"
+        )
+    return FittingSpace(str(file), kept)
+
+
+def keep_space(found: FittingSpace, folder: Path) -> str:
+    """Keeps the space of a design that begins in its folder; the name to load it by from now on."""
+    if _begun(folder):
+        return found.name
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / KEPT, space_text(found.space))
+    return str(folder / KEPT)
+
+
+def _begun(folder: Path) -> bool:
+    return any(folder.glob("*/spec.json"))
+
+
+def fitting_space(settings: TuneSettings | CollectSettings, pairs: int) -> FittingSpace:
+    """The space that settings ask for, on a dataset with so many preference pairs.
+
+    Raises:
         SettingsError: there is no such space, or its rates are far above those of recipes for a
             model of this size, and were not allowed.
         HyperparameterError: the space proposes what a trial would refuse.
@@ -53,8 +115,7 @@ def searched_space(settings: TuneSettings, pairs: int) -> SearchedSpace:
     rule, size = reference_rule(), model_size(settings.model)
     if settings.space == AUTO:
         name, space = auto_space(size, pairs, rule)
-        named = settings.model_copy(update={"space": name})
-        return SearchedSpace(named, space, _note(name, space, size, rule))
+        return FittingSpace(name, space, _note(name, space, size, rule))
     space = load_space(settings.space)
     problems = list(_too_high(space, size, rule))
     if problems and size.known and not settings.allow_rates:
@@ -63,7 +124,7 @@ def searched_space(settings: TuneSettings, pairs: int) -> SearchedSpace:
             "for one that does (--space auto), or add --allow-rates if you mean these rates."
         )
         raise SettingsError("\n".join(problems))
-    return SearchedSpace(settings, space)
+    return FittingSpace(settings.space, space)
 
 
 def auto_space(

@@ -131,22 +131,31 @@ def probe_inputs(
 
 
 @step
-def prepare_datasets(
-    datasets: Sequence[str],
-    model: str,
-    schedule: Schedule,
-    measurer: Supervisor,
-    compute: Compute = Compute(),  # noqa: B008  # frozen
-    report: Progress = quiet,
-) -> list[Inputs]:
-    """Finds or builds datasets, checks every row, and probes the base model on them (cached).
+def find_datasets(datasets: Sequence[str], model: str, schedule: Schedule) -> list[CheckedInputs]:
+    """Finds or builds datasets and a model, and checks every row.
 
     Raises:
         DatasetError, CatalogError, ModelError: one of them cannot be used.
         RewardError: the rows' own completions do not earn the reward.
     """
-    inputs = [check_inputs(name, model, schedule) for name in datasets]
-    requests = [probe_request(each.dataset.path, each.model, schedule, compute) for each in inputs]
+    return [check_inputs(name, model, schedule) for name in datasets]
+
+
+@step
+def probe_datasets(
+    inputs: Sequence[CheckedInputs],
+    measurer: Supervisor,
+    compute: Compute = Compute(),  # noqa: B008  # frozen
+    report: Progress = quiet,
+) -> list[Inputs]:
+    """Probes a base model on datasets (cached).
+
+    Raises:
+        AutoPipeError: it cannot be measured on one of them.
+    """
+    requests = [
+        probe_request(each.dataset.path, each.model, each.schedule, compute) for each in inputs
+    ]
     folders = [_probe_folder(each) for each in inputs]
     answers = require_answers(probe_all(requests, folders, measurer, report))
     return [with_probe(*pair) for pair in zip(inputs, answers, strict=True)]

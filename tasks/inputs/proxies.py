@@ -15,6 +15,7 @@ from tasks.config.steps import step
 from tasks.inputs.catalog import load_catalog
 from tasks.inputs.chats import check_chats, model_folder
 from tasks.inputs.prepare import CheckedInputs, Inputs, ProbeSize, check_inputs, probe_inputs
+from tasks.inputs.siblings import smaller_siblings
 from trials.io.errors import SettingsError
 from trials.process.supervisor import Supervisor
 
@@ -22,30 +23,43 @@ AUTO = "auto"
 
 
 def resolve_proxies(names: Sequence[str], model: str) -> list[str]:
-    """The models that are meant; ``auto`` stands for the smaller ones of the catalog.
+    """The models that are meant; ``auto``: the smaller ones of the catalog, or of the Hub by name.
 
     Raises:
-        SettingsError: the catalog has no smaller model of this one's family, or the model itself
-            or the same proxy twice is named.
+        SettingsError: there is no smaller model of this one's family, the Hub cannot be asked, or
+            the model itself or the same proxy twice is named.
     """
     found: list[str] = []
     for name in names:
         if name != AUTO:
             found.append(name)
             continue
-        entry = load_catalog().models.get(model)
-        if entry is None or not entry.proxies:
+        if not (smaller := _smaller(model)):
             raise SettingsError(
-                f"--proxy auto: the catalog knows no smaller model of the family of {model}\n"
+                f"--proxy auto: no smaller model of the family of {model} is known, neither in the "
+                "catalog nor by its name on the Hub\n"
                 "  name one with the same tokenizer: --proxy MODEL, or leave --proxy out"
             )
-        found += [proxy for proxy in entry.proxies if proxy not in names]
+        found += [proxy for proxy in smaller if proxy not in names]
     twice = sorted({name for name in found if found.count(name) > 1 or name == model})
     if twice:
         raise SettingsError(
             f"--proxy {', '.join(twice)}: expected models other than {model}, each once"
         )
     return found
+
+
+def _smaller(model: str) -> Sequence[str]:
+    """Of a model's family: in the catalog, which alone knows its models, or on the Hub."""
+    if entry := load_catalog().models.get(model):
+        return entry.proxies
+    return () if Path(model).exists() else smaller_siblings(model)
+
+
+def with_proxies_named(settings: TuneSettings) -> TuneSettings:
+    """The settings with the models that ``auto`` stands for: another day it may mean others."""
+    names = resolve_proxies(settings.proxies, settings.model)
+    return settings.model_copy(update={"proxies": tuple(names)})
 
 
 @step

@@ -1,4 +1,4 @@
-"""The table of published post-training recipes; the head of the file explains the rows."""
+"""The table of published post-training recipes, whose head explains the rows, and its rule."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import Field, PositiveInt
 
+from surrogates.space.rate_rule import DIGITS, Adapter, Cell, RateRule, Stage, fit_rule
 from tasks.config.paths import DATA
 from trials.io.errors import SettingsError
 from trials.io.plain_yaml import read_yaml
@@ -16,10 +17,6 @@ from trials.spec.records import Record
 
 RECIPES = DATA / "recipes.yaml"
 FAMILY = "autopipe"  # author of the rows that were measured with the bundled tiny models
-
-Stage = Literal["sft", "dpo", "rl"]
-Adapter = Literal["full", "lora"]
-Cell = tuple[Stage, Adapter]
 
 
 class Recipe(Record):
@@ -69,3 +66,15 @@ def load_recipes(path: Path = RECIPES) -> tuple[Recipe, ...]:
         raise SettingsError(f"no recipes at {path}; restore them: git checkout {path}") from None
     except ValueError as error:
         raise SettingsError(f"{path} is not a table of recipes: {error}") from error
+
+
+@cache
+def reference_rule() -> RateRule:
+    """The rule of learning rates that the bundled table gives."""
+    return fit_rule(load_recipes())
+
+
+def shown(rate: float) -> str:
+    """A learning rate as people write it: ``2.9e-4``, ``1.0e-3``."""
+    mantissa, exponent = f"{rate:.{DIGITS - 1}e}".split("e")
+    return f"{float(mantissa)}e{int(exponent)}"

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
@@ -36,12 +37,12 @@ from trials.process.launch import Launcher, log_tail
 from trials.spec.records import Record, read_record, write_json
 
 # Part of the key: models made by other code are not reused.
-FORMAT = "7"
+FORMAT = "8"
 SEED = 0  # of every model
 COMPLETE, LOG = "complete", "log.txt"
 POLL_SECONDS = 0.1
-# Seconds of training per second of a run's start: a constant, and one part for each row.
-START_SHARE, ROWS_OF_START = 0.7, 16_000
+# Seconds of training per second of a run's start: a constant, and parts for each row and pair.
+START_SHARE, ROWS_OF_START, PAIR_SHARE = 0.7, 16_000, 0.5
 LESS_URGENT = 10  # than the probe that runs beside it
 
 
@@ -51,6 +52,7 @@ class OfflineRequest(Record):
     files: list[Path]  # of the history
     space: Path  # that is searched, as ConfigSpace's JSON
     features: Path | None  # table of meta-features
+    pairs: tuple[tuple[str, str], ...] = ()  # of models whose agreement is wanted
     folder: Path  # of the trained models
 
 
@@ -59,9 +61,16 @@ class OfflineTraining:
 
     Without history files there are no models. Rows that do not pass the checks are quarantined.
     The table of features, if there is one, describes old rows as the dataset at hand is described.
+    How far the models of each pair agreed on past datasets is learned, too.
     """
 
-    def __init__(self, files: list[Path], space: ConfigurationSpace, features: Path | None = None):
+    def __init__(
+        self,
+        files: list[Path],
+        space: ConfigurationSpace,
+        features: Path | None = None,
+        pairs: Sequence[tuple[str, str]] = (),
+    ):
         self._process: subprocess.Popen[bytes] | None = None
         self._folder: Path | None = None
         if not files:
@@ -69,11 +78,18 @@ class OfflineTraining:
         text = space_text(space)
         table = features if features is not None and features.exists() else None
         read = [*files, *([table] if table else [])]
-        content: list[str | bytes] = [f"{FORMAT}{text}", *(file.read_bytes() for file in read)]
+        content: list[str | bytes] = [
+            f"{FORMAT}{text}{sorted(pairs)}",
+            *(file.read_bytes() for file in read),
+        ]
         self._folder = cache_folder() / "offline" / content_hash(*content)
         self._work = self._folder.with_name(f".{self._folder.name}.{os.getpid()}")
         self._request = OfflineRequest(
-            files=files, space=self._work / "space.json", features=table, folder=self._folder
+            files=files,
+            space=self._work / "space.json",
+            features=table,
+            pairs=tuple(pairs),
+            folder=self._folder,
         )
         self._space = text
 
@@ -105,7 +121,8 @@ class OfflineTraining:
         if self._process is None or self._process.poll() is not None:
             return 0.0
         rows = sum(map(row_count, self._request.files))
-        return start_up * (START_SHARE + rows / ROWS_OF_START)
+        pairs = PAIR_SHARE * len(self._request.pairs)
+        return start_up * (START_SHARE + rows / ROWS_OF_START + pairs)
 
     def models(self, wait_seconds: float | None = None) -> OfflineModels | None:
         """The models, once they are trained; None without a history, or after ``wait_seconds``.
@@ -135,7 +152,8 @@ def train_offline(request: OfflineRequest) -> None:
     if request.features:
         rows = with_features(rows, read_features(request.features))
     rows = search_history(learned_features(rows))
-    models = OfflineModels.fit(rows, load_space(str(request.space)), SEED)
+    space = load_space(str(request.space))
+    models = OfflineModels.fit(rows, space, SEED, pairs=request.pairs)
     with new_folder(request.folder) as draft:
         models.save(draft)
         (draft / COMPLETE).touch()

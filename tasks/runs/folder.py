@@ -58,6 +58,7 @@ class LevelRecord(Record):
 
     model: str
     trials: int
+    past: int = Field(0, description="Trials that the history had already, for nothing.")
     cost: float = Field(description="In full-length default trials.")
     correlation: float | None = Field(None, description="With the target's scores, as learned.")
     low: float | None = Field(None, description="Of its 90 % interval.")

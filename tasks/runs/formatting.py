@@ -117,7 +117,9 @@ def gain(summary: Summary) -> tuple[float, float, bool] | None:
 def proxy_text(proxy: LevelRecord, target: str) -> str:
     """What a proxy did for a run, in a sentence."""
     text = f"{proxy.model}: {pluralize(proxy.trials, 'trial')} for {proxy.cost:.2g} full trials"
-    if proxy.trials and proxy.correlation is not None:
+    if proxy.past:
+        text += f" and {proxy.past} out of the history"
+    if (proxy.trials or proxy.past) and proxy.correlation is not None:
         text += f", correlation with {target} {proxy.correlation:.2f}"
         if proxy.low is not None and proxy.high is not None:
             text += f" (90 % interval {proxy.low:.2f} to {proxy.high:.2f})"

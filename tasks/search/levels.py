@@ -14,6 +14,7 @@ def level_records(search: Search) -> list[LevelRecord]:
         LevelRecord(
             model=state.level,
             trials=state.trials,
+            past=state.past,
             cost=state.cost,
             correlation=_known(state.correlation),
             low=_known(state.interval[0]),

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.recipes import author, errors, leave_out, measured_optima, size
+from surrogates.space.rate_rule import CHOSEN, FORMS, REACH
 from tasks.config.paths import BUNDLED_HISTORY
 from tasks.history.rows import history_files, read_history
 from tasks.inputs.auto_space import TOO_HIGH
-from tasks.inputs.rates import CHOSEN, FORMS, REACH
 from tasks.inputs.recipes import FAMILY, load_recipes
 
 

@@ -111,6 +111,12 @@ def test_a_collect_run_tells_on_how_many_datasets_the_model_was_measured(console
         assert lines(console) == ["base model measured on 1/3 datasets"]
 
 
+def test_a_collect_run_tells_where_its_rates_begin(console: Console) -> None:
+    with CollectProgress(console, 2) as progress:
+        progress.message("learning rates: SFT 1.0e-3")
+    assert lines(console) == ["learning rates: SFT 1.0e-3"]
+
+
 def test_how_far_a_phase_is_and_what_is_said_reach_every_observer(console: Console) -> None:
     told = io.StringIO()
     with LiveProgress(console) as progress:

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 from surrogates.core.base import OptionError, Proposal
+from surrogates.offline.models import OfflineModels
 from surrogates.online.proxies import FLOOR_TRIALS, SHARE, proxy_states
 from surrogates.online.search import Search
 from surrogates.space.encoding import SpaceEncoder
@@ -184,3 +185,64 @@ def test_a_failed_trial_of_a_proxy_is_no_failure_of_the_target() -> None:
 def test_levels_that_make_no_sense_are_refused(levels: Any, meta: Any, words: str) -> None:
     with pytest.raises(OptionError, match=words):
         Search(space(), levels=levels, level_meta=meta)
+
+
+def past(level: str = "small", count: int = 12) -> pd.DataFrame:
+    configs = SpaceEncoder(space()).sample(count, seed=5)
+    scores = [
+        score(Proposal("", config, 1.0, 0.0, 0.0, level="small")) if i else math.nan
+        for i, config in enumerate(configs)
+    ]
+    table = pd.DataFrame([{f"config.{k}": v for k, v in c.items()} for c in configs])
+    return table.assign(model_id=level, dataset_id="d", score=scores, score_se=0.01)
+
+
+def test_earlier_trials_on_a_proxy_are_known_and_not_repeated(tmp_path: Path) -> None:
+    known = past()
+    search = made(past=known)
+    for _ in range(4):
+        [p] = search.ask(candidates=known)
+        search.tell(p.id, score(p), score_se=0.01, cost=LEVELS[p.level])
+    # All but the failed one were tried there, so the target is all that is left, but for it.
+    assert Counter(p.level for p in search.trial_log.proposals.values())["small"] <= 1
+    [state] = search.proxies()
+    assert state.past == len(known) - 1
+    assert state.cost == pytest.approx(state.trials * LEVELS["small"])
+    assert len(search.observations()) == 4
+    search.save(tmp_path)
+    assert str(Search.load(tmp_path).ask()) == str(search.ask())
+
+
+def test_what_a_proxy_showed_before_leads_to_the_target_at_once() -> None:
+    search = made(past=past(count=24), budget=3.0)
+    for _ in range(2):
+        [p] = search.ask()
+        search.tell(p.id, score(p), score_se=0.01, cost=LEVELS[p.level])
+    [p] = search.ask()
+    assert abs(math.log10(p.config["sft_learning_rate"]) + 2.0) < 1.0
+
+
+def test_earlier_trials_of_no_level_are_refused() -> None:
+    for level in ("large", "medium"):
+        with pytest.raises(OptionError, match=r"past has trials of .* the smaller levels"):
+            made(past=past(level))
+    with pytest.raises(OptionError, match="past has trials"):
+        made(past=past(), levels=None, level_meta=None)
+
+
+@pytest.mark.parametrize(("agreement", "used"), [(0.95, True), (-0.5, False)])
+def test_a_history_of_the_pair_vouches_for_a_dear_proxy_or_condemns_it(
+    agreement: float, used: bool
+) -> None:
+    offline = OfflineModels(
+        SpaceEncoder(space()).columns, True, agreements={("small", "large"): (agreement,) * 4}
+    )
+    search = made(levels={"small": 0.3, "large": 1.0}, offline=offline, strategy="autopipe")
+    [first] = search.ask()
+    search.tell(first.id, score(first), score_se=0.01, cost=1.0)
+    [second] = search.ask()
+    assert (second.level == "small") == used
+    [state] = search.proxies()
+    assert (state.left is None) == used
+    if not used:
+        assert "was -0.50 on 4 past datasets" in str(state.left)

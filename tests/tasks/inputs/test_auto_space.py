@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +11,27 @@ from ConfigSpace import ConfigurationSpace, Constant, Float
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.config.settings import TuneSettings
+from surrogates.space.rate_rule import RateRange
+from tasks.config.settings import CollectSettings, TuneSettings
+from tasks.inputs import auto_space as module
 from tasks.inputs.auto_space import (
     AUTO,
+    KEPT,
     LEAST_PAIRS,
     TOO_HIGH,
+    FittingSpace,
     SearchedSpace,
     adapters_of,
     auto_space,
     coverage,
     covers,
+    design_space,
+    keep_space,
     rate_axes,
     searched_space,
 )
 from tasks.inputs.catalog import load_catalog
-from tasks.inputs.rates import RateRange, reference_rule
+from tasks.inputs.recipes import reference_rule
 from tasks.inputs.sizes import ModelSize
 from tasks.inputs.spaces import load_space, sampled_problems, space_text
 from trials.io.errors import SettingsError
@@ -145,3 +152,73 @@ def test_coverage_is_a_share_of_decades() -> None:
     assert coverage(of, of) == pytest.approx(1)
     assert coverage(of, RateRange(1e-3, 1e-2, 1e-1)) == pytest.approx(0.5)
     assert coverage(of, RateRange(1.0, 2.0, 3.0)) == 0
+
+
+def designed(folder: Path, pairs: int = 0, **fields: Any) -> FittingSpace:
+    return design_space(
+        CollectSettings(datasets=["gcd"], **{"model": NAMED, **fields}), pairs, folder
+    )
+
+
+def begin(folder: Path) -> None:
+    """What the first trial of a design writes."""
+    (folder / "0000").mkdir(parents=True)
+    (folder / "0000" / "spec.json").write_text("{}")
+
+
+def raise_the_rates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As recipes that were added since might."""
+    rule = reference_rule()
+    levels = {cell: level + 0.5 for cell, level in rule.levels.items()}
+    monkeypatch.setattr(module, "reference_rule", lambda: replace(rule, levels=levels))
+
+
+@pytest.mark.parametrize("model", sorted(load_catalog().models))
+def test_a_design_begins_in_the_space_of_a_search(model: str, tmp_path: Path) -> None:
+    found = designed(tmp_path, model=model)
+    assert (found.name, found.space) == ("sft_grpo", load_space("sft_grpo"))
+    large = designed(tmp_path)
+    assert (large.name, large.space, large.note) == (AUTO, searched().space, searched().note)
+    assert "dpo_learning_rate" in designed(tmp_path, LEAST_PAIRS).space
+
+
+def test_a_design_in_rates_far_above_the_rule_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"(?s)expected about 2\.8e-5.*--allow-rates"):
+        designed(tmp_path, space="sft_grpo")
+    assert designed(tmp_path, space="sft_grpo", allow_rates=True).space == load_space("sft_grpo")
+
+
+def test_a_design_goes_on_in_its_own_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = designed(tmp_path)
+    name = keep_space(found, tmp_path)
+    assert load_space(name) == found.space
+    begin(tmp_path)
+    raise_the_rates(monkeypatch)
+    assert designed(tmp_path / "new").space != found.space
+    again = designed(tmp_path)
+    assert (again.space, again.note) == (found.space, None)
+    assert keep_space(again, tmp_path) == name
+    with pytest.raises(SettingsError, match=r"(?s)space\.json; found --space sft,.*--name"):
+        designed(tmp_path, space="sft")
+    assert designed(tmp_path, space=str(tmp_path / KEPT)).space == found.space
+
+
+def test_a_design_without_a_trial_may_begin_in_another_space(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = designed(tmp_path)
+    keep_space(found, tmp_path)  # and then it was killed
+    raise_the_rates(monkeypatch)
+    again = designed(tmp_path)
+    assert again.space != found.space
+    assert load_space(keep_space(again, tmp_path)) == again.space
+    assert designed(tmp_path, space="sft").name == "sft"
+
+
+def test_a_design_of_before_spaces_were_kept_goes_on_in_the_familys(tmp_path: Path) -> None:
+    begin(tmp_path)
+    found = designed(tmp_path)
+    assert (found.name, found.space) == ("sft_grpo", load_space("sft_grpo"))
+    assert keep_space(found, tmp_path) == "sft_grpo"
+    assert designed(tmp_path, space="wide").name == "wide"
+    assert not (tmp_path / KEPT).exists()

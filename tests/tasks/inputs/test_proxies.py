@@ -60,8 +60,8 @@ def test_auto_means_the_smaller_ones_of_the_catalog() -> None:
 @pytest.mark.parametrize(
     ("names", "model", "words"),
     [
-        (["auto"], "tiny-100k", "knows no smaller model"),
-        (["auto"], "Qwen/Qwen3-8B", "--proxy MODEL"),
+        (["auto"], "tiny-100k", "no smaller model of the family of tiny-100k"),
+        (["auto"], "Qwen/Qwen3-8B", "--proxy OWNER/MODEL"),
         (["tiny-1m"], "tiny-1m", "other than tiny-1m"),
         (["tiny-1m", "tiny-1m"], "tiny-4m", "each once"),
     ],

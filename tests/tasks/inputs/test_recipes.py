@@ -1,4 +1,4 @@
-"""The table of recipes: what is in it, and what is refused."""
+"""The table of recipes: what is in it, what is refused, and the rule that it gives."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from surrogates.history.rates import SLOPE
+from surrogates.space.rate_rule import Adapter, Stage
 from tasks.inputs.catalog import load_catalog
-from tasks.inputs.recipes import FAMILY, load_recipes
+from tasks.inputs.recipes import FAMILY, load_recipes, reference_rule, shown
 from trials.io.errors import SettingsError
 
 ROW = (
@@ -68,3 +70,30 @@ def test_a_table_with_a_mistake_is_refused_with_its_place(
 def test_a_missing_table_says_how_to_restore_it(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="git checkout"):
         load_recipes(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    ("stage", "adapter", "parameters", "lowest", "highest"),
+    [  # between the lowest and the highest of well-known choices
+        ("sft", "full", 7e9, 5e-6, 4e-5),
+        ("sft", "lora", 7e9, 1e-4, 5e-4),
+        ("dpo", "full", 7e9, 3e-7, 2e-6),
+        ("rl", "full", 7e9, 3e-7, 3e-6),
+        ("rl", "lora", 7e9, 5e-6, 5e-5),
+        ("sft", "lora", 135e6, 1e-4, 1e-3),
+    ],
+)
+def test_the_bundled_rule_says_what_practitioners_choose(
+    stage: Stage, adapter: Adapter, parameters: float, lowest: float, highest: float
+) -> None:
+    assert lowest < reference_rule().rate(stage, adapter, int(parameters)) < highest
+
+
+def test_the_ranker_compares_rates_of_sizes_as_the_rule_does() -> None:
+    slopes = list(reference_rule().slopes.values())
+    assert slopes == pytest.approx([-SLOPE] * len(slopes), abs=0.05)
+
+
+def test_rates_are_shown_as_people_write_them() -> None:
+    assert shown(0.00029) == "2.9e-4"
+    assert shown(1e-3) == "1.0e-3"

@@ -1,4 +1,4 @@
-"""Reference learning rates: a rule by model size, fitted to the table of recipes.
+"""Reference learning rates: a rule by model size, fitted to rates that people chose.
 
     log10 rate = a_(stage, adapter) + slope * log10(parameters / 1e9)
 
@@ -11,14 +11,14 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import Literal, get_args
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.inputs.recipes import Adapter, Cell, Recipe, Stage, load_recipes
-
+Stage = Literal["sft", "dpo", "rl"]
+Adapter = Literal["full", "lora"]
+Cell = tuple[Stage, Adapter]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 ADAPTERS: tuple[Adapter, ...] = get_args(Adapter)
 CELLS: tuple[Cell, ...] = tuple((stage, adapter) for stage in STAGES for adapter in ADAPTERS)
@@ -28,8 +28,28 @@ FORMS: tuple[Form, ...] = get_args(Form)
 CHOSEN: Form = "shared slope"
 HUBER = 0.25  # decades; residuals beyond count by their size, not by its square
 ITERATIONS = 60
-REACH = 10.0  # a range goes so far to either side; of recipes left out, 94 % are within
+REACH = 10.0  # a range goes so far to either side; of choices left out, 94 % are within
 DIGITS = 2  # of rates and bounds that people read
+
+
+class RateChoice(Protocol):
+    """A learning rate that somebody chose for a stage of training."""
+
+    @property
+    def cell(self) -> Cell:
+        """The stage and the adapter."""
+
+    @property
+    def log_size(self) -> float:
+        """log10(parameters / 1e9) of the model."""
+
+    @property
+    def learning_rate(self) -> float:
+        """Above zero."""
+
+    @property
+    def author(self) -> str:
+        """Whose choice it is."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +67,10 @@ class RateRule:
 
     levels: Mapping[Cell, float]  # log10
     slopes: Mapping[Cell, float]
-    counts: Mapping[Cell, int]  # recipes
+    counts: Mapping[Cell, int]  # choices that it was fitted to
 
     def rate(self, stage: Stage, adapter: Adapter, parameters: int) -> float:
-        """The reference rate: what the authors of recipes would choose, within their scatter."""
+        """The reference rate: what the authors would choose, within their scatter."""
         cell = (stage, adapter)
         return float(10 ** (self.levels[cell] + self.slopes[cell] * math.log10(parameters / 1e9)))
 
@@ -66,22 +86,22 @@ class RateRule:
         )
 
 
-def fit_rule(recipes: Sequence[Recipe], form: Form = CHOSEN) -> RateRule:
-    """Fits a rule by Huber's loss, by reweighted least squares.
+def fit_rule(choices: Sequence[RateChoice], form: Form = CHOSEN) -> RateRule:
+    """Fits a rule by Huber's loss (Ann. Math. Stat. 35, 1964), by reweighted least squares.
 
-    Each author has the weight of one row in each stage and adapter, however many rows that is:
+    Each author has the weight of one choice in each stage and adapter, however many there are:
     copies of one default are one opinion.
 
     Raises:
-        ValueError: without recipes for each stage and adapter.
+        ValueError: without a choice for each stage and adapter.
     """
-    counts = Counter(recipe.cell for recipe in recipes)
+    counts = Counter(choice.cell for choice in choices)
     if missing := [cell for cell in CELLS if not counts[cell]]:
-        raise ValueError(f"no recipes for {missing}")
-    rates = np.log10([recipe.learning_rate for recipe in recipes])
-    own = Counter((recipe.author, recipe.cell) for recipe in recipes)
-    weights = np.array([1 / own[recipe.author, recipe.cell] for recipe in recipes])
-    columns = _columns([(recipe.cell, recipe.log_size) for recipe in recipes], form)
+        raise ValueError(f"no rates for {missing}")
+    rates = np.log10([choice.learning_rate for choice in choices])
+    own = Counter((choice.author, choice.cell) for choice in choices)
+    weights = np.array([1 / own[choice.author, choice.cell] for choice in choices])
+    columns = _columns([(choice.cell, choice.log_size) for choice in choices], form)
     robust = weights
     for _ in range(ITERATIONS):
         root = np.sqrt(robust)
@@ -109,18 +129,6 @@ def _columns(points: Sequence[tuple[Cell, float]], form: Form) -> NDArray[np.flo
     return matrix
 
 
-@cache
-def reference_rule() -> RateRule:
-    """The rule of the bundled table."""
-    return fit_rule(load_recipes())
-
-
 def rounded(rate: float) -> float:
     """A rate to the digits that people read."""
     return float(f"{rate:.{DIGITS - 1}e}")
-
-
-def shown(rate: float) -> str:
-    """``2.9e-4``, ``1.0e-3``."""
-    mantissa, exponent = f"{rate:.{DIGITS - 1}e}".split("e")
-    return f"{float(mantissa)}e{int(exponent)}"
