@@ -1,0 +1,1 @@
+"""What past runs of tiny models, recipes and a smaller proxy are worth on a language model."""
