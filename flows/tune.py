@@ -36,7 +36,13 @@ from tasks.report.build import write_report
 from tasks.runs.folder import RunInfo, Summary
 from tasks.runs.formatting import finished_before
 from tasks.runs.join_history import append_run_to_history
-from tasks.search.begin import begin_run, pin_history, record_history_use, space_of_run
+from tasks.search.begin import (
+    begin_run,
+    pin_history,
+    record_history_use,
+    repetition_text,
+    space_of_run,
+)
 from tasks.search.conclude import conclude
 from tasks.search.job import Job, open_job
 from tasks.search.loop import SearchLoop
@@ -113,6 +119,8 @@ def _prepare(job: Job, backend: ExecutionBackend) -> _Ready:
     smaller = find_proxies(settings, found)
     validate_dataset(found, folder)
     learned = pin_history(settings, folder, found, job.history)
+    if text := repetition_text(learned):
+        observer.message(text)
     # A resumed search has to know what it knew, or it would not find its trials again.
     files = [] if learned.used is False else learned.files
     pairs = [(proxy.model_id, found.model_id) for proxy in smaller]

@@ -9,6 +9,7 @@ from typing import Any, TextIO
 
 from flows.terminal.console import json_stream
 from tasks.monitoring import observers
+from tasks.runs.folder import RunInfo
 from trials.io.redact import redacted
 from trials.spec.records import TrialResult, TrialSpec
 
@@ -29,6 +30,7 @@ class JsonLines(observers.RunObserver):
     def __init__(self, stream: TextIO | None = None):
         self._stream = stream
         self._lock = threading.Lock()
+        self._info: RunInfo | None = None
 
     def notify(self, event: observers.RunEvent) -> None:
         match event:
@@ -39,6 +41,7 @@ class JsonLines(observers.RunObserver):
             case observers.Message(text):
                 self._write("message", text=text)
             case observers.RunStarted(info):
+                self._info = info
                 self._write(
                     "begun",
                     run=info.run_id,
@@ -66,6 +69,7 @@ class JsonLines(observers.RunObserver):
         self._write(
             "trial",
             trial=spec.trial_id,
+            proxy=self._info.proxy_of(spec) if self._info else None,
             state=result.state,
             fraction=result.fraction,
             score=result.score,

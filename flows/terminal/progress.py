@@ -104,6 +104,7 @@ class LiveProgress(_Shown, observers.RunObserver):
         self._pace: Pace | None = None
         self._trials: dict[str, TaskID] = {}
         self._lock = threading.Lock()
+        self._info: RunInfo | None = None
         self._best: float | None = None
         self._told = time.monotonic()
 
@@ -139,7 +140,7 @@ class LiveProgress(_Shown, observers.RunObserver):
         rows = info.dataset.rows
         inferred = " (inferred)" if info.dataset.reward_inferred else ""
         base = info.base_validation
-        self._pace = Pace(info.settings.budget)
+        self._info, self._pace = info, Pace(info.settings.budget)
         self._console.print(
             f"[bold]{rich_markup(info.dataset.name)}[/bold]: {rows['train']} training, "
             f"{rows['validation']} validation, {rows['test']} test rows; "
@@ -170,7 +171,7 @@ class LiveProgress(_Shown, observers.RunObserver):
             bar = self._trials.get(spec.trial_id)
             if bar is None:
                 last = round(spec.fidelity.fraction * spec.schedule.total_steps)
-                name = f"  trial {spec.trial_id[:3]}"
+                name = f"  trial {spec.trial_id[:3]}" + ("" if self._narrow else self._on(spec))
                 bar = self._progress.add_task(name, total=last, note="loading")
                 self._trials[spec.trial_id] = bar
             if event["kind"] == "metric":
@@ -189,11 +190,16 @@ class LiveProgress(_Shown, observers.RunObserver):
             bar = self._trials.pop(spec.trial_id, None)
             if bar is not None:
                 self._progress.remove_task(bar)
-            full = result.fraction >= 1.0 and result.score is not None
+            full = result.fraction >= 1.0 and result.score is not None and not self._on(spec)
             if full and (self._best is None or (result.score or 0.0) > self._best):
                 self._best = result.score
             if not replayed:
                 self._console.print(self._line(spec, result), highlight=False)
+
+    def _on(self, spec: TrialSpec) -> str:
+        """`` on tiny-100k`` for a trial of a proxy, as markup; empty for one of the target."""
+        proxy = self._info.proxy_of(spec) if self._info else None
+        return f" on {rich_markup(proxy)}" if proxy else ""
 
     def _tell_now_and_then(self, text: str) -> None:
         """Without bars, prints now and then how far a long phase is."""
@@ -214,8 +220,10 @@ class LiveProgress(_Shown, observers.RunObserver):
             ending = plus_minus(result.score, result.score_se)
             if result.stop:
                 ending += f" [yellow]stopped: {rich_markup(result.stop.rule)}[/yellow]"
-        best = f"  best {self._best:.3f}" if self._best is not None else ""
-        length = f"{result.fraction:4.0%}" + ("" if self._narrow else " of the schedule")
+        on = self._on(spec)
+        # Beside a proxy's score the target's best would read as if they were comparable.
+        best = f"  best {self._best:.3f}" if self._best is not None and not on else ""
+        length = f"{result.fraction:4.0%}" + ("" if self._narrow else " of the schedule") + on
         more = "" if self._narrow else f"  [dim]{rich_markup(settings)}[/dim]{best}"
         return f"trial {spec.trial_id[:3]}  {length}  {ending}  {result.cost.seconds:4.0f} s{more}"
 

@@ -222,9 +222,10 @@ class TuneSettings(Settings):
     def _consistent(self) -> Self:
         _check_pass_at_k(self.schedule)
         if self.proxies and self.budget.unit == "trials":
+            default = "" if "budget" in self.model_fields_set else " (the default)"
             raise ValueError(
-                f"budget: {self.budget}: a trial of a proxy costs a fraction of one, so with a "
-                "proxy expected a time (30m) or full-trial equivalents (6 full)"
+                f"budget: {self.budget}{default}: a trial of a proxy costs a fraction of one, so "
+                "with a proxy expected a time (30m) or full-trial equivalents (6 full)"
             )
         if self.proxies and self.strategy not in ("autopipe", "gp"):
             raise ValueError(

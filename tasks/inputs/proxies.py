@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,11 @@ from surrogates.space.levels import Levels
 from tasks.config.paths import cache_folder
 from tasks.config.settings import TuneSettings
 from tasks.config.steps import step
-from tasks.inputs.catalog import load_catalog
+from tasks.inputs.catalog import CatalogError, load_catalog
 from tasks.inputs.chats import check_chats, model_folder
 from tasks.inputs.prepare import CheckedInputs, Inputs, ProbeSize, check_inputs, probe_inputs
 from tasks.inputs.siblings import smaller_siblings
-from trials.io.errors import SettingsError
+from trials.io.errors import ModelError, SettingsError
 from trials.process.supervisor import Supervisor
 
 AUTO = "auto"
@@ -71,9 +72,12 @@ def find_proxies(settings: TuneSettings, target: CheckedInputs) -> list[CheckedI
     """
     found = []
     for name in resolve_proxies(settings.proxies, settings.model):
-        proxy = check_inputs(settings.dataset, name, settings.schedule, settings.allow_user_code)
-        check_same_family(target, proxy)
-        check_chats(proxy.dataset, proxy.model, cache_folder(), settings.schedule.max_length)
+        with named_proxy(name):
+            proxy = check_inputs(
+                settings.dataset, name, settings.schedule, settings.allow_user_code
+            )
+            check_same_family(target, proxy)
+            check_chats(proxy.dataset, proxy.model, cache_folder(), settings.schedule.max_length)
         found.append(proxy)
     return found
 
@@ -91,9 +95,33 @@ def probe_proxies(
     Raises:
         SettingsError: one of them is not smaller than the target.
     """
-    probed = [probe_inputs.fn(proxy, settings, size, measurer) for proxy in proxies]
+    probed = []
+    for proxy in proxies:
+        with named_proxy(proxy.model_id):
+            probed.append(probe_inputs.fn(proxy, settings, size, measurer))
     same = [replace(each, schedule=target.schedule) for each in probed]
     return in_order_of_size(target, same)[:-1]
+
+
+@contextmanager
+def named_proxy(name: str) -> Iterator[None]:
+    """Says of what cannot be used that it was meant as a proxy, not as the model.
+
+    Raises:
+        SettingsError: with the error of a model that cannot be used.
+    """
+    try:
+        yield
+    except (CatalogError, ModelError) as error:
+        raise SettingsError(f"--proxy {name}: {error}") from error
+
+
+def not_smaller(proxy: str, size: int, model: str, limit: int) -> str:
+    """The message on a proxy that is as large as the model, or larger."""
+    return (
+        f"--proxy {proxy}: it has {size / 1e6:.2f} million parameters, {model} {limit / 1e6:.2f}\n"
+        "  expected: a smaller model of the same family"
+    )
 
 
 def check_same_family(target: CheckedInputs, proxy: CheckedInputs) -> None:
@@ -143,11 +171,8 @@ def in_order_of_size(target: Inputs, proxies: Sequence[Inputs]) -> list[Inputs]:
     """
     for proxy in proxies:
         if proxy.probe.parameters >= target.probe.parameters:
-            raise SettingsError(
-                f"--proxy {proxy.model_id}: it has {proxy.probe.parameters / 1e6:.2f} million "
-                f"parameters, {target.model_id} {target.probe.parameters / 1e6:.2f}\n"
-                "  expected: a smaller model of the same family"
-            )
+            size, limit = proxy.probe.parameters, target.probe.parameters
+            raise SettingsError(not_smaller(proxy.model_id, size, target.model_id, limit))
     ordered = [*sorted(proxies, key=lambda each: each.probe.parameters), target]
     names = [each.model_id for each in ordered]
     if len(set(names)) < len(names):

@@ -37,7 +37,7 @@ def smaller_siblings(model: str) -> tuple[str, ...]:
     pattern = re.compile(re.escape(before) + IN_A_NAME.pattern + re.escape(after), re.IGNORECASE)
     try:
         listed = [each.id for each in HfApi().list_models(author=owner, search=before.strip("-_"))]
-    except OSError as error:  # the Hub's own errors, too
+    except Exception as error:  # its HTTP client has errors of its own, another one by release
         raise SettingsError(
             f"--proxy auto: the Hub cannot be asked for smaller models of {owner}: {short(error)}\n"
             "  name one: --proxy OWNER/MODEL, or leave --proxy out"

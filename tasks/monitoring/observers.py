@@ -141,6 +141,8 @@ def observe(run: RunFolder, *more: RunObserver) -> Iterator[RunObserver]:
     """The observer of a run: the chosen one or Prefect's log, Prefect's pages, and others."""
     from tasks.monitoring.prefect_log import PrefectRunLog
     from tasks.monitoring.prefect_pages import PrefectArtifacts
+    from tasks.monitoring.proxies import LeftProxies
 
     with PrefectRunLog(run) as log, PrefectArtifacts(run) as pages:
-        yield ObserverGroup([_chosen.get() or log, pages, *more])
+        everybody = ObserverGroup([_chosen.get() or log, pages, *more])
+        yield ObserverGroup([everybody, LeftProxies(run, everybody)])

@@ -12,7 +12,7 @@ from prefect.logging import get_run_logger
 
 from tasks.execution.base import TRIALS
 from tasks.monitoring import observers
-from tasks.runs.folder import RunFolder
+from tasks.runs.folder import RunFolder, RunInfo
 from tasks.runs.formatting import outcome, percent, pluralize, plus_minus
 from tasks.sync.background import Background
 from trials.io.redact import redacted
@@ -31,6 +31,7 @@ class PrefectRunLog(Background, observers.RunObserver):
         super().__init__("run-log")
         self._run = run
         self._log = _logger()
+        self._info: RunInfo | None = None
         self._offsets: dict[Path, int] = {}
 
     def __enter__(self) -> Self:
@@ -47,6 +48,7 @@ class PrefectRunLog(Background, observers.RunObserver):
             case observers.PhaseStarted(text) | observers.Message(text):
                 self._log.info(text)
             case observers.RunStarted(info):
+                self._info = info
                 self._log.info(
                     "run %s: %s with %s, budget %s; history of %s on %s",
                     self._run.run_id, info.dataset.name, info.model, info.settings.budget,
@@ -59,13 +61,15 @@ class PrefectRunLog(Background, observers.RunObserver):
                 self._log.info("run %s: %s", self._run.run_id, outcome(summary))
 
     def _log_trial(self, spec: TrialSpec, result: TrialResult) -> None:
+        proxy = self._info.proxy_of(spec) if self._info else None
+        name = f"{spec.trial_id} on {proxy}" if proxy else spec.trial_id
         if result.failure:
             failure = f"{result.failure.kind}: {result.failure.message}"
-            self._log.warning("trial %s failed (%s)", spec.trial_id, redacted(failure))
+            self._log.warning("trial %s failed (%s)", name, redacted(failure))
             return
         stop = f", stopped by {result.stop.rule}" if result.stop else ""
         length, score = percent(result.fraction), plus_minus(result.score, result.score_se)
-        self._log.info("trial %s at %s of full length: %s%s", spec.trial_id, length, score, stop)
+        self._log.info("trial %s at %s of full length: %s%s", name, length, score, stop)
 
     def _logs(self) -> list[Path]:
         trials = self._run.path / TRIALS

@@ -18,7 +18,8 @@ from tasks.inputs.auto_space import searched_space
 from tasks.inputs.catalog import load_catalog, resolve_dataset, resolve_model, unknown_name_message
 from tasks.inputs.chats import check_chats, model_folder
 from tasks.inputs.gguf import check_gguf
-from tasks.inputs.proxies import resolve_proxies
+from tasks.inputs.proxies import named_proxy, not_smaller, resolve_proxies
+from tasks.inputs.sizes import model_size
 from tasks.inputs.spaces import sampled_problems
 from trials.data.dataset import Dataset, load_dataset
 from trials.io.errors import AutoPipeError, ModelError, SettingsError
@@ -41,8 +42,7 @@ def check_settings(settings: TuneSettings) -> None:
     _found(problems, lambda: _check_model(settings, dataset))
     proxies = _found(problems, lambda: resolve_proxies(settings.proxies, settings.model))
     for name in proxies or []:
-        smaller = settings.model_copy(update={"model": name})
-        _found(problems, partial(_check_model, smaller, dataset))
+        _found(problems, partial(_check_proxy, settings, name, dataset))
     if settings.compute.vllm and find_spec("vllm") is None:
         problems.append("--vllm: vLLM is not installed; install it with: pip install vllm")
     if searched is not None and dataset is not None and processes is not None:
@@ -107,3 +107,12 @@ def _check_model(settings: TuneSettings, dataset: Dataset | None) -> None:
         check_chats(dataset, found, cache_folder(), settings.schedule.max_length)
     elif folder := model_folder(found):
         check_folder(folder)
+
+
+def _check_proxy(settings: TuneSettings, name: str, dataset: Dataset | None) -> None:
+    """Checks a proxy as a model, and that it is smaller, where both sizes are known beforehand."""
+    proxy, target = model_size(name), model_size(settings.model)
+    if proxy.known and target.known and proxy.parameters >= target.parameters:
+        raise SettingsError(not_smaller(name, proxy.parameters, settings.model, target.parameters))
+    with named_proxy(name):
+        _check_model(settings.model_copy(update={"model": name}), dataset)

@@ -105,6 +105,10 @@ class RunInfo(Record):
         """The budget that the search assumes, which influences what it proposes."""
         return self.first_budget or self.settings.budget
 
+    def proxy_of(self, spec: TrialSpec) -> str | None:
+        """Short name of the proxy that a trial is run on; None: the target."""
+        return next((p.model for p in self.proxies if p.path == spec.fidelity.model), None)
+
 
 class ProposalRecord(Record):
     """One line of ``proposals.jsonl``."""

@@ -28,6 +28,9 @@ def decimals(se: float | None) -> int:
     return min(6, max(0, 1 - math.floor(math.log10(se))))
 
 
+UNKNOWN = 0.6  # width of an interval of correlations above which they are hardly known
+
+
 def plus_minus(value: float | None, se: float | None, signed: bool = False) -> str:
     """``0.712 ± 0.023``; a value without a standard error stands alone."""
     if value is None or not math.isfinite(value):
@@ -120,10 +123,19 @@ def proxy_text(proxy: LevelRecord, target: str) -> str:
     if proxy.past:
         text += f" and {proxy.past} out of the history"
     if (proxy.trials or proxy.past) and proxy.correlation is not None:
-        text += f", correlation with {target} {proxy.correlation:.2f}"
-        if proxy.low is not None and proxy.high is not None:
-            text += f" (90 % interval {proxy.low:.2f} to {proxy.high:.2f})"
+        text += f", {_agreement(proxy, target)}"
     return f"{text}; left: {proxy.left}" if proxy.left else text
+
+
+def _agreement(proxy: LevelRecord, target: str) -> str:
+    low, high = proxy.low, proxy.high
+    if low is None or high is None:
+        return f"correlation with {target} {proxy.correlation:.2f}"
+    if high - low > UNKNOWN:  # a number would be little more than what was assumed
+        return f"correlation with {target} between {low:.2f} and {high:.2f}, hardly known yet"
+    return (
+        f"correlation with {target} {proxy.correlation:.2f} (90 % interval {low:.2f} to {high:.2f})"
+    )
 
 
 def p_text(p: float) -> str:

@@ -35,9 +35,9 @@ class RunTables:
         trials: one row per trial, in the order of the proposals; columns ``TRIAL_COLUMNS``.
             ``label`` is the id, shortened where that is still unique. ``continues`` is empty where
             a trial began afresh; ``model`` is that of a proxy, else empty; ``begun_by`` names the
-            trial whose first stages it shares. ``final`` is the score at full length where the
-            trial got there, else the predicted final score, else the last score. ``config`` holds
-            dicts; unknown numbers are NaN.
+            trial whose first stages it shares. ``final`` is the target's score at full length
+            where the trial got there, else the predicted final score, else the last score; of a
+            proxy's trial it is not known. ``config`` holds dicts; unknown numbers are NaN.
     """
 
     info: RunInfo
@@ -74,6 +74,11 @@ class RunTables:
         return dict(zip(self.trials.trial_id, self.trials.label, strict=True))
 
     @property
+    def proxied(self) -> bool:
+        """True if any trial ran on a proxy."""
+        return bool((self.trials.model != "").any())
+
+    @property
     def default_config(self) -> dict[str, Value | None] | None:
         """The default configuration, if it was measured or tried."""
         if self.summary and self.summary.default and self.summary.default.config is not None:
@@ -96,14 +101,15 @@ class RunTables:
 
     @property
     def varied(self) -> list[str]:
-        """Hyperparameters that differ between trials, in the order of the space."""
+        """Hyperparameters that differ between the target's trials, in the order of the space."""
         known = [str(entry["name"]) for entry in self.info.space.get("hyperparameters", [])]
-        seen = {name for config in self.trials.config for name in config}
+        configs = list(self.trials.config[self.trials.model == ""])
+        seen = {name for config in configs for name in config}
         names = [name for name in known if name in seen] + sorted(seen - set(known))
         return [
             name
             for name in names
-            if len({json.dumps(config.get(name)) for config in self.trials.config}) > 1
+            if len({json.dumps(config.get(name)) for config in configs}) > 1
         ]
 
 
@@ -194,6 +200,8 @@ def _trial_row(
     measured = row["full_length"] or math.isnan(row["predicted"]) or math.isnan(row["score"])
     row["final"] = row["score"] if measured else row["predicted"]
     row["final_se"] = row["score_se"] if measured else row["predicted_sd"]
+    if row["model"]:  # neither its score nor what that says of the target is one of the target's
+        row["final"] = row["final_se"] = math.nan
     return row
 
 

@@ -13,11 +13,12 @@ from ConfigSpace import ConfigurationSpace
 
 from tasks.config.paths import BUNDLED_OFFLINE, OfflineFolder, offline_folder
 from tasks.config.settings import TuneSettings
-from tasks.history.rows import history_files, read_history, run_key
+from tasks.history.rows import history_files, read_history, row_count, run_key
 from tasks.inputs.auto_space import SearchedSpace, searched_space
 from tasks.inputs.prepare import CheckedInputs, Inputs
 from tasks.inputs.spaces import space_text
 from tasks.runs.folder import DatasetInfo, HistoryInfo, ProxyInfo, RunFolder, RunInfo
+from tasks.runs.formatting import pluralize
 from trials.data.dataset import SPLITS
 from trials.io.errors import SettingsError
 from trials.spec.provenance import PACKAGES, git_commit, versions
@@ -33,6 +34,7 @@ class PinnedHistory:
     files: list[Path]
     features: Path | None  # the table of meta-features that describes it
     used: bool | None = None  # whether the search began with it; None if it has not begun
+    repeated: int = 0  # trials of earlier runs with the same settings, which are not learned from
 
 
 def space_of_run(settings: TuneSettings, run: RunFolder, inputs: CheckedInputs) -> SearchedSpace:
@@ -56,7 +58,7 @@ def pin_history(
     Raises:
         SettingsError: a resumed run finds other data, or lacks a history file it learned from.
     """
-    features, used = run.path / FEATURES, None
+    features, used, repeated = run.path / FEATURES, None, 0
     if (run.path / "run.json").exists():
         info = run.info()
         found, began = inputs.dataset.fingerprint, info.dataset.fingerprint
@@ -71,6 +73,8 @@ def pin_history(
         history.mkdir(parents=True, exist_ok=True)  # that the run joins it may be long from now
         key = run_key(settings, inputs.dataset.fingerprint)
         files = history_files(history, without_key=key) if settings.use_history else []
+        if settings.use_history:
+            repeated = sum(map(row_count, set(history_files(history)) - set(files)))
         own = history / FEATURES  # that describes this history; else the project's does
         known = own if own.exists() else offline_folder().features
         if files and known.exists():
@@ -81,7 +85,17 @@ def pin_history(
             f"run {run.run_id} learned from {', '.join(missing)}, now missing; "
             "restore it with: git checkout or dvc checkout"
         )
-    return PinnedHistory(files, features if features.exists() else None, used)
+    return PinnedHistory(files, features if features.exists() else None, used, repeated)
+
+
+def repetition_text(learned: PinnedHistory) -> str:
+    """That a repetition does not learn from the first run, for people; empty where it is none."""
+    if not learned.repeated:
+        return ""
+    return (
+        f"{pluralize(learned.repeated, 'trial')} of earlier runs with these settings on this data "
+        "are left out, so that this run repeats them; another --seed learns from them"
+    )
 
 
 def record_history_use(run: RunFolder, used: bool) -> None:

@@ -215,12 +215,13 @@ def _full_cost(trials: list[Trial]) -> float:
     """Rough trial time had every configuration run at full length; the rest is what was saved.
 
     A configuration's seconds at a fraction f are scaled by 1 / f; one that did run in full counts
-    as it was.
+    as it was. On each model it counts anew.
     """
     results: dict[str, list[TrialResult]] = defaultdict(list)
     for trial in trials:
         if trial.result is not None:
-            results[repr(sorted(trial.spec.config.items(), key=str))].append(trial.result)
+            key = (trial.spec.fidelity.model, *sorted(trial.spec.config.items(), key=str))
+            results[repr(key)].append(trial.result)
     return sum(
         sum(result.cost.seconds for result in same)
         / (max(result.fraction for result in same) or 1.0)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from surrogates.space.encoding import PREFIX
 from tasks.history.checks import check_history
 from tasks.history.rows import read_history
 from tasks.inputs.prepare import Inputs
@@ -35,6 +36,9 @@ def past_on_proxies(files: Sequence[Path], proxies: Sequence[Inputs]) -> pd.Data
     ]
     found = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
     found, _ = check_history(found)
+    if len(found):  # a run that was repeated measured nothing new
+        own = [*(column for column in found if column.startswith(PREFIX)), "model_id", "seed"]
+        found = found.drop_duplicates(own, ignore_index=True)
     return found if len(found) else None
 
 

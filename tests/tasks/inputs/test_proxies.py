@@ -22,6 +22,7 @@ from tasks.inputs.proxies import (
     resolve_proxies,
     search_levels,
 )
+from tasks.planning.preflight import check_settings
 from tests.trials.helpers import write_dataset
 from trials.data.dataset import load_dataset
 from trials.io.errors import SettingsError
@@ -105,6 +106,15 @@ def test_a_proxy_that_is_not_smaller_is_refused(data: Path) -> None:
         in_order_of_size(target, [sized("tiny-4m", 4_000_000, data)])
     with pytest.raises(SettingsError, match="called alike"):
         in_order_of_size(target, [replace(sized("tiny-1m", 10, data))])
+
+
+def test_what_is_wrong_with_a_proxy_is_said_of_the_proxy(data: Path, tmp_path: Path) -> None:
+    settings = settings_of(data, model="tiny-100k", proxies=("tiny-1m",))
+    with pytest.raises(SettingsError, match=r"--proxy tiny-1m: it has 1\.01 million parameters"):
+        check_settings(settings)
+    missing = settings_of(data, proxies=(str(tmp_path / "nothing"),))
+    with pytest.raises(SettingsError, match=r"--proxy .*nothing: There is no file or folder"):
+        check_settings(missing)
 
 
 def test_proxies_are_found_and_checked(data: Path, tmp_path: Path, monkeypatch: Any) -> None:

@@ -95,6 +95,16 @@ def test_auto_asks_the_hub_for_a_model_of_the_hub(hub: None) -> None:
         resolve_proxies(["auto"], "Qwen/Qwen3-0.6B")
 
 
+def test_a_hub_that_does_not_answer_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(
+        siblings, "HfApi", lambda: huggingface_hub.HfApi(endpoint="http://127.0.0.1:9")
+    )
+    smaller_siblings.cache_clear()
+    with pytest.raises(SettingsError, match=r"cannot be asked(.|\n)*--proxy OWNER/MODEL"):
+        smaller_siblings("Qwen/Qwen3-8B")
+
+
 def test_a_hub_out_of_reach_is_said() -> None:
     smaller_siblings.cache_clear()
     with pytest.raises(SettingsError, match=r"cannot be asked(.|\n)*--proxy OWNER/MODEL"):

@@ -96,6 +96,13 @@ def test_only_what_the_proxy_would_repeat(proxy: Inputs, tmp_path: Path) -> None
     assert past_text(found) == "known from the history: 2 trials on small, on this data"
 
 
+def test_a_repeated_run_measured_nothing_new(proxy: Inputs, tmp_path: Path) -> None:
+    twice = [row(proxy, 1), row(proxy, 1) | {"trial_id": "another/run"}, row(proxy, 2)]
+    found = past_on_proxies(history(proxy, tmp_path, *twice), [proxy])
+    assert found is not None
+    assert found["score"].tolist() == pytest.approx([0.1, 0.2])
+
+
 def test_rows_that_fail_the_checks_are_left_out(proxy: Inputs, tmp_path: Path) -> None:
     files = history(proxy, tmp_path, row(proxy, 1), row(proxy, 2) | {"score_se": -1.0})
     found = past_on_proxies(files, [proxy])
