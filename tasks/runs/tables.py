@@ -107,9 +107,7 @@ class RunTables:
         seen = {name for config in configs for name in config}
         names = [name for name in known if name in seen] + sorted(seen - set(known))
         return [
-            name
-            for name in names
-            if len({json.dumps(config.get(name)) for config in configs}) > 1
+            name for name in names if len({json.dumps(config.get(name)) for config in configs}) > 1
         ]
 
 

@@ -37,7 +37,7 @@ def past_on_proxies(files: Sequence[Path], proxies: Sequence[Inputs]) -> pd.Data
     found = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
     found, _ = check_history(found)
     if len(found):  # a run that was repeated measured nothing new
-        own = [*(column for column in found if column.startswith(PREFIX)), "model_id", "seed"]
+        own = [*(c for c in found if str(c).startswith(PREFIX)), "model_id", "seed"]
         found = found.drop_duplicates(own, ignore_index=True)
     return found if len(found) else None
 
