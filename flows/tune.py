@@ -155,7 +155,7 @@ def _prepare(job: Job, backend: ExecutionBackend) -> _Ready:
             if learned.used is None
             else "the search resumes without past runs, as it began"
         )
-    past = past_on_proxies(files if offline is not None else [], proxies)
+    past = past_on_proxies(files if offline is not None else [], proxies, space)
     if text := past_text(past):
         observer.message(text)
     return _Ready(plan, inputs, proxies, past, info, offline, space)
@@ -209,7 +209,7 @@ def _search(job: Job, backend: ExecutionBackend, ready: _Ready) -> SearchLoop:
             observer.message(finished_before(len(before), settings.budget))
         observer.notify(observers.BudgetSpent(ledger.share))
         loop.explore(plain_values(ready.space.get_default_configuration()))
-        observer.phase("running the finalists at full length")
+        observer.phase("running the last trials in full")
         loop.finish()
     finally:
         ledger.save()

@@ -65,7 +65,7 @@ def pooled(expected: tuple[float, float], correlations: tuple[float, ...]) -> tu
 
 
 def _correlations(rows: History, encoder: SpaceEncoder, pair: Pair) -> tuple[float, ...]:
-    if not (datasets := list(_shared(rows, pair))[:MAX_DATASETS]):
+    if not (datasets := list(_shared(rows, encoder, pair))[:MAX_DATASETS]):
         return ()
     small, large = (_known(rows, model) for model in pair)
     cost = min(10.0 ** (small.get(SIZE, 0.0) - large.get(SIZE, 0.0)), 1.0)
@@ -86,10 +86,11 @@ def _known(rows: History, model: str) -> Mapping[str, float]:
     return {name: value for name, value in medians.items() if np.isfinite(value)}
 
 
-def _shared(rows: History, pair: Pair) -> Iterator[tuple[np.ndarray, ...]]:
-    """Rows of final scores of each model, for every dataset with enough of both."""
+def _shared(rows: History, encoder: SpaceEncoder, pair: Pair) -> Iterator[tuple[np.ndarray, ...]]:
+    """Rows of final scores of each model in the space, for every dataset with enough of both."""
+    fitting = rows.final & np.array([encoder.is_legal(config) for config in rows.configs])
     for dataset in sorted(set(rows.dataset)):
-        here = rows.final & (rows.dataset == dataset)
+        here = fitting & (rows.dataset == dataset)
         parts = tuple(np.flatnonzero(here & (rows.model == model))[:MAX_TRIALS] for model in pair)
         if min(map(len, parts)) >= MIN_TRIALS:
             yield parts

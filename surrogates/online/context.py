@@ -41,6 +41,8 @@ class AskContext:
     seed: int
     options: SearchOptions
     budget: float | None
+    target_only: bool = False
+    """True if no smaller level may be proposed."""
     cube: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
@@ -60,6 +62,11 @@ class AskContext:
     def started(self) -> int:
         """New configurations proposed so far, on any level."""
         return sum(p.kind == "new" for p in self.log.proposals.values())
+
+    @property
+    def started_on_target(self) -> int:
+        """New configurations proposed so far for the target."""
+        return sum(self.taken().values())
 
     def level(self, name: str | None) -> str:
         """The level of that name; None is the target."""

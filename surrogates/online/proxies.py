@@ -4,7 +4,8 @@ A proxy costs a share of the budget and may be worth nothing, or rank the config
 The cheapest ones are tried all over the space, before anything is known of the target but its
 default; those that cost more wait until the target has spoken. A level is left
 
-    at the floor    when its scores vary less than their own noise: var(y) < 2 mean(se^2)
+    at the floor    when its full-length scores vary less than their noise: var(y) < 2 mean(se^2),
+                    or all its trials failed
     in reverse      when its correlation with the target, as learned, is negative
     without worth   when that correlation is below 0.4 with a probability of 95 %
 
@@ -28,9 +29,11 @@ CHEAP = 0.12  # of the target's cost: dearer proxies wait for evidence that prox
 EVIDENCE = 3  # full-length trials of the target that are evidence
 LAST = 0.25  # share of the budget at its end in which nothing but the target runs
 SPREAD = 32  # trials of a cheap proxy all over the space, if half of SHARE pays for them
-FLOOR_TRIALS = 12
+FLOOR_TRIALS = 12  # at full length: a forecast varies less than what it says of its errors
+FAILED_TRIALS = 6  # and no other one
 JUDGED_FROM = 2  # full-length trials of the target: one alone contradicts nothing
-PAST = 2  # datasets of the history, below which it condemns nothing
+PAST = 2  # datasets of the history, below which it condemns nothing and vouches for nothing
+VOUCHED = 0.6  # expected correlation from which a history vouches for a proxy
 USEFUL = 0.4  # correlation: a proxy below it explains less than a sixth of the variance
 
 
@@ -89,10 +92,15 @@ def open_proxies(model: TaskModel, spent: float, budget: float | None) -> list[s
     affordable = [
         name
         for name in names
-        if (tried or model.levels.cost(name) <= CHEAP or model.agreement(name))
+        if (tried or model.levels.cost(name) <= CHEAP or _vouched_for(model, name))
         and used + full * model.levels.cost(name) <= allowed
     ]
     return [name for name in affordable if _reason_to_leave(model, name) is None]
+
+
+def _vouched_for(model: TaskModel, level: str) -> bool:
+    a, b = model.correlation_prior(level)
+    return len(model.agreement(level)) >= PAST and a / (a + b) >= VOUCHED
 
 
 def _reason_to_leave(model: TaskModel, level: str) -> str | None:
@@ -107,9 +115,12 @@ def _evidence_against(model: TaskModel, level: str) -> str | None:
     if len(past) >= PAST and beta(*model.correlation_prior(level)).ppf(0.95) < USEFUL:
         mean = sum(past) / len(past)
         return f"its correlation with the target was {mean:.2f} on {len(past)} past datasets"
+    if (failed := _failed(model, level)) >= FAILED_TRIALS:
+        return f"all its {failed} trials failed"
     scores = model.scores[level]
-    known = len(scores.y) >= FLOOR_TRIALS and bool((scores.y_var > 0).all())
-    if known and scores.y.var(ddof=1) < 2.0 * scores.y_var.mean():
+    y, noise = scores.y[scores.full], scores.y_var[scores.full]
+    known = len(y) >= FLOOR_TRIALS and bool((noise > 0).all())
+    if known and y.var(ddof=1) < 2.0 * noise.mean():
         return "its scores do not differ by more than their noise"
     correlation, (_, high) = correlation_of(model, level)
     if int(model.full.sum()) < JUDGED_FROM or math.isnan(correlation):
@@ -117,6 +128,14 @@ def _evidence_against(model: TaskModel, level: str) -> str | None:
     if correlation < 0.0:
         return "it ranks the configurations in reverse"
     return f"its correlation with the target is below {high:.2f}" if high < USEFUL else None
+
+
+def _failed(model: TaskModel, level: str) -> int:
+    """Number of a level's trials, if all failed; else 0."""
+    if model.scores[level].observed:
+        return 0
+    log = model.trial_log
+    return sum(log.level_of(o) == level for o in log.observations.values())
 
 
 def correlation_of(model: TaskModel, level: str) -> tuple[float, tuple[float, float]]:
@@ -142,5 +161,11 @@ def spread_trials(model: TaskModel, level: str, budget: float | None) -> int:
 
 
 def _full_cost(model: TaskModel) -> float:
-    """Expected cost of the target's default."""
+    """Expected cost of the target's default.
+
+    Before a first cost only the history's unit is known, not the caller's; a budget of a search
+    over levels is then taken as one in full trials.
+    """
+    if not model.costs_known:
+        return 1.0
     return float(np.exp(model.log_cost([model.encoder.default()])[0]))

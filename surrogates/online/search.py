@@ -25,7 +25,7 @@ from surrogates.core.base import (
     Proposal,
     Recommendation,
 )
-from surrogates.history.table import read_history
+from surrogates.history.past import past_trials
 from surrogates.offline.models import OfflineModels
 from surrogates.online.context import AskContext, Choice, distinct_rungs
 from surrogates.online.offline_prior import OfflinePrior
@@ -33,7 +33,7 @@ from surrogates.online.proxies import ProxyState, proxy_states
 from surrogates.online.saved import read_state, write_state
 from surrogates.online.strategies import BAYESIAN, best_finalist, choose, planned_rung
 from surrogates.online.task_model import TaskModel, torch_threads
-from surrogates.online.trial_log import PastTrial, TrialLog
+from surrogates.online.trial_log import TrialLog
 from surrogates.space.axes import plain
 from surrogates.space.candidates import generated_candidates, given_candidates
 from surrogates.space.encoding import SpaceEncoder
@@ -88,7 +88,8 @@ class Search:
         self.shared_stages = SharedStages(self.encoder, stages)
         self.maximize, self.budget, self.seed = bool(maximize), budget, int(seed)
         self.dataset = {str(k): plain(v) for k, v in dataset.items()} if dataset else None
-        self.trial_log = TrialLog(past=self._recalled(past), target=self.levels.target)
+        known = past_trials(past, self.encoder, self.maximize, self.levels)
+        self.trial_log = TrialLog(past=known, target=self.levels.target)
         self.offline = self._offline_models(offline, history)
         self._priors = [
             OfflinePrior(
@@ -120,24 +121,6 @@ class Search:
             )
         return offline
 
-    def _recalled(self, past: pd.DataFrame | None) -> list[PastTrial]:
-        """Past trials of the dataset on smaller levels; those without a score say nothing."""
-        rows = read_history(past, self.encoder, self.maximize)
-        if rows is None:
-            return []
-        if unknown := sorted(set(rows.model) - set(self.levels.proxies)):
-            raise OptionError(
-                f"past has trials of {unknown}; expected the smaller levels of this search, "
-                f"{list(self.levels.proxies)}, in a column level or model_id."
-            )
-        noise = np.nan_to_num(rows.score_se)
-        return [
-            PastTrial(
-                rows.model[i], rows.configs[i], rows.sign * float(rows.score[i]), float(noise[i])
-            )
-            for i in np.flatnonzero(rows.final)
-        ]
-
     def _seen_from(self, meta: Mapping[str, Any]) -> dict[str, Any] | None:
         """The dataset's meta-features as they are with a level's model."""
         return self.dataset if not meta or self.dataset is None else self.dataset | dict(meta)
@@ -147,6 +130,7 @@ class Search:
         n: int = 1,
         candidates: pd.DataFrame | None = None,
         fraction: float | None = None,
+        target_only: bool = False,
     ) -> list[Proposal]:
         """The next n trials to run; may be called again before earlier ones are reported.
 
@@ -156,6 +140,7 @@ class Search:
                 "config."; None searches the whole space.
             fraction: Fraction at which new trials are to stop, when the caller knows better; None
                 leaves it to the search.
+            target_only: Whether to propose nothing on a smaller level.
 
         Returns:
             n proposals. A configuration is repeated only to continue a stopped trial, or when
@@ -170,7 +155,7 @@ class Search:
             raise OptionError(f"{fraction=}: expected a fraction in (0, 1], or None.")
         given = given_candidates(candidates, self.encoder) if candidates is not None else None
         with torch_threads(self.options.n_threads):
-            ctx = self._context(given)
+            ctx = self._context(given, target_only)
             self.trial_log.asks += 1
             proposals = []
             for _ in range(n):
@@ -349,11 +334,13 @@ class Search:
             self._cached = (observed, model)
         return self._cached[1]
 
-    def _context(self, given: list[Config] | None) -> AskContext:
+    def _context(self, given: list[Config] | None, target_only: bool) -> AskContext:
         """Candidates and random numbers of one `ask`, derived from (seed, number of asks)."""
         model, rng = self._model(), np.random.default_rng([self.seed, self.trial_log.asks])
         pool = given if given is not None else self._pool(model, rng)
-        return AskContext(model, pool, given is not None, rng, self.seed, self.options, self.budget)
+        return AskContext(
+            model, pool, given is not None, rng, self.seed, self.options, self.budget, target_only
+        )
 
     def _pool(self, model: TaskModel, rng: np.random.Generator) -> list[Config]:
         incumbents: list[Config] = []

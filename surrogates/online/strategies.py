@@ -94,10 +94,11 @@ def _initial(ctx: AskContext, level: str | None = None) -> Choice:
     if ctx.model.prior.mean_prior is None:
         return space_filling(ctx, level=level)
     hedges = sum(p.hedge for p in ctx.log.proposals.values())
-    due = (ctx.started + HEDGE_PERIOD - HEDGE_PLACE) // HEDGE_PERIOD
-    # With a single candidate there is no choice, and so nothing to hedge.
-    if hedges < due and len(ctx.pool) > 1:
-        return replace(space_filling(ctx, default_at=ctx.started, level=level), hedge=True)
+    due = (ctx.started_on_target + HEDGE_PERIOD - HEDGE_PLACE) // HEDGE_PERIOD
+    # With a single candidate there is no choice, and so nothing to hedge. A trial of a proxy says
+    # nothing of what the history is worth on the target.
+    if level is None and hedges < due and len(ctx.pool) > 1:
+        return replace(space_filling(ctx, default_at=ctx.started), hedge=True)
     return by_prior_mean(ctx, INITIAL_COST if weighs_cost(ctx.model) else 0.0, level)
 
 
@@ -107,7 +108,8 @@ def bayesian(ctx: AskContext) -> Choice:
     spent = ctx.log.spent + model.pending_cost(ctx.log.pending)
     closing = budget is not None and budget - spent <= ctx.options.finalist_share * budget
     stopped = ctx.stopped()
-    proxies = [] if closing or not ctx.started else open_proxies(model, spent, budget)
+    started = ctx.started and not ctx.target_only
+    proxies = open_proxies(model, spent, budget) if started and not closing else []
     proxies = [name for name in proxies if not ctx.exhausted(name)]
     if closing and (finalist := best_finalist(stopped, model)) is not None:
         return finalist
@@ -119,7 +121,7 @@ def bayesian(ctx: AskContext) -> Choice:
     needed = initial_trials(ctx)
     if proxies and (level := _to_spread(ctx, proxies, needed)) is not None:
         return replace(_initial(ctx, level), fraction=rung)
-    if model.gp is None or ctx.started < needed:
+    if model.gp is None or _begun(ctx) < needed:
         due = model.gp is None and ctx.started >= PROMOTION * (1 + model.continued)
         finalist = best_finalist(stopped, model) if due else None
         return finalist or replace(_initial(ctx), fraction=rung)
@@ -128,6 +130,11 @@ def bayesian(ctx: AskContext) -> Choice:
     # Nothing ran in full yet: once the first trials were seen in part, the best one is finished.
     finalist = best_finalist(stopped, model) if len(stopped) >= max(2, needed) else None
     return finalist or _acquired(ctx, rung, [], spent, proxies)
+
+
+def _begun(ctx: AskContext) -> int:
+    """First trials so far: those of proxies count where no history has to be put to the test."""
+    return ctx.started if ctx.model.prior.mean_prior is None else ctx.started_on_target
 
 
 def _to_spread(ctx: AskContext, proxies: list[str], needed: int) -> str | None:

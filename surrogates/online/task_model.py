@@ -215,6 +215,11 @@ class TaskModel:
             self.offline.cost.base if self.offline.cost is not None else 0.0,
         )
 
+    @property
+    def costs_known(self) -> bool:
+        """True once a trial of this search had a cost, which tells the caller's unit."""
+        return bool(self._cost_configs)
+
     def pending_cost(self, pending: list[Proposal]) -> float:
         """Expected cost of the pending proposals.
 
@@ -223,7 +228,7 @@ class TaskModel:
         """
         if self.flat:
             return float(len(pending))
-        if not pending or not self._cost_configs:
+        if not pending or not self.costs_known:
             return 0.0
         configs = [p.config for p in pending]
         completed = self.completed_fraction(configs)

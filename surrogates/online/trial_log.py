@@ -16,27 +16,12 @@ from surrogates.core.base import (
     Proposal,
     UnknownProposalError,
 )
+from surrogates.history.past import PastTrial
 from surrogates.space.axes import as_number, is_missing
 from surrogates.space.encoding import PREFIX
 from surrogates.space.stages import Run
 
 MAX_SCORE = 1e100  # a larger one is a penalty that stands for a failure; its square overflows
-
-
-@dataclass(frozen=True)
-class PastTrial:
-    """A full-length trial of the same dataset on a smaller level, before this search began."""
-
-    level: str
-    config: Config
-    score: float
-    """In the caller's direction."""
-    score_se: float = 0.0
-
-    @property
-    def observation(self) -> Observation:
-        """It as if this search had proposed it, for nothing."""
-        return Observation("", self.score, self.score_se, 0.0, 1.0, {}, "completed", 0.0)
 
 
 @dataclass

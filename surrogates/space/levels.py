@@ -67,7 +67,7 @@ class Levels:
             raise OptionError(f"level_meta of {unknown}, but the levels are {list(costs)}.")
         relative = tuple(cost / values[-1] for cost in values)
         names = tuple(str(name) for name in costs)
-        return cls(names, relative, tuple(dict(meta.get(name, {})) for name in names))
+        return cls(names, relative, tuple(_named(meta.get(name, {})) for name in names))
 
     @property
     def target(self) -> str:
@@ -163,6 +163,11 @@ class Shifts:
                 rate = moved[axis.name] * 10.0 ** float(shift[level, j, chosen])
                 moved[axis.name] = min(max(rate, axis.lower), axis.upper)
         return moved
+
+
+def _named(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """Meta-features as the history calls them, where they have a shorter name here."""
+    return {f"model_{k}" if k == "log_parameters" else k: value for k, value in meta.items()}
 
 
 def _width(meta: Mapping[str, Any]) -> float | None:

@@ -18,9 +18,11 @@ from tasks.inputs.chats import check_chats, model_folder
 from tasks.inputs.prepare import CheckedInputs, Inputs, ProbeSize, check_inputs, probe_inputs
 from tasks.inputs.siblings import smaller_siblings
 from trials.io.errors import ModelError, SettingsError
+from trials.io.hashing import content_hash
 from trials.process.supervisor import Supervisor
 
 AUTO = "auto"
+OTHER_TOKENIZERS = ("vocab.json", "merges.txt", "vocab.txt", "tokenizer.model", "spiece.model")
 
 
 def resolve_proxies(names: Sequence[str], model: str) -> list[str]:
@@ -99,6 +101,7 @@ def probe_proxies(
     for proxy in proxies:
         with named_proxy(proxy.model_id):
             probed.append(probe_inputs.fn(proxy, settings, size, measurer))
+        check_same_family(target, probed[-1])  # models of the hub have been fetched by now
     same = [replace(each, schedule=target.schedule) for each in probed]
     return in_order_of_size(target, same)[:-1]
 
@@ -127,7 +130,7 @@ def not_smaller(proxy: str, size: int, model: str, limit: int) -> str:
 def check_same_family(target: CheckedInputs, proxy: CheckedInputs) -> None:
     """Refuses a proxy that does not read and write as the target does.
 
-    A model of the hub that was not fetched yet is looked at when it is.
+    A model of the hub that was not fetched yet is looked at again once it was probed.
 
     Raises:
         SettingsError: its tokenizer or chat template is another one.
@@ -148,7 +151,10 @@ def check_same_family(target: CheckedInputs, proxy: CheckedInputs) -> None:
 def _language(folder: Path) -> tuple[Any, str]:
     """Vocabulary and chat template of a model folder."""
     tokenizer = _read(folder / "tokenizer.json")
-    vocabulary = (tokenizer.get("model"), tokenizer.get("added_tokens"))
+    vocabulary: Any = (tokenizer.get("model"), tokenizer.get("added_tokens"))
+    if not tokenizer:  # of another form: the same bytes
+        files = (folder / name for name in OTHER_TOKENIZERS)
+        vocabulary = [content_hash(file.read_bytes()) for file in files if file.is_file()]
     file = folder / "chat_template.jinja"
     if file.is_file():
         return vocabulary, file.read_text(encoding="utf-8")

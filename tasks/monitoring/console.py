@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -70,7 +71,10 @@ def _cells(row: Any, best: pd.Series | None, labels: dict[str, str]) -> dict[str
     if best is not None and best.trial_id == row.trial_id:
         texts["trial"], styles["trial"] = f"{row.label} ★", "bold"
     cells = {name: rich_text(text, styles.get(name, "")) for name, text in texts.items()}
-    return cells | {"score or state": cells["score" if row.state == "completed" else "state"]}
+    ending = cells["score" if row.state == "completed" else "state"]
+    if row.model:  # a narrow table has no origin, which names the model in a wide one
+        ending = Text.assemble(ending, rich_text(f" on {row.model}"))
+    return cells | {"score or state": ending}
 
 
 def _remarks(run: RunFolder, tables: RunTables) -> list[str]:
@@ -110,9 +114,12 @@ def _explain_star(
         gap = plus_minus(found.mean, found.se, signed=True)
         noise = "within noise" if abs(found.mean) <= Z95 * found.se else "more than noise"
         difference = f"{gap} on the same {found.rows} rows, {noise}"
-    expected = plus_minus(summary.best_expected, summary.best_expected_se)
+    expected = f"{plus_minus(summary.best_expected, summary.best_expected_se)} for {best.label}"
+    if not math.isnan(highest.predicted):
+        other = plus_minus(highest.predicted, highest.predicted_sd)
+        expected += f" and {other} for {highest.label}"
     yield (
-        f"{lead} {difference}. The star goes by the expected score, {expected} for {best.label}: "
+        f"{lead} {difference}. The star goes by the expected score, {expected}: "
         "it weighs each measurement with those of similar configurations and with past runs."
     )
 
@@ -135,8 +142,10 @@ def render_summary(run: RunFolder, width: int = WIDE) -> RenderableType:
     rows = (("best", summary.best), ("default", summary.default), ("base", summary.base))
     cells = [_measured_cells(name, each, tables.labels) for name, each in rows if each is not None]
     view = _measured(heads, cells, width)
+    smaller = int((tables.trials.model != "").sum())
     cost = (
-        f"{pluralize(summary.trials, 'trial')} ({summary.failed} failed, "
+        f"{pluralize(summary.trials, 'trial')} "
+        f"({f'{smaller} on smaller models, ' if smaller else ''}{summary.failed} failed, "
         f"{summary.full_length} at full length) took {format_duration(summary.trial_seconds)} "
         f"of trial time, {format_duration(summary.elapsed_seconds)} of wall-clock time."
     )

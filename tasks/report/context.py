@@ -17,6 +17,7 @@ from surrogates.space.ticks import searched_axes
 from tasks.config.command import beyond_options, reproduce_command
 from tasks.config.paths import DATASET_DOCS, HISTORY_DOCS, history_folder
 from tasks.report import figures, figures_curves, figures_space
+from tasks.report.proxies import proxy_rows
 from tasks.runs.folder import RunFolder
 from tasks.runs.formatting import format_setting
 from tasks.runs.tables import RunTables, iter_rows, or_nan
@@ -60,7 +61,9 @@ def report_context(run: RunFolder) -> dict[str, Any]:
         "any_finished": bool(trials.seconds.notna().any()),
         "figures": _figures(tables, final, varied, ranking),
         "data_docs": dict(_data_docs(run)),
-        "kinds": _kinds(trials),
+        "kinds": _kinds(tables),
+        "models": dict(zip(trials.trial_id, trials.model, strict=True)),
+        "proxies": list(proxy_rows(tables)),
         **_configuration(tables),
         "exported": sorted(path.relative_to(run.path).as_posix() for path in files),
         "max_files": MAX_FILES,
@@ -128,8 +131,17 @@ def _data_docs(run: RunFolder) -> Iterator[tuple[str, str]]:
             yield name, pages[-1].relative_to(run.path).as_posix()
 
 
-def _kinds(trials: pd.DataFrame) -> str:
-    kinds = [figures.trial_style(row) for row in iter_rows(trials)]
+def _kinds(tables: RunTables) -> str:
+    """How many trials ended in which way, model by model where some ran on proxies."""
+    if not tables.proxied:
+        return _counted(tables.trials)
+    trials, target = tables.trials, tables.info.model
+    models = dict.fromkeys(trials.model)
+    return "; ".join(f"{_counted(trials[trials.model == m])} on {m or target}" for m in models)
+
+
+def _counted(trials: pd.DataFrame) -> str:
+    kinds = [figures.trial_ending(row) for row in iter_rows(trials)]
     counts = {kind: kinds.count(kind) for kind in figures.TRIAL_STYLES if kind in kinds}
     return ", ".join(f"{count} {kind}" for kind, count in counts.items())
 
@@ -154,8 +166,16 @@ def _configuration(tables: RunTables) -> dict[str, Any]:
 
 
 def _forecasts(tables: RunTables) -> Iterator[dict[str, Any]]:
-    """The search's forecast of each trial, in parts, and the final score; NaN if not known."""
-    finals = dict(zip(tables.trials.trial_id, tables.trials.final, strict=True))
+    """The search's forecast of each trial, in parts, and the final score; NaN if not known.
+
+    A proxy's trial was forecast for the proxy, and so its own score at full length is the actual.
+    """
+    finals = {
+        row.trial_id: row.score
+        if row.model and figures.trial_ending(row) == "full length"
+        else row.final
+        for row in iter_rows(tables.trials)
+    }
     for p in tables.proposals:
         if p.expected_score is None:
             continue
@@ -163,6 +183,7 @@ def _forecasts(tables: RunTables) -> Iterator[dict[str, Any]]:
         yield {
             "trial_id": p.trial_id,
             "origin": p.origin,
+            "model": p.model or "",
             "prior": prior,
             "change": p.expected_score - prior,
             "expected": p.expected_score,

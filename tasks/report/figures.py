@@ -7,6 +7,7 @@ page, so that one figure serves a light and a dark one.
 from __future__ import annotations
 
 import html
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -38,6 +39,8 @@ TRIAL_STYLES = {
     "failed": (RED, "x"),
     UNFINISHED: (GREY, "circle-open-dot"),
 }
+# Of the trials on proxies, one after another: no colour of the target's.
+PROXY_STYLES = (("#CC79A7", "square-open"), ("#7B5EA7", "triangle-up-open"))
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
 
@@ -66,20 +69,35 @@ def hover_config(config: Mapping[str, Any]) -> str:
     return "<br>".join(html.escape(line) for line in lines)
 
 
-def trial_style(row: Any) -> str:
-    """The key of ``TRIAL_STYLES`` for a trial."""
+def trial_ending(row: Any) -> str:
+    """How a trial ended, whatever model it ran on: a key of ``TRIAL_STYLES``."""
     if row.state == "completed":
-        return "full length" if row.full_length else "partial"
+        return "full length" if row.fraction >= 1 else "partial"
     return str(row.state)
 
 
+def trial_style(row: Any) -> str:
+    """The key of ``trial_styles`` for a trial; those with a proxy's score are told apart by it."""
+    scored = row.state in ("completed", "stopped")
+    return f"on {row.model}" if row.model and scored else trial_ending(row)
+
+
+def trial_styles(trials: pd.DataFrame) -> dict[str, tuple[str, str]]:
+    """Colour and symbol of each kind of trial, with one for each proxy."""
+    proxies = (model for model in dict.fromkeys(trials.model) if model)
+    styles = zip(proxies, itertools.cycle(PROXY_STYLES))
+    return TRIAL_STYLES | {f"on {model}": style for model, style in styles}
+
+
 def _hover(row: Any) -> str:
-    head = f"<b>{html.escape(row.trial_id)}</b> · {html.escape(row.origin)} · {row.state}"
+    origin = html.escape(f"{row.origin} on {row.model}" if row.model else row.origin)
+    head = f"<b>{html.escape(row.trial_id)}</b> · {origin} · {row.state}"
     reason = f" ({html.escape(row.reason)})" if row.reason else ""
     score = f"score {plus_minus(row.score, row.score_se)} at {percent(row.fraction)} of full length"
     predicted = ""
     if not math.isnan(row.predicted):
-        predicted = f"<br>predicted final {plus_minus(row.predicted, row.predicted_sd)}"
+        of = " of the tuned model" if row.model else ""
+        predicted = f"<br>predicted final{of} {plus_minus(row.predicted, row.predicted_sd)}"
     return f"{head}{reason}<br>{score}{predicted}<br>{hover_config(row.config)}"
 
 
@@ -128,7 +146,8 @@ def comparison(measured: Mapping[str, ModelScores]) -> go.Figure:
 def progress(trials: pd.DataFrame, base: float, default: float | None) -> go.Figure:
     """Best full-length validation score so far, against trial time and against trials.
 
-    Beside it the validation scores of the base model and, once it is known, of the default.
+    Beside it the validation scores of the base model and, once it is known, of the default. Trials
+    of proxies have marks of their own, as their scores are those of other models.
     """
     counts = pd.Series(np.arange(1, len(trials) + 1), index=trials.index)
     axes = (trials.cumulative_seconds, counts)
@@ -165,14 +184,14 @@ def progress(trials: pd.DataFrame, base: float, default: float | None) -> go.Fig
                 hovertemplate=f"{name}: {format_number(level)}<extra></extra>",
             )
     kinds = pd.Series([trial_style(row) for row in iter_rows(trials)], index=trials.index)
-    for kind, (color, symbol) in TRIAL_STYLES.items():
+    for kind, (color, symbol) in trial_styles(trials).items():
         rows = trials[(kinds == kind) & ((kind == "failed") | trials.score.notna())]
         if len(rows):
             add(
                 [list(axis[rows.index]) for axis in axes],
                 y=rows.score.fillna(floor),
                 mode="markers",
-                name=kind,
+                name=html.escape(kind),
                 marker=_marker(color, symbol),
                 text=[_hover(row) for row in iter_rows(rows)],
                 hovertemplate="%{text}<extra></extra>",
@@ -221,7 +240,7 @@ def prior_against_observed(trials: pd.DataFrame) -> go.Figure:
 
 
 def observed_with_prior(trials: pd.DataFrame) -> pd.DataFrame:
-    """Trials with a prior and an observation, each configuration once."""
+    """The target's trials with a prior and an observation, each configuration once."""
     rows = trials[~trials.trial_id.isin(continued_trials(trials))]
     return rows[rows.prior.notna() & rows.final.notna()]
 
@@ -249,13 +268,13 @@ def fractions(trials: pd.DataFrame) -> go.Figure:
     """Share of full length that each trial ran, in the order of the proposals."""
     figure = go.Figure()
     kinds = pd.Series([trial_style(row) for row in iter_rows(trials)], index=trials.index)
-    for kind, (color, _) in TRIAL_STYLES.items():
+    for kind, (color, _) in trial_styles(trials).items():
         rows = trials[(kinds == kind) & trials.fraction.notna()]
         if len(rows):
             figure.add_bar(
                 x=rows.label,
                 y=rows.fraction,
-                name=kind,
+                name=html.escape(kind),
                 marker={"color": color},
                 text=[_hover(row) for row in iter_rows(rows)],
                 textposition="none",

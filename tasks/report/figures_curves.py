@@ -16,7 +16,7 @@ SMOOTHING_STEPS = 5
 
 
 def trial_colors(trials: pd.DataFrame) -> dict[str, str]:
-    """A colour for each trial id, by final score; grey where there is none."""
+    """A colour for each trial id, by final score; grey where there is none, as on a proxy."""
     low, high = trials.final.min(), trials.final.max()
     span = high - low if high > low else 1.0
     return {
@@ -53,6 +53,7 @@ def curve(
         own = points[points.trial_id == row.trial_id].sort_values("step")
         if own.empty or row.trial_id in hidden:
             continue
+        on = f"on {html.escape(row.model)}<br>" if row.model else ""
         mean = own.value.rolling(SMOOTHING_STEPS, min_periods=1).mean() if smooth else own.value
         figure.add_scatter(
             x=own.step,
@@ -63,10 +64,10 @@ def curve(
             line={
                 "color": colors[row.trial_id],
                 "width": 3.5 if row.trial_id == best else 1.5,
-                "dash": "dash" if row.origin == "default" else "solid",
+                "dash": "dash" if row.origin == "default" else "dot" if row.model else "solid",
             },
             marker={"symbol": ["circle" if s == "sft" else "diamond" for s in own.stage]},
-            text=hover_config(row.config),
+            text=on + hover_config(row.config),
             hovertemplate=f"<b>%{{meta}}</b> · step %{{x}} · %{{y:.4g}}<br>%{{text}}"
             f"<extra>{html.escape(title)}</extra>",
         )

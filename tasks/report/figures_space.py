@@ -17,7 +17,11 @@ from tasks.runs.formatting import format_setting
 
 
 def final_configurations(trials: pd.DataFrame) -> pd.DataFrame:
-    """Trials with a score, each configuration once: a continuation replaces its beginning."""
+    """The target's trials with a score, each configuration once.
+
+    A continuation replaces its beginning. A proxy's scores are left out: its level and its best
+    learning rates are others, which would pass for effects of the hyperparameters.
+    """
     return trials[trials.final.notna() & ~trials.trial_id.isin(continued_trials(trials))]
 
 

@@ -105,6 +105,11 @@ class RunInfo(Record):
         """The budget that the search assumes, which influences what it proposes."""
         return self.first_budget or self.settings.budget
 
+    @property
+    def relative_costs(self) -> dict[str, float]:
+        """What a trial on each proxy costs in trials of the target, by what its trials load."""
+        return {each.path: each.parameters / self.model_parameters for each in self.proxies}
+
     def proxy_of(self, spec: TrialSpec) -> str | None:
         """Short name of the proxy that a trial is run on; None: the target."""
         return next((p.model for p in self.proxies if p.path == spec.fidelity.model), None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,20 +25,27 @@ MOST_IDLE = 20
 class CostScale:
     """Costs of the trials of one run in full-trial equivalents: default trials at full length.
 
-    The trials have to be asked for in the order of their proposals.
+    The trials have to be asked for in the order of their proposals. ``relative`` has what a trial
+    on each proxy costs, in trials of the target, by the model that it loads.
     """
+
+    relative: Mapping[str, float] = field(default_factory=dict)
 
     reference_flops: float = math.nan  # of the default at full length; NaN before that has run
 
     def of(self, spec: TrialSpec, result: TrialResult) -> float:
-        """Cost of one trial; the first that did not fail is the reference: the default is first."""
+        """Cost of one trial; the first that did not fail is the reference: the default is first.
+
+        If the default failed, and the first that did not is a proxy's, its share is reckoned with.
+        """
+        share = self.relative.get(spec.fidelity.model, 1.0)
         if not self.reference_flops > 0 and result.state != TrialState.FAILED:
-            self.reference_flops = result.cost.flops / max(result.fraction, 1e-9)
+            self.reference_flops = result.cost.flops / max(result.fraction, 1e-9) / share
         known = self.reference_flops > 0
-        cost = result.cost.flops / self.reference_flops if known else 1.0
+        cost = result.cost.flops / self.reference_flops if known else share
         if result.state == TrialState.FAILED and not result.cost.flops:
             # Killed or refused, it may have counted nothing; it was not free all the same.
-            cost = max(cost, spec.fidelity.fraction)
+            cost = max(cost, spec.fidelity.fraction * share)
         return cost
 
 

@@ -31,7 +31,7 @@ class Spending:
     def of(cls, run: RunFolder) -> Spending:
         """Counts the trials that have ended; one that a kill cut short is run again."""
         ended = {trial.spec.trial_id: trial for trial in run.trials()}
-        scale, trials, full = CostScale(), 0, 0.0
+        scale, trials, full = CostScale(relative=run.info().relative_costs), 0, 0.0
         for proposal in sorted(run.proposals(), key=lambda each: each.order):
             trial = ended.get(proposal.trial_id)
             if trial is None or trial.result is None:

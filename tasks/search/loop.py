@@ -90,7 +90,7 @@ class SearchLoop:
     proxies: Sequence[Inputs] = ()
     registry: CheckpointRegistry = field(init=False)
     compute: Compute = field(init=False)
-    costs: CostScale = field(default_factory=CostScale)
+    costs: CostScale = field(init=False)
     _first_cost: float = math.nan
     _order: int = 0
     _recorded: dict[int, ProposalRecord] = field(init=False)
@@ -98,6 +98,9 @@ class SearchLoop:
     def __post_init__(self) -> None:
         self._recorded = {record.order: record for record in self.run.proposals()}
         self._running: deque[RunningTrial] = deque()
+        self.costs = CostScale(
+            {each.model: self.search.levels.cost(each.model_id) for each in self.proxies}
+        )
         self.registry = CheckpointRegistry(self.run.path / "trials")
         self.compute = self.settings.compute
         if self.compute.memory_bytes is None and on_this_machine(self.settings.trials_on):
@@ -199,7 +202,7 @@ class SearchLoop:
         """A stopped trial to finish; with none worth it, a new configuration at full length."""
         if (proposal := self.search.finalist()) is not None:
             return Candidate(proposal, "finalist", 1.0)
-        [proposal] = self.search.ask(1, fraction=1.0)
+        [proposal] = self.search.ask(1, fraction=1.0, target_only=True)
         return Candidate(proposal, proposal.kind, 1.0)
 
     def _expected_cost(self, proposal: Proposal) -> float:

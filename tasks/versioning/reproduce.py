@@ -108,6 +108,9 @@ def compare_runs(run: RunFolder, again: RunFolder) -> RunComparison:
 def _proposal_difference(one: ProposalRecord, other: ProposalRecord) -> str | None:
     if one.fraction != other.fraction:
         return f"proposal {one.order:03d}: fraction {one.fraction}, now {other.fraction}"
+    if one.model != other.model:
+        before, now = (each.model or "the target" for each in (one, other))
+        return f"proposal {one.order:03d}: a trial of {before}, now of {now}"
     names = sorted(one.config.keys() | other.config.keys())
     changed = [n for n in names if not _same(one.config.get(n), other.config.get(n))]
     if not changed:
@@ -130,11 +133,19 @@ def _scores(run: RunFolder) -> dict[str, float | None]:
 
 
 def _other_model(run: RunFolder, again: RunFolder) -> Iterator[str]:
-    before, now = (
-        next((t.spec.model_fingerprint for t in each.trials()), None) for each in (run, again)
-    )
-    if before != now:
-        yield f"the model {run.info().model} has changed: fingerprint {before}, now {now}"
+    before, now = (_fingerprints(each) for each in (run, again))
+    for name in sorted(before.keys() & now.keys()):
+        if before[name] != now[name]:
+            yield f"the model {name} has changed: fingerprint {before[name]}, now {now[name]}"
+
+
+def _fingerprints(run: RunFolder) -> dict[str, str | None]:
+    """Of the target and the proxies, as far as they had trials, by name: that of the first one."""
+    info = run.info()
+    found: dict[str, str | None] = {}
+    for trial in run.trials():
+        found.setdefault(info.proxy_of(trial.spec) or info.model, trial.spec.model_fingerprint)
+    return found
 
 
 def _other_packages(run: RunFolder, again: RunFolder) -> Iterator[str]:

@@ -17,8 +17,10 @@ from tasks.inputs.spaces import load_space, plain_values
 from tasks.runs.folder import (
     DatasetInfo,
     HistoryInfo,
+    LevelRecord,
     ModelScores,
     ProposalRecord,
+    ProxyInfo,
     RunFolder,
     RunInfo,
     Summary,
@@ -120,6 +122,31 @@ def write_run(
             file = run.path / "best" / name
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text("{}")
+    return run
+
+
+def on_proxy(run: RunFolder, *names: str, left: str | None = None) -> RunFolder:
+    """Rewrites a run's records as if these trials had run on a smaller model, ``tiny-s``."""
+    proxy = ProxyInfo(model="tiny-s", path="models/tiny-s", parameters=100_000, meta={})
+    run.write_info(run.info().model_copy(update={"proxies": [proxy]}))
+    for trial in run.trials():
+        if (spec := trial.spec).trial_id in names:
+            fidelity = spec.fidelity.model_copy(update={"model": proxy.path})
+            write_json(trial.folder / "spec.json", spec.model_copy(update={"fidelity": fidelity}))
+    for proposal in run.proposals():
+        if proposal.trial_id in names:
+            run.add_proposal(proposal.model_copy(update={"model": proxy.model}))
+    level = LevelRecord(
+        model=proxy.model,
+        trials=len(names),
+        past=7,
+        cost=0.4,
+        correlation=0.62,
+        low=0.35,
+        high=0.81,
+        left=left,
+    )
+    run.write_observations(run.observations(), [level])
     return run
 
 

@@ -20,7 +20,7 @@ from tasks.monitoring.observers import (
     TrialFinished,
     TrialLogged,
 )
-from tests.tasks.conftest import MakeRun
+from tests.tasks.conftest import MakeRun, on_proxy
 from trials.io.errors import SettingsError
 from trials.io.redact import MASK
 
@@ -54,6 +54,16 @@ def test_every_line_is_one_object_of_plain_json(make_run: MakeRun) -> None:
     failed = [each for each in found if each["event"] == "trial" and each["state"] == "failed"]
     assert failed[0]["failure"]["kind"]
     assert found[-1]["best"]["test"] is not None
+
+
+def test_a_trial_names_the_proxy_that_it_ran_on(make_run: MakeRun) -> None:
+    run, stream = on_proxy(make_run(trials=2), "t001"), io.StringIO()
+    lines = JsonLines(stream)
+    lines.notify(RunStarted(run.info()))
+    for trial in run.trials():
+        lines.notify(TrialFinished(trial.spec, trial.result))
+    told = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [each["proxy"] for each in told if each["event"] == "trial"] == [None, "tiny-s"]
 
 
 def test_no_secret_is_told_however_it_is_quoted(

@@ -23,7 +23,7 @@ from tasks.monitoring.observers import (
     TrialLogged,
 )
 from tasks.runs.formatting import finished_before
-from tests.tasks.conftest import MakeRun
+from tests.tasks.conftest import MakeRun, on_proxy
 from trials.spec.records import Failure, Fidelity, TrialResult, TrialSpec
 
 CONFIG = {
@@ -74,6 +74,26 @@ def test_phases_and_trials_are_told_with_the_settings_of_all_stages(
         assert part in done
     assert "None" not in done
     assert "failed: hung" in failed
+
+
+@pytest.mark.parametrize("width", [60, 160])
+def test_a_trial_of_a_proxy_is_told_as_one_and_is_never_the_best(
+    make_run: MakeRun, spec: TrialSpec, width: int
+) -> None:
+    console = Console(file=io.StringIO(), width=width)
+    smaller = spec.model_copy(update={"fidelity": Fidelity(model="models/tiny-s", fraction=1.0)})
+    with LiveProgress(console) as progress:
+        progress.notify(RunStarted(on_proxy(make_run(trials=1)).info()))
+        progress.notify(TrialFinished(smaller, DONE.model_copy(update={"score": 0.9})))
+        progress.notify(TrialFinished(spec, DONE))
+        progress.notify(TrialFinished(smaller, DONE.model_copy(update={"score": 0.1})))
+    first, own, last = lines(console)[-3:]
+    length = "100% of the schedule" if width == 160 else "100%"
+    assert f"{length} on tiny-s  0.900 ± 0.020" in first
+    assert f"{length}  0.500 ± 0.020" in own
+    assert own.endswith("best 0.500") == (width == 160)
+    assert f"{length} on tiny-s  0.100 ± 0.020" in last
+    assert "best" not in first + last
 
 
 def test_trials_that_had_finished_before_are_not_told_again(

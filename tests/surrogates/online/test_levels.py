@@ -15,9 +15,10 @@ import pytest
 
 from surrogates.core.base import OptionError, Proposal
 from surrogates.offline.models import OfflineModels
-from surrogates.online.proxies import FLOOR_TRIALS, SHARE, proxy_states
+from surrogates.online.proxies import FAILED_TRIALS, FLOOR_TRIALS, SHARE, proxy_states
 from surrogates.online.search import Search
 from surrogates.space.encoding import SpaceEncoder
+from surrogates.space.levels import Levels
 
 LEVELS = {"small": 0.05, "large": 1.0}
 META = {"small": {"width": 64}, "large": {"width": 128}}
@@ -246,3 +247,49 @@ def test_a_history_of_the_pair_vouches_for_a_dear_proxy_or_condemns_it(
     assert (state.left is None) == used
     if not used:
         assert "was -0.50 on 4 past datasets" in str(state.left)
+
+
+def test_one_past_dataset_vouches_for_nothing() -> None:
+    offline = OfflineModels(
+        SpaceEncoder(space()).columns, True, agreements={("small", "large"): (0.99,)}
+    )
+    search = made(levels={"small": 0.3, "large": 1.0}, offline=offline, strategy="autopipe")
+    [first] = search.ask()
+    search.tell(first.id, score(first), score_se=0.01, cost=1.0)
+    assert search.ask()[0].level == "large"
+
+
+def _with_proxy_trials(outcome: dict[str, Any], count: int = FLOOR_TRIALS + 2) -> Search:
+    search = made(budget=30.0)
+    for _ in range(count):
+        [p] = search.ask()
+        told = {"score": score(p)} if p.level == "large" else outcome
+        search.tell(p.id, score_se=0.02, cost=LEVELS[p.level], **told)
+    return search
+
+
+def test_forecasts_of_stopped_trials_are_no_floor() -> None:
+    search = _with_proxy_trials({"score": 0.1, "fraction": 0.3, "state": "stopped"})
+    [state] = search.proxies()
+    assert state.trials >= FLOOR_TRIALS
+    assert state.left is None
+
+
+def test_a_proxy_whose_trials_all_fail_is_left() -> None:
+    search = _with_proxy_trials({"score": None, "state": "failed"})
+    [state] = search.proxies()
+    assert state.left == f"all its {FAILED_TRIALS} trials failed"
+
+
+def test_the_target_alone_can_be_asked_for() -> None:
+    search = made(budget=None)
+    for number in range(5):
+        [p] = search.ask(target_only=number > 0, fraction=1.0)
+        assert p.level == "large"
+        search.tell(p.id, score(p), score_se=0.01, cost=1.0)
+    assert search.ask()[0].level == "small"
+
+
+def test_names_of_meta_features_may_be_short() -> None:
+    levels = Levels.of(LEVELS, {"small": {"width": 64, "log_parameters": 5.1}})
+    assert levels.meta[0] == {"width": 64, "model_log_parameters": 5.1}

@@ -100,6 +100,17 @@ def test_levels_are_in_the_order_of_size_and_cost_what_their_size_says(data: Pat
     assert plan_text([target]) == ""
 
 
+def test_tokenizers_of_older_forms_are_compared_by_their_files(data: Path, tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("a", "b", "c")]
+    for folder, text in zip(folders, ('{"x": 0}', '{"x": 0}', '{"y": 0}'), strict=True):
+        folder.mkdir()
+        (folder / "vocab.json").write_text(text)
+    same, again, other = (checked(folder, data) for folder in folders)
+    check_same_family(same, again)
+    with pytest.raises(SettingsError, match="its tokenizer is not that of a"):
+        check_same_family(same, other)
+
+
 def test_a_proxy_that_is_not_smaller_is_refused(data: Path) -> None:
     target = sized("tiny-1m", 1_000_000, data)
     with pytest.raises(SettingsError, match=r"it has 4\.00 million parameters, tiny-1m 1\.00"):

@@ -11,7 +11,7 @@ from tasks.config.settings import Budget
 from tasks.monitoring.console import render_summary, render_trials
 from tasks.report.build import write_report
 from tasks.runs.folder import RunFolder
-from tests.tasks.conftest import MakeRun
+from tests.tasks.conftest import MakeRun, on_proxy
 from trials.spec.records import write_json
 
 BEST, OTHER, PARTIAL = "t010", "t003", "t001"
@@ -102,7 +102,9 @@ def test_a_star_beside_a_higher_score_has_a_reason(
     told = words(shown(run))
     assert f"★ {BEST} does not have the highest score: {OTHER} has +0.{better:02d}" in told
     assert f"on the same 100 rows, {verdict}." in told
-    assert f"the expected score, 0.740 ± 0.030 for {BEST}" in told
+    predicted = {row["trial_id"]: row["predicted"] for row in run.observations()}
+    other = f"{predicted[OTHER]:.3f} ± 0.060 for {OTHER}"
+    assert f"the expected score, 0.740 ± 0.030 for {BEST} and {other}: it weighs" in told
 
 
 def test_a_higher_score_of_a_partial_trial_is_told_as_that(make_run: MakeRun) -> None:
@@ -117,6 +119,19 @@ def test_trials_on_other_rows_are_not_compared_row_by_row(make_run: MakeRun) -> 
     score(run, **{BEST: [0.0, 1.0], OTHER: [1.0, 1.0, 1.0]})
     told = words(shown(run))
     assert f"{OTHER} has 1.000. The star goes by" in told
+
+
+def test_trials_of_a_proxy_are_named_in_the_widest_and_the_narrowest_table(
+    make_run: MakeRun,
+) -> None:
+    run = make_run()
+    before = closing(run)
+    assert "12 trials (1 failed, 4 at full length)" in before
+    on_proxy(run, OTHER, PARTIAL)
+    assert words(shown(run, 140)).count("new on tiny-s") == 2
+    narrow = [line for line in shown(run, 60).splitlines() if "on tiny-s" in line]
+    assert [OTHER in narrow[1], PARTIAL in narrow[0]] == [True, True]
+    assert "12 trials (2 on smaller models, 1 failed, 4 at full length)" in closing(run)
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 140])

@@ -9,7 +9,7 @@ import pytest
 
 from tasks.monitoring.observers import RunFinished, RunStarted, TrialFinished
 from tasks.monitoring.prefect_log import PrefectRunLog
-from tests.tasks.conftest import MakeRun
+from tests.tasks.conftest import MakeRun, on_proxy
 from trials.io.redact import MASK
 
 
@@ -29,6 +29,21 @@ def test_events_are_lines(make_run: MakeRun, caplog: pytest.LogCaptureFixture) -
     assert "trial t001 at 30 % of full length" in text
     assert "trial t004 failed" in text
     assert "stopped by" in text
+
+
+def test_a_trial_of_a_proxy_is_told_with_its_model(
+    make_run: MakeRun, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    run = on_proxy(make_run(), "t001", "t004")
+    with PrefectRunLog(run) as log:
+        log.notify(RunStarted(run.info()))
+        for trial in run.trials():
+            assert trial.result is not None
+            log.notify(TrialFinished(trial.spec, trial.result))
+    assert "trial t000 at 100 % of full length" in caplog.text
+    assert "trial t001 on tiny-s at 30 % of full length" in caplog.text
+    assert "trial t004 on tiny-s failed" in caplog.text
 
 
 def test_what_processes_print_is_followed_from_now_on(

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.config.settings import Budget
-from tasks.runs.ledger import MOST_IDLE, SAVE_EVERY_SECONDS, Ledger
-from trials.spec.records import Cost, Failure, TrialResult
+from tasks.runs.ledger import MOST_IDLE, SAVE_EVERY_SECONDS, CostScale, Ledger
+from trials.spec.records import Cost, Failure, Fidelity, Schedule, TrialResult, TrialSpec
 
 
 class Clock:
@@ -131,3 +131,35 @@ def test_trials_that_have_nothing_to_run_do_not_go_on_for_ever(tmp_path, unit):
         books.settle(result(0.0), 0.0)
         started += 1
     assert started == MOST_IDLE
+
+
+def cost_of(scale, model, flops, state="completed", fraction=1.0):
+    spec = TrialSpec(
+        trial_id="t",
+        dataset="d",
+        dataset_fingerprint="f",
+        config={},
+        fidelity=Fidelity(model=model, fraction=fraction),
+        seed=0,
+        folder="t",
+        schedule=Schedule(),
+    )
+    outcome = result(1, state).model_copy(
+        update={"cost": Cost(seconds=1, flops=flops), "fraction": fraction}
+    )
+    return scale.of(spec, outcome)
+
+
+def test_a_failed_default_does_not_make_a_proxy_the_measure():
+    scale = CostScale({"small": 0.03})
+    assert cost_of(scale, "large", 0, "failed") == 1.0
+    assert cost_of(scale, "small", 3e10) == pytest.approx(0.03)
+    assert cost_of(scale, "small", 1.5e10, fraction=0.5) == pytest.approx(0.015)
+    assert cost_of(scale, "large", 1e12) == pytest.approx(1.0)
+
+
+def test_a_proxy_that_fails_at_once_costs_its_own_share():
+    scale = CostScale({"small": 0.03})
+    assert cost_of(scale, "large", 1e12) == 1.0
+    assert cost_of(scale, "small", 0, "failed") == pytest.approx(0.03)
+    assert cost_of(scale, "large", 0, "failed", fraction=0.5) == pytest.approx(0.5)

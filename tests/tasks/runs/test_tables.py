@@ -6,7 +6,7 @@ import pytest
 
 from tasks.runs import tables as run_tables
 from tasks.runs.tables import RunTables
-from tests.tasks.conftest import MakeRun
+from tests.tasks.conftest import MakeRun, on_proxy
 
 
 def test_tables_keep_the_order_of_the_proposals_and_join_what_is_known(make_run: MakeRun) -> None:
@@ -35,6 +35,18 @@ def test_a_prediction_is_an_observation_only_with_a_score(make_run: MakeRun) -> 
     assert trials.loc["t001", "final"] == 0.9
     # Without an opinion of now, the one at the time of the proposal counts.
     assert trials.prior.notna().all()
+
+
+def test_a_proxy_has_no_final_score_of_the_target_and_varies_nothing(make_run: MakeRun) -> None:
+    run = make_run()
+    assert not RunTables.read(run).proxied
+    tables = RunTables.read(on_proxy(run, *(f"t{index:03d}" for index in range(1, 12))))
+    trials = tables.trials.set_index("trial_id")
+    assert tables.proxied
+    assert trials.model.tolist() == [""] + 11 * ["tiny-s"]
+    assert trials.score.notna().sum() == 11
+    assert trials.final.notna().tolist() == [True] + 11 * [False]
+    assert tables.varied == []
 
 
 def test_trial_ids_are_shortened_where_they_stay_apart() -> None:

@@ -46,6 +46,13 @@ def test_a_trial_stopped_at_a_third_would_have_cost_three_times_as_much():
     assert _full_cost(trials) == pytest.approx(10 + 12 + 11)
 
 
+def test_what_a_trial_on_a_proxy_would_have_cost_is_not_mixed_with_the_target():
+    part, proxy = trial(0, {"a": 1.0}, 0.25, 3.0), trial(1, {"a": 1.0}, 1.0, 2.0)
+    smaller = proxy.spec.fidelity.model_copy(update={"model": "smaller"})
+    proxy = Trial(proxy.spec.model_copy(update={"fidelity": smaller}), proxy.result)
+    assert _full_cost([part, proxy]) == pytest.approx(12 + 2)
+
+
 def test_as_many_test_rows_as_there_is_time_for():
     assert FinalMeasurement.of(400, math.inf, 1.0, 3) == FinalMeasurement(400)
     half = FinalMeasurement.of(400, 200 * MARGIN * 3 * 0.5 + 1e-6, 0.5, 3)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import ConfigSpace as cs
 import pandas as pd
 import pytest
 
@@ -43,6 +44,15 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
     )
 
 
+def space() -> cs.ConfigurationSpace:
+    found = cs.ConfigurationSpace(seed=0)
+    found.add(
+        cs.Float("sft_learning_rate", (1e-5, 0.2), log=True, default=1e-3),
+        cs.Float("sft_share", (0.0, 1.0), default=0.5),
+    )
+    return found
+
+
 def row(proxy: Inputs, number: int, **others: Any) -> dict[str, Any]:
     """One trial as the history keeps it."""
     failed = others.get("state") == TrialState.FAILED
@@ -50,7 +60,7 @@ def row(proxy: Inputs, number: int, **others: Any) -> dict[str, Any]:
         trial_id=f"{number:04d}",
         dataset=str(proxy.dataset.path),
         dataset_fingerprint=others.get("data", proxy.dataset.fingerprint),
-        config={"sft_learning_rate": 10.0**-number, "sft_share": 0.5},
+        config=others.get("config", {"sft_learning_rate": 10.0**-number, "sft_share": 0.5}),
         fidelity=Fidelity(model=proxy.model, fraction=others.get("fraction", 1.0)),
         seed=0,
         folder="f",
@@ -89,23 +99,40 @@ def test_only_what_the_proxy_would_repeat(proxy: Inputs, tmp_path: Path) -> None
         row(proxy, 6, fraction=0.5),
         row(proxy, 7, state=TrialState.FAILED),
     )
-    found = past_on_proxies(files, [proxy])
+    found = past_on_proxies(files, [proxy], space())
     assert found is not None
     assert found["score"].tolist() == pytest.approx([0.1, 0.2])
     assert set(found["model_id"]) == {"small"}  # as it is called in this run
     assert past_text(found) == "known from the history: 2 trials on small, on this data"
 
 
+def test_trials_of_another_space_are_left_out(proxy: Inputs, tmp_path: Path) -> None:
+    rate = {"sft_learning_rate": 1e-3, "sft_share": 0.5}
+    files = history(
+        proxy,
+        tmp_path,
+        row(proxy, 1, config=rate),
+        row(proxy, 2, config=rate | {"weight_decay": 0.0}),  # what a trial would do by itself
+        row(proxy, 3, config=rate | {"weight_decay": 0.1}),
+        row(proxy, 4, config=rate | {"dpo_share": 0.2}),
+        row(proxy, 5, config=rate | {"sft_learning_rate": 0.9}),
+        row(proxy, 6, config={"sft_learning_rate": 1e-3}),
+    )
+    found = past_on_proxies(files, [proxy], space())
+    assert found is not None
+    assert found["score"].tolist() == pytest.approx([0.1, 0.2])
+
+
 def test_a_repeated_run_measured_nothing_new(proxy: Inputs, tmp_path: Path) -> None:
     twice = [row(proxy, 1), row(proxy, 1) | {"trial_id": "another/run"}, row(proxy, 2)]
-    found = past_on_proxies(history(proxy, tmp_path, *twice), [proxy])
+    found = past_on_proxies(history(proxy, tmp_path, *twice), [proxy], space())
     assert found is not None
     assert found["score"].tolist() == pytest.approx([0.1, 0.2])
 
 
 def test_rows_that_fail_the_checks_are_left_out(proxy: Inputs, tmp_path: Path) -> None:
     files = history(proxy, tmp_path, row(proxy, 1), row(proxy, 2) | {"score_se": -1.0})
-    found = past_on_proxies(files, [proxy])
+    found = past_on_proxies(files, [proxy], space())
     assert found is not None
     assert found["score"].tolist() == pytest.approx([0.1])
 
@@ -114,12 +141,12 @@ def test_nothing_is_known_without_rows_proxies_or_a_fingerprint(
     proxy: Inputs, tmp_path: Path
 ) -> None:
     files = history(proxy, tmp_path, row(proxy, 1, data="other data"))
-    assert past_on_proxies(files, [proxy]) is None
-    assert past_on_proxies([], [proxy]) is None
-    assert past_on_proxies(files, []) is None
+    assert past_on_proxies(files, [proxy], space()) is None
+    assert past_on_proxies([], [proxy], space()) is None
+    assert past_on_proxies(files, [], space()) is None
     own = history(proxy, tmp_path / "own", row(proxy, 1))
-    assert past_on_proxies(own, [replace(proxy, model_fingerprint=None)]) is None
+    assert past_on_proxies(own, [replace(proxy, model_fingerprint=None)], space()) is None
     assert past_text(None) == ""
     bare = tmp_path / "bare.parquet"
     pd.DataFrame({"dataset_id": ["d"], "score": [0.5]}).to_parquet(bare)
-    assert past_on_proxies([bare], [proxy]) is None
+    assert past_on_proxies([bare], [proxy], space()) is None

@@ -11,15 +11,25 @@ from typing import Any
 
 import ConfigSpace as cs
 import pandas as pd
+import pytest
 
 from surrogates.online.search import Search
 from tasks.config.settings import Budget, TuneSettings
 from tasks.history.outliers import changed_fingerprints
 from tasks.inputs.spaces import plain_values
-from tasks.runs.folder import RunFolder, final_model
+from tasks.monitoring.observers import (
+    Message,
+    RunEvent,
+    RunObserver,
+    RunStarted,
+    TrialFinished,
+)
+from tasks.monitoring.proxies import LeftProxies
+from tasks.runs.folder import ProxyInfo, RunFolder, final_model
 from tasks.runs.ledger import Ledger
 from tasks.search.levels import level_records
-from tasks.search.loop import SearchLoop
+from tasks.search.loop import TYPICAL_REST, SearchLoop
+from tests.tasks.conftest import write_run
 from trials.data.dataset import Dataset, DatasetCard, Row
 from trials.spec.kinds import TrialState
 from trials.spec.records import Cost, Schedule, TrialResult, TrialSpec, read_record, write_json
@@ -40,8 +50,9 @@ def space() -> cs.ConfigurationSpace:
 class Runner:
     """Finishes trials at once, with records as real ones leave; keeps what was run."""
 
-    def __init__(self) -> None:
+    def __init__(self, floor: float | None = None) -> None:
         self.ran: list[str] = []
+        self.floor = floor  # score of every trial of the small model, if it learns nothing
 
     def __call__(self, spec: TrialSpec) -> Future[TrialResult]:
         file = Path(spec.folder) / "result.json"
@@ -53,6 +64,8 @@ class Runner:
         model = spec.fidelity.model
         rate = float(spec.config["sft_learning_rate"])  # type: ignore[arg-type]
         score = 1.0 - 0.1 * (math.log10(rate) + 2.0 - 0.3 * (model == "small")) ** 2
+        if model == "small" and self.floor is not None:
+            score = self.floor
         cost = Cost(seconds=60 * COST[model], flops=1e12 * COST[model], tokens=10)
         result = TrialResult(
             trial_id=spec.trial_id,
@@ -71,7 +84,7 @@ class Runner:
         return done
 
 
-def loop_in(folder: Path, runner: Runner) -> SearchLoop:
+def loop_in(folder: Path, runner: Runner, amount: float = BUDGET) -> SearchLoop:
     row = Row([{"role": "user", "content": "q"}], [{"role": "assistant", "content": "a"}], "a", {})
     data = Dataset(folder, DatasetCard(reward="exact_match"), "f", {"train": [row] * 100}, False)
 
@@ -80,14 +93,14 @@ def loop_in(folder: Path, runner: Runner) -> SearchLoop:
             dataset=data, model=model, model_id=model, model_fingerprint=model, schedule=Schedule()
         )
 
-    budget = Budget(amount=BUDGET, unit="full")
+    budget = Budget(amount=amount, unit="full")
     settings = TuneSettings(
         dataset="d", model="large", proxies=("small",), budget=budget, parallel=1
     )
     search = Search(
         space(),
         strategy="gp",
-        budget=float(BUDGET),
+        budget=float(amount),
         seed=0,
         n_candidates=64,
         finalist_share=0.0,
@@ -122,7 +135,11 @@ def test_trials_run_on_the_model_that_the_search_names(tmp_path: Path) -> None:
     assert found[1][0].fidelity.model == "large"
     assert loop.ledger.seconds_per_full == 60
     spent = sum(COST[spec.fidelity.model] for spec in specs)
-    assert loop.ledger.spent_full == spent <= BUDGET + 1e-9
+    # In the end new trials are the target's, reckoned at what finishing a trial usually takes.
+    assert loop.ledger.spent_full == pytest.approx(spent)
+    assert spent <= BUDGET + 1.0 - TYPICAL_REST + 1e-9
+    finish = [p.model for p in loop.run.proposals() if p.phase == "finish"]
+    assert set(finish) <= {None}
     assert models["small"] * COST["small"] <= 0.25 * BUDGET + COST["small"]
 
 
@@ -135,6 +152,31 @@ def test_what_the_proxy_did_is_kept_with_the_run(tmp_path: Path) -> None:
     assert record.left is None
     assert record.low is not None
     assert record.low <= record.correlation <= record.high  # type: ignore[operator]
+
+
+def test_a_proxy_that_learns_nothing_is_left_and_that_is_told_at_once(tmp_path: Path) -> None:
+    told: list[tuple[int, str]] = []
+
+    class Kept(RunObserver):
+        def notify(self, event: RunEvent) -> None:
+            if isinstance(event, Message):
+                told.append((len(loop.finished), event.text))
+
+    proxy = ProxyInfo(model="small", path="small", parameters=1, meta={})
+    info = write_run(tmp_path / "another", trials=0, finished=False).info()
+    (tmp_path / "run").mkdir()
+    loop = loop_in(tmp_path / "run", Runner(floor=0.0), 5)
+    observer = LeftProxies(loop.run, Kept())
+    observer.notify(RunStarted(info.model_copy(update={"proxies": [proxy]})))
+    loop.on_result = lambda spec, result: observer.notify(TrialFinished(spec, result))
+    loop.explore(plain_values(space().get_default_configuration()))
+    loop.finish()
+    [(trials, text)] = told
+    assert text == "small is left: its scores do not differ by more than their noise"
+    assert trials == 13  # twelve of the proxy after the default
+    assert len(loop.finished) > trials
+    assert not any(s.fidelity.model == "small" for s, _ in list(loop.finished.values())[trials:])
+    assert loop.run.levels()[0].left is not None
 
 
 def test_a_run_that_was_killed_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:

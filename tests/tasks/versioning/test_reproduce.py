@@ -84,6 +84,12 @@ def test_another_proposal_ends_the_comparison(pair: tuple[RunFolder, RunFolder])
     assert found.scores == 4
 
 
+def test_another_model_of_a_trial_is_another_proposal(pair: tuple[RunFolder, RunFolder]) -> None:
+    edit_proposal(pair[1], 3, lambda proposal: proposal.update(model="tiny-s"))
+    [found] = compare_runs(*pair).differences
+    assert found == "proposal 003: a trial of the target, now of tiny-s"
+
+
 def test_another_length_of_a_trial_is_another_proposal(pair: tuple[RunFolder, RunFolder]) -> None:
     edit_proposal(pair[1], 1, lambda line: line.update(fraction=0.7))
     assert compare_runs(*pair).differences == ("proposal 001: fraction 0.3, now 0.7",)
