@@ -12,6 +12,7 @@ each core.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,7 +132,11 @@ def run_command(selection: Selection) -> None:
 @app.command()
 @with_options(Selection)
 def show(selection: Selection) -> None:
-    """Test score of the recommended configuration: mean over seeds, and their range."""
+    """Test score of the recommended configuration: mean over seeds, and their range.
+
+    Of two strategies also what the second gains over the first with the same seed, on the same
+    rows: mean over seeds, with its standard error.
+    """
     names, seeds = selection.strategies.split(","), selection.seeds
     cores = len(shares_of_cores(selection.workers)[0])
     size = f"{cores} core{'s' * (cores > 1)}"
@@ -140,17 +145,29 @@ def show(selection: Selection) -> None:
         f"mean of {seeds} seeds (least to most)"
     )
     table = Table("dataset", title=title)
-    for name in [*names, "default", "base"]:
+    pair = ["gain"] if len(names) == 2 else []
+    for name in [*names, *pair, "default", "base"]:
         table.add_column(name, justify="right")
     for dataset in selection.datasets.split(","):
         homes = [[selection.home(dataset, name, seed) for seed in range(seeds)] for name in names]
         runs = [[found for home in row if (found := outcome(home))] for row in homes]
         cells = [_cell([found["best"]["test"] for found in row], seeds) for row in runs]
+        cells += [_gain(*homes)] if pair else []
         every = [found for row in runs for found in row]
         defaults = [found["default"]["test"] for found in every if found["default"]]
         bases = [found["base"]["test"] for found in every]
         table.add_row(dataset, *cells, _cell(defaults[:1], 1), _cell(bases[:1], 1))
     console.print(table)
+
+
+def _gain(first: Sequence[Path], second: Sequence[Path]) -> str:
+    """Mean difference of the test scores of runs with one seed, and its standard error."""
+    found = [(outcome(one), outcome(other)) for one, other in zip(first, second, strict=True)]
+    gains = [b["best"]["test"] - a["best"]["test"] for a, b in found if a and b]
+    if not gains:
+        return "–"
+    error = f" ± {np.std(gains, ddof=1) / len(gains) ** 0.5:.3f}" if len(gains) > 1 else ""
+    return f"{np.mean(gains):+.3f}{error}"
 
 
 def _cell(scores: list[float], expected: int) -> str:

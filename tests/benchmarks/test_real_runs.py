@@ -58,15 +58,18 @@ def test_a_strategy_with_proxies_and_another_model_are_runs_of_their_own(tmp_pat
 
 def test_the_table_counts_what_is_there(tmp_path: Path) -> None:
     selection = real_runs.Selection(budget="9s", results=tmp_path)
-    for seed, test in enumerate((0.4, 0.6)):
-        home = selection.home("lcm", "autopipe", seed) / "runs" / "r"
-        home.mkdir(parents=True)
-        summary = {"best": {"test": test}, "default": {"test": 0.3}, "base": {"test": 0.1}}
-        (home / "summary.json").write_text(json.dumps(summary))
+    for name, scores in (("autopipe", (0.4, 0.6)), ("tpe", (0.5, 0.9))):
+        for seed, test in enumerate(scores):
+            home = selection.home("lcm", name, seed) / "runs" / "r"
+            home.mkdir(parents=True)
+            summary = {"best": {"test": test}, "default": {"test": 0.3}, "base": {"test": 0.1}}
+            (home / "summary.json").write_text(json.dumps(summary))
     options = ["--datasets", "lcm", "--strategies", "autopipe,tpe", "--seeds", "3"]
     shown = CliRunner().invoke(
         real_runs.app, ["show", *options, "--budget", "9s", "--results", str(tmp_path)]
     )
+    assert "+0.200" in shown.output  # of one seed 0.1, of the other 0.3
+    assert "± 0.100" in " ".join(shown.output.split())
     assert shown.exit_code == 0
     assert "0.500" in shown.output
     assert "0.300" in shown.output
