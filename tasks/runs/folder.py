@@ -64,6 +64,7 @@ class LevelRecord(Record):
     low: float | None = Field(None, description="Of its 90 % interval.")
     high: float | None = None
     left: str | None = Field(None, description="Why it is not used any more.")
+    left_after: int | None = Field(None, description="Trials of the run that had ended by then.")
 
 
 class HistoryInfo(Record):

@@ -124,7 +124,8 @@ def proxy_text(proxy: LevelRecord, target: str) -> str:
         text += f" and {proxy.past} out of the history"
     if (proxy.trials or proxy.past) and proxy.correlation is not None:
         text += f", {_agreement(proxy, target)}"
-    return f"{text}; left: {proxy.left}" if proxy.left else text
+    when = f" after {pluralize(proxy.left_after, 'trial')}" if proxy.left_after else ""
+    return f"{text}; left{when}: {proxy.left}" if proxy.left else text
 
 
 def _agreement(proxy: LevelRecord, target: str) -> str:

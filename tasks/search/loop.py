@@ -26,7 +26,7 @@ from tasks.execution.trial import abort_run
 from tasks.history.rows import records
 from tasks.inputs.prepare import Inputs
 from tasks.inputs.spaces import plain_values
-from tasks.runs.folder import Origin, Phase, ProposalRecord, RunFolder, final_model
+from tasks.runs.folder import LevelRecord, Origin, Phase, ProposalRecord, RunFolder, final_model
 from tasks.runs.ledger import CostScale, Ledger
 from tasks.search.levels import level_records
 from tasks.search.stages import inherited_share, plan_of, trial_limits
@@ -93,6 +93,7 @@ class SearchLoop:
     costs: CostScale = field(init=False)
     _first_cost: float = math.nan
     _order: int = 0
+    _levels: list[LevelRecord] = field(default_factory=list)
     _recorded: dict[int, ProposalRecord] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -182,7 +183,8 @@ class SearchLoop:
             start=inherited_share(spec, self.inputs),
         )
         self.ledger.settle(result, cost, of_target=self._is_of_target(spec))
-        self.run.write_observations(self.observations(), level_records(self.search))
+        self._levels = level_records(self.search, self._levels)
+        self.run.write_observations(self.observations(), self._levels)
         self._prune()
         self.on_result(spec, result)
 

@@ -176,7 +176,9 @@ def test_a_proxy_that_learns_nothing_is_left_and_that_is_told_at_once(tmp_path: 
     assert trials == 13  # twelve of the proxy after the default
     assert len(loop.finished) > trials
     assert not any(s.fidelity.model == "small" for s, _ in list(loop.finished.values())[trials:])
-    assert loop.run.levels()[0].left is not None
+    [record] = loop.run.levels()
+    assert record.left is not None
+    assert record.left_after == trials
 
 
 def test_a_run_that_was_killed_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
