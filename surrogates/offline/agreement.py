@@ -3,13 +3,15 @@
 For each past dataset on which both models were tried, the Gaussian process of levels
 (`surrogates.gp.levels`) is fitted to the final scores of both. Its correlation r_d, of the
 noise-free scores and with rates shifted, is what a search on that dataset would have learned. With
-the expected correlation of an unknown pair, Beta(a, b) of mean m_0 and variance v_0, counted as one
-more dataset, the prior for a new dataset is the Beta distribution with
+the expected correlation of an unknown pair, of mean m_0 and variance v_0, counted as one more
+dataset, the mean and the variance over datasets are
 
     m = (m_0 + sum r_d) / (1 + n)
     v = (v_0 + (m_0 - m)^2 + sum (r_d - m)^2) / (1 + n)
 
-A pair that ranked in reverse has its mean at the lower end, as there is no Beta below zero.
+and the prior for a new dataset is Beta(1 + k m, 1 + k (1 - m)) with k = m (1 - m) / v - 1: its mode
+is m. (With the mean m and few datasets its mode would be 1, and a mode is what the fit looks for.)
+A pair that ranked in reverse has its mode at the lower end, as there is no Beta below zero.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ MIN_TRIALS = 8  # of each of two models on a dataset, below which that dataset s
 MAX_TRIALS = 60  # of each, which the fit takes
 MAX_DATASETS = 12
 MEANS = (0.02, 0.98)  # a Beta distribution has none at the ends
-CERTAINTY = (1.0, 20.0)  # a + b
+CERTAINTY = (1.0, 20.0)  # k
 
 Pair = tuple[str, str]  # models, the smaller one first
 
@@ -61,7 +63,7 @@ def pooled(expected: tuple[float, float], correlations: tuple[float, ...]) -> tu
     spread = prior * (1.0 - prior) / (a + b + 1.0) + float(np.square(known - mean).sum())
     variance = spread / len(known)
     certainty = float(np.clip(mean * (1.0 - mean) / variance - 1.0, *CERTAINTY))
-    return certainty * mean, certainty * (1.0 - mean)
+    return 1.0 + certainty * mean, 1.0 + certainty * (1.0 - mean)
 
 
 def _correlations(rows: History, encoder: SpaceEncoder, pair: Pair) -> tuple[float, ...]:

@@ -20,7 +20,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import beta
 
 from surrogates.online.task_model import TaskModel
 
@@ -33,7 +32,7 @@ FLOOR_TRIALS = 12  # at full length: a forecast varies less than what it says of
 FAILED_TRIALS = 6  # and no other one
 JUDGED_FROM = 2  # full-length trials of the target: one alone contradicts nothing
 PAST = 2  # datasets of the history, below which it condemns nothing and vouches for nothing
-VOUCHED = 0.6  # expected correlation from which a history vouches for a proxy
+VOUCHED = 0.6  # mean correlation on past datasets from which a history vouches for a proxy
 USEFUL = 0.4  # correlation: a proxy below it explains less than a sixth of the variance
 
 
@@ -99,8 +98,8 @@ def open_proxies(model: TaskModel, spent: float, budget: float | None) -> list[s
 
 
 def _vouched_for(model: TaskModel, level: str) -> bool:
-    a, b = model.correlation_prior(level)
-    return len(model.agreement(level)) >= PAST and a / (a + b) >= VOUCHED
+    past = model.agreement(level)
+    return len(past) >= PAST and sum(past) / len(past) >= VOUCHED
 
 
 def _reason_to_leave(model: TaskModel, level: str) -> str | None:
@@ -112,8 +111,8 @@ def _reason_to_leave(model: TaskModel, level: str) -> str | None:
 
 def _evidence_against(model: TaskModel, level: str) -> str | None:
     past = model.agreement(level)
-    if len(past) >= PAST and beta(*model.correlation_prior(level)).ppf(0.95) < USEFUL:
-        mean = sum(past) / len(past)
+    mean = sum(past) / max(len(past), 1)
+    if len(past) >= PAST and mean + 1.645 * np.std(past, ddof=1) / len(past) ** 0.5 < USEFUL:
         return f"its correlation with the target was {mean:.2f} on {len(past)} past datasets"
     if (failed := _failed(model, level)) >= FAILED_TRIALS:
         return f"all its {failed} trials failed"

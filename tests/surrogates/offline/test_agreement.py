@@ -99,21 +99,22 @@ def test_the_pooled_prior_is_a_beta_distribution(
     if not correlations:
         assert (alpha, beta) == (a, b)
         return
-    assert CERTAINTY[0] - 1e-9 <= alpha + beta <= CERTAINTY[1] + 1e-9
+    assert CERTAINTY[0] - 1e-9 <= alpha + beta - 2.0 <= CERTAINTY[1] + 1e-9
     mean = float(np.clip(np.mean([a / (a + b), *correlations]), *MEANS))
-    assert alpha / (alpha + beta) == pytest.approx(mean)
+    assert (alpha - 1.0) / (alpha + beta - 2.0) == pytest.approx(mean)  # the mode
 
 
 @given(a=SHAPE, b=SHAPE, correlations=RATES, more=st.floats(0.0, 1.0))
 def test_a_better_past_is_never_a_worse_prior(
     a: float, b: float, correlations: tuple[float, ...], more: float
 ) -> None:
-    def mean(known: tuple[float, ...]) -> float:
+    def mode(known: tuple[float, ...]) -> float:
         alpha, beta = pooled((a, b), known)
-        return alpha / (alpha + beta)
+        return (alpha - 1.0) / (alpha + beta - 2.0)
 
-    better = tuple(min(r + more, 1.0) for r in correlations)
-    assert mean(better) >= mean(correlations) - 1e-9
+    if correlations:
+        better = tuple(min(r + more, 1.0) for r in correlations)
+        assert mode(better) >= mode(correlations) - 1e-9
 
 
 def test_many_datasets_that_agree_make_it_certain_and_few_do_not() -> None:
