@@ -167,6 +167,13 @@ class Posterior:
         assert p.grad is not None
         return float(value.detach()), p.grad.numpy()
 
+    def loss(self, theta: np.ndarray) -> float:
+        """The negative log posterior alone, which takes half the time."""
+        with torch.no_grad():
+            p = torch.as_tensor(theta)
+            value = -self.log_likelihood(p)
+            return float(value - self.log_prior(p)) if torch.isfinite(value) else FAILED
+
     def log_likelihood(self, p: Tensor) -> Tensor:
         """log N(z; c + s m, C); NaN where C is not positive definite in floating point."""
         n = len(self.z)

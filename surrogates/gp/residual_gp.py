@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -154,6 +154,7 @@ class ResidualGP:
     prior: MeanPrior | None
     noise: tuple[float, ...]
     """Mean variance of noise of each level's scores, in standardised units."""
+    _intervals: dict[int, tuple[float, float]] = field(default_factory=dict, init=False)
 
     @classmethod
     def fit(
@@ -231,13 +232,18 @@ class ResidualGP:
             found: Tensor = self.model(x).covariance_matrix
         return found
 
-    def correlation_interval(self, level: int, share: float = 0.9) -> tuple[float, float]:
-        """An interval that holds a level's correlation with the target, with all else as fitted."""
+    def correlation_interval(self, level: int) -> tuple[float, float]:
+        """The 90 % interval of a level's correlation with the target, with all else as fitted."""
+        if level not in self._intervals:
+            self._intervals[level] = self._correlation_interval(level, 0.9)
+        return self._intervals[level]
+
+    def _correlation_interval(self, level: int, share: float) -> tuple[float, float]:
         posterior, theta = Posterior(self.data, self.prior), self.hyperparameters.theta
         place = 4 + posterior.d + len(self.noise) - 1 + level  # behind the constants of the proxies
         grid = np.linspace(-EDGE, EDGE, 100)
         moved = (np.r_[theta[:place], each, theta[place + 1 :]] for each in np.arctanh(grid))
-        losses = np.array([posterior(each)[0] for each in moved])
+        losses = np.array([posterior.loss(each) for each in moved])
         weight = np.exp(losses.min() - losses).cumsum()
         low, high = np.searchsorted(weight / weight[-1], [(1 - share) / 2, (1 + share) / 2])
         return float(grid[low]), float(grid[min(high, len(grid) - 1)])

@@ -163,7 +163,8 @@ def test_the_gradient_of_the_posterior_is_right() -> None:
     )  # fmt: skip
     posterior = Posterior(data, None)
     theta = starts(data, None)[0] + 0.1
-    _, gradient = posterior(theta)
+    value, gradient = posterior(theta)
+    assert posterior.loss(theta) == pytest.approx(value)
     for i in range(len(theta)):
         step = np.eye(len(theta))[i] * 1e-5
         numeric = (posterior(theta + step)[0] - posterior(theta - step)[0]) / 2e-5
