@@ -72,6 +72,12 @@ class AskContext:
         """The level of that name; None is the target."""
         return self.log.target if name is None else name
 
+    def proposed_on(self, level: str | None) -> list[Config]:
+        """Configurations with an outcome on a level, and those that are pending there."""
+        on, log = self.level(level), self.log
+        told = [log.config_of(o) for o in log.observations.values() if log.level_of(o) == on]
+        return told + [p.config for p in log.pending if p.level == on]
+
     def taken(self, level: str | None = None) -> Counter[tuple]:
         """Number of times that each configuration was tried on a level, or will be, by its key."""
         on = self.level(level)

@@ -66,7 +66,7 @@ def space_filling(
 
 
 def by_prior_mean(ctx: AskContext, cost: float = 0.0, level: str | None = None) -> Choice:
-    """The candidate with the best offline prior mean that differs from those proposed before.
+    """The candidate with the best offline prior mean that differs from those tried on its level.
 
     A unit of log cost counts against `cost` standard deviations of the prior mean.
     """
@@ -75,8 +75,8 @@ def by_prior_mean(ctx: AskContext, cost: float = 0.0, level: str | None = None) 
     value = prior.mean(configs) + log_survival(ctx.model.failure_probability(configs, level))
     if cost:
         value -= cost * prior.relative_log_cost(configs)
-    observed = [ctx.log.config_of(o) for o in ctx.log.observations.values()]
-    others = ctx.encoder.matrix(observed + [p.config for p in ctx.log.pending])
+    # Of the same level: what a proxy has tried first is what the target should try first, too.
+    others = ctx.encoder.matrix(ctx.proposed_on(level))
     return Choice(configs[best_unlike(value, ctx.cube[free], others)], level=level)
 
 
