@@ -90,7 +90,9 @@ def _known(rows: History, model: str) -> Mapping[str, float]:
 
 def _shared(rows: History, encoder: SpaceEncoder, pair: Pair) -> Iterator[tuple[np.ndarray, ...]]:
     """Rows of final scores of each model in the space, for every dataset with enough of both."""
-    fitting = rows.final & np.array([encoder.is_legal(config) for config in rows.configs])
+    fitting = rows.final & np.isin(rows.model.astype(str), pair)
+    kept = np.flatnonzero(fitting)
+    fitting[kept] = [encoder.is_legal(rows.configs[i]) for i in kept]
     for dataset in sorted(set(rows.dataset)):
         here = fitting & (rows.dataset == dataset)
         parts = tuple(np.flatnonzero(here & (rows.model == model))[:MAX_TRIALS] for model in pair)

@@ -108,8 +108,8 @@ def bayesian(ctx: AskContext) -> Choice:
     spent = ctx.log.spent + model.pending_cost(ctx.log.pending)
     closing = budget is not None and budget - spent <= ctx.options.finalist_share * budget
     stopped = ctx.stopped()
-    started = ctx.started and not ctx.target_only
-    proxies = open_proxies(model, spent, budget) if started and not closing else []
+    none = closing or ctx.target_only or not ctx.started
+    proxies = [] if none else open_proxies(model, spent, budget)
     proxies = [name for name in proxies if not ctx.exhausted(name)]
     if closing and (finalist := best_finalist(stopped, model)) is not None:
         return finalist

@@ -12,7 +12,7 @@ from ConfigSpace import ConfigurationSpace
 from surrogates.space.axes import is_missing
 from surrogates.space.encoding import PREFIX, SpaceEncoder
 from tasks.history.checks import check_history
-from tasks.history.rows import read_history
+from tasks.history.rows import DEFAULTS, read_history
 from tasks.inputs.prepare import Inputs
 from tasks.runs.formatting import pluralize
 from trials.spec.hyperparameters import Hyperparameters
@@ -32,21 +32,33 @@ def past_on_proxies(
         Rows of the history whose ``model_id`` is the name of the proxy in this run; None without.
     """
     rows = read_history(files) if proxies else pd.DataFrame()
-    if any(column not in rows for column in (*SAME, "state", "fraction")):
+    if any(column not in rows for column in SAME):
         return None
-    finished = (rows["state"] == "completed") & (rows["fraction"] >= 1.0)
     parts = [
-        rows[finished & _made_by(rows, proxy)].assign(model_id=proxy.model_id)
+        rows[_made_by(rows, proxy)].assign(model_id=proxy.model_id)
         for proxy in proxies
         if proxy.model_fingerprint is not None
     ]
-    found = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
-    found, _ = check_history(found)
-    if len(found):  # a run that was repeated measured nothing new
-        own = [*(c for c in found if str(c).startswith(PREFIX)), "model_id", "seed"]
-        found = found.drop_duplicates(own, ignore_index=True)
-        found = found[_in_space(found, SpaceEncoder(space))].reset_index(drop=True)
+    if not parts:
+        return None
+    # Checked before anything is compared: a file that was edited may hold text for a number.
+    found, _ = check_history(pd.concat(parts, ignore_index=True))
+    if found.empty:
+        return None
+    state, fraction = (_filled(found, column) for column in ("state", "fraction"))
+    found = found[(state == "completed") & (fraction >= 1.0)]
+    # A run that was repeated measured nothing new.
+    own = [c for c in found if str(c).startswith(PREFIX) or c in ("model_id", "seed")]
+    found = found.drop_duplicates(own, ignore_index=True)
+    found = found[_in_space(found, SpaceEncoder(space))].reset_index(drop=True)
     return found if len(found) else None
+
+
+def _filled(rows: pd.DataFrame, column: str) -> pd.Series:
+    """A column with what rows mean that leave it out."""
+    empty = pd.Series(None, index=rows.index, dtype=object)
+    values = rows.get(column, empty)
+    return values.where(values.notna(), DEFAULTS[column])
 
 
 def _in_space(rows: pd.DataFrame, encoder: SpaceEncoder) -> list[bool]:

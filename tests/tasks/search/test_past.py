@@ -137,6 +137,15 @@ def test_rows_that_fail_the_checks_are_left_out(proxy: Inputs, tmp_path: Path) -
     assert found["score"].tolist() == pytest.approx([0.1])
 
 
+def test_rows_of_an_import_may_leave_out_what_is_usual(proxy: Inputs, tmp_path: Path) -> None:
+    rows = pd.DataFrame([row(proxy, 1), row(proxy, 2)])
+    bare = tmp_path / "bare.parquet"
+    rows.drop(columns=["seed", "state", "fraction"]).to_parquet(bare)
+    found = past_on_proxies([bare], [proxy], space())
+    assert found is not None
+    assert found["score"].tolist() == pytest.approx([0.1, 0.2])
+
+
 def test_nothing_is_known_without_rows_proxies_or_a_fingerprint(
     proxy: Inputs, tmp_path: Path
 ) -> None:
