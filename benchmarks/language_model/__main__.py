@@ -28,7 +28,7 @@ def prune(
     out: Annotated[Path, Argument(help="Folder of the smaller model.")],
     datasets: Annotated[list[Path], Argument(help="Folders of datasets whose chats it learns.")],
     layers: Annotated[int, Option(help="Layers that are kept.", min=2)] = 8,
-    seconds: Annotated[float, Option(help="Of distillation.", min=0)] = 900,
+    steps: Annotated[int, Option(help="Of distillation.", min=1)] = 130,
     rows: Annotated[int, Option(help="Chats of each dataset.", min=8)] = 300,
     threads: Annotated[int, Option(help="CPU threads.", min=1)] = 1,
     seed: Annotated[int, Option(help="Of the order of the chats.")] = 0,
@@ -42,7 +42,7 @@ def prune(
 
         torch.set_num_threads(threads)
         chats = [row for each in datasets for row in load_dataset(each).splits["train"][:rows]]
-        say(str(make_proxy(model, chats, out, layers, seconds, seed, say)))
+        say(str(make_proxy(model, chats, out, layers, steps, seed, say)))
 
 
 @app.command()

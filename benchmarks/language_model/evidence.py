@@ -19,8 +19,8 @@ from ConfigSpace import ConfigurationSpace
 from surrogates.core.base import Config
 from surrogates.core.metrics import spearman
 from surrogates.history.rates import SIZE
-from surrogates.history.table import META
-from surrogates.offline.models import OfflineModels
+from surrogates.history.table import META, read_history
+from surrogates.offline.ranker import Ranker
 from surrogates.space.encoding import SpaceEncoder
 from surrogates.space.rate_rule import STAGES, RateRule
 
@@ -62,14 +62,14 @@ def trials_of(rows: pd.DataFrame, dataset: str, model: str, encoder: SpaceEncode
 
 def learned(past: pd.DataFrame, space: ConfigurationSpace, trials: Trials, relative: bool) -> Guide:
     """The ranker of a history; with rates as they are, or relative to the size of the model."""
-    meta = dict(trials.meta)
+    encoder, meta = SpaceEncoder(space), dict(trials.meta)
     if not relative:
-        past, meta = past.drop(columns=META + SIZE), meta.copy()
+        past = past.drop(columns=META + SIZE)
         meta.pop(SIZE, None)
-    encoder = SpaceEncoder(space)
-    ranker = OfflineModels.fit(past, space).ranker
-    if ranker is None:
-        raise ValueError("the history is too small for a ranker")
+    rows = read_history(past, encoder)
+    if rows is None:
+        raise ValueError("the history is empty")
+    ranker = Ranker.fit(rows, encoder)
     return lambda configs: ranker.predict(configs, meta, encoder)
 
 

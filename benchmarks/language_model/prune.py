@@ -5,13 +5,14 @@ learns to predict as the large one does,
 
     loss = KL(p_large(. | x) || p_small(. | x)), mean over the tokens of chats
 
-at a rate that is warmed up over a tenth of the time and falls linearly to zero.
+at a rate that is warmed up over a tenth of the steps and falls linearly to zero.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,10 @@ from trials.models.loading import load_model
 from trials.models.tokenizer import load_tokenizer
 
 RATE = 5e-4
-WARM_UP = 0.1  # share of the time
+WARM_UP = 0.1  # share of the steps
 BATCH, LENGTH = 8, 64  # chats, and tokens of each
 CLIP = 1.0  # norm of the gradient
+SAY_EVERY = 30.0  # seconds
 
 
 def kept_layers(count: int, layers: int) -> list[int]:
@@ -64,18 +66,16 @@ def distil(
     large: nn.Module,
     small: nn.Module,
     batches: Iterator[dict[str, Tensor]],
-    seconds: float,
+    steps: int,
     say: Callable[[str], None],
 ) -> None:
-    """Trains the small model in place, for so many seconds."""
+    """Trains the small model in place, for so many steps."""
     optimizer = torch.optim.AdamW(small.parameters(), lr=RATE, weight_decay=0.0)
     large.eval()
     small.train()
-    begun = said = time.monotonic()
-    for step, batch in enumerate(batches):
-        share = (time.monotonic() - begun) / seconds
-        if share >= 1.0:
-            break
+    said = time.monotonic()
+    for step, batch in enumerate(islice(batches, steps), 1):
+        share = step / (steps + 1)
         for group in optimizer.param_groups:
             group["lr"] = RATE * min(share / WARM_UP, (1.0 - share) / (1.0 - WARM_UP))
         with torch.no_grad():
@@ -87,9 +87,9 @@ def distil(
         loss.backward()
         nn.utils.clip_grad_norm_(small.parameters(), CLIP)
         optimizer.step()
-        if time.monotonic() - said > 30:
+        if time.monotonic() - said > SAY_EVERY or step == steps:
             said = time.monotonic()
-            say(f"step {step}: KL {loss.item():.3f}")
+            say(f"step {step} of {steps}: KL {loss.item():.3f}")
 
 
 def chat_batches(
@@ -116,7 +116,7 @@ def make_proxy(
     rows: Sequence[Row],
     out: Path,
     layers: int,
-    seconds: float,
+    steps: int,
     seed: int,
     say: Callable[[str], None],
 ) -> Path:
@@ -130,7 +130,7 @@ def make_proxy(
         f"{large.num_parameters() / 1e6:.1f} million parameters"
     )
     generator = torch.Generator().manual_seed(seed)
-    distil(large, small, chat_batches(tokenizer, rows, generator), seconds, say)
+    distil(large, small, chat_batches(tokenizer, rows, generator), steps, say)
     with new_folder(out) as draft:
         small.save_pretrained(draft)
         tokenizer.save_pretrained(draft)

@@ -65,9 +65,9 @@ def test_distillation_brings_it_nearer_and_the_folder_is_of_the_same_family(tmp_
     small = prune(large, 2)
     before = distance(small)
     batches = chat_batches(tokenizer, rows, torch.Generator().manual_seed(0))
-    distil(large, small, batches, 2.0, lambda _: None)
+    distil(large, small, batches, 20, lambda _: None)
     assert distance(small) < 0.8 * before
     said: list[str] = []
-    out = make_proxy(str(TINY), rows, tmp_path / "small", 2, 0.1, 0, said.append)
+    out = make_proxy(str(TINY), rows, tmp_path / "small", 2, 1, 0, said.append)
     assert "2 of 5 layers" in said[0]
     check_same_family(checked(TINY, data), checked(out, data))
