@@ -22,7 +22,6 @@ from tasks.history.rows import history_files
 from tasks.inputs.prepare import Inputs, find_inputs, probe_inputs
 from tasks.inputs.proxies import (
     find_proxies,
-    plan_text,
     probe_proxies,
     search_levels,
     with_proxies_named,
@@ -31,7 +30,13 @@ from tasks.inputs.spaces import plain_values
 from tasks.monitoring import observers
 from tasks.offline.models import OfflineTraining
 from tasks.offline.validate import document_history, validate_dataset
-from tasks.planning.plan import TimePlan, make_plan, offline_wait_seconds, progress_to
+from tasks.planning.plan import (
+    TimePlan,
+    make_plan,
+    offline_wait_seconds,
+    plan_proxies,
+    progress_to,
+)
 from tasks.report.build import write_report
 from tasks.runs.folder import RunInfo, Summary
 from tasks.runs.formatting import finished_before
@@ -138,7 +143,7 @@ def _prepare(job: Job, backend: ExecutionBackend) -> _Ready:
             proxies = probe_proxies(smaller, inputs, settings, plan.probe, measurer)
         info = begin_run(settings, folder, inputs, space, learned.files, job.history, proxies)
         observer.notify(observers.RunStarted(info))
-        if text := plan_text([*proxies, inputs]):
+        if text := plan_proxies(folder, [*proxies, inputs]):
             observer.message(text)
         for warning in info.dataset.warnings:
             observer.message(warning)

@@ -52,7 +52,8 @@ def tune(
         from tasks.config.started import check_time
 
         budget = parsed_budget(given.get("budget"))
-        check_time(budget)  # before the imports below, which take seconds
+        # Before the imports below, which take seconds; of a resumed run little is known by then.
+        check_time(budget, in_trials=resume is None and not given.get("proxies"))
         from tasks.planning.preflight import check_settings
 
         if resume is not None:

@@ -49,10 +49,11 @@ def resumable_run(
     None where it is finished, which the observer is told then.
 
     Raises:
-        SettingsError: there is no such run, or it has spent that budget already.
+        SettingsError: there is no such run, or it cannot go on with that budget.
     """
     from tasks.monitoring.observers import RunFinished
-    from tasks.runs.spending import check_budget, finished_notice
+    from tasks.runs.spending import finished_notice
+    from tasks.search.naming import with_budget
     from tasks.search.run_storage import open_run
 
     run = open_run(name, runs_folder())
@@ -60,8 +61,7 @@ def resumable_run(
     interrupts.kept = any(run.path.glob("trials/*/result.json"))
     settings = run.info().settings
     if budget is not None and budget != settings.budget:
-        check_budget(run, budget)
-        settings = settings.model_copy(update={"budget": budget})
+        settings = with_budget(run, budget)
     message = finished_notice(run, settings.budget, history)
     if message is None:
         return run, settings

@@ -21,6 +21,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+Only = Literal["target", "proxies"]
+"""The levels of size that a trial may be on."""
 Config = dict[str, Any]
 """A flat configuration: hyperparameter name -> plain Python value, inactive ones left out."""
 

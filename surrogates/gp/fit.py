@@ -71,9 +71,20 @@ class FitData:
     """(n,): index of the level of size, the last one being the target; None: there is one."""
     levels: LevelPrior | None = None
 
-    def subset(self, n: int) -> FitData:
-        """n of the observations, the same ones each time."""
-        rows = np.sort(np.random.default_rng(0).choice(len(self.z), n, replace=False))
+    def for_fitting(self) -> FitData:
+        """At most 200 of the observations, the same ones each time.
+
+        Of several levels the target's stay as far as possible: they are few, and what is searched
+        for.
+        """
+        if len(self.z) <= MAX_FIT_POINTS:
+            return self
+        rng, every = np.random.default_rng(0), np.arange(len(self.z))
+        first = every if self.levels is None else every[self.level == self.levels.count - 1]
+        rows = rng.choice(first, min(len(first), MAX_FIT_POINTS), replace=False)
+        if left := MAX_FIT_POINTS - len(rows):
+            rows = np.append(rows, rng.choice(np.setdiff1d(every, first), left, replace=False))
+        rows = np.sort(rows)
         per_point = ("cube", "prior_mean", "z", "noise", "level")
         values = {name: getattr(self, name) for name in per_point}
         return replace(self, **{n: v[rows] for n, v in values.items() if v is not None})
@@ -114,10 +125,9 @@ def fit(data: FitData, prior: MeanPrior | None) -> Hyperparameters | None:
 
     Without a prior on rho the prior mean is left out.
     """
-    many = len(data.z) > MAX_FIT_POINTS
-    posterior = Posterior(data.subset(MAX_FIT_POINTS) if many else data, prior)
-    begins = starts(data, prior)
-    if many:
+    part = data.for_fitting()
+    posterior, begins = Posterior(part, prior), starts(part, prior)
+    if part is not data:
         begins = [min(begins, key=lambda theta: posterior(theta)[0])]
     # A few steps tell the modes apart; only the best of them is followed to its top.
     found = [posterior.descend(theta, TRIAL_STEPS) for theta in begins]

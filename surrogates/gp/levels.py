@@ -45,6 +45,8 @@ class LevelPrior:
     """(J,): one decade in the cube."""
     shift: np.ndarray
     """`L x J x A` decades."""
+    active: tuple[int, ...]
+    """(J,) columns that are 1 where the shifting one has a meaning; -1: it always has."""
     correlation: tuple[tuple[float, float], ...]
     """(L - 1,) parameters of the Beta prior on each proxy's correlation with the target."""
 
@@ -79,7 +81,7 @@ class LevelTerms:
             cube[:, list(prior.groups)] if prior.groups else np.ones((len(cube), 1))
         )
         self.cube = torch.as_tensor(cube[:, list(prior.columns)])
-        self.scale = torch.as_tensor(prior.scale)
+        self.scale = torch.as_tensor(prior.scale) * activity(torch.as_tensor(cube), prior.active)
         self.expected = torch.as_tensor(prior.shift)
 
     @property
@@ -140,6 +142,12 @@ class LevelTerms:
         )
 
 
+def activity(x: Tensor, columns: tuple[int, ...]) -> Tensor:
+    """`... x J`: 1 where a hyperparameter that may be inactive is active, or always is, else 0."""
+    found = [torch.ones_like(x[..., 0]) if c < 0 else x[..., c] for c in columns]
+    return torch.stack(found, dim=-1) if found else x[..., :0]
+
+
 def correlation_prior(cost: float) -> tuple[float, float]:
     """Beta parameters of the correlation of a proxy with the target, of which it costs a share."""
     equal, loss = CORRELATION
@@ -164,6 +172,7 @@ class LevelKernel(Kernel):
         super().__init__()
         self.base = base
         self.columns, self.groups = list(prior.columns), list(prior.groups)
+        self.active = prior.active
         self.scale = torch.as_tensor(prior.scale)
         self.shift, self.correlations = (
             torch.as_tensor(fit.shift),
@@ -177,7 +186,8 @@ class LevelKernel(Kernel):
             return x, level
         share = x[..., self.groups] if self.groups else torch.ones_like(x[..., :1])
         moved = x.clone()
-        offset = torch.einsum("...ja,...a->...j", self.shift[level], share) * self.scale
+        scale = self.scale * activity(x, self.active)
+        offset = torch.einsum("...ja,...a->...j", self.shift[level], share) * scale
         moved[..., self.columns] = x[..., self.columns] + offset
         return moved, level
 

@@ -239,7 +239,8 @@ class ResidualGP:
         return self._intervals[level]
 
     def _correlation_interval(self, level: int, share: float) -> tuple[float, float]:
-        posterior, theta = Posterior(self.data, self.prior), self.hyperparameters.theta
+        theta = self.hyperparameters.theta
+        posterior = Posterior(self.data.for_fitting(), self.prior)
         place = 4 + posterior.d + len(self.noise) - 1 + level  # behind the constants of the proxies
         grid = np.linspace(-EDGE, EDGE, 100)
         moved = (np.r_[theta[:place], each, theta[place + 1 :]] for each in np.arctanh(grid))
@@ -251,7 +252,8 @@ class ResidualGP:
     def informativeness(self, inputs: np.ndarray, images: np.ndarray, level: int) -> np.ndarray:
         """Share of the target's uncertainty that a trial of another level would resolve, (n,).
 
-        cov(g_T(u), g_l(x))^2 / (var g_T(u) (var g_l(x) + noise_l)), under the present posterior.
+        cov(g_T(u), g_l(x))^2 / (var g_T(u) (var g_l(x) + noise_l)), under the present posterior,
+        whose variances hold the nugget where it is no noise.
 
         Args:
             inputs: X of the trials on that level.
@@ -261,7 +263,7 @@ class ResidualGP:
         pairs = torch.as_tensor(np.stack([images, inputs], axis=1))
         covariance = self._covariance(pairs)
         found = self.hyperparameters
-        noise = self.noise[level] + found.noise
+        noise = self.noise[level] + (found.noise if self.data.nugget is None else 0.0)
         target, own = covariance[:, 0, 0].clamp_min(1e-12), covariance[:, 1, 1].clamp_min(1e-12)
         return (covariance[:, 0, 1].square() / (target * (own + noise))).clamp(0.0, 1.0).numpy()
 

@@ -77,7 +77,11 @@ class History:
 
 
 def read_history(
-    history: pd.DataFrame | None, encoder: SpaceEncoder, maximize: bool = True
+    history: pd.DataFrame | None,
+    encoder: SpaceEncoder,
+    maximize: bool = True,
+    required: Sequence[str] = ("dataset_id", "score"),
+    called: str = "history",
 ) -> History | None:
     """Interpret a history table.
 
@@ -87,6 +91,8 @@ def read_history(
             `dataset_fingerprint` are used when there.
         encoder: The space; configuration columns it does not know are ignored.
         maximize: Whether more is better in the table.
+        required: Columns that it must have; without `dataset_id` all rows are of one dataset.
+        called: Name of the table in errors.
 
     Returns:
         The history, or None if there are no rows.
@@ -99,27 +105,27 @@ def read_history(
         return None
     if not isinstance(history, pd.DataFrame):
         raise HistoryError(
-            f"history must be a pandas DataFrame, got {type(history).__name__}. "
+            f"{called} must be a pandas DataFrame, got {type(history).__name__}. "
             "Read it with pandas.read_parquet('data/history')."
         )
     if len(history) == 0:
         return None
-    missing = [c for c in ("dataset_id", "score") if c not in history]
+    missing = [c for c in required if c not in history]
     if missing:
         raise HistoryError(
-            f"history lacks the required columns {missing}; it has {list(history.columns)}."
+            f"{called} lacks the required columns {missing}; it has {list(history.columns)}."
         )
     if not any(PREFIX + name in history for name in encoder.names):
         raise HistoryError(
-            f"history has no column for any hyperparameter of the space: expected some of "
+            f"{called} has no column for any hyperparameter of the space: expected some of "
             f"{list(encoder.columns)}, found {[c for c in history if str(c).startswith(PREFIX)]}."
         )
-    return _interpret(history.reset_index(drop=True), encoder, maximize)
+    return _interpret(history.reset_index(drop=True), encoder, maximize, called)
 
 
-def _interpret(frame: pd.DataFrame, encoder: SpaceEncoder, maximize: bool) -> History:
+def _interpret(frame: pd.DataFrame, encoder: SpaceEncoder, maximize: bool, called: str) -> History:
     configs = encoder.from_frame(frame[[c for c in frame if str(c).startswith(PREFIX)]])
-    dataset = group = _datasets(frame)
+    dataset = group = _datasets(frame if "dataset_id" in frame else frame.assign(dataset_id=""))
     if "model_id" in frame:
         group = dataset + " | " + frame["model_id"].astype(str).to_numpy(object)
     state = _strings(frame, "state", "completed")
@@ -127,7 +133,7 @@ def _interpret(frame: pd.DataFrame, encoder: SpaceEncoder, maximize: bool) -> Hi
     huge = np.flatnonzero(np.isfinite(score) & (np.abs(score) > MAX_NUMBER))
     if len(huge):
         raise HistoryError(
-            f"history: row {huge[0]} has the score {score[huge[0]]:g}, expected one between "
+            f"{called}: row {huge[0]} has the score {score[huge[0]]:g}, expected one between "
             f"-{MAX_NUMBER:g} and {MAX_NUMBER:g}. Leave such rows out, or scale the scores."
         )
     failed = (state == "failed") | ~np.isfinite(score)

@@ -70,11 +70,17 @@ def _correlations(rows: History, encoder: SpaceEncoder, pair: Pair) -> tuple[flo
     if not (datasets := list(_shared(rows, encoder, pair))[:MAX_DATASETS]):
         return ()
     small, large = (_known(rows, model) for model in pair)
-    cost = min(10.0 ** (small.get(SIZE, 0.0) - large.get(SIZE, 0.0)), 1.0)
+    cost = min(10.0 ** (small.get(SIZE, 0.0) - large.get(SIZE, 0.0)), 0.99)
     meta = dict(zip(pair, (small, large), strict=True))
     shifts = Shifts.of(encoder, Levels.of(dict(zip(pair, (cost, 1.0), strict=True)), meta))
     prior = LevelPrior(
-        2, shifts.columns, shifts.groups, shifts.scale, shifts.prior, (correlation_prior(cost),)
+        2,
+        shifts.columns,
+        shifts.groups,
+        shifts.scale,
+        shifts.prior,
+        shifts.active,
+        (correlation_prior(cost),),
     )
     found = (_correlation(rows, encoder, parts, prior) for parts in datasets)
     return tuple(r for r in found if r is not None)

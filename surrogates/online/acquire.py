@@ -90,7 +90,7 @@ class Acquisition:
         told = self.gp.informativeness(model.inputs(configs, level), images, index)
         at = distinct_rungs(self.ctx, configs, self.rung, level)
         value = self._gain(images, self._observed) + np.log(np.maximum(told, 1e-9))
-        value += self._explained(at) - self._share(at) - math.log(model.levels.cost(level))
+        value += self._explained(at) - self._share(at) - math.log(model.level_cost(level))
         return value + self._survival_per_cost(configs, level)
 
     def finish(self, stopped: list[Observation]) -> np.ndarray:
@@ -121,6 +121,13 @@ class Acquisition:
 def weighs_cost(model: TaskModel) -> bool:
     """True if what a trial costs has a say in whether it is run."""
     return not model.flat and "cost" not in model.prior.ablate
+
+
+def acquire_on(ctx: AskContext, rung: float, spent: float, proxies: list[str]) -> Choice:
+    """The best start on one of these proxies."""
+    assert ctx.model.gp is not None
+    values = Acquisition(ctx, ctx.model.gp, rung, spent)
+    return max(map(values.best_start, proxies), key=lambda found: found[1])[0]
 
 
 def acquire(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from surrogates.core.base import Config, Observation
+from surrogates.core.base import Config, Observation, Only
 from surrogates.online.rungs import allowed_rungs
 from surrogates.online.task_model import TaskModel
 from surrogates.online.trial_log import TrialLog
@@ -41,8 +41,8 @@ class AskContext:
     seed: int
     options: SearchOptions
     budget: float | None
-    target_only: bool = False
-    """True if no smaller level may be proposed."""
+    only: Only | None = None
+    """The levels that may be proposed; None: all."""
     cube: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:

@@ -24,10 +24,11 @@ import numpy as np
 from surrogates.online.task_model import TaskModel
 
 SHARE = 0.25  # of the budget, that all proxies together may spend
+UNPROVEN = 0.5  # part of that before the target has said whether proxies agree with it
 CHEAP = 0.12  # of the target's cost: dearer proxies wait for evidence that proxies agree with it
 EVIDENCE = 3  # full-length trials of the target that are evidence
 LAST = 0.25  # share of the budget at its end in which nothing but the target runs
-SPREAD = 32  # trials of a cheap proxy all over the space, if half of SHARE pays for them
+SPREAD = 32  # trials of a cheap proxy all over the space, if that pays for them
 FLOOR_TRIALS = 12  # at full length: a forecast varies less than what it says of its errors
 FAILED_TRIALS = 6  # and no other one
 JUDGED_FROM = 2  # full-length trials of the target: one alone contradicts nothing
@@ -72,7 +73,7 @@ def open_proxies(model: TaskModel, spent: float, budget: float | None) -> list[s
     """Names of the proxies that may have the next trial.
 
     `spent` includes what pending trials will cost. Without a budget the proxies may spend a third
-    of what the target has.
+    of what the target has. Below two full-length trials of the target it is half as much.
     """
     log, names = model.trial_log, model.levels.proxies
     if not names or "proxy" in model.prior.ablate:
@@ -80,19 +81,20 @@ def open_proxies(model: TaskModel, spent: float, budget: float | None) -> list[s
     pending = [p for p in log.pending if p.level in names]
     told = (o.cost for o in log.observations.values() if log.level_of(o) in names)
     used = math.fsum(told) + model.pending_cost(pending)
+    share = SHARE * (UNPROVEN if model.full.sum() < JUDGED_FROM else 1.0)
     if budget is None:
-        allowed = SHARE / (1.0 - SHARE) * max(spent - used, 0.0)
+        allowed = share / (1.0 - share) * max(spent - used, 0.0)
     elif spent > (1.0 - LAST) * budget:
         return []
     else:
-        allowed = SHARE * budget
+        allowed = share * budget
     tried = int(model.full.sum()) >= EVIDENCE
     full = _full_cost(model)
     affordable = [
         name
         for name in names
-        if (tried or model.levels.cost(name) <= CHEAP or _vouched_for(model, name))
-        and used + full * model.levels.cost(name) <= allowed
+        if (tried or model.level_cost(name) <= CHEAP or _vouched_for(model, name))
+        and used + full * model.level_cost(name) <= allowed
     ]
     return [name for name in affordable if _reason_to_leave(model, name) is None]
 
@@ -118,8 +120,7 @@ def _evidence_against(model: TaskModel, level: str) -> str | None:
         return f"all its {failed} trials failed"
     scores = model.scores[level]
     y, noise = scores.y[scores.full], scores.y_var[scores.full]
-    known = len(y) >= FLOOR_TRIALS and bool((noise > 0).all())
-    if known and y.var(ddof=1) < 2.0 * noise.mean():
+    if len(y) >= FLOOR_TRIALS and y.var(ddof=1) <= 2.0 * _typical_noise(noise):
         return "its scores do not differ by more than their noise"
     correlation, (_, high) = correlation_of(model, level)
     if int(model.full.sum()) < JUDGED_FROM or math.isnan(correlation):
@@ -129,12 +130,20 @@ def _evidence_against(model: TaskModel, level: str) -> str | None:
     return f"its correlation with the target is below {high:.2f}" if high < USEFUL else None
 
 
+def _typical_noise(variances: np.ndarray) -> float:
+    """Mean variance of the noise of scores; 0 where all are exact.
+
+    A trial whose completions are all wrong has an error of 0 as well, and is left out.
+    """
+    known = variances[variances > 0]
+    return float(known.mean()) if len(known) else 0.0
+
+
 def _failed(model: TaskModel, level: str) -> int:
-    """Number of a level's trials, if all failed; else 0."""
-    if model.scores[level].observed:
-        return 0
+    """Number of a level's trials in this search, if all failed; else 0."""
     log = model.trial_log
-    return sum(log.level_of(o) == level for o in log.observations.values())
+    own = [o for o in log.observations.values() if log.level_of(o) == level]
+    return len(own) if all(o.failed for o in own) else 0
 
 
 def correlation_of(model: TaskModel, level: str) -> tuple[float, tuple[float, float]]:
@@ -156,7 +165,9 @@ def spread_trials(model: TaskModel, level: str, budget: float | None) -> int:
         return 0
     if budget is None:
         return SPREAD
-    return min(SPREAD, int(0.5 * SHARE * budget / (_full_cost(model) * model.levels.cost(level))))
+    return min(
+        SPREAD, int(UNPROVEN * SHARE * budget / (_full_cost(model) * model.level_cost(level)))
+    )
 
 
 def _full_cost(model: TaskModel) -> float:

@@ -21,6 +21,7 @@ from ConfigSpace import ConfigurationSpace
 from surrogates.core.base import (
     Config,
     NothingToRecommendError,
+    Only,
     OptionError,
     Proposal,
     Recommendation,
@@ -29,7 +30,7 @@ from surrogates.history.past import past_trials
 from surrogates.offline.models import OfflineModels
 from surrogates.online.context import AskContext, Choice, distinct_rungs
 from surrogates.online.offline_prior import OfflinePrior
-from surrogates.online.proxies import ProxyState, proxy_states
+from surrogates.online.proxies import ProxyState, open_proxies, proxy_states
 from surrogates.online.saved import read_state, write_state
 from surrogates.online.strategies import BAYESIAN, best_finalist, choose, planned_rung
 from surrogates.online.task_model import TaskModel, torch_threads
@@ -57,7 +58,8 @@ class Search:
             so that no trial is proposed only to measure what another one has measured. For several
             levels of size: `levels` and `level_meta` (see `surrogates.space.levels.Levels`), and
             `past`, a table of full-length trials of this dataset on smaller levels, with `level`
-            or `model_id`, `score`, `config.*` and perhaps `score_se`.
+            or `model_id`, `score`, `config.*` and perhaps `score_se`; a row with a score whose
+            configuration is not in the space, or lacks an active hyperparameter, is refused.
 
     Raises:
         OptionError: An argument or option is unknown or out of range.
@@ -77,7 +79,7 @@ class Search:
         offline, stages = options.pop("offline", None), options.pop("stages", None)
         past = options.pop("past", None)
         self.levels = Levels.of(options.pop("levels", None), options.pop("level_meta", None))
-        self.options = SearchOptions.of(options)
+        self.options = SearchOptions.of(options, levels=bool(self.levels.proxies))
         if budget is not None and not (np.isfinite(budget) and budget > 0):
             raise OptionError(f"{budget=}: expected a positive cost, or None.")
         if not isinstance(seed, int | np.integer) or seed < 0:
@@ -130,7 +132,7 @@ class Search:
         n: int = 1,
         candidates: pd.DataFrame | None = None,
         fraction: float | None = None,
-        target_only: bool = False,
+        only: Only | None = None,
     ) -> list[Proposal]:
         """The next n trials to run; may be called again before earlier ones are reported.
 
@@ -140,7 +142,8 @@ class Search:
                 "config."; None searches the whole space.
             fraction: Fraction at which new trials are to stop, when the caller knows better; None
                 leaves it to the search.
-            target_only: Whether to propose nothing on a smaller level.
+            only: "target": propose nothing on a smaller level; "proxies": nothing else, as long as
+                there is one that may be used.
 
         Returns:
             n proposals. A configuration is repeated only to continue a stopped trial, or when
@@ -155,19 +158,16 @@ class Search:
             raise OptionError(f"{fraction=}: expected a fraction in (0, 1], or None.")
         given = given_candidates(candidates, self.encoder) if candidates is not None else None
         with torch_threads(self.options.n_threads):
-            ctx = self._context(given, target_only)
+            ctx = self._context(given, only)
             self.trial_log.asks += 1
             proposals = []
             for _ in range(n):
                 choice = choose(ctx)
                 if choice.continues is None:
-                    rung = (
-                        fraction
-                        or distinct_rungs(
-                            ctx, [choice.config], choice.fraction, choice.level
-                        ).item()
+                    asked = [choice.config], choice.fraction, choice.level
+                    choice = replace(
+                        choice, fraction=fraction or distinct_rungs(ctx, *asked).item()
                     )
-                    choice = replace(choice, fraction=rung)
                 proposals.append(self._proposal(choice, ctx.model))
         return proposals
 
@@ -181,6 +181,19 @@ class Search:
             self.trial_log.asks += 1
             choice = best_finalist(self.trial_log.stopped, model)
             return self._proposal(choice, model) if choice is not None else None
+
+    def cheapest_proxy(self) -> float | None:
+        """Relative cost of a full trial on the cheapest level that may be used beside the target.
+
+        None where none may.
+        """
+        if not self.levels.proxies:
+            return None
+        with torch_threads(self.options.n_threads):
+            model = self._model()
+            spent = self.trial_log.spent + model.pending_cost(self.trial_log.pending)
+            found = open_proxies(model, spent, self.budget)
+        return min(map(model.level_cost, found), default=None)
 
     def rung(self) -> float:
         """Fraction of the schedule at which the next new trial would be stopped."""
@@ -234,10 +247,7 @@ class Search:
         if ranked := self.ranking():
             return ranked[0]
         if self.offline is None or self.offline.ranker is None:
-            raise NothingToRecommendError(
-                "nothing to recommend: no trial has a score yet and there is no history. "
-                "Call ask(), run the proposals and tell() their scores."
-            )
+            raise NothingToRecommendError(self.trial_log.why_nothing())
         config = self._prior.favourites[0]
         [mean], [sd], _ = self._model().predict([config])
         return Recommendation(dict(config), float(mean), float(sd))
@@ -334,12 +344,12 @@ class Search:
             self._cached = (observed, model)
         return self._cached[1]
 
-    def _context(self, given: list[Config] | None, target_only: bool) -> AskContext:
+    def _context(self, given: list[Config] | None, only: Only | None) -> AskContext:
         """Candidates and random numbers of one `ask`, derived from (seed, number of asks)."""
         model, rng = self._model(), np.random.default_rng([self.seed, self.trial_log.asks])
         pool = given if given is not None else self._pool(model, rng)
         return AskContext(
-            model, pool, given is not None, rng, self.seed, self.options, self.budget, target_only
+            model, pool, given is not None, rng, self.seed, self.options, self.budget, only
         )
 
     def _pool(self, model: TaskModel, rng: np.random.Generator) -> list[Config]:
@@ -366,7 +376,7 @@ class Search:
         completed = float(model.completed_fraction([choice.config], level)[0])
         if choice.continues is not None:
             completed = max(choice.continues.fraction, completed)
-        full_cost = float(np.exp(model.log_cost([choice.config])[0])) * self.levels.cost(level)
+        full_cost = float(np.exp(model.log_cost([choice.config])[0])) * model.level_cost(level)
         proposal = Proposal(
             id=f"{len(self.trial_log.proposals) + 1:04d}",
             config=dict(choice.config),

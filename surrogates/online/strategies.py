@@ -10,7 +10,7 @@ from scipy.stats import norm, qmc
 
 from surrogates.core.base import Config, Observation
 from surrogates.gp.failure import log_survival
-from surrogates.online.acquire import acquire, weighs_cost
+from surrogates.online.acquire import acquire, acquire_on, weighs_cost
 from surrogates.online.context import AskContext, Choice
 from surrogates.online.proxies import open_proxies, spread_trials
 from surrogates.online.rungs import choose_rung
@@ -72,7 +72,9 @@ def by_prior_mean(ctx: AskContext, cost: float = 0.0, level: str | None = None) 
     """
     prior, free = ctx.model.prior, ctx.free(level)
     configs = [ctx.pool[i] for i in free]
-    value = prior.mean(configs) + log_survival(ctx.model.failure_probability(configs, level))
+    # A trial of a proxy is to tell of the target's favourites: of what it stands for there.
+    images = configs if level is None else ctx.model.images(configs, level)
+    value = prior.mean(images) + log_survival(ctx.model.failure_probability(configs, level))
     if cost:
         value -= cost * prior.relative_log_cost(configs)
     # Of the same level: what a proxy has tried first is what the target should try first, too.
@@ -108,9 +110,9 @@ def bayesian(ctx: AskContext) -> Choice:
     spent = ctx.log.spent + model.pending_cost(ctx.log.pending)
     closing = budget is not None and budget - spent <= ctx.options.finalist_share * budget
     stopped = ctx.stopped()
-    none = closing or ctx.target_only or not ctx.started
-    proxies = [] if none else open_proxies(model, spent, budget)
-    proxies = [name for name in proxies if not ctx.exhausted(name)]
+    proxies = _proxies_for(ctx, spent, closing)
+    if ctx.only == "proxies" and proxies:
+        return _on_a_proxy(ctx, proxies, spent)
     if closing and (finalist := best_finalist(stopped, model)) is not None:
         return finalist
     if (hedge := _hedge_to_finish(stopped, model)) is not None:
@@ -132,6 +134,23 @@ def bayesian(ctx: AskContext) -> Choice:
     return finalist or _acquired(ctx, rung, [], spent, proxies)
 
 
+def _proxies_for(ctx: AskContext, spent: float, closing: bool) -> list[str]:
+    """The smaller levels that the next trial may be on."""
+    if ctx.only == "target" or not ctx.started or (closing and ctx.only is None):
+        return []
+    found = open_proxies(ctx.model, spent, ctx.budget)
+    return [name for name in found if not ctx.exhausted(name)]
+
+
+def _on_a_proxy(ctx: AskContext, proxies: list[str], spent: float) -> Choice:
+    """The next trial, where no other than one on a proxy will do."""
+    rung = planned_rung(ctx.model, ctx.options.rungs)
+    level = _to_spread(ctx, proxies, initial_trials(ctx))
+    if level is None and ctx.model.gp is not None:
+        return acquire_on(ctx, rung, spent, proxies)
+    return replace(_initial(ctx, level or _most_telling(ctx.model, proxies)), fraction=rung)
+
+
 def _begun(ctx: AskContext) -> int:
     """First trials so far: those of proxies count where no history has to be put to the test."""
     return ctx.started if ctx.model.prior.mean_prior is None else ctx.started_on_target
@@ -148,7 +167,7 @@ def _to_spread(ctx: AskContext, proxies: list[str], needed: int) -> str | None:
 def _most_telling(model: TaskModel, proxies: list[str]) -> str:
     """The proxy that is expected to explain most of the target's variance per cost."""
     prior = dict(zip(model.levels.proxies, model.expected_correlations, strict=True))
-    return max(proxies, key=lambda name: prior[name] ** 2 / model.levels.cost(name))
+    return max(proxies, key=lambda name: prior[name] ** 2 / model.level_cost(name))
 
 
 def _hedge_to_finish(stopped: list[Observation], model: TaskModel) -> Observation | None:

@@ -82,7 +82,8 @@ class TaskModel:
         self._failures = {name: self._failure_model(name) for name in self.levels.names}
         costs = trial_log.full_length_costs
         self._cost_configs = [config for config, *_ in costs]
-        self._log_costs = np.log([cost / self.levels.cost(level) for _, cost, level in costs])
+        self._relative_costs = self._learned_costs(costs)
+        self._log_costs = np.log([cost / self.level_cost(level) for _, cost, level in costs])
 
     # -- scores --------------------------------------------------------------------------------
 
@@ -98,7 +99,8 @@ class TaskModel:
         if sum(len(y) for _, y, _ in parts) < 2:
             return None
         inputs, y, var = (np.concatenate(part) for part in zip(*parts, strict=True))
-        noise_known = all(o.score_se > 0 for each in self.scores.values() for o in each.observed)
+        # Of the target alone: a proxy on the floor scores 0 with an error of 0, and says nothing.
+        noise_known = all(o.score_se > 0 for o in self.observed)
         nugget = NUGGET if noise_known else None
         return ResidualGP.fit(inputs, y, var, self.prior.mean_prior, nugget, self._level_prior())
 
@@ -118,7 +120,7 @@ class TaskModel:
         shifts = self.shifts
         return LevelPrior(
             len(self.levels.names), shifts.columns, shifts.groups, shifts.scale, shifts.prior,
-            tuple(map(self.correlation_prior, self.levels.proxies)),
+            shifts.active, tuple(map(self.correlation_prior, self.levels.proxies)),
         )  # fmt: skip
 
     def agreement(self, proxy: str) -> tuple[float, ...]:
@@ -215,6 +217,33 @@ class TaskModel:
             self.offline.cost.base if self.offline.cost is not None else 0.0,
         )
 
+    def level_cost(self, level: str) -> float:
+        """Cost of a full-length trial of a level, relative to one of the target."""
+        return self._relative_costs[self.levels.index(level)]
+
+    def _learned_costs(self, costs: Sequence[tuple[Config, float, str]]) -> tuple[float, ...]:
+        """What was said that each level costs, corrected by what its trials cost.
+
+        With e the log of a trial's cost less what is expected of its configuration, the correction
+        of a proxy's log cost is k / (k + 1) (mean(e) - mean(e of the target)) after k trials.
+        """
+        if not self.levels.proxies or not costs:
+            return self.levels.costs
+        expected = self.prior.relative_log_cost([config for config, *_ in costs])
+        excess: dict[str, list[float]] = {name: [] for name in self.levels.names}
+        for (_, cost, level), log_cost in zip(costs, expected, strict=True):
+            said = self.levels.cost(level)
+            excess[level].append(math.log(cost / said) - float(log_cost))
+        target = excess[self.levels.target]
+        if not target:
+            return self.levels.costs
+        mean = math.fsum(target) / len(target)
+        moved = {
+            name: math.fsum(e - mean for e in own) / (len(own) + 1) for name, own in excess.items()
+        }
+        moved[self.levels.target] = 0.0
+        return tuple(self.levels.cost(name) * math.exp(moved[name]) for name in self.levels.names)
+
     @property
     def costs_known(self) -> bool:
         """True once a trial of this search had a cost, which tells the caller's unit."""
@@ -238,7 +267,7 @@ class TaskModel:
             elif p.level != self.levels.target:
                 completed[i] = self.completed_fraction([p.config], p.level).item()
         left = np.array([p.fraction for p in pending]) - completed
-        left *= [self.levels.cost(p.level) for p in pending]
+        left *= [self.level_cost(p.level) for p in pending]
         return float(np.exp(self.log_cost(configs)) @ np.maximum(left, 0.0))
 
     def completed_fraction(self, configs: list[Config], level: str | None = None) -> np.ndarray:

@@ -120,6 +120,19 @@ class TrialLog:
             if o.cost > 0 and o.fraction > o.start
         ]
 
+    def why_nothing(self) -> str:
+        """The reason why nothing can be recommended while no trial of the target has a score."""
+        if not (self.scored or self.past):
+            return (
+                "nothing to recommend: no trial has a score yet and there is no history. "
+                "Call ask(), run the proposals and tell() their scores."
+            )
+        return (
+            f"nothing to recommend: best() speaks of the target, {self.target!r}, and only smaller "
+            "levels have scores yet. Call ask(only='target'), run the proposals and tell() their "
+            "scores."
+        )
+
     def row(self, proposal: Proposal) -> dict[str, Any]:
         """A proposal and its observation as one flat row, "pending" while there is none."""
         observed = self.observations.get(proposal.id)

@@ -11,12 +11,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
 from surrogates.core.base import Config, OptionError
-from surrogates.space.axes import ChoiceAxis, NumberAxis
+from surrogates.space.axes import ChoiceAxis, NumberAxis, is_missing
 from surrogates.space.encoding import SpaceEncoder
 
 RATE = "learning_rate"  # in the name of an axis that may shift between levels
@@ -44,30 +45,18 @@ class Levels:
         """Levels from relative costs and meta-features by name; one unnamed level without costs.
 
         Raises:
-            OptionError: There are less than two, a cost is no positive number or the target is not
-                the dearest, or there is meta of a level that is not there.
+            OptionError: The costs are no mapping of two or more names to positive numbers, they
+                fall with the order of the names, or a proxy costs no less than the target, which
+                is the last; or the meta-features are no mapping, are of a level that is not there,
+                or have a width that is no number.
         """
         if costs is None:
-            if meta:
+            if meta is not None and not (isinstance(meta, Mapping) and not meta):
                 raise OptionError("level_meta was given without levels.")
             return cls()
-        if len(costs) < 2:
-            raise OptionError(
-                f"levels={dict(costs)}: expected two or more; the last is the target."
-            )
-        values = [float(cost) for cost in costs.values()]
-        if not all(math.isfinite(cost) and cost > 0 for cost in values):
-            raise OptionError(f"levels={dict(costs)}: expected positive relative costs.")
-        if max(values) > values[-1]:
-            raise OptionError(
-                f"levels={dict(costs)}: expected the target, which costs most, as the last one."
-            )
-        meta = dict(meta or {})
-        if unknown := [name for name in meta if name not in costs]:
-            raise OptionError(f"level_meta of {unknown}, but the levels are {list(costs)}.")
+        values = _checked_costs(costs)
         relative = tuple(cost / values[-1] for cost in values)
-        names = tuple(str(name) for name in costs)
-        return cls(names, relative, tuple(_named(meta.get(name, {})) for name in names))
+        return cls(tuple(costs), relative, _checked_meta(meta, tuple(costs)))
 
     @property
     def target(self) -> str:
@@ -110,6 +99,8 @@ class Shifts:
     """(A,); empty where there is one."""
     groups: tuple[int, ...]
     """(A,) columns that are 1 for an adapter."""
+    active: tuple[int, ...]
+    """(J,) columns that are 1 where a conditional rate is active; -1 for the others."""
     prior: np.ndarray
     """`L x J x A` expected shifts in decades, 0 for the target."""
 
@@ -121,6 +112,7 @@ class Shifts:
         """
         rates: list[NumberAxis] = []
         columns: list[int] = []
+        active: list[int] = []
         adapters: tuple[Any, ...] = ()
         groups: tuple[int, ...] = ()
         start = 0
@@ -128,6 +120,7 @@ class Shifts:
             if isinstance(axis, NumberAxis) and axis.log and RATE in axis.name:
                 rates.append(axis)
                 columns.append(start)
+                active.append(start + axis.width if conditional else -1)
             if isinstance(axis, ChoiceAxis) and axis.name == ADAPTER:
                 adapters, groups = axis.choices, tuple(range(start, start + axis.width))
             start += axis.width + conditional
@@ -138,12 +131,12 @@ class Shifts:
                 for j, axis in enumerate(rates):
                     if axis.name.startswith(WIDTH_RULE):
                         prior[level, j] = -math.log10(widths[-1] / width)
-        return cls(tuple(rates), tuple(columns), adapters, groups, prior)
+        return cls(tuple(rates), tuple(columns), adapters, groups, tuple(active), prior)
 
     @classmethod
     def none(cls, levels: Levels) -> Shifts:
         """A configuration stands for itself on every level."""
-        return cls((), (), (), (), np.zeros((len(levels.names), 0, 1)))
+        return cls((), (), (), (), (), np.zeros((len(levels.names), 0, 1)))
 
     @property
     def scale(self) -> np.ndarray:
@@ -163,6 +156,65 @@ class Shifts:
                 rate = moved[axis.name] * 10.0 ** float(shift[level, j, chosen])
                 moved[axis.name] = min(max(rate, axis.lower), axis.upper)
         return moved
+
+
+def _checked_costs(costs: Any) -> list[float]:
+    """The costs of `Levels.of` in their order, the target's last."""
+    if not isinstance(costs, Mapping):
+        raise OptionError(
+            f"levels={costs!r}: expected a mapping of names to relative costs, such as "
+            f"{{'small': 0.05, 'large': 1.0}}, found {type(costs).__name__}."
+        )
+    given = f"levels={dict(costs)}"
+    if len(costs) < 2:
+        raise OptionError(f"{given}: expected two or more; the last is the target.")
+    for name, cost in costs.items():
+        if not (isinstance(name, str) and name):
+            raise OptionError(f"{given}: expected the name of a model, found {name!r}.")
+        if not (_is_number(cost) and math.isfinite(cost) and cost > 0):
+            raise OptionError(
+                f"{given}: expected positive relative costs, found {cost!r} for {name!r}."
+            )
+    values = [float(cost) for cost in costs.values()]
+    if max(values) > values[-1]:
+        raise OptionError(f"{given}: expected the target, which costs most, as the last one.")
+    if values[-2] == values[-1]:
+        name = list(costs)[-2]
+        raise OptionError(
+            f"{given}: {name!r} costs as much as the target, expected less. Leave it out."
+        )
+    if values != sorted(values):
+        raise OptionError(f"{given}: expected the smallest first; the costs have to rise.")
+    return values
+
+
+def _checked_meta(meta: Any, names: tuple[str, ...]) -> tuple[dict[str, Any], ...]:
+    """The meta-features of `Levels.of`, level by level."""
+    meta = {} if meta is None else meta
+    if not isinstance(meta, Mapping):
+        raise OptionError(
+            f"level_meta={meta!r}: expected a mapping of names to meta-features, such as "
+            f"{{'small': {{'width': 64}}}}, found {type(meta).__name__}."
+        )
+    if unknown := [name for name in meta if name not in names]:
+        raise OptionError(f"level_meta of {unknown}, but the levels are {list(names)}.")
+    for name, features in meta.items():
+        if not isinstance(features, Mapping):
+            raise OptionError(
+                f"level_meta of {name!r}: expected a mapping of meta-features, such as "
+                f"{{'width': 64}}, found {features!r}."
+            )
+        for key in WIDTH:
+            if not (is_missing(features.get(key)) or _is_number(features[key])):
+                raise OptionError(
+                    f"level_meta of {name!r}: expected a number as {key!r}, found "
+                    f"{features[key]!r}."
+                )
+    return tuple(_named(meta.get(name, {})) for name in names)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _named(meta: Mapping[str, Any]) -> dict[str, Any]:

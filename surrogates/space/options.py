@@ -12,6 +12,8 @@ from surrogates.core.base import OptionError
 
 Strategy = Literal["autopipe", "random", "sobol", "ranker", "gp", "tpe", "bohb"]
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
+WITH_LEVELS: tuple[Strategy, ...] = ("autopipe", "gp")  # that try smaller models
+BESIDE = ("offline", "stages", "levels", "level_meta", "past")  # options of `Search` itself
 Part = Literal["ranker", "residual", "early_stopping", "cost", "predictor_noise", "proxy", "shift"]
 
 
@@ -40,17 +42,29 @@ class SearchOptions(BaseModel):
     """Torch threads inside `ask` and `best`."""
 
     @classmethod
-    def of(cls, given: Mapping[str, Any]) -> SearchOptions:
-        """Options from keyword arguments.
+    def of(cls, given: Mapping[str, Any], levels: bool = False) -> SearchOptions:
+        """Options from keyword arguments, of a search with several levels of size or without.
 
         Raises:
-            OptionError: A name is unknown (the nearest known one is suggested) or a value is off.
+            OptionError: A name is unknown (the nearest known one is suggested), a value is off, or
+                there are levels that it has no use for.
         """
         try:
-            return cls(**given)
+            options = cls(**given)
         except ValidationError as error:
             problems = "; ".join(_problem(each) for each in error.errors())
             raise OptionError(f"invalid search options: {problems}.") from None
+        if levels and options.strategy not in WITH_LEVELS:
+            raise OptionError(
+                f"strategy={options.strategy!r} has no use for levels; expected "
+                f"{' or '.join(map(repr, WITH_LEVELS))}, or leave levels out."
+            )
+        if levels and options.price == "flat":
+            raise OptionError(
+                "price='flat': a trial on a smaller level costs a fraction of one, so with levels "
+                "expected price='share', and a budget in compute or time."
+            )
+        return options
 
 
 def _problem(error: Any) -> str:
@@ -58,7 +72,7 @@ def _problem(error: Any) -> str:
     name = str(error["loc"][0])
     if error["type"] != "extra_forbidden":
         return f"{name}={error['input']!r}: {error['msg']}"
-    known = [*SearchOptions.model_fields, "offline", "stages"]
+    known = [*SearchOptions.model_fields, *BESIDE]
     near = difflib.get_close_matches(name, known, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return f"unknown search option {name!r}.{hint} Known: {', '.join(known)}"

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from surrogates.space.options import Strategy
+from surrogates.space.options import WITH_LEVELS, Strategy
 from tasks.config.names import checked_store, short_name
 from tasks.config.options import DEVICES, Option, Options
 from trials.io.redact import has_secret
@@ -227,7 +227,7 @@ class TuneSettings(Settings):
                 f"budget: {self.budget}{default}: a trial of a proxy costs a fraction of one, so "
                 "with a proxy expected a time (30m) or full-trial equivalents (6 full)"
             )
-        if self.proxies and self.strategy not in ("autopipe", "gp"):
+        if self.proxies and self.strategy not in WITH_LEVELS:
             raise ValueError(
                 f"strategy: {self.strategy} has no use for a proxy; expected autopipe or gp"
             )

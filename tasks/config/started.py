@@ -36,8 +36,12 @@ def seconds_before() -> float:
     return 0.0 if began is None else max(0.0, time.monotonic() - began)
 
 
-def check_time(budget: Budget | None) -> None:
+def check_time(budget: Budget | None, in_trials: bool = True) -> None:
     """Refuses a time budget in which nothing can be done, before anything is started.
+
+    Args:
+        budget: that was given, if one was.
+        in_trials: whether the run may have a budget in trials: one with proxies may not.
 
     Raises:
         SettingsError: it is shorter than starting and ending a run takes on this machine as it is,
@@ -51,11 +55,13 @@ def check_time(budget: Budget | None) -> None:
         busy = (
             f"; it is busy: everything takes {slowness:.1f} times as long" if slowness > 1.5 else ""
         )
+        other = (
+            "a number of trials, as --budget 12" if in_trials else "compute, as --budget '6 full'"
+        )
         raise SettingsError(
             f"budget: {budget} is too short: starting, measuring and ending a run takes about "
             f"{needed:.0f} s on this machine, whatever the model{busy}\n"
-            f"  expected: --budget {math.ceil(2 * needed / 60)}m or more, or a number of "
-            "trials, as --budget 12"
+            f"  expected: --budget {math.ceil(2 * needed / 60)}m or more, or {other}"
         )
 
 

@@ -224,7 +224,10 @@ def resolve_dataset(name_or_path: str, cache: str | Path) -> Path:
 
 
 def unknown_name_message(
-    kind: Literal["dataset", "model"], name: str, known: Collection[str]
+    kind: Literal["dataset", "model"],
+    name: str,
+    known: Collection[str],
+    hub_id: str = "--model also takes a hub id",
 ) -> str:
     """The message on a name that is neither in the catalog nor on disk, with those close to it."""
     path = Path(name).absolute()
@@ -238,7 +241,7 @@ def unknown_name_message(
     elif kind == "dataset":
         hint = "`autopipe datasets` lists the catalog."
     else:
-        hint = f"The catalog has {', '.join(known)}; --model also takes a hub id."
+        hint = f"The catalog has {', '.join(known)}; {hub_id}."
     return (
         f"There is no file or folder {path}{lost}, nor a {kind} of that name in the catalog. {hint}"
     )

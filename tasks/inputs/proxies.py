@@ -13,11 +13,11 @@ from surrogates.space.levels import Levels
 from tasks.config.paths import cache_folder
 from tasks.config.settings import TuneSettings
 from tasks.config.steps import step
-from tasks.inputs.catalog import CatalogError, load_catalog
+from tasks.inputs.catalog import load_catalog, unknown_name_message
 from tasks.inputs.chats import check_chats, model_folder
 from tasks.inputs.prepare import CheckedInputs, Inputs, ProbeSize, check_inputs, probe_inputs
 from tasks.inputs.siblings import smaller_siblings
-from trials.io.errors import ModelError, SettingsError
+from trials.io.errors import AutoPipeError, FileError, SettingsError
 from trials.io.hashing import content_hash
 from trials.process.supervisor import Supervisor
 
@@ -29,12 +29,13 @@ def resolve_proxies(names: Sequence[str], model: str) -> list[str]:
     """The models that are meant; ``auto``: the smaller ones of the catalog, or of the Hub by name.
 
     Raises:
-        SettingsError: there is no smaller model of this one's family, the Hub cannot be asked, or
-            the model itself or the same proxy twice is named.
+        SettingsError: there is no smaller model of this one's family, the Hub cannot be asked, a
+            name can be no model's, or the model itself or the same proxy twice is named.
     """
     found: list[str] = []
     for name in names:
         if name != AUTO:
+            _check_name(name)
             found.append(name)
             continue
         if not (smaller := _smaller(model)):
@@ -50,6 +51,19 @@ def resolve_proxies(names: Sequence[str], model: str) -> list[str]:
             f"--proxy {', '.join(twice)}: expected models other than {model}, each once"
         )
     return found
+
+
+def _check_name(name: str) -> None:
+    """Refuses what is no file, no folder, not in the catalog and not named as models on the Hub.
+
+    Those that have no owner, such as ``gpt2``, are taken if they were fetched before.
+    """
+    models = load_catalog().models
+    if name in models or "/" in name or Path(name).exists() or model_folder(name):
+        return
+    hub_id = f"a model of the Hub is named with its owner: --proxy OWNER/{name}"
+    message = unknown_name_message("model", name, models, hub_id)
+    raise SettingsError(f"--proxy {name}: {message}")
 
 
 def _smaller(model: str) -> Sequence[str]:
@@ -95,7 +109,7 @@ def probe_proxies(
     """Probes the proxies as the target was, the smallest first; their lengths are the target's.
 
     Raises:
-        SettingsError: one of them is not smaller than the target.
+        SettingsError: one of them cannot be read or measured, or is not smaller than the target.
     """
     probed = []
     for proxy in proxies:
@@ -111,11 +125,13 @@ def named_proxy(name: str) -> Iterator[None]:
     """Says of what cannot be used that it was meant as a proxy, not as the model.
 
     Raises:
-        SettingsError: with the error of a model that cannot be used.
+        SettingsError: with the error of a model that cannot be used, whatever its kind.
     """
     try:
         yield
-    except (CatalogError, ModelError) as error:
+    except (SettingsError, FileError):  # the first names the proxy, the second is no fault of it
+        raise
+    except AutoPipeError as error:
         raise SettingsError(f"--proxy {name}: {error}") from error
 
 

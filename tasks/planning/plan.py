@@ -11,12 +11,15 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from ConfigSpace import ConfigurationSpace
+from pydantic import Field
 
+from surrogates.online.proxies import SHARE as PROXY_SHARE
 from tasks.config.progress import Report
 from tasks.config.settings import TuneSettings
 from tasks.execution.backend import ExecutionBackend
 from tasks.execution.devices import trial_processes
-from tasks.inputs.prepare import CheckedInputs, ProbeSize
+from tasks.inputs.prepare import CheckedInputs, Inputs, ProbeSize
+from tasks.inputs.proxies import plan_text, search_levels
 from tasks.inputs.spaces import plain_values
 from tasks.monitoring.observers import PhaseProgress, RunObserver
 from tasks.offline.models import OfflineTraining
@@ -47,6 +50,8 @@ class TimePlan(Record):
     test_seconds: float  # of the closing seconds
     probe: ProbeSize
     text: str  # for people
+    proxies: dict[str, float] = Field(default_factory=dict)  # relative cost of a full trial on each
+    proxy_share: float | None = None  # of the budget, that they may spend together
 
 
 def unmeasured(settings: TuneSettings, text: str) -> TimePlan:
@@ -170,6 +175,22 @@ def make_plan(
     ledger.overhead_seconds = plan.overhead_seconds
     ledger.closing_seconds = plan.closing_seconds
     return plan
+
+
+def plan_proxies(run: RunFolder, inputs: Sequence[Inputs]) -> str:
+    """Adds to a run's plan, where it has one, what its proxies cost; says so for people.
+
+    The last of the inputs is the target. Empty without proxies.
+    """
+    text, file = plan_text(inputs), run.path / PLAN
+    if not text or not file.exists():
+        return text
+    plan = read_record(file, TimePlan)
+    if not plan.proxies:  # else it was resumed
+        costs = dict(list(search_levels(inputs)["levels"].items())[:-1])
+        more = {"proxies": costs, "proxy_share": PROXY_SHARE, "text": f"{plan.text}\n{text}"}
+        write_json(file, plan.model_copy(update=more))
+    return text
 
 
 def _resumed(plan: TimePlan, ledger: Ledger) -> TimePlan:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
+from surrogates.core.base import Only
 from tasks.config.settings import Budget, TuneSettings
 from trials.io.errors import FileError, RecordError, SettingsError
 from trials.io.record_files import problems_of, read_json, read_text, remedy_of
@@ -124,6 +125,9 @@ class ProposalRecord(Record):
     proposal_id: str
     phase: Phase = "explore"
     origin: Origin
+    told: int | None = Field(None, description="Results that the search knew; None: not recorded.")
+    only: Only | None = Field(None, description="All that it might be proposed for.")
+    search_budget: float | None = Field(None, description="That the search reckoned with.")
     model: str | None = Field(None, description="The proxy that it is run on; None: the target.")
     continues: str | None = Field(None, description="Trial id of the one that is continued.")
     fraction: float

@@ -28,6 +28,7 @@ from tasks.inputs.prepare import Inputs
 from tasks.inputs.spaces import plain_values
 from tasks.runs.folder import LevelRecord, Origin, Phase, ProposalRecord, RunFolder, final_model
 from tasks.runs.ledger import CostScale, Ledger
+from tasks.search.allowance import Allowance
 from tasks.search.levels import level_records
 from tasks.search.stages import inherited_share, plan_of, trial_limits
 from trials.checkpoints.registry import CheckpointRegistry
@@ -42,8 +43,6 @@ OnRemoved = Callable[[Sequence[Path]], None]
 Submit = Callable[[TrialSpec], PrefectFuture[TrialResult]]
 # Finished models that are kept whatever the disk limit says: the recommendation may be any of them.
 MODELS_KEPT = 3
-# A finalist still has to run what is left after an early stop: most of the schedule.
-TYPICAL_REST = 0.7
 # Share of its time without which the default configuration is not begun.
 LEAST_OF_DEFAULT = 0.5
 
@@ -91,13 +90,13 @@ class SearchLoop:
     registry: CheckpointRegistry = field(init=False)
     compute: Compute = field(init=False)
     costs: CostScale = field(init=False)
+    allowance: Allowance = field(init=False)
     _first_cost: float = math.nan
     _order: int = 0
     _levels: list[LevelRecord] = field(default_factory=list)
-    _recorded: dict[int, ProposalRecord] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._recorded = {record.order: record for record in self.run.proposals()}
+        self.allowance = Allowance(self.run, self.search, self.ledger)
         self._running: deque[RunningTrial] = deque()
         self.costs = CostScale(
             {each.model: self.search.levels.cost(each.model_id) for each in self.proxies}
@@ -147,6 +146,9 @@ class SearchLoop:
                 proposal_id=proposal.id,
                 phase=phase,
                 origin=origin,
+                told=len(self.finished),
+                only=self.allowance.only,
+                search_budget=self.search.budget,
                 model=None if inputs is self.inputs else inputs.model_id,
                 continues=parent.trial_id if parent else None,
                 fraction=fraction,
@@ -182,7 +184,9 @@ class SearchLoop:
             state=result.state.value,
             start=inherited_share(spec, self.inputs),
         )
-        self.ledger.settle(result, cost, of_target=self._is_of_target(spec))
+        of_target = self._is_of_target(spec)
+        self.ledger.settle(result, cost, of_target=of_target)
+        self.allowance.settle(result, of_target)
         self._levels = level_records(self.search, self._levels)
         self.run.write_observations(self.observations(), self._levels)
         self._prune()
@@ -197,14 +201,14 @@ class SearchLoop:
         return Candidate(proposal, "default", 1.0)
 
     def _propose(self) -> Candidate:
-        [proposal] = self.search.ask(1)
+        [proposal] = self.search.ask(1, only=self.allowance.only)
         return Candidate(proposal, proposal.kind, proposal.fraction)
 
     def _propose_finalist(self) -> Candidate:
         """A stopped trial to finish; with none worth it, a new configuration at full length."""
         if (proposal := self.search.finalist()) is not None:
             return Candidate(proposal, "finalist", 1.0)
-        [proposal] = self.search.ask(1, fraction=1.0, target_only=True)
+        [proposal] = self.search.ask(1, fraction=1.0, only="target")
         return Candidate(proposal, proposal.kind, 1.0)
 
     def _expected_cost(self, proposal: Proposal) -> float:
@@ -222,9 +226,9 @@ class SearchLoop:
 
         With a little less time than it needs it stops in time, and says as much as it can.
         """
-        first = self._recorded.get(0)
+        first = self.allowance.recorded.get(0)
         needed = self.ledger.seconds(1.0)
-        done = first is not None and first.origin == "default" and self._has_result(first)
+        done = first is not None and first.origin == "default" and self.allowance.ran(first)
         if done or self.ledger.left >= LEAST_OF_DEFAULT * needed:
             return
         longer = self.ledger.budget.amount + 3 * needed - self.ledger.left
@@ -238,26 +242,9 @@ class SearchLoop:
 
     def _allows_another(self, phase: Phase) -> bool:
         """True if another trial fits, or was run in this phase before the run was interrupted."""
-        if self._order == 0:
-            return phase == "explore"  # the default comes first, whatever phase was reached before
-        before = self._recorded.get(self._order)
-        if before is not None:
-            if before.phase == phase and self._has_result(before):
-                return True
-            if phase == "explore" and before.phase == "finish":
-                return False
-        finalist = phase == "finish"
-        cost = self._typical_cost(finalist)
-        return self.ledger.allows(cost, finalist, pending_full=len(self._running) * cost)
-
-    def _has_result(self, record: ProposalRecord) -> bool:
-        return (self.run.trial_folder(record.trial_id) / "result.json").exists()
-
-    def _typical_cost(self, finalist: bool) -> float:
-        """Cost of the next trial in full-trial equivalents, before it is known which one it is."""
-        if not self.finished:
-            return 1.0
-        return TYPICAL_REST if finalist else self.search.rung()
+        return self.allowance.allows(
+            phase, self._order, [self._expected_cost(t.proposal) for t in self._running]
+        )
 
     # Specs
 

@@ -10,16 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from prefect.runtime import flow_run
+from pydantic import ValidationError
 
 from tasks.config.names import checked_name, short_name, slug
 from tasks.config.paths import cache_folder, runs_folder
-from tasks.config.settings import TuneSettings
+from tasks.config.settings import Budget, TuneSettings
 from tasks.history.location import resolve_history_dir
 from tasks.runs.folder import RunFolder
-from tasks.runs.spending import check_budget
+from tasks.runs.spending import Spending, check_budget
 from tasks.search.run_storage import open_run
 from trials.io.errors import SettingsError
 from trials.io.hashing import content_hash
+from trials.io.problems import sentence
 from trials.io.record_files import read_json
 from trials.spec.records import write_json
 
@@ -42,19 +44,36 @@ def resolve_settings(run: RunFolder, given: TuneSettings | None) -> TuneSettings
     Changes the run's record, so the caller must hold its lock.
 
     Raises:
-        SettingsError: there are none, or the run has spent their budget already.
+        SettingsError: there are none, or the run cannot go on with their budget.
     """
     if not (run.path / "run.json").exists():
         return _given(given)
     info = run.info()
     if given is None or given.budget == info.settings.budget:
         return info.settings
-    check_budget(run, given.budget)
-    settings = info.settings.model_copy(update={"budget": given.budget})
+    settings = with_budget(run, given.budget)
     # Its search keeps the first budget: with another one it might propose other trials, and would
     # not find the finished ones again.
     changes = {"settings": settings, "first_budget": info.search_budget}
     run.write_info(info.model_copy(update=changes))
+    return settings
+
+
+def with_budget(run: RunFolder, budget: Budget) -> TuneSettings:
+    """A run's own settings with another budget, checked together as those of a new run are.
+
+    Raises:
+        SettingsError: they do not go with that budget, or the run has spent it already.
+    """
+    own = run.info().settings
+    fields = {name: getattr(own, name) for name in own.model_fields_set}
+    try:
+        settings = TuneSettings.model_validate(fields | {"budget": budget})
+    except ValidationError as error:
+        more = Spending.of(run).more(own.budget)
+        command = f"  resume with: autopipe tune --resume {run.run_id} --budget {more}"
+        raise SettingsError("\n".join([*map(sentence, error.errors()), command])) from None
+    check_budget(run, budget)
     return settings
 
 

@@ -14,6 +14,7 @@ from surrogates.gp.levels import (
     LevelFit,
     LevelKernel,
     LevelPrior,
+    LevelTerms,
     correlation_prior,
     log_correlation_prior,
 )
@@ -27,8 +28,9 @@ def prior(shift: float = 0.0, proxies: int = 1) -> LevelPrior:
     expected = np.zeros((proxies + 1, 1, 1))
     expected[:-1] = shift
     return LevelPrior(
-        proxies + 1, (0,), (), np.array([1 / DECADES]), expected, (CORRELATION_PRIOR,) * proxies
-    )
+        proxies + 1, (0,), (), np.array([1 / DECADES]), expected, (-1,),
+        (CORRELATION_PRIOR,) * proxies,
+    )  # fmt: skip
 
 
 def landscape(cube: np.ndarray) -> np.ndarray:
@@ -144,7 +146,9 @@ def test_the_kernel_is_a_covariance_for_any_correlations_and_shifts() -> None:
         fit = LevelFit(
             np.zeros(3), np.append(rng.uniform(0, 1, 2), 1.0), rng.normal(size=(3, 1, 2))
         )
-        levels = LevelPrior(3, (0,), (1, 2), np.array([0.3]), fit.shift, (CORRELATION_PRIOR,) * 2)
+        levels = LevelPrior(
+            3, (0,), (1, 2), np.array([0.3]), fit.shift, (-1,), (CORRELATION_PRIOR,) * 2
+        )
         base = MaternKernel(nu=2.5, ard_num_dims=4, active_dims=tuple(range(4))).double()
         x = np.column_stack([rng.uniform(size=(30, 4)), np.zeros(30), rng.integers(0, 3, 30)])
         x[:, 1:3] = np.eye(2)[rng.integers(0, 2, 30)]
@@ -153,6 +157,34 @@ def test_the_kernel_is_a_covariance_for_any_correlations_and_shifts() -> None:
         matrix = k(tensor).to_dense().detach().numpy()
         assert np.linalg.eigvalsh(matrix).min() > -1e-9
         np.testing.assert_allclose(np.diag(matrix), k(tensor, diag=True).detach(), rtol=1e-12)
+
+
+def test_a_rate_that_is_inactive_does_not_shift() -> None:
+    """On both levels it is encoded alike, so the configuration is its own image."""
+    fit = LevelFit(np.zeros(2), np.array([1.0, 1.0]), np.array([[[-0.5]], [[0.0]]]))
+    levels = LevelPrior(2, (0,), (), np.array([0.25]), fit.shift, (1,), (CORRELATION_PRIOR,))
+    base = MaternKernel(nu=2.5, ard_num_dims=3, active_dims=(0, 1, 2)).double()
+    kernel = LevelKernel(base, levels, fit)
+    for active, moved in ((0.0, False), (1.0, True)):
+        pair = [[0.5, active, 0.3, 0.0, level] for level in (0.0, 1.0)]
+        covariance = kernel(torch.as_tensor(np.array(pair))).to_dense()[0, 1].item()
+        assert (covariance < 0.999) == moved
+        terms = LevelTerms(levels, np.array(pair)[:, :3], np.array([0, 1]), learn=False)
+        image = terms.moved(torch.as_tensor(terms.starts[0]))[:, 0]
+        assert (image[0] != image[1]) == moved
+
+
+def test_many_scores_of_a_proxy_leave_those_of_the_target_in_the_fit() -> None:
+    x, y = family(0.1, 0.8, seed=3, n=(300, 3))
+    gp = ResidualGP.fit(x, y, np.full(len(y), 1e-4), None, 0.05, prior(0.1))
+    assert gp is not None
+    assert gp.hyperparameters.levels is not None
+    found = gp.hyperparameters.levels.correlations[0]
+    low, high = gp.correlation_interval(0)
+    assert low <= found <= high
+    part = gp.data.for_fitting()
+    assert part.level is not None
+    assert (int((part.level == 1).sum()), len(part.z)) == (3, 200)
 
 
 def test_the_gradient_of_the_posterior_is_right() -> None:

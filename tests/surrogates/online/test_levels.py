@@ -259,17 +259,20 @@ def test_one_past_dataset_vouches_for_nothing() -> None:
     assert search.ask()[0].level == "large"
 
 
-def _with_proxy_trials(outcome: dict[str, Any], count: int = FLOOR_TRIALS + 2) -> Search:
-    search = made(budget=30.0)
+def _with_proxy_trials(
+    outcome: dict[str, Any], count: int = FLOOR_TRIALS + 2, **options: Any
+) -> Search:
+    search = made(budget=30.0, **options)
     for _ in range(count):
         [p] = search.ask()
         told = {"score": score(p)} if p.level == "large" else outcome
-        search.tell(p.id, score_se=0.02, cost=LEVELS[p.level], **told)
+        search.tell(p.id, **{"score_se": 0.02, "cost": LEVELS[p.level]} | told)
     return search
 
 
 def test_forecasts_of_stopped_trials_are_no_floor() -> None:
-    search = _with_proxy_trials({"score": 0.1, "fraction": 0.3, "state": "stopped"})
+    stopped = {"score": 0.1, "fraction": 0.3, "state": "stopped"}
+    search = _with_proxy_trials(stopped, FLOOR_TRIALS + 4)
     [state] = search.proxies()
     assert state.trials >= FLOOR_TRIALS
     assert state.left is None
@@ -281,10 +284,49 @@ def test_a_proxy_whose_trials_all_fail_is_left() -> None:
     assert state.left == f"all its {FAILED_TRIALS} trials failed"
 
 
+def test_a_proxy_that_fails_now_is_left_whatever_it_did_before() -> None:
+    search = _with_proxy_trials({"score": None, "state": "failed"}, past=past())
+    [state] = search.proxies()
+    assert state.past > 0
+    assert state.left == f"all its {FAILED_TRIALS} trials failed"
+
+
+@pytest.mark.parametrize("score_se", [0.0, 0.02])
+def test_a_proxy_that_gets_nothing_right_is_at_the_floor(score_se: float) -> None:
+    """Without any right completion its error is 0, too."""
+    search = _with_proxy_trials({"score": 0.0, "score_se": score_se})
+    [state] = search.proxies()
+    assert state.trials == FLOOR_TRIALS
+    assert state.left == "its scores do not differ by more than their noise"
+
+
+@pytest.mark.parametrize("real", [0.01, 0.2])
+def test_what_a_proxy_costs_is_learned_and_spoils_nothing_of_the_target(real: float) -> None:
+    search = made(budget=30.0)
+    for _ in range(FLOOR_TRIALS + 3):
+        [p] = search.ask(fraction=1.0)
+        search.tell(p.id, score(p), score_se=0.01, cost=1.0 if p.level == "large" else real)
+    [large] = search.ask(fraction=1.0, only="target")
+    [small] = search.ask(fraction=1.0, only="proxies")
+    assert large.expected_cost == pytest.approx(1.0, rel=0.2)
+    assert small.expected_cost == pytest.approx(real, rel=0.3)
+
+
+def test_proxies_alone_can_be_asked_for() -> None:
+    search = made(budget=30.0)
+    assert search.cheapest_proxy() == LEVELS["small"]
+    [first] = search.ask()
+    search.tell(first.id, score(first), score_se=0.01, cost=1.0)
+    for _ in range(FLOOR_TRIALS):
+        [p] = search.ask(only="proxies")
+        assert p.level == "small"
+        search.tell(p.id, score(p), score_se=0.01, cost=LEVELS["small"])
+
+
 def test_the_target_alone_can_be_asked_for() -> None:
     search = made(budget=None)
     for number in range(5):
-        [p] = search.ask(target_only=number > 0, fraction=1.0)
+        [p] = search.ask(only="target" if number > 0 else None, fraction=1.0)
         assert p.level == "large"
         search.tell(p.id, score(p), score_se=0.01, cost=1.0)
     assert search.ask()[0].level == "small"

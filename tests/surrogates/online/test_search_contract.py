@@ -30,6 +30,7 @@ from surrogates.space.options import STRATEGIES
 from tests.surrogates.problems import Task, float_space
 
 SMALL = {"n_candidates": 128}
+LEVELS = {"small": 0.05, "large": 1.0}
 
 
 @pytest.fixture(params=STRATEGIES)
@@ -185,6 +186,30 @@ def test_unknown_and_impossible_options_are_refused(space: cs.ConfigurationSpace
         Search.load("/nonexistent")
 
 
+@pytest.mark.parametrize("strategy", sorted(set(STRATEGIES) - {"autopipe", "gp"}))
+def test_levels_are_refused_where_nothing_would_use_them(
+    space: cs.ConfigurationSpace, strategy: str
+) -> None:
+    with pytest.raises(OptionError, match=f"'{strategy}' has no use for levels; .*'autopipe' or"):
+        Search(space, levels=LEVELS, strategy=strategy)
+    assert not Search(space, strategy=strategy).levels.proxies
+
+
+def test_a_budget_in_trials_is_refused_with_levels(space: cs.ConfigurationSpace) -> None:
+    with pytest.raises(OptionError, match=r"costs a fraction of one.*price='share'"):
+        Search(space, levels=LEVELS, price="flat", budget=12)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "meant"), [("level", "levels"), ("levels_meta", "level_meta"), ("pasts", "past")]
+)
+def test_options_of_levels_are_known_to_the_hint(
+    space: cs.ConfigurationSpace, wrong: str, meant: str
+) -> None:
+    with pytest.raises(OptionError, match=f"Did you mean '{meant}'.* levels, level_meta, past"):
+        Search(space, **{wrong: LEVELS})
+
+
 def test_tell_checks_what_it_is_told(space: cs.ConfigurationSpace) -> None:
     search = Search(space, strategy="random")
     with pytest.raises(UnknownProposalError, match="0001"):
@@ -211,6 +236,19 @@ def test_best_without_knowledge_says_so(
     informed = Search(space, offline=offline).best()
     assert informed.id is None
     assert math.isfinite(informed.score)
+
+
+def test_best_says_when_only_smaller_levels_have_scores(space: cs.ConfigurationSpace) -> None:
+    search = Search(space, levels=LEVELS, n_candidates=16)
+    [first] = search.ask()
+    search.tell(first.id, None, state="failed")
+    with pytest.raises(NothingToRecommendError, match="no trial has a score yet"):
+        search.best()
+    [small] = search.ask()
+    assert small.level == "small"
+    search.tell(small.id, 0.5, cost=0.05)
+    with pytest.raises(NothingToRecommendError, match="'large', and only smaller levels have"):
+        search.best()
 
 
 def test_the_lucky_number_is_not_recommended() -> None:

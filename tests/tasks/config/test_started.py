@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 
 import pytest
+from typer.testing import CliRunner
 
+from flows.cli.app import app
 from tasks.config import started
 from tasks.config.settings import Budget
 from tasks.config.started import check_time, counted_from_start, seconds_before, slowdown
@@ -29,6 +31,24 @@ def test_next_to_no_time_is_refused_before_anything_starts(monkeypatch: pytest.M
     check_time(None)
     with pytest.raises(SettingsError, match=r"30s is too short: .* about 50 s .*\n.*--budget 2m"):
         check_time(Budget.parse("30s"))
+
+
+@pytest.mark.parametrize(
+    ("options", "other", "unusable"),
+    [
+        ([], "a number of trials, as --budget 12", "full"),
+        (["--proxy", "tiny-100k"], "compute, as --budget '6 full'", "12"),
+        (["--resume", "RUN"], "compute, as --budget '6 full'", "12"),
+    ],
+)
+def test_another_budget_is_offered_that_the_run_may_have(
+    options: list[str], other: str, unusable: str
+) -> None:
+    given = ["tune", *options, "--budget", "2s"]
+    refused = CliRunner(env={"COLUMNS": "200"}).invoke(app, given)
+    assert refused.exit_code == 2
+    assert f"m or more, or {other}" in " ".join(refused.output.split())
+    assert f"--budget {unusable}" not in refused.output.replace("'", "")
 
 
 def test_on_a_busy_machine_more_time_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,22 +14,28 @@ import pytest
 from tasks.config.command import reproduce_command
 from tasks.config.paths import DATA
 from tasks.config.settings import Budget, TuneSettings
-from tasks.inputs.prepare import CheckedInputs, Inputs
+from tasks.inputs import proxies
+from tasks.inputs.prepare import CheckedInputs, Inputs, ProbeSize
 from tasks.inputs.proxies import (
     check_same_family,
     find_proxies,
     in_order_of_size,
     plan_text,
+    probe_proxies,
     resolve_proxies,
     search_levels,
 )
 from tasks.planning.preflight import check_settings
 from tests.trials.helpers import write_dataset
 from trials.data.dataset import load_dataset
+from trials.evaluation.measurement import REFUSAL
 from trials.io.errors import SettingsError
-from trials.spec.records import ProbeAnswer, Schedule
+from trials.process.supervisor import MeasurementFailed
+from trials.spec.kinds import FailureKind
+from trials.spec.records import Failure, ProbeAnswer, Schedule
 
 MODELS = DATA / "models"
+KILLED = Failure(kind=FailureKind.KILLED, message="by a signal")
 
 
 def checked(model: Path, folder: Path) -> CheckedInputs:
@@ -126,6 +133,51 @@ def test_what_is_wrong_with_a_proxy_is_said_of_the_proxy(data: Path, tmp_path: P
     missing = settings_of(data, proxies=(str(tmp_path / "nothing"),))
     with pytest.raises(SettingsError, match=r"--proxy .*nothing: There is no file or folder"):
         check_settings(missing)
+
+
+def test_a_name_that_no_model_can_have_is_refused_at_once(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        check_settings(settings_of(data, proxies=("nothing",)))
+    said = str(caught.value)
+    assert said.startswith(
+        f"--proxy nothing: There is no file or folder {Path('nothing').absolute()}"
+    )
+    assert said.endswith("named with its owner: --proxy OWNER/nothing.")
+    assert "--model" not in said
+    with pytest.raises(SettingsError, match=r"--proxy tiny_1m: .*Did you mean tiny-1m"):
+        resolve_proxies(["tiny_1m"], "tiny-4m")
+    assert resolve_proxies(["owner/small"], "owner/large") == ["owner/small"]
+    # Of those without an owner, as gpt2, nothing is known but by those that were fetched.
+    monkeypatch.setattr(proxies, "model_folder", lambda _: Path("snapshot"))
+    assert resolve_proxies(["gpt2"], "gpt2-large") == ["gpt2"]
+
+
+@pytest.mark.parametrize(
+    ("failure", "words"),
+    [
+        (None, "--proxy owner/small: no tokenizer for 'owner/small'"),
+        (MeasurementFailed(KILLED), "--proxy owner/small: measuring .* by a signal"),
+    ],
+)
+def test_a_proxy_that_cannot_be_probed_is_named(
+    failure: Exception | None, words: str, data: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setenv("AUTOPIPE_HOME", str(tmp_path))
+
+    def measure(request: Path, *_: object) -> None:
+        if failure is not None:
+            raise failure
+        (request.parent / REFUSAL).write_text("no tokenizer for 'owner/small'")
+
+    measurer: Any = SimpleNamespace(measure=measure)
+    proxy = replace(
+        checked(MODELS / "tiny-100k", data), model="owner/small", model_id="owner/small"
+    )
+    target = sized("tiny-1m", 1_000_000, data)
+    with pytest.raises(SettingsError, match=words):
+        probe_proxies.fn([proxy], target, settings_of(data), ProbeSize(rows=4), measurer)
 
 
 def test_proxies_are_found_and_checked(data: Path, tmp_path: Path, monkeypatch: Any) -> None:

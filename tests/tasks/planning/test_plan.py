@@ -13,14 +13,14 @@ from tasks.inputs.spaces import load_space
 from tasks.offline.models import OfflineTraining
 from tasks.planning import plan as planning
 from tasks.planning.costs import TrialCosts
-from tasks.planning.plan import make_plan, unmeasured
+from tasks.planning.plan import TimePlan, make_plan, plan_proxies, unmeasured
 from tasks.runs.folder import PLAN, RunFolder
 from tasks.runs.ledger import Ledger
 from trials.io.errors import SettingsError
 from trials.process.launch import Launcher
 from trials.process.supervisor import Supervisor
 from trials.spec.hyperparameters import Hyperparameters
-from trials.spec.records import Pace, write_json
+from trials.spec.records import Pace, read_record, write_json
 
 NOT_LOOKED_AT: Any = None
 NOTHING_LEARNED = OfflineTraining([], load_space("sft_grpo"))
@@ -84,3 +84,23 @@ def test_a_run_that_goes_on_says_what_is_left_now(tmp_path: Path) -> None:
     assert ledger.left == 600.0
     assert "0.0 s of 25m are left" in goes_on("25m")[0]
     assert "the budget is 20 trials" in goes_on("20")[0]
+
+
+def test_what_proxies_cost_is_kept_with_the_plan_once(tmp_path: Path) -> None:
+    settings = TuneSettings(dataset="d", model="m", budget=Budget.parse("40m"))
+    run, file = RunFolder(tmp_path), tmp_path / PLAN
+    models: Any = [
+        SimpleNamespace(model_id=name, meta={}, probe=SimpleNamespace(parameters=size))
+        for name, size in (("tiny-100k", 100_000), ("tiny-1m", 1_000_000), ("tiny-4m", 4_000_000))
+    ]
+    text = plan_proxies(run, models)
+    assert not file.exists()  # trials that run on other machines are not planned
+    before = unmeasured(settings, WHEN_IT_BEGAN).model_dump(mode="json")
+    write_json(file, {k: v for k, v in before.items() if "prox" not in k})  # of an earlier version
+    for _ in range(2):
+        assert plan_proxies(run, models) == text
+        plan = read_record(file, TimePlan)
+        assert plan.proxies == {"tiny-100k": 0.025, "tiny-1m": 0.25}
+        assert plan.proxy_share == 0.25
+        assert plan.text == run.plan_text() == f"{WHEN_IT_BEGAN}\n{text}"
+    assert plan_proxies(run, models[-1:]) == ""

@@ -10,10 +10,11 @@ from tasks.config.settings import Budget
 from tasks.report import figures, figures_curves, figures_space
 from tasks.report.context import report_context
 from tasks.report.proxies import proxy_rows
-from tasks.runs.folder import RunFolder
+from tasks.runs.folder import PLAN, RunFolder
 from tasks.runs.tables import RunTables
 from tests.tasks.conftest import MakeRun, on_proxy, write_run
 from tests.tasks.report.test_build import Document, report
+from trials.spec.records import write_json
 
 # At full length, partial, stopped, and failed.
 PROXIED = ("t003", "t005", "t007", "t004")
@@ -48,6 +49,14 @@ def test_a_section_says_what_the_smaller_model_did(document: Document) -> None:
     assert "proxies" in [a.get("id") for name, a in document.elements if name == "section"]
     assert f"tiny-s 100k 4 0.40 8 % 7 0.62 0.35 to 0.81 {LEFT}" in document.words
     assert "learning rates in the tables of this page are those that ran" in document.words
+
+
+def test_the_plan_says_what_the_smaller_model_costs(make_run: MakeRun) -> None:
+    run = on_proxy(make_run())
+    text = "plan: about 9 fit\nproxies: tiny-s at 0.1 of a full trial; they may spend a quarter"
+    write_json(run.path / PLAN, {"text": text})
+    said = "Before the first trial: plan: about 9 fit; proxies: tiny-s at 0.1 of a full trial; they"
+    assert said in report(run).words
 
 
 def test_a_run_without_proxies_has_no_word_about_them(make_run: MakeRun) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from flows.cli.running import resumable_run
-from tasks.config.settings import Budget
+from tasks.config.settings import Budget, TuneSettings
 from tasks.monitoring.observers import Message, RunEvent, RunFinished, RunObserver
 from tasks.runs.folder import RunFolder
 from tasks.runs.ledger import LEDGER
@@ -96,6 +97,30 @@ def test_a_budget_that_is_spent_is_refused_before_anything_is_written(
         assert f"has spent {spent} already" in str(caught.value)
         assert f"--resume {run.run_id} {more}" in str(caught.value)
     assert (run.path / "run.json").read_bytes() == before
+
+
+def test_a_budget_in_trials_is_refused_for_a_run_with_proxies_as_for_a_new_one(
+    run: RunFolder,
+) -> None:
+    own = run.info().settings.model_copy(update={"proxies": ("tiny-s",)})
+    run.write_info(run.info().model_copy(update={"settings": own}))
+    before, budget = (run.path / "run.json").read_bytes(), Budget.parse("12")
+    with pytest.raises(ValidationError) as new:
+        TuneSettings(dataset="d", model="m", proxies=("tiny-s",), budget=budget)
+    [problem] = new.value.errors()
+    given = own.model_copy(update={"budget": budget})
+    for refused in (
+        lambda: resolve_settings(run, given),
+        lambda: resumable_run(str(run.path), budget, None, RunObserver()),
+    ):
+        with pytest.raises(SettingsError) as caught:
+            refused()
+        said, command = str(caught.value).splitlines()
+        assert said == problem["msg"].removeprefix("Value error, ")
+        assert command == f"  resume with: autopipe tune --resume {run.run_id} --budget 15m"
+    assert (run.path / "run.json").read_bytes() == before
+    longer = own.model_copy(update={"budget": Budget.parse("40m")})
+    assert resolve_settings(run, longer) == longer
 
 
 @pytest.mark.parametrize("budget", ["3", "1.4 full", "11m"])

@@ -67,7 +67,8 @@ def loop_after(tmp_path, recorded, elapsed):
         clock=lambda: next(clock, elapsed),
     )
     settings = TuneSettings(dataset="d", model="m", budget=Budget(amount=1000, unit="seconds"))
-    return SearchLoop(run, settings, None, None, ledger, nothing_to_submit, lambda *_: None)
+    search = SimpleNamespace(budget=None, cheapest_proxy=lambda: None, rung=lambda: 1.0)
+    return SearchLoop(run, settings, None, search, ledger, nothing_to_submit, lambda *_: None)
 
 
 @pytest.mark.parametrize("elapsed", [0.0, 900.0, 5000.0])
@@ -107,7 +108,7 @@ def test_without_time_for_the_default_a_run_says_what_budget_it_needs(tmp_path):
         loop._check_time_for_default()
     # One that has it already is only brought to its end.
     done = loop_after(tmp_path / "done", [("explore", True)], 950.0)
-    done._recorded[0] = done._recorded[0].model_copy(update={"origin": "default"})
+    done.allowance.recorded[0] = done.allowance.recorded[0].model_copy(update={"origin": "default"})
     done.ledger.trial_seconds = 200.0
     done._check_time_for_default()
 
@@ -130,7 +131,7 @@ def loop_with_data(tmp_path: Path, **settings: object) -> SearchLoop:
         RunFolder(tmp_path),
         TuneSettings(dataset="d", model="m", **settings),
         inputs,
-        None,
+        SimpleNamespace(budget=None),
         Ledger(tmp_path / "ledger.json", Budget(amount=9, unit="trials")),
         nothing_to_submit,
         lambda *_: None,
@@ -346,7 +347,8 @@ def test_memory_is_shared_out_where_trials_are_on_this_machine(
     settings = TuneSettings(dataset="d", model="m", trials_on=place)
     ledger = Ledger(tmp_path / "ledger.json", settings.budget)
     run = RunFolder(tmp_path)
-    loop = SearchLoop(run, settings, None, None, ledger, nothing_to_submit, lambda *_: None)
+    search = SimpleNamespace(budget=None)
+    loop = SearchLoop(run, settings, None, search, ledger, nothing_to_submit, lambda *_: None)
     assert (loop.compute.memory_bytes is not None) == shared
 
 

@@ -27,8 +27,9 @@ from tasks.monitoring.observers import (
 from tasks.monitoring.proxies import LeftProxies
 from tasks.runs.folder import ProxyInfo, RunFolder, final_model
 from tasks.runs.ledger import Ledger
+from tasks.search.allowance import TYPICAL_REST
 from tasks.search.levels import level_records
-from tasks.search.loop import TYPICAL_REST, SearchLoop
+from tasks.search.loop import SearchLoop
 from tests.tasks.conftest import write_run
 from trials.data.dataset import Dataset, DatasetCard, Row
 from trials.spec.kinds import TrialState
@@ -50,9 +51,11 @@ def space() -> cs.ConfigurationSpace:
 class Runner:
     """Finishes trials at once, with records as real ones leave; keeps what was run."""
 
-    def __init__(self, floor: float | None = None) -> None:
+    def __init__(self, floor: float | None = None, slow: bool = False) -> None:
         self.ran: list[str] = []
+        self.seconds = 0.0
         self.floor = floor  # score of every trial of the small model, if it learns nothing
+        self.slow = slow  # the small model takes as long as the large one
 
     def __call__(self, spec: TrialSpec) -> Future[TrialResult]:
         file = Path(spec.folder) / "result.json"
@@ -66,7 +69,9 @@ class Runner:
         score = 1.0 - 0.1 * (math.log10(rate) + 2.0 - 0.3 * (model == "small")) ** 2
         if model == "small" and self.floor is not None:
             score = self.floor
-        cost = Cost(seconds=60 * COST[model], flops=1e12 * COST[model], tokens=10)
+        seconds = 60.0 if self.slow else 60 * COST[model]
+        self.seconds += seconds
+        cost = Cost(seconds=seconds, flops=1e12 * COST[model], tokens=10)
         result = TrialResult(
             trial_id=spec.trial_id,
             state=TrialState.COMPLETED,
@@ -84,7 +89,9 @@ class Runner:
         return done
 
 
-def loop_in(folder: Path, runner: Runner, amount: float = BUDGET) -> SearchLoop:
+def loop_in(
+    folder: Path, runner: Runner, amount: float = BUDGET, parallel: int = 1, unit: str = "full"
+) -> SearchLoop:
     row = Row([{"role": "user", "content": "q"}], [{"role": "assistant", "content": "a"}], "a", {})
     data = Dataset(folder, DatasetCard(reward="exact_match"), "f", {"train": [row] * 100}, False)
 
@@ -93,14 +100,14 @@ def loop_in(folder: Path, runner: Runner, amount: float = BUDGET) -> SearchLoop:
             dataset=data, model=model, model_id=model, model_fingerprint=model, schedule=Schedule()
         )
 
-    budget = Budget(amount=amount, unit="full")
+    budget = Budget(amount=amount, unit=unit)
     settings = TuneSettings(
-        dataset="d", model="large", proxies=("small",), budget=budget, parallel=1
+        dataset="d", model="large", proxies=("small",), budget=budget, parallel=parallel
     )
     search = Search(
         space(),
         strategy="gp",
-        budget=float(amount),
+        budget=float(amount) if unit == "full" else None,
         seed=0,
         n_candidates=64,
         finalist_share=0.0,
@@ -108,14 +115,15 @@ def loop_in(folder: Path, runner: Runner, amount: float = BUDGET) -> SearchLoop:
     )
     return SearchLoop(
         RunFolder(folder), settings, inputs("large"), search,
-        Ledger(folder / "ledger.json", budget), runner, lambda *_: None, proxies=[inputs("small")],
+        Ledger(folder / "ledger.json", budget, clock=lambda: runner.seconds), runner,
+        lambda *_: None, proxies=[inputs("small")],
     )  # fmt: skip
 
 
-def played(folder: Path) -> tuple[SearchLoop, Runner]:
+def played(folder: Path, slow: bool = False, **options: Any) -> tuple[SearchLoop, Runner]:
     folder.mkdir(exist_ok=True)
-    runner = Runner()
-    loop = loop_in(folder, runner)
+    runner = Runner(slow=slow)
+    loop = loop_in(folder, runner, **options)
     loop.explore(plain_values(space().get_default_configuration()))
     loop.finish()
     return loop, runner
@@ -181,21 +189,57 @@ def test_a_proxy_that_learns_nothing_is_left_and_that_is_told_at_once(tmp_path: 
     assert record.left_after == trials
 
 
-def test_a_run_that_was_killed_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
-    straight, all_of_them = played(tmp_path / "straight")
+@pytest.mark.parametrize(("parallel", "kept"), [(1, 4), (2, 4), (2, 9), (3, 6)])
+def test_a_run_that_was_killed_goes_on_as_if_it_had_not_been(
+    tmp_path: Path, parallel: int, kept: int
+) -> None:
+    straight, all_of_them = played(tmp_path / "straight", parallel=parallel)
     # As a kill leaves it: the last trials are not there, and nothing is left of what ran in memory.
-    killed, _ = played(tmp_path / "killed")
-    lost = [spec for spec, _ in killed.finished.values()][4:]
+    killed, _ = played(tmp_path / "killed", parallel=parallel)
+    lost = [spec for spec, _ in killed.finished.values()][kept:]
     for spec in lost:
         (Path(spec.folder) / "result.json").unlink()
         (Path(spec.folder) / "checkpoint" / "final").rmdir()
     (tmp_path / "killed" / "ledger.json").unlink()
-    resumed, again = played(tmp_path / "killed")
+    resumed, again = played(tmp_path / "killed", parallel=parallel)
     assert again.ran == [spec.trial_id for spec in lost]
     assert [p.model_dump() for p in resumed.run.proposals()] == [
         p.model_dump() for p in straight.run.proposals()
     ]
     assert len(all_of_them.ran) == len(straight.finished) == len(resumed.finished)
+
+
+@pytest.mark.parametrize("parallel", [1, 2, 3])
+def test_a_run_with_a_larger_budget_repeats_nothing(tmp_path: Path, parallel: int) -> None:
+    before, _ = played(tmp_path, parallel=parallel)
+    done = [p.trial_id for p in before.run.proposals()]
+    resumed, again = played(tmp_path, parallel=parallel, amount=2 * BUDGET)
+    trials = [p.trial_id for p in resumed.run.proposals()]
+    assert trials[: len(done)] == done
+    assert again.ran == trials[len(done) :]
+    assert len(again.ran) >= BUDGET
+
+
+def test_proxies_run_side_by_side(tmp_path: Path) -> None:
+    """What runs is counted at what it is expected to cost, not as so many trials of the target."""
+    loop, _ = played(tmp_path, parallel=4)
+    told = [p.told for p in loop.run.proposals() if p.model == "small"]
+    assert max(Counter(told).values()) >= 3
+
+
+def test_where_no_other_trial_of_the_target_fits_a_proxy_may_still_run(tmp_path: Path) -> None:
+    loop, _ = played(tmp_path, amount=1.9)
+    proposals = loop.run.proposals()
+    assert [p.model for p in proposals[:2]] == [None, "small"]
+    assert {p.only for p in proposals if p.model == "small"} == {"proxies"}
+    assert loop.ledger.spent_full <= 1.9 + 1.0 - TYPICAL_REST
+
+
+def test_of_a_budget_of_time_proxies_have_their_share_in_time(tmp_path: Path) -> None:
+    """Their trials take 60 s each here, although they are reckoned at a twentieth of the target."""
+    loop, _ = played(tmp_path, slow=True, amount=2000, unit="seconds")
+    seconds = [r.cost.seconds for s, r in loop.finished.values() if s.fidelity.model == "small"]
+    assert 60 < sum(seconds) <= 0.25 * 2000 + 60
 
 
 def test_each_model_of_a_run_has_weights_of_its_own() -> None:
