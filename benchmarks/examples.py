@@ -33,7 +33,7 @@ from tasks.history.rows import read_history
 from tasks.inputs.catalog import Catalog, DatasetEntry, SplitSizes, build_dataset, load_catalog
 from tasks.output.csv_tables import read_csv, write_csv
 from trials.io.atomic import replacing
-from trials.spec.provenance import git_commit
+from trials.outcomes.provenance import git_commit
 
 RESULTS = Path(__file__).parent / "results" / "examples"
 TABLE = Path(__file__).parents[1] / "docs" / "examples.csv"

@@ -9,6 +9,8 @@
         merge_adapter.py        with LoRA in several stages: the step between two of them
         chat_template.jinja     of a base model that has none: the one it was trained with
         prepare_base.py         and the step before training, where SFT is not the first stage
+        sft_schedule.json       a learning rate that TRL has no schedule for, step by step, and
+        train.py                what runs TRL's commands with it
         README.md               scores, commands, and what could not be translated
         retrained/              what TRL made of it later; exporting again keeps it
 
@@ -45,16 +47,19 @@ from trials.spec.arguments import (
     use_bf16,
     weights_dtype,
 )
+from trials.spec.combinations import rollout_settings
 from trials.spec.hyperparameters import Hyperparameters, validate
 from trials.spec.kinds import Stage
 from trials.spec.plan import StagePlan, plan_steps
 from trials.spec.records import TrialSpec, write_json
+from trials.spec.schedules import own_share
 
 # Pickled arguments, the frozen copy of the adapter that GRPO takes its KL to, an empty model card.
 LEFTOVERS = ("training_args.bin", "ref", "README.md")
 COMMANDS: dict[Stage, str] = {"sft": "sft", "dpo": "dpo", "rl": "grpo"}  # of TRL, by stage
 ARGUMENTS = {"sft": sft_arguments, "dpo": dpo_arguments, "rl": grpo_arguments}
 COMMAND = "trl {0} --config {0}.yaml --accelerate_config accelerate.yaml"
+SCRIPT = "accelerate launch --config_file accelerate.yaml train.py {0} --config {0}.yaml"
 OUTPUT = "retrained"
 TEMPLATE = "chat_template.jinja"
 
@@ -103,6 +108,17 @@ class Export:
         """Only ``trl sft`` takes a template; before other stages the base model must have it."""
         return self.ships_chat_template and self.plan.stages[0] != "sft"
 
+    @property
+    def own_rollouts(self) -> list[str]:
+        """Settings of RL that TRL's command line has nothing for."""
+        h = self.hyperparameters
+        return [f"`{name}: {getattr(h, name)}`" for name in rollout_settings(h)]
+
+    def command(self, stage: Stage) -> str:
+        """That trains a stage again."""
+        own = own_share(self.hyperparameters, stage, self.plan.steps(stage))
+        return (SCRIPT if own else COMMAND).format(COMMANDS[stage])
+
     def start_model(self, stage: Stage) -> str:
         """The model that a stage starts from, as its YAML file names it."""
         index = self.plan.stages.index(stage)
@@ -132,7 +148,8 @@ def export_best(run: RunFolder) -> Path:
         _write_yaml(partial / "data" / "dataset.yaml", card, "The reward.")
     for stage in export.plan.stages:
         name = COMMANDS[stage]
-        _write_yaml(partial / f"{name}.yaml", stage_yaml(export, stage), COMMAND.format(name))
+        _write_yaml(partial / f"{name}.yaml", stage_yaml(export, stage), export.command(stage))
+        _write_schedule(export, stage, partial)
     _write_accelerate(export, partial / "accelerate.yaml")
     if export.merges_adapters:
         script = _render("merge_adapter.py", output=OUTPUT)
@@ -242,6 +259,17 @@ def stage_yaml(export: Export, stage: Stage) -> dict[str, Any]:
     }
 
 
+def _write_schedule(export: Export, stage: Stage, folder: Path) -> None:
+    """The rate of each step as a share of its peak, and the script that trains with it."""
+    steps = export.plan.steps(stage)
+    share = own_share(export.hyperparameters, stage, steps)
+    if share is None:
+        return
+    shares = [share(step) for step in range(steps + 1)]  # the last is set, and used by no step
+    write_json(folder / f"{COMMANDS[stage]}_schedule.json", {"shares_of_peak": shares})
+    (folder / "train.py").write_text(_render("train.py", script=export.command(stage)), "utf-8")
+
+
 def _reward(export: Export, arguments: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The environment of the reward, and its terms."""
     h, limit = export.hyperparameters, arguments["max_completion_length"]
@@ -302,7 +330,6 @@ def readme(export: Export) -> str:
         execution=export.execution,
         base_is_local=Path(export.base_model).is_absolute(),
         commands=COMMANDS,
-        command=COMMAND.format,
     )
 
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from tasks.history.curves import unpack_curve
+from trials.outcomes.signals import Series, signals_of
 from trials.spec.hyperparameters import is_unset
 from trials.spec.kinds import STAGES, Stage
 from trials.spec.plan import StagePlan
-from trials.spec.signals import Series, signals_of
 
 # Fractions of recorded trials at which the early predictor is trained.
 PREFIX_FRACTIONS = (0.1, 0.2, 0.3, 0.5)

@@ -17,7 +17,7 @@ from prefect.settings import PREFECT_API_URL
 from tasks.config.paths import DEPLOYMENTS, ROOT
 from trials.io.errors import AutoPipeError, SettingsError
 from trials.io.imports import child_environment
-from trials.spec.provenance import git_commit
+from trials.outcomes.provenance import git_commit
 
 LEAD, TRAIN = POOLS = ("autopipe", "autopipe-trials")
 KINDS = ("process", "docker", "kubernetes")

@@ -19,8 +19,9 @@ from tasks.planning.costs import CompletionLengths, TrialCosts
 from tasks.runs.folder import RunFolder
 from trials.io.errors import AutoPipeError
 from trials.process.supervisor import Supervisor
+from trials.spec.combinations import LENGTHS
 from trials.spec.events import Event, read_events
-from trials.spec.hyperparameters import LENGTHS, Hyperparameters, validate
+from trials.spec.hyperparameters import Hyperparameters, validate
 from trials.spec.kinds import FATAL_KINDS, STAGES, FailureKind
 from trials.spec.pace import Generation, pace_of, rl_seconds, trained_tokens, trial_seconds
 from trials.spec.plan import StagePlan, plan_steps

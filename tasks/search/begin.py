@@ -21,7 +21,7 @@ from tasks.runs.folder import DatasetInfo, HistoryInfo, ProxyInfo, RunFolder, Ru
 from tasks.runs.formatting import pluralize
 from trials.data.dataset import SPLITS
 from trials.io.errors import SettingsError
-from trials.spec.provenance import PACKAGES, git_commit, versions
+from trials.outcomes.provenance import PACKAGES, git_commit, versions
 
 FEATURES = OfflineFolder(BUNDLED_OFFLINE).features.name
 OWN_PACKAGES = ("prefect", "botorch", "gpytorch", "catboost", "pandas", "ConfigSpace")

@@ -193,6 +193,8 @@ def _schedule(given: Mapping[str, Any], stage: Stage, total_steps: int) -> dict[
         return config
     if ours == "wsd" and "num_decay_steps" in options:
         config[f"{stage}_decay"] = round(options["num_decay_steps"] / max(1, total_steps), 6)
+    if ours == "wsd" and options.get("decay_type", "cosine") != "cosine":  # both our default
+        config[f"{stage}_decay_shape"] = options["decay_type"]
     if ours == "cosine_min_lr":
         floor = finite_number(options.get("min_lr"))
         ratio = None if floor is None else floor / float(given["learning_rate"])

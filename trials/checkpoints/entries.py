@@ -36,6 +36,7 @@ from trials.spec.hyperparameters import Hyperparameters
 from trials.spec.kinds import STAGES, Stage
 from trials.spec.plan import StagePlan
 from trials.spec.records import Record, TrialSpec, read_record, write_json
+from trials.spec.schedules import warmup_share
 
 Kind = Literal["trainer", "weights"]
 
@@ -133,12 +134,14 @@ def stage_keys(spec: TrialSpec, h: Hyperparameters, plan: StagePlan) -> dict[Sta
 
 def deciding(h: Hyperparameters, plan: StagePlan) -> dict[Stage, dict[str, Any]]:
     """For each stage that is run, what of a configuration decides the state inside it; as JSON."""
-    config = h.model_dump(mode="json")
+    # Without what is not set: a hyperparameter that is added later leaves the keys as they are.
+    config = h.model_dump(mode="json", exclude_none=True)
     found: dict[Stage, dict[str, Any]] = {}
     for stage in plan.stages:
         done = plan.stages[: plan.stages.index(stage) + 1]
         found[stage] = {
             "steps": {other: plan.steps(other) for other in done},
+            "warmup": {other: warmup_share(h, other) for other in done},
             "config": {
                 name: value
                 for name, value in config.items()
@@ -146,7 +149,7 @@ def deciding(h: Hyperparameters, plan: StagePlan) -> dict[Stage, dict[str, Any]]
             },
         }
         if stage == "rl":
-            # Two settings have defaults that depend on others, and on being left out.
+            # Two more settings have defaults that depend on others, and on being left out.
             resolved = {"clip_range": h.clip_range, "sampling_level": h.sampling_level}
             found[stage] |= {"boundary": plan.rl_boundary, **resolved}
     return found

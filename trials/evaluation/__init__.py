@@ -1,4 +1,4 @@
 """Scores on rows: of a trial as it trains, of the base model, of the finalists.
 
-May import `io`, `spec`, `data`, `scoring` and `models`.
+May import `io`, `spec`, `outcomes`, `data`, `scoring` and `models`.
 """

@@ -33,10 +33,10 @@ from trials.evaluation.probe_features import (
 from trials.io.errors import AutoPipeError
 from trials.io.output import output_to
 from trials.models.tokenizer import context_limit, load_tokenizer
+from trials.outcomes.failures import failure_of
 from trials.scoring.reward_watch import WatchedReward
 from trials.scoring.rewards import build_reward
 from trials.spec.events import EventLog
-from trials.spec.failures import failure_of
 from trials.spec.records import (
     Compute,
     ProbeAnswer,

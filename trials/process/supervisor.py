@@ -19,14 +19,14 @@ from trials.checkpoints.registry import clear_leftovers, last_checkpoint
 from trials.evaluation.measurement import clear_measurement, is_finished
 from trials.io.errors import AutoPipeError, SettingsError
 from trials.io.redact import redact_file
+from trials.outcomes.failures import disk_is_full, exit_failure
+from trials.outcomes.outcome import overrun, trial_result
 from trials.process.following import Following
 from trials.process.launch import Launcher
 from trials.process.warm import LOG, WarmWorker
 from trials.scoring.reward_watch import clear_notes
 from trials.spec.events import Event, read_events
-from trials.spec.failures import disk_is_full, exit_failure
 from trials.spec.kinds import TRANSIENT_KINDS, FailureKind
-from trials.spec.outcome import overrun, trial_result
 from trials.spec.records import (
     Failure,
     Limits,

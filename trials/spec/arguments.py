@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from trials.io.errors import HyperparameterError
-from trials.spec.hyperparameters import DEFAULT_DECAY, Hyperparameters
+from trials.spec.hyperparameters import Hyperparameters
 from trials.spec.kinds import Stage
 from trials.spec.plan import StagePlan
 from trials.spec.records import Compute, Schedule
+from trials.spec.schedules import decay_shape, own_share, setting
 
+# Of TRL's own names; the other schedules are in `schedules.py`, and TRL's part in them is constant.
 TRL_SCHEDULES = {
     "linear": "linear",
     "cosine": "cosine",
@@ -23,7 +25,6 @@ TRL_SCHEDULES = {
     "cosine_min_lr": "cosine_with_min_lr",
     "greedy": "greedy",
 }
-DEFAULT_MIN_LR_RATIO = 0.1
 # GreedyLR raises the rate after a better validation loss and lowers it after a worse one, here
 # without any patience. Its own bounds, 0.001 and 1, are far above the rates of fine-tuning.
 GREEDY_EVALUATIONS = 20
@@ -129,6 +130,7 @@ def grpo_arguments(
 ) -> dict[str, Any]:
     """Arguments of ``GRPOConfig``, as for SFT, but for ``reward_weights``."""
     common = _common_arguments(h, plan, "rl", schedule, execution)
+    _check_groups_are_whole(h, execution)
     low, high = h.clip_range
     return {
         **common,
@@ -152,6 +154,22 @@ def grpo_arguments(
         "top_entropy_quantile": h.rl_top_entropy_quantile,
         "entropy_coef": h.rl_entropy_coef,
     }
+
+
+def _check_groups_are_whole(h: Hyperparameters, execution: Execution) -> None:
+    """Refuses what moves completions within groups where a group is spread over processes."""
+    resamples, selects = h.rl_flat_groups == "resample", h.rl_train_generations is not None
+    share = h.rl_batch_size * h.rl_updates_per_generation // execution.processes
+    if not (resamples or selects) or share % h.rl_num_generations == 0:
+        return
+    field = "rl_flat_groups='resample'" if resamples else "rl_train_generations"
+    raise HyperparameterError(
+        [
+            f"{field} needs whole groups on each of the {execution.processes} processes, and each "
+            f"has {share} completions in groups of {h.rl_num_generations}: change rl_batch_size to "
+            f"a multiple of {execution.processes * h.rl_num_generations}"
+        ]
+    )
 
 
 def per_device_batches(
@@ -224,6 +242,8 @@ def _common_arguments(
 def _schedule_arguments(h: Hyperparameters, plan: StagePlan, stage: Stage) -> dict[str, Any]:
     """The learning rate's shape; warm-up and decay are shares of the full stage."""
     steps, schedule = plan.steps(stage), getattr(h, f"{stage}_schedule")
+    if own_share(h, stage, steps) is not None:
+        return {"lr_scheduler_type": "constant"}  # multiplied by the trainer's own schedule
     arguments: dict[str, Any] = {"lr_scheduler_type": TRL_SCHEDULES[schedule]}
     if schedule == "greedy":
         rate = h.sft_learning_rate
@@ -234,13 +254,13 @@ def _schedule_arguments(h: Hyperparameters, plan: StagePlan, stage: Stage) -> di
     warmup = round(getattr(h, f"{stage}_warmup") * steps)
     arguments["warmup_steps"] = warmup
     if schedule == "wsd":
-        decay = getattr(h, f"{stage}_decay")
-        decay_steps = round((DEFAULT_DECAY if decay is None else decay) * steps)
-        arguments["lr_scheduler_kwargs"] = {"num_decay_steps": min(decay_steps, steps - warmup)}
+        decay_steps = round(setting(h, stage, "decay") * steps)
+        arguments["lr_scheduler_kwargs"] = {
+            "num_decay_steps": min(decay_steps, steps - warmup),
+            "decay_type": decay_shape(h, stage),
+        }
     elif schedule == "cosine_min_lr":
-        ratio = getattr(h, f"{stage}_min_lr_ratio")
-        ratio = DEFAULT_MIN_LR_RATIO if ratio is None else ratio
-        arguments["lr_scheduler_kwargs"] = {"min_lr_rate": ratio}
+        arguments["lr_scheduler_kwargs"] = {"min_lr_rate": setting(h, stage, "min_lr_ratio")}
     return arguments
 
 

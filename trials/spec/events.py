@@ -28,6 +28,8 @@ CURVE_METRICS = {
     "reward": "reward",
     "reward_std": "reward_std",
     "frac_reward_zero_std": "groups_without_spread",
+    "useful_share": "useful_share",
+    "prompt_coverage": "prompt_coverage",
     "kl": "kl",
     "rewards/margins": "margin",
     "rewards/accuracies": "accuracy",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from itertools import chain
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
@@ -23,10 +22,13 @@ from pydantic import (
 
 from trials.io.errors import HyperparameterError
 from trials.io.problems import expectation, meant, place, shown
-from trials.spec.kinds import STAGES
+from trials.spec.combinations import contradictions
 
-LearningRateSchedule = Literal["linear", "cosine", "constant", "wsd", "cosine_min_lr"]
-SFTSchedule = Literal["linear", "cosine", "constant", "wsd", "cosine_min_lr", "greedy"]
+LearningRateSchedule = Literal[
+    "linear", "cosine", "constant", "wsd", "cosine_min_lr",
+    "rex", "uba", "infinite", "one_cycle", "power",
+]  # fmt: skip
+SFTSchedule = Literal[LearningRateSchedule, "greedy"]
 DPOLoss = Literal[
     "sigmoid",
     "hinge",
@@ -41,20 +43,12 @@ DPOLoss = Literal[
 ]
 RLLoss = Literal["grpo", "dapo", "dr_grpo", "bnpo", "cispo", "sapo", "luspo", "vespo"]
 SamplingLevel = Literal["token", "sequence"]
+RLCurriculum = Literal["none", "thompson", "cures", "sec", "dump", "adarft", "offline"]
 
 # Clip ranges of the papers, for what is not set: GSPO for sequence levels, ScaleRL for CISPO.
 SEQUENCE_CLIP = (3e-4, 4e-4)
 LUSPO_CLIP = (2e-3, 2.5e-3)
 CISPO_RATIO = 5.0
-LORA_FIELDS = ("lora_rank", "lora_alpha_ratio", "lora_dropout", "lora_targets")
-LENGTHS = {
-    "sft": ("sft_share", "sft_steps", "sft_epochs"),
-    "dpo": ("dpo_share", "dpo_steps", "dpo_epochs"),
-    "rl": ("rl_steps", "rl_epochs"),
-}
-DEFAULT_DECAY = 0.2
-# These sum over tokens, so a ratio of the whole sequence would be weighted by its length.
-TOKEN_LOSSES = ("dapo", "bnpo", "dr_grpo", "cispo")
 
 Steps = Annotated[int | None, Field(ge=0)]
 Epochs = Annotated[float | None, Field(ge=0, le=1000)]
@@ -62,10 +56,25 @@ Rate = Annotated[float, Field(gt=0, le=1)]
 Warmup = Annotated[float, Field(ge=0, lt=1)]
 Decay = Annotated[
     float | None,
-    Field(gt=0, le=1, description="Share of the stage's steps that wsd decays over; default 0.2."),
+    Field(gt=0, le=1, description="wsd, infinite, power: share of the steps of the last fall."),
+]
+DecayShape = Annotated[
+    Literal["cosine", "linear", "1-sqrt", "exponential"] | None,
+    Field(description="Of that fall; default cosine for wsd, else exponential."),
 ]
 MinRatio = Annotated[
-    float | None, Field(ge=0, lt=1, description="End of cosine_min_lr over its peak; default 0.1.")
+    float | None,
+    Field(ge=0, lt=1, description="cosine_min_lr: end over peak; infinite: floor over peak."),
+]
+Cooldown = Annotated[
+    float | None,
+    Field(gt=0, le=1, description="infinite: share of the steps that it falls to its floor over."),
+]
+Power = Annotated[
+    float | None, Field(gt=0, le=2, description="power: exponent of the fall; default 0.5.")
+]
+Phi = Annotated[
+    float | None, Field(gt=0, le=20, description="uba: 2 is a cosine, less holds longer.")
 ]
 
 
@@ -114,7 +123,11 @@ class Hyperparameters(BaseModel):
     sft_schedule: SFTSchedule = Field("cosine", description="Shape of the learning rate.")
     sft_warmup: Warmup = Field(0.05, description="Share of the SFT steps.")
     sft_decay: Decay = None
+    sft_decay_shape: DecayShape = None
     sft_min_lr_ratio: MinRatio = None
+    sft_cooldown: Cooldown = None
+    sft_power: Power = None
+    sft_phi: Phi = None
     sft_batch_size: int = Field(16, ge=1, description="Rows per optimizer step, all devices.")
     sft_packing: bool = Field(
         False, description="Pack rows into sequences of the schedule's max_length."
@@ -128,7 +141,11 @@ class Hyperparameters(BaseModel):
     dpo_schedule: LearningRateSchedule = Field("linear", description="Shape of the learning rate.")
     dpo_warmup: Warmup = Field(0.1, description="Share of the DPO steps.")
     dpo_decay: Decay = None
+    dpo_decay_shape: DecayShape = None
     dpo_min_lr_ratio: MinRatio = None
+    dpo_cooldown: Cooldown = None
+    dpo_power: Power = None
+    dpo_phi: Phi = None
     dpo_batch_size: int = Field(16, ge=1, description="Pairs per optimizer step, all devices.")
     dpo_beta: float = Field(0.1, gt=0, description="Weight of the distance to the start of DPO.")
     dpo_loss_type: DPOLoss = Field("sigmoid", description="Loss on the two log ratios of a pair.")
@@ -138,7 +155,11 @@ class Hyperparameters(BaseModel):
     rl_schedule: LearningRateSchedule = Field("constant", description="Shape of the learning rate.")
     rl_warmup: Warmup = Field(0.0, description="Share of the RL steps.")
     rl_decay: Decay = None
+    rl_decay_shape: DecayShape = None
     rl_min_lr_ratio: MinRatio = None
+    rl_cooldown: Cooldown = None
+    rl_power: Power = None
+    rl_phi: Phi = None
     rl_batch_size: int = Field(16, ge=2, description="Completions per step, all devices.")
     rl_num_generations: int = Field(8, ge=2, description="Completions per prompt (group size).")
     rl_updates_per_generation: int = Field(
@@ -176,6 +197,33 @@ class Hyperparameters(BaseModel):
         1.0, gt=0, le=1, description="Share of tokens, by entropy, that policy loss is taken on."
     )
     rl_entropy_coef: float = Field(0.0, ge=0, le=1, description="Weight of an entropy bonus.")
+    rl_curriculum: RLCurriculum = Field(
+        "none", description="Which prompts completions are generated for."
+    )
+    rl_curriculum_target: float | None = Field(
+        None, gt=0, lt=1, description="thompson, adarft: pass rate to aim at; default 0.5."
+    )
+    rl_curriculum_rate: float | None = Field(
+        None, gt=0, le=1, description="thompson, cures, sec, adarft: of learning; default 0.5."
+    )
+    rl_curriculum_temperature: float | None = Field(
+        None, gt=0, le=10, description="cures, sec, dump, offline: how even; 0.3, dump 0.1."
+    )
+    rl_curriculum_uniform: float = Field(
+        0.2, ge=0, le=1, description="Share of the prompts that a curriculum leaves to chance."
+    )
+    rl_allocation: Literal["uniform", "knapsack"] = Field(
+        "uniform", description="knapsack: more completions where a group gains more from them."
+    )
+    rl_flat_groups: Literal["keep", "mask", "resample"] = Field(
+        "keep", description="What becomes of groups whose rewards are all the same."
+    )
+    rl_resample_rounds: int | None = Field(
+        None, ge=1, le=16, description="Most times that flat groups are drawn anew; default 2."
+    )
+    rl_train_generations: int | None = Field(
+        None, ge=2, description="Completions of a group that are trained on, the most varied ones."
+    )
     rl_format_weight: float = Field(
         0.0, ge=0, le=10, description="Weight of the format term in the RL reward."
     )
@@ -194,7 +242,7 @@ class Hyperparameters(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if problems := _contradictions(self):
+        if problems := contradictions(self):
             raise HyperparameterError(problems)
         return self
 
@@ -214,120 +262,6 @@ class Hyperparameters(BaseModel):
         if high is None:
             high = CISPO_RATIO if self.rl_loss_type == "cispo" else low
         return low, high
-
-
-def _contradictions(h: Hyperparameters) -> list[str]:
-    """Combinations that cannot be run, or would not mean what they say.
-
-    What TRL would refuse after the model is loaded, or only warn about, is refused here before
-    anything is launched; each problem names the field to change.
-    """
-    schedules = chain.from_iterable(_schedule(h, stage) for stage in STAGES)
-    return [*_lengths(h), *_adapter(h), *schedules, *_groups(h), *_clipping(h)]
-
-
-def _lengths(h: Hyperparameters) -> list[str]:
-    problems = []
-    for names in LENGTHS.values():
-        given = [name for name in names if _is_given(h, name)]
-        if len(given) > 1:
-            values = " and ".join(f"{name}={getattr(h, name)}" for name in given)
-            problems.append(f"{values} both set the length of a stage: leave out {given[0]}")
-    sft = 0.0 if _is_given(h, "sft_steps") or _is_given(h, "sft_epochs") else h.sft_share
-    dpo = 0.0 if _is_given(h, "dpo_steps") or _is_given(h, "dpo_epochs") else h.dpo_share
-    if sft + dpo > 1 + 1e-9:
-        default = "" if _is_given(h, "sft_share") else " (the default)"
-        problems.append(
-            f"sft_share={sft}{default} and dpo_share={dpo} are more than 1 together: lower one"
-        )
-    if h.sft_packing and h.sft_epochs:
-        problems.append(
-            f"sft_epochs={h.sft_epochs} cannot be counted in steps with sft_packing=True: "
-            "give sft_steps or sft_share"
-        )
-    return problems
-
-
-def _is_given(h: Hyperparameters, name: str) -> bool:
-    return name in h.model_fields_set and getattr(h, name) is not None
-
-
-def _adapter(h: Hyperparameters) -> list[str]:
-    if h.adapter == "lora":
-        return []
-    return [
-        f"{name}={getattr(h, name)} has no meaning with adapter='full': "
-        "leave it out or set adapter='lora'"
-        for name in LORA_FIELDS
-        if getattr(h, name) is not None
-    ]
-
-
-def _schedule(h: Hyperparameters, stage: str) -> list[str]:
-    schedule, warmup = getattr(h, f"{stage}_schedule"), getattr(h, f"{stage}_warmup")
-    decay, floor = getattr(h, f"{stage}_decay"), getattr(h, f"{stage}_min_lr_ratio")
-    problems = [
-        f"{stage}_{name}={value} has no meaning with {stage}_schedule={schedule!r}: "
-        f"leave it out or set {stage}_schedule={meant!r}"
-        for name, value, meant in (
-            ("decay", decay, "wsd"),
-            ("min_lr_ratio", floor, "cosine_min_lr"),
-        )
-        if value is not None and schedule != meant
-    ]
-    decay = DEFAULT_DECAY if decay is None else decay
-    if schedule == "wsd" and warmup + decay > 1 + 1e-9:
-        problems.append(
-            f"{stage}_warmup={warmup} and {stage}_decay={decay} are more than 1 together: lower "
-            f"{stage}_decay"
-        )
-    if schedule == "greedy" and warmup and _is_given(h, f"{stage}_warmup"):
-        problems.append(
-            f"{stage}_warmup={warmup} has no meaning with {stage}_schedule='greedy', which follows "
-            f"the validation loss: leave {stage}_warmup out"
-        )
-    return problems
-
-
-def _groups(h: Hyperparameters) -> list[str]:
-    completions = h.rl_batch_size * h.rl_updates_per_generation
-    if completions % h.rl_num_generations == 0:
-        return []
-    updates = f" times rl_updates_per_generation={h.rl_updates_per_generation}"
-    return [
-        f"rl_batch_size={h.rl_batch_size}{updates * (h.rl_updates_per_generation > 1)} is not a "
-        f"multiple of rl_num_generations={h.rl_num_generations}: change rl_batch_size"
-    ]
-
-
-def _clipping(h: Hyperparameters) -> list[str]:
-    problems = []
-    loss, level = h.rl_loss_type, h.rl_importance_sampling_level
-    low, high = h.clip_range
-    if loss == "cispo":
-        if high < 1:
-            problems.append(
-                f"rl_epsilon_high={high} bounds the ratio itself with rl_loss_type='cispo' and "
-                "would scale every update down: raise rl_epsilon_high (5 is usual) or leave it out"
-            )
-    elif high < low:
-        problems.append(f"rl_epsilon_high={high} is below rl_epsilon={low}: raise rl_epsilon_high")
-    if loss == "luspo" and level == "token":
-        problems.append(
-            "rl_importance_sampling_level='token' is not what rl_loss_type='luspo' is made for: "
-            "leave rl_importance_sampling_level out"
-        )
-    if loss == "vespo" and level == "sequence":
-        problems.append(
-            "rl_importance_sampling_level='sequence' would be applied twice with "
-            "rl_loss_type='vespo': leave rl_importance_sampling_level out"
-        )
-    if loss in TOKEN_LOSSES and level == "sequence":
-        problems.append(
-            f"rl_importance_sampling_level='sequence' with rl_loss_type={loss!r} would weight "
-            "completions by their length: set rl_loss_type to 'grpo' (GSPO) or 'luspo'"
-        )
-    return problems
 
 
 def validate(config: Mapping[str, Any]) -> Hyperparameters:

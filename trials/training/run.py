@@ -25,10 +25,10 @@ from trials.io.output import exit_now
 from trials.io.watchdog import end_with_supervisor
 from trials.models.loading import settle_device
 from trials.models.memory import peak_memory_bytes, reset_peak_memory
+from trials.outcomes.failures import failure_of
+from trials.outcomes.outcome import facts, trial_result
 from trials.spec.events import EventLog, read_events
-from trials.spec.failures import failure_of
 from trials.spec.kinds import TRANSIENT_KINDS
-from trials.spec.outcome import facts, trial_result
 from trials.spec.records import Failure, Stop, TrialResult, TrialSpec, read_record, write_json
 from trials.training.context import prepare
 from trials.training.stages import run_stages

@@ -20,6 +20,7 @@ from trials.models.loading import load_model
 from trials.spec.events import read_events
 from trials.spec.kinds import Stage, StopRule
 from trials.spec.records import Stop
+from trials.spec.schedules import own_share
 from trials.training.callback import TrialCallback, score
 from trials.training.context import TrialContext
 from trials.training.saving import save_final, save_stage_end
@@ -59,6 +60,7 @@ def _run_stage(context: TrialContext, stage: Stage) -> Stop | None:
     shutil.rmtree(work, ignore_errors=True)
     context.events.write("phase", phase=f"preparing {stage}")
     trainer = TRAINERS[stage](context, context.weights, work)
+    trainer.rate_share = own_share(context.hyperparameters, stage, plan.steps(stage))
     callback = TrialCallback(context, stage)
     trainer.add_callback(callback)
     trainer.remove_callback(PrinterCallback)

@@ -7,11 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from datasets import Dataset as HFDataset
 from peft import LoraConfig
 from trl import DPOConfig, DPOTrainer, GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
-from trl.trainer.utils import RepeatSampler
 
 from trials.data.chat_table import chat_table
 from trials.data.dataset import Row
@@ -23,34 +21,9 @@ from trials.scoring.rewards import RewardTerm, training_rewards
 from trials.spec.arguments import dpo_arguments, grpo_arguments, lora_arguments, sft_arguments
 from trials.spec.kinds import Stage
 from trials.training.context import TrialContext
-
-
-class EpochSampler(RepeatSampler):
-    """TRL's order of prompts, which can be entered at any epoch.
-
-    TRL's sampler draws a permutation an epoch from one generator, so a process that goes on in the
-    third epoch would be shown the prompts in the order of the first.
-    """
-
-    def set_epoch(self, epoch: int) -> None:
-        """Makes the next pass that of an epoch, counted from 0."""
-        self.generator.manual_seed(self.seed or 0)  # a trial always gives a seed
-        for _ in range(epoch):
-            torch.randperm(self.num_samples, generator=self.generator)
-
-
-class ExactGRPOTrainer(GRPOTrainer):
-    """TRL's trainer, exact also when it is continued after the first epoch."""
-
-    def _get_train_sampler(self, dataset: Any = None) -> EpochSampler:
-        theirs: Any = super()._get_train_sampler(dataset)
-        return EpochSampler(
-            theirs.data_source,
-            theirs.mini_repeat_count,
-            theirs.batch_size,
-            theirs.repeat_count,
-            seed=theirs.seed,
-        )
+from trials.training.grpo import ExactGRPOTrainer
+from trials.training.rollouts import rollouts_of
+from trials.training.scheduled import ScheduledDPOTrainer, ScheduledSFTTrainer
 
 
 def sft_trainer(context: TrialContext, start: str | Path, output: Path) -> SFTTrainer:
@@ -81,7 +54,7 @@ def sft_trainer(context: TrialContext, start: str | Path, output: Path) -> SFTTr
 
     def build(rows: HFDataset) -> SFTTrainer:
         is_prepared = "labels" in rows.column_names
-        return SFTTrainer(
+        return ScheduledSFTTrainer(
             args=SFTConfig(
                 output_dir=str(output),
                 dataset_kwargs={"skip_prepare_dataset": True} if is_prepared else None,
@@ -110,7 +83,7 @@ def dpo_trainer(context: TrialContext, start: str | Path, output: Path) -> DPOTr
         {"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected}
         for pair in context.dataset.preferences
     ]
-    return DPOTrainer(
+    return ScheduledDPOTrainer(
         args=DPOConfig(output_dir=str(output), **arguments),
         train_dataset=chat_table(pairs),
         **shared,
@@ -124,7 +97,7 @@ def rl_trainer(context: TrialContext, start: str | Path, output: Path) -> GRPOTr
     arguments = grpo_arguments(h, context.plan, context.spec.schedule, context.execution)
     limit = arguments["max_completion_length"]
     terms = training_rewards(context.evaluator.reward, h, context.dataset.card, limit)
-    return ExactGRPOTrainer(
+    trainer = ExactGRPOTrainer(
         reward_funcs=[_reward_function(term, rows) for term in terms],
         args=GRPOConfig(
             output_dir=str(output), reward_weights=[term.weight for term in terms], **arguments
@@ -134,6 +107,8 @@ def rl_trainer(context: TrialContext, start: str | Path, output: Path) -> GRPOTr
         ),
         **shared,
     )
+    trainer.rollouts = rollouts_of(context, trainer.model)
+    return trainer
 
 
 def lora_config(context: TrialContext, model: Any) -> LoraConfig | None:

@@ -29,6 +29,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "sft_only": {"sft_share": 1.0, "sft_schedule": "constant", "sft_warmup": 0.4},
     "bare": {"sft_share": 0.67},
     "greedy": {"sft_steps": 4, "sft_schedule": "greedy", "rl_steps": 0},
+    "tables": {"sft_share": 0.67, "sft_schedule": "rex", "rl_schedule": "infinite"},
     "three": {
         "sft_share": 0.34,
         "sft_schedule": "wsd",
@@ -56,7 +57,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "bare_rl": {"sft_share": 0.0},
 }
 STAGES = {"sft_only": ("sft",), "greedy": ("sft",), "rl_only": ("rl",), "bare_rl": ("rl",)}
-STAGES |= dict.fromkeys(("full", "lora", "bare"), ("sft", "rl"))
+STAGES |= dict.fromkeys(("full", "lora", "bare", "tables"), ("sft", "rl"))
 STAGES |= dict.fromkeys(("three", "lora_three"), ("sft", "dpo", "rl"))
 COMMANDS = {"sft": "sft", "dpo": "dpo", "rl": "grpo"}
 COMMON: dict[str, Any] = {"sft_batch_size": 8, "rl_batch_size": 8, "rl_num_generations": 4}
@@ -67,7 +68,7 @@ EXECUTION = Execution(seed=3, processes=1, on_cpu=True, bf16=False)
 # What each run trains on: a choice of two letters; dates, with metadata whose fields differ; or
 # letters with a reward of the user's own.
 KINDS = {"full": "letters", "lora": "dates", "rl_only": "code", "sft_only": "dates"}
-KINDS |= {"greedy": "dates", "three": "letters", "lora_three": "letters"}
+KINDS |= {"greedy": "dates", "tables": "letters", "three": "letters", "lora_three": "letters"}
 KINDS |= {"bare": "letters", "bare_rl": "code"}  # of a base model without chat template
 USER_REWARD = """
 def score(completion, prompt, answer, metadata):

@@ -45,6 +45,8 @@ def test_the_files_are_those_of_the_stages_that_ran(exported: RunFolder, name: s
     expected |= {"merge_adapter.py"} if name.startswith("lora") else set()
     expected |= {"chat_template.jinja"} if name.startswith("bare") else set()
     expected |= {"prepare_base.py"} if name == "bare_rl" else set()
+    if name == "tables":
+        expected |= {"train.py", "sft_schedule.json", "grpo_schedule.json"}
     if name == "greedy":
         expected |= {f"data/sft_followed/{split}.parquet" for split in ("train", "validation")}
     weights = "adapter" if CONFIGS[name].get("adapter") == "lora" else "model"

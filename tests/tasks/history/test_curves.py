@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.history.curves import curve_problems, timeline_problems, unpack_curve
+from trials.outcomes.signals import signals_of
 from trials.spec.plan import StagePlan
-from trials.spec.signals import signals_of
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from ConfigSpace import ConfigurationSpace, OrdinalHyperparameter
 from tasks.config.paths import SPACES
 from tasks.inputs.spaces import load_space, plain_values
 from trials.io.errors import HyperparameterError, SettingsError
-from trials.spec.hyperparameters import Hyperparameters, RLLoss, SFTSchedule, validate
+from trials.spec.hyperparameters import Hyperparameters, RLCurriculum, RLLoss, SFTSchedule, validate
 from trials.spec.plan import plan_steps
 from trials.spec.records import Schedule
 
@@ -55,10 +55,14 @@ def test_the_wide_space_reaches_every_choice_that_is_not_of_dpo_or_of_lengths():
     left_out = {name for name in Hyperparameters.model_fields if name not in space}
     lengths = {f"{stage}_{way}" for stage in ("sft", "dpo", "rl") for way in ("steps", "epochs")}
     dpo = {name for name in Hyperparameters.model_fields if name.startswith("dpo_")}
-    assert left_out == lengths | dpo | {"rl_top_k", "rl_max_completion_tokens"}
+    # How many of a group's completions are trained on, and more of them for some prompts, have a
+    # meaning in some combinations only.
+    rollouts = {"rl_allocation", "rl_train_generations"}
+    assert left_out == lengths | dpo | rollouts | {"rl_top_k", "rl_max_completion_tokens"}
     space.seed(7)
     found = [validate(plain_values(one)) for one in space.sample_configuration(400)]
-    for field, kind in (("rl_loss_type", RLLoss), ("sft_schedule", SFTSchedule)):
+    kinds = {"rl_loss_type": RLLoss, "sft_schedule": SFTSchedule, "rl_curriculum": RLCurriculum}
+    for field, kind in kinds.items():
         assert {getattr(h, field) for h in found} == set(get_args(kind))
     assert {h.sampling_level for h in found if h.rl_loss_type == "grpo"} == {"token", "sequence"}
     assert all(h.clip_range[0] < 0.01 for h in found if h.sampling_level == "sequence")

@@ -47,6 +47,7 @@ STAGE = {
                 "sft_share": 1.0,
                 "sft_schedule": "wsd",
                 "sft_decay": 0.25,
+                "sft_decay_shape": "1-sqrt",
                 "sft_warmup": 0.1,
                 "sft_packing": True,
                 "sft_loss_type": "dft",

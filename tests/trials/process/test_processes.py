@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -61,12 +62,29 @@ def test_two_processes_train_both_stages(tmp_path: Path, dataset_folder: Path) -
     assert_same_run((specs[1], two), (cold, cold_result))
 
 
-def test_a_continuation_on_two_processes_is_exact(tmp_path: Path, dataset_folder: Path) -> None:
-    straight = make_spec(tmp_path / "straight", dataset_folder)
-    parts = [make_spec(tmp_path / f"part{s}", dataset_folder, fraction=s / 8) for s in (2, 6)]
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        {"rl_curriculum": "sec", "rl_flat_groups": "resample", "sft_schedule": "rex"},
+        {"rl_curriculum": "thompson", "rl_allocation": "knapsack", "rl_flat_groups": "mask"},
+        {"rl_train_generations": 2, "rl_schedule": "infinite"},
+    ],
+    ids=["plain", "resample", "knapsack", "selected"],
+)
+def test_a_continuation_on_two_processes_is_exact(
+    tmp_path: Path, dataset_folder: Path, config: dict[str, Any]
+) -> None:
+    straight = make_spec(tmp_path / "straight", dataset_folder, config)
+    parts = [
+        make_spec(tmp_path / f"part{s}", dataset_folder, config, fraction=s / 8) for s in (2, 6)
+    ]
     rests = [
         make_spec(
-            tmp_path / f"rest{s}", dataset_folder, continue_from=checkpoint_at(part.folder, s)
+            tmp_path / f"rest{s}",
+            dataset_folder,
+            config,
+            continue_from=checkpoint_at(part.folder, s),
         )
         for s, part in zip((2, 6), parts, strict=True)
     ]

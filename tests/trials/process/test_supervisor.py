@@ -22,7 +22,7 @@ from trials.data.dataset import Row
 from trials.spec.events import EventLog
 from trials.spec.hyperparameters import Hyperparameters
 from trials.process.inbox import Inbox
-from trials.spec.outcome import facts
+from trials.outcomes.outcome import facts
 from trials.spec.plan import StagePlan
 from trials.scoring.reward_watch import WatchedReward
 from trials.spec.records import TrialResult, TrialSpec, read_record, write_json

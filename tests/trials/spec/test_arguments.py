@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import math
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +16,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
+from transformers import get_scheduler
 from trl import ModelConfig, TrlParser
 
 from tasks.config import paths
@@ -126,7 +129,47 @@ def test_schedules_with_an_end_of_their_own() -> None:
     found = arguments("sft", {"sft_schedule": "cosine_min_lr"})
     assert found["lr_scheduler_kwargs"] == {"min_lr_rate": 0.1}
     found = arguments("sft", {"sft_schedule": "wsd"})
-    assert found["lr_scheduler_kwargs"] == {"num_decay_steps": 8}
+    assert found["lr_scheduler_kwargs"] == {"num_decay_steps": 8, "decay_type": "cosine"}
+
+
+def rates(config: dict[str, Any]) -> list[float]:
+    """The rates of the SFT stage, as shares of the peak, by the scheduler that TRL makes."""
+    found = arguments("sft", config | {"sft_warmup": 0.0})
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    steps = found["max_steps"]
+    scheduler = get_scheduler(
+        found["lr_scheduler_type"],
+        optimizer,
+        num_warmup_steps=found["warmup_steps"],
+        num_training_steps=steps,
+        scheduler_specific_kwargs=found["lr_scheduler_kwargs"],
+    )
+    seen = []
+    for _ in range(steps):
+        seen.append(scheduler.get_last_lr()[0])
+        optimizer.step()
+        scheduler.step()
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("shape", "at"),
+    [
+        (None, lambda p: (1 + math.cos(math.pi * p)) / 2),
+        ("cosine", lambda p: (1 + math.cos(math.pi * p)) / 2),
+        ("linear", lambda p: 1 - p),
+        ("1-sqrt", lambda p: 1 - math.sqrt(p)),
+    ],
+)
+def test_wsd_is_flat_and_then_falls_in_its_shape(
+    shape: str | None, at: Callable[[float], float]
+) -> None:
+    config: dict[str, Any] = {"sft_schedule": "wsd", "sft_decay": 0.5}
+    found = rates(config if shape is None else config | {"sft_decay_shape": shape})
+    half = len(found) // 2
+    assert found[:half] == [1.0] * half
+    wanted = [at((i - half) / (len(found) - half)) for i in range(half, len(found))]
+    assert found[half:] == pytest.approx(wanted)
 
 
 def test_greedy_evaluates_and_stays_near_the_rate_it_was_given() -> None:

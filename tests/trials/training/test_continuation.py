@@ -49,7 +49,32 @@ KINDS: dict[str, dict[str, Any]] = {
     "buffer": {"sft_share": 0.0, "rl_updates_per_generation": 2, "rl_num_iterations": 2},
     "greedy": {"sft_share": 1.0, "sft_schedule": "greedy"},
     "wsd": {"sft_schedule": "wsd", "rl_schedule": "wsd", "neftune_alpha": 5.0},
+    "wsd_shapes": {
+        "sft_schedule": "wsd",
+        "sft_decay_shape": "1-sqrt",
+        "rl_schedule": "wsd",
+        "rl_decay_shape": "linear",
+    },
+    "rex": {**LORA, "sft_schedule": "rex", "rl_schedule": "uba"},
+    "cycle": {"sft_schedule": "one_cycle", "rl_schedule": "infinite"},
+    "power": {
+        "sft_share": 0.375,
+        "sft_schedule": "power",
+        "sft_warmup": 0.3,
+        "dpo_share": 0.25,
+        "dpo_batch_size": 4,
+        "dpo_schedule": "infinite",
+        "rl_schedule": "wsd",
+        "rl_decay_shape": "exponential",
+    },
     "packed": {"sft_packing": True},
+    "thompson": {"rl_curriculum": "thompson", "rl_flat_groups": "mask"},
+    "sec": {**LORA, "rl_curriculum": "sec", "rl_train_generations": 2},
+    "adarft": {"rl_curriculum": "adarft", "rl_flat_groups": "resample"},
+    "knapsack": {"rl_curriculum": "cures", "rl_allocation": "knapsack", "rl_flat_groups": "mask"},
+    "dump": {"sft_share": 0.25, "rl_curriculum": "dump", "rl_batch_size": 8},
+    "offline": {"sft_share": 0.0, "rl_curriculum": "offline", "rl_train_generations": 3},
+    "resample": {"rl_flat_groups": "resample", "rl_train_generations": 2},
 }
 
 
@@ -142,7 +167,7 @@ def test_a_trial_stops_only_where_the_buffer_of_completions_is_used_up(
     assert Path(checkpoint_at(spec.folder, 4)).is_dir()
 
 
-@pytest.mark.parametrize("kind", ["full", "lora", "dpo"])
+@pytest.mark.parametrize("kind", ["full", "lora", "dpo", "adarft", "power"])
 def test_a_warm_worker_is_a_cold_one(tmp_path: Path, dataset: Path, kind: str) -> None:
     """After other trials, one that failed among them, a trial is what it is in a new process."""
 

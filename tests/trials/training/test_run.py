@@ -16,10 +16,10 @@ from tests.trials.runs import assert_same_run, checkpoint_at, metric, weights
 from trials.data.dataset import fingerprint
 from trials.models.fingerprints import model_fingerprint
 from trials.models.loading import load_model
+from trials.outcomes.signals import signals_at
 from trials.process.supervisor import Supervisor
 from trials.spec.plan import StagePlan
 from trials.spec.records import Fidelity, StoppingRules, TrialResult, TrialSpec, read_record
-from trials.spec.signals import signals_at
 from trials.training.run import run_trial
 
 STEPS = SCHEDULE.total_steps

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trials.outcomes.signals import LEVELS, signals_at
 from trials.spec.kinds import Stage
 from trials.spec.plan import StagePlan
 from trials.spec.records import CurvePoint
-from trials.spec.signals import LEVELS, signals_at
 
 TOTAL, SFT = 100, 60
 PLAN = StagePlan(sft=SFT, dpo=0, rl=TOTAL - SFT)

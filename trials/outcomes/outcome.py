@@ -11,13 +11,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from trials.outcomes.provenance import provenance
+from trials.outcomes.signals import signals_at
 from trials.spec.events import Event, curve
 from trials.spec.hyperparameters import Hyperparameters
 from trials.spec.kinds import FailureKind, StopRule, TrialState
 from trials.spec.plan import StagePlan, scored_steps
-from trials.spec.provenance import provenance
 from trials.spec.records import Cost, Failure, Spent, Stop, TrialResult, TrialSpec
-from trials.spec.signals import signals_at
 
 
 def facts(plan: StagePlan, parameters: int, h: Hyperparameters) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from trials.io.errors import (
     RewardError,
     RewardFailed,
 )
-from trials.spec.failures import exit_failure, failure_kind, failure_of
+from trials.outcomes.failures import exit_failure, failure_kind, failure_of
 from trials.spec.kinds import FATAL_KINDS, TRANSIENT_KINDS, FailureKind
 from trials.spec.records import LOG_TAIL_LINES, Failure
 from trials.spec.stopping import Diverged

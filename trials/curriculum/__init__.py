@@ -1,0 +1,4 @@
+"""Curricula: which prompts RL generates for, and how much, learned from the rewards so far.
+
+May import `spec`.
+"""
