@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from trials.data.dataset import Dataset, DatasetCard
+from trials.data.subsets import fixed_subset, nested_share
 from trials.scoring.rewards import distinct_answers
 from trials.spec.kinds import Stage
 
@@ -38,20 +39,23 @@ GREEDY_DATA = "data/sft_followed"  # rows of SFT with those whose loss its sched
 
 def write_data(export: Export, folder: Path) -> None:
     """Rows of the training split in the order of the trial, and those of validation beside them."""
-    dataset = export.dataset
+    dataset, share = export.dataset, export.hyperparameters.sft_rows_share
+    seen = nested_share(dataset.splits["train"], share) if share < 1 else dataset.splits["train"]
     folder.mkdir(parents=True)
     for stage in export.plan.stages:
-        splits = {"train": dataset.preferences} if stage == "dpo" else dataset.splits
+        splits: dict[str, Sequence[object]] = {**dataset.splits}
+        if stage == "dpo":
+            splits = {"train": dataset.preferences}
+        elif stage == "sft":
+            splits["train"] = seen
         for split, rows in splits.items():
             _write_table(folder / f"{stage}_{split}.parquet", rows, SCHEMAS[stage])
     if "sft" in export.plan.stages and export.hyperparameters.sft_schedule == "greedy":
-        from trials.data.subsets import fixed_subset
-
         # With the validation rows that the trial's own evaluations were on.
         validation = fixed_subset(dataset.splits["validation"], export.spec.schedule.eval_rows)
         followed = folder / Path(GREEDY_DATA).name
         followed.mkdir()
-        for split, rows in (dataset.splits | {"validation": validation}).items():
+        for split, rows in (dataset.splits | {"train": seen, "validation": validation}).items():
             _write_table(followed / f"{split}.parquet", rows, SCHEMAS["sft"])
 
 

@@ -129,6 +129,9 @@ class Hyperparameters(BaseModel):
     sft_power: Power = None
     sft_phi: Phi = None
     sft_batch_size: int = Field(16, ge=1, description="Rows per optimizer step, all devices.")
+    sft_rows_share: float = Field(
+        1.0, gt=0, le=1, description="Share of the training rows that SFT sees, the same for all."
+    )
     sft_packing: bool = Field(
         False, description="Pack rows into sequences of the schedule's max_length."
     )

@@ -82,7 +82,8 @@ def plan_steps(h: Hyperparameters, schedule: Schedule, rows: int, pairs: int) ->
         HyperparameterError: with all that does not fit, each naming the field to change.
     """
     total = schedule.total_steps
-    sft = _counted(h.sft_steps, h.sft_epochs, rows, h.sft_batch_size)
+    sft_rows = rows_in_share(rows, h.sft_rows_share)
+    sft = _counted(h.sft_steps, h.sft_epochs, sft_rows, h.sft_batch_size)
     dpo = _counted(h.dpo_steps, h.dpo_epochs, pairs, h.dpo_batch_size)
     completions = rows * h.rl_num_generations * h.rl_num_iterations
     rl = _counted(h.rl_steps, h.rl_epochs, completions, h.rl_batch_size)
@@ -102,11 +103,16 @@ def plan_steps(h: Hyperparameters, schedule: Schedule, rows: int, pairs: int) ->
     if problems := [
         *_pair_problems(h, plan, pairs),
         *_length_problems(h, plan, total, rl_is_open=rl is None),
-        *_batch_problems(h, plan, rows, pairs),
+        *_batch_problems(h, plan, sft_rows, pairs),
         *_prompt_problems(h, plan, rows),
     ]:
         raise HyperparameterError(problems)
     return plan
+
+
+def rows_in_share(count: int, share: float) -> int:
+    """Number of rows in a share of them: one at least, if there are any."""
+    return max(min(count, 1), round(share * count))
 
 
 def _pair_problems(h: Hyperparameters, plan: StagePlan, pairs: int) -> list[str]:
@@ -137,7 +143,7 @@ def _length_problems(
 def _batch_problems(h: Hyperparameters, plan: StagePlan, rows: int, pairs: int) -> list[str]:
     """A batch larger than the data would silently be as small as the data."""
     sizes = {
-        "sft_batch_size": (plan.sft, h.sft_batch_size, rows, "rows of the training split"),
+        "sft_batch_size": (plan.sft, h.sft_batch_size, rows, "rows that SFT sees"),
         "dpo_batch_size": (plan.dpo, h.dpo_batch_size, pairs, "preference pairs of the dataset"),
     }
     return [

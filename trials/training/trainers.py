@@ -13,7 +13,7 @@ from trl import DPOConfig, DPOTrainer, GRPOConfig, GRPOTrainer, SFTConfig, SFTTr
 
 from trials.data.chat_table import chat_table
 from trials.data.dataset import Row
-from trials.data.subsets import fixed_subset
+from trials.data.subsets import fixed_subset, nested_share
 from trials.io.errors import HyperparameterError
 from trials.models.loading import load_model
 from trials.models.reuse import prepared
@@ -43,31 +43,35 @@ def sft_trainer(context: TrialContext, start: str | Path, output: Path) -> SFTTr
     if h.sft_schedule == "greedy":
         followed = fixed_subset(context.dataset.splits["validation"], schedule.eval_rows)
     arguments = sft_arguments(h, context.plan, schedule, context.execution)
+    rows = context.train_rows
+    if h.sft_rows_share < 1:
+        rows = nested_share(rows, h.sft_rows_share)
     # TRL writes into the rows what only these settings, the tokenizer and the data decide.
     key = (
         context.dataset.path,
         context.dataset.fingerprint,
         context.spec.fidelity.model,
         arguments["completion_only_loss"],
+        h.sft_rows_share,
         *((schedule.max_length,) if h.sft_packing else ()),
     )
 
-    def build(rows: HFDataset) -> SFTTrainer:
-        is_prepared = "labels" in rows.column_names
+    def build(table: HFDataset) -> SFTTrainer:
+        is_prepared = "labels" in table.column_names
         return ScheduledSFTTrainer(
             args=SFTConfig(
                 output_dir=str(output),
                 dataset_kwargs={"skip_prepare_dataset": True} if is_prepared else None,
                 **arguments,
             ),
-            train_dataset=rows,
+            train_dataset=table,
             eval_dataset=_completions(followed) if followed else None,
             **shared,
         )
 
     if followed:  # then the evaluation rows would not be prepared either
-        return build(_completions(context.train_rows))
-    return prepared(key, build, lambda: _completions(context.train_rows))
+        return build(_completions(rows))
+    return prepared(key, build, lambda: _completions(rows))
 
 
 def dpo_trainer(context: TrialContext, start: str | Path, output: Path) -> DPOTrainer:

@@ -29,7 +29,12 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "sft_only": {"sft_share": 1.0, "sft_schedule": "constant", "sft_warmup": 0.4},
     "bare": {"sft_share": 0.67},
     "greedy": {"sft_steps": 4, "sft_schedule": "greedy", "rl_steps": 0},
-    "tables": {"sft_share": 0.67, "sft_schedule": "rex", "rl_schedule": "infinite"},
+    "tables": {
+        "sft_share": 0.67,
+        "sft_rows_share": 0.5,
+        "sft_schedule": "rex",
+        "rl_schedule": "infinite",
+    },
     "three": {
         "sft_share": 0.34,
         "sft_schedule": "wsd",

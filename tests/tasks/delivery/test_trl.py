@@ -30,6 +30,7 @@ from tests.tasks.delivery.runs import (
     tensors,
 )
 from trials.data.dataset import load_dataset
+from trials.data.subsets import nested_share
 from trials.scoring.rewards import build_reward
 from trials.scoring.trl_reward import (
     format_reward,
@@ -156,7 +157,9 @@ def test_trl_reads_the_rows_and_scores_them_as_the_trial_does(
     if (best / "sft.yaml").exists() and name != "greedy":
         *_, mixture = parsed(exported, "sft", monkeypatch)
         found = get_dataset(mixture)["train"].to_list()
-        assert found == [{"prompt": row.prompt, "completion": row.completion} for row in rows]
+        seen = nested_share(rows, CONFIGS[name].get("sft_rows_share", 1.0))
+        assert len(seen) == (10 if name == "tables" else 20)
+        assert found == [{"prompt": row.prompt, "completion": row.completion} for row in seen]
     if (best / "grpo.yaml").exists():
         script, *_, mixture = parsed(exported, "grpo", monkeypatch)
         assert script.reward_funcs[0] == "autopipe.trl_reward.reward"

@@ -68,6 +68,7 @@ KINDS: dict[str, dict[str, Any]] = {
         "rl_decay_shape": "exponential",
     },
     "packed": {"sft_packing": True},
+    "half": {"sft_rows_share": 0.5},
     "thompson": {"rl_curriculum": "thompson", "rl_flat_groups": "mask"},
     "sec": {**LORA, "rl_curriculum": "sec", "rl_train_generations": 2},
     "adarft": {"rl_curriculum": "adarft", "rl_flat_groups": "resample"},
