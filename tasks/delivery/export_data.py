@@ -43,11 +43,10 @@ def write_data(export: Export, folder: Path) -> None:
     seen = nested_share(dataset.splits["train"], share) if share < 1 else dataset.splits["train"]
     folder.mkdir(parents=True)
     for stage in export.plan.stages:
-        splits: dict[str, Sequence[object]] = {**dataset.splits}
         if stage == "dpo":
-            splits = {"train": dataset.preferences}
-        elif stage == "sft":
-            splits["train"] = seen
+            _write_table(folder / "dpo_train.parquet", dataset.preferences, SCHEMAS[stage])
+            continue
+        splits = dataset.splits | ({"train": seen} if stage == "sft" else {})
         for split, rows in splits.items():
             _write_table(folder / f"{stage}_{split}.parquet", rows, SCHEMAS[stage])
     if "sft" in export.plan.stages and export.hyperparameters.sft_schedule == "greedy":

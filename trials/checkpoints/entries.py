@@ -121,7 +121,7 @@ def stage_keys(spec: TrialSpec, h: Hyperparameters, plan: StagePlan) -> dict[Sta
         "model": spec.model_fingerprint or Path(spec.fidelity.model).name,
         "seed": spec.seed,
         "schedule": spec.schedule.model_dump(mode="json"),
-        "stopping": spec.stopping.model_dump(mode="json"),
+        "stopping": spec.stopping.deciding,
         "precision": spec.compute.precision,
         "total": plan.total,  # evaluation points are fractions of it
     }

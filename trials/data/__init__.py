@@ -1,4 +1,4 @@
 """Datasets: files, rows, messages, splits, and the card that says how rows are scored.
 
-May import `io` and `matching`.
+May import `io`, `spec` and `matching`.
 """

@@ -44,9 +44,24 @@ class StopRule(StrEnum):
     ZERO_REWARD = "zero_reward"
     REWARD_DROP = "reward_drop"
     NO_SPREAD = "no_spread"
+    ENTROPY_COLLAPSE = "entropy_collapse"
+    ENTROPY_GROWTH = "entropy_growth"
+    TRUNCATION = "truncation"
+    SHAPING_GAP = "shaping_gap"
+    HELDOUT_DROP = "heldout_drop"
+    HELDOUT_GAP = "heldout_gap"
     WALL_CLOCK = "wall_clock"  # the trial's time was over, whatever it was doing: it could go on
 
 
+# Those that warn first, and stop only where they are told to.
+ALARMS = (
+    StopRule.ENTROPY_COLLAPSE,
+    StopRule.ENTROPY_GROWTH,
+    StopRule.TRUNCATION,
+    StopRule.SHAPING_GAP,
+    StopRule.HELDOUT_DROP,
+    StopRule.HELDOUT_GAP,
+)
 # Only these are worth a second try: the others would end the same way again.
 TRANSIENT_KINDS = frozenset({FailureKind.KILLED, FailureKind.CRASHED, FailureKind.HUNG})
 # These say nothing about the configuration, and would end every other trial in the same way.

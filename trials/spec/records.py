@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -15,7 +15,7 @@ from trials.io.hashing import content_hash
 from trials.io.record_files import read_record as read_record
 from trials.io.record_files import write_json as write_json
 from trials.io.redact import redacted
-from trials.spec.kinds import FailureKind, Stage, StopRule, TrialState
+from trials.spec.kinds import ALARMS, FailureKind, Stage, StopRule, TrialState
 
 Value = bool | int | float | str
 
@@ -25,6 +25,7 @@ MOST_TOKENS, MOST_SECONDS = 10_000_000, 366 * 86_400.0  # of a setting: more is 
 
 Seconds = Annotated[float, Field(gt=0, le=MOST_SECONDS)]
 Tokens = Annotated[int, Field(ge=1, le=MOST_TOKENS)]
+AlarmMode = Literal["off", "shadow", "stop"]
 BatchSize = Annotated[int, Field(ge=1, le=65_536)]
 
 # How much of its log a failed trial keeps.
@@ -127,6 +128,30 @@ class StoppingRules(Settings):
     reward_patience: int = Field(10, ge=1, description="Steps in a row that the drop must last.")
     zero_reward_steps: int = Field(25, ge=1, description="RL steps without any reward.")
     no_spread_steps: int = Field(25, ge=1, description="RL steps where no group has any spread.")
+    entropy_collapse: AlarmMode = Field(
+        "shadow", description="RL: entropy gone, groups flat, task unsolved."
+    )
+    entropy_growth: AlarmMode = Field(
+        "shadow", description="RL: entropy doubled and up by a nat, reward not."
+    )
+    truncation: AlarmMode = Field(
+        "shadow", description="RL: half of the completions cut off, and many more than at first."
+    )
+    shaping_gap: AlarmMode = Field(
+        "shadow", description="RL: total reward up while the task's own falls."
+    )
+    heldout_drop: AlarmMode = Field(
+        "shadow", description="RL: validation score below that before RL."
+    )
+    heldout_gap: AlarmMode = Field(
+        "shadow", description="RL: training reward up, validation score not."
+    )
+
+    @property
+    def deciding(self) -> dict[str, Any]:
+        """What can change a trial: a rule in its shadow cannot."""
+        silent = {rule.value for rule in ALARMS if getattr(self, rule.value) != "stop"}
+        return self.model_dump(mode="json", exclude=silent)
 
 
 class Pace(Settings):
@@ -222,7 +247,7 @@ class TrialSpec(Record):
             "model": self.model_fingerprint or Path(self.fidelity.model).name,
             "fraction": self.fidelity.fraction,
             "schedule": self.schedule.model_dump(),
-            "stopping": self.stopping.model_dump(),
+            "stopping": self.stopping.deciding,
             "compute": self.compute.model_dump(include={"precision", "vllm"}),
             "seed": self.seed,
         }

@@ -1,6 +1,7 @@
 """Stopping rules on the dynamics of training (the rules of JF-HPO, arXiv 2606.03073, and NaN).
 
-A rule whose metric is not logged (KL at beta 0) never fires and is named by ``inactive``.
+A rule whose metric is not logged (KL at beta 0) never fires and is named by ``inactive``. Rules
+that warn before they may stop anything are in ``alarms.py``.
 """
 
 from __future__ import annotations
@@ -8,10 +9,13 @@ from __future__ import annotations
 import math
 import statistics
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from trials.spec.kinds import Stage, StopRule
+from trials.spec.alarms import PATIENCE, RLAlarms, Verdict
+from trials.spec.kinds import ALARMS, Stage, StopRule
 from trials.spec.records import Stop, StoppingRules
+
+ALARM_PATIENCE = {StopRule.SHAPING_GAP: 1}  # its windows are patient already
 
 
 class Diverged(ArithmeticError):
@@ -20,11 +24,6 @@ class Diverged(ArithmeticError):
     def __init__(self, stage: Stage, step: int, values: dict[str, float]):
         self.step, self.values = step, values
         super().__init__(f"{stage} diverged at step {step}: {values}")
-
-
-# A rule's answer for one step: whether it speaks for stopping, and the values that a stop shows, by
-# default the number of steps. None where its metric was not logged or cannot be judged yet.
-Verdict = tuple[bool, dict[str, float]] | None
 
 
 class DynamicsMonitor:
@@ -40,6 +39,9 @@ class DynamicsMonitor:
         self._rewards: deque[float] = deque(maxlen=rules.reward_window)
         self._best_window, self._best_error = -math.inf, 0.0
         self._seen: set[str] = set()
+        self._alarms = RLAlarms() if stage == "rl" else None
+        self.shadows: list[Stop] = []
+        """What rules in their shadow would have stopped, each once."""
         self._streaks: Counter[StopRule] = Counter()
         self._judges: dict[StopRule, tuple[Callable[[dict[str, float]], Verdict], int]] = (
             {
@@ -65,14 +67,43 @@ class DynamicsMonitor:
         if not self._rules.enabled:
             return None
         for rule, (judge, patience) in self._judges.items():
-            if (verdict := judge(values)) is None:
-                continue
-            bad, shown = verdict
-            self._streaks[rule] = self._streaks[rule] + 1 if bad else 0
-            if self._streaks[rule] >= patience:
-                steps = {"steps": float(self._streaks[rule])}
-                return Stop(rule=rule, step=step, values=shown or steps)
-        return None
+            if (stop := self._judged(rule, judge(values), patience, step)) is not None:
+                return stop
+        if self._alarms is None:
+            return None
+        stops = [
+            self._judged(rule, verdict, ALARM_PATIENCE.get(rule, PATIENCE), step)
+            for rule, verdict in self._alarms.observe(values).items()
+        ]
+        return next((stop for stop in stops if stop is not None), None)
+
+    def before(self, outcomes: Sequence[float]) -> None:
+        """The outcomes of the validation rows at the last score before this stage."""
+        if self._alarms is not None:
+            self._alarms.before(outcomes)
+
+    def observe_score(self, step: int, outcomes: Sequence[float]) -> Stop | None:
+        """Judges a validation score, by the outcome of every row."""
+        if self._alarms is None or not self._rules.enabled:
+            return None
+        verdicts = self._alarms.observe_score(outcomes)
+        stops = [self._judged(rule, verdict, 1, step) for rule, verdict in verdicts.items()]
+        return next((stop for stop in stops if stop is not None), None)
+
+    def _judged(self, rule: StopRule, verdict: Verdict, patience: int, step: int) -> Stop | None:
+        """The stop that a verdict leads to after as many in a row; a shadow is only noted."""
+        if verdict is None:
+            return None
+        bad, shown = verdict
+        self._streaks[rule] = self._streaks[rule] + 1 if bad else 0
+        if self._streaks[rule] < patience:
+            return None
+        steps = {"steps": float(self._streaks[rule])}
+        stop = Stop(rule=rule, step=step, values=shown or steps)
+        mode = getattr(self._rules, rule.value) if rule in ALARMS else "stop"
+        if mode == "shadow" and rule not in {each.rule for each in self.shadows}:
+            self.shadows.append(stop)
+        return stop if mode == "stop" else None
 
     def inactive(self) -> list[str]:
         """Rules that could not judge because their metric was never logged."""

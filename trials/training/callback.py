@@ -24,7 +24,7 @@ class TrialCallback(TrainerCallback):
         self._context, self._stage = context, stage
         self._offset = context.plan.start(stage)
         self._monitor = DynamicsMonitor(stage, context.spec.stopping)
-        self._tokens = 0
+        self._tokens = self._told = 0
         self._saved_at = time.monotonic()
         self._deadline = Deadline(context, stage)
         self.stop: Stop | None = None
@@ -36,9 +36,15 @@ class TrialCallback(TrainerCallback):
         # TRL counts tokens anew in every process, but GRPO resumes from the checkpoint's count.
         self._tokens = int(state.num_input_tokens_seen) if self._stage == "rl" else 0
         for event in read_events(self._context.folder / "events.jsonl"):
-            own = event["kind"] == "metric" and event["stage"] == self._stage
-            if own and event["step"] <= last:
+            if event["kind"] not in ("metric", "score") or event["step"] > last:
+                continue
+            if event["kind"] == "score" and event["step"] <= self._offset:
+                self._monitor.before(event["outcomes"])
+            elif event["kind"] == "score":
+                self._monitor.observe_score(event["step"], event["outcomes"])
+            elif event["stage"] == self._stage:
                 self._monitor.observe(event["step"], event["values"])
+        self._told = len(self._monitor.shadows)
         return control
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> Any:
@@ -59,6 +65,7 @@ class TrialCallback(TrainerCallback):
         )
         self._tokens = tokens
         self.stop = self.stop or self._monitor.observe(step, values)
+        self._tell_shadows()
         if self.stop:
             control.should_training_stop = True
         elif stop := self._deadline.after(step):
@@ -74,7 +81,11 @@ class TrialCallback(TrainerCallback):
     ) -> Any:
         step, plan = self._offset + state.global_step, self._context.plan
         if step in self._context.eval_steps:
-            score(self._context, model, self._stage, step)
+            outcomes = score(self._context, model, self._stage, step)
+            self.stop = self.stop or self._monitor.observe_score(step, outcomes)
+            self._tell_shadows()
+            if self.stop:
+                control.should_training_stop = True
         if step >= plan.end(self._stage):
             return control
         if step >= self._context.last_step:
@@ -96,6 +107,12 @@ class TrialCallback(TrainerCallback):
             self._context.events.write("inactive_rules", stage=self._stage, rules=inactive)
         return control
 
+    def _tell_shadows(self) -> None:
+        """Writes what a rule in its shadow would have stopped, once."""
+        for stop in self._monitor.shadows[self._told :]:
+            self._context.events.write("would_stop", stage=self._stage, **stop.model_dump())
+        self._told = len(self._monitor.shadows)
+
     def _save_is_due(self) -> bool:
         every = self._context.spec.limits.checkpoint_seconds
         if every is None or not self._context.spec.keep_checkpoint:
@@ -103,8 +120,8 @@ class TrialCallback(TrainerCallback):
         return any_process(time.monotonic() - self._saved_at >= every)
 
 
-def score(context: TrialContext, model: Any, stage: Stage, step: int) -> None:
-    """Takes the validation score and writes it to the events, with that of every row."""
+def score(context: TrialContext, model: Any, stage: Stage, step: int) -> list[float]:
+    """Takes the validation score, writes it to the events, and returns that of every row."""
     evaluator, events = context.evaluator, context.events
     tokens = evaluator.tokens
 
@@ -129,3 +146,4 @@ def score(context: TrialContext, model: Any, stage: Stage, step: int) -> None:
         generation=evaluator.generation,
         took=round(took, 3),
     )
+    return measured.outcomes
