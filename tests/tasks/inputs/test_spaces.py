@@ -56,8 +56,8 @@ def test_the_wide_space_reaches_every_choice_that_is_not_of_dpo_or_of_lengths():
     lengths = {f"{stage}_{way}" for stage in ("sft", "dpo", "rl") for way in ("steps", "epochs")}
     dpo = {name for name in Hyperparameters.model_fields if name.startswith("dpo_")}
     # How many of a group's completions are trained on, and more of them for some prompts, have a
-    # meaning in some combinations only.
-    rollouts = {"rl_allocation", "rl_train_generations"}
+    # meaning in some combinations only; a share of few rows may be less than a batch.
+    rollouts = {"rl_allocation", "rl_train_generations", "sft_rows_share"}
     assert left_out == lengths | dpo | rollouts | {"rl_top_k", "rl_max_completion_tokens"}
     space.seed(7)
     found = [validate(plain_values(one)) for one in space.sample_configuration(400)]

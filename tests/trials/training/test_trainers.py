@@ -21,7 +21,8 @@ from trials.spec.hyperparameters import DPOLoss
 from trials.spec.kinds import Stage
 from trials.spec.records import Compute
 from trials.training.context import TrialContext, prepare
-from trials.training.trainers import EpochSampler, dpo_trainer, lora_config, rl_trainer, sft_trainer
+from trials.training.grpo import EpochSampler
+from trials.training.trainers import dpo_trainer, lora_config, rl_trainer, sft_trainer
 
 TRAINERS: dict[Stage, Callable[..., Any]] = {
     "sft": sft_trainer,
