@@ -1,7 +1,9 @@
 """``events.jsonl``: what a trial says while it runs, one JSON object per line, flushed at once.
 
 Kinds: ``phase`` (loading, sft, rl, ...), ``metric`` (values logged at a step), ``score`` (a
-validation score, with that of every row), ``evaluating`` (a sign of life), ``stop`` (a rule fired).
+validation score, with that of every row), ``evaluating`` (a sign of life), ``stop`` (a rule fired),
+``would_stop`` (one in its shadow), ``rollouts`` (rows and task rewards that a curriculum was shown)
+and ``difficulty`` (ranks of the training rows that it chooses among).
 ``seconds`` counts from the start of the trial; tokens are those since the event before.
 """
 
