@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -75,8 +74,8 @@ def best_configs(dataset: str, model: str) -> list[dict[str, Any]]:
 
 def run_job(results: Path, job: Job) -> int:
     """Trains a trial and keeps its outcome; returns 1, the number of trials."""
-    scratch = Path(tempfile.mkdtemp(prefix="choices-"))
-    try:
+    with tempfile.TemporaryDirectory(prefix="choices-") as folder:
+        scratch = Path(folder)
         data = resolve_dataset(job.dataset, scratch / "datasets")
         schedule = Schedule(
             total_steps=GROUPS[job.group].steps, eval_rows=EVAL_ROWS, eval_points=(1.0,)
@@ -93,8 +92,6 @@ def run_job(results: Path, job: Job) -> int:
             keep_checkpoint=False,
         )
         result = run_trial(spec)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     if result.state == TrialState.FAILED:
         raise RuntimeError(f"{job}: {result.failure}")
     curve = {name: [p.value for p in result.curve if p.metric == name] for name in CURVES}

@@ -28,7 +28,7 @@ def log_likelihood(
         for start in range(0, len(order), batch_size):
             batch = order[start : start + batch_size]
             values = _batch(model, tokenizer, [texts[i] for i in batch], dtype)
-            found[batch] = values.float().cpu().numpy()
+            found[batch] = values.cpu().numpy()
     finally:
         model.train(was_training)
     return found
@@ -53,14 +53,13 @@ def _batch(
     width = max(len(tokens) for tokens, _ in texts)
     pad = tokenizer.pad_token_id or 0
     ids = torch.tensor([tokens + [pad] * (width - len(tokens)) for tokens, _ in texts])
-    place = torch.arange(width)
-    lengths = torch.tensor([len(tokens) for tokens, _ in texts])
-    prompts = torch.tensor([prompt for _, prompt in texts])
-    ids, place, lengths, prompts = (t.to(model.device) for t in (ids, place, lengths, prompts))
-    real = place[None, :] < lengths[:, None]
+    mask = torch.tensor([[1] * len(tokens) + [0] * (width - len(tokens)) for tokens, _ in texts])
+    ids, mask = ids.to(model.device), mask.to(model.device)
     with autocast(model.device, dtype):
-        logits = model(input_ids=ids, attention_mask=real.long()).logits
-    log_p = torch.log_softmax(logits[:, :-1].float(), dim=-1)
-    chosen = log_p.gather(2, ids[:, 1:, None])[:, :, 0]
-    counted = real[:, 1:] & (place[None, 1:] >= prompts[:, None])
-    return torch.where(counted, chosen, torch.zeros_like(chosen)).sum(dim=1)
+        logits = model(input_ids=ids, attention_mask=mask).logits
+    # Row by row, and of the completion alone: in float32 logits are the largest thing there is.
+    found = []
+    for row, (tokens, prompt) in enumerate(texts):
+        log_p = torch.log_softmax(logits[row, prompt - 1 : len(tokens) - 1].float(), dim=-1)
+        found.append(log_p.gather(1, ids[row, prompt : len(tokens), None]).sum())
+    return torch.stack(found)

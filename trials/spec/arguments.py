@@ -130,14 +130,15 @@ def grpo_arguments(
 ) -> dict[str, Any]:
     """Arguments of ``GRPOConfig``, as for SFT, but for ``reward_weights``."""
     common = _common_arguments(h, plan, "rl", schedule, execution)
-    _check_groups_are_whole(h, execution)
+    passes = common["gradient_accumulation_steps"] * h.rl_updates_per_generation
+    _check_groups(h, execution, passes)
     low, high = h.clip_range
     return {
         **common,
         **_vllm_arguments(h, execution),
         "remove_unused_columns": False,  # the reward needs the other columns
         # TRL counts this in forward passes: one buffer is a whole number of optimizer steps.
-        "steps_per_generation": common["gradient_accumulation_steps"] * h.rl_updates_per_generation,
+        "steps_per_generation": passes,
         "num_iterations": h.rl_num_iterations,
         "num_generations": h.rl_num_generations,
         "max_completion_length": h.rl_max_completion_tokens or schedule.max_completion_tokens,
@@ -156,20 +157,31 @@ def grpo_arguments(
     }
 
 
-def _check_groups_are_whole(h: Hyperparameters, execution: Execution) -> None:
-    """Refuses what moves completions within groups where a group is spread over processes."""
-    resamples, selects = h.rl_flat_groups == "resample", h.rl_train_generations is not None
+def _check_groups(h: Hyperparameters, execution: Execution, passes: int) -> None:
+    """Refuses what moves completions within groups where these do not come out even.
+
+    ``passes`` is the number of forward passes, on each process, that a buffer is shared out to.
+    """
+    resamples, kept = h.rl_flat_groups == "resample", h.rl_train_generations
     share = h.rl_batch_size * h.rl_updates_per_generation // execution.processes
-    if not (resamples or selects) or share % h.rl_num_generations == 0:
+    if not resamples and kept is None:
         return
-    field = "rl_flat_groups='resample'" if resamples else "rl_train_generations"
-    raise HyperparameterError(
-        [
+    field = "rl_flat_groups='resample'" if resamples else f"rl_train_generations={kept}"
+    problems = []
+    if share % h.rl_num_generations:
+        problems.append(
             f"{field} needs whole groups on each of the {execution.processes} processes, and each "
             f"has {share} completions in groups of {h.rl_num_generations}: change rl_batch_size to "
             f"a multiple of {execution.processes * h.rl_num_generations}"
-        ]
-    )
+        )
+    elif kept is not None and share // h.rl_num_generations * kept % passes:
+        problems.append(
+            f"rl_train_generations={kept} of {h.rl_num_generations} leaves "
+            f"{share // h.rl_num_generations * kept} completions, which {passes} forward passes "
+            "cannot share out evenly: change it, or schedule.micro_batch_size"
+        )
+    if problems:
+        raise HyperparameterError(problems)
 
 
 def per_device_batches(

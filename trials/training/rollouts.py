@@ -22,6 +22,7 @@ from trials.spec.events import read_events
 from trials.training.context import TrialContext
 from trials.training.grpo import Rollouts
 
+MOST_AT_ONCE = 8  # rows whose logits are in memory, a number for every token of the vocabulary
 MOST_RANKED = 4096  # rows that the model is asked for; of more a fixed part is the curriculum's
 
 
@@ -62,7 +63,7 @@ def _difficulty(context: TrialContext, model: Any, rows: list[Row]) -> np.ndarra
     context.events.write("phase", phase="ranking prompts")
     schedule = context.spec.schedule
     model = model.to(PartialState().device)
-    batch = schedule.micro_batch_size or schedule.eval_batch_size
+    batch = min(schedule.micro_batch_size or MOST_AT_ONCE, MOST_AT_ONCE)
     unlikely = -log_likelihood(model, context.tokenizer, rows, batch, context.evaluator.autocast)
     found = [ranks(unlikely).tolist()]
     broadcast_object_list(found)  # the processes must agree to the last digit

@@ -314,3 +314,28 @@ def test_the_arguments_are_known_without_loading_anything_heavy() -> None:
         [sys.executable, "-c", code], cwd=paths.ROOT, capture_output=True, text=True, timeout=60
     )
     assert (done.stdout.strip(), done.stderr) == ("set()", "")
+
+
+@pytest.mark.parametrize(
+    ("config", "processes", "micro", "problem"),
+    [
+        ({"rl_train_generations": 3}, 1, 4, "rl_train_generations=3 of 8 leaves 6 completions"),
+        ({"rl_train_generations": 4}, 1, 4, None),
+        ({"rl_train_generations": 3}, 1, None, None),
+        ({"rl_train_generations": 4}, 4, None, "change rl_batch_size to a multiple of 32"),
+        ({"rl_flat_groups": "resample"}, 4, None, "change rl_batch_size to a multiple of 32"),
+        ({"rl_flat_groups": "mask"}, 4, None, None),
+    ],
+)
+def test_completions_that_are_chosen_come_out_even(
+    config: dict[str, Any], processes: int, micro: int | None, problem: str | None
+) -> None:
+    """TRL would leave the rest of an uneven buffer out of training without a word."""
+    config = {"rl_batch_size": 16, "rl_num_generations": 8} | config
+    execution = replace(ONE, processes=processes)
+    if problem is None:
+        arguments("rl", config, execution, micro_batch_size=micro)
+        return
+    with pytest.raises(HyperparameterError) as caught:
+        arguments("rl", config, execution, micro_batch_size=micro)
+    assert problem in str(caught.value)
